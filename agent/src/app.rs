@@ -1,0 +1,194 @@
+//! What the agent was asked, and who answers it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pha_core::metadata;
+use pha_core::names::NodeName;
+use pha_core::ocf::{Action, OcfCode, OcfContext};
+use pha_core::params::{ParamError, Params, validate_together};
+use pha_core::plan::Exit;
+use pha_core::snapshot::Operation;
+use pha_host::clock::Deadline;
+use pha_host::drive::drive;
+use pha_host::node::Node;
+use pha_host::{log, preflight};
+use tracing::{Level, warn};
+
+/// Runs the action of the command line.
+pub(crate) fn run() -> Exit {
+    log::init(Level::INFO);
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .map(|(key, value)| {
+            (
+                key.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect();
+    let mut words = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned());
+    let (Some(word), None) = (words.next(), words.next()) else {
+        return fail(
+            OcfCode::Args,
+            "expgsql takes one argument, the action: start, stop, monitor, promote, demote, notify, validate-all, meta-data, methods or status",
+        );
+    };
+    match OcfContext::parse(
+        &word,
+        environment.iter().map(|(k, v)| (k.as_str(), v.as_str())),
+    ) {
+        Ok(context) => match context.action {
+            Action::MetaData => print(&metadata::xml(context.feature.1)),
+            Action::Methods => print(&metadata::methods()),
+            _ => on_resource(&context, &environment),
+        },
+        Err(error) => fail(error.code(), error.to_string()),
+    }
+}
+
+/// The texts that go to standard output.
+fn print(text: &str) -> Exit {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+        Err(error) => fail(OcfCode::Generic, format!("standard output: {error}")),
+    }
+}
+
+fn fail(code: OcfCode, reason: impl Into<String>) -> Exit {
+    Exit {
+        code,
+        reason: Some(reason.into()),
+    }
+}
+
+fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> Exit {
+    let given = environment
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    let (params, warnings, errors) = Params::parse_leniently(Params::from_environment(given));
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let me = match this_node(context) {
+        Ok(me) => me,
+        Err(reason) => return fail(OcfCode::Generic, reason),
+    };
+    // Stop, demote, probes and notifications go on with what can be relied upon: a database that
+    // runs must be ended or looked at also when its configuration has been broken since.
+    let strict = matches!(
+        context.action,
+        Action::Start | Action::Promote | Action::ValidateAll | Action::ReloadAgent
+    ) || (context.action == Action::Monitor && !context.is_probe);
+    if strict && let Err(error) = checked(&params, errors, &me) {
+        return fail(error.code, error.to_string());
+    }
+    if let Some(refusal) = without_replication(context.action, &params) {
+        return refusal;
+    }
+    let deadline = Deadline::after(budget(context.timeout));
+    if matches!(context.action, Action::Start | Action::ValidateAll)
+        && let Err(refusal) = preflight::check(&params, deadline)
+    {
+        return fail(refusal.code, refusal.reason);
+    }
+    match operation(context, &me) {
+        Some(operation) => perform(context, params, me, &operation, deadline),
+        None => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+    }
+}
+
+fn checked(params: &Params, errors: Vec<ParamError>, me: &NodeName) -> Result<(), ParamError> {
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => validate_together(params, me),
+    }
+}
+
+/// A promotable clone of something that has no primary and no standbys is a mistake in the cluster's
+/// configuration; to go on would turn a database of its own into a standby of nothing.
+fn without_replication(action: Action, params: &Params) -> Option<Exit> {
+    (matches!(action, Action::Promote | Action::Demote) && !params.rep_mode.is_replicated()).then(
+        || {
+            fail(
+                OcfCode::Configured,
+                format!(
+                    "rep_mode={} knows neither promote nor demote; set rep_mode=sync or async, or make the resource no promotable clone",
+                    params.rep_mode
+                ),
+            )
+        },
+    )
+}
+
+/// Pacemaker's name for this node; outside of Pacemaker, the host's name.
+fn this_node(context: &OcfContext) -> Result<NodeName, String> {
+    match &context.on_node {
+        Some(node) => Ok(node.clone()),
+        None => pha_host::node::host_name(),
+    }
+}
+
+/// The part of Pacemaker's timeout that the operation may use. The rest is for the end itself, also
+/// of a program that does not hear SIGTERM: an answer that comes after the timeout is no answer.
+fn budget(timeout: Duration) -> Duration {
+    let reserve = (timeout / 10).clamp(Duration::from_millis(1500), Duration::from_secs(5));
+    timeout.saturating_sub(reserve.min(timeout / 2))
+}
+
+/// The operation to carry through; `None` for an action that is over once the parameters are right.
+fn operation(context: &OcfContext, me: &NodeName) -> Option<Operation> {
+    Some(match context.action {
+        Action::Start => Operation::Start,
+        Action::Stop => Operation::Stop,
+        Action::Monitor => Operation::Monitor {
+            probe: context.is_probe,
+        },
+        Action::Status => Operation::Monitor { probe: true },
+        Action::Promote => Operation::Promote,
+        Action::Demote => Operation::Demote {
+            then_stop: context.lists.stop.contains(me),
+        },
+        Action::Notify => Operation::Notify(context.notification.clone()?),
+        Action::ValidateAll | Action::ReloadAgent | Action::MetaData | Action::Methods => {
+            return None;
+        }
+    })
+}
+
+fn perform(
+    context: &OcfContext,
+    params: Params,
+    me: NodeName,
+    operation: &Operation,
+    deadline: Deadline,
+) -> Exit {
+    match Node::new(context.resource.clone(), me, params) {
+        Ok(mut node) => {
+            let outcome = drive(&mut node, operation, deadline);
+            node.conclude(operation, &outcome.last);
+            outcome.exit
+        }
+        // A probe or a stop of what cannot be there: without the account that PostgreSQL runs as,
+        // nothing of it runs.
+        Err(refusal) => match operation {
+            Operation::Stop | Operation::Demote { .. } => Exit {
+                code: OcfCode::Success,
+                reason: None,
+            },
+            Operation::Monitor { probe: true } => Exit {
+                code: OcfCode::NotRunning,
+                reason: None,
+            },
+            _ => fail(refusal.code, refusal.reason),
+        },
+    }
+}

@@ -1,0 +1,9 @@
+//! `ocf:heartbeat:expgsql`: PostgreSQL under Pacemaker.
+#![forbid(unsafe_code)]
+
+mod app;
+mod exit;
+
+fn main() -> std::process::ExitCode {
+    exit::with(app::run())
+}

@@ -1,0 +1,174 @@
+//! The command line: one binary, called as `cls status` or through a link `cls_status`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser};
+
+use crate::commands::{Command, Outcome};
+use crate::error::Exit;
+use crate::render::Ui;
+use crate::wait::Interrupt;
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but errors and what was asked for
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// How long to wait for the end state (each command has a default of its own)
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// The database resource, where the cluster has several
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) resource: Option<String>,
+}
+
+/// Operate a PostgreSQL cluster of pha4pgsql
+///
+/// Every command is also there as a program of its own: `cls_status` is `cls status`.
+#[derive(Debug, Parser)]
+#[command(name = "cls", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 the primary is up but a standby is not (start), 10 a precondition is
+not met, 11 it did not come about in time, 100 wrong arguments, 101 no cluster information (Pacemaker
+does not run here), 102 no quorum, or the nodes disagree. `status --check` has those of a monitoring
+plugin: 0 ok, 1 warning, 2 critical, 3 unknown.";
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The common options.
+    pub(crate) common: Common,
+    /// Where it prints to.
+    pub(crate) ui: Ui,
+    /// Whether Ctrl-C was pressed.
+    pub(crate) interrupt: Interrupt,
+}
+
+/// A number of seconds, possibly with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| *seconds > 0.0 && *seconds <= 86_400.0)
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds above 0 and up to 86400 is expected".to_owned())
+}
+
+/// The words as `cls` takes them: `/opt/x/cls_online_switch --to b` is `cls online_switch --to b`.
+fn words(mut given: Vec<OsString>) -> Vec<OsString> {
+    let name = given
+        .first()
+        .and_then(|first| Path::new(first).file_name())
+        .and_then(OsStr::to_str);
+    if let Some(command) = name.and_then(|name| name.strip_prefix("cls_")) {
+        let command = OsString::from(command);
+        given[0] = "cls".into();
+        given.insert(1, command);
+    }
+    given
+}
+
+/// Runs the program; the only function that makes an exit code.
+pub(crate) fn main(given: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(words(given.collect())) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ui = Ui::new(cli.common.json, cli.common.quiet);
+    let session = Session {
+        ui,
+        interrupt: Interrupt::install(),
+        common: cli.common,
+    };
+    pha_host::log::init(tracing::Level::ERROR);
+    match cli.command.run(&session) {
+        Ok(Outcome::Done) => Exit::Done.into(),
+        Ok(Outcome::Check(code)) => ExitCode::from(code),
+        Err(error) => {
+            session.ui.error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+/// The names of the commands that there are links for.
+pub(crate) fn command_names() -> Vec<String> {
+    use clap::CommandFactory;
+    Cli::command()
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(|command| command.get_name().to_owned())
+        .collect()
+}
+
+/// Help and version are no errors; anything else clap says is a wrong argument.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to tell anyone if the stream is closed.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done.into(),
+        _ => Exit::Usage.into(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(words(line.iter().map(OsString::from).collect()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_link_is_the_command() {
+        assert!(matches!(
+            parse(&["/opt/x/bin/cls_master", "--json"]).unwrap().command,
+            Command::Master(_)
+        ));
+        assert!(matches!(
+            parse(&["cls", "master"]).unwrap().command,
+            Command::Master(_)
+        ));
+        assert!(parse(&["cls_nonsense"]).is_err());
+        assert!(parse(&["cls", "status", "--timeout", "0"]).is_err());
+    }
+
+    #[test]
+    fn help_as_it_is_printed() {
+        let mut texts = Cli::command().render_long_help().to_string();
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli
+            .get_subcommands_mut()
+            .filter(|sub| sub.get_name() != "help")
+        {
+            let text = command.render_help().to_string();
+            texts += &format!("\n==== cls_{} ====\n{text}", command.get_name());
+        }
+        insta::assert_snapshot!(texts);
+    }
+}

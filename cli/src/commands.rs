@@ -1,0 +1,78 @@
+//! The commands, one file each.
+
+use clap::Subcommand;
+
+use crate::app::Session;
+use crate::error::ClsError;
+
+mod cleanup;
+mod doctor;
+mod internal;
+mod manage;
+mod master;
+mod online_switch;
+mod rebuild_slave;
+mod recovery_master;
+mod repair_slave;
+mod setup;
+mod standby_node;
+mod start;
+mod status;
+mod wal_end;
+
+/// How a command that did not fail has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done,
+    /// A monitoring plugin's exit code, or that of a command that ran on another node.
+    Check(u8),
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub(crate) enum Command {
+    Status(status::Status),
+    Master(master::Master),
+    Start(start::Start),
+    Stop(start::Stop),
+    OnlineSwitch(online_switch::OnlineSwitch),
+    Cleanup(cleanup::Cleanup),
+    RepairSlave(repair_slave::RepairSlave),
+    RebuildSlave(rebuild_slave::RebuildSlave),
+    RecoveryMaster(recovery_master::RecoveryMaster),
+    StandbyNode(standby_node::StandbyNode),
+    UnstandbyNode(standby_node::UnstandbyNode),
+    Unmanage(manage::Unmanage),
+    Manage(manage::Manage),
+    Setup(setup::Setup),
+    Doctor(doctor::Doctor),
+    #[command(hide = true)]
+    Internal(internal::Internal),
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) fn run(&self, session: &Session) -> Result<Outcome, ClsError> {
+        match self {
+            Self::Status(command) => return command.run(session),
+            Self::RepairSlave(command) => return command.run(session),
+            Self::RebuildSlave(command) => return command.run(session),
+            Self::Master(command) => command.run(session),
+            Self::Start(command) => command.run(session),
+            Self::Stop(command) => command.run(session),
+            Self::OnlineSwitch(command) => command.run(session),
+            Self::Cleanup(command) => command.run(session),
+            Self::RecoveryMaster(command) => command.run(session),
+            Self::StandbyNode(command) => command.run(session),
+            Self::UnstandbyNode(command) => command.run(session),
+            Self::Unmanage(command) => command.run(session),
+            Self::Manage(command) => command.run(session),
+            Self::Setup(command) => command.run(session),
+            Self::Doctor(command) => return command.run(session),
+            Self::Internal(command) => command.run(session),
+        }
+        .map(|()| Outcome::Done)
+    }
+}

@@ -1,0 +1,114 @@
+//! `cls_cleanup`: make Pacemaker forget failures, so that it tries again.
+
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::health::{FailCount, fail_counts};
+use pha_host::clock::Deadline;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// Make Pacemaker forget failures, so that it tries again
+///
+/// After so many failures (migration-threshold) Pacemaker does not use a node any more. When the
+/// cause is mended, this clears the failures of the database and its addresses and waits until
+/// Pacemaker has tried again.
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// On this node only
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+}
+
+impl Cleanup {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        if let Some(node) = &self.node {
+            cluster.node(node)?;
+        }
+        clean(session, &cluster, self.node.as_deref(), deadline)?;
+        let cluster = cluster.again(session)?;
+        let left = self.counts(&cluster);
+        let place = self.node.as_deref().unwrap_or("every node");
+        session.ui.done(
+            &format!("the failures on {place} are forgotten"),
+            json!({ "fail_counts": left }),
+        );
+        Ok(())
+    }
+
+    fn counts(&self, cluster: &Cluster) -> Vec<FailCount> {
+        counts(cluster, self.node.as_deref())
+    }
+}
+
+/// The fail counts of our resources, on one node or on all.
+fn counts(cluster: &Cluster, node: Option<&str>) -> Vec<FailCount> {
+    let ours: Vec<String> = cluster.primitives().map(String::from).collect();
+    fail_counts(&cluster.cib)
+        .into_iter()
+        .filter(|count| ours.contains(&count.resource))
+        .filter(|count| node.is_none_or(|node| count.node.as_str() == node))
+        .collect()
+}
+
+/// Clears the failures of our resources and waits until the counts are gone and nothing is under
+/// way. What fails anew is an error.
+pub(crate) fn clean(
+    session: &Session,
+    cluster: &Cluster,
+    node: Option<&str>,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    forget(session, cluster, node, deadline)?;
+    let mut settled = false;
+    wait::until(session, "the new attempts", deadline, || {
+        let cluster = cluster.again(session)?;
+        let busy: Vec<String> = cluster
+            .cib
+            .nodes
+            .iter()
+            .filter(|candidate| node.is_none_or(|node| candidate.name.as_str() == node))
+            .filter_map(|candidate| Some((candidate, cluster.pending(candidate)?)))
+            .map(|(candidate, what)| format!("{what} on {}", candidate.name))
+            .collect();
+        if !busy.is_empty() {
+            settled = false;
+            return Ok(Look::Pending(busy.join(", ")));
+        }
+        if let Some(count) = counts(&cluster, node).first() {
+            return Ok(Look::Pending(format!(
+                "{} has failed on {}: {} (fail count {})",
+                count.resource, count.node, count.operation, count.count
+            )));
+        }
+        // Between the cleaning and the probe that follows it nothing is under way either, so it is
+        // believed when it is seen twice.
+        if std::mem::replace(&mut settled, true) {
+            return Ok(Look::Done(()));
+        }
+        Ok(Look::Pending("nothing is under way".to_owned()))
+    })
+}
+
+/// Clears the failures of our resources without waiting.
+pub(crate) fn forget(
+    session: &Session,
+    cluster: &Cluster,
+    node: Option<&str>,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    for resource in &cluster.ours {
+        session.ui.progress(&format!("cleaning up {resource}"));
+        tools::cleanup(resource, node, deadline)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! `cls_doctor`: what would hurt at three in the night.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::doctor::{Check, Examination, Level, NodeFacts};
+use pha_core::names::NodeName;
+use pha_core::setup::{Element, SetupPlan};
+use pha_host::clock::Deadline;
+use pha_host::config::ClusterConfig;
+use serde_json::json;
+
+use super::Outcome;
+use super::setup::{design, plan};
+use crate::app::Session;
+use crate::error::ClsError;
+use crate::render::Tone;
+use crate::site;
+
+pub(crate) mod facts;
+
+/// Look on every node for what could go wrong, with what to do about it
+///
+/// One line each: ok, warning or error. Nothing is changed. Exit code 1 if there is an error.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {}
+
+impl Doctor {
+    pub(crate) fn run(&self, session: &Session) -> Result<Outcome, ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
+        let deadline = Deadline::after(timeout);
+        let config = site::config(session)?;
+        session.ui.progress("asking every node");
+        let checks = examine(&config, deadline)?.judge();
+        show(session, &checks);
+        let failed = checks.iter().any(|check| check.level == Level::Error);
+        Ok(if failed {
+            Outcome::Check(1)
+        } else {
+            Outcome::Done
+        })
+    }
+}
+
+fn show(session: &Session, checks: &[Check]) {
+    let worst = checks.iter().map(|check| check.level).max();
+    if session.ui.is_json() {
+        session
+            .ui
+            .print_json(&json!({ "verdict": worst, "checks": checks }));
+        return;
+    }
+    for check in checks {
+        let (tone, word) = match check.level {
+            Level::Ok => (Tone::Good, "ok"),
+            Level::Warning => (Tone::Attention, "warning"),
+            Level::Error => (Tone::Bad, "error"),
+        };
+        if session.common.quiet && check.level == Level::Ok {
+            continue;
+        }
+        let place = check
+            .node
+            .as_ref()
+            .map_or(String::new(), |node| format!("{node}: "));
+        let remedy = check
+            .remedy
+            .as_ref()
+            .map_or(String::new(), |remedy| format!("  -> {remedy}"));
+        let word = session.ui.paint(tone, &format!("{word:7}"));
+        session.ui.print(&format!(
+            "{word} {}: {place}{}{remedy}",
+            check.id, check.text
+        ));
+    }
+}
+
+fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, ClsError> {
+    let intent = design::intent(config)?;
+    let params = design::parsed(&intent.design.parameters)?;
+    // Half of the time is for the nodes' answers, so that one that hangs leaves some for the rest.
+    let budget = deadline.reserving(deadline.left() / 2);
+    let nodes: BTreeMap<NodeName, Result<NodeFacts, String>> =
+        site::ask_all(config, &["facts"], &[], budget)
+            .into_iter()
+            .map(|answer| {
+                let facts = answer.text.and_then(|text| {
+                    serde_json::from_str(&text)
+                        .map_err(|_| "its cls answers in another form".to_owned())
+                });
+                (answer.node, facts)
+            })
+            .collect();
+    let plan = plan(config, &intent, deadline);
+    let (monitor, fencing) = match &plan {
+        Ok(plan) => (monitor_interval(plan), fencing(&plan.after)),
+        Err(_) => (None, false),
+    };
+    Ok(Examination {
+        params,
+        clocks: clocks(config, deadline.sub_budget(Duration::from_secs(10))),
+        nodes,
+        setup: plan
+            .map(|plan| plan.changes.iter().map(ToString::to_string).collect())
+            .map_err(|error| error.to_string()),
+        monitor,
+        fencing,
+    })
+}
+
+/// How far each node's clock is ahead. The answer was given somewhere between question and reply.
+fn clocks(config: &ClusterConfig, deadline: Deadline) -> BTreeMap<NodeName, (f64, f64)> {
+    let asked = facts::now();
+    let answers = site::ask_all(config, &["clock"], &[], deadline);
+    let doubt = (facts::now() - asked) / 2.0;
+    answers
+        .into_iter()
+        .filter_map(|answer| {
+            let theirs: f64 = answer.text.ok()?.trim().parse().ok()?;
+            Some((answer.node, (theirs - asked - doubt, doubt)))
+        })
+        .collect()
+}
+
+fn monitor_interval(plan: &SetupPlan) -> Option<u32> {
+    let database = plan
+        .after
+        .descendants()
+        .find(|element| element.tag == "primitive" && element.id() == plan.database)?;
+    database
+        .descendants()
+        .filter(|op| op.tag == "op" && op.attribute("name") == Some("monitor"))
+        .find(|op| matches!(op.attribute("role"), Some("Master" | "Promoted")))?
+        .attribute("interval")?
+        .trim_end_matches('s')
+        .parse()
+        .ok()
+}
+
+fn fencing(configuration: &Element) -> bool {
+    let on = |element: &Element| {
+        matches!(
+            element.attribute("name"),
+            Some("stonith-enabled" | "fencing-enabled")
+        ) && element.attribute("value") != Some("false")
+    };
+    configuration.descendants().any(on)
+}

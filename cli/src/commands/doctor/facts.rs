@@ -1,0 +1,391 @@
+//! What this node knows, gathered for the node that asks. Every question has a time limit, and one
+//! that fails is a fact too.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pha_core::conninfo;
+use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, ServerFacts};
+use pha_core::names::NodeName;
+use pha_core::params::{LockService, Params};
+use pha_host::clock::Deadline;
+use pha_host::command::Command;
+use pha_host::config::ClusterConfig;
+use pha_host::conninfo::Conninfo;
+use pha_host::lock::{self, LockName};
+use pha_host::pgctl::PgCtl;
+use pha_host::postgres::Postgres;
+use pha_host::process::Postmaster;
+use pha_host::sql::Session;
+use pha_host::ssh::Ssh;
+use pha_host::user::User;
+
+use crate::commands::setup::design;
+use crate::error::ClsError;
+use crate::site;
+
+/// How long one question may take.
+const STEP: Duration = Duration::from_secs(8);
+
+/// What is asked of a server.
+const SETTINGS: [&str; 20] = [
+    "wal_level",
+    "max_wal_senders",
+    "hot_standby",
+    "listen_addresses",
+    "fsync",
+    "full_page_writes",
+    "synchronous_commit",
+    "restart_after_crash",
+    "wal_sender_timeout",
+    "wal_receiver_timeout",
+    "wal_log_hints",
+    "data_checksums",
+    "wal_keep_size",
+    "wal_keep_segments",
+    "max_connections",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+    "max_worker_processes",
+    "max_replication_slots",
+    "hot_standby_feedback",
+];
+
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Gathers everything.
+pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
+    let intent = design::intent(config)?;
+    let params = design::parsed(&intent.design.parameters)?;
+    let here = site::this_host();
+    let peers: Vec<&NodeName> = config
+        .nodes
+        .iter()
+        .filter(|node| node.as_str() != here)
+        .collect();
+    // Side by side: what hangs shall not keep the rest from being asked.
+    std::thread::scope(|scope| {
+        let peers = &peers;
+        let params = &params;
+        let ssh = scope.spawn(|| each(peers.iter().copied(), ssh));
+        let replication =
+            scope.spawn(|| each(peers.iter().copied(), |peer| replication(params, peer)));
+        let names = scope.spawn(|| each(config.nodes.iter(), resolve));
+        let lock = scope.spawn(|| lock_facts(params));
+        let server = scope.spawn(|| server(params));
+        Ok(NodeFacts {
+            programs: programs(config, params),
+            files: files(config, params),
+            disks: disks(params),
+            names: names.join().unwrap_or_default(),
+            ssh: ssh.join().unwrap_or_default(),
+            replication: replication.join().unwrap_or_default(),
+            lock: lock.join().unwrap_or_default(),
+            server: server.join().ok(),
+        })
+    })
+}
+
+/// Whether PostgreSQL runs here, whoever started it.
+pub(crate) fn runs(config: &ClusterConfig) -> Result<bool, ClsError> {
+    let params = design::parsed(&config.agent)?;
+    let postmaster = Postmaster::of(Path::new(&params.pgdata));
+    let postmaster = postmaster
+        .map_err(|error| ClsError::failed(error.to_string(), "look into pgsql_pgdata"))?;
+    Ok(matches!(postmaster, Postmaster::Alive { .. }))
+}
+
+/// Asks about every node at the same time.
+fn each<'a, T: Send>(
+    nodes: impl Iterator<Item = &'a NodeName>,
+    ask: impl Fn(&NodeName) -> T + Sync,
+) -> BTreeMap<NodeName, T> {
+    std::thread::scope(|scope| {
+        let ask = &ask;
+        let started: Vec<_> = nodes
+            .map(|node| (node, scope.spawn(move || ask(node))))
+            .collect();
+        started
+            .into_iter()
+            .filter_map(|(node, thread)| Some((node.clone(), thread.join().ok()?)))
+            .collect()
+    })
+}
+
+fn resolve(node: &NodeName) -> Result<Vec<String>, String> {
+    let found = (node.as_str(), 0_u16).to_socket_addrs();
+    let mut list: Vec<String> = found
+        .map_err(|error| error.to_string())?
+        .map(|address| address.ip().to_string())
+        .collect();
+    list.sort();
+    list.dedup();
+    Ok(list)
+}
+
+fn ssh(peer: &NodeName) -> Result<(), String> {
+    Ssh::default()
+        .exec(peer.as_str(), &["true"], &[], Deadline::after(STEP))
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Connects as a standby would, with the database account's passfile. `None` where nobody answers
+/// the connection: that server does not run now.
+fn replication(params: &Params, peer: &NodeName) -> Option<Result<(), String>> {
+    let port = params.pgport.to_string();
+    let mut pairs = vec![
+        ("host", peer.as_str()),
+        ("port", port.as_str()),
+        ("user", params.repuser.as_str()),
+        ("replication", "true"),
+        ("connect_timeout", "5"),
+    ];
+    let further = params.primary_conninfo_opt.iter();
+    pairs.extend(
+        further
+            .map(|(keyword, value)| (keyword.as_str(), value.expose()))
+            .filter(|(keyword, _)| *keyword != "connect_timeout"),
+    );
+    let outcome = || -> Result<(), String> {
+        let user = User::lookup(&params.pgdba).map_err(|error| error.to_string())?;
+        let target = conninfo::render(pairs).map_err(|error| error.to_string())?;
+        Command::new(&params.psql)
+            .args(["--no-psqlrc", "--no-password", "--command=IDENTIFY_SYSTEM"])
+            .arg(format!("--dbname={target}"))
+            .run_as(&user)
+            .run(Deadline::after(STEP))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    match outcome() {
+        Ok(()) => Some(Ok(())),
+        Err(why) => {
+            let absent = [
+                "Connection refused",
+                "No route to host",
+                "timeout expired",
+                "could not translate",
+                "the database system is starting up",
+                "the database system is shutting down",
+                "not yet accepting connections",
+            ];
+            let tail = why.rsplit("FATAL:").next().unwrap_or(&why).trim();
+            (!absent.iter().any(|text| why.contains(text))).then(|| Err(tail.to_owned()))
+        }
+    }
+}
+
+fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
+    let LockService::Builtin {
+        conninfo,
+        table,
+        lockname,
+    } = &params.lock_service
+    else {
+        return None;
+    };
+    let ask = || -> Result<LockFacts, String> {
+        let describe = |error: &dyn std::fmt::Display| error.to_string();
+        let deadline = Deadline::after(STEP);
+        let info: Conninfo = conninfo.expose().parse().map_err(|e| describe(&e))?;
+        let name: LockName = format!("{table}:{lockname}")
+            .parse()
+            .map_err(|e: lock::LockNameError| describe(&e))?;
+        let mut session = Session::connect(&info, deadline).map_err(|e| describe(&e))?;
+        let settings = settings_of(&mut session, deadline)?;
+        let standby = session
+            .simple("select pg_is_in_recovery()", deadline)
+            .map_err(|e| describe(&e))?;
+        let row = lock::show(&info, &name, deadline).map_err(|e| describe(&e))?;
+        Ok(LockFacts {
+            settings,
+            standby: matches!(standby.first().map(Vec::as_slice), Some([Some(value)]) if value == "t"),
+            named: row.map(|row| {
+                let owner = row.columns.get("owner").and_then(|value| value.as_str());
+                let holders = row
+                    .columns
+                    .get("holders")
+                    .and_then(|value| value.as_array());
+                let holders = holders
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|name| name.as_str());
+                owner
+                    .into_iter()
+                    .chain(holders)
+                    .map(str::to_owned)
+                    .collect()
+            }),
+        })
+    };
+    Some(ask())
+}
+
+fn settings_of(
+    session: &mut Session,
+    deadline: Deadline,
+) -> Result<BTreeMap<String, String>, String> {
+    let rows = session
+        .simple("select name, setting from pg_settings", deadline)
+        .map_err(|error| error.to_string())?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match &row[..] {
+            [Some(name), Some(value)] if SETTINGS.contains(&name.as_str()) => {
+                Some((name.clone(), value.clone()))
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// The settings in force, or those that a start would use.
+fn server(params: &Params) -> Result<ServerFacts, String> {
+    let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
+    let deadline = Deadline::after(STEP);
+    let postmaster = Postmaster::of(&pg.pgdata).map_err(|error| error.to_string())?;
+    let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
+        let postgres = local(params, &pg);
+        let mut session = postgres
+            .connect(deadline)
+            .map_err(|error| error.to_string())?;
+        settings_of(&mut session, deadline)?
+    } else {
+        pg.check_version(deadline)
+            .map_err(|error| error.to_string())?;
+        SETTINGS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), stopped(&pg, name, deadline)?)))
+            .collect()
+    };
+    Ok(ServerFacts { settings })
+}
+
+fn local(params: &Params, pg: &PgCtl) -> Postgres {
+    let mut info = match params.pghost.as_deref().or(params.socketdir.as_deref()) {
+        Some(place) => Conninfo::local(place, params.pgport),
+        None => Conninfo::default(),
+    };
+    for server in &mut info.servers {
+        server.port = params.pgport;
+    }
+    let role = params.monitor_user.as_deref().unwrap_or(&params.pgdba);
+    let mut info = info.with_user(role).with_dbname(params.pgdb.as_str());
+    info.passfile = Some(pg.user.home().join(".pgpass"));
+    Postgres {
+        info: info.or_application_name("cls"),
+        user: pg.user.clone(),
+    }
+}
+
+/// `postgres -C` reads the configuration files of a server that is stopped; a name that the
+/// version does not know is an error of its own.
+fn stopped(pg: &PgCtl, name: &str, deadline: Deadline) -> Option<String> {
+    let output = Command::new(beside(&pg.program, "postgres"))
+        .arg("-C")
+        .arg(name)
+        .arg("-D")
+        .arg(&pg.pgdata)
+        .run_as(&pg.user)
+        .run(deadline)
+        .ok()?;
+    Some(output.text().trim().to_owned())
+}
+
+/// A program beside the one that a link leads to, as distributions install pg_ctl.
+fn beside(program: &Path, name: &str) -> PathBuf {
+    let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    real.with_file_name(name)
+}
+
+fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<String>> {
+    let ours = [
+        ("cls", config.directory.join("bin/cls")),
+        ("distlock", config.directory.join("bin/distlock")),
+        (
+            "expgsql",
+            config.ocf_root.join("resource.d/heartbeat/expgsql"),
+        ),
+    ];
+    let mut programs: BTreeMap<String, Option<String>> = ours
+        .into_iter()
+        .map(|(name, path)| (name.to_owned(), checksum(&path)))
+        .collect();
+    let pgctl = Path::new(&params.pgctl);
+    for name in ["postgres", "pg_rewind", "pg_basebackup", "pg_controldata"] {
+        let version = version(&beside(pgctl, name), "--version");
+        programs.insert(name.to_owned(), version);
+    }
+    for (name, option) in [("pacemakerd", "--version"), ("corosync", "-v")] {
+        programs.insert(name.to_owned(), version(Path::new(name), option));
+    }
+    programs
+}
+
+/// Enough to tell two builds apart.
+fn checksum(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    Some(format!("build {:08x}", hasher.finish() >> 32))
+}
+
+fn version(program: &Path, option: &str) -> Option<String> {
+    let output = Command::new(program)
+        .arg(option)
+        .run(Deadline::after(STEP))
+        .ok()?;
+    output.text().lines().next().map(str::to_owned)
+}
+
+fn files(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<FileFacts>> {
+    let home = |account: &str| {
+        User::lookup(account)
+            .ok()
+            .map(|user| user.home().to_owned())
+    };
+    let passfiles = ["root", params.pgdba.as_str()]
+        .into_iter()
+        .filter_map(|account| Some(home(account)?.join(".pgpass")));
+    std::iter::once(config.file.clone())
+        .chain(passfiles)
+        .map(|path| {
+            let facts = std::fs::metadata(&path).ok().map(|meta| FileFacts {
+                mode: meta.mode() & 0o7777,
+                owner: meta.uid().to_string(),
+            });
+            (path.display().to_string(), facts)
+        })
+        .collect()
+}
+
+fn disks(params: &Params) -> BTreeMap<String, DiskFacts> {
+    [&params.pgdata, &params.tmpdir]
+        .into_iter()
+        .filter_map(|path| {
+            let output = Command::new("df")
+                .args(["--block-size=1", "--output=avail,size", "--"])
+                .arg(path)
+                .run(Deadline::after(STEP))
+                .ok()?;
+            let text = output.text();
+            let mut numbers = text.lines().nth(1)?.split_whitespace();
+            let (free, size) = (numbers.next()?, numbers.next()?);
+            let facts = DiskFacts {
+                free: free.parse().ok()?,
+                size: size.parse().ok()?,
+            };
+            Some((path.clone(), facts))
+        })
+        .collect()
+}

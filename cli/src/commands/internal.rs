@@ -1,0 +1,95 @@
+//! What the other programs of this installation ask for on a node; not for people.
+
+use std::io::Read;
+
+use clap::{Args, Subcommand};
+
+use super::doctor::facts;
+use super::setup::passfile::Passfiles;
+use super::wal_end;
+use crate::app::Session;
+use crate::error::ClsError;
+use crate::site;
+
+/// The most that is read from standard input.
+const LIMIT: u64 = 1 << 20;
+
+/// For install.sh and for commands that look at other nodes
+#[derive(Debug, Args)]
+pub(crate) struct Internal {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Print a value of config.ini: nodes (one a line), ocf_root, directory
+    Config {
+        /// Which one
+        #[arg(value_parser = ["nodes", "ocf_root", "directory"])]
+        key: String,
+    },
+    /// Print the names of the commands, one a line
+    Commands,
+    /// Merge the lines given as JSON into the passfiles of this node
+    Passfile {
+        /// Only say which would be changed
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print what cls_doctor asks of a node, as JSON
+    Facts,
+    /// Print whether PostgreSQL runs on this node: yes or no
+    Running,
+    /// Print the time in seconds
+    Clock,
+    /// Print where this node's WAL ends, as JSON
+    WalEnd,
+}
+
+impl Internal {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        match &self.question {
+            Question::Config { key } => {
+                let config = site::config(session)?;
+                let text = match key.as_str() {
+                    "nodes" => {
+                        let names: Vec<&str> = config.nodes.iter().map(|n| n.as_str()).collect();
+                        names.join("\n")
+                    }
+                    "ocf_root" => config.ocf_root.to_string_lossy().into_owned(),
+                    _ => config.directory.to_string_lossy().into_owned(),
+                };
+                session.ui.print(&text);
+            }
+            Question::Facts => {
+                let facts = facts::gather(&site::config(session)?)?;
+                session.ui.print_json(&facts);
+            }
+            Question::Running => {
+                let runs = facts::runs(&site::config(session)?)?;
+                session.ui.print(if runs { "yes" } else { "no" });
+            }
+            Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
+            Question::WalEnd => wal_end::run(session)?,
+            Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
+            Question::Passfile { check } => {
+                let changed = passfiles()?.ensure(*check);
+                let changed = changed.map_err(|error| ClsError::failed(error, "cls_setup"))?;
+                session.ui.print_json(&changed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn passfiles() -> Result<Passfiles, ClsError> {
+    let failed = |what: String| ClsError::failed(format!("standard input: {what}"), "cls_setup");
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LIMIT)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(error.to_string()))?;
+    // The parser's message could quote the text, which has passwords in it.
+    serde_json::from_str(&text).map_err(|_| failed("not the JSON that cls_setup sends".to_owned()))
+}

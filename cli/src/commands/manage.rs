@@ -1,0 +1,127 @@
+//! `cls_unmanage` and `cls_manage`: let Pacemaker go while PostgreSQL stays.
+
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::status::Role;
+use pha_host::clock::Deadline;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// The meta attribute that says whether Pacemaker acts on a resource.
+const MANAGED: &str = "is-managed";
+
+/// Take the resources out of Pacemaker's control; PostgreSQL goes on
+///
+/// Then Pacemaker and corosync can be restarted or upgraded, and PostgreSQL does not notice.
+/// Nothing takes over meanwhile if the primary fails. cls_manage ends it.
+#[derive(Debug, Args)]
+pub(crate) struct Unmanage {}
+
+/// Give the resources back into Pacemaker's control after cls_unmanage
+#[derive(Debug, Args)]
+pub(crate) struct Manage {}
+
+impl Unmanage {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        wait::until(session, "what is under way to end", deadline, || {
+            Ok(busy(&cluster.again(session)?))
+        })?;
+        for resource in &cluster.ours {
+            session.ui.progress(&format!("unmanaging {resource}"));
+            tools::set_meta(resource, MANAGED, "false", deadline)?;
+        }
+        session.ui.done(
+            "Pacemaker does not manage the database any more; PostgreSQL goes on. cls_manage ends it",
+            json!({ "resources": cluster.ours }),
+        );
+        Ok(())
+    }
+}
+
+/// An operation that is under way would be left in the middle.
+fn busy(cluster: &Cluster) -> Look<()> {
+    let nodes = &cluster.cib.nodes;
+    match nodes.iter().find_map(|node| cluster.pending(node)) {
+        Some(pending) => Look::Pending(format!("{pending} is under way")),
+        None => Look::Done(()),
+    }
+}
+
+impl Manage {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        wait::until(session, "Pacemaker to know what runs", deadline, || {
+            Ok(known(&cluster.again(session)?))
+        })?;
+        for resource in &cluster.ours {
+            session.ui.progress(&format!("managing {resource}"));
+            tools::delete_meta(resource, MANAGED, deadline)?;
+        }
+        let primary = wait::until(session, "a primary", deadline, || {
+            let cluster = cluster.again(session)?;
+            if let Look::Pending(what) = busy(&cluster) {
+                return Ok(Look::Pending(what));
+            }
+            match cluster.primary() {
+                Ok(primary) => Ok(Look::Done(Some(primary))),
+                Err(_) if cluster.is_stopped_on_purpose() => Ok(Look::Done(None)),
+                Err(error) => Ok(Look::Pending(error.to_string())),
+            }
+        })?;
+        session.ui.done(
+            "Pacemaker manages the database again",
+            json!({ "resources": cluster.ours, "primary": primary }),
+        );
+        Ok(())
+    }
+}
+
+/// After a restart of Pacemaker it first has to find out what runs (a probe on every node), and the
+/// promotion scores are gone until the first monitor of the primary has written its own again: given
+/// back before that, the primary would be demoted.
+fn known(cluster: &Cluster) -> Look<()> {
+    if let Look::Pending(what) = busy(cluster) {
+        return Look::Pending(what);
+    }
+    let score = cluster.resource.promotion_attribute();
+    let mut away = Vec::new();
+    for name in cluster.nodes() {
+        let Some(node) = cluster.cib.node(&name).filter(|node| node.online) else {
+            away.push(name.to_string());
+            continue;
+        };
+        let role = node
+            .resource(&cluster.resource)
+            .and_then(|state| state.role);
+        match role {
+            None => return Look::Pending(format!("{name} has not been looked at yet")),
+            Some(Role::Promoted) if !node.transient.contains_key(&score) => {
+                return Look::Pending(format!("no monitor has run on {name} yet"));
+            }
+            Some(Role::Promoted) => return Look::Done(()),
+            Some(Role::Unpromoted | Role::Stopped) => {}
+        }
+    }
+    // The primary may be on a node that has not joined again.
+    if away.is_empty() || cluster.is_stopped_on_purpose() {
+        Look::Done(())
+    } else {
+        Look::Pending(format!(
+            "no primary is seen, and {} is not in the cluster",
+            away.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,349 @@
+//! `cls_online_switch`: make another node the primary, while everything is well.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+use pha_core::health::fail_counts;
+use pha_core::names::NodeName;
+use pha_core::params::RepMode;
+use pha_core::parse::cib::CibNode;
+use pha_core::register::Reading;
+use pha_core::status::{DataStatus, Role, Score};
+use pha_host::clock::Deadline;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::operate::lock;
+use crate::primary::Primary;
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// How long the register and PostgreSQL may take to answer before a switch.
+const ASK: Duration = Duration::from_secs(5);
+/// How long a checkpoint may take before the switch begins.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+/// How long a switch that failed may take until there is a primary again.
+const SETTLE: Duration = Duration::from_secs(60);
+/// How far the standbys are behind.
+const LAG: &str = "select application_name, \
+    greatest(0, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn))::bigint \
+    from pg_stat_replication";
+/// How long putting things back into order may take, whatever became of the switch.
+const RESTORE: Duration = Duration::from_secs(20);
+/// What a switch would break off: backups, and transactions that have been open for a minute.
+const DISTURBED: &str = "\
+    select 'a backup runs' from pg_stat_replication where state = 'backup' \
+    union all \
+    select 'a transaction has been open for ' || date_trunc('second', clock_timestamp() - xact_start) \
+    from pg_stat_activity where backend_type = 'client backend' \
+    and xact_start < clock_timestamp() - interval '60 seconds'";
+
+/// Make another node the primary, while everything is well
+///
+/// The old primary is stopped cleanly, the successor is promoted, and the old primary comes back as
+/// a standby. Nothing is left in the configuration, whatever becomes of it.
+#[derive(Debug, Args)]
+pub(crate) struct OnlineSwitch {
+    /// The successor [default: the synchronous standby, or the one that is closest]
+    #[arg(long, value_name = "NODE")]
+    to: Option<String>,
+    /// Only say what would be done, after looking whether it could be
+    #[arg(long)]
+    dry_run: bool,
+    /// Also while a backup runs or a transaction has been open for a minute
+    #[arg(long)]
+    force: bool,
+}
+
+impl OnlineSwitch {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        // First, so that what is decided is still so when it is done.
+        let guard = match self.dry_run {
+            true => None,
+            false => Some(lock::acquire(
+                session,
+                &cluster,
+                "cls_online_switch",
+                deadline,
+            )?),
+        };
+        let cluster = cluster.again(session)?;
+        let facts = self.facts(&cluster)?;
+        let Some(SwitchPlan { from: old, to: new }) = plan_switch(&facts)? else {
+            let primary = cluster.primary()?;
+            let sentence = format!("{primary} is the primary already");
+            session.ui.done(&sentence, json!({ "primary": primary }));
+            return Ok(());
+        };
+        if self.dry_run {
+            let sentence =
+                format!("{new} would become primary in place of {old}; nothing was done");
+            session.ui.done(
+                &sentence,
+                json!({ "from": old, "to": new, "dry_run": true }),
+            );
+            return Ok(());
+        }
+        let took = perform(session, &cluster, &old, &new, timeout, deadline)?;
+        drop(guard);
+        session.ui.done(
+            &format!(
+                "{new} is primary after {:.1} s; {old} streams from it",
+                took.as_secs_f64()
+            ),
+            json!({ "from": old, "to": new, "switch_seconds": took.as_secs_f64() }),
+        );
+        Ok(())
+    }
+
+    fn facts(&self, cluster: &Cluster) -> Result<SwitchFacts, ClsError> {
+        let to = match &self.to {
+            Some(name) => Some(cluster.node(name)?.name.clone()),
+            None => None,
+        };
+        let promoted: Vec<NodeName> = cluster.cib.promoted(&cluster.resource).cloned().collect();
+        let asked = match &promoted[..] {
+            [primary] => ask(cluster, primary),
+            _ => Asked::default(),
+        };
+        let nodes = cluster.nodes();
+        let serves = |name: &NodeName| {
+            let node = cluster.cib.node(name);
+            node.is_some_and(|node| node.online && !node.standby && !node.maintenance)
+        };
+        Ok(SwitchFacts {
+            force: self.force,
+            mode: match cluster.params.rep_mode {
+                RepMode::Sync => Some(true),
+                RepMode::Async => Some(false),
+                RepMode::None | RepMode::Slave => None,
+            },
+            absent: nodes.iter().filter(|name| !serves(name)).cloned().collect(),
+            standbys: nodes
+                .iter()
+                .filter(|name| !promoted.contains(name))
+                .filter_map(|name| cluster.cib.node(name))
+                .map(|node| standby(cluster, node, &asked))
+                .collect(),
+            register: register(cluster)?,
+            pending: pending(cluster),
+            failures: failures(cluster),
+            busy: asked.busy,
+            nodes,
+            promoted,
+            to,
+        })
+    }
+}
+
+/// What the primary has said.
+#[derive(Debug, Default)]
+struct Asked {
+    lag: BTreeMap<String, u64>,
+    busy: Vec<String>,
+}
+
+/// How far each standby is behind, and what the switch would break off.
+fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
+    let deadline = Deadline::after(ASK);
+    let sql = Primary::new(cluster, primary, deadline);
+    let lag = sql.rows(LAG, deadline).unwrap_or_default();
+    let lag = lag.into_iter().filter_map(|row| match &row[..] {
+        [Some(name), Some(bytes)] => Some((name.clone(), bytes.parse().ok()?)),
+        _ => None,
+    });
+    Asked {
+        lag: lag.collect(),
+        busy: match sql.rows(DISTURBED, deadline) {
+            Ok(rows) => rows.into_iter().flatten().flatten().collect(),
+            Err(error) => vec![format!(
+                "{primary} cannot be asked whether a backup or a long transaction runs: {error}"
+            )],
+        },
+    }
+}
+
+fn standby(cluster: &Cluster, node: &CibNode, asked: &Asked) -> SwitchStandby {
+    let score = node
+        .transient
+        .get(&cluster.resource.promotion_attribute())
+        .and_then(|text| text.parse::<Score>().ok());
+    SwitchStandby {
+        running: cluster.role(node) == Role::Unpromoted,
+        streaming: streams(cluster, node),
+        synchronous: data_status(cluster, node).is_some_and(|status| status.is_streaming_sync()),
+        promotable: score.is_some_and(|score| score.value() > 0),
+        lag: asked.lag.get(node.name.as_str()).copied(),
+        node: node.name.clone(),
+    }
+}
+
+fn data_status(cluster: &Cluster, node: &CibNode) -> Option<DataStatus> {
+    let status = node
+        .permanent
+        .get(&cluster.resource.attribute("data-status"));
+    status.and_then(|text| text.parse().ok())
+}
+
+fn streams(cluster: &Cluster, node: &CibNode) -> bool {
+    matches!(data_status(cluster, node), Some(DataStatus::Replication { state, .. }) if state == "STREAMING")
+}
+
+fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
+    let Some(service) = cluster.lock_service() else {
+        return Ok(None);
+    };
+    let mut service = service
+        .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+    Ok(Some(service.read(Deadline::after(ASK))))
+}
+
+/// Why Pacemaker would not switch now.
+fn pending(cluster: &Cluster) -> Vec<String> {
+    let mut pending: Vec<String> = cluster
+        .cib
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let what = cluster.pending(node)?;
+            Some(format!("{what} is under way on {}", node.name))
+        })
+        .collect();
+    if cluster.is_unmanaged() {
+        pending.push("Pacemaker does not manage the database".to_owned());
+    }
+    pending
+}
+
+/// Failures of our resources that are on record.
+fn failures(cluster: &Cluster) -> Vec<String> {
+    let ours: Vec<String> = cluster.primitives().map(String::from).collect();
+    fail_counts(&cluster.cib)
+        .into_iter()
+        .filter(|count| ours.contains(&count.resource))
+        .map(|count| {
+            format!(
+                "{} of {} on {}",
+                count.operation, count.resource, count.node
+            )
+        })
+        .collect()
+}
+
+/// The switch itself; how long it took until the new primary was there. Whatever becomes of it,
+/// Ctrl-C included, nothing of it stays in the configuration.
+fn perform(
+    session: &Session,
+    cluster: &Cluster,
+    old: &NodeName,
+    new: &NodeName,
+    timeout: Duration,
+    deadline: Deadline,
+) -> Result<Duration, ClsError> {
+    // The shutdown then has little to write, and writes stand still for less long. Who may not ask
+    // for a checkpoint only waits longer.
+    session.ui.progress(&format!("a checkpoint on {old}"));
+    let checkpoint = deadline.sub_budget(CHECKPOINT);
+    if let Err(error) = Primary::new(cluster, old, checkpoint).rows("checkpoint", checkpoint) {
+        tracing::debug!("{error}");
+    }
+    let began = Instant::now();
+    session
+        .ui
+        .progress(&format!("moving the primary from {old} to {new}"));
+    let switched = switch(session, cluster, old, new, timeout, deadline);
+    let took = began.elapsed();
+    let cleared = tools::clear_promotion(&cluster.clone, Deadline::after(RESTORE));
+    if let Err(error) = switched {
+        return Err(undone(session, cluster, error, old, new));
+    }
+    cleared?;
+    // That the old primary can follow proves that the new one had received all of its WAL, the
+    // shutdown checkpoint included (R9): it could not have joined with more than that.
+    rejoined(session, cluster, old, deadline)?;
+    Ok(took)
+}
+
+fn switch(
+    session: &Session,
+    cluster: &Cluster,
+    old: &NodeName,
+    new: &NodeName,
+    timeout: Duration,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    tools::promote_on(&cluster.clone, new.as_str(), timeout, deadline)?;
+    let what = format!("{new} to be primary");
+    wait::until(session, &what, deadline, || {
+        let cluster = cluster.again(session)?;
+        let node = cluster.node(new.as_str())?;
+        // The new primary's score must be its own before the constraint goes, or Pacemaker would
+        // prefer the old one again.
+        let score = node.transient.get(&cluster.resource.promotion_attribute());
+        if cluster.primary().ok().as_ref() == Some(new)
+            && score.is_some_and(|score| score == "1000")
+        {
+            return Ok(Look::Done(()));
+        }
+        let state = |node: &CibNode| match cluster.pending(node) {
+            Some(pending) => format!("{}: {pending}", node.name),
+            None => format!("{}: {}", node.name, cluster.role(node)),
+        };
+        let old = cluster.node(old.as_str())?;
+        Ok(Look::Pending(format!("{}, {}", state(old), state(node))))
+    })
+}
+
+/// After a switch that failed: once the wish is gone, Pacemaker puts the primary where it was, or
+/// where it can; who it is now.
+fn undone(
+    session: &Session,
+    cluster: &Cluster,
+    error: ClsError,
+    old: &NodeName,
+    new: &NodeName,
+) -> ClsError {
+    let deadline = Deadline::after(SETTLE);
+    let settled = loop {
+        match cluster.again(session).and_then(|cluster| cluster.primary()) {
+            Ok(primary) => break Some(primary),
+            Err(_) if deadline.expired() => break None,
+            Err(_) => std::thread::sleep(Duration::from_millis(250)),
+        }
+    };
+    let now = settled.map_or_else(
+        || "there is no primary now".to_owned(),
+        |primary| format!("{primary} is the primary now"),
+    );
+    session.ui.progress(&format!(
+        "the switch from {old} to {new} did not come about; {now}"
+    ));
+    error
+}
+
+fn rejoined(
+    session: &Session,
+    cluster: &Cluster,
+    old: &NodeName,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let what = format!("{old} to stream from the new primary");
+    wait::until(session, &what, deadline, || {
+        let cluster = cluster.again(session)?;
+        let node = cluster.node(old.as_str())?;
+        let streams = streams(&cluster, node);
+        match (cluster.role(node), streams) {
+            (Role::Unpromoted, true) => Ok(Look::Done(())),
+            (Role::Stopped, _) => Ok(Look::Pending(cluster.why_stopped(node))),
+            (role, _) => Ok(Look::Pending(role.to_string())),
+        }
+    })
+}

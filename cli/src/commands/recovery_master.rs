@@ -1,0 +1,243 @@
+//! `cls_recovery_master`: no node may be promoted, and an operator decides whose data to go on with.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::decide::operator::{NodePosition, RecoveryFacts, RecoveryPlan, plan_recovery};
+use pha_core::names::NodeName;
+use pha_core::register::{Register, Reply, Update};
+use pha_core::status::Role;
+use pha_host::clock::Deadline;
+use pha_host::user::User;
+use serde_json::json;
+
+use super::cleanup;
+use super::wal_end;
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::operate::lock;
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// How long the register may take to answer.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Emergency: decide which node's data to go on with
+///
+/// For the case that no node may be promoted. Shows the end of WAL of every node and what would be
+/// lost, asks for the name of the node as confirmation, writes the decision into the register and its
+/// history, and lets Pacemaker elect. What the other nodes have beyond it is lost.
+#[derive(Debug, Args)]
+pub(crate) struct RecoveryMaster {
+    /// The node [default: the one with the newest data that can be reached]
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Confirm without being asked, by the name of the node that is chosen
+    #[arg(long, value_name = "NODE", alias = "yes-i-accept-the-loss")]
+    confirm: Option<String>,
+}
+
+impl RecoveryMaster {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        let guard = lock::acquire(session, &cluster, "cls_recovery_master", deadline)?;
+        let facts = self.facts(session, &cluster, deadline)?;
+        let plan = plan_recovery(&facts)?;
+        show(session, &facts, &plan);
+        self.confirm(session, &plan.node)?;
+        if let Some(read) = &plan.register {
+            decide(&cluster, read, &plan.node, deadline)?;
+        }
+        forget(&cluster, deadline)?;
+        let primary = elected(session, &cluster, deadline)?;
+        drop(guard);
+        if primary != plan.node && plan.register.is_some() {
+            return Err(ClsError::Disagree(format!(
+                "{} was chosen, and {primary} is primary",
+                plan.node
+            )));
+        }
+        session.ui.done(
+            &format!("{primary} is primary; the other nodes may need cls_repair_slave or cls_rebuild_slave"),
+            json!({ "primary": primary, "lost": plan.losses }),
+        );
+        Ok(())
+    }
+
+    fn facts(
+        &self,
+        session: &Session,
+        cluster: &Cluster,
+        deadline: Deadline,
+    ) -> Result<RecoveryFacts, ClsError> {
+        let wanted = match &self.node {
+            Some(name) => Some(cluster.node(name)?.name.clone()),
+            None => None,
+        };
+        let register = match cluster.lock_service() {
+            None => None,
+            Some(service) => {
+                let mut service = service.map_err(|error| {
+                    ClsError::refused(error, "correct the parameter distlock_conninfo")
+                })?;
+                Some(service.read(deadline.sub_budget(ASK)))
+            }
+        };
+        let here = cluster.local_node(deadline)?;
+        let nodes = cluster.nodes().into_iter().map(|name| {
+            session
+                .ui
+                .progress(&format!("looking for the end of WAL on {name}"));
+            let node = cluster.cib.node(&name);
+            NodePosition {
+                usable: node.is_some_and(|node| node.online && !node.standby),
+                end: if name == here {
+                    wal_end::here(cluster, deadline)
+                } else {
+                    wal_end::there(&name, cluster, deadline)
+                },
+                node: name,
+            }
+        });
+        Ok(RecoveryFacts {
+            wanted,
+            replicated: cluster.params.rep_mode.is_replicated(),
+            promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
+            nodes: nodes.collect(),
+            register,
+        })
+    }
+
+    /// The exact word, typed or given.
+    fn confirm(&self, session: &Session, node: &NodeName) -> Result<(), ClsError> {
+        let word = match &self.confirm {
+            Some(word) => word.clone(),
+            None if std::io::stdin().is_terminal() => session
+                .ui
+                .ask(&format!("Type {node} to go on with the data of {node}: ")),
+            None => {
+                return Err(ClsError::refused(
+                    "nobody is there to confirm",
+                    format!("--confirm {node}, after having read what would be lost"),
+                ));
+            }
+        };
+        if word == node.as_str() {
+            return Ok(());
+        }
+        Err(ClsError::refused(
+            format!("{word:?} is not {node}; nothing was done"),
+            "give the command again",
+        ))
+    }
+}
+
+/// What each node has, and what would be lost.
+fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
+    for node in &facts.nodes {
+        let end = match &node.end {
+            Ok(end) => format!("WAL up to {end}"),
+            Err(why) => format!("not known: {why}"),
+        };
+        let state = if node.usable { "" } else { " (not in service)" };
+        session
+            .ui
+            .progress(&format!("  {}{state}: {end}", node.node));
+    }
+    session
+        .ui
+        .progress(&format!("{} would be the primary", plan.node));
+    if plan.losses.is_empty() {
+        session.ui.progress("nothing is known that would be lost");
+    }
+    for loss in &plan.losses {
+        session.ui.progress(&format!("to be lost: {loss}"));
+    }
+}
+
+/// Writes the decision into the register, which keeps it in its history. It holds only if nothing
+/// has changed there since it was read.
+fn decide(
+    cluster: &Cluster,
+    read: &Register,
+    node: &NodeName,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let failed = |what: String| {
+        ClsError::failed(
+            format!("the decision could not be registered, and nothing was done: {what}"),
+            "cls_status, then give the command again",
+        )
+    };
+    let Some(service) = cluster.lock_service() else {
+        return Ok(());
+    };
+    let mut service = service.map_err(failed)?;
+    let who = std::env::var("SUDO_USER").ok().or_else(|| {
+        let user = User::current().ok()?;
+        Some(user.name().to_owned())
+    });
+    let update = Update::Override {
+        by: format!(
+            "operator {}: the data of {node} were chosen",
+            who.as_deref().unwrap_or("unknown")
+        ),
+        from_term: read.term,
+        from_epoch: read.epoch,
+        owner: None,
+        holders: BTreeSet::from([node.clone()]),
+    };
+    match service.update(&update, deadline.sub_budget(ASK)) {
+        Reply::Applied(_) => Ok(()),
+        Reply::NotApplied(row) => Err(failed(format!(
+            "the register has changed meanwhile (term {}, epoch {})",
+            row.term, row.epoch
+        ))),
+        Reply::Missing => Err(failed("there is no row".to_owned())),
+        Reply::Damaged(text) => Err(failed(text)),
+        Reply::Unknown(trouble) => Err(failed(trouble.to_string())),
+    }
+}
+
+/// As the specification has it: the recorded switch and every node's data status are cleared.
+fn forget(cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
+    let resource = &cluster.resource;
+    tools::delete_property(
+        &resource.property_set(),
+        &resource.repl_info_property(),
+        deadline,
+    )?;
+    for node in &cluster.cib.nodes {
+        let attribute = resource.attribute("data-status");
+        tools::delete_node(node.name.as_str(), &attribute, deadline)?;
+    }
+    Ok(())
+}
+
+/// Lets Pacemaker start and elect, and waits for a primary.
+fn elected(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<NodeName, ClsError> {
+    cleanup::forget(session, cluster, None, deadline)?;
+    wait::until(session, "a primary", deadline, || {
+        let cluster = cluster.again(session)?;
+        if let Ok(primary) = cluster.primary() {
+            return Ok(Look::Done(primary));
+        }
+        let states: Vec<String> = cluster
+            .cib
+            .nodes
+            .iter()
+            .map(|node| match (cluster.pending(node), cluster.role(node)) {
+                (Some(pending), _) => format!("{}: {pending}", node.name),
+                (None, Role::Stopped) => format!("{}: {}", node.name, cluster.why_stopped(node)),
+                (None, role) => format!("{}: {role}", node.name),
+            })
+            .collect();
+        Ok(Look::Pending(states.join(", ")))
+    })
+}

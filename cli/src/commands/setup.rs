@@ -1,0 +1,304 @@
+//! `cls_setup`: Pacemaker's configuration, the lock service's tables and the passfiles, from
+//! config.ini.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::names::ResourceName;
+use pha_core::parse::cib::Cib;
+use pha_core::setup::{SetupError, SetupPlan};
+use pha_host::clock::Deadline;
+use pha_host::command::Command;
+use pha_host::config::ClusterConfig;
+use pha_host::conninfo::Conninfo;
+use pha_host::files;
+use pha_host::lock::{self, LockName};
+use pha_host::pacemaker::Pacemaker;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::error::ClsError;
+use crate::site;
+use crate::tools;
+use crate::wait::{self, Look};
+
+pub(crate) mod design;
+pub(crate) mod passfile;
+mod remove;
+
+use design::Intent;
+
+/// Exit status of crm_diff: the texts differ.
+const DIFFERENT: i32 = 1;
+
+/// Make the cluster's configuration from config.ini
+///
+/// Shows what will be changed, then changes it: the lock service's tables, the passfiles of every
+/// node, and Pacemaker's configuration in one step. What is not its own stays; running it again
+/// changes nothing. New databases are started by cls_start.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
+    #[arg(long)]
+    remove: bool,
+}
+
+/// The lock service's part.
+struct LockPart {
+    info: Conninfo,
+    name: LockName,
+    change: Option<String>,
+}
+
+/// Everything that is going to be changed.
+struct Work {
+    plan: SetupPlan,
+    lock: Option<LockPart>,
+    passfiles: Vec<String>,
+}
+
+impl Work {
+    /// Every change as a line.
+    fn lines(&self) -> Vec<String> {
+        let lock = self.lock.iter().filter_map(|part| part.change.clone());
+        let passfiles = self
+            .passfiles
+            .iter()
+            .map(|file| format!("~ passfile {file}"));
+        let plan = self.plan.changes.iter().map(ToString::to_string);
+        lock.chain(passfiles).chain(plan).collect()
+    }
+}
+
+impl Setup {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
+        let deadline = Deadline::after(timeout);
+        let config = site::config(session)?;
+        let intent = design::intent(&config)?;
+        if self.remove {
+            return remove::take_away(session, &intent, self.dry_run, deadline);
+        }
+        let plan = plan(&config, &intent, deadline)?;
+        if plan.makes_database() {
+            remove::ready_for_database(&config, deadline)?;
+        }
+        let work = Work {
+            plan,
+            lock: lock_part(&config, &intent, deadline)?,
+            passfiles: passfiles(&config, &intent, true, deadline)?,
+        };
+        show(session, &work);
+        let lines = work.lines();
+        let details = json!({ "changes": lines, "kept": work.plan.kept, "dry_run": self.dry_run });
+        if lines.is_empty() {
+            session.ui.done("nothing to change", details);
+            return Ok(());
+        }
+        if self.dry_run {
+            session.ui.done("nothing was changed: --dry-run", details);
+            return Ok(());
+        }
+        if let Some(part) = work.lock.as_ref().filter(|part| part.change.is_some()) {
+            session.ui.progress("lock service: making its tables");
+            let made = lock::init(&part.info, &part.name, deadline);
+            made.map_err(|trouble| lock_failed(&part.info, &trouble.to_string()))?;
+        }
+        if !work.passfiles.is_empty() {
+            session.ui.progress("writing the passfiles of every node");
+            passfiles(&config, &intent, false, deadline)?;
+        }
+        if !work.plan.is_done() {
+            session.ui.progress("changing Pacemaker's configuration");
+            push(&work.plan, deadline)?;
+            wait::until(session, "the new configuration", deadline, || {
+                let left = self::plan(&config, &intent, deadline)?;
+                Ok(match left.changes.first() {
+                    None => Look::Done(()),
+                    Some(change) => Look::Pending(format!("not yet: {change}")),
+                })
+            })?;
+        }
+        let next = "cls_start starts the database, cls_doctor looks for what could go wrong";
+        session
+            .ui
+            .done(&format!("the cluster is set up; {next}"), details);
+        Ok(())
+    }
+}
+
+fn show(session: &Session, work: &Work) {
+    if session.ui.is_json() || session.common.quiet {
+        return;
+    }
+    for line in work.lines() {
+        session.ui.print(&line);
+    }
+    for kept in &work.plan.kept {
+        session.ui.print(&format!("  kept: {kept}"));
+    }
+}
+
+fn cib(deadline: Deadline) -> Result<String, ClsError> {
+    let pacemaker = Pacemaker::new(ResourceName::undefined(), Duration::from_secs(10));
+    Ok(pacemaker.cib_xml(deadline)?)
+}
+
+fn refused(error: SetupError) -> ClsError {
+    let hint = match error {
+        SetupError::Schema(_) => "cibadmin --upgrade --force",
+        _ => "cibadmin --query --scope resources",
+    };
+    ClsError::refused(error.to_string(), hint)
+}
+
+/// What has to be changed in Pacemaker's configuration.
+pub(crate) fn plan(
+    config: &ClusterConfig,
+    intent: &Intent,
+    deadline: Deadline,
+) -> Result<SetupPlan, ClsError> {
+    let xml = cib(deadline)?;
+    let cib = Cib::parse(&xml)?;
+    if !cib.have_quorum {
+        return Err(ClsError::NoQuorum);
+    }
+    if let Some(node) = config.nodes.iter().find(|node| cib.node(node).is_none()) {
+        let known: Vec<&str> = cib.nodes.iter().map(|node| node.name.as_str()).collect();
+        return Err(ClsError::refused(
+            format!(
+                "{node} is no node of this cluster; Pacemaker knows {}",
+                known.join(", ")
+            ),
+            "correct node1, node2 … in config.ini, or start corosync and Pacemaker there",
+        ));
+    }
+    let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
+    design::parsed(&plan.parameters())?;
+    Ok(plan)
+}
+
+/// What has to be made in the lock service. A row that is there stays as it is, held or not.
+fn lock_part(
+    config: &ClusterConfig,
+    intent: &Intent,
+    deadline: Deadline,
+) -> Result<Option<LockPart>, ClsError> {
+    if config.lock_service.is_none() {
+        return Ok(None);
+    }
+    let info = design::lock_info(config)?;
+    let text = intent.design.parameters.get("distlock_lockname");
+    let name: LockName =
+        text.map_or("", String::as_str)
+            .parse()
+            .map_err(|error: lock::LockNameError| {
+                ClsError::refused(error.to_string(), "correct pgsql_distlock_lockname")
+            })?;
+    let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
+        Ok(Some(row)) => {
+            let columns = ["term", "epoch", "holders", "positions", "reason"];
+            let old = columns
+                .iter()
+                .any(|column| !row.columns.contains_key(*column));
+            old.then(|| format!("~ lock {name}: its table gets new columns, the row is kept"))
+        }
+        Ok(None) => Some(format!("+ lock {name}: the row")),
+        Err(trouble) if trouble.to_string().contains("distlock <conninfo> init") => {
+            Some(format!("+ lock {name}: tables and row"))
+        }
+        Err(trouble) => return Err(lock_failed(&info, &trouble.to_string())),
+    };
+    Ok(Some(LockPart { info, name, change }))
+}
+
+fn lock_failed(info: &Conninfo, reason: &str) -> ClsError {
+    ClsError::refused(
+        format!("the lock service {info} cannot be used: {reason}"),
+        "start it, or correct pgsql_distlock_psql_cmd or pgsql_distlock_conninfo in config.ini",
+    )
+}
+
+/// Brings the passfiles of every node up to date, or with `check` only looks; which were not.
+fn passfiles(
+    config: &ClusterConfig,
+    intent: &Intent,
+    check: bool,
+    deadline: Deadline,
+) -> Result<Vec<String>, ClsError> {
+    if intent.passfiles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |what: String| {
+        ClsError::refused(
+            format!("the passfiles cannot be written: {what}"),
+            "start the node and sshd there, see that root's ssh key is accepted, and run cls_setup again",
+        )
+    };
+    let stdin = serde_json::to_vec(&intent.passfiles).map_err(|error| failed(error.to_string()))?;
+    let words: &[&str] = if check {
+        &["passfile", "--check"]
+    } else {
+        &["passfile"]
+    };
+    let mut changed = Vec::new();
+    for answer in site::ask_all(
+        config,
+        words,
+        &stdin,
+        deadline.sub_budget(Duration::from_secs(20)),
+    ) {
+        let node = answer.node;
+        let text = answer
+            .text
+            .map_err(|error| failed(format!("{node}: {error}")))?;
+        let files: Vec<String> =
+            serde_json::from_str(&text).map_err(|error| failed(format!("{node}: {error}")))?;
+        changed.extend(files.iter().map(|file| format!("{file} on {node}")));
+    }
+    Ok(changed)
+}
+
+/// A directory that goes away again.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is two files without secrets below the directory for such files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes the whole change in one step of the cluster. The patch names every element by its place
+/// and identifier, so what others change at the same time stays, or the patch fails as a whole.
+fn push(plan: &SetupPlan, deadline: Deadline) -> Result<(), ClsError> {
+    let next = "cls_setup --dry-run shows what is left to change";
+    let failed = |error: &dyn std::fmt::Display| ClsError::failed(error.to_string(), next);
+    let scratch = Scratch(std::env::temp_dir().join(format!("cls-setup-{}", std::process::id())));
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&scratch.0)
+        .map_err(|error| failed(&format!("{}: {error}", scratch.0.display())))?;
+    let file = |name: &str, text: String| {
+        let path = scratch.0.join(name);
+        files::replace(&path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+        Ok::<String, ClsError>(path.to_string_lossy().into_owned())
+    };
+    let before = file("before.xml", plan.before.to_xml())?;
+    let after = file("after.xml", plan.after.to_xml())?;
+    let diff = Command::new("crm_diff")
+        .arg("--no-version")
+        .arg(format!("--original={before}"))
+        .arg(format!("--new={after}"))
+        .accept(DIFFERENT);
+    let patch = tools::run(diff, deadline)?.stdout;
+    let push = Command::new("cibadmin")
+        .args(["--patch", "--xml-pipe"])
+        .stdin_bytes(patch);
+    tools::run(push, deadline).map(drop)
+}

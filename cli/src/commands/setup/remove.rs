@@ -1,0 +1,90 @@
+//! What precedes a new database, and taking everything out again.
+
+use std::time::Duration;
+
+use pha_core::names::ResourceName;
+use pha_core::parse::cib::Cib;
+use pha_core::setup::SetupPlan;
+use pha_core::status::Role;
+use pha_host::clock::Deadline;
+use pha_host::config::ClusterConfig;
+use serde_json::json;
+
+use super::design::Intent;
+use super::{cib, push, refused};
+use crate::app::Session;
+use crate::error::ClsError;
+use crate::site;
+
+/// Takes the resources out of the configuration. A resource that is removed while it runs is
+/// stopped by Pacemaker without the clone's notifications, so it has to be stopped before.
+pub(super) fn take_away(
+    session: &Session,
+    intent: &Intent,
+    dry_run: bool,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let xml = cib(deadline)?;
+    let plan = SetupPlan::remove(&xml, &intent.design).map_err(refused)?;
+    refuse_running(&Cib::parse(&xml)?, &plan, intent)?;
+    let lines: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+    if !session.ui.is_json() && !session.common.quiet {
+        lines.iter().for_each(|line| session.ui.print(line));
+    }
+    let details = json!({ "changes": lines, "dry_run": dry_run });
+    if plan.is_done() {
+        session.ui.done("nothing to remove", details);
+    } else if dry_run {
+        session.ui.done("nothing was changed: --dry-run", details);
+    } else {
+        push(&plan, deadline)?;
+        session
+            .ui
+            .done("removed from Pacemaker's configuration", details);
+    }
+    Ok(())
+}
+
+fn refuse_running(cluster: &Cib, plan: &SetupPlan, intent: &Intent) -> Result<(), ClsError> {
+    for resource in [&plan.database, &intent.design.writer, &intent.design.reader] {
+        let name = ResourceName::new(resource.as_str())
+            .map_err(|error| ClsError::Argument(error.to_string()))?;
+        let runs = cluster.nodes.iter().find(|node| {
+            let role = node.resource(&name).and_then(|state| state.role);
+            node.online && role.is_some_and(|role| role != Role::Stopped)
+        });
+        if let Some(node) = runs {
+            return Err(ClsError::refused(
+                format!("{resource} runs on {}", node.name),
+                "cls_stop, then cls_setup --remove again",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Pacemaker would stop a PostgreSQL that runs without it, and ban a node without the agent.
+pub(super) fn ready_for_database(
+    config: &ClusterConfig,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let budget = deadline.sub_budget(Duration::from_secs(15));
+    for answer in site::ask_all(config, &["running"], &[], budget) {
+        let node = answer.node;
+        let text = answer.text.map_err(|error| {
+            ClsError::refused(
+                format!("{node} cannot be set up: {error}"),
+                "start the node and sshd there, and run `sh install.sh`",
+            )
+        })?;
+        if text.trim() == "yes" {
+            return Err(ClsError::refused(
+                format!("PostgreSQL runs on {node} already, without Pacemaker"),
+                format!(
+                    "stop it on {node} and keep it from starting at boot (systemctl disable --now postgresql), then cls_setup again"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! `cls_start` and `cls_stop`: the database and its addresses, everywhere.
+
+use std::time::Duration;
+
+use clap::Args;
+use pha_core::names::NodeName;
+use pha_core::status::{DataStatus, Role};
+use pha_host::clock::Deadline;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// The meta attribute that keeps Pacemaker from starting a resource.
+const TARGET: &str = "target-role";
+
+/// Start the database and its addresses on every node
+///
+/// Waits until one node is primary and the others stream from it. Exit code 2 if the primary is up
+/// and a standby is not.
+#[derive(Debug, Args)]
+pub(crate) struct Start {}
+
+/// Stop the database and its addresses on every node
+///
+/// Waits until everything is stopped. The next cls_start keeps the primary.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {}
+
+/// How far a start has come.
+enum Progress {
+    Complete(NodeName),
+    Primary(NodeName, String),
+    Nothing(String),
+}
+
+impl Start {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        for resource in &cluster.ours {
+            session.ui.progress(&format!("starting {resource}"));
+            tools::delete_meta(resource, TARGET, deadline)?;
+        }
+        let mut last = None;
+        let waited = wait::until(session, "the whole cluster", deadline, || {
+            let cluster = cluster.again(session)?;
+            match progress(&cluster) {
+                Progress::Complete(primary) => Ok(Look::Done(primary)),
+                Progress::Primary(primary, missing) => {
+                    let seen = format!("{primary} is primary, {missing}");
+                    let hopeless = hopeless(&cluster);
+                    last = Some((primary, missing));
+                    if hopeless {
+                        return Err(standby_missing(last.take()));
+                    }
+                    Ok(Look::Pending(seen))
+                }
+                Progress::Nothing(seen) => {
+                    last = None;
+                    Ok(Look::Pending(seen))
+                }
+            }
+        });
+        match waited {
+            Ok(primary) => {
+                let sentence = format!("{primary} is primary, every standby streams");
+                session.ui.done(&sentence, json!({ "primary": primary }));
+                Ok(())
+            }
+            Err(ClsError::TimedOut { .. }) if last.is_some() => Err(standby_missing(last)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn standby_missing(last: Option<(NodeName, String)>) -> ClsError {
+    let (primary, missing) = last.map_or_else(
+        || (String::new(), String::new()),
+        |(primary, missing)| (primary.to_string(), missing),
+    );
+    ClsError::StandbyMissing {
+        primary,
+        missing,
+        hint: "cls_status says what to do about each standby".to_owned(),
+    }
+}
+
+/// The nodes that should run the database now: those of `node_list` that no operator has put into
+/// standby. One that is switched off is missing.
+fn expected(cluster: &Cluster) -> Vec<NodeName> {
+    let on_purpose = |name: &NodeName| cluster.cib.node(name).is_some_and(|node| node.standby);
+    let mut nodes = cluster.nodes();
+    nodes.retain(|name| !on_purpose(name));
+    nodes
+}
+
+fn progress(cluster: &Cluster) -> Progress {
+    let primary = match cluster.primary() {
+        Ok(primary) => primary,
+        Err(error) => return Progress::Nothing(waiting(cluster, &error)),
+    };
+    let missing: Vec<String> = expected(cluster)
+        .iter()
+        .filter(|name| **name != primary)
+        .filter_map(|name| why_missing(cluster, name))
+        .collect();
+    if !missing.is_empty() {
+        return Progress::Primary(primary, missing.join(", "));
+    }
+    let resources: Vec<String> = cluster
+        .primitives()
+        .filter(|resource| *resource != cluster.resource)
+        .filter(|resource| {
+            let runs = |node| cluster.role_of(node, resource) != Role::Stopped;
+            !cluster.cib.nodes.iter().any(runs)
+        })
+        .map(String::from)
+        .collect();
+    // Alone, the primary has no standby that the reader's address could be on.
+    if !resources.is_empty() && expected(cluster).len() > 1 {
+        return Progress::Primary(primary, format!("{} not started yet", resources.join(", ")));
+    }
+    Progress::Complete(primary)
+}
+
+/// Why there is no primary yet.
+fn waiting(cluster: &Cluster, error: &ClsError) -> String {
+    let states: Vec<String> = expected(cluster)
+        .iter()
+        .filter_map(|name| cluster.cib.node(name))
+        .map(|node| match (cluster.pending(node), cluster.role(node)) {
+            (Some(pending), _) => format!("{}: {pending}", node.name),
+            (None, Role::Stopped) => format!("{}: {}", node.name, cluster.why_stopped(node)),
+            (None, role) => format!("{}: {role}", node.name),
+        })
+        .collect();
+    if states.is_empty() {
+        error.to_string()
+    } else {
+        states.join(", ")
+    }
+}
+
+fn why_missing(cluster: &Cluster, name: &NodeName) -> Option<String> {
+    let Some(node) = cluster.cib.node(name).filter(|node| node.online) else {
+        return Some(format!("{name} is not in the cluster"));
+    };
+    if cluster.role(node) == Role::Stopped {
+        return Some(format!("{name}: {}", cluster.why_stopped(node)));
+    }
+    let status = node
+        .permanent
+        .get(&cluster.resource.attribute("data-status"));
+    let streams = status
+        .and_then(|text| text.parse::<DataStatus>().ok())
+        .is_some_and(|status| matches!(status, DataStatus::Replication { state, .. } if state == "STREAMING"));
+    if streams {
+        return None;
+    }
+    let status = status.map_or("nothing known", String::as_str);
+    Some(format!("{name} does not stream yet ({status})"))
+}
+
+/// Whether no missing standby will come by itself: Pacemaker has given each of them up, or it is
+/// not in the cluster, and nothing is under way.
+fn hopeless(cluster: &Cluster) -> bool {
+    let missing: Vec<NodeName> = expected(cluster)
+        .into_iter()
+        .filter(|name| why_missing(cluster, name).is_some())
+        .filter(|name| cluster.primary().ok().as_ref() != Some(name))
+        .collect();
+    let idle = !cluster
+        .cib
+        .nodes
+        .iter()
+        .any(|node| cluster.pending(node).is_some());
+    idle && !missing.is_empty() && missing.iter().all(|name| cluster.is_given_up(name))
+}
+
+impl Stop {
+    pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
+        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
+        let deadline = Deadline::after(timeout);
+        let cluster = Cluster::look(session, deadline)?;
+        cluster.require_quorum()?;
+        for resource in &cluster.ours {
+            session.ui.progress(&format!("stopping {resource}"));
+            tools::set_meta(resource, TARGET, "Stopped", deadline)?;
+        }
+        wait::until(session, "everything to be stopped", deadline, || {
+            let cluster = cluster.again(session)?;
+            let running: Vec<String> = cluster
+                .cib
+                .nodes
+                .iter()
+                .flat_map(|node| cluster.primitives().map(move |resource| (node, resource)))
+                .filter(|(node, resource)| cluster.role_of(node, resource) != Role::Stopped)
+                .map(|(node, resource)| format!("{resource} on {}", node.name))
+                .collect();
+            if running.is_empty() {
+                Ok(Look::Done(()))
+            } else {
+                Ok(Look::Pending(format!(
+                    "still there: {}",
+                    running.join(", ")
+                )))
+            }
+        })?;
+        session.ui.done(
+            "the database and its addresses are stopped on every node; cls_start starts them again",
+            json!({ "resources": cluster.ours }),
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! What `cls_status` shows: the document that `--json` prints, and the text is made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pha_core::health::{FailCount, ReplicationRow, Verdict, fail_counts};
+use pha_core::names::NodeName;
+use pha_core::register::Reading;
+use pha_core::status::Role;
+use serde::Serialize;
+
+use super::sources::Sources;
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// The verdict.
+    #[serde(flatten)]
+    pub(super) verdict: Verdict,
+    /// The database resource.
+    pub(super) resource: String,
+    /// The primary, if there is exactly one.
+    pub(super) primary: Option<NodeName>,
+    /// `pgsql_REPL_INFO` as it is written.
+    pub(super) repl_info: Option<String>,
+    /// Every node.
+    pub(super) nodes: Vec<Node>,
+    /// The primary's standbys.
+    pub(super) replication: Option<Vec<ReplicationRow>>,
+    /// The lock service's row.
+    pub(super) register: Option<RegisterRow>,
+    /// Where the lock service is.
+    pub(super) lock_service: Option<String>,
+    /// What this node remembers and has promised.
+    pub(super) memory: Option<MemoryRow>,
+    /// Every fail count.
+    pub(super) fail_counts: Vec<FailCount>,
+    /// Which sources did not answer, and why.
+    pub(super) silent: BTreeMap<&'static str, String>,
+    /// How long it took, in milliseconds.
+    pub(super) took_ms: u128,
+    /// Pacemaker's own view.
+    #[serde(skip)]
+    pub(super) crm_mon: Option<String>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub(super) struct Node {
+    pub(super) name: NodeName,
+    pub(super) online: bool,
+    pub(super) standby: bool,
+    pub(super) role: Role,
+    pub(super) status: Option<String>,
+    pub(super) data_status: Option<String>,
+    pub(super) score: Option<String>,
+}
+
+/// The lock service's row.
+#[derive(Debug, Serialize)]
+pub(super) struct RegisterRow {
+    pub(super) owner: Option<NodeName>,
+    pub(super) term: u64,
+    pub(super) epoch: u64,
+    pub(super) holders: Vec<NodeName>,
+    /// Seconds since the lease was renewed; `None` when it has run out or was released.
+    pub(super) lease_age: Option<f64>,
+    /// Seconds that the lease still runs.
+    pub(super) lease_left: f64,
+    /// Seconds that it is given for.
+    pub(super) lease: f64,
+}
+
+/// What this node remembers.
+#[derive(Debug, Serialize)]
+pub(super) struct MemoryRow {
+    pub(super) term: u64,
+    pub(super) epoch: u64,
+    /// The epoch at which it has promised not to promote (R7).
+    pub(super) promised_epoch: Option<u64>,
+}
+
+impl Report {
+    pub(super) fn new(seen: &Sources, verdict: Verdict, took: Duration) -> Self {
+        let cluster = &seen.cluster;
+        let mut silent = BTreeMap::new();
+        if let Err(error) = &seen.crm_mon {
+            silent.insert("crm_mon", error.clone());
+        }
+        if let Some(Err(error)) = &seen.replication {
+            silent.insert("replication", error.clone());
+        }
+        if let Some(Reading::Unknown(trouble)) = &seen.register {
+            silent.insert("register", trouble.to_string());
+        }
+        Self {
+            resource: cluster.resource.to_string(),
+            primary: cluster.primary().ok(),
+            repl_info: cluster.cib.repl_info(&cluster.resource).map(str::to_owned),
+            nodes: nodes(seen),
+            replication: seen
+                .replication
+                .as_ref()
+                .and_then(|answer| answer.as_ref().ok())
+                .cloned(),
+            register: register(seen),
+            lock_service: seen.lock.clone(),
+            memory: seen.memory.as_ref().map(|memory| MemoryRow {
+                term: memory.term,
+                epoch: memory.epoch,
+                promised_epoch: memory.promised,
+            }),
+            fail_counts: fail_counts(&cluster.cib),
+            silent,
+            took_ms: took.as_millis(),
+            crm_mon: seen.crm_mon.as_ref().ok().cloned(),
+            verdict,
+        }
+    }
+}
+
+fn nodes(seen: &Sources) -> Vec<Node> {
+    let cluster = &seen.cluster;
+    let resource = &cluster.resource;
+    let nodes = cluster.cib.nodes.iter().map(|node| Node {
+        name: node.name.clone(),
+        online: node.online,
+        standby: node.standby,
+        role: cluster.role(node),
+        status: node.transient.get(&resource.attribute("status")).cloned(),
+        data_status: node
+            .permanent
+            .get(&resource.attribute("data-status"))
+            .cloned(),
+        score: node.transient.get(&resource.promotion_attribute()).cloned(),
+    });
+    nodes.collect()
+}
+
+fn register(seen: &Sources) -> Option<RegisterRow> {
+    let Some(Reading::Row(row)) = &seen.register else {
+        return None;
+    };
+    let left = row.lease_left.as_secs_f64();
+    let lease = row.ttl.as_secs_f64();
+    Some(RegisterRow {
+        owner: row.owner.clone(),
+        term: row.term,
+        epoch: row.epoch,
+        holders: row.holders.iter().cloned().collect(),
+        lease_age: (left > 0.0).then_some(lease - left),
+        lease_left: left,
+        lease,
+    })
+}

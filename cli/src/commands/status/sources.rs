@@ -1,0 +1,173 @@
+//! Everything that a status is made of, asked side by side: one that hangs costs the others nothing.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use pha_core::health::ReplicationRow;
+use pha_core::register::{Memory, Reading, Trouble};
+use pha_host::clock::Deadline;
+use pha_host::command::Command;
+use pha_host::memory::MemoryFile;
+use pha_host::sql::TextRows;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::primary::Primary;
+
+/// How long the cluster information base may take; without it there is nothing to ask the others.
+const CIB: Duration = Duration::from_millis(2_500);
+/// Left of the time when the others are given up, to put together what there is.
+const SPARE: Duration = Duration::from_millis(100);
+
+/// What was answered.
+pub(super) struct Sources {
+    /// The cluster.
+    pub(super) cluster: Cluster,
+    /// `crm_mon` as it is, or why there is none.
+    pub(super) crm_mon: Result<String, String>,
+    /// The lock service's row; `None` where no built-in lock service is configured.
+    pub(super) register: Option<Reading>,
+    /// Where the lock service is, without a password.
+    pub(super) lock: Option<String>,
+    /// The primary's standbys; `None` where there is no primary.
+    pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
+    /// What this node remembers of the register.
+    pub(super) memory: Option<Memory>,
+}
+
+/// Starts a question on a thread of its own. One that hangs beyond its deadline is left behind: the
+/// process ends before it.
+fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more after the deadline.
+        let _ = sender.send(question());
+    });
+    receiver
+}
+
+fn answer<T>(receiver: &Receiver<T>, deadline: Deadline) -> Option<T> {
+    receiver.recv_timeout(deadline.left()).ok()
+}
+
+fn silent(what: &str) -> String {
+    format!("{what} hangs: no answer in time")
+}
+
+impl Sources {
+    /// Asks everything.
+    ///
+    /// # Errors
+    /// As [`Cluster::look`]; no other source is needed.
+    pub(super) fn ask(session: &Session, deadline: Deadline) -> Result<Self, ClsError> {
+        let latest = deadline.reserving(SPARE);
+        let crm_mon = ask(move || crm_mon(latest));
+        let cluster = Cluster::look(session, deadline.sub_budget(CIB))?;
+        let lock = cluster.lock().map(|lock| match lock {
+            Ok((info, name)) => format!("{name} on {info}"),
+            Err(error) => error,
+        });
+        let register = cluster.lock_service().map(|service| match service {
+            Ok(mut service) => ask(move || service.read(latest)),
+            Err(error) => ask(move || Reading::Unknown(Trouble::Answered(error))),
+        });
+        let replication = cluster.primary().ok().map(|primary| {
+            let primary = Primary::new(&cluster, &primary, latest);
+            ask(move || primary.rows(ROWS, latest).and_then(parse))
+        });
+        let memory = memory(&cluster);
+        Ok(Self {
+            crm_mon: answer(&crm_mon, deadline).unwrap_or_else(|| Err(silent("crm_mon"))),
+            register: register.map(|receiver| {
+                answer(&receiver, deadline).unwrap_or_else(|| {
+                    Reading::Unknown(Trouble::Unreachable(silent("the lock service")))
+                })
+            }),
+            replication: replication.map(|receiver| {
+                answer(&receiver, deadline)
+                    .unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
+            }),
+            lock,
+            memory,
+            cluster,
+        })
+    }
+}
+
+/// Pacemaker's own view, as in the specification.
+fn crm_mon(deadline: Deadline) -> Result<String, String> {
+    Command::new("crm_mon")
+        .arg("-1Arf")
+        .run(deadline)
+        .map(|output| output.text().into_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// What this node remembers, where it remembers anything.
+fn memory(cluster: &Cluster) -> Option<Memory> {
+    let path = PathBuf::from(format!("/var/lib/pha4pgsql/{}.json", cluster.resource));
+    let file = MemoryFile::new(path);
+    file.path().exists().then(|| file.load().ok()).flatten()
+}
+
+/// What the primary says of its standbys.
+const ROWS: &str = "select application_name, state, sync_state, \
+    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint, \
+    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint, \
+    extract(epoch from replay_lag)::float8 \
+    from pg_stat_replication order by application_name, pid";
+
+/// Reads the rows; a number that is none is an error, an empty column is not.
+fn parse(rows: TextRows) -> Result<Vec<ReplicationRow>, String> {
+    fn number<T: std::str::FromStr>(text: Option<String>) -> Result<Option<T>, String> {
+        text.map(|text| {
+            text.parse()
+                .map_err(|_| format!("pg_stat_replication: {text:?} is no number"))
+        })
+        .transpose()
+    }
+    rows.into_iter()
+        .map(|row| {
+            let columns: Result<[Option<String>; 6], _> = row.try_into();
+            let [standby, state, sync_state, flush, replay, seconds] =
+                columns.map_err(|_| "pg_stat_replication: another number of columns".to_owned())?;
+            Ok(ReplicationRow {
+                standby: standby.unwrap_or_default(),
+                state,
+                sync_state,
+                flush_lag_bytes: number(flush)?,
+                replay_lag_bytes: number(replay)?,
+                replay_lag_seconds: number(seconds)?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn row(columns: &[&str]) -> Vec<Option<String>> {
+        columns
+            .iter()
+            .map(|text| (!text.is_empty()).then(|| (*text).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn rows_of_the_view_are_read() {
+        let rows = parse(vec![
+            row(&["node2", "streaming", "sync", "0", "128", "0.25"]),
+            row(&["node3", "", "", "", "", ""]),
+        ])
+        .unwrap();
+        assert_eq!(rows[0].replay_lag_bytes, Some(128));
+        assert_eq!(rows[0].replay_lag_seconds, Some(0.25));
+        assert_eq!(rows[1].state, None);
+        assert!(parse(vec![row(&["a", "b", "c", "many", "", ""])]).is_err());
+        assert!(parse(vec![row(&["a"])]).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! Where the WAL of a node ends.
+
+use std::time::Duration;
+
+use pha_core::names::NodeName;
+use pha_core::timeline::WalPosition;
+use pha_host::clock::Deadline;
+use pha_host::node::pg_ctl;
+use pha_host::postgres::{RoleView, ServerView};
+use pha_host::process::Postmaster;
+use pha_host::ssh::Ssh;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+
+/// Reading the WAL since the last checkpoint may take a while.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What other nodes ask for, over ssh: the end of WAL on this node, as JSON.
+pub(super) fn run(session: &Session) -> Result<(), ClsError> {
+    let deadline = Deadline::after(session.common.timeout.unwrap_or(LIMIT));
+    let cluster = Cluster::look(session, deadline)?;
+    let end = here(&cluster, deadline)
+        .map_err(|why| ClsError::failed(why, "look at the data directory"))?;
+    session.ui.print_json(&end);
+    Ok(())
+}
+
+/// The end of WAL on this node: a running server is asked, a stopped one's files are read.
+pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
+    let deadline = deadline.sub_budget(LIMIT);
+    let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
+    let running = Postmaster::of(&pg.pgdata).map_err(|error| error.to_string())?;
+    if matches!(running, Postmaster::Alive { .. }) {
+        let view = cluster
+            .local_postgres()?
+            .view(deadline)
+            .map_err(|error| error.to_string())?;
+        return of_server(&view);
+    }
+    let control = pg
+        .controldata(deadline)
+        .map_err(|error| error.to_string())?;
+    pg.end_of_wal(&control, deadline)
+        .map_err(|error| error.to_string())
+}
+
+/// What a running server has on its disk.
+fn of_server(view: &ServerView) -> Result<WalPosition, String> {
+    match &view.role {
+        RoleView::Primary(primary) => Ok(WalPosition {
+            timeline: primary.timeline,
+            lsn: primary.flushed,
+        }),
+        RoleView::Standby(standby) => standby
+            .received
+            .max(standby.replayed)
+            .map(|lsn| WalPosition {
+                timeline: standby.timeline,
+                lsn,
+            })
+            .ok_or_else(|| "the standby has neither received nor replayed anything".to_owned()),
+    }
+}
+
+/// The end of WAL on another node, by the same program there.
+pub(super) fn there(
+    node: &NodeName,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<WalPosition, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let resource = format!("--resource={}", cluster.resource);
+    let words = [
+        program.to_string_lossy(),
+        "internal".into(),
+        "wal-end".into(),
+        resource.into(),
+    ];
+    let argv: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let output = Ssh::default()
+        .exec(node.as_str(), &argv, b"", deadline.sub_budget(LIMIT))
+        .map_err(|error| error.to_string())?;
+    let said = output.error_text();
+    if output.code != 0 {
+        let first = said.lines().next().unwrap_or("it said nothing");
+        return Err(first.trim_start_matches("cls: ").to_owned());
+    }
+    serde_json::from_str(&output.text()).map_err(|error| format!("{node} answered: {error}"))
+}

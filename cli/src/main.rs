@@ -1,0 +1,17 @@
+//! `cls`: the commands of a cluster's operator.
+#![forbid(unsafe_code)]
+
+mod app;
+mod cluster;
+mod commands;
+mod error;
+mod operate;
+mod primary;
+mod render;
+mod site;
+mod tools;
+mod wait;
+
+fn main() -> std::process::ExitCode {
+    app::main(std::env::args_os())
+}

@@ -1,0 +1,73 @@
+//! What the operations on data have in common: one at a time, on the right node.
+
+use std::time::Duration;
+
+use pha_core::decide::operator::Refusal;
+use pha_core::names::NodeName;
+use pha_host::clock::Deadline;
+use pha_host::ssh::Ssh;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::commands::Outcome;
+use crate::error::ClsError;
+
+pub(crate) mod copy;
+pub(crate) mod lock;
+
+/// How long the register and PostgreSQL may take to answer one question.
+pub(crate) const ASK: Duration = Duration::from_secs(5);
+
+impl From<Refusal> for ClsError {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal.what, refusal.hint)
+    }
+}
+
+/// Gives a command to the node that it is for, over ssh, where that is not this one; the end of it
+/// there is the end here. None: it is for this node.
+pub(crate) fn elsewhere(
+    session: &Session,
+    cluster: &Cluster,
+    node: Option<&str>,
+    command: &str,
+    deadline: Deadline,
+) -> Result<(NodeName, Option<Outcome>), ClsError> {
+    let here = cluster.local_node(deadline)?;
+    let Some(node) = node else {
+        return Ok((here, None));
+    };
+    let node = cluster.node(node)?.name.clone();
+    if node == here {
+        return Ok((here, None));
+    }
+    let own = std::env::current_exe().map_err(|error| {
+        ClsError::failed(
+            format!("this program's own path: {error}"),
+            "give its whole path",
+        )
+    })?;
+    let mut words = vec![own.to_string_lossy().into_owned(), command.to_owned()];
+    let given = std::env::args_os()
+        .skip(1)
+        .filter(|word| word.to_str() != Some(command));
+    words.extend(given.map(|word| word.to_string_lossy().into_owned()));
+    session
+        .ui
+        .progress(&format!("cls_{command} runs on {node}"));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let output = Ssh::default()
+        .exec(node.as_str(), &words, b"", deadline)
+        .map_err(|error| {
+            ClsError::failed(
+                error.to_string(),
+                format!("give the command on {node} itself"),
+            )
+        })?;
+    session.ui.relay(&output.error_text());
+    if !output.stdout.is_empty() {
+        session.ui.print(&output.text());
+    }
+    let code = u8::try_from(output.code).unwrap_or(1);
+    Ok((node, Some(Outcome::Check(code))))
+}

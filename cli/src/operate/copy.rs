@@ -1,0 +1,255 @@
+//! Repairing and rebuilding this node's standby: look, decide, perform, and look again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pha_core::decide::operator::{
+    CopyFacts, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
+};
+use pha_core::names::NodeName;
+use pha_host::clock::Deadline;
+use pha_host::node::pg_ctl;
+use pha_host::pgctl::PgCtl;
+use pha_host::rewind::Source;
+use pha_host::unfinished;
+use serde_json::json;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::commands::Outcome;
+use crate::error::ClsError;
+use crate::operate::{elsewhere, lock};
+
+mod aside;
+mod configuration;
+mod data;
+mod facts;
+mod register;
+mod start;
+
+/// How long a copy may take unless `--timeout` says otherwise.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Order {
+    /// The command without `cls_`.
+    pub(crate) command: &'static str,
+    /// `--node`.
+    pub(crate) node: Option<String>,
+    /// `--dry-run`.
+    pub(crate) dry_run: bool,
+    /// `--max-rate`.
+    pub(crate) max_rate: Option<String>,
+    /// `--waldir`.
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// `--tablespace-mapping`.
+    pub(crate) tablespaces: Vec<String>,
+}
+
+/// One repair or rebuild on this node.
+struct Work<'a> {
+    session: &'a Session,
+    cluster: Cluster,
+    node: NodeName,
+    pg: PgCtl,
+    request: CopyRequest,
+    order: &'a Order,
+    deadline: Deadline,
+    /// The standby was stopped by a constraint that has to go again.
+    banned: bool,
+    /// A slot on the source that was made for the copy.
+    slot: Option<String>,
+    /// What was moved aside: where it is now, and where it was.
+    aside: Vec<(PathBuf, PathBuf)>,
+    /// The old data are the rest of an interrupted rewind.
+    damaged: bool,
+}
+
+/// Runs the command, here or on the node that it is for.
+pub(crate) fn run(
+    session: &Session,
+    request: CopyRequest,
+    order: &Order,
+) -> Result<Outcome, ClsError> {
+    let deadline = Deadline::after(session.common.timeout.unwrap_or(DAY));
+    let cluster = Cluster::look(session, deadline)?;
+    cluster.require_quorum()?;
+    let (node, elsewhere) = elsewhere(
+        session,
+        &cluster,
+        order.node.as_deref(),
+        order.command,
+        deadline,
+    )?;
+    if let Some(outcome) = elsewhere {
+        return Ok(outcome);
+    }
+    let pg = pg_ctl(&cluster.params).map_err(|refusal| {
+        ClsError::refused(refusal.reason, "correct the resource's parameters")
+    })?;
+    let mut work = Work {
+        session,
+        cluster,
+        node,
+        pg,
+        request,
+        order,
+        deadline,
+        banned: false,
+        slot: None,
+        aside: Vec::new(),
+        damaged: false,
+    };
+    // First, so that what is decided is still so when it is done.
+    let guard = if order.dry_run {
+        None
+    } else {
+        let command = format!("cls_{}", order.command);
+        Some(lock::acquire(session, &work.cluster, &command, deadline)?)
+    };
+    let done = work.run();
+    drop(guard);
+    done.map(|()| Outcome::Done)
+}
+
+impl Work<'_> {
+    fn run(&mut self) -> Result<(), ClsError> {
+        let facts = self.facts()?;
+        let plan = match plan_copy(&self.request, &facts) {
+            CopyVerdict::Nothing(why) => {
+                self.session.ui.done(&why, json!({ "node": self.node }));
+                return Ok(());
+            }
+            CopyVerdict::Refused(refusal) => return Err(refusal.into()),
+            CopyVerdict::Go(plan) => plan,
+        };
+        self.show(&facts, &plan);
+        if self.order.dry_run {
+            let sentence = format!(
+                "{} would be copied from {}; nothing was done",
+                self.node, plan.source
+            );
+            let steps: Vec<String> = plan
+                .steps
+                .iter()
+                .map(|step| step.says(&facts, &plan))
+                .collect();
+            self.session.ui.done(
+                &sentence,
+                json!({ "node": self.node, "source": plan.source, "steps": steps }),
+            );
+            return Ok(());
+        }
+        let performed = self.perform(&facts, &plan);
+        let ended = self.put_in_order(&plan);
+        performed?;
+        ended?;
+        self.report(&facts, &plan);
+        Ok(())
+    }
+
+    fn show(&self, facts: &CopyFacts, plan: &CopyPlan) {
+        if let Some(why) = &plan.because {
+            self.session.ui.progress(&format!(
+                "pg_rewind cannot work here ({why}), so the node is rebuilt"
+            ));
+        }
+        for (number, step) in (1..).zip(&plan.steps) {
+            self.session
+                .ui
+                .progress(&format!("  {number}. {}", step.says(facts, plan)));
+        }
+    }
+
+    fn perform(&mut self, facts: &CopyFacts, plan: &CopyPlan) -> Result<(), ClsError> {
+        let source = Source::new(&self.cluster.params, &plan.source);
+        for step in &plan.steps {
+            if self.session.interrupt.is_set() {
+                return Err(ClsError::Interrupted(step.says(facts, plan)));
+            }
+            match step {
+                CopyStep::TakeDown => self.take_down()?,
+                CopyStep::Leave => self.leave()?,
+                CopyStep::KeepConfiguration => self.keep_configuration()?,
+                CopyStep::SetAside => self.set_aside(plan)?,
+                CopyStep::Rewind => {
+                    if let Err(error) = self.rewind(facts, plan, &source) {
+                        self.or_rebuild(error, plan, &source)?;
+                    }
+                }
+                CopyStep::Backup => self.backup(plan, &source)?,
+                CopyStep::CheckSource => self.check_source(plan, &source)?,
+                CopyStep::RestoreConfiguration => self.restore_configuration()?,
+                CopyStep::Cleanup => self.let_start()?,
+                CopyStep::Await => self.await_standby(plan)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where rewinding has failed: a rebuild if that was allowed, or what to type.
+    fn or_rebuild(
+        &mut self,
+        error: ClsError,
+        plan: &CopyPlan,
+        source: &Source,
+    ) -> Result<(), ClsError> {
+        if !self.request.or_rebuild || matches!(error, ClsError::Interrupted(_)) {
+            return Err(error);
+        }
+        self.session
+            .ui
+            .progress(&format!("{error}; so the node is rebuilt"));
+        self.set_aside(plan)?;
+        self.backup(plan, source)
+    }
+
+    /// What must not stay, whatever became of the copy.
+    fn put_in_order(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
+        let lifted = self.lift_ban();
+        if let Some(slot) = self.slot.take() {
+            self.drop_slot(plan, &slot);
+        }
+        lifted
+    }
+
+    fn report(&self, facts: &CopyFacts, plan: &CopyPlan) {
+        if let Some((old, _)) = self.aside.first() {
+            self.session.ui.progress(&format!(
+                "the old data are in {}; remove them when they are of no more use",
+                old.display()
+            ));
+        }
+        let mut sentence = format!("slave recovery of {} successed", self.node);
+        if facts.in_standby {
+            sentence += &format!("; the node is in standby: cls_unstandby_node {}", self.node);
+        }
+        let method = plan.method.to_string();
+        let old: Vec<_> = self
+            .aside
+            .iter()
+            .map(|(old, _)| old.display().to_string())
+            .collect();
+        self.session.ui.done(
+            &sentence,
+            json!({ "node": self.node, "source": plan.source, "method": method, "old_data": old }),
+        );
+    }
+
+    /// Marks the data directory as one that must not be started.
+    fn mark(&self, plan: &CopyPlan, method: Method) -> Result<(), ClsError> {
+        let mark = unfinished::Unfinished {
+            method: method.to_string(),
+            source: plan.source.to_string(),
+            aside: self.aside.clone(),
+            damaged: self.damaged,
+        };
+        unfinished::begin(&self.pg.pgdata, &mark).map_err(|error| broken(&error))
+    }
+}
+
+/// A step on this node's disk has failed.
+fn broken(error: &dyn std::fmt::Display) -> ClsError {
+    ClsError::failed(error.to_string(), "mend it, then give the command again")
+}

@@ -1,0 +1,238 @@
+//! Rewinding and copying.
+
+use std::time::{Duration, Instant};
+
+use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method};
+use pha_host::basebackup::Backup;
+use pha_host::clock::Deadline;
+use pha_host::files;
+use pha_host::rewind::Source;
+use pha_host::unfinished;
+
+use super::{Work, broken};
+use crate::error::ClsError;
+use crate::operate::ASK;
+use crate::wait::{self, Look};
+
+/// How long the primary's checkpoint may take.
+const CHECKPOINT: Duration = Duration::from_secs(300);
+/// How often the progress of a copy is shown.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// What the source says of the base backup that is being sent (PostgreSQL 13 and newer).
+const PROGRESS: &str = "select phase, backup_streamed / 1024, coalesce(backup_total, 0) / 1024 \
+    from pg_stat_progress_basebackup p join pg_stat_activity a using (pid) \
+    where application_name = 'pha4pgsql copy' order by backup_start desc limit 1";
+
+/// The timelines of the latest checkpoint and of the WAL that is written now.
+const TIMELINES: &str = "select (select timeline_id from pg_control_checkpoint()), \
+    ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+
+impl Work<'_> {
+    pub(super) fn rewind(
+        &mut self,
+        facts: &CopyFacts,
+        plan: &CopyPlan,
+        source: &Source,
+    ) -> Result<(), ClsError> {
+        self.await_checkpoint(source)?;
+        let ended = self.session.interrupt.flag().clone();
+        let clean = matches!(facts.data, Data::Cluster { clean: true, .. });
+        // Without a change, for as long as that can show anything: whether the WAL is still there,
+        // whether the role may read the source's files. A crashed server cannot be tried dry.
+        if clean {
+            self.session
+                .ui
+                .progress("seeing whether pg_rewind can do it");
+            self.pg
+                .rewind(source, true, &ended, self.deadline)
+                .map_err(|error| self.not_rewound(&error))?;
+        }
+        self.mark(plan, Method::Rewind)?;
+        if self.is_running()? {
+            unfinished::end(&self.pg.pgdata).map_err(|error| broken(&error))?;
+            return Err(ClsError::refused(
+                format!("a server was started on {} meanwhile", self.node),
+                "cls_status shows by whom; then give the command again",
+            ));
+        }
+        // The recovery of a crashed server happens in single-user mode, which refuses to be a
+        // standby; the agent makes the file anew when it starts one.
+        for name in ["standby.signal", "recovery.signal"] {
+            let _ =
+                files::ensure_absent(&self.pg.pgdata.join(name)).map_err(|error| broken(&error))?;
+        }
+        self.session.ui.progress("pg_rewind is at work");
+        let words = self
+            .pg
+            .rewind(source, false, &ended, self.deadline)
+            .map_err(|error| self.not_rewound(&error))?;
+        for line in words {
+            self.session.ui.progress(&line);
+        }
+        Ok(())
+    }
+
+    fn not_rewound(&self, error: &dyn std::fmt::Display) -> ClsError {
+        if self.session.interrupt.is_set() {
+            return ClsError::Interrupted("pg_rewind".to_owned());
+        }
+        ClsError::failed(
+            format!("pg_rewind cannot repair {}: {error}", self.node),
+            format!("cls_rebuild_slave --keep-old --node {}", self.node),
+        )
+    }
+
+    /// `pg_rewind` before 17 takes the source's timeline from its latest checkpoint, which may be
+    /// of the time before the source's promotion.
+    fn await_checkpoint(&self, source: &Source) -> Result<(), ClsError> {
+        if let Err(error) = self.ask(source, "checkpoint") {
+            tracing::debug!("waiting for the primary's own checkpoint: {error}");
+        }
+        let deadline = self.deadline.sub_budget(CHECKPOINT);
+        wait::until(
+            self.session,
+            "a checkpoint of the primary",
+            deadline,
+            || {
+                let rows = self.ask(source, TIMELINES)?;
+                Ok(match rows.first().map(Vec::as_slice) {
+                    Some([Some(checkpoint), Some(now)]) if checkpoint == now => Look::Done(()),
+                    _ => Look::Pending("the latest one is of the timeline before".to_owned()),
+                })
+            },
+        )
+    }
+
+    pub(super) fn backup(&mut self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {
+        self.mark(plan, Method::Backup)?;
+        let copied = self.try_backup(source);
+        match copied {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let back = !self.aside.is_empty();
+                self.put_back()?;
+                if self.session.interrupt.is_set() {
+                    return Err(ClsError::Interrupted("pg_basebackup".to_owned()));
+                }
+                let state = if back {
+                    "; the old data are where they were"
+                } else {
+                    ""
+                };
+                Err(ClsError::failed(
+                    format!("{error}{state}"),
+                    "mend it, then give the command again",
+                ))
+            }
+        }
+    }
+
+    fn try_backup(&mut self, source: &Source) -> Result<(), ClsError> {
+        if self.is_running()? {
+            return Err(broken(&format!(
+                "a server runs in {}",
+                self.pg.pgdata.display()
+            )));
+        }
+        self.make_directory()?;
+        let backup = Backup {
+            max_rate: self.order.max_rate.clone(),
+            wal_dir: self.order.wal_dir.clone().or_else(|| self.old_wal_dir()),
+            tablespaces: self.order.tablespaces.clone(),
+            slot: Some(self.ensure_slot(source)?),
+        };
+        let (pg, deadline, ended) = (
+            &self.pg,
+            self.deadline,
+            self.session.interrupt.flag().clone(),
+        );
+        std::thread::scope(|scope| {
+            let copy = scope.spawn(|| pg.basebackup(source, &backup, &ended, deadline));
+            let mut shown = Instant::now();
+            while !copy.is_finished() {
+                if shown.elapsed() >= GLANCE {
+                    shown = Instant::now();
+                    self.show_progress(source);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            match copy.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(broken(&error)),
+                Err(_) => Err(broken(&"the thread that runs pg_basebackup panicked")),
+            }
+        })
+    }
+
+    fn show_progress(&self, source: &Source) {
+        // Where the source cannot say (before 13, or without the right to), the copy goes on all the same.
+        let Ok(rows) = self.ask(source, PROGRESS) else {
+            return;
+        };
+        if let Some([Some(phase), Some(done), Some(total)]) = rows.first().map(Vec::as_slice) {
+            let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+            let (sent, all) = (number(done), number(total).max(number(done)));
+            let percent = (sent * 100).checked_div(all).unwrap_or(0);
+            self.session
+                .ui
+                .progress(&format!("{sent}/{all} kB ({percent}%), {phase}"));
+        }
+    }
+
+    /// pg_basebackup runs as the owner of the data, who need not be able to create the directory.
+    fn make_directory(&self) -> Result<(), ClsError> {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let owner = (Some(self.pg.user.uid()), Some(self.pg.user.gid()));
+        let wal = self.order.wal_dir.clone().or_else(|| self.old_wal_dir());
+        for directory in std::iter::once(self.pg.pgdata.clone()).chain(wal) {
+            let made = || {
+                std::fs::create_dir_all(&directory)?;
+                chown(&directory, owner.0, owner.1)?;
+                std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))
+            };
+            made().map_err(|error| broken(&format!("{}: {error}", directory.display())))?;
+        }
+        Ok(())
+    }
+
+    /// A slot keeps on the source what the new standby will need, from the beginning of the copy
+    /// until it streams: the one that it will stream from, or one for this copy.
+    fn ensure_slot(&mut self, source: &Source) -> Result<String, ClsError> {
+        let own = self.cluster.params.slot_for(&self.node);
+        let name = own.clone().unwrap_or_else(|| {
+            let plain = |c: char| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '_'
+                }
+            };
+            let node: String = self.node.as_str().chars().map(plain).collect();
+            format!("pha4pgsql_copy_{node}")
+        });
+        let postgres = source.postgres(&self.pg).map_err(|error| broken(&error))?;
+        postgres
+            .ensure_physical_slot(&name, self.deadline.sub_budget(ASK))
+            .map_err(|error| broken(&format!("a replication slot on the primary: {error}")))?;
+        if own.is_none() {
+            self.slot = Some(name.clone());
+        }
+        Ok(name)
+    }
+
+    pub(super) fn drop_slot(&self, plan: &CopyPlan, slot: &str) {
+        let source = Source::new(&self.cluster.params, &plan.source);
+        let dropped = source.postgres(&self.pg).and_then(|postgres| {
+            postgres
+                .ensure_no_slot(slot, Deadline::after(ASK))
+                .map_err(|error| error.to_string())
+        });
+        if let Err(error) = dropped {
+            self.session.ui.progress(&format!(
+                "the replication slot {slot} stays on {} and keeps WAL; drop it there: {error}",
+                plan.source
+            ));
+        }
+    }
+}

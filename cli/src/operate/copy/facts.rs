@@ -1,0 +1,211 @@
+//! What is observed before anything is done.
+
+use std::time::Duration;
+
+use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
+use pha_core::params::RepMode;
+use pha_core::parse::controldata::State;
+use pha_core::register::Reading;
+use pha_core::repl_info::ReplInfo;
+use pha_core::status::{DataStatus, Role};
+use pha_host::process;
+use pha_host::rewind::Source;
+use pha_host::unfinished;
+
+use super::{Work, broken};
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::operate::ASK;
+use crate::wait::{self, Look};
+
+/// How long Pacemaker may be at work on the node before that counts as a reason not to begin.
+const SETTLE: Duration = Duration::from_secs(20);
+/// How long the programs that read the data directory may take.
+const READ: Duration = Duration::from_secs(30);
+
+/// What has to be known of the primary.
+const PRIMARY: &str = "select system_identifier, current_setting('server_version_num')::int / 10000, \
+    pg_is_in_recovery() from pg_control_system()";
+
+impl Work<'_> {
+    pub(super) fn facts(&mut self) -> Result<CopyFacts, ClsError> {
+        self.settle()?;
+        let cluster = &self.cluster;
+        let promoted: Vec<_> = cluster.cib.promoted(&cluster.resource).cloned().collect();
+        let repl_info = cluster
+            .cib
+            .repl_info(&cluster.resource)
+            .and_then(|text| text.parse::<ReplInfo>().ok())
+            .map(|info| info.node);
+        let in_standby = cluster
+            .cib
+            .node(&self.node)
+            .is_some_and(|node| node.standby);
+        let unfinished = unfinished::read(&self.pg.pgdata).map_err(|error| broken(&error))?;
+        let primary_system = match &promoted[..] {
+            [primary] if *primary != self.node => {
+                Some(self.primary_system(&Source::new(&cluster.params, primary))?)
+            }
+            _ => None,
+        };
+        Ok(CopyFacts {
+            node: self.node.clone(),
+            replicated: matches!(cluster.params.rep_mode, RepMode::Async | RepMode::Sync),
+            register: self.register()?,
+            instance: self.instance()?,
+            data: self.data()?,
+            managed: !cluster.is_unmanaged(),
+            unfinished: unfinished.map(|mark| match mark.method.as_str() {
+                "pg_basebackup" => Method::Backup,
+                _ => Method::Rewind,
+            }),
+            promoted,
+            repl_info,
+            in_standby,
+            primary_system,
+        })
+    }
+
+    /// Lets Pacemaker finish what it is at.
+    fn settle(&mut self) -> Result<(), ClsError> {
+        let what = format!("Pacemaker to be done on {}", self.node);
+        let deadline = self.deadline.sub_budget(SETTLE);
+        let settled = wait::until(self.session, &what, deadline, || {
+            let cluster = self.cluster.again(self.session)?;
+            let node = cluster.node(self.node.as_str())?;
+            Ok(match cluster.pending(node) {
+                Some(pending) => Look::Pending(pending),
+                None => Look::Done(cluster),
+            })
+        });
+        match settled {
+            Ok(cluster) => self.cluster = cluster,
+            Err(ClsError::TimedOut { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    pub(super) fn register(&self) -> Result<Option<Reading>, ClsError> {
+        let Some(service) = self.cluster.lock_service() else {
+            return Ok(None);
+        };
+        let mut service = service
+            .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+        Ok(Some(service.read(self.deadline.sub_budget(ASK))))
+    }
+
+    fn instance(&self) -> Result<Instance, ClsError> {
+        let node = self.cluster.node(self.node.as_str())?;
+        if let Some(pending) = self.cluster.pending(node) {
+            return Ok(Instance::Changing(pending));
+        }
+        let running = self.is_running()?;
+        Ok(match (self.cluster.role(node), running) {
+            (Role::Promoted, _) => Instance::Primary,
+            (Role::Unpromoted, _) => Instance::Standby {
+                streaming: running && streams(&self.cluster, &self.node),
+            },
+            (Role::Stopped, true) => Instance::Foreign,
+            (Role::Stopped, false) => Instance::Stopped,
+        })
+    }
+
+    /// Whether any process of a server works in the data directory.
+    pub(super) fn is_running(&self) -> Result<bool, ClsError> {
+        if !self.pg.pgdata.exists() {
+            return Ok(false);
+        }
+        let there = process::server_processes(&self.pg.pgdata).map_err(|error| broken(&error))?;
+        Ok(!there.is_empty())
+    }
+
+    fn data(&self) -> Result<Data, ClsError> {
+        let pgdata = &self.pg.pgdata;
+        let entries = match std::fs::read_dir(pgdata) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Data::Nothing),
+            Err(error) => return Err(broken(&format!("{}: {error}", pgdata.display()))),
+        };
+        // A file system has this directory in its root, and an empty one is empty all the same.
+        let mut entries = entries
+            .flatten()
+            .filter(|entry| entry.file_name() != "lost+found");
+        if entries.next().is_none() {
+            return Ok(Data::Nothing);
+        }
+        let deadline = self.deadline.sub_budget(READ);
+        let read = self.pg.data_version().and_then(|version| {
+            let control = self.pg.controldata(deadline)?;
+            Ok((version, control))
+        });
+        Ok(match read {
+            Err(error) => Data::Unreadable(error.to_string()),
+            Ok((version, control)) => Data::Cluster {
+                major: version.major(),
+                clean: matches!(control.state, State::ShutDown | State::ShutDownInRecovery),
+                rewindable: control.can_be_rewound(),
+                system: control.system_identifier,
+            },
+        })
+    }
+
+    fn primary_system(&self, source: &Source) -> Result<(u64, u32), ClsError> {
+        let rows = self.ask(source, PRIMARY)?;
+        let row = rows.into_iter().next().unwrap_or_default();
+        let mut values = row.into_iter().map(Option::unwrap_or_default);
+        let (system, major, recovery) = (values.next(), values.next(), values.next());
+        if recovery.as_deref() == Some("t") {
+            return Err(ClsError::Disagree(
+                "the promoted node's PostgreSQL is in recovery".to_owned(),
+            ));
+        }
+        system
+            .and_then(|text| text.parse().ok())
+            .zip(major.and_then(|text| text.parse().ok()))
+            .ok_or_else(|| broken(&"the primary did not tell its system identifier"))
+    }
+
+    /// Rows of one statement on the source, by its node's own address, as the copy itself goes.
+    pub(super) fn ask(
+        &self,
+        source: &Source,
+        sql: &str,
+    ) -> Result<pha_host::sql::TextRows, ClsError> {
+        let deadline = self.deadline.sub_budget(READ);
+        let refused = |error: String| {
+            ClsError::refused(
+                format!("the primary's PostgreSQL: {error}"),
+                "let the role for replication in on the primary (pg_hba.conf, and .pgpass of pgdba here)",
+            )
+        };
+        let postgres = source.postgres(&self.pg).map_err(refused)?;
+        let mut session = postgres
+            .connect(deadline)
+            .map_err(|e| refused(e.to_string()))?;
+        session
+            .simple(sql, deadline)
+            .map_err(|e| refused(e.to_string()))
+    }
+}
+
+/// Whether the cluster says that the node's standby streams.
+pub(super) fn streams(cluster: &Cluster, node: &pha_core::names::NodeName) -> bool {
+    data_status(cluster, node).is_some_and(
+        |status| matches!(status, DataStatus::Replication { state, .. } if state == "STREAMING"),
+    )
+}
+
+/// The node's data status.
+pub(super) fn data_status(
+    cluster: &Cluster,
+    node: &pha_core::names::NodeName,
+) -> Option<DataStatus> {
+    cluster
+        .cib
+        .node(node)?
+        .permanent
+        .get(&cluster.resource.attribute("data-status"))?
+        .parse()
+        .ok()
+}

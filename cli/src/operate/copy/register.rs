@@ -1,0 +1,86 @@
+//! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
+
+use pha_core::decide::operator::CopyPlan;
+use pha_core::register::{Reading, Reply, Update};
+use pha_host::rewind::Source;
+
+use super::{Work, broken};
+use crate::error::ClsError;
+use crate::operate::ASK;
+
+impl Work<'_> {
+    /// R6: before its data are touched, the node no longer counts as one that holds all of them.
+    pub(super) fn leave(&mut self) -> Result<(), ClsError> {
+        let Some(service) = self.cluster.lock_service() else {
+            return Ok(());
+        };
+        let mut service = service.map_err(|error| broken(&error))?;
+        let update = Update::Leave {
+            node: self.node.clone(),
+        };
+        let again = "look at it with cls_status, then give the command again";
+        match service.update(&update, self.deadline.sub_budget(ASK)) {
+            Reply::Applied(_) => Ok(()),
+            Reply::NotApplied(row) if !row.holders.contains(&self.node) => Ok(()),
+            Reply::NotApplied(_) => Err(ClsError::refused(
+                format!(
+                    "the register does not let {} leave: it is the owner, or the only holder",
+                    self.node
+                ),
+                again,
+            )),
+            Reply::Missing => Err(ClsError::refused("the register has no row", again)),
+            Reply::Damaged(text) => Err(ClsError::refused(text, again)),
+            Reply::Unknown(trouble) => Err(ClsError::refused(
+                trouble.to_string(),
+                "bring the lock service back, then give the command again",
+            )),
+        }
+    }
+
+    /// R6: the source is still the primary, at the term at which the copy began. A primary that was
+    /// replaced meanwhile may have given WAL that nobody else has.
+    pub(super) fn check_source(
+        &mut self,
+        plan: &CopyPlan,
+        source: &Source,
+    ) -> Result<(), ClsError> {
+        let hint = format!("cls_rebuild_slave --keep-old --node {}", self.node);
+        let moved = |what: String| {
+            ClsError::failed(
+                format!("{what}, so the copy from {} cannot be used", plan.source),
+                hint.clone(),
+            )
+        };
+        match self.register()? {
+            Some(Reading::Row(row)) => {
+                let owned = plan
+                    .term
+                    .is_some_and(|term| row.is_owned_at(&plan.source, term));
+                if !owned {
+                    return Err(moved(format!(
+                        "the register's owner or term has changed (term {})",
+                        row.term
+                    )));
+                }
+            }
+            Some(other) => return Err(moved(format!("the register cannot be read ({other:?})"))),
+            None => {
+                let cluster = self.cluster.again(self.session)?;
+                if cluster.primary().ok().as_ref() != Some(&plan.source) {
+                    return Err(moved("another node became primary".to_owned()));
+                }
+            }
+        }
+        let rows = self.ask(source, "select pg_is_in_recovery()")?;
+        let primary = rows
+            .first()
+            .and_then(|row| row.first())
+            .is_some_and(|value| value.as_deref() == Some("f"));
+        if primary {
+            Ok(())
+        } else {
+            Err(moved(format!("{} is in recovery", plan.source)))
+        }
+    }
+}

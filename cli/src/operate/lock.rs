@@ -1,0 +1,209 @@
+//! One operation at a time: a note in the cluster's configuration says which one runs.
+//!
+//! Creating the note is one step of the cluster: of two operators, one succeeds (`cibadmin
+//! --create`), and so is taking over one whose process is gone (`cibadmin --replace --xpath`).
+
+use std::fmt;
+use std::time::Duration;
+
+use pha_core::names::NodeName;
+use pha_host::clock::Deadline;
+use pha_host::command::Command;
+use pha_host::ssh::Ssh;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::operate::ASK;
+use crate::tools;
+
+/// Exit status of Pacemaker's tools: there is one already.
+const EXISTS: i32 = 108;
+/// Exit status of Pacemaker's tools: there is no such thing.
+const NOT_FOUND: i32 = 105;
+/// The set of properties, and the property in it.
+const NOTE: &str = "pha4pgsql_operation";
+/// How long taking the note away may take.
+const RELEASE: Duration = Duration::from_secs(20);
+
+/// Who operates: the command, and the process that runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    command: String,
+    node: NodeName,
+    pid: u32,
+    /// When the process began, in clock ticks since the boot: numbers of processes are used again.
+    began: u64,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {} {}",
+            self.command, self.node, self.pid, self.began
+        )
+    }
+}
+
+impl Holder {
+    fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [command, node, pid, began] = words[..] else {
+            return None;
+        };
+        Some(Self {
+            command: command.to_owned(),
+            node: node.parse().ok()?,
+            pid: pid.parse().ok()?,
+            began: began.parse().ok()?,
+        })
+    }
+}
+
+/// The 22nd field of /proc/PID/stat; the second one is in parentheses and may hold anything.
+fn began(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The note, taken away when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Guard(Holder);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let xpath = format!(
+            "//cluster_property_set[@id='{NOTE}' and nvpair/@value='{}']",
+            self.0
+        );
+        let command = Command::new("cibadmin")
+            .arg("--delete")
+            .arg(format!("--xpath={xpath}"))
+            .accept(NOT_FOUND);
+        if let Err(error) = tools::run(command, Deadline::after(RELEASE)) {
+            tracing::warn!("the note {NOTE} stays in the configuration: {error}");
+        }
+    }
+}
+
+/// Notes that `command` runs here.
+///
+/// # Errors
+/// [`ClsError::Refused`] while another operation runs.
+pub(crate) fn acquire(
+    session: &Session,
+    cluster: &Cluster,
+    command: &str,
+    deadline: Deadline,
+) -> Result<Guard, ClsError> {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let holder = Holder {
+        command: command.to_owned(),
+        node: cluster.local_node(deadline)?,
+        pid: std::process::id(),
+        began: began(&stat).unwrap_or(0),
+    };
+    let create = Command::new("cibadmin")
+        .args(["--create", "--scope=crm_config"])
+        .arg(format!("--xml-text={}", xml(&holder)))
+        .accept(EXISTS);
+    if tools::run(create, deadline)?.code == 0 {
+        return Ok(Guard(holder));
+    }
+    take_over(&cluster.again(session)?, holder, deadline)
+}
+
+fn xml(holder: &Holder) -> String {
+    format!(
+        "<cluster_property_set id=\"{NOTE}\"><nvpair id=\"{NOTE}-{NOTE}\" name=\"{NOTE}\" value=\"{holder}\"/></cluster_property_set>"
+    )
+}
+
+fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Guard, ClsError> {
+    let known = cluster.cib.property_in(NOTE, NOTE).unwrap_or_default();
+    let other = Holder::parse(known);
+    if let Some(other) = &other
+        && lives(cluster, other, deadline)?
+    {
+        return Err(ClsError::refused(
+            format!(
+                "{} runs on {} (process {})",
+                other.command, other.node, other.pid
+            ),
+            "wait for its end; one operation at a time",
+        ));
+    }
+    if known.is_empty() || known.contains(['\'', '"', '<', '&']) {
+        return Err(ClsError::refused(
+            "another operation has begun at this moment",
+            "try again when it has ended; cls_status",
+        ));
+    }
+    let replace = Command::new("cibadmin")
+        .arg("--replace")
+        .arg(format!(
+            "--xpath=//cluster_property_set[@id='{NOTE}' and nvpair/@value='{known}']"
+        ))
+        .arg(format!("--xml-text={}", xml(&holder)))
+        .accept(NOT_FOUND);
+    if tools::run(replace, deadline)?.code == 0 {
+        return Ok(Guard(holder));
+    }
+    Err(ClsError::refused(
+        "another operation has begun at this moment",
+        "wait for its end; one operation at a time",
+    ))
+}
+
+/// Whether the process that made the note is still there.
+fn lives(cluster: &Cluster, other: &Holder, deadline: Deadline) -> Result<bool, ClsError> {
+    let path = format!("/proc/{}/stat", other.pid);
+    if other.node == cluster.local_node(deadline)? {
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        return Ok(began(&stat) == Some(other.began));
+    }
+    if !cluster
+        .cib
+        .node(&other.node)
+        .is_some_and(|node| node.online)
+    {
+        return Ok(false);
+    }
+    // What cannot be told counts as alive.
+    let output = Ssh::default().exec(
+        other.node.as_str(),
+        &["cat", &path],
+        b"",
+        deadline.sub_budget(ASK),
+    );
+    Ok(output.map_or(true, |output| {
+        output.code == 0 && began(&output.text()) == Some(other.began)
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_read_as_it_was_written() {
+        let holder = Holder {
+            command: "cls_repair_slave".to_owned(),
+            node: "node1".parse().unwrap(),
+            pid: 7,
+            began: 123,
+        };
+        assert_eq!(Holder::parse(&holder.to_string()), Some(holder));
+        assert_eq!(Holder::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_process_is_found_behind_any_name() {
+        let stat = "12 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(began(stat), Some(4711));
+        assert!(began(&std::fs::read_to_string("/proc/self/stat").unwrap()).is_some());
+        assert_eq!(began(""), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Pacemaker's own tools, in the spellings that every version from 2.0 to 3.0 takes.
+
+use std::time::Duration;
+
+use pha_host::clock::Deadline;
+use pha_host::command::{Command, Output};
+
+use crate::error::ClsError;
+
+/// Exit status of Pacemaker's tools: no cluster is running here.
+const NO_CLUSTER: i32 = 102;
+/// Exit status of Pacemaker's tools: there is no such thing.
+const NOT_FOUND: i32 = 105;
+/// How long one call may take.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// Runs a tool.
+pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
+    match command.run(deadline.sub_budget(BUDGET)) {
+        Ok(output) => Ok(output),
+        Err(error) if error.status() == Some(NO_CLUSTER) => Err(ClsError::NoCluster),
+        Err(error) => Err(ClsError::Tool(error)),
+    }
+}
+
+fn crm_resource(resource: &str) -> Command {
+    Command::new("crm_resource").arg(format!("--resource={resource}"))
+}
+
+/// Sets a meta attribute of a resource.
+pub(crate) fn set_meta(
+    resource: &str,
+    name: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let command = crm_resource(resource)
+        .arg("--meta")
+        .arg(format!("--set-parameter={name}"))
+        .arg(format!("--parameter-value={value}"));
+    run(command, deadline).map(drop)
+}
+
+/// Takes a meta attribute of a resource away; it is no error if there is none.
+pub(crate) fn delete_meta(resource: &str, name: &str, deadline: Deadline) -> Result<(), ClsError> {
+    let command = crm_resource(resource)
+        .arg("--meta")
+        .arg(format!("--delete-parameter={name}"))
+        .accept(NOT_FOUND);
+    run(command, deadline).map(drop)
+}
+
+/// Forgets a resource's failures, on one node or on all.
+pub(crate) fn cleanup(
+    resource: &str,
+    node: Option<&str>,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let mut command = crm_resource(resource).arg("--cleanup");
+    if let Some(node) = node {
+        command = command.arg(format!("--node={node}"));
+    }
+    run(command, deadline).map(drop)
+}
+
+/// Sets an attribute of a node that lasts.
+pub(crate) fn set_node(
+    node: &str,
+    name: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let command = Command::new("crm_attribute")
+        .arg("--lifetime=forever")
+        .arg(format!("--node={node}"))
+        .arg(format!("--name={name}"))
+        .arg(format!("--update={value}"));
+    run(command, deadline).map(drop)
+}
+
+/// Takes an attribute of a node away; it is no error if there is none.
+pub(crate) fn delete_node(node: &str, name: &str, deadline: Deadline) -> Result<(), ClsError> {
+    let command = Command::new("crm_attribute")
+        .arg("--lifetime=forever")
+        .arg(format!("--node={node}"))
+        .arg(format!("--name={name}"))
+        .arg("--delete")
+        .accept(NOT_FOUND);
+    run(command, deadline).map(drop)
+}
+
+/// Asks Pacemaker to promote a clone's instance on this node. The constraint that this makes stops
+/// having an effect by itself after `lifetime`, so that it does no harm if nobody lives to clear it.
+pub(crate) fn promote_on(
+    clone: &str,
+    node: &str,
+    lifetime: Duration,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    // `--promoted` came with Pacemaker 2.1; the old word works in every version up to 3.0.
+    let command = crm_resource(clone)
+        .arg("--move")
+        .arg("--master")
+        .arg(format!("--node={node}"))
+        .arg(format!("--lifetime=PT{}S", lifetime.as_secs().max(1)));
+    run(command, deadline).map(drop)
+}
+
+/// Takes away the constraint that [`promote_on`] has made.
+pub(crate) fn clear_promotion(clone: &str, deadline: Deadline) -> Result<(), ClsError> {
+    run(crm_resource(clone).arg("--clear"), deadline).map(drop)
+}
+
+/// Keeps a clone's instance off this node until [`allow_on`]; the constraint has no effect any more
+/// after `lifetime`, so that it does no harm if nobody lives to clear it.
+pub(crate) fn keep_off(
+    clone: &str,
+    node: &str,
+    lifetime: Duration,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let command = crm_resource(clone)
+        .arg("--ban")
+        .arg(format!("--node={node}"))
+        .arg(format!("--lifetime=PT{}S", lifetime.as_secs().max(1)));
+    run(command, deadline).map(drop)
+}
+
+/// Takes away the constraint that [`keep_off`] has made.
+pub(crate) fn allow_on(clone: &str, node: &str, deadline: Deadline) -> Result<(), ClsError> {
+    let command = crm_resource(clone)
+        .arg("--clear")
+        .arg(format!("--node={node}"));
+    run(command, deadline).map(drop)
+}
+
+/// Takes a cluster property away; it is no error if there is none.
+pub(crate) fn delete_property(set: &str, name: &str, deadline: Deadline) -> Result<(), ClsError> {
+    let command = Command::new("crm_attribute")
+        .arg("--type=crm_config")
+        .arg(format!("--set-name={set}"))
+        .arg(format!("--name={name}"))
+        .arg("--delete")
+        .accept(NOT_FOUND);
+    run(command, deadline).map(drop)
+}

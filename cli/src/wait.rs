@@ -1,0 +1,90 @@
+//! Waiting for something to become true, with words for what is being waited for and a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pha_host::clock::Deadline;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::app::Session;
+use crate::error::ClsError;
+
+/// Pacemaker tells nobody outside of it when something has changed, so it is asked again; one
+/// question costs about 10 ms of CPU.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Whether the operator has pressed Ctrl-C, or the program was told to end: what was begun is put
+/// back into order before it does.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Takes note of SIGINT and SIGTERM from now on.
+    pub(crate) fn install() -> Self {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // The second one ends the program at once. Registration fails for signals that cannot
+            // be caught, which these can.
+            let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
+            let _ = signal_hook::flag::register(signal, flag.clone());
+        }
+        Self(flag)
+    }
+
+    /// The flag itself, for a program that is to be ended with this one.
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
+
+    /// Whether it has come.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Pauses until the deadline, or until it comes.
+    pub(crate) fn pause(&self, deadline: Deadline) {
+        while !self.is_set() && !deadline.expired() {
+            std::thread::sleep(Duration::from_millis(50).min(deadline.left()));
+        }
+    }
+}
+
+/// What one look has shown.
+pub(crate) enum Look<T> {
+    /// It is so.
+    Done(T),
+    /// It is not so yet; this is how it is instead.
+    Pending(String),
+}
+
+/// Looks again and again until it is so, until the deadline, or until Ctrl-C.
+///
+/// # Errors
+/// What `look` returns, [`ClsError::TimedOut`] with what was seen last, [`ClsError::Interrupted`].
+pub(crate) fn until<T>(
+    session: &Session,
+    what: &str,
+    deadline: Deadline,
+    mut look: impl FnMut() -> Result<Look<T>, ClsError>,
+) -> Result<T, ClsError> {
+    let began = Instant::now();
+    loop {
+        let seen = match look()? {
+            Look::Done(value) => return Ok(value),
+            Look::Pending(seen) => seen,
+        };
+        if session.interrupt.is_set() {
+            return Err(ClsError::Interrupted(what.to_owned()));
+        }
+        if deadline.expired() {
+            return Err(ClsError::TimedOut {
+                what: what.to_owned(),
+                seen,
+                after: began.elapsed(),
+            });
+        }
+        session.ui.progress(&format!("waiting for {what}: {seen}"));
+        session.interrupt.pause(deadline.sub_budget(PAUSE));
+    }
+}

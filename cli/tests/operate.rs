@@ -1,0 +1,261 @@
+//! The commands that change something, against shims that change the recorded information base as
+//! Pacemaker's tools would.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use common::{Node, PRIMARY, STANDBY, Shims, TWO, cib};
+
+const SYNC: &[(&str, &str)] = &[
+    ("node_list", "node1 node2"),
+    ("pgdata", "/nowhere"),
+    ("rep_mode", "sync"),
+];
+
+fn stopped(node: Node<'static>) -> Node<'static> {
+    Node {
+        last: ("stop", 0),
+        ..node
+    }
+}
+
+/// A cluster whose tools do nothing at all.
+fn idle(nodes: &[Node<'_>], parameters: &[(&str, &str)], meta: &[(&str, &str)]) -> Shims {
+    let shims = Shims::cluster(&cib(nodes, parameters, meta));
+    shims.tool("crm_resource", "exit 0");
+    shims.tool("crm_attribute", "exit 0");
+    shims
+}
+
+/// One whose information base becomes another when that tool is called.
+fn changing(tool: &str, before: &str, after: &str) -> Shims {
+    let shims = Shims::cluster(before);
+    shims.tool("crm_resource", "exit 0");
+    shims.tool("crm_attribute", "exit 0");
+    shims.write("after.xml", after);
+    shims.tool(tool, "cp \"$here/after.xml\" \"$here/cib.xml\"");
+    shims
+}
+
+#[test]
+fn stop_and_start_name_every_resource_and_wait() {
+    let up = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    let down = cib(
+        &[stopped(PRIMARY), stopped(STANDBY)],
+        TWO,
+        &[("target-role", "Stopped")],
+    );
+    let shims = changing("crm_resource", &up, &down);
+    let run = shims.cls(&["stop"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let calls = shims.calls();
+    for resource in ["msPostgresql", "vip-master"] {
+        let call = format!(
+            "crm_resource --resource={resource} --meta --set-parameter=target-role --parameter-value=Stopped"
+        );
+        assert!(calls.contains(&call), "{calls:?}");
+    }
+
+    let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
+    let run = shims.cls(&["stop", "--timeout", "0.5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    assert!(run.err.contains("pgsql on node1"), "{run:?}");
+}
+
+#[test]
+fn start_says_what_is_missing() {
+    // Nothing starts.
+    let nodes = [stopped(PRIMARY), stopped(STANDBY)];
+    let run = idle(&nodes, TWO, &[]).cls(&["start", "--timeout", "0.5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    // The primary does, and Pacemaker has given the standby up: no need to wait.
+    let failed = Node {
+        last: ("start", 1),
+        transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+        ..STANDBY
+    };
+    let run = idle(&[PRIMARY, failed], TWO, &[]).cls(&["start"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.err.contains("it is broken"), "{run:?}");
+}
+
+#[test]
+fn a_primary_without_a_successor_is_not_taken_out_of_service() {
+    let alone = Node {
+        transient: &[("master-pgsql", "-INFINITY")],
+        ..STANDBY
+    };
+    let shims = idle(&[PRIMARY, alone], TWO, &[]);
+    let run = shims.cls(&["standby_node", "node1"]);
+    assert_eq!(run.code, 10, "{run:?}");
+    let changed = shims
+        .calls()
+        .iter()
+        .any(|call| call.starts_with("crm_attribute"));
+    assert!(!changed, "refused, and changed something all the same");
+    let run = shims.cls(&["standby_node", "node7"]);
+    assert_eq!(run.code, 100, "{run:?}");
+    assert!(run.err.contains("node1, node2"), "{run:?}");
+}
+
+#[test]
+fn without_quorum_nothing_is_changed() {
+    let xml = cib(&[PRIMARY, STANDBY], SYNC, &[]).replace("have-quorum=\"1\"", "have-quorum=\"0\"");
+    let shims = Shims::cluster(&xml);
+    for words in [
+        &["start"][..],
+        &["stop"],
+        &["cleanup"],
+        &["unmanage"],
+        &["manage"],
+        &["standby_node", "node2"],
+        &["unstandby_node", "node2"],
+        &["online_switch"],
+        &["repair_slave"],
+        &["rebuild_slave"],
+        &["recovery_master"],
+    ] {
+        let run = shims.cls(words);
+        assert_eq!(run.code, 102, "{words:?} {run:?}");
+    }
+    let read_only = |call: &String| call.starts_with("cibadmin") || call.starts_with("crm_node");
+    assert!(shims.calls().iter().all(read_only), "{:?}", shims.calls());
+}
+
+#[test]
+fn a_switch_is_refused_with_the_reason() {
+    for (name, nodes, meta, reason) in [
+        (
+            "no synchronous standby",
+            [
+                PRIMARY,
+                Node {
+                    data_status: "STREAMING|ASYNC",
+                    ..STANDBY
+                },
+            ],
+            &[][..],
+            "node2 is no synchronous standby",
+        ),
+        (
+            "standby away",
+            [
+                PRIMARY,
+                Node {
+                    online: false,
+                    ..STANDBY
+                },
+            ],
+            &[],
+            "node2 is not in service",
+        ),
+        (
+            "at work",
+            [
+                PRIMARY,
+                Node {
+                    last: ("monitor", 193),
+                    ..STANDBY
+                },
+            ],
+            &[],
+            "under way",
+        ),
+        (
+            "unmanaged",
+            [PRIMARY, STANDBY],
+            &[("is-managed", "false")],
+            "cls_manage",
+        ),
+    ] {
+        let shims = idle(&nodes, SYNC, meta);
+        let run = shims.cls(&["online_switch", "--force"]);
+        assert_eq!(run.code, 10, "{name}: {run:?}");
+        assert!(run.err.contains(reason), "{name}: {run:?}");
+        let moved = shims.calls().iter().any(|call| call.contains("--move"));
+        assert!(!moved, "{name}");
+    }
+    let run = idle(&[PRIMARY, STANDBY], SYNC, &[]).cls(&["online_switch", "--to", "node1"]);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
+/// Whatever becomes of a switch, no constraint stays.
+#[test]
+fn a_switch_that_does_not_come_about_leaves_nothing_behind() {
+    let shims = idle(&[PRIMARY, STANDBY], SYNC, &[]);
+    let run = shims.cls(&["online_switch", "--force", "--timeout", "1"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    let calls = shims.calls();
+    let moved = calls.iter().position(|call| {
+        call.contains("--move") && call.contains("--node=node2") && call.contains("--lifetime=PT1S")
+    });
+    let cleared = calls.iter().position(|call| call.contains("--clear"));
+    assert!(moved.is_some() && moved < cleared, "{calls:?}");
+}
+
+#[test]
+fn cleanup_waits_until_the_counts_are_gone() {
+    let failed = Node {
+        transient: &[
+            ("fail-count-pgsql#monitor_4000", "2"),
+            ("master-pgsql", "100"),
+        ],
+        ..STANDBY
+    };
+    let before = cib(&[PRIMARY, failed], TWO, &[]);
+    let after = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    let shims = changing("crm_resource", &before, &after);
+    let run = shims.cls(&["cleanup", "--node", "node2", "--json"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.json()["result"], "done");
+    let call = "crm_resource --resource=msPostgresql --cleanup --node=node2".to_owned();
+    assert!(shims.calls().contains(&call), "{:?}", shims.calls());
+
+    let shims = Shims::cluster(&before);
+    shims.tool("crm_resource", "exit 0");
+    let run = shims.cls(&["cleanup", "--timeout", "0.5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    assert!(run.err.contains("fail count 2"), "{run:?}");
+}
+
+/// Given back before the primary has a score again, it would be demoted.
+#[test]
+fn manage_waits_for_the_primarys_score() {
+    let unscored = Node {
+        transient: &[],
+        ..PRIMARY
+    };
+    let shims = idle(&[unscored, STANDBY], TWO, &[("is-managed", "false")]);
+    let run = shims.cls(&["manage", "--timeout", "0.5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    let given_back = shims
+        .calls()
+        .iter()
+        .any(|call| call.starts_with("crm_resource"));
+    assert!(!given_back, "{:?}", shims.calls());
+
+    // Pacemaker has just been restarted on the primary's node: it has not joined, or has not been
+    // probed.
+    let away = Node {
+        online: false,
+        ..PRIMARY
+    };
+    let unprobed = Node {
+        last: ("notify", 0),
+        ..PRIMARY
+    };
+    for node in [away, unprobed] {
+        let shims = idle(&[node, STANDBY], TWO, &[("is-managed", "false")]);
+        let run = shims.cls(&["manage", "--timeout", "0.5"]);
+        assert_eq!(run.code, 11, "{run:?}");
+        let calls = shims.calls();
+        assert!(
+            !calls.iter().any(|call| call.starts_with("crm_resource")),
+            "{calls:?}"
+        );
+    }
+
+    let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
+    assert_eq!(shims.cls(&["manage"]).code, 0);
+    assert_eq!(shims.cls(&["unmanage"]).code, 0);
+}

@@ -1,0 +1,144 @@
+//! `cls_setup` with Pacemaker's own tools, on a configuration in a file instead of a cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A configuration as pcs made it for the predecessor: other identifiers, old words, the external
+/// lock command, a rule that does harm, an operator's timeout, a resource of somebody else.
+const CIB: &str = r#"<cib crm_feature_set="3.10.0" validate-with="pacemaker-3.7" epoch="9" num_updates="0" admin_epoch="0" have-quorum="1">
+<configuration><crm_config>
+<cluster_property_set id="cib-bootstrap-options"><nvpair id="q" name="no-quorum-policy" value="ignore"/><nvpair id="st" name="stonith-enabled" value="false"/></cluster_property_set>
+<cluster_property_set id="pgsql_replication"><nvpair id="pgsql_replication-pgsql_REPL_INFO" name="pgsql_REPL_INFO" value="node1|1|00000000070000D0"/></cluster_property_set>
+</crm_config><nodes><node id="1" uname="node1"/><node id="2" uname="node2"/></nodes><resources>
+<primitive class="ocf" id="web" provider="heartbeat" type="Dummy"/>
+<primitive class="ocf" id="vip-master" provider="heartbeat" type="IPaddr2"><instance_attributes id="via"><nvpair id="v1" name="ip" value="192.0.2.9"/></instance_attributes></primitive>
+<master id="msPostgresql"><meta_attributes id="mm"><nvpair id="mm1" name="master-max" value="1"/><nvpair id="mm2" name="target-role" value="Master"/></meta_attributes><primitive class="ocf" id="pgsql" provider="heartbeat" type="expgsql"><instance_attributes id="pia"><nvpair id="a1" name="pgdata" value="/data"/><nvpair id="a2" name="distlock_lock_cmd" value="/opt/distlock geheim"/></instance_attributes><operations><op id="s" name="start" interval="0s" timeout="300s"/></operations></primitive></master>
+</resources><constraints>
+<rsc_colocation id="c1" rsc="vip-master" with-rsc="msPostgresql" with-rsc-role="Master" score="INFINITY"/>
+<rsc_location id="l1" rsc="web" node="node2" score="5"/>
+</constraints></configuration><status/></cib>"#;
+
+const CONFIG: &str = "cluster_type=dual\nwriter_vip=192.0.2.1\nreader_vip=192.0.2.2\nnode1=node1\nnode2=node2\nvip_nic=eth0\nvip_cidr_netmask=24\npgsql_pgdata=/data\npgsql_rep_mode=async\n";
+
+struct Site(PathBuf);
+
+impl Site {
+    fn new(cib: &str, config: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cls-setup-test-{}-{number}", std::process::id());
+        let site = Self(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&site.0).unwrap();
+        std::fs::write(site.0.join("cib.xml"), cib).unwrap();
+        std::fs::write(site.0.join("config.ini"), config).unwrap();
+        site
+    }
+
+    fn cib(&self) -> String {
+        std::fs::read_to_string(self.0.join("cib.xml")).unwrap()
+    }
+
+    fn cls(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_cls"))
+            .arg("setup")
+            .args(words)
+            .arg("--config")
+            .arg(self.0.join("config.ini"))
+            .env("CIB_file", self.0.join("cib.xml"))
+            .output()
+            .unwrap()
+    }
+
+    fn refused(&self, code: i32, part: &str) {
+        let before = self.cib();
+        let output = self.cls(&[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(part), "no {part} in {said}");
+        assert_eq!(self.cib(), before);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(output: &Output) -> String {
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_configuration_is_adopted_in_one_step_and_then_left_alone() {
+    let site = Site::new(CIB, CONFIG);
+    let plan = text(&site.cls(&["--dry-run"]));
+    assert!(
+        plan.contains("+ vip-slave (ocf:heartbeat:IPaddr2)"),
+        "{plan}"
+    );
+    assert!(plan.contains("kept: pgsql distlock_lock_cmd=***"), "{plan}");
+    assert!(!plan.contains("geheim"), "{plan}");
+    assert_eq!(site.cib(), CIB);
+
+    text(&site.cls(&[]));
+    let after = site.cib();
+    for part in [
+        "node1|1|00000000070000D0",
+        "id=\"web\"",
+        "id=\"l1\"",
+        "timeout=\"300s\"",
+        "<master id=\"msPostgresql\"",
+        "name=\"master-ip\"",
+        "value=\"192.0.2.1\"",
+    ] {
+        let part = part.replace("master-ip", "master_ip");
+        assert!(after.contains(&part), "no {part} in {after}");
+    }
+    assert!(text(&site.cls(&[])).contains("nothing to change"));
+    assert_eq!(site.cib(), after);
+
+    let json = text(&site.cls(&["--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"].as_array().map(Vec::len), Some(0));
+
+    text(&site.cls(&["--remove"]));
+    let gone = site.cib();
+    assert!(
+        !gone.contains("msPostgresql") && !gone.contains("vip-"),
+        "{gone}"
+    );
+    for part in ["node1|1|00000000070000D0", "id=\"web\"", "id=\"l1\""] {
+        assert!(gone.contains(part), "no {part} in {gone}");
+    }
+}
+
+#[test]
+fn what_cannot_be_set_up_is_refused_and_nothing_is_changed() {
+    Site::new(CIB, &CONFIG.replace("node2=node2", "node2=other"))
+        .refused(10, "other is no node of this cluster");
+    Site::new(CIB, "cluster_type=duel\n").refused(10, "config.ini:1");
+    Site::new(
+        &CIB.replace("have-quorum=\"1\"", "have-quorum=\"0\""),
+        CONFIG,
+    )
+    .refused(102, "quorum");
+    Site::new(&CIB.replace("type=\"expgsql\"", "type=\"mysql\""), CONFIG)
+        .refused(10, "RESOURCE_LIST");
+    // Neither node can be asked whether PostgreSQL runs there, so nothing new is made.
+    let without = CIB.replace("msPostgresql", "msOther");
+    Site::new(
+        &without.replace("value=\"/data\"", "value=\"/other\""),
+        CONFIG,
+    )
+    .refused(10, "cannot be set up");
+    // Nothing listens there: the lock service comes before everything that needs it.
+    let lock = "pgsql_enable_distlock=true\npgsql_distlock_lockname=x\npgsql_distlock_psql_cmd='psql \\\"host=127.0.0.1 port=1 password=geheim\\\"'\n";
+    let site = Site::new(CIB, &(CONFIG.to_owned() + lock));
+    site.refused(10, "lock service");
+    assert!(!String::from_utf8_lossy(&site.cls(&[]).stderr).contains("geheim"));
+}

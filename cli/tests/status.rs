@@ -1,0 +1,164 @@
+//! `cls_status` and `cls_master` against recorded answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Node, PRIMARY, STANDBY, Shims, TWO, cib};
+
+#[test]
+fn master_prints_the_node() {
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
+    let run = shims.cls(&["master"]);
+    assert_eq!((run.code, run.out.as_str()), (0, "node1\n"), "{run:?}");
+    assert_eq!(shims.cls(&["master", "--json"]).json()["primary"], "node1");
+    // One child process is all it takes.
+    assert_eq!(shims.calls().len(), 2);
+}
+
+#[test]
+fn without_a_primary_master_says_so_and_fails() {
+    let unpromoted = Node {
+        last: ("start", 0),
+        ..PRIMARY
+    };
+    let shims = Shims::cluster(&cib(&[unpromoted, STANDBY], TWO, &[]));
+    let run = shims.cls(&["master"]);
+    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert!(
+        run.err.contains("no primary") && run.err.contains("cls_status"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn every_way_of_not_knowing_has_its_code() {
+    let shims = Shims::new();
+    shims.tool("cibadmin", "echo 'Could not connect' >&2; exit 102");
+    for command in ["master", "status"] {
+        let run = shims.cls(&[command]);
+        assert_eq!(run.code, 101, "{run:?}");
+        assert!(run.err.contains("systemctl start"), "{run:?}");
+    }
+    shims.tool("cibadmin", "echo nonsense");
+    assert_eq!(shims.cls(&["master"]).code, 1);
+    shims.tool("cibadmin", "exit 76");
+    assert_eq!(shims.cls(&["master"]).code, 1);
+    shims.tool(
+        "cibadmin",
+        "echo '<cib><configuration><nodes/></configuration><status/></cib>'",
+    );
+    let run = shims.cls(&["master"]);
+    assert_eq!(run.code, 10, "{run:?}");
+    assert!(run.err.contains("cls_setup"), "{run:?}");
+    assert_eq!(shims.cls(&["master", "--nonsense"]).code, 100);
+    assert_eq!(shims.cls(&["nonsense"]).code, 100);
+    assert_eq!(shims.cls(&["--help"]).code, 0);
+}
+
+#[test]
+fn status_shows_pacemakers_view_and_the_line_of_the_specification() {
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
+    let run = shims.cls(&["status"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.starts_with("Online: [ node1 node2 ]"), "{run:?}");
+    assert!(
+        run.out
+            .contains("\npgsql_REPL_INFO:node1|1|00000000070000D0\n"),
+        "{run:?}"
+    );
+    assert!(run.out.contains("Health: healthy"), "{run:?}");
+    assert!(!run.out.contains('\x1b'), "colour without a terminal");
+}
+
+#[test]
+fn check_has_the_codes_of_a_monitoring_plugin() {
+    let healthy = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
+    let run = healthy.cls(&["status", "--check"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run.out, "OK - primary node1, 1 standby streaming\n");
+
+    let gone = Node {
+        online: false,
+        data_status: "DISCONNECT",
+        ..STANDBY
+    };
+    let run = Shims::cluster(&cib(&[PRIMARY, gone], TWO, &[])).cls(&["status", "--check"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.out.starts_with("WARNING - node2"), "{run:?}");
+
+    let stopped = |node| Node {
+        last: ("stop", 0),
+        ..node
+    };
+    let nodes = [stopped(PRIMARY), stopped(STANDBY)];
+    let run = Shims::cluster(&cib(&nodes, TWO, &[])).cls(&["status", "--check"]);
+    assert_eq!(run.code, 2, "{run:?}");
+
+    let run = Shims::new()
+        .tool("cibadmin", "exit 102")
+        .cls(&["status", "--check"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.out.starts_with("UNKNOWN - "), "{run:?}");
+}
+
+#[test]
+fn json_says_what_the_text_says() {
+    let failed = Node {
+        last: ("start", 1),
+        data_status: "DISCONNECT",
+        transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+        ..STANDBY
+    };
+    let shims = Shims::cluster(&cib(&[PRIMARY, failed], TWO, &[]));
+    let json = shims.cls(&["status", "--json"]).json();
+    assert_eq!(json["level"], "warning");
+    assert_eq!(json["primary"], "node1");
+    assert_eq!(json["nodes"][1]["role"], "Stopped");
+    assert_eq!(json["fail_counts"][0]["count"], "INFINITY");
+    let text = shims.cls(&["status"]).out;
+    assert!(text.contains("it is broken"), "{text}");
+    assert!(text.contains("cls_cleanup --node node2"), "{text}");
+}
+
+/// Whatever hangs, the answer comes within five seconds and says what hangs.
+#[test]
+fn a_source_that_hangs_costs_the_others_nothing() {
+    // A server that accepts connections and never answers.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = frozen.local_addr().unwrap().port();
+    let conninfo = format!("host=127.0.0.1 port={port} dbname=d user=u");
+    let parameters = [
+        TWO,
+        &[
+            ("enable_distlock", "true"),
+            ("distlock_conninfo", &conninfo),
+            ("distlock_lockname", "cls"),
+        ],
+    ]
+    .concat();
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &parameters, &[]));
+    shims.tool("crm_mon", "sleep 60");
+    let began = Instant::now();
+    let run = shims.cls(&["status"]);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.contains("crm_mon"), "{run:?}");
+    assert!(run.out.contains(&format!("127.0.0.1:{port}")), "{run:?}");
+
+    shims.tool("cibadmin", "sleep 60");
+    let began = Instant::now();
+    let run = shims.cls(&["status"]);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("cibadmin"), "{run:?}");
+}

@@ -1,0 +1,223 @@
+//! What the answer of an external lock command means, and the specification's dead-check of the
+//! lock service.
+//!
+//! Where this node cannot reach the lock service, the listed nodes are asked over ssh to take the
+//! lock for it. Only if every one of them was reached and none of them reaches the service either,
+//! the service counts as dead and the lock as held. A service that answers errors to everyone (a
+//! wrong password, a missing table, a full disk) is not dead (fault D3).
+
+/// The answer of a lock command, on this node or on another.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockAnswer {
+    /// The lock is held for the owner that asked.
+    Locked,
+    /// Another owner holds it.
+    HeldByOther,
+    /// The command could not reach the lock service.
+    ServiceUnreachable(String),
+    /// Anything else: the service answered an error, or the command failed in another way.
+    Error(String),
+}
+
+/// The exit status with which `distlock` says that it could not reach the lock service. Other lock
+/// commands may use it to be understood.
+pub const STATUS_UNREACHABLE: i32 = 3;
+
+impl LockAnswer {
+    /// Reads the exit status and the output of a lock command: `1` or nothing on the last line of a
+    /// command that succeeded is yes; `0`, or status 1, is no.
+    pub fn of(status: i32, stdout: &str, stderr: &str) -> Self {
+        let last = |text: &str| {
+            text.trim_end()
+                .lines()
+                .last()
+                .unwrap_or("")
+                .trim()
+                .to_owned()
+        };
+        let words = match (last(stderr), last(stdout)) {
+            (error, _) if !error.is_empty() => error,
+            (_, output) => output,
+        };
+        match (status, last(stdout).as_str()) {
+            (0, "1" | "") => Self::Locked,
+            (0 | 1, "0") | (1, "") => Self::HeldByOther,
+            (STATUS_UNREACHABLE, _) => Self::ServiceUnreachable(words),
+            (0 | 1, other) => Self::Error(format!(
+                "the lock command printed {} on its last line, 1 or 0 is expected",
+                crate::quoted::quoted(other)
+            )),
+            (status, _) => Self::Error(format!(
+                "the lock command ended with status {status}: {words}"
+            )),
+        }
+    }
+}
+
+/// What a listed node answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerAnswer {
+    /// The node itself could not be reached, or did not run the command to its end.
+    Unreachable(String),
+    /// It ran the lock command.
+    Answered(LockAnswer),
+}
+
+/// The outcome of the dead-check.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadCheck {
+    /// A listed node reached the service and took the lock for this node.
+    Locked {
+        /// Which one.
+        by: String,
+    },
+    /// The service is dead for everyone: the lock counts as held.
+    TreatedAsLocked,
+    /// Not locked, and why.
+    NotLocked(String),
+}
+
+impl DeadCheck {
+    /// Whether no further node needs to be asked: the answers so far decide.
+    #[must_use]
+    pub fn is_decided_by(answers: &[(String, PeerAnswer)]) -> bool {
+        answers.last().is_some_and(|(_, answer)| {
+            !matches!(
+                answer,
+                PeerAnswer::Answered(LockAnswer::ServiceUnreachable(_))
+            )
+        })
+    }
+
+    /// Decides from the answers of the listed nodes.
+    pub fn decide(answers: &[(String, PeerAnswer)]) -> Self {
+        if answers.is_empty() {
+            return Self::NotLocked(
+                "the lock service cannot be reached, and no node is listed for the dead-check"
+                    .to_owned(),
+            );
+        }
+        // What the service itself said, through whichever node, goes before what is concluded
+        // from silence.
+        for (node, answer) in answers {
+            match answer {
+                PeerAnswer::Answered(LockAnswer::Locked) => {
+                    return Self::Locked { by: node.clone() };
+                }
+                PeerAnswer::Answered(LockAnswer::HeldByOther) => {
+                    return Self::NotLocked(format!(
+                        "node {node} reaches the lock service, and another owner holds the lock"
+                    ));
+                }
+                PeerAnswer::Unreachable(_) | PeerAnswer::Answered(_) => {}
+            }
+        }
+        for (node, answer) in answers {
+            match answer {
+                PeerAnswer::Unreachable(why) => {
+                    return Self::NotLocked(format!(
+                        "node {node} of the dead-check cannot be reached: {why}"
+                    ));
+                }
+                PeerAnswer::Answered(LockAnswer::Error(why)) => {
+                    return Self::NotLocked(format!(
+                        "the lock service is not dead: it answered node {node} with an error: {why}"
+                    ));
+                }
+                PeerAnswer::Answered(_) => {}
+            }
+        }
+        Self::TreatedAsLocked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_commands_are_understood() {
+        use LockAnswer as A;
+        let cases = [
+            (0, "1\n", A::Locked),
+            (0, "", A::Locked),
+            (0, "NOTICE\n 1 \n", A::Locked),
+            (0, "0\n", A::HeldByOther),
+            (1, "0\n", A::HeldByOther),
+            (1, "", A::HeldByOther),
+            (3, "", A::ServiceUnreachable("refused".to_owned())),
+        ];
+        for (status, output, expected) in cases {
+            assert_eq!(
+                A::of(status, output, "refused\n"),
+                expected,
+                "{status} {output:?}"
+            );
+        }
+        for (status, output) in [(0, "yes"), (1, "1"), (2, ""), (4, "1"), (127, "")] {
+            let answer = A::of(status, output, "");
+            assert!(
+                matches!(answer, A::Error(_)),
+                "{status} {output:?}: {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_dead_check_follows_the_specification() {
+        use LockAnswer as A;
+        use PeerAnswer::{Answered, Unreachable};
+        let dead = || Answered(A::ServiceUnreachable("timeout".to_owned()));
+        let error = || Answered(A::Error("28P01".to_owned()));
+        let gone = || Unreachable("no route".to_owned());
+        let cases = [
+            (vec![], None),
+            (vec![dead()], Some(false)),
+            (vec![dead(), dead()], Some(false)),
+            (vec![dead(), gone()], None),
+            (vec![gone(), dead()], None),
+            (vec![gone()], None),
+            (vec![dead(), error()], None),
+            (vec![error(), error()], None),
+            (vec![dead(), Answered(A::Locked)], Some(true)),
+            (vec![gone(), Answered(A::Locked)], Some(true)),
+            (vec![dead(), Answered(A::HeldByOther)], None),
+        ];
+        for (answers, expected) in cases {
+            let named: Vec<_> = answers
+                .into_iter()
+                .enumerate()
+                .map(|(index, answer)| (format!("node{index}"), answer))
+                .collect();
+            let verdict = DeadCheck::decide(&named);
+            let seen = match &verdict {
+                DeadCheck::Locked { .. } => Some(true),
+                DeadCheck::TreatedAsLocked => Some(false),
+                DeadCheck::NotLocked(_) => None,
+            };
+            assert_eq!(seen, expected, "{named:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn asking_ends_with_the_first_answer_that_decides() {
+        let silent = |node: &str| {
+            let answer = LockAnswer::ServiceUnreachable("timeout".to_owned());
+            (node.to_owned(), PeerAnswer::Answered(answer))
+        };
+        assert!(!DeadCheck::is_decided_by(&[]));
+        assert!(!DeadCheck::is_decided_by(&[silent("a")]));
+        let held = (
+            "b".to_owned(),
+            PeerAnswer::Answered(LockAnswer::HeldByOther),
+        );
+        assert!(DeadCheck::is_decided_by(&[silent("a"), held]));
+        let gone = (
+            "b".to_owned(),
+            PeerAnswer::Unreachable("no route".to_owned()),
+        );
+        assert!(DeadCheck::is_decided_by(&[gone]));
+    }
+}

@@ -1,0 +1,156 @@
+//! The node attributes that show the state of replication.
+
+use crate::names::NodeName;
+use crate::plan::{Action, Attribute, changed};
+use crate::register::Reading;
+use crate::snapshot::{Cluster, Mode, Snapshot, StandbyLink};
+use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+
+/// The writes that are still needed; none once a write has failed in this operation, so that a
+/// broken attribute daemon does not keep an operation from its end.
+pub(super) fn needed(snapshot: &Snapshot, wanted: Vec<(NodeName, Attribute)>) -> Vec<Action> {
+    let Ok(cluster) = &snapshot.cluster else {
+        return vec![];
+    };
+    if snapshot.progress.failure("set-attribute").is_some() {
+        return vec![];
+    }
+    wanted
+        .into_iter()
+        .filter(|(node, attribute)| changed(cluster, node, attribute))
+        .map(|(node, attribute)| Action::SetAttribute(node, attribute))
+        .collect()
+}
+
+/// What a primary shows of itself and of every other node.
+pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
+    let (Some(view), Ok(cluster)) = (snapshot.primary(), &snapshot.cluster) else {
+        return vec![];
+    };
+    let me = snapshot.me();
+    let mut wanted = vec![
+        (me.clone(), Attribute::Status(PgsqlStatus::Pri)),
+        (me.clone(), Attribute::DataStatus(DataStatus::Latest)),
+        (me.clone(), Attribute::Score(Score::Primary)),
+    ];
+    for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
+        let link = view.standbys.iter().find(|link| link.name == node.as_str());
+        of_other(snapshot, cluster, node, link, &mut wanted);
+    }
+    needed(snapshot, wanted)
+}
+
+fn of_other(
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+    node: &NodeName,
+    link: Option<&StandbyLink>,
+    wanted: &mut Vec<(NodeName, Attribute)>,
+) {
+    let data_status = link.map_or(DataStatus::Disconnect, |link| {
+        DataStatus::replication(link.state, link.sync)
+    });
+    wanted.push((node.clone(), Attribute::DataStatus(data_status)));
+    // Transient attributes belong to members; another node's are gone with it.
+    if !cluster.node(node).online {
+        return;
+    }
+    if let Some(link) = link {
+        wanted.push((node.clone(), Attribute::Status(status_of(link))));
+    }
+    if let Some(score) = score_of(snapshot, node, link) {
+        wanted.push((node.clone(), Attribute::Score(score)));
+    }
+}
+
+fn status_of(link: &StandbyLink) -> PgsqlStatus {
+    match (link.state, link.sync) {
+        (WalSenderState::Streaming, SyncState::Sync | SyncState::Quorum) => PgsqlStatus::HsSync,
+        (WalSenderState::Streaming, SyncState::Potential) => PgsqlStatus::HsPotential,
+        (WalSenderState::Streaming, SyncState::Async) => PgsqlStatus::HsAsync,
+        _ => PgsqlStatus::HsConnected,
+    }
+}
+
+/// A standby's score as its primary knows it; the standby's own monitor comes to the same by
+/// reading the register ([`super::gate`]).
+fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<&StandbyLink>) -> Option<Score> {
+    let may = |yes: bool| {
+        if yes {
+            Score::MayPromote
+        } else {
+            Score::MayNot
+        }
+    };
+    let streaming = link.is_some_and(|link| link.state == WalSenderState::Streaming);
+    match snapshot.settings.mode {
+        Mode::Sync if snapshot.builtin() => match &snapshot.register {
+            Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) => {
+                Some(may(row.holders.contains(node)))
+            }
+            _ => None,
+        },
+        Mode::Sync => Some(may(streaming
+            && link.is_some_and(|l| {
+                matches!(l.sync, SyncState::Sync | SyncState::Quorum)
+            }))),
+        Mode::Async => Some(may(streaming)),
+        Mode::Standalone | Mode::Slave => None,
+    }
+}
+
+/// What a standby shows of itself, its promotion score apart.
+pub(super) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attribute)> {
+    let Ok(cluster) = &snapshot.cluster else {
+        return vec![];
+    };
+    let me = snapshot.me();
+    let mut wanted = vec![(me.clone(), Attribute::Status(own_status(snapshot, cluster)))];
+    if let Some(position) = position_to_report(snapshot, cluster) {
+        wanted.push((me.clone(), Attribute::Position(position)));
+    }
+    if snapshot.settings.check_wal_receiver {
+        let text = match snapshot.standby() {
+            Some(view) if view.streaming => "normal",
+            _ => "ERROR",
+        };
+        wanted.push((me.clone(), Attribute::Receiver(text.to_owned())));
+    }
+    wanted
+}
+
+fn own_status(snapshot: &Snapshot, cluster: &Cluster) -> PgsqlStatus {
+    let streaming = snapshot.standby().is_some_and(|view| view.streaming);
+    let Some(_primary) = cluster.primary().filter(|_| streaming) else {
+        return PgsqlStatus::HsAlone;
+    };
+    match cluster.node(snapshot.me()).data_status {
+        Some(DataStatus::Replication { state, sync }) if state == "STREAMING" => {
+            match sync.as_str() {
+                "SYNC" | "QUORUM" => PgsqlStatus::HsSync,
+                "POTENTIAL" => PgsqlStatus::HsPotential,
+                _ => PgsqlStatus::HsAsync,
+            }
+        }
+        _ => PgsqlStatus::HsConnected,
+    }
+}
+
+/// The end of WAL is reported while it may decide who becomes primary: as long as no primary is to
+/// be seen. Then it does not move, so that this costs one write and not one per monitor.
+fn position_to_report(
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+) -> Option<crate::timeline::WalPosition> {
+    if cluster.primary().is_some() {
+        return None;
+    }
+    let reported = cluster.node(snapshot.me()).position;
+    let view = snapshot.standby()?;
+    let now = crate::timeline::WalPosition {
+        timeline: view.timeline?,
+        lsn: view.position?,
+    };
+    // A standby that is still replaying shows less than it has; what `start` read from the disk stands.
+    reported.is_none_or(|before| now > before).then_some(now)
+}

@@ -1,0 +1,89 @@
+//! `demote`: a primary becomes a standby, or stays down when a stop follows.
+
+use crate::decide::{attributes, gate, halt, start, stop};
+use crate::ocf::OcfCode;
+use crate::plan::{Attribute, Rule, Step, StopMode};
+use crate::snapshot::{Answer, Operation, Snapshot};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "demote-standby-release",
+        says: "PostgreSQL is a standby, so it acknowledges nothing: give back a lock that a failed promotion has left (R8).",
+        decide: |s| s.standby().and_then(|_| halt::release(s)),
+    },
+    Rule {
+        id: "demote-standby-show",
+        says: "Show the standby and whether it may be promoted.",
+        decide: |s| s.standby().and_then(|_| show_standby(s)),
+    },
+    Rule {
+        id: "demote-done",
+        says: "PostgreSQL is a standby: success.",
+        decide: |s| s.standby().map(|_| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "demote-stop-primary",
+        says: "PostgreSQL is not a standby: stop it, fast first, then immediate, then SIGKILL to every process.",
+        decide: |s| {
+            (!s.progress.started)
+                .then(|| halt::stop_or(s, StopMode::Fast, stop::not_stopped))
+                .flatten()
+        },
+    },
+    Rule {
+        id: "demote-release",
+        says: "PostgreSQL is proven stopped: release the lock; the holders stay (R8).",
+        decide: |s| (!s.progress.started).then(|| halt::release(s)).flatten(),
+    },
+    Rule {
+        id: "demote-then-stop-show",
+        says: "Pacemaker stops the instance next: show it as stopped.",
+        decide: |s| stops_next(s).then(|| stop::show_stopped(s)).flatten(),
+    },
+    Rule {
+        id: "demote-then-stop",
+        says: "Pacemaker stops the instance next, so that no standby is started: success.",
+        decide: |s| stops_next(s).then(|| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "demote-start-standby",
+        says: "Start PostgreSQL again as a standby.",
+        decide: start::launch_standby,
+    },
+    Rule {
+        id: "demote-start-failed",
+        says: "PostgreSQL could not be started as a standby: an error.",
+        decide: start::failed_launch,
+    },
+    Rule {
+        id: "demote-wait",
+        says: "Wait until the standby answers.",
+        decide: |s| match &s.answer {
+            Answer::Primary(_) => Some(Step::fail(
+                OcfCode::Generic,
+                format!("PostgreSQL on {} came up as a primary after demote", s.me()),
+            )),
+            _ => Some(Step::wait("PostgreSQL to answer as a standby")),
+        },
+    },
+];
+
+fn stops_next(s: &Snapshot) -> bool {
+    matches!(s.operation, Operation::Demote { then_stop: true })
+}
+
+/// Shows a standby's attributes and its gate; reads the register first where it decides.
+pub(super) fn show_standby(s: &Snapshot) -> Option<Step> {
+    if !s.settings.mode.replicated() {
+        return None;
+    }
+    if s.builtin() && s.register.is_none() {
+        return Some(Step::then_continue(vec![crate::plan::Action::ReadRegister]));
+    }
+    let mut wanted = attributes::of_standby(s);
+    if let Some(score) = gate(s).score {
+        wanted.push((s.me().clone(), Attribute::Score(score)));
+    }
+    let actions = attributes::needed(s, wanted);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}

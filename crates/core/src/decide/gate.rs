@@ -1,0 +1,153 @@
+//! The promotion score, which is the gate: Pacemaker promotes no node whose score is -INFINITY, so
+//! what may not be promoted now is not tried, does not fail and is not counted.
+
+use crate::decide::election::{Election, elect};
+use crate::register::{Eligibility, Register, may_promote};
+use crate::snapshot::{Cluster, Mode, Snapshot};
+use crate::status::{DataStatus, Score};
+
+/// What a standby's score ought to be, and why.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// The score; `None` leaves the present one.
+    pub score: Option<Score>,
+    /// The reason, for the log and for `cls_status`.
+    pub why: String,
+}
+
+impl Gate {
+    fn set(score: Score, why: impl Into<String>) -> Self {
+        Self {
+            score: Some(score),
+            why: why.into(),
+        }
+    }
+
+    fn keep(why: impl Into<String>) -> Self {
+        Self {
+            score: None,
+            why: why.into(),
+        }
+    }
+}
+
+/// The score of this node while it is no primary.
+pub fn gate(snapshot: &Snapshot) -> Gate {
+    let Ok(cluster) = &snapshot.cluster else {
+        return Gate::keep("Pacemaker does not answer");
+    };
+    if snapshot.builtin() {
+        by_register(snapshot, cluster)
+    } else {
+        by_attributes(snapshot, cluster)
+    }
+}
+
+fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
+    let Some(reading) = &snapshot.register else {
+        return Gate::keep("the register was not read");
+    };
+    match eligibility(snapshot, reading) {
+        Eligibility::FirstElection(_) => by_election(snapshot, cluster),
+        Eligibility::Yes(register) if register.is_owned_by(snapshot.me()) => {
+            Gate::set(Score::Primary, "this node was the primary last")
+        }
+        Eligibility::Yes(_) => Gate::set(Score::MayPromote, "this node may take over"),
+        Eligibility::LeaseRunning { register, .. } => under_a_lease(cluster, &register),
+        Eligibility::Unknown(trouble) => Gate::keep(trouble.to_string()),
+        refused => Gate::set(Score::MayNot, refused.to_string()),
+    }
+}
+
+/// Whether this node may promote, by the register (R0, R1, R7, R10).
+pub(super) fn eligibility(snapshot: &Snapshot, reading: &crate::register::Reading) -> Eligibility {
+    let flushed = snapshot.standby().and_then(|view| view.position);
+    let bounded_loss =
+        (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
+    may_promote(
+        reading,
+        snapshot.me(),
+        &snapshot.memory,
+        flushed,
+        bounded_loss,
+    )
+}
+
+/// Another node's lease runs and this node is a holder. While the owner is a member of this
+/// partition, that is the healthy state: this node is the one to take over. When the owner has
+/// disappeared, the gate stays as it is: open until a renewal has proven the owner alive (then the
+/// pre-promote notification closes it), and closed after that until the lease has run out.
+fn under_a_lease(cluster: &Cluster, register: &Register) -> Gate {
+    let Some(owner) = &register.owner else {
+        return Gate::keep("a lease without an owner");
+    };
+    if cluster.node(owner).online {
+        Gate::set(
+            Score::MayPromote,
+            format!("this node may take over from {owner}"),
+        )
+    } else {
+        Gate::keep(format!(
+            "the lock is held by {owner}, which this node cannot see"
+        ))
+    }
+}
+
+fn by_election(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
+    let before = cluster.repl_info().map(|info| &info.node);
+    match elect(&snapshot.settings.nodes, cluster, before) {
+        Election::Winner(node) if &node == snapshot.me() => {
+            Gate::set(Score::Primary, "this node has the newest data of all nodes")
+        }
+        Election::Winner(node) => {
+            Gate::set(Score::MayNot, format!("{node} is to be the first primary"))
+        }
+        Election::WaitingFor(nodes) => Gate::set(
+            Score::MayNot,
+            format!(
+                "no primary was ever chosen and no report has come from {}; start the missing nodes, \
+                 or run cls_recovery_master",
+                nodes
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        ),
+    }
+}
+
+/// Without the register: `pgsql_REPL_INFO` says who was primary, and the data status, which the
+/// primary wrote, who may follow it.
+fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
+    let info = match &cluster.repl_info {
+        None => return by_election(snapshot, cluster),
+        Some(Err(text)) => {
+            return Gate::set(
+                Score::MayNot,
+                format!("pgsql_REPL_INFO cannot be read: {text}"),
+            );
+        }
+        Some(Ok(info)) => info,
+    };
+    if &info.node == snapshot.me() {
+        return Gate::set(Score::Primary, "this node was the primary last");
+    }
+    let mine = cluster.node(snapshot.me()).data_status;
+    match (snapshot.settings.mode, &mine) {
+        (Mode::Sync, Some(status)) if status.is_streaming_sync() => {
+            Gate::set(Score::MayPromote, "this node was the synchronous standby")
+        }
+        (Mode::Async, Some(DataStatus::Replication { state, .. })) if state == "STREAMING" => {
+            Gate::set(Score::MayPromote, "this node was streaming")
+        }
+        _ => Gate::set(
+            Score::MayNot,
+            format!(
+                "the data of this node may be old: its data status is {}",
+                mine.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
+            ),
+        ),
+    }
+}

@@ -1,0 +1,120 @@
+//! The decisions: tables of rules, one per operation, first match wins.
+//!
+//! [`decide`] is the only way in. It is total and pure: the same snapshot always gets the same plan.
+
+mod attributes;
+mod demote;
+mod election;
+mod gate;
+mod halt;
+mod monitor;
+mod notify;
+pub mod operator;
+mod primary;
+mod promote;
+mod start;
+mod stop;
+mod timeline;
+
+use crate::ocf::OcfCode;
+use crate::plan::{Exit, Plan, Rule, first_match};
+use crate::snapshot::{Operation, Process, Snapshot};
+
+pub use election::{Election, elect};
+pub use gate::{Gate, gate};
+pub use timeline::{Descent, descent};
+
+/// Decides what comes next in the operation of this snapshot.
+#[must_use]
+pub fn decide(snapshot: &Snapshot) -> Plan {
+    decide_without(snapshot, &[])
+}
+
+/// [`decide`] with the rules of these ids left out: what a test uses to see that their loss shows.
+#[must_use]
+pub fn decide_without(snapshot: &Snapshot, dropped: &[&str]) -> Plan {
+    let tables: &[&'static [Rule]] = match &snapshot.operation {
+        Operation::Start => &[start::RULES],
+        Operation::Stop => &[stop::RULES],
+        Operation::Monitor { probe: true } => &[monitor::PROBE],
+        Operation::Monitor { probe: false } => &[monitor::RULES, primary::RULES],
+        Operation::Promote => &[promote::RULES],
+        Operation::Demote { .. } => &[demote::RULES],
+        Operation::Notify(_) => &[notify::RULES, primary::RULES],
+    };
+    first_match(tables, snapshot, dropped)
+}
+
+/// The answer when the time of an operation has passed: decided here, not by what happened to hang.
+#[must_use]
+pub fn on_deadline(snapshot: &Snapshot, awaited: &str) -> Exit {
+    let overdue = |what: &str| Exit {
+        code: OcfCode::Generic,
+        reason: Some(format!(
+            "{what} did not end in its time on {}; it was waiting for: {awaited}",
+            snapshot.me()
+        )),
+    };
+    match &snapshot.operation {
+        // The standby that was asked for is up; what is not shown yet, the next monitor shows.
+        Operation::Start | Operation::Demote { .. } if snapshot.standby().is_some() => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+        Operation::Start => overdue("start"),
+        Operation::Stop if snapshot.process == Process::Absent => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+        Operation::Stop => overdue("stop"),
+        // A database that is alive is not restarted because a tool or the lock service was slow.
+        Operation::Monitor { .. } if matches!(snapshot.process, Process::Alive { .. }) => Exit {
+            code: monitor::role_on_disk(snapshot),
+            reason: None,
+        },
+        Operation::Monitor { .. } => Exit {
+            code: OcfCode::NotRunning,
+            reason: None,
+        },
+        Operation::Promote => overdue("promote"),
+        Operation::Demote { .. } => overdue("demote"),
+        // Pacemaker ignores the result of a notification; what is missing, the next monitor does.
+        Operation::Notify(_) => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+    }
+}
+
+/// Every table with its name, for the reference that is generated from them.
+#[must_use]
+pub fn tables() -> Vec<(&'static str, &'static [Rule])> {
+    vec![
+        ("start", start::RULES),
+        ("stop", stop::RULES),
+        ("probe", monitor::PROBE),
+        ("monitor", monitor::RULES),
+        ("primary (monitor and notify)", primary::RULES),
+        ("promote", promote::RULES),
+        ("demote", demote::RULES),
+        ("notify", notify::RULES),
+    ]
+}
+
+/// The tables as Markdown.
+#[must_use]
+pub fn tables_markdown() -> String {
+    let mut text = String::from(
+        "# The rules, operation by operation\n\nGenerated from the rule tables of `crates/core/src/decide`. \
+         In each table the first rule that applies decides; its id is in the log of every operation.\n",
+    );
+    for (name, rules) in tables() {
+        text.push_str(&format!(
+            "\n## {name}\n\n| rule | what it says |\n| --- | --- |\n"
+        ));
+        for rule in rules {
+            text.push_str(&format!("| `{}` | {} |\n", rule.id, rule.says));
+        }
+    }
+    text
+}

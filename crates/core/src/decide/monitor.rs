@@ -1,0 +1,255 @@
+//! `monitor`: what runs here, and — for a standby — whether it may be promoted. What a primary does
+//! about its standbys and the register is in [`super::primary`].
+
+use crate::decide::demote::show_standby;
+use crate::decide::primary;
+use crate::decide::timeline::{Descent, descent};
+use crate::ocf::OcfCode;
+use crate::plan::{Action, Rule, Step, StopMode};
+use crate::register::{Reading, Update};
+use crate::snapshot::{Answer, Mode, Process, Snapshot};
+use crate::timeline::WalPosition;
+
+/// A probe: Pacemaker asks about a resource that it did not start. It touches nothing.
+pub(super) const PROBE: &[Rule] = &[
+    Rule {
+        id: "probe-absent",
+        says: "No postmaster of this data directory: not running.",
+        decide: |s| {
+            (!matches!(s.process, Process::Alive { .. })).then(|| Step::finish(OcfCode::NotRunning))
+        },
+    },
+    Rule {
+        id: "probe-role",
+        says: "It runs: the role that it answers, or that the data directory shows when it does not answer.",
+        decide: |s| Some(Step::finish(role(s))),
+    },
+];
+
+/// The recurring monitor, up to where a primary's own rules begin.
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "monitor-superseded-stopped",
+        says: "A superseded primary was stopped by this monitor: not running, with the reason.",
+        decide: |s| {
+            (s.process == Process::Absent && !s.progress.stops.is_empty())
+                .then(|| primary::stopped_as_superseded(s))
+        },
+    },
+    Rule {
+        id: "monitor-superseded-orphans",
+        says: "The postmaster of a superseded primary was stopped and other server processes were not: end them too (R5).",
+        decide: |s| {
+            (s.process == Process::Orphans && !s.progress.stops.is_empty())
+                .then(|| super::halt::stop_or(s, StopMode::Kill, super::stop::not_stopped))
+                .flatten()
+        },
+    },
+    Rule {
+        id: "monitor-absent",
+        says: "No postmaster of this data directory: not running.",
+        decide: |s| {
+            (!matches!(s.process, Process::Alive { .. })).then(|| {
+                Step::fail(
+                    OcfCode::NotRunning,
+                    format!(
+                        "PostgreSQL is not running on {}; its log says why it ended",
+                        s.me()
+                    ),
+                )
+            })
+        },
+    },
+    Rule {
+        id: "monitor-silent-too-long",
+        says: "PostgreSQL has not answered several monitors in a row: failed.",
+        decide: |s| {
+            (silent(s) && s.silent_before + 1 >= s.settings.patience).then(|| Step::fail(
+            OcfCode::Generic,
+            format!("PostgreSQL on {} has not answered {} monitors in a row although its postmaster exists", s.me(), s.silent_before + 1)))
+        },
+    },
+    Rule {
+        id: "monitor-failing",
+        says: "The administrator's own check, monitor_sql, fails on the primary: failed.",
+        decide: |s| match &s.answer {
+            Answer::Failing(text) => Some(Step::fail(OcfCode::Generic, text.clone())),
+            _ => None,
+        },
+    },
+    Rule {
+        id: "monitor-busy-renew",
+        says: "PostgreSQL is alive and cannot be asked, and was a primary: its lease is renewed all the same.",
+        decide: |s| {
+            let reign = s
+                .memory
+                .reign
+                .filter(|_| s.builtin() && !s.standby_signal && unasked(s))?;
+            (s.register.is_none()).then(|| {
+                Step::then_continue(vec![Action::UpdateRegister(Update::Renew {
+                    node: s.me().clone(),
+                    term: reign.term,
+                    positions: [].into(),
+                    ttl: s.settings.ttl,
+                })])
+            })
+        },
+    },
+    Rule {
+        id: "monitor-busy-superseded",
+        says: "It cannot be asked, and another node owns the register: stopped at once (R5).",
+        decide: |s| {
+            s.memory.reign.filter(|_| unasked(s) && !s.standby_signal)?;
+            primary::superseded(s).map(|row| primary::stop_superseded(s, row))
+        },
+    },
+    Rule {
+        id: "monitor-busy",
+        says: "PostgreSQL is alive and too busy, starting up, shutting down or refusing: it is not restarted for that.",
+        decide: |s| {
+            unasked(s)
+                .then(|| Step::finish(role_on_disk(s)).after(vec![Action::Warn(complaint(s))]))
+        },
+    },
+    Rule {
+        id: "monitor-standalone",
+        says: "Without replication, PostgreSQL answers: running.",
+        decide: |s| (s.settings.mode == Mode::Standalone).then(|| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "monitor-slave-promoted",
+        says: "An unmanaged standby has become a primary: an error.",
+        decide: |s| {
+            (s.settings.mode == Mode::Slave && s.primary().is_some()).then(|| {
+                Step::fail(
+                    OcfCode::Generic,
+                    format!(
+                        "PostgreSQL on {} is a primary although rep_mode is slave",
+                        s.me()
+                    ),
+                )
+            })
+        },
+    },
+    Rule {
+        id: "monitor-slave",
+        says: "An unmanaged standby answers: running.",
+        decide: |s| (s.settings.mode == Mode::Slave).then(|| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "monitor-standby-diverged",
+        says: "This standby has WAL that the primary does not have: failed, so that the next start refuses it with the repair command.",
+        decide: standby_diverged,
+    },
+    Rule {
+        id: "monitor-standby-slots",
+        says: "A standby still has the slots of a primary that it was: drop them, or they keep WAL until its disk is full.",
+        decide: |s| {
+            let view = s.standby()?;
+            let left: Vec<String> = s
+                .settings
+                .slots
+                .values()
+                .filter(|slot| view.slots.contains(slot))
+                .cloned()
+                .collect();
+            (!left.is_empty() && s.progress.failure("drop-slots").is_none())
+                .then(|| Step::then_reobserve(vec![Action::DropSlots(left)]))
+        },
+    },
+    Rule {
+        id: "monitor-standby-show",
+        says: "Show the standby, and open or close its gate as the register says.",
+        decide: |s| s.standby().and_then(|_| show_standby(s)),
+    },
+    Rule {
+        id: "monitor-standby",
+        says: "A standby answers: running.",
+        decide: |s| s.standby().map(|_| Step::finish(OcfCode::Success)),
+    },
+];
+
+fn silent(s: &Snapshot) -> bool {
+    s.answer == Answer::NoAnswer || matches!(s.process, Process::Alive { frozen: true })
+}
+
+/// PostgreSQL is alive and its state cannot be seen.
+fn unasked(s: &Snapshot) -> bool {
+    s.primary().is_none() && s.standby().is_none()
+}
+
+fn complaint(s: &Snapshot) -> String {
+    let what = match &s.answer {
+        Answer::Busy(text) => format!("is busy: {text}"),
+        Answer::StartingUp => "is starting up".to_owned(),
+        Answer::ShuttingDown => "is shutting down".to_owned(),
+        Answer::Refused(text) => format!("refuses the agent: {text}"),
+        _ => format!(
+            "did not answer (monitor {} of {} in a row)",
+            s.silent_before + 1,
+            s.settings.patience
+        ),
+    };
+    format!("PostgreSQL on {} {what}", s.me())
+}
+
+fn role(s: &Snapshot) -> OcfCode {
+    match &s.answer {
+        Answer::Primary(_) => running_primary(s),
+        Answer::Standby(_) => OcfCode::Success,
+        _ => role_on_disk(s),
+    }
+}
+
+fn running_primary(s: &Snapshot) -> OcfCode {
+    if s.settings.mode.replicated() {
+        OcfCode::RunningPromoted
+    } else {
+        OcfCode::Success
+    }
+}
+
+/// The role that the data directory shows: `standby.signal` is there as long as the server is a
+/// standby, and PostgreSQL removes it when a promotion is complete.
+pub(super) fn role_on_disk(s: &Snapshot) -> OcfCode {
+    if s.standby_signal {
+        OcfCode::Success
+    } else {
+        running_primary(s)
+    }
+}
+
+fn standby_diverged(s: &Snapshot) -> Option<Step> {
+    let view = s.standby().filter(|view| !view.streaming)?;
+    let cluster = s.cluster_or_empty();
+    let info = cluster
+        .repl_info()
+        .filter(|info| &info.node != s.me())?
+        .clone();
+    if let Some(Reading::Row(row)) = &s.register
+        && row.owner.as_ref() != Some(&info.node)
+    {
+        return None; // pgsql_REPL_INFO is out of date; the owner will write it again
+    }
+    let end = WalPosition {
+        timeline: view.timeline?,
+        lsn: view.position?,
+    };
+    // Only a position on the very timeline that was left can be judged without the history file.
+    let before = crate::timeline::TimelineId::new(info.timeline)?;
+    if end.timeline != before || cluster.primary().is_none() {
+        return None;
+    }
+    let history = crate::timeline::History::without_ancestors(end.timeline);
+    match descent(&info, s.me(), end, &history) {
+        Descent::Follows => None,
+        Descent::Diverged { fork, end } => Some(Step::fail(
+            OcfCode::Generic,
+            format!(
+                "run cls_repair_slave on {}: it has WAL up to {end}, but {} left that timeline at {fork}",
+                s.me(),
+                info.node
+            ),
+        )),
+    }
+}

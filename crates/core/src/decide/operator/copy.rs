@@ -1,0 +1,527 @@
+//! Repairing (`pg_rewind`) and rebuilding (`pg_basebackup`) a standby: rule R6.
+//!
+//! A node that rewinds or replaces its data must not count as a holder meanwhile, and copies only
+//! from the register's owner at its present term: anything else may lack acknowledged commits.
+
+use std::fmt;
+
+use super::Refusal;
+use crate::names::NodeName;
+use crate::register::Reading;
+
+/// Which command was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyKind {
+    /// `cls_repair_slave`: rewind to where the primary left the common history.
+    Repair,
+    /// `cls_rebuild_slave`: a new base backup.
+    Rebuild,
+}
+
+/// What the operator asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyRequest {
+    /// The command.
+    pub kind: CopyKind,
+    /// `--or-rebuild`: where rewinding cannot work, rebuild.
+    pub or_rebuild: bool,
+    /// `--keep-old`: move a data directory that is there aside.
+    pub keep_old: bool,
+}
+
+/// What the database does on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instance {
+    /// No server process works in the data directory.
+    Stopped,
+    /// A standby that Pacemaker manages.
+    Standby {
+        /// It streams from the primary.
+        streaming: bool,
+    },
+    /// The primary.
+    Primary,
+    /// A server that Pacemaker did not start.
+    Foreign,
+    /// Pacemaker is at work on it: what it does.
+    Changing(String),
+}
+
+/// What lies in the data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing, or no directory.
+    Nothing,
+    /// A directory with something that is no readable cluster of PostgreSQL; why.
+    Unreadable(String),
+    /// A cluster of PostgreSQL.
+    Cluster {
+        /// Its major version.
+        major: u32,
+        /// It was shut down cleanly.
+        clean: bool,
+        /// It has checksums or `wal_log_hints`, without which `pg_rewind` cannot see hint bits.
+        rewindable: bool,
+        /// The number that all copies of one cluster share.
+        system: u64,
+    },
+}
+
+/// What was observed before the command begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFacts {
+    /// The node that is to be repaired.
+    pub node: NodeName,
+    /// The resource replicates.
+    pub replicated: bool,
+    /// The nodes on which the database is promoted.
+    pub promoted: Vec<NodeName>,
+    /// The node that `pgsql_REPL_INFO` names.
+    pub repl_info: Option<NodeName>,
+    /// The register; none without the built-in lock service.
+    pub register: Option<Reading>,
+    /// The database on the node.
+    pub instance: Instance,
+    /// Its data directory.
+    pub data: Data,
+    /// The primary's system identifier and its major version.
+    pub primary_system: Option<(u64, u32)>,
+    /// Pacemaker manages the database.
+    pub managed: bool,
+    /// An operator has put the node into standby, so that nothing is started there for now.
+    pub in_standby: bool,
+    /// An earlier copy was interrupted: what it was.
+    pub unfinished: Option<Method>,
+}
+
+/// How data are brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `pg_rewind`.
+    Rewind,
+    /// `pg_basebackup`.
+    Backup,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rewind => "pg_rewind",
+            Self::Backup => "pg_basebackup",
+        })
+    }
+}
+
+/// One step. Each is idempotent, so that the command can be given again after an interruption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyStep {
+    /// Stop a standby that does not stream, through Pacemaker.
+    TakeDown,
+    /// Leave the holders in the register (R6).
+    Leave,
+    /// Copy the node's own configuration files to a safe place.
+    KeepConfiguration,
+    /// Move the old data aside.
+    SetAside,
+    /// Rewind.
+    Rewind,
+    /// Copy everything.
+    Backup,
+    /// See that the source is still the primary at the same term.
+    CheckSource,
+    /// Put the node's own configuration files back.
+    RestoreConfiguration,
+    /// Let Pacemaker start it: forget failures.
+    Cleanup,
+    /// Wait until the standby streams, and counts as a holder in synchronous mode.
+    Await,
+}
+
+/// What will be done.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPlan {
+    /// Where the data come from.
+    pub source: NodeName,
+    /// The register's term; none without the built-in lock service.
+    pub term: Option<u64>,
+    /// How.
+    pub method: Method,
+    /// Why the base backup although a repair was asked for.
+    pub because: Option<String>,
+    /// The steps in their order.
+    pub steps: Vec<CopyStep>,
+}
+
+/// The decision.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyVerdict {
+    /// There is nothing to do; why.
+    Nothing(String),
+    /// Not begun.
+    Refused(Refusal),
+    /// Do it.
+    Go(CopyPlan),
+}
+
+/// One precondition.
+pub struct CopyRule {
+    /// A stable name.
+    pub id: &'static str,
+    /// What it asks for, in one sentence.
+    pub says: &'static str,
+    /// What is not so, and what to type.
+    pub check: fn(&CopyRequest, &CopyFacts) -> Option<(String, String)>,
+}
+
+/// The preconditions, in their order.
+pub const COPY_RULES: &[CopyRule] = &[
+    CopyRule {
+        id: "copy-replicated",
+        says: "The database must be replicated: rep_mode async or sync.",
+        check: |_, facts| {
+            (!facts.replicated).then(|| {
+                (
+                    "the database is not replicated, so there is no primary to copy from"
+                        .to_owned(),
+                    "set rep_mode to sync or async in config.ini, then cls_setup".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-one-primary",
+        says: "Exactly one node is promoted.",
+        check: |_, facts| match &facts.promoted[..] {
+            [_] => None,
+            [] => Some((
+                "there is no primary to copy from".to_owned(),
+                "bring the primary up first; cls_status says what it needs".to_owned(),
+            )),
+            several => Some((
+                format!("{} are promoted at the same time", names(several)),
+                "cls_status on every node".to_owned(),
+            )),
+        },
+    },
+    CopyRule {
+        id: "copy-not-the-primary",
+        says: "The node is not the primary.",
+        check: |_, facts| {
+            let primary =
+                facts.instance == Instance::Primary || facts.promoted.first() == Some(&facts.node);
+            primary.then(|| {
+                (
+                    format!(
+                        "{} is the primary; only a standby can be repaired or rebuilt",
+                        facts.node
+                    ),
+                    "give the standby with --node, or switch first with cls_online_switch"
+                        .to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-register",
+        says: "The register can be read and names the promoted node as its owner (R6).",
+        check: register_names_primary,
+    },
+    CopyRule {
+        id: "copy-repl-info",
+        says: "Without a register, pgsql_REPL_INFO names the promoted node.",
+        check: |_, facts| {
+            if facts.register.is_some() {
+                return None;
+            }
+            let primary = facts.promoted.first()?;
+            (facts.repl_info.as_ref() != Some(primary)).then(|| {
+                let named = facts
+                    .repl_info
+                    .as_ref()
+                    .map_or_else(|| "nobody".to_owned(), ToString::to_string);
+                (
+                    format!("{primary} is promoted, and pgsql_REPL_INFO names {named}"),
+                    "wait for the primary's next monitor, then try again".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-last-holder",
+        says: "The node is not the only one that holds every acknowledged commit (R6).",
+        check: |_, facts| {
+            let row = row(facts)?;
+            (row.holders.len() == 1 && row.holders.contains(&facts.node)).then(|| {
+                (
+                    format!(
+                        "{} is the only node that is known to hold every acknowledged commit, so its data must not be replaced",
+                        facts.node
+                    ),
+                    "start it and let it be promoted (cls_cleanup), or accept the loss of its data with cls_recovery_master on another node".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-managed",
+        says: "Pacemaker manages the database, so that it can be stopped and started.",
+        check: |_, facts| {
+            (!facts.managed).then(|| {
+                (
+                    "Pacemaker does not manage the database".to_owned(),
+                    "cls_manage".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-nothing-changing",
+        says: "Pacemaker is not at work on the node.",
+        check: |_, facts| match &facts.instance {
+            Instance::Changing(what) => Some((
+                format!("Pacemaker is at work on {}: {what}", facts.node),
+                "wait until it is done, then try again".to_owned(),
+            )),
+            _ => None,
+        },
+    },
+    CopyRule {
+        id: "copy-foreign-server",
+        says: "No server runs in the data directory that Pacemaker does not know of.",
+        check: |_, facts| {
+            (facts.instance == Instance::Foreign).then(|| {
+                (
+                    format!(
+                        "a server that Pacemaker did not start runs in the data directory of {}",
+                        facts.node
+                    ),
+                    format!("stop it on {} with pg_ctl stop -m fast", facts.node),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-running-standby",
+        says: "A standby that streams is not rebuilt under way.",
+        check: |request, facts| {
+            (request.kind == CopyKind::Rebuild
+                && facts.instance == Instance::Standby { streaming: true })
+            .then(|| {
+                (
+                    format!(
+                        "the database runs on {} and streams from the primary",
+                        facts.node
+                    ),
+                    format!(
+                        "nothing is to be done; to rebuild it all the same: cls_standby_node {}",
+                        facts.node
+                    ),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "copy-same-cluster",
+        says: "The data directory, where there is one, is a copy of the primary's cluster and of its version.",
+        check: |request, facts| {
+            let Data::Cluster { major, system, .. } = facts.data else {
+                return None;
+            };
+            let (primary_system, primary_major) = facts.primary_system?;
+            let aside = request.keep_old && request.kind == CopyKind::Rebuild;
+            (!aside && (system != primary_system || major != primary_major)).then(|| {
+                (
+                    format!(
+                        "the data directory of {} is of another cluster (system identifier {system}, version {major}) than the primary's ({primary_system}, {primary_major})",
+                        facts.node
+                    ),
+                    "see whether pgdata is right; cls_rebuild_slave --keep-old moves it aside".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "rebuild-empty",
+        says: "A rebuild needs an empty data directory, or --keep-old.",
+        check: |request, facts| {
+            let there = facts.data != Data::Nothing && facts.unfinished != Some(Method::Backup);
+            (request.kind == CopyKind::Rebuild && there && !request.keep_old).then(|| {
+                (
+                    format!("the data directory of {} is not empty", facts.node),
+                    "give --keep-old, which moves it aside, or empty it by hand".to_owned(),
+                )
+            })
+        },
+    },
+    CopyRule {
+        id: "repair-possible",
+        says: "A repair needs data that pg_rewind can work on, or --or-rebuild.",
+        check: |request, facts| {
+            if request.kind != CopyKind::Repair || request.or_rebuild {
+                return None;
+            }
+            why_not_rewind(facts).map(|why| {
+                (
+                    format!("pg_rewind cannot repair {}: {why}", facts.node),
+                    format!(
+                        "cls_rebuild_slave --keep-old --node {} (or cls_repair_slave --or-rebuild)",
+                        facts.node
+                    ),
+                )
+            })
+        },
+    },
+];
+
+fn names(nodes: &[NodeName]) -> String {
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    names.join(" and ")
+}
+
+fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
+    match facts.register.as_ref()? {
+        Reading::Row(row) if row.term > 0 => Some(row),
+        _ => None,
+    }
+}
+
+fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<(String, String)> {
+    let primary = facts.promoted.first()?;
+    let hint = "look at it with cls_status and distlock show, then try again".to_owned();
+    match facts.register.as_ref()? {
+        Reading::Row(row) if row.term == 0 => Some((
+            "no primary is registered yet, so it is not known whose data are the right ones"
+                .to_owned(),
+            "wait for the primary's next monitor, then try again".to_owned(),
+        )),
+        Reading::Row(row) if row.owner.as_ref() == Some(primary) => None,
+        Reading::Row(row) => {
+            let owner = row
+                .owner
+                .as_ref()
+                .map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            Some((
+                format!("{primary} is promoted, and the register's owner is {owner}"),
+                hint,
+            ))
+        }
+        Reading::Missing => Some(("the register has no row for this cluster".to_owned(), hint)),
+        Reading::Damaged(text) => Some((format!("the register is damaged: {text}"), hint)),
+        Reading::Unknown(trouble) => Some((
+            format!("it is not known whose data are the right ones: {trouble}"),
+            "bring the lock service back, then try again".to_owned(),
+        )),
+    }
+}
+
+/// Why `pg_rewind` cannot work here.
+fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
+    if let Some(method) = facts.unfinished {
+        return Some(format!(
+            "an earlier {method} was interrupted, and its data directory is neither old nor new"
+        ));
+    }
+    match &facts.data {
+        Data::Nothing => Some("there is no data directory".to_owned()),
+        Data::Unreadable(why) => Some(why.clone()),
+        Data::Cluster {
+            rewindable: false, ..
+        } => Some("its data have neither checksums nor wal_log_hints = on".to_owned()),
+        // From 13 on pg_rewind recovers a crashed server by itself (release notes).
+        Data::Cluster {
+            clean: false,
+            major,
+            ..
+        } if *major < 13 => Some(
+            "the server was not shut down cleanly, and pg_rewind before 13 does not recover it"
+                .to_owned(),
+        ),
+        Data::Cluster { .. } => None,
+    }
+}
+
+/// Decides what a repair or a rebuild does.
+pub fn plan_copy(request: &CopyRequest, facts: &CopyFacts) -> CopyVerdict {
+    for rule in COPY_RULES {
+        if let Some((what, hint)) = (rule.check)(request, facts) {
+            return CopyVerdict::Refused(Refusal::new(rule.id, what, hint));
+        }
+    }
+    let Some(source) = facts.promoted.first().cloned() else {
+        return CopyVerdict::Refused(Refusal::new(
+            "copy-one-primary",
+            "there is no primary",
+            "cls_status",
+        ));
+    };
+    if facts.instance == (Instance::Standby { streaming: true }) {
+        return CopyVerdict::Nothing(format!("{} streams from {source} already", facts.node));
+    }
+    let why_not = why_not_rewind(facts);
+    let method = match (request.kind, &why_not) {
+        (CopyKind::Repair, None) => Method::Rewind,
+        _ => Method::Backup,
+    };
+    CopyVerdict::Go(CopyPlan {
+        term: row(facts).map(|row| row.term),
+        steps: steps(facts, method),
+        because: why_not.filter(|_| request.kind == CopyKind::Repair),
+        method,
+        source,
+    })
+}
+
+fn steps(facts: &CopyFacts, method: Method) -> Vec<CopyStep> {
+    use CopyStep as S;
+    let mut steps = Vec::new();
+    if matches!(facts.instance, Instance::Standby { .. }) {
+        steps.push(S::TakeDown);
+    }
+    if row(facts).is_some_and(|row| row.holders.contains(&facts.node)) {
+        steps.push(S::Leave);
+    }
+    if facts.data != Data::Nothing {
+        steps.push(S::KeepConfiguration);
+    }
+    match method {
+        Method::Rewind => steps.push(S::Rewind),
+        Method::Backup => {
+            if facts.data != Data::Nothing {
+                steps.push(S::SetAside);
+            }
+            steps.push(S::Backup);
+        }
+    }
+    steps.extend([S::CheckSource, S::RestoreConfiguration]);
+    if !facts.in_standby {
+        steps.extend([S::Cleanup, S::Await]);
+    }
+    steps
+}
+
+impl CopyStep {
+    /// The step as a sentence, for the plan that is shown.
+    #[must_use]
+    pub fn says(self, facts: &CopyFacts, plan: &CopyPlan) -> String {
+        let (node, source) = (&facts.node, &plan.source);
+        match self {
+            Self::TakeDown => format!("stop the standby on {node}, which does not stream"),
+            Self::Leave => format!("take {node} out of the register's holders"),
+            Self::KeepConfiguration => format!("keep the configuration files of {node}"),
+            Self::SetAside => "move the old data directory aside".to_owned(),
+            Self::Rewind => {
+                format!("rewind {node} to where {source} left the common history (pg_rewind)")
+            }
+            Self::Backup => format!("copy the whole database from {source} (pg_basebackup)"),
+            Self::CheckSource => format!("see that {source} is still the primary"),
+            Self::RestoreConfiguration => format!("put the configuration files of {node} back"),
+            Self::Cleanup => "let Pacemaker start it (crm_resource --cleanup)".to_owned(),
+            Self::Await => format!("wait until {node} streams from {source}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

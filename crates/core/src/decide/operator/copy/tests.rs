@@ -1,0 +1,292 @@
+#![allow(clippy::unwrap_used)]
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::register::{Register, Trouble};
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn register(owner: &str, holders: &[&str]) -> Reading {
+    Reading::Row(Register {
+        owner: Some(name(owner)),
+        term: 3,
+        epoch: 5,
+        holders: holders
+            .iter()
+            .map(|node| name(node))
+            .collect::<BTreeSet<_>>(),
+        ..Register::fresh()
+    })
+}
+
+/// An old primary, down, with WAL of its own, while node2 has taken over.
+fn diverged() -> CopyFacts {
+    CopyFacts {
+        node: name("node1"),
+        replicated: true,
+        promoted: vec![name("node2")],
+        repl_info: Some(name("node2")),
+        register: Some(register("node2", &["node2"])),
+        instance: Instance::Stopped,
+        data: Data::Cluster {
+            major: 15,
+            clean: false,
+            rewindable: true,
+            system: 7,
+        },
+        primary_system: Some((7, 15)),
+        managed: true,
+        in_standby: false,
+        unfinished: None,
+    }
+}
+
+const REPAIR: CopyRequest = CopyRequest {
+    kind: CopyKind::Repair,
+    or_rebuild: false,
+    keep_old: false,
+};
+const REBUILD: CopyRequest = CopyRequest {
+    kind: CopyKind::Rebuild,
+    ..REPAIR
+};
+
+fn refused(request: &CopyRequest, facts: &CopyFacts) -> &'static str {
+    match plan_copy(request, facts) {
+        CopyVerdict::Refused(refusal) => {
+            assert!(!refusal.hint.is_empty(), "{refusal:?}");
+            refusal.id
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn go(request: &CopyRequest, facts: &CopyFacts) -> CopyPlan {
+    match plan_copy(request, facts) {
+        CopyVerdict::Go(plan) => plan,
+        other => panic!("not begun: {other:?}"),
+    }
+}
+
+#[test]
+fn an_old_primary_is_rewound() {
+    use CopyStep as S;
+    let plan = go(&REPAIR, &diverged());
+    assert_eq!((plan.source, plan.term), (name("node2"), Some(3)));
+    assert_eq!(
+        plan.steps,
+        [
+            S::KeepConfiguration,
+            S::Rewind,
+            S::CheckSource,
+            S::RestoreConfiguration,
+            S::Cleanup,
+            S::Await
+        ]
+    );
+}
+
+#[test]
+fn a_holder_leaves_before_anything_else_touches_its_data() {
+    let facts = CopyFacts {
+        register: Some(register("node2", &["node1", "node2"])),
+        instance: Instance::Standby { streaming: false },
+        ..diverged()
+    };
+    let steps = go(&REPAIR, &facts).steps;
+    assert_eq!(steps[..2], [CopyStep::TakeDown, CopyStep::Leave]);
+    let rewind = steps.iter().position(|step| *step == CopyStep::Rewind);
+    assert!(rewind > Some(1));
+}
+
+#[test]
+fn each_refusal() {
+    let d = diverged;
+    let with = |change: &dyn Fn(&mut CopyFacts)| {
+        let mut facts = d();
+        change(&mut facts);
+        facts
+    };
+    let cases: Vec<(&str, CopyRequest, CopyFacts)> = vec![
+        ("copy-replicated", REPAIR, with(&|f| f.replicated = false)),
+        ("copy-one-primary", REPAIR, with(&|f| f.promoted.clear())),
+        (
+            "copy-one-primary",
+            REPAIR,
+            with(&|f| f.promoted.push(name("node3"))),
+        ),
+        (
+            "copy-not-the-primary",
+            REPAIR,
+            with(&|f| f.promoted = vec![name("node1")]),
+        ),
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| f.register = Some(register("node1", &["node1", "node2"]))),
+        ),
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| f.register = Some(Reading::Missing)),
+        ),
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| f.register = Some(Reading::Damaged("x".into()))),
+        ),
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| {
+                f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));
+            }),
+        ),
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| f.register = Some(Reading::Row(Register::fresh()))),
+        ),
+        (
+            "copy-repl-info",
+            REPAIR,
+            with(&|f| {
+                f.register = None;
+                f.repl_info = Some(name("node1"));
+            }),
+        ),
+        (
+            "copy-last-holder",
+            REPAIR,
+            with(&|f| f.register = Some(register("node2", &["node1"]))),
+        ),
+        ("copy-managed", REPAIR, with(&|f| f.managed = false)),
+        (
+            "copy-nothing-changing",
+            REPAIR,
+            with(&|f| f.instance = Instance::Changing("start".into())),
+        ),
+        (
+            "copy-foreign-server",
+            REPAIR,
+            with(&|f| f.instance = Instance::Foreign),
+        ),
+        (
+            "copy-running-standby",
+            REBUILD,
+            with(&|f| f.instance = Instance::Standby { streaming: true }),
+        ),
+        (
+            "copy-same-cluster",
+            REPAIR,
+            with(&|f| f.primary_system = Some((8, 15))),
+        ),
+        (
+            "copy-same-cluster",
+            REPAIR,
+            with(&|f| f.primary_system = Some((7, 16))),
+        ),
+        ("rebuild-empty", REBUILD, d()),
+        ("repair-possible", REPAIR, with(&|f| f.data = Data::Nothing)),
+        (
+            "repair-possible",
+            REPAIR,
+            with(&|f| f.data = Data::Unreadable("x".into())),
+        ),
+        (
+            "repair-possible",
+            REPAIR,
+            with(&|f| f.unfinished = Some(Method::Rewind)),
+        ),
+        (
+            "repair-possible",
+            REPAIR,
+            with(&|f| {
+                f.data = Data::Cluster {
+                    major: 15,
+                    clean: true,
+                    rewindable: false,
+                    system: 7,
+                };
+            }),
+        ),
+        (
+            "repair-possible",
+            REPAIR,
+            with(&|f| {
+                f.data = Data::Cluster {
+                    major: 12,
+                    clean: false,
+                    rewindable: true,
+                    system: 7,
+                };
+                f.primary_system = Some((7, 12));
+            }),
+        ),
+    ];
+    for (id, request, facts) in &cases {
+        assert_eq!(refused(request, facts), *id, "{facts:?}");
+    }
+    for rule in COPY_RULES {
+        assert!(
+            cases.iter().any(|(id, _, _)| *id == rule.id),
+            "{} is not tried",
+            rule.id
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_rewound_is_rebuilt_where_that_was_allowed() {
+    let request = CopyRequest {
+        or_rebuild: true,
+        ..REPAIR
+    };
+    let facts = CopyFacts {
+        unfinished: Some(Method::Rewind),
+        ..diverged()
+    };
+    let plan = go(&request, &facts);
+    assert_eq!(plan.method, Method::Backup);
+    assert!(plan.because.unwrap().contains("interrupted"));
+    assert!(plan.steps.contains(&CopyStep::SetAside));
+}
+
+#[test]
+fn a_rebuild_goes_on_after_an_interrupted_one() {
+    let facts = CopyFacts {
+        unfinished: Some(Method::Backup),
+        ..diverged()
+    };
+    assert_eq!(go(&REBUILD, &facts).method, Method::Backup);
+    let empty = CopyFacts {
+        data: Data::Nothing,
+        ..diverged()
+    };
+    let plan = go(&REBUILD, &empty);
+    assert!(!plan.steps.contains(&CopyStep::SetAside));
+}
+
+#[test]
+fn a_standby_that_streams_needs_no_repair() {
+    let facts = CopyFacts {
+        instance: Instance::Standby { streaming: true },
+        ..diverged()
+    };
+    assert!(matches!(
+        plan_copy(&REPAIR, &facts),
+        CopyVerdict::Nothing(_)
+    ));
+}
+
+#[test]
+fn a_node_in_standby_is_repaired_and_not_started() {
+    let facts = CopyFacts {
+        in_standby: true,
+        ..diverged()
+    };
+    let steps = go(&REPAIR, &facts).steps;
+    assert!(!steps.contains(&CopyStep::Await) && steps.contains(&CopyStep::Rewind));
+}

@@ -1,0 +1,48 @@
+//! What an operator's commands may do, and in which steps: repairing and rebuilding a standby, the
+//! planned switch, the emergency election.
+//!
+//! The decisions are tables as those of the agent are: rows with a stable id, first match wins. A
+//! refusal says what is not so and what to type; a plan is shown before it is performed.
+
+mod copy;
+mod recovery;
+mod switch;
+
+use std::fmt;
+
+pub use copy::{
+    COPY_RULES, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep, CopyVerdict, Data,
+    Instance, Method, plan_copy,
+};
+pub use recovery::{
+    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, plan_recovery,
+};
+pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
+
+/// Why a command does not begin. Nothing was changed.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The rule, for logs and tests.
+    pub id: &'static str,
+    /// What is not as it has to be.
+    pub what: String,
+    /// What to type next.
+    pub hint: String,
+}
+
+impl Refusal {
+    fn new(id: &'static str, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            id,
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}

@@ -1,0 +1,428 @@
+//! The planned switch: rule R9.
+//!
+//! In synchronous mode the successor is a holder: it has every acknowledged commit before the old
+//! primary is stopped, and R1 lets it promote. A fast shutdown besides sends everything up to the
+//! shutdown checkpoint to connected standbys and waits until they have flushed it (PostgreSQL
+//! manual, "Shutting Down the Server"), which is what the asynchronous mode relies on, and what lets
+//! the old primary follow the new one without a repair.
+
+use super::Refusal;
+use crate::names::NodeName;
+use crate::register::Reading;
+
+/// A standby as a possible successor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchStandby {
+    /// Its node.
+    pub node: NodeName,
+    /// The database runs there as a standby.
+    pub running: bool,
+    /// Its data status says that it streams.
+    pub streaming: bool,
+    /// Its data status says that commits wait for it.
+    pub synchronous: bool,
+    /// Its promotion score lets Pacemaker promote it.
+    pub promotable: bool,
+    /// Bytes of WAL that it has not flushed; none where that is not known.
+    pub lag: Option<u64>,
+}
+
+/// What was observed before the switch begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchFacts {
+    /// `--to`.
+    pub to: Option<NodeName>,
+    /// `--force`: also with long transactions or a base backup.
+    pub force: bool,
+    /// The resource replicates, synchronously where true.
+    pub mode: Option<bool>,
+    /// The nodes that should run the database.
+    pub nodes: Vec<NodeName>,
+    /// Those of them that are not members of the cluster, or in standby or maintenance.
+    pub absent: Vec<NodeName>,
+    /// The nodes on which the database is promoted.
+    pub promoted: Vec<NodeName>,
+    /// The other nodes.
+    pub standbys: Vec<SwitchStandby>,
+    /// The register; none without the built-in lock service.
+    pub register: Option<Reading>,
+    /// Operations that Pacemaker is at, and why nothing would happen now (not managed).
+    pub pending: Vec<String>,
+    /// Failed operations that were not cleaned up.
+    pub failures: Vec<String>,
+    /// What runs on the primary and would be cut off: base backups, long transactions.
+    pub busy: Vec<String>,
+}
+
+/// The switch that will be made.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchPlan {
+    /// The present primary.
+    pub from: NodeName,
+    /// The next one.
+    pub to: NodeName,
+}
+
+/// One precondition.
+pub struct SwitchRule {
+    /// A stable name.
+    pub id: &'static str,
+    /// What it asks for, in one sentence.
+    pub says: &'static str,
+    /// What is not so, and what to type.
+    pub check: fn(&SwitchFacts) -> Option<(String, String)>,
+}
+
+/// How many bytes an asynchronous successor may be behind when the switch begins: what the fast
+/// shutdown then sends in an instant.
+const CAUGHT_UP: u64 = 16 << 20;
+
+/// The preconditions, in their order.
+pub const SWITCH_RULES: &[SwitchRule] = &[
+    SwitchRule {
+        id: "switch-replicated",
+        says: "The database must be replicated.",
+        check: |facts| {
+            facts.mode.is_none().then(|| {
+                (
+                    "the database is not replicated, so there is no other node to switch to"
+                        .to_owned(),
+                    "set rep_mode to sync or async in config.ini, then cls_setup".to_owned(),
+                )
+            })
+        },
+    },
+    SwitchRule {
+        id: "switch-one-primary",
+        says: "Exactly one node is promoted.",
+        check: |facts| match facts.promoted.len() {
+            1 => None,
+            0 => Some((
+                "there is no primary to switch from".to_owned(),
+                "cls_status says what it needs".to_owned(),
+            )),
+            _ => Some((
+                "several nodes are promoted at the same time".to_owned(),
+                "cls_status on every node".to_owned(),
+            )),
+        },
+    },
+    SwitchRule {
+        id: "switch-known-node",
+        says: "The successor is a node of the cluster.",
+        check: |facts| {
+            let to = facts.to.as_ref()?;
+            (!facts.nodes.contains(to)).then(|| {
+                let nodes: Vec<&str> = facts.nodes.iter().map(NodeName::as_str).collect();
+                (
+                    format!("{to} is not one of the database's nodes"),
+                    format!("one of {} is expected", nodes.join(", ")),
+                )
+            })
+        },
+    },
+    SwitchRule {
+        id: "switch-nodes-alive",
+        says: "Every node is there and in service, so that the old primary and the others can follow.",
+        check: |facts| {
+            let absent: Vec<&str> = facts.absent.iter().map(NodeName::as_str).collect();
+            (!absent.is_empty()).then(|| {
+                (
+                    format!("{} is not in service", absent.join(", ")),
+                    "bring every node back first; cls_status says how".to_owned(),
+                )
+            })
+        },
+    },
+    SwitchRule {
+        id: "switch-settled",
+        says: "Pacemaker manages the database and is not at work on it.",
+        check: |facts| {
+            (!facts.pending.is_empty()).then(|| {
+                (
+                    facts.pending.join(", "),
+                    "wait until it is done (or cls_manage), then try again".to_owned(),
+                )
+            })
+        },
+    },
+    SwitchRule {
+        id: "switch-no-failures",
+        says: "No failed operation is on record that would keep Pacemaker from using a node.",
+        check: |facts| {
+            (!facts.failures.is_empty()).then(|| {
+                (
+                    format!("failures are on record: {}", facts.failures.join(", ")),
+                    "mend the cause, then cls_cleanup".to_owned(),
+                )
+            })
+        },
+    },
+    SwitchRule {
+        id: "switch-register",
+        says: "The register can be read and names the primary as its owner.",
+        check: |facts| {
+            let primary = facts.promoted.first()?;
+            let hint = "look at it with cls_status and distlock show, then try again".to_owned();
+            match facts.register.as_ref()? {
+                Reading::Row(row) if row.is_owned_at(primary, row.term) => None,
+                Reading::Row(_) => Some((format!("the register's owner is not {primary}"), hint)),
+                Reading::Missing => {
+                    Some(("the register has no row for this cluster".to_owned(), hint))
+                }
+                Reading::Damaged(text) => Some((format!("the register is damaged: {text}"), hint)),
+                Reading::Unknown(trouble) => Some((
+                    format!("the successor could not be promoted now: {trouble}"),
+                    "bring the lock service back, then try again".to_owned(),
+                )),
+            }
+        },
+    },
+    SwitchRule {
+        id: "switch-successor",
+        says: "The successor runs, streams, may be promoted, and holds every acknowledged commit (sync) or has caught up (async).",
+        check: no_successor,
+    },
+    SwitchRule {
+        id: "switch-busy",
+        says: "No base backup and no long transaction would be cut off, unless --force.",
+        check: |facts| {
+            (!facts.force && !facts.busy.is_empty()).then(|| {
+                (
+                    format!("the switch would cut off: {}", facts.busy.join(", ")),
+                    "wait for its end, or give --force".to_owned(),
+                )
+            })
+        },
+    },
+];
+
+/// Why a standby cannot be the successor now.
+fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
+    let node = &standby.node;
+    if !standby.running {
+        return Some(format!("the database does not run on {node}"));
+    }
+    if !standby.streaming {
+        return Some(format!("{node} does not stream from the primary"));
+    }
+    if let (Some(true), Some(Reading::Row(row))) = (facts.mode, &facts.register)
+        && !row.holders.contains(node)
+    {
+        return Some(format!(
+            "{node} does not hold every acknowledged commit (it is no holder)"
+        ));
+    }
+    if facts.mode == Some(true) && facts.register.is_none() && !standby.synchronous {
+        return Some(format!("{node} is no synchronous standby"));
+    }
+    if !standby.promotable {
+        return Some(format!(
+            "{node} may not be promoted now (its promotion score)"
+        ));
+    }
+    match (facts.mode, standby.lag) {
+        (Some(false), None) => Some(format!("it is not known how far {node} is behind")),
+        (Some(false), Some(lag)) if lag > CAUGHT_UP => {
+            Some(format!("{node} is {lag} bytes behind"))
+        }
+        _ => None,
+    }
+}
+
+fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
+    let hint = || "cls_status says what each standby needs".to_owned();
+    if facts.promoted.first() == facts.to.as_ref() {
+        return None; // nothing will be done
+    }
+    let candidates: Vec<&SwitchStandby> = facts
+        .standbys
+        .iter()
+        .filter(|standby| facts.to.as_ref().is_none_or(|to| *to == standby.node))
+        .collect();
+    if candidates.is_empty() {
+        return Some(("there is no standby to switch to".to_owned(), hint()));
+    }
+    let reasons: Option<Vec<String>> = candidates
+        .iter()
+        .map(|standby| unfit(facts, standby))
+        .collect();
+    reasons.map(|reasons| (reasons.join("; "), hint()))
+}
+
+/// Decides to which node the switch goes. `Ok(None)`: the node asked for is the primary already.
+///
+/// # Errors
+/// The first precondition that does not hold.
+pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
+    let already = facts.promoted.len() == 1 && facts.promoted.first() == facts.to.as_ref();
+    for rule in SWITCH_RULES {
+        if already && rule.id != "switch-replicated" {
+            continue;
+        }
+        if let Some((what, hint)) = (rule.check)(facts) {
+            return Err(Refusal::new(rule.id, what, hint));
+        }
+    }
+    if already {
+        return Ok(None);
+    }
+    let best = facts
+        .standbys
+        .iter()
+        .filter(|standby| facts.to.as_ref().is_none_or(|to| *to == standby.node))
+        .filter(|standby| unfit(facts, standby).is_none())
+        .min_by_key(|standby| standby.lag.unwrap_or(u64::MAX));
+    match (facts.promoted.first(), best) {
+        (Some(from), Some(best)) => Ok(Some(SwitchPlan {
+            from: from.clone(),
+            to: best.node.clone(),
+        })),
+        _ => Err(Refusal::new(
+            "switch-successor",
+            "there is no standby to switch to",
+            "cls_status",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::register::{Register, Trouble};
+
+    fn name(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    fn standby(node: &str) -> SwitchStandby {
+        SwitchStandby {
+            node: name(node),
+            running: true,
+            streaming: true,
+            synchronous: true,
+            promotable: true,
+            lag: Some(0),
+        }
+    }
+
+    fn healthy() -> SwitchFacts {
+        SwitchFacts {
+            to: None,
+            force: false,
+            mode: Some(true),
+            nodes: vec![name("node1"), name("node2")],
+            absent: vec![],
+            promoted: vec![name("node1")],
+            standbys: vec![standby("node2")],
+            register: Some(Reading::Row(Register {
+                owner: Some(name("node1")),
+                term: 1,
+                holders: [name("node1"), name("node2")].into(),
+                ..Register::fresh()
+            })),
+            pending: vec![],
+            failures: vec![],
+            busy: vec![],
+        }
+    }
+
+    #[test]
+    fn the_synchronous_standby_is_the_successor() {
+        let plan = plan_switch(&healthy()).unwrap().unwrap();
+        assert_eq!((plan.from, plan.to), (name("node1"), name("node2")));
+    }
+
+    #[test]
+    fn the_primary_itself_needs_no_switch() {
+        let facts = SwitchFacts {
+            to: Some(name("node1")),
+            absent: vec![name("node2")],
+            ..healthy()
+        };
+        assert_eq!(plan_switch(&facts).unwrap(), None);
+    }
+
+    #[test]
+    fn each_refusal() {
+        type Change = fn(&mut SwitchFacts);
+        let cases: Vec<(&str, Change)> = vec![
+            ("switch-replicated", |f| f.mode = None),
+            ("switch-one-primary", |f| f.promoted.clear()),
+            ("switch-one-primary", |f| f.promoted.push(name("node2"))),
+            ("switch-known-node", |f| f.to = Some(name("node9"))),
+            ("switch-nodes-alive", |f| f.absent = vec![name("node2")]),
+            ("switch-settled", |f| {
+                f.pending = vec!["start on node2".to_owned()]
+            }),
+            ("switch-no-failures", |f| f.failures = vec!["x".to_owned()]),
+            ("switch-register", |f| f.register = Some(Reading::Missing)),
+            ("switch-register", |f| {
+                f.register = Some(Reading::Damaged("x".into()))
+            }),
+            ("switch-register", |f| {
+                f.register = Some(Reading::Row(Register::fresh()))
+            }),
+            ("switch-register", |f| {
+                f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));
+            }),
+            ("switch-successor", |f| f.standbys.clear()),
+            ("switch-successor", |f| f.standbys[0].running = false),
+            ("switch-successor", |f| f.standbys[0].streaming = false),
+            ("switch-successor", |f| f.standbys[0].promotable = false),
+            ("switch-successor", |f| {
+                f.register = None;
+                f.standbys[0].synchronous = false;
+            }),
+            ("switch-successor", |f| {
+                if let Some(Reading::Row(row)) = &mut f.register {
+                    row.holders = [name("node1")].into();
+                }
+            }),
+            ("switch-successor", |f| {
+                f.mode = Some(false);
+                f.standbys[0].lag = None;
+            }),
+            ("switch-successor", |f| {
+                f.mode = Some(false);
+                f.standbys[0].lag = Some(CAUGHT_UP + 1);
+            }),
+            ("switch-busy", |f| f.busy = vec!["a base backup".to_owned()]),
+        ];
+        for (id, change) in &cases {
+            let mut facts = healthy();
+            change(&mut facts);
+            assert_eq!(plan_switch(&facts).unwrap_err().id, *id, "{facts:?}");
+        }
+        for rule in SWITCH_RULES {
+            assert!(
+                cases.iter().any(|(id, _)| *id == rule.id),
+                "{} is not tried",
+                rule.id
+            );
+        }
+    }
+
+    #[test]
+    fn force_is_for_what_would_be_cut_off_alone() {
+        let mut facts = healthy();
+        facts.force = true;
+        facts.busy = vec!["a long transaction".to_owned()];
+        assert!(plan_switch(&facts).unwrap().is_some());
+        facts.standbys[0].streaming = false;
+        assert!(plan_switch(&facts).is_err());
+    }
+
+    #[test]
+    fn of_several_the_one_with_the_most_data_and_of_holders_only() {
+        let mut facts = healthy();
+        facts.nodes.push(name("node3"));
+        facts.standbys[0].lag = Some(100);
+        facts.standbys.push(standby("node3"));
+        assert_eq!(plan_switch(&facts).unwrap().unwrap().to, name("node2"));
+        facts.mode = Some(false);
+        assert_eq!(plan_switch(&facts).unwrap().unwrap().to, name("node3"));
+    }
+}

@@ -1,0 +1,338 @@
+//! `promote`: the right to be primary first (R0, R1), then PostgreSQL (R2), then the record.
+
+use crate::decide::election::{Election, elect};
+use crate::decide::{attributes, gate, halt, primary, start};
+use crate::ocf::OcfCode;
+use crate::plan::{Action, Attribute, Rule, Step, StopMode, with_reign};
+use crate::register::{Eligibility, Reading, Register, Reign, Update};
+use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
+use crate::status::{PgsqlStatus, Score};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "promote-superseded",
+        says: "PostgreSQL is a primary and another node owns the register: stop it at once (R5).",
+        decide: |s| {
+            s.primary().filter(|_| s.builtin())?;
+            match s.register {
+                None => Some(Step::then_continue(vec![Action::ReadRegister])),
+                Some(_) => primary::superseded(s).map(|row| primary::stop_superseded(s, row)),
+            }
+        },
+    },
+    Rule {
+        id: "promote-remember",
+        says: "PostgreSQL is a primary by right of the register: keep durably at which term and on which timeline.",
+        decide: remember_reign,
+    },
+    Rule {
+        id: "promote-repl-info",
+        says: "Write pgsql_REPL_INFO: this node, the timeline before the switch and where it ended.",
+        decide: |s| {
+            let wanted = primary::repl_info(s)?;
+            let written = s.cluster.as_ref().ok()?.repl_info() == Some(&wanted);
+            (!written && s.progress.failure("write-repl-info").is_none())
+                .then(|| Step::then_continue(vec![Action::WriteReplInfo(wanted)]))
+        },
+    },
+    Rule {
+        id: "promote-show",
+        says: "Show the new primary; every other node is disconnected until it streams, and may not be promoted until it holds all.",
+        decide: |s| {
+            let mut actions = attributes::of_primary(s);
+            let view = s.primary()?;
+            if s.cluster
+                .as_ref()
+                .is_ok_and(|c| c.node(s.me()).status != Some(PgsqlStatus::Pri))
+            {
+                actions.extend(attributes::needed(
+                    s,
+                    vec![(s.me().clone(), Attribute::Baseline(view.flushed))],
+                ));
+            }
+            (!actions.is_empty()).then(|| Step::then_continue(actions))
+        },
+    },
+    Rule {
+        id: "promote-done",
+        says: "PostgreSQL is the primary: success.",
+        decide: |s| s.primary().map(|_| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "promote-superseded-stopped",
+        says: "A superseded primary was stopped here: the promotion has failed.",
+        decide: |s| {
+            (acquired(s).is_none() && !s.progress.stops.is_empty() && s.process == Process::Absent)
+                .then(|| {
+                    Step::fail(
+                        OcfCode::NotRunning,
+                        "another node owns the register, so PostgreSQL was stopped here (R5)",
+                    )
+                })
+        },
+    },
+    Rule {
+        id: "promote-memory-failed",
+        says: "What was seen of the register cannot be kept on this node's disk: not promoted, or a restored register would go unnoticed.",
+        decide: |s| {
+            s.progress
+                .failure("remember")
+                .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
+        },
+    },
+    Rule {
+        id: "promote-launch-failed",
+        says: "PostgreSQL did not come back from the restart in place: an error with what it said.",
+        decide: start::failed_launch,
+    },
+    Rule {
+        id: "promote-pg-failed",
+        says: "pg_ctl promote failed: an error with what it said.",
+        decide: |s| {
+            s.progress
+                .failure("promote-postgres")
+                .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
+        },
+    },
+    Rule {
+        id: "promote-not-running",
+        says: "PostgreSQL does not run: there is nothing to promote.",
+        decide: |s| {
+            (s.process == Process::Absent && s.progress.stops.is_empty()).then(|| {
+                Step::fail(
+                    OcfCode::NotRunning,
+                    format!("PostgreSQL is not running on {}", s.me()),
+                )
+            })
+        },
+    },
+    Rule {
+        id: "promote-in-place-stop",
+        says: "The primary has not changed: restart in place. Stop the standby first.",
+        decide: |s| {
+            in_place(s)
+                .filter(|()| !s.progress.restarting_in_place)
+                .and_then(|()| halt::stop_or(s, StopMode::Fast, super::stop::not_stopped))
+        },
+    },
+    Rule {
+        id: "promote-in-place-start",
+        says: "Then start it as a primary, on the same timeline (R2).",
+        decide: |s| {
+            in_place(s).filter(|()| !s.progress.started).map(|()| {
+                Step::then_reobserve(vec![Action::WritePrimarySettings, Action::StartPostgres])
+            })
+        },
+    },
+    Rule {
+        id: "promote-new-timeline",
+        says: "The primary has changed: pg_ctl promote, onto a new timeline (R2).",
+        decide: |s| {
+            (acquired(s) == Some(Acquired::NewTimeline)
+                && !s.progress.promoting
+                && s.standby().is_some())
+            .then(|| Step::then_reobserve(vec![Action::PromotePostgres]))
+        },
+    },
+    Rule {
+        id: "promote-wait",
+        says: "Wait until PostgreSQL is the primary.",
+        decide: |s| acquired(s).map(|_| Step::wait("PostgreSQL to accept writes")),
+    },
+    Rule {
+        id: "promote-wait-standby",
+        says: "The standby does not answer yet, so that its WAL position cannot be compared with the register (R10): wait.",
+        decide: |s| match &s.answer {
+            Answer::Standby(_) => None,
+            _ => Some(Step::wait("the standby to answer")),
+        },
+    },
+    Rule {
+        id: "promote-refused-close-gate",
+        says: "The right was refused and the gate is still open: close it, so that Pacemaker does not try again until monitor opens it.",
+        decide: |s| {
+            refusal(s)?;
+            close_gate(s)
+        },
+    },
+    Rule {
+        id: "promote-refused",
+        says: "The right was refused: an error that bans nothing.",
+        decide: |s| {
+            refusal(s).map(|why| Step::fail(OcfCode::Generic, format!("not promoted: {why}")))
+        },
+    },
+    Rule {
+        id: "promote-external-lock",
+        says: "With the external lock: obtain it first.",
+        decide: |s| {
+            (s.settings.arbiter == Arbiter::External
+                && s.settings.mode.replicated()
+                && s.progress.external.is_none())
+            .then(|| Step::then_continue(vec![Action::LockExternal]))
+        },
+    },
+    Rule {
+        id: "promote-ask-register",
+        says: "Ask the register for the right to be primary: term + 1, and the only holder (R0, R1).",
+        decide: ask_register,
+    },
+    Rule {
+        id: "promote-undecided",
+        says: "Nothing of the above: an error.",
+        decide: |_| {
+            Some(Step::fail(
+                OcfCode::Generic,
+                "the promotion could not be decided; the log of this operation says what was seen",
+            ))
+        },
+    },
+];
+
+/// How the right to promote is to be used, once it was obtained.
+fn acquired(s: &Snapshot) -> Option<Acquired> {
+    if s.builtin() {
+        return s.progress.acquired;
+    }
+    let held = match s.settings.arbiter {
+        Arbiter::External => s.progress.external == Some(ExternalLock::Locked),
+        Arbiter::Off | Arbiter::Builtin => true,
+    };
+    // Without a register, pgsql_REPL_INFO says who was primary last; where it cannot be read, a new
+    // timeline is the safe way.
+    let unchanged = match &s.cluster {
+        Ok(cluster) => match &cluster.repl_info {
+            None => true,
+            Some(Ok(info)) => &info.node == s.me(),
+            Some(Err(_)) => false,
+        },
+        Err(_) => false,
+    };
+    held.then_some(if unchanged {
+        Acquired::InPlace
+    } else {
+        Acquired::NewTimeline
+    })
+}
+
+fn in_place(s: &Snapshot) -> Option<()> {
+    (acquired(s) == Some(Acquired::InPlace)).then_some(())
+}
+
+fn remember_reign(s: &Snapshot) -> Option<Step> {
+    let view = s.primary().filter(|_| s.builtin())?;
+    let Some(Reading::Row(row)) = &s.register else {
+        return (s.progress.acquired.is_none())
+            .then(|| Step::wait("the lock service to say who owns the register"));
+    };
+    // A register that names nobody, or is older than what this node has seen, gives no right to keep.
+    if !row.is_owned_by(s.me()) || row.term < s.memory.term {
+        return None;
+    }
+    let reign = Reign {
+        term: row.term,
+        timeline: view.timeline,
+    };
+    // What could not be kept costs a new timeline at the next promotion, and nothing else.
+    (s.memory.reign != Some(reign) && s.progress.failure("remember").is_none())
+        .then(|| Step::then_continue(vec![Action::Remember(with_reign(&s.memory, reign))]))
+}
+
+fn ask_register(s: &Snapshot) -> Option<Step> {
+    if !s.builtin() {
+        return None;
+    }
+    let Some(reading) = &s.register else {
+        return Some(Step::then_continue(vec![Action::ReadRegister]));
+    };
+    let node = s.me().clone();
+    let ttl = s.settings.ttl;
+    match gate::eligibility(s, reading) {
+        Eligibility::FirstElection(_) => Some(Step::then_continue(vec![Action::UpdateRegister(
+            Update::FirstPrimary { node, ttl },
+        )])),
+        Eligibility::Yes(row) => {
+            let update = Update::promote(&row, node, ttl);
+            let update = if s.settings.mode == Mode::Async {
+                update.with_bounded_loss()
+            } else {
+                update
+            };
+            Some(Step::then_continue(vec![Action::UpdateRegister(update)]))
+        }
+        Eligibility::LeaseRunning { register, .. } => Some(Step::wait(lease_text(&register))),
+        Eligibility::Unknown(trouble) => Some(Step::wait(trouble.to_string())),
+        behind @ Eligibility::BehindRecorded { .. } => Some(Step::wait(format!(
+            "the standby to replay what it has on its disk; {behind}"
+        ))),
+        _ => None,
+    }
+}
+
+fn lease_text(row: &Register) -> String {
+    let owner = row
+        .owner
+        .as_ref()
+        .map_or("nobody".to_owned(), ToString::to_string);
+    format!(
+        "the lease of {owner} to run out ({} ms left)",
+        row.lease_left.as_millis()
+    )
+}
+
+/// Why the right to promote is refused for now, if it is. An owner that renews its lease is alive;
+/// waiting for it would only keep Pacemaker from everything else.
+pub(super) fn refusal(s: &Snapshot) -> Option<String> {
+    if let Some(ExternalLock::NotLocked(why)) = &s.progress.external {
+        return Some(why.clone());
+    }
+    if !s.builtin() {
+        return None;
+    }
+    let cluster = s.cluster_or_empty();
+    let out_of_time = s.left < s.elapsed; // half of the time is gone
+    match gate::eligibility(s, s.register.as_ref()?) {
+        Eligibility::Yes(_) => None,
+        Eligibility::FirstElection(_) => {
+            match elect(
+                &s.settings.nodes,
+                &cluster,
+                cluster.repl_info().map(|info| &info.node),
+            ) {
+                Election::Winner(node) if &node == s.me() => None,
+                Election::Winner(node) => {
+                    Some(format!("{node} has newer data or comes first in node_list"))
+                }
+                Election::WaitingFor(nodes) => Some(format!(
+                    "no primary was ever chosen, and {} has not reported its end of WAL",
+                    nodes
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )),
+            }
+        }
+        Eligibility::LeaseRunning { register, .. } => {
+            let alive = s
+                .progress
+                .other_owner_seen
+                .as_ref()
+                .is_some_and(|seen| *seen != register.renewed);
+            (alive || out_of_time).then(|| {
+                let owner = register.owner.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+                format!("{owner} holds the lock and renews it; this node will be promoted once it is free")
+            })
+        }
+        Eligibility::Unknown(trouble) => out_of_time.then(|| trouble.to_string()),
+        // A standby answers before it has replayed all WAL that it has; its position still rises.
+        behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
+        refused => Some(refused.to_string()),
+    }
+}
+
+/// Sets this node's score to -INFINITY where it is not.
+pub(super) fn close_gate(s: &Snapshot) -> Option<Step> {
+    let actions = attributes::needed(s, vec![(s.me().clone(), Attribute::Score(Score::MayNot))]);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}

@@ -1,0 +1,255 @@
+//! `start`: bring PostgreSQL up, as a standby where it is replicated.
+
+use crate::decide::demote::show_standby;
+use crate::decide::timeline::{Descent, descent};
+use crate::names::NodeName;
+use crate::ocf::OcfCode;
+use crate::plan::{Action, Attribute, Failure, Rule, Step, StopMode};
+use crate::register::Reading;
+use crate::repl_info::ReplInfo;
+use crate::snapshot::{Answer, Mode, Process, Snapshot};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "start-orphans",
+        says: "The postmaster is gone and other server processes of this data directory are not: end them first, or two servers would write one directory.",
+        decide: |s| {
+            (s.process == Process::Orphans).then(|| match s.progress.stops.is_empty() {
+                true => Step::then_reobserve(vec![Action::StopPostgres(StopMode::Kill)]),
+                false => super::stop::not_stopped(s),
+            })
+        },
+    },
+    Rule {
+        id: "start-standalone-done",
+        says: "Without replication: PostgreSQL accepts writes, success.",
+        decide: |s| {
+            (s.settings.mode == Mode::Standalone && s.primary().is_some())
+                .then(|| Step::finish(OcfCode::Success))
+        },
+    },
+    Rule {
+        id: "start-wrong-role",
+        says: "PostgreSQL is up with a role that this mode does not start: an error that says so.",
+        decide: wrong_role,
+    },
+    Rule {
+        id: "start-show",
+        says: "The standby is up: show it, and whether it may be promoted.",
+        decide: |s| s.standby().and_then(|_| show_standby(s)),
+    },
+    Rule {
+        id: "start-done",
+        says: "The standby is up: success.",
+        decide: |s| s.standby().map(|_| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "start-wait",
+        says: "PostgreSQL is alive and does not answer as wanted yet: wait.",
+        decide: |s| {
+            matches!(s.process, Process::Alive { .. }).then(|| match &s.answer {
+                Answer::Refused(text) => {
+                    Step::wait(format!("PostgreSQL to accept the agent: {text}"))
+                }
+                _ => Step::wait("PostgreSQL to accept connections"),
+            })
+        },
+    },
+    Rule {
+        id: "start-failed",
+        says: "PostgreSQL was started and is gone: an error with what it said.",
+        decide: failed_launch,
+    },
+    Rule {
+        id: "start-standalone",
+        says: "Without replication: start PostgreSQL as it is configured.",
+        decide: |s| {
+            (s.settings.mode == Mode::Standalone)
+                .then(|| Step::then_reobserve(vec![Action::StartPostgres]))
+        },
+    },
+    Rule {
+        id: "start-slave",
+        says: "A standby of a primary that Pacemaker does not manage: start it.",
+        decide: |s| {
+            (s.settings.mode == Mode::Slave)
+                .then(|| launch_standby(s))
+                .flatten()
+        },
+    },
+    Rule {
+        id: "start-cluster-silent",
+        says: "Pacemaker's tools do not answer, so that the check of the timeline cannot be made: wait.",
+        decide: |s| {
+            s.cluster
+                .as_ref()
+                .err()
+                .map(|why| Step::wait(format!("Pacemaker: {why}")))
+        },
+    },
+    Rule {
+        id: "start-read-disk",
+        says: "Read the control file, the real end of WAL, and the timeline history.",
+        decide: |s| {
+            (s.disk.is_none() && s.progress.failure("read-disk").is_none()).then(|| {
+                let mut actions = vec![Action::ReadDisk];
+                if s.builtin() && s.register.is_none() {
+                    actions.push(Action::ReadRegister);
+                }
+                Step::then_continue(actions)
+            })
+        },
+    },
+    Rule {
+        id: "start-disk-unreadable",
+        says: "The data directory cannot be read: only an operator can mend that.",
+        decide: |s| {
+            s.progress
+                .failure("read-disk")
+                .map(|failure| Step::fail(OcfCode::Installed, failure.text.clone()))
+        },
+    },
+    Rule {
+        id: "start-malformed-repl-info",
+        says: "pgsql_REPL_INFO has a text that is not understood: nothing is guessed.",
+        decide: |s| match &s.cluster_or_empty().repl_info {
+            Some(Err(text)) => Some(Step::fail(
+                OcfCode::Installed,
+                format!("look with cls_status, then run cls_recovery_master: {text}"),
+            )),
+            _ => None,
+        },
+    },
+    Rule {
+        id: "start-end-unknown",
+        says: "Another node was primary and the end of WAL here cannot be told: not started.",
+        decide: |s| {
+            let info = switch_to_compare(s)?;
+            let why = s.disk.as_ref()?.end.as_ref().err()?;
+            Some(Step::fail(
+                OcfCode::Installed,
+                format!(
+                    "run cls_rebuild_slave on {}: where its WAL ends cannot be told, so it is not known whether its data \
+                     belongs to {}'s: {why}",
+                    s.me(),
+                    info.node
+                ),
+            ))
+        },
+    },
+    Rule {
+        id: "start-diverged",
+        says: "This node has WAL that the primary does not have: not started, with the repair command.",
+        decide: |s| diverged(s).map(|text| Step::fail(OcfCode::Installed, text)),
+    },
+    Rule {
+        id: "start-standby",
+        says: "Report the end of WAL and start PostgreSQL as a standby; who becomes primary is decided later.",
+        decide: |s| {
+            let end = s
+                .disk
+                .as_ref()
+                .and_then(|disk| disk.end.as_ref().ok().copied());
+            let mut step = launch_standby(s)?;
+            if let Some(end) = end {
+                let report = vec![(s.me().clone(), Attribute::Position(end))];
+                step = step.after(super::attributes::needed(s, report));
+            }
+            Some(step)
+        },
+    },
+    Rule {
+        id: "start-impossible",
+        says: "Nothing of the above: an error.",
+        decide: |_| {
+            Some(Step::fail(
+                OcfCode::Generic,
+                "PostgreSQL could not be started",
+            ))
+        },
+    },
+];
+
+/// Starts PostgreSQL as a standby, once.
+pub(super) fn launch_standby(s: &Snapshot) -> Option<Step> {
+    (s.process == Process::Absent && !s.progress.started && launch_failure(s).is_none())
+        .then(|| Step::then_reobserve(vec![Action::WriteStandbySettings, Action::StartPostgres]))
+}
+
+/// What failed of a start: the settings or the server.
+fn launch_failure(s: &Snapshot) -> Option<&Failure> {
+    [
+        "write-standby-settings",
+        "write-primary-settings",
+        "start-postgres",
+    ]
+    .iter()
+    .find_map(|kind| s.progress.failure(kind))
+}
+
+/// The end when PostgreSQL was started by this operation and is gone or never came.
+pub(super) fn failed_launch(s: &Snapshot) -> Option<Step> {
+    match launch_failure(s) {
+        Some(failure) => Some(Step::fail(OcfCode::Generic, failure.text.clone())),
+        None if s.progress.started && s.process == Process::Absent => Some(Step::fail(
+            OcfCode::Generic,
+            format!(
+                "PostgreSQL ended right after its start on {}; its log says why",
+                s.me()
+            ),
+        )),
+        None => None,
+    }
+}
+
+fn wrong_role(s: &Snapshot) -> Option<Step> {
+    match (&s.answer, s.settings.mode) {
+        (Answer::Primary(_), Mode::Slave | Mode::Async | Mode::Sync) => Some(Step::fail(
+            OcfCode::Generic,
+            format!(
+                "PostgreSQL already runs as a primary on {}, started by somebody else; stop it with pg_ctl stop -m fast",
+                s.me()
+            ),
+        )),
+        (Answer::Standby(_), Mode::Standalone) => Some(Step::fail(
+            OcfCode::Generic,
+            format!(
+                "PostgreSQL on {} is a standby although rep_mode is none; remove standby.signal or set rep_mode",
+                s.me()
+            ),
+        )),
+        _ => None,
+    }
+}
+
+/// The switch to compare this node's data with. Where the register names another primary than
+/// `pgsql_REPL_INFO`, the latter is out of date (it came from the wrong side of a healed partition)
+/// and says nothing; the primary will write it again.
+fn switch_to_compare(s: &Snapshot) -> Option<ReplInfo> {
+    let cluster = s.cluster_or_empty();
+    let info = cluster.repl_info()?.clone();
+    let owner: Option<&NodeName> = match &s.register {
+        Some(Reading::Row(row)) if row.term > 0 => row.owner.as_ref(),
+        _ => None,
+    };
+    (&info.node != s.me() && owner.is_none_or(|owner| *owner == info.node)).then_some(info)
+}
+
+/// Why this node may not follow the primary, if so. The command comes first: Pacemaker shows the
+/// first 127 characters of an exit reason (`EXIT_REASON_MAX_LEN`) and drops the rest.
+pub(super) fn diverged(s: &Snapshot) -> Option<String> {
+    let info = switch_to_compare(s)?;
+    let disk = s.disk.as_ref()?;
+    let end = *disk.end.as_ref().ok()?;
+    match descent(&info, s.me(), end, &disk.history) {
+        Descent::Follows => None,
+        Descent::Diverged { fork, end } => Some(format!(
+            "run cls_repair_slave on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {fork} \
+             to become primary ({text}); cls_rebuild_slave if that fails",
+            me = s.me(),
+            primary = info.node,
+            before = info.timeline,
+            text = info,
+        )),
+    }
+}

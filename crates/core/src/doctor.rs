@@ -1,0 +1,211 @@
+//! What would hurt at three in the night: facts from every node, judged by rules.
+//!
+//! Each rule looks at one thing. It finds nothing, and is one line that says so, or it finds
+//! something on one node or on all, each with what to do about it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::NodeName;
+use crate::params::Params;
+
+mod cluster;
+mod postgres;
+#[cfg(test)]
+mod tests;
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It works today; a failure, a repair or an operator will stumble over it.
+    Warning,
+    /// Something does not work, or the promise is not kept.
+    Error,
+}
+
+/// A file: its permission bits and its owner's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub owner: String,
+}
+
+/// The space of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// What an ordinary account can still write.
+    pub free: u64,
+    /// Its size.
+    pub size: u64,
+}
+
+/// PostgreSQL on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// Its settings, in the units that `pg_settings` has.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The lock service as one node reaches it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockFacts {
+    /// Its settings.
+    pub settings: BTreeMap<String, String>,
+    /// Whether it is a standby, which cannot be written to.
+    pub standby: bool,
+    /// The owner and the holders of the lock's row; none where there is no row.
+    pub named: Option<Vec<String>>,
+}
+
+/// What one node knows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Programs by name: the version or checksum, none where the program is not there.
+    pub programs: BTreeMap<String, Option<String>>,
+    /// The addresses of each node's name, or why there are none.
+    pub names: BTreeMap<NodeName, Result<Vec<String>, String>>,
+    /// Whether root gets onto each other node by ssh.
+    pub ssh: BTreeMap<NodeName, Result<(), String>>,
+    /// Whether each other node's PostgreSQL lets this one replicate; none where it does not run.
+    pub replication: BTreeMap<NodeName, Option<Result<(), String>>>,
+    /// The lock service; none where none is configured.
+    pub lock: Option<Result<LockFacts, String>>,
+    /// PostgreSQL's settings, or why they cannot be had.
+    pub server: Option<Result<ServerFacts, String>>,
+    /// Files by path; none where there is no such file.
+    pub files: BTreeMap<String, Option<FileFacts>>,
+    /// File systems by what lies on them.
+    pub disks: BTreeMap<String, DiskFacts>,
+}
+
+/// Everything that the rules look at.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// The agent's parameters.
+    pub params: Params,
+    /// The nodes of config.ini: what each said, or why it said nothing.
+    pub nodes: BTreeMap<NodeName, Result<NodeFacts, String>>,
+    /// By how many seconds each node's clock is ahead of the asking node's, and how far that may
+    /// be wrong.
+    pub clocks: BTreeMap<NodeName, (f64, f64)>,
+    /// What `cls_setup` would change, or why it cannot be told.
+    pub setup: Result<Vec<String>, String>,
+    /// Seconds between two monitors of the primary.
+    pub monitor: Option<u32>,
+    /// Whether failed nodes are fenced.
+    pub fencing: bool,
+}
+
+/// One line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The rule.
+    pub id: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// The node that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// What a rule found, before it is a line.
+struct Found {
+    level: Level,
+    node: Option<NodeName>,
+    text: String,
+    remedy: String,
+}
+
+impl Found {
+    fn new(level: Level, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            level,
+            node: None,
+            text: text.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    fn warning(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Level::Warning, text, remedy)
+    }
+
+    fn error(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Level::Error, text, remedy)
+    }
+
+    fn on(mut self, node: &NodeName) -> Self {
+        self.node = Some(node.clone());
+        self
+    }
+}
+
+/// A rule: its name, what it says when all is well, and what it looks at.
+struct Rule {
+    id: &'static str,
+    well: &'static str,
+    look: fn(&Examination) -> Vec<Found>,
+}
+
+const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES];
+
+impl Examination {
+    /// Judges the facts: for every rule the lines that it found, or the one that all is well.
+    #[must_use]
+    pub fn judge(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for rule in RULES.iter().copied().flatten() {
+            let found = (rule.look)(self);
+            if found.is_empty() {
+                checks.push(Check {
+                    id: rule.id,
+                    level: Level::Ok,
+                    node: None,
+                    text: rule.well.to_owned(),
+                    remedy: None,
+                });
+            }
+            checks.extend(found.into_iter().map(|found| Check {
+                id: rule.id,
+                level: found.level,
+                node: found.node,
+                text: found.text,
+                remedy: Some(found.remedy),
+            }));
+        }
+        checks
+    }
+
+    /// The nodes that answered.
+    fn answered(&self) -> impl Iterator<Item = (&NodeName, &NodeFacts)> {
+        self.nodes
+            .iter()
+            .filter_map(|(name, facts)| Some((name, facts.as_ref().ok()?)))
+    }
+
+    /// A look at every node that answered.
+    fn each<F>(&self, look: impl Fn(&NodeName, &NodeFacts) -> F) -> Vec<Found>
+    where
+        F: IntoIterator<Item = Found>,
+    {
+        self.answered()
+            .flat_map(|(name, facts)| {
+                look(name, facts)
+                    .into_iter()
+                    .map(|found| found.on(name))
+                    .collect::<Vec<Found>>()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,370 @@
+//! Rules about the nodes, the network, the lock service and Pacemaker.
+
+use std::collections::BTreeSet;
+
+use super::{Examination, Found, Rule};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "nodes",
+        well: "every node answers",
+        look: nodes,
+    },
+    Rule {
+        id: "names",
+        well: "every node finds every name, at the same address",
+        look: names,
+    },
+    Rule {
+        id: "ssh",
+        well: "root gets from every node to every other by ssh",
+        look: ssh,
+    },
+    Rule {
+        id: "clocks",
+        well: "the clocks agree",
+        look: clocks,
+    },
+    Rule {
+        id: "programs",
+        well: "every program is there",
+        look: programs,
+    },
+    Rule {
+        id: "versions",
+        well: "every node has the same versions",
+        look: versions,
+    },
+    Rule {
+        id: "files",
+        well: "config.ini and the passfiles are for their owners alone",
+        look: files,
+    },
+    Rule {
+        id: "disks",
+        well: "there is space on the disks",
+        look: disks,
+    },
+    Rule {
+        id: "lock-service",
+        well: "the lock service answers every node and keeps what it says",
+        look: lock_service,
+    },
+    Rule {
+        id: "lock-name",
+        well: "the lock is this cluster's alone",
+        look: lock_name,
+    },
+    Rule {
+        id: "lease",
+        well: "the lease outlasts a missed monitor",
+        look: lease,
+    },
+    Rule {
+        id: "arbiter",
+        well: "something decides between two halves of the cluster",
+        look: arbiter,
+    },
+    Rule {
+        id: "pacemaker",
+        well: "Pacemaker's configuration is what cls_setup would write",
+        look: pacemaker,
+    },
+];
+
+fn nodes(seen: &Examination) -> Vec<Found> {
+    seen.nodes
+        .iter()
+        .filter_map(|(name, facts)| {
+            let why = facts.as_ref().err()?;
+            let remedy = format!("start {name} and sshd there, and run `sh install.sh`");
+            Some(Found::error(why.as_str(), remedy).on(name))
+        })
+        .collect()
+}
+
+fn names(seen: &Examination) -> Vec<Found> {
+    let remedy = "write every node's name and address into /etc/hosts of every node";
+    let mut found = seen.each(|me, facts| {
+        facts
+            .names
+            .iter()
+            .filter_map(move |(name, addresses)| match addresses {
+                Err(why) => Some(Found::error(format!("{name} is not found: {why}"), remedy)),
+                // Debian's installer writes the own name at 127.0.1.1.
+                Ok(list) if list.iter().any(|a| a.starts_with("127.") || a == "::1") => {
+                    let text = format!("{name} is {} here", list.join(", "));
+                    let what = if name == me {
+                        "this node"
+                    } else {
+                        "another node"
+                    };
+                    Some(Found::warning(
+                        format!("{text}, an address of no use for {what}"),
+                        remedy,
+                    ))
+                }
+                Ok(_) => None,
+            })
+            .collect::<Vec<Found>>()
+    });
+    for name in seen.nodes.keys() {
+        let views: BTreeSet<&Vec<String>> = seen
+            .answered()
+            .filter_map(|(_, facts)| facts.names.get(name)?.as_ref().ok())
+            .filter(|list| !list.iter().any(|address| address.starts_with("127.")))
+            .collect();
+        if views.len() > 1 {
+            let text = format!("the nodes find {name} at different addresses");
+            found.push(Found::warning(text, remedy));
+        }
+    }
+    found
+}
+
+fn ssh(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        facts
+            .ssh
+            .iter()
+            .filter_map(|(name, result)| {
+                let why = result.as_ref().err()?;
+                Some(Found::error(
+                    format!("no way to {name}: {why}"),
+                    format!("ssh-copy-id root@{name}, and connect once to accept its host key"),
+                ))
+            })
+            .collect::<Vec<Found>>()
+    })
+}
+
+fn clocks(seen: &Examination) -> Vec<Found> {
+    let remedy = "chronyc tracking; keep every node's clock with chrony or systemd-timesyncd";
+    seen.clocks
+        .iter()
+        .filter_map(|(name, (ahead, doubt))| {
+            let off = (ahead.abs() - doubt).max(0.0);
+            let text = format!("the clock is {ahead:+.1} s off");
+            match off {
+                off if off > 10.0 => Some(Found::error(text, remedy).on(name)),
+                off if off > 1.0 => Some(Found::warning(text, remedy).on(name)),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+fn programs(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        facts
+            .programs
+            .iter()
+            .filter(|(_, version)| version.is_none())
+            .map(|(name, _)| {
+                let remedy = match name.as_str() {
+                    "cls" | "distlock" | "expgsql" => "sh install.sh",
+                    "pg_rewind" | "pg_basebackup" => {
+                        "install PostgreSQL's client and server programs"
+                    }
+                    _ => "install its package",
+                };
+                let text = format!("{name} is not there");
+                match name.as_str() {
+                    // Only repairs need them.
+                    "pg_rewind" | "pg_waldump" => Found::warning(text, remedy),
+                    _ => Found::error(text, remedy),
+                }
+            })
+            .collect::<Vec<Found>>()
+    })
+}
+
+fn versions(seen: &Examination) -> Vec<Found> {
+    let all: BTreeSet<&String> = seen
+        .answered()
+        .flat_map(|(_, facts)| facts.programs.keys())
+        .collect();
+    all.into_iter()
+        .filter_map(|program| {
+            let views: Vec<(&str, &str)> = seen
+                .answered()
+                .filter_map(|(node, facts)| {
+                    let version = facts.programs.get(program)?.as_deref()?;
+                    Some((node.as_str(), version))
+                })
+                .collect();
+            let different = views.iter().any(|(_, version)| *version != views[0].1);
+            different.then(|| {
+                let list: Vec<String> = views
+                    .iter()
+                    .map(|(node, version)| format!("{version} on {node}"))
+                    .collect();
+                let ours = matches!(program.as_str(), "cls" | "distlock" | "expgsql");
+                let text = format!("{program}: {}", list.join(", "));
+                if ours {
+                    Found::error(text, "sh install.sh")
+                } else {
+                    Found::warning(text, "bring every node to the same version")
+                }
+            })
+        })
+        .collect()
+}
+
+fn files(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        facts
+            .files
+            .iter()
+            .filter_map(|(path, file)| match file {
+                None if path.ends_with("config.ini") => Some(Found::error(
+                    format!("{path} is not there"),
+                    "sh install.sh",
+                )),
+                None => None,
+                Some(file) if file.mode & 0o077 != 0 => Some(Found::error(
+                    format!("{path} can be read by others (mode {:04o})", file.mode),
+                    format!("chmod 0600 {path}"),
+                )),
+                Some(_) => None,
+            })
+            .collect::<Vec<Found>>()
+    })
+}
+
+fn disks(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        facts
+            .disks
+            .iter()
+            .filter_map(|(place, disk)| {
+                let percent = disk.free * 100 / disk.size.max(1);
+                let text = format!("{place}: {percent}% free, {} MiB", disk.free >> 20);
+                let remedy = format!("make room below {place}; a full disk stops PostgreSQL");
+                if percent < 3 || disk.free < 256 << 20 {
+                    Some(Found::error(text, remedy))
+                } else if percent < 10 {
+                    Some(Found::warning(text, remedy))
+                } else {
+                    None
+                }
+            })
+            .collect::<Vec<Found>>()
+    })
+}
+
+fn lock_service(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        let lock = match &facts.lock {
+            None => return Vec::new(),
+            Some(Err(why)) => {
+                let remedy = "start the lock service, open its pg_hba.conf to this node, and see that its password is in root's .pgpass (cls_setup)";
+                return vec![Found::error(why.as_str(), remedy)];
+            }
+            Some(Ok(lock)) => lock,
+        };
+        let mut found = Vec::new();
+        if lock.standby {
+            found.push(Found::error(
+                "it is a standby, which cannot be written to",
+                "name its primary, or several hosts and target_session_attrs=read-write",
+            ));
+        }
+        // A register that forgets after a crash could name a primary that lost commits.
+        for (name, bad) in [
+            ("fsync", "off"),
+            ("full_page_writes", "off"),
+            ("synchronous_commit", "off"),
+        ] {
+            if lock.settings.get(name).is_some_and(|value| value == bad) {
+                found.push(Found::error(
+                    format!("{name} is {bad} there: it can forget after a crash"),
+                    format!("ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf() on the lock service"),
+                ));
+            }
+        }
+        found
+    })
+}
+
+fn lock_name(seen: &Examination) -> Vec<Found> {
+    let mut rows = seen
+        .answered()
+        .filter_map(|(_, facts)| facts.lock.as_ref()?.as_ref().ok());
+    let Some(row) = rows.next() else {
+        return Vec::new();
+    };
+    let Some(named) = &row.named else {
+        return vec![Found::error(
+            "the lock service has no row for this cluster",
+            "cls_setup makes it",
+        )];
+    };
+    let mine = |name: &String| seen.nodes.keys().any(|node| node.as_str() == name);
+    let foreign: Vec<&str> = named
+        .iter()
+        .filter(|name| !name.is_empty() && !mine(name))
+        .map(String::as_str)
+        .collect();
+    if foreign.is_empty() {
+        return Vec::new();
+    }
+    vec![Found::error(
+        format!(
+            "the lock's row names {}, no node of this cluster",
+            foreign.join(", ")
+        ),
+        "another cluster may use the same name: give pgsql_distlock_lockname a name of its own in config.ini, then cls_setup",
+    )]
+}
+
+fn lease(seen: &Examination) -> Vec<Found> {
+    let Some(monitor) = seen
+        .monitor
+        .filter(|_| seen.params.lock_service.is_builtin())
+    else {
+        return Vec::new();
+    };
+    let ttl = seen.params.distlock_ttl.as_secs();
+    if ttl >= 2 * u64::from(monitor) {
+        return Vec::new();
+    }
+    vec![Found::warning(
+        format!(
+            "the lease of {ttl} s can run out between two monitors, which are {monitor} s apart"
+        ),
+        format!(
+            "pgsql_distlock_ttl={} in config.ini, then cls_setup",
+            2 * monitor
+        ),
+    )]
+}
+
+fn arbiter(seen: &Examination) -> Vec<Found> {
+    let none = !seen.params.lock_service.is_on();
+    if !none || seen.fencing {
+        return Vec::new();
+    }
+    let remedy = "give a lock service (pgsql_enable_distlock, pgsql_distlock_conninfo) or fencing";
+    if seen.nodes.len() == 2 {
+        vec![Found::error(
+            "two nodes without a lock service or fencing: cut apart, both become primary",
+            remedy,
+        )]
+    } else {
+        vec![Found::warning(
+            "neither a lock service nor fencing: a primary that hangs can wake up beside the next one",
+            remedy,
+        )]
+    }
+}
+
+fn pacemaker(seen: &Examination) -> Vec<Found> {
+    match &seen.setup {
+        Err(why) => vec![Found::error(why.as_str(), "cls_setup --dry-run")],
+        Ok(changes) => changes
+            .iter()
+            .map(|change| Found::warning(change.as_str(), "cls_setup"))
+            .collect(),
+    }
+}

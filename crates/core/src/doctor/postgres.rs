@@ -1,0 +1,268 @@
+//! Rules about PostgreSQL's settings and the way from one server to the next.
+
+use super::{Examination, Found, Rule, ServerFacts};
+use crate::names::NodeName;
+use crate::params::RepMode;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "server",
+        well: "PostgreSQL's settings can be read on every node",
+        look: server,
+    },
+    Rule {
+        id: "replication-settings",
+        well: "PostgreSQL is set to replicate",
+        look: replication_settings,
+    },
+    Rule {
+        id: "durability",
+        well: "a commit is on disk when PostgreSQL says so",
+        look: durability,
+    },
+    Rule {
+        id: "timeouts",
+        well: "a dead peer is noticed in time",
+        look: timeouts,
+    },
+    Rule {
+        id: "rewind",
+        well: "pg_rewind can repair an old primary",
+        look: rewind,
+    },
+    Rule {
+        id: "retention",
+        well: "WAL is kept for a standby that is away",
+        look: retention,
+    },
+    Rule {
+        id: "standby-limits",
+        well: "every node can be standby of every other",
+        look: standby_limits,
+    },
+    Rule {
+        id: "replication-access",
+        well: "every node may replicate from every other that runs",
+        look: replication_access,
+    },
+];
+
+/// A line for postgresql.conf; every node has its own.
+fn set(name: &str, value: &str) -> String {
+    format!("{name} = {value} in postgresql.conf of every node")
+}
+
+fn settings<F>(
+    seen: &Examination,
+    look: impl Fn(&NodeName, &dyn Fn(&str) -> Option<String>) -> F,
+) -> Vec<Found>
+where
+    F: IntoIterator<Item = Found>,
+{
+    seen.each(|node, facts| {
+        let Some(Ok(ServerFacts { settings })) = &facts.server else {
+            return Vec::new();
+        };
+        look(node, &|name| settings.get(name).cloned())
+            .into_iter()
+            .collect::<Vec<Found>>()
+    })
+}
+
+fn number(text: Option<String>) -> Option<i64> {
+    text?.parse().ok()
+}
+
+fn server(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        let why = facts.server.as_ref().and_then(|server| server.as_ref().err());
+        why.map(|why| {
+            Found::error(
+                why.as_str(),
+                "see that pgsql_pgdata and pgsql_pgctl are right, and that root can connect as pgdba",
+            )
+        })
+    })
+}
+
+fn replication_settings(seen: &Examination) -> Vec<Found> {
+    let peers = i64::try_from(seen.nodes.len()).unwrap_or(2) - 1;
+    settings(seen, |_, get| {
+        let mut found = Vec::new();
+        if matches!(get("wal_level").as_deref(), Some("minimal" | "archive")) {
+            found.push(Found::error(
+                "wal_level does not allow standbys",
+                set("wal_level", "replica"),
+            ));
+        }
+        // One for each standby, one for pg_basebackup's data and one for its WAL.
+        match number(get("max_wal_senders")) {
+            Some(many) if many < peers => found.push(Found::error(
+                format!("max_wal_senders is {many}, fewer than standbys"),
+                set("max_wal_senders", &(peers + 3).to_string()),
+            )),
+            Some(many) if many < peers + 2 => found.push(Found::warning(
+                format!("max_wal_senders is {many}: none is left for cls_rebuild_slave"),
+                set("max_wal_senders", &(peers + 3).to_string()),
+            )),
+            _ => {}
+        }
+        if get("hot_standby").as_deref() == Some("off") {
+            found.push(Found::error(
+                "hot_standby is off: standbys answer nobody, the agent included",
+                set("hot_standby", "on"),
+            ));
+        }
+        let listen = get("listen_addresses").unwrap_or_default();
+        let local = |name: &str| matches!(name.trim(), "localhost" | "127.0.0.1" | "::1" | "");
+        if listen.split(',').all(local) {
+            found.push(Found::error(
+                format!("PostgreSQL listens on {listen:?} only: no standby and no client gets in"),
+                set("listen_addresses", "'*'"),
+            ));
+        }
+        found
+    })
+}
+
+fn durability(seen: &Examination) -> Vec<Found> {
+    let sync = seen.params.rep_mode == RepMode::Sync;
+    settings(seen, |_, get| {
+        let mut found = Vec::new();
+        for name in ["fsync", "full_page_writes"] {
+            if get(name).as_deref() == Some("off") {
+                found.push(Found::error(
+                    format!("{name} is off: a crash can destroy the database"),
+                    set(name, "on"),
+                ));
+            }
+        }
+        if let Some(value @ ("off" | "local")) = get("synchronous_commit").as_deref() {
+            if sync {
+                found.push(Found::error(
+                    format!("synchronous_commit is {value}: commits do not wait for the standby"),
+                    set("synchronous_commit", "on"),
+                ));
+            }
+        }
+        // PostgreSQL would restart by itself beside Pacemaker, which then counts no failure.
+        if get("restart_after_crash").as_deref() == Some("on") {
+            found.push(Found::warning(
+                "restart_after_crash is on: PostgreSQL restarts behind Pacemaker's back",
+                set("restart_after_crash", "off"),
+            ));
+        }
+        found
+    })
+}
+
+fn timeouts(seen: &Examination) -> Vec<Found> {
+    let sync = seen.params.rep_mode == RepMode::Sync;
+    settings(seen, |_, get| {
+        let mut found = Vec::new();
+        for name in ["wal_sender_timeout", "wal_receiver_timeout"] {
+            match number(get(name)) {
+                Some(0) => found.push(Found::warning(
+                    format!("{name} is 0: a standby that hangs is never noticed"),
+                    set(name, "5s"),
+                )),
+                Some(after) if sync && after > 20_000 => found.push(Found::warning(
+                    format!(
+                        "{name} is {} s: so long can commits wait for a standby that hangs",
+                        after / 1000
+                    ),
+                    set(name, "5s"),
+                )),
+                _ => {}
+            }
+        }
+        found
+    })
+}
+
+fn rewind(seen: &Examination) -> Vec<Found> {
+    settings(seen, |_, get| {
+        let off = |name: &str| get(name).as_deref() == Some("off");
+        (off("wal_log_hints") && off("data_checksums")).then(|| {
+            Found::warning(
+                "neither wal_log_hints nor data checksums are on: cls_repair_slave cannot work",
+                set("wal_log_hints", "on"),
+            )
+        })
+    })
+}
+
+fn retention(seen: &Examination) -> Vec<Found> {
+    if seen.params.replication_slot_name.is_some() {
+        return Vec::new();
+    }
+    settings(seen, |_, get| {
+        let kept = number(get("wal_keep_size").or_else(|| get("wal_keep_segments")));
+        (kept == Some(0)).then(|| {
+            Found::warning(
+                "no WAL is kept for a standby that is away: it has to be rebuilt",
+                format!(
+                    "{}, or pgsql_replication_slot_name in config.ini",
+                    set("wal_keep_size", "1GB")
+                ),
+            )
+        })
+    })
+}
+
+/// PostgreSQL manual, "Hot Standby", "Administrator's Overview": a standby whose value is lower
+/// than its primary's does not start.
+fn standby_limits(seen: &Examination) -> Vec<Found> {
+    const NAMES: [&str; 5] = [
+        "max_connections",
+        "max_prepared_transactions",
+        "max_locks_per_transaction",
+        "max_wal_senders",
+        "max_worker_processes",
+    ];
+    NAMES
+        .iter()
+        .filter_map(|name| {
+            let values: Vec<(String, i64)> = seen
+                .answered()
+                .filter_map(|(node, facts)| {
+                    let server = facts.server.as_ref()?.as_ref().ok()?;
+                    let value = server.settings.get(*name)?.parse().ok()?;
+                    Some((node.to_string(), value))
+                })
+                .collect();
+            let most = values.iter().map(|(_, value)| *value).max()?;
+            if values.iter().all(|(_, value)| *value == most) {
+                return None;
+            }
+            let list: Vec<String> = values
+                .iter()
+                .map(|(node, value)| format!("{value} on {node}"))
+                .collect();
+            Some(Found::error(
+                format!(
+                    "{name} is {}: the lower one cannot be the standby of the higher one",
+                    list.join(", ")
+                ),
+                set(name, &most.to_string()),
+            ))
+        })
+        .collect()
+}
+
+fn replication_access(seen: &Examination) -> Vec<Found> {
+    let user = &seen.params.repuser;
+    seen.each(|me, facts| {
+        facts
+            .replication
+            .iter()
+            .filter_map(|(peer, result)| {
+                let why = result.as_ref()?.as_ref().err()?;
+                Some(Found::error(
+                    format!("{peer} does not let {user} replicate from here: {why}"),
+                    format!("a line for the user {user} and the database replication from {me} in pg_hba.conf on {peer}; the password in the passfiles (cls_setup)"),
+                ))
+            })
+            .collect::<Vec<Found>>()
+    })
+}

@@ -1,0 +1,267 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use super::*;
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+fn healthy(me: &str) -> NodeFacts {
+    let peer = name(if me == "node1" { "node2" } else { "node1" });
+    let addresses = [("node1", "10.0.0.1"), ("node2", "10.0.0.2")];
+    let settings = [
+        ("wal_level", "replica"),
+        ("max_wal_senders", "10"),
+        ("hot_standby", "on"),
+        ("listen_addresses", "*"),
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("synchronous_commit", "on"),
+        ("restart_after_crash", "off"),
+        ("wal_sender_timeout", "5000"),
+        ("wal_receiver_timeout", "5000"),
+        ("wal_log_hints", "on"),
+        ("data_checksums", "off"),
+        ("wal_keep_size", "512"),
+        ("max_connections", "100"),
+    ];
+    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    };
+    NodeFacts {
+        programs: ["cls", "expgsql", "pg_rewind", "pacemakerd"]
+            .map(|program| (program.to_owned(), Some("1".to_owned())))
+            .into(),
+        names: addresses
+            .map(|(node, address)| (name(node), Ok(vec![address.to_owned()])))
+            .into(),
+        ssh: [(peer.clone(), Ok(()))].into(),
+        replication: [(peer, Some(Ok(())))].into(),
+        lock: Some(Ok(LockFacts {
+            settings: text(&[("fsync", "on")]),
+            standby: false,
+            named: Some(vec!["node1".to_owned(), String::new()]),
+        })),
+        server: Some(Ok(ServerFacts {
+            settings: text(&settings),
+        })),
+        files: [(
+            "/opt/pha4pgsql/config.ini".to_owned(),
+            Some(FileFacts {
+                mode: 0o600,
+                owner: "root".to_owned(),
+            }),
+        )]
+        .into(),
+        disks: [(
+            "/data".to_owned(),
+            DiskFacts {
+                free: 50 << 30,
+                size: 100 << 30,
+            },
+        )]
+        .into(),
+    }
+}
+
+fn examination() -> Examination {
+    let given = [
+        ("rep_mode", "sync"),
+        ("node_list", "node1 node2"),
+        ("master_ip", "10.0.0.9"),
+        ("enable_distlock", "true"),
+        ("distlock_conninfo", "host=l"),
+        ("distlock_lockname", "x"),
+    ];
+    let node = |me: &str| (name(me), Ok(healthy(me)));
+    Examination {
+        params: Params::parse(given).unwrap().0,
+        nodes: [node("node1"), node("node2")].into(),
+        clocks: [(name("node2"), (0.3, 0.1))].into(),
+        setup: Ok(Vec::new()),
+        monitor: Some(3),
+        fencing: false,
+    }
+}
+
+fn bad(examination: &Examination) -> Vec<Check> {
+    let mut checks = examination.judge();
+    checks.retain(|check| check.level != Level::Ok);
+    checks
+}
+
+#[test]
+fn all_is_well_in_one_line_for_each_rule() {
+    let checks = examination().judge();
+    assert!(
+        checks.iter().all(|check| check.level == Level::Ok),
+        "{checks:?}"
+    );
+    let lines: Vec<String> = checks
+        .iter()
+        .map(|check| format!("{}: {}", check.id, check.text))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+type Spoil = fn(&mut Examination);
+
+fn facts(examination: &mut Examination) -> &mut NodeFacts {
+    let node = examination.nodes.get_mut(&name("node2")).unwrap();
+    node.as_mut().unwrap()
+}
+
+fn server(examination: &mut Examination) -> &mut BTreeMap<String, String> {
+    let server = facts(examination).server.as_mut().unwrap();
+    &mut server.as_mut().unwrap().settings
+}
+
+fn set(examination: &mut Examination, name: &str, value: &str) {
+    server(examination).insert(name.to_owned(), value.to_owned());
+}
+
+fn lock(examination: &mut Examination) -> &mut LockFacts {
+    facts(examination).lock.as_mut().unwrap().as_mut().unwrap()
+}
+
+/// Each spoils one thing; exactly the rule that looks at it finds it, on the node where it is.
+#[test]
+fn every_rule_finds_what_it_looks_for() {
+    use Level::{Error, Warning};
+    let cases: &[(&str, Level, Spoil)] = &[
+        ("nodes", Error, |e| {
+            e.nodes.insert(name("node2"), Err("no route".to_owned()));
+        }),
+        ("names", Error, |e| {
+            facts(e)
+                .names
+                .insert(name("node1"), Err("unknown".to_owned()));
+        }),
+        ("names", Warning, |e| {
+            let own = vec!["127.0.1.1".to_owned()];
+            facts(e).names.insert(name("node2"), Ok(own));
+        }),
+        ("ssh", Error, |e| {
+            facts(e).ssh.insert(name("node1"), Err("denied".to_owned()));
+        }),
+        ("clocks", Warning, |e| {
+            e.clocks.insert(name("node2"), (-2.0, 0.1));
+        }),
+        ("clocks", Error, |e| {
+            e.clocks.insert(name("node2"), (90.0, 0.1));
+        }),
+        ("programs", Warning, |e| {
+            facts(e).programs.insert("pg_rewind".to_owned(), None);
+        }),
+        ("programs", Error, |e| {
+            facts(e).programs.insert("expgsql".to_owned(), None);
+        }),
+        ("versions", Warning, |e| {
+            let other = Some("2".to_owned());
+            facts(e).programs.insert("pacemakerd".to_owned(), other);
+        }),
+        ("files", Error, |e| {
+            let file = facts(e).files.values_mut().next().unwrap();
+            file.as_mut().unwrap().mode = 0o644;
+        }),
+        ("disks", Warning, |e| {
+            facts(e).disks.values_mut().next().unwrap().free = 5 << 30;
+        }),
+        ("disks", Error, |e| {
+            facts(e).disks.values_mut().next().unwrap().free = 1 << 20;
+        }),
+        ("lock-service", Error, |e| {
+            facts(e).lock = Some(Err("refused".to_owned()));
+        }),
+        ("lock-service", Error, |e| lock(e).standby = true),
+        ("lock-service", Error, |e| {
+            lock(e)
+                .settings
+                .insert("fsync".to_owned(), "off".to_owned());
+        }),
+        ("lock-name", Error, |e| {
+            let facts = e.nodes.get_mut(&name("node1")).unwrap().as_mut().unwrap();
+            let lock = facts.lock.as_mut().unwrap().as_mut().unwrap();
+            lock.named = Some(vec!["othernode".to_owned()]);
+        }),
+        ("lease", Warning, |e| {
+            e.params.distlock_ttl = Duration::from_secs(5);
+        }),
+        ("arbiter", Error, |e| {
+            e.params.lock_service = crate::params::LockService::Off;
+        }),
+        ("pacemaker", Warning, |e| {
+            e.setup = Ok(vec!["+ x".to_owned()])
+        }),
+        ("pacemaker", Error, |e| e.setup = Err("none".to_owned())),
+        ("server", Error, |e| {
+            facts(e).server = Some(Err("no such file".to_owned()));
+        }),
+        ("replication-settings", Error, |e| {
+            set(e, "wal_level", "minimal")
+        }),
+        ("replication-settings", Error, |e| {
+            set(e, "hot_standby", "off")
+        }),
+        ("replication-settings", Error, |e| {
+            set(e, "listen_addresses", "localhost, ::1");
+        }),
+        ("durability", Error, |e| set(e, "fsync", "off")),
+        ("durability", Error, |e| {
+            set(e, "synchronous_commit", "local")
+        }),
+        ("durability", Warning, |e| {
+            set(e, "restart_after_crash", "on")
+        }),
+        ("timeouts", Warning, |e| set(e, "wal_sender_timeout", "0")),
+        ("timeouts", Warning, |e| {
+            set(e, "wal_receiver_timeout", "60000")
+        }),
+        ("rewind", Warning, |e| set(e, "wal_log_hints", "off")),
+        ("retention", Warning, |e| set(e, "wal_keep_size", "0")),
+        ("standby-limits", Error, |e| set(e, "max_connections", "50")),
+        ("replication-access", Error, |e| {
+            let rejected = Some(Err("no pg_hba.conf entry".to_owned()));
+            facts(e).replication.insert(name("node1"), rejected);
+        }),
+    ];
+    for (id, level, spoil) in cases {
+        let mut examination = examination();
+        spoil(&mut examination);
+        let found = bad(&examination);
+        let [check] = &found[..] else {
+            panic!("{id}: {found:?}");
+        };
+        assert_eq!((check.id, check.level), (*id, *level), "{check:?}");
+        assert!(
+            check
+                .remedy
+                .as_ref()
+                .is_some_and(|remedy| !remedy.is_empty())
+        );
+    }
+    let all: std::collections::BTreeSet<&str> =
+        examination().judge().iter().map(|check| check.id).collect();
+    let tested: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.0).collect();
+    assert_eq!(all, tested, "a rule that no case spoils");
+}
+
+#[test]
+fn too_few_senders_count_standbys_and_rebuilds() {
+    for (many, level) in [("0", Level::Error), ("2", Level::Warning)] {
+        let mut examination = examination();
+        for facts in examination.nodes.values_mut() {
+            let server = facts.as_mut().unwrap().server.as_mut().unwrap();
+            let settings = &mut server.as_mut().unwrap().settings;
+            settings.insert("max_wal_senders".to_owned(), many.to_owned());
+        }
+        let found = bad(&examination);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|check| check.level == level));
+    }
+}

@@ -1,0 +1,619 @@
+//! Whether a cluster is healthy, and what to type where it is not.
+//!
+//! The specification names three conditions: the clone is started on every node, exactly one
+//! instance is promoted, and every standby's data status is `STREAMING|SYNC`, `|POTENTIAL` or
+//! `|ASYNC`. Each rule below looks at one thing and returns what it found; a condition is met when
+//! none of its rules found anything.
+
+use serde::Serialize;
+
+use crate::names::{NodeName, ResourceName};
+use crate::parse::cib::{Cib, CibNode, CibResource};
+use crate::register::{Reading, Register};
+use crate::repl_info::ReplInfo;
+use crate::status::{DataStatus, Role};
+
+mod failures;
+#[cfg(test)]
+mod tests;
+
+pub use failures::{Count, FailCount, fail_counts};
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Clients are served; something is missing that the next failure will need.
+    Warning,
+    /// Clients are not served, or data is at risk.
+    Critical,
+}
+
+/// What is known of the lock service's row.
+#[derive(Debug, Clone, Copy)]
+pub enum RegisterSeen<'a> {
+    /// No built-in lock service is configured.
+    NotConfigured,
+    /// It answered, or did not.
+    Read(&'a Reading),
+}
+
+/// One standby as the primary's `pg_stat_replication` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReplicationRow {
+    /// The standby's name.
+    pub standby: String,
+    /// `streaming`, `catchup` …; `None` where the role may not see it.
+    pub state: Option<String>,
+    /// `sync`, `async`, `potential`, `quorum`.
+    pub sync_state: Option<String>,
+    /// Bytes between the primary's end of WAL and what the standby has on its disk.
+    pub flush_lag_bytes: Option<i64>,
+    /// Bytes between the primary's end of WAL and what the standby has replayed.
+    pub replay_lag_bytes: Option<i64>,
+    /// Seconds that the newest WAL took until it was replayed; `None` while nothing is written.
+    pub replay_lag_seconds: Option<f64>,
+}
+
+/// Everything that the verdict is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation<'a> {
+    /// The cluster.
+    pub cib: &'a Cib,
+    /// The database resource.
+    pub resource: &'a ResourceName,
+    /// The nodes that should run it (`node_list`).
+    pub nodes: &'a [NodeName],
+    /// Whether `rep_mode` is `sync`.
+    pub sync: bool,
+    /// The lock service's row.
+    pub register: RegisterSeen<'a>,
+    /// The primary's standbys; `None` where the primary could not be asked.
+    pub replication: Option<&'a [ReplicationRow]>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule that found it.
+    pub id: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// The node that it is about.
+    pub node: Option<NodeName>,
+    /// What is seen.
+    pub text: String,
+    /// What to type next.
+    pub remedy: Option<String>,
+}
+
+/// One of the specification's conditions of a healthy cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HealthCondition {
+    /// Its number in the specification.
+    pub number: u8,
+    /// What it asks for.
+    pub text: &'static str,
+    /// Whether it holds.
+    pub met: bool,
+}
+
+/// The verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[must_use]
+pub struct Verdict {
+    /// The worst level among the findings.
+    pub level: Level,
+    /// The specification's three conditions.
+    pub conditions: Vec<HealthCondition>,
+    /// What is not as it should be, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// One rule.
+pub struct HealthRule {
+    /// Its stable name.
+    pub id: &'static str,
+    /// The specification's condition that it belongs to; `None` for what this product adds.
+    pub condition: Option<u8>,
+    /// What it looks for, in one sentence.
+    pub meaning: &'static str,
+    look: fn(&Observation<'_>) -> Vec<Problem>,
+}
+
+/// What a rule found, before it gets the rule's name.
+struct Problem {
+    level: Level,
+    node: Option<NodeName>,
+    text: String,
+    remedy: Option<String>,
+}
+
+const CONDITIONS: [&str; 3] = [
+    "the database is started on every node",
+    "one node is primary, the others are standbys",
+    "every standby streams from the primary",
+];
+
+/// Every rule, in the order in which equally bad findings are shown.
+pub const HEALTH_RULES: &[HealthRule] = &[
+    HealthRule {
+        id: "quorum",
+        condition: None,
+        meaning: "the partition that answered has no quorum",
+        look: no_quorum,
+    },
+    HealthRule {
+        id: "primary",
+        condition: Some(2),
+        meaning: "no node, or more than one, is promoted",
+        look: not_one_primary,
+    },
+    HealthRule {
+        id: "started",
+        condition: Some(1),
+        meaning: "a node of node_list does not run the database",
+        look: not_started,
+    },
+    HealthRule {
+        id: "streaming",
+        condition: Some(3),
+        meaning: "a standby's data status is not one of a streaming standby",
+        look: not_streaming,
+    },
+    HealthRule {
+        id: "synchronous",
+        condition: None,
+        meaning: "rep_mode is sync and no standby is synchronous",
+        look: not_synchronous,
+    },
+    HealthRule {
+        id: "register",
+        condition: None,
+        meaning: "the lock service does not answer, or its row is missing or damaged",
+        look: register_unreadable,
+    },
+    HealthRule {
+        id: "owner",
+        condition: None,
+        meaning: "the register's owner is not the primary",
+        look: owner_is_another,
+    },
+    HealthRule {
+        id: "lease",
+        condition: None,
+        meaning: "the primary does not renew its lease",
+        look: lease_expired,
+    },
+    HealthRule {
+        id: "repl-info",
+        condition: None,
+        meaning: "REPL_INFO is malformed or names another node than the primary",
+        look: repl_info_differs,
+    },
+    HealthRule {
+        id: "failures",
+        condition: None,
+        meaning: "a resource has failed on a node",
+        look: failed,
+    },
+    HealthRule {
+        id: "unmanaged",
+        condition: None,
+        meaning: "Pacemaker does not manage the database",
+        look: unmanaged,
+    },
+];
+
+/// Judges a cluster.
+pub fn judge(seen: &Observation<'_>) -> Verdict {
+    let mut unmet = Vec::new();
+    let mut findings = Vec::new();
+    for rule in HEALTH_RULES {
+        for problem in (rule.look)(seen) {
+            unmet.extend(rule.condition);
+            findings.push(Finding {
+                id: rule.id,
+                level: problem.level,
+                node: problem.node,
+                text: problem.text,
+                remedy: problem.remedy,
+            });
+        }
+    }
+    // The sort is stable, so equally bad ones stay in the order of the rules.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let conditions = (1..).zip(CONDITIONS).map(|(number, text)| HealthCondition {
+        number,
+        text,
+        met: !unmet.contains(&number),
+    });
+    Verdict {
+        level: findings.first().map_or(Level::Ok, |worst| worst.level),
+        conditions: conditions.collect(),
+        findings,
+    }
+}
+
+impl Observation<'_> {
+    /// The node on which the database is promoted, if there is exactly one.
+    #[must_use]
+    pub fn primary(&self) -> Option<&NodeName> {
+        let mut promoted = self.cib.promoted(self.resource);
+        let first = promoted.next();
+        promoted.next().is_none().then_some(first).flatten()
+    }
+
+    fn role(&self, node: &CibNode) -> Role {
+        if !node.online {
+            return Role::Stopped;
+        }
+        node.resource(self.resource)
+            .and_then(|state| state.role)
+            .unwrap_or(Role::Stopped)
+    }
+
+    fn members(&self) -> impl Iterator<Item = (&NodeName, Option<&CibNode>)> {
+        self.nodes.iter().map(|name| (name, self.cib.node(name)))
+    }
+
+    /// The running standbys with their data status as it is written.
+    fn standbys(&self) -> impl Iterator<Item = (&NodeName, Option<&str>)> {
+        let attribute = self.resource.attribute("data-status");
+        self.members().filter_map(move |(name, node)| {
+            let node = node?;
+            (self.role(node) == Role::Unpromoted)
+                .then(|| (name, node.permanent.get(&attribute).map(String::as_str)))
+        })
+    }
+
+    fn definition(&self) -> Option<&CibResource> {
+        self.cib.resource(self.resource)
+    }
+
+    /// A meta attribute of the resource or of the clone around it.
+    fn meta(&self, name: &str) -> Option<&str> {
+        let resource = self.definition()?;
+        resource
+            .meta
+            .get(name)
+            .or_else(|| resource.container.as_ref()?.meta.get(name))
+            .map(String::as_str)
+    }
+
+    fn register(&self) -> Option<&Register> {
+        match self.register {
+            RegisterSeen::Read(Reading::Row(row)) => Some(row),
+            RegisterSeen::Read(_) | RegisterSeen::NotConfigured => None,
+        }
+    }
+
+    /// Whether an operator has stopped the database (`cls_stop`).
+    fn is_stopped_on_purpose(&self) -> bool {
+        self.meta("target-role")
+            .is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
+    }
+}
+
+fn problem(level: Level, text: impl Into<String>, remedy: &str) -> Problem {
+    Problem {
+        level,
+        node: None,
+        text: text.into(),
+        remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
+    }
+}
+
+impl Problem {
+    fn on(mut self, node: &NodeName) -> Self {
+        self.node = Some(node.clone());
+        self
+    }
+}
+
+fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
+    if seen.cib.have_quorum {
+        return Vec::new();
+    }
+    let text = "this part of the cluster has no quorum, so Pacemaker starts nothing in it";
+    let remedy =
+        "start the missing nodes, or look at the network between them (corosync-cfgtool -s)";
+    vec![problem(Level::Critical, text, remedy)]
+}
+
+fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
+    let promoted: Vec<&str> = seen
+        .cib
+        .promoted(seen.resource)
+        .map(NodeName::as_str)
+        .collect();
+    match promoted[..] {
+        [_] => Vec::new(),
+        [] if seen.is_stopped_on_purpose() => {
+            let text = "the database is stopped, as an operator asked";
+            vec![problem(Level::Critical, text, "cls_start")]
+        }
+        [] => {
+            let text = "no node is primary: nobody can write";
+            let remedy = "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary";
+            vec![problem(Level::Critical, text, remedy)]
+        }
+        _ => {
+            let text = format!("{} are primary at the same time", promoted.join(" and "));
+            let remedy = "cls_standby_node <node> for the one that is not the register's owner";
+            vec![problem(Level::Critical, text, remedy)]
+        }
+    }
+}
+
+fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
+    if seen.is_stopped_on_purpose() {
+        // One finding says it already, but the condition is not met all the same.
+        return vec![problem(
+            Level::Critical,
+            "it is stopped everywhere",
+            "cls_start",
+        )];
+    }
+    seen.members()
+        .filter(|(_, node)| node.is_none_or(|node| seen.role(node) == Role::Stopped))
+        .map(|(name, node)| why_stopped(seen, name, node).on(name))
+        .collect()
+}
+
+fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) -> Problem {
+    let Some(node) = node else {
+        let text = format!("{name} is in node_list, but no node of the cluster");
+        return problem(
+            Level::Warning,
+            text,
+            "correct node_list, or add the node to the cluster",
+        );
+    };
+    if !node.online {
+        let text = format!("{name} is not in the cluster: switched off, or cut off");
+        return problem(
+            Level::Warning,
+            text,
+            &format!("on {name}: systemctl start corosync pacemaker"),
+        );
+    }
+    if node.standby {
+        let text = format!("{name} is in standby, as an operator asked");
+        return problem(Level::Warning, text, &format!("cls_unstandby_node {name}"));
+    }
+    let state = node.resource(seen.resource);
+    if let Some(pending) = state.and_then(|state| state.pending.as_ref()) {
+        let text = format!("{name} is busy: {} is under way", pending.operation);
+        return problem(Level::Warning, text, "");
+    }
+    match state.and_then(|state| state.last_failure.as_ref()) {
+        Some(failure) => {
+            let reason = failure.reason.as_deref().unwrap_or("no reason given");
+            let text = format!(
+                "the database does not run on {name}: {} failed with {}: {reason}",
+                failure.operation, failure.code
+            );
+            let remedy = format!(
+                "mend the cause, or on {name}: cls_repair_slave or cls_rebuild_slave; then cls_cleanup --node {name}"
+            );
+            problem(Level::Warning, text, &remedy)
+        }
+        None => {
+            let text = format!("the database does not run on {name}");
+            problem(Level::Warning, text, &format!("cls_cleanup --node {name}"))
+        }
+    }
+}
+
+fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
+    seen.standbys()
+        .filter_map(|(name, status)| {
+            let parsed = status.and_then(|text| text.parse::<DataStatus>().ok());
+            if let Some(DataStatus::Replication { state, .. }) = &parsed
+                && state == "STREAMING"
+            {
+                return None;
+            }
+            let (text, remedy) = match status {
+                Some("DISCONNECT") | None => (
+                    format!("{name} runs and does not stream from the primary"),
+                    format!("look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave"),
+                ),
+                Some("LATEST") => (
+                    format!("{name} was primary last, and the primary has not seen it as a standby"),
+                    String::new(),
+                ),
+                Some(other) => (
+                    format!("{name} does not stream yet: {other}"),
+                    "wait until it has caught up".to_owned(),
+                ),
+            };
+            Some(problem(Level::Warning, text, &remedy).on(name))
+        })
+        .collect()
+}
+
+fn not_synchronous(seen: &Observation<'_>) -> Vec<Problem> {
+    let synchronous = |status: Option<&str>| {
+        status
+            .and_then(|text| text.parse::<DataStatus>().ok())
+            .is_some_and(|status| status.is_streaming_sync())
+    };
+    if !seen.sync
+        || seen.primary().is_none()
+        || seen.standbys().any(|(_, status)| synchronous(status))
+    {
+        return Vec::new();
+    }
+    let text = "no standby is synchronous: commits are on the primary alone";
+    vec![problem(
+        Level::Warning,
+        text,
+        "bring a standby back; it becomes synchronous by itself",
+    )]
+}
+
+fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
+    let RegisterSeen::Read(reading) = seen.register else {
+        return Vec::new();
+    };
+    match reading {
+        Reading::Row(_) => Vec::new(),
+        Reading::Missing => vec![problem(
+            Level::Critical,
+            "the lock service has no row for this cluster",
+            "distlock <conninfo> init <table:lockname>, and cls_recovery_master if there is data already",
+        )],
+        Reading::Damaged(text) => vec![problem(
+            Level::Critical,
+            text.clone(),
+            "distlock <conninfo> show <table:lockname>",
+        )],
+        Reading::Unknown(trouble) => vec![problem(
+            Level::Warning,
+            trouble.to_string(),
+            "bring the lock service back: without it no takeover and no change to asynchronous replication happens",
+        )],
+    }
+}
+
+fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
+    let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
+        return Vec::new();
+    };
+    if register.is_owned_by(primary) || register.term == 0 {
+        return Vec::new();
+    }
+    let owner = register
+        .owner
+        .as_ref()
+        .map_or_else(|| "nobody".to_owned(), ToString::to_string);
+    let text = format!(
+        "{primary} runs as primary, but the register's owner is {owner} at term {}",
+        register.term
+    );
+    let remedy = format!("{primary} stops by itself at its next monitor; wait and look again");
+    vec![problem(Level::Critical, text, &remedy).on(primary)]
+}
+
+fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {
+    let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
+        return Vec::new();
+    };
+    if !register.is_owned_by(primary) || !register.lease_left.is_zero() {
+        return Vec::new();
+    }
+    let text = format!("{primary} has not renewed its lease in time");
+    let remedy = format!(
+        "see on {primary} whether Pacemaker runs its monitor and whether it reaches the lock service: distlock <conninfo> show <table:lockname>"
+    );
+    vec![problem(Level::Warning, text, &remedy).on(primary)]
+}
+
+fn repl_info_differs(seen: &Observation<'_>) -> Vec<Problem> {
+    let Some(text) = seen.cib.repl_info(seen.resource) else {
+        return Vec::new();
+    };
+    match text.parse::<ReplInfo>() {
+        Err(error) => vec![problem(
+            Level::Critical,
+            error.to_string(),
+            "cls_recovery_master decides anew which node is primary",
+        )],
+        Ok(info) => match seen.primary() {
+            Some(primary) if *primary != info.node => vec![problem(
+                Level::Warning,
+                format!(
+                    "{} names {} as primary, but {primary} is",
+                    seen.resource.repl_info_property(),
+                    info.node
+                ),
+                "wait for the next monitor of the primary; if it stays so, look at the agent's log",
+            )],
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn failed(seen: &Observation<'_>) -> Vec<Problem> {
+    fail_counts(seen.cib)
+        .into_iter()
+        .map(|count| {
+            let resource = &count.resource;
+            let threshold = threshold(seen, resource);
+            let banned = threshold.is_some_and(|threshold| count.count.reaches(threshold))
+                || count.count == Count::Infinity;
+            let of = threshold.map(|number| format!(" of {number}"));
+            let text = format!(
+                "{resource} has failed on {}: {} (fail count {}{}){}",
+                count.node,
+                count.operation,
+                count.count,
+                of.unwrap_or_default(),
+                if banned {
+                    "; Pacemaker does not use it there any more"
+                } else {
+                    ""
+                },
+            );
+            problem(
+                Level::Warning,
+                text,
+                &format!("after mending the cause: cls_cleanup --node {}", count.node),
+            )
+            .on(&count.node)
+        })
+        .collect()
+}
+
+/// After how many failures the resource leaves a node, where it or its clone says so.
+fn threshold(seen: &Observation<'_>, resource: &str) -> Option<u32> {
+    let definition = seen
+        .cib
+        .resources
+        .iter()
+        .find(|known| known.id == resource)?;
+    definition
+        .meta
+        .get("migration-threshold")
+        .or_else(|| {
+            definition
+                .container
+                .as_ref()?
+                .meta
+                .get("migration-threshold")
+        })?
+        .parse()
+        .ok()
+}
+
+fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
+    let is = |value: Option<&str>, wanted: bool| {
+        value.and_then(crate::ocf::parse_boolean) == Some(wanted)
+    };
+    let whole = is(seen.cib.property("maintenance-mode"), true)
+        || is(seen.meta("is-managed"), false)
+        || is(seen.meta("maintenance"), true);
+    let mut problems = Vec::new();
+    if whole {
+        let text = "Pacemaker does not manage the database: it would not act on a failure";
+        problems.push(problem(Level::Warning, text, "cls_manage"));
+    }
+    for node in seen
+        .cib
+        .nodes
+        .iter()
+        .filter(|node| node.maintenance && !whole)
+    {
+        let text = format!(
+            "{} is in maintenance: Pacemaker does not act there",
+            node.name
+        );
+        let remedy = format!("crm_attribute -N {} -n maintenance -D", node.name);
+        problems.push(problem(Level::Warning, text, &remedy).on(&node.name));
+    }
+    problems
+}

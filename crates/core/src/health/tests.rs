@@ -1,0 +1,476 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::register::Trouble;
+
+/// A node in the cluster: its name, its last operations, its data status, and further transient
+/// attributes.
+struct Node {
+    name: &'static str,
+    state: &'static str,
+    operations: &'static [(&'static str, i32)],
+    data: &'static str,
+    transient: &'static [(&'static str, &'static str)],
+    standby: bool,
+}
+
+const UP: &str = r#"in_ccm="true" crmd="online" join="member""#;
+const DOWN: &str = r#"in_ccm="false" crmd="offline" join="down""#;
+
+const PRIMARY: Node = Node {
+    name: "node1",
+    state: UP,
+    operations: &[("start", 0), ("promote", 0)],
+    data: "LATEST",
+    transient: &[],
+    standby: false,
+};
+
+const STANDBY: Node = Node {
+    name: "node2",
+    state: UP,
+    operations: &[("start", 0)],
+    data: "STREAMING|SYNC",
+    transient: &[],
+    standby: false,
+};
+
+#[derive(Default)]
+struct Extra {
+    meta: &'static str,
+    properties: &'static str,
+    no_quorum: bool,
+}
+
+fn cib(nodes: &[Node], extra: &Extra) -> Cib {
+    let mut configured = String::new();
+    let mut states = String::new();
+    for (id, node) in (1..).zip(nodes) {
+        let standby = if node.standby {
+            format!(r#"<nvpair id="s{id}" name="standby" value="on"/>"#)
+        } else {
+            String::new()
+        };
+        configured += &format!(
+            r#"<node id="{id}" uname="{}"><instance_attributes id="n{id}"><nvpair id="d{id}" name="pgsql-data-status" value="{}"/>{standby}</instance_attributes></node>"#,
+            node.name, node.data
+        );
+        let operations: String = (1..)
+            .zip(node.operations)
+            .map(|(call, (name, code))| {
+                let status = if *code == 193 { -1 } else { 0 };
+                format!(
+                    r#"<lrm_rsc_op id="o{id}{call}" operation="{name}" call-id="{call}" rc-code="{code}" op-status="{status}" interval="0" exit-reason="because of this"/>"#
+                )
+            })
+            .collect();
+        let transient: String = node
+            .transient
+            .iter()
+            .map(|(name, value)| {
+                format!(r#"<nvpair id="t{id}{name}" name="{name}" value="{value}"/>"#)
+            })
+            .collect();
+        states += &format!(
+            r#"<node_state id="{id}" uname="{}" {}><lrm id="{id}"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat">{operations}</lrm_resource></lrm_resources></lrm><transient_attributes id="{id}"><instance_attributes id="i{id}">{transient}</instance_attributes></transient_attributes></node_state>"#,
+            node.name, node.state
+        );
+    }
+    let quorum = u8::from(!extra.no_quorum);
+    Cib::parse(&format!(
+        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone></resources></configuration><status>{states}</status></cib>"#,
+        extra.properties, extra.meta
+    ))
+    .unwrap()
+}
+
+fn row(owner: &str, lease: u64) -> Reading {
+    Reading::Row(Register {
+        owner: Some(owner.parse().unwrap()),
+        term: 3,
+        epoch: 5,
+        holders: BTreeSet::from([owner.parse().unwrap()]),
+        positions: BTreeMap::new(),
+        lease_left: Duration::from_secs(lease),
+        ttl: Duration::from_secs(6),
+        renewed: "now".to_owned(),
+    })
+}
+
+fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
+    judge(&Observation {
+        cib: &cib(nodes, extra),
+        resource: &"pgsql".parse().unwrap(),
+        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        sync: true,
+        register: RegisterSeen::Read(reading),
+        replication: None,
+    })
+}
+
+#[test]
+fn a_healthy_cluster_meets_the_three_conditions() {
+    let verdict = verdict(&[PRIMARY, STANDBY], &Extra::default(), &row("node1", 4));
+    assert_eq!(verdict.findings, []);
+    assert_eq!(verdict.level, Level::Ok);
+    assert!(verdict.conditions.iter().all(|condition| condition.met));
+    assert_eq!(verdict.conditions.len(), 3);
+}
+
+/// One deviation each: the rules that find it, the conditions that are not met, how bad it is, and
+/// a piece of what to type.
+#[test]
+fn every_deviation_is_found_and_has_a_remedy() {
+    let none = Extra::default;
+    let info = |text| Extra {
+        properties: text,
+        ..none()
+    };
+    let meta = |text| Extra {
+        meta: text,
+        ..none()
+    };
+    let (on, other, expired) = (row("node1", 4), row("node2", 4), row("node1", 0));
+    #[expect(clippy::type_complexity, reason = "a row of the table, and only here")]
+    let cases: Vec<(
+        &str,
+        Vec<Node>,
+        Extra,
+        &Reading,
+        Level,
+        &[&str],
+        &[u8],
+        &str,
+    )> = vec![
+        (
+            "standby switched off",
+            vec![
+                PRIMARY,
+                Node {
+                    state: DOWN,
+                    data: "DISCONNECT",
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["started", "synchronous"],
+            &[1],
+            "systemctl start",
+        ),
+        (
+            "standby in standby",
+            vec![
+                PRIMARY,
+                Node {
+                    operations: &[("start", 0), ("stop", 0)],
+                    standby: true,
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["started", "synchronous"],
+            &[1],
+            "cls_unstandby_node node2",
+        ),
+        (
+            "standby failed",
+            vec![
+                PRIMARY,
+                Node {
+                    operations: &[("start", 1)],
+                    data: "DISCONNECT",
+                    transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["started", "synchronous", "failures"],
+            &[1],
+            "cls_repair_slave",
+        ),
+        (
+            "standby starting",
+            vec![
+                PRIMARY,
+                Node {
+                    operations: &[("start", 193)],
+                    data: "DISCONNECT",
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["started", "synchronous"],
+            &[1],
+            "bring a standby back",
+        ),
+        (
+            "standby not streaming",
+            vec![
+                PRIMARY,
+                Node {
+                    data: "DISCONNECT",
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["streaming", "synchronous"],
+            &[3],
+            "cls_rebuild_slave",
+        ),
+        (
+            "standby catching up",
+            vec![
+                PRIMARY,
+                Node {
+                    data: "CATCHUP|ASYNC",
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["streaming", "synchronous"],
+            &[3],
+            "caught up",
+        ),
+        (
+            "standby asynchronous",
+            vec![
+                PRIMARY,
+                Node {
+                    data: "STREAMING|ASYNC",
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["synchronous"],
+            &[],
+            "by itself",
+        ),
+        (
+            "no primary",
+            vec![
+                Node {
+                    operations: &[("start", 0)],
+                    ..PRIMARY
+                },
+                STANDBY,
+            ],
+            none(),
+            &on,
+            Level::Critical,
+            &["primary", "streaming"],
+            &[2, 3],
+            "cls_recovery_master",
+        ),
+        (
+            "two primaries",
+            vec![
+                PRIMARY,
+                Node {
+                    operations: &[("promote", 0)],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Critical,
+            &["primary"],
+            &[2],
+            "cls_standby_node",
+        ),
+        (
+            "no quorum",
+            vec![PRIMARY, STANDBY],
+            Extra {
+                no_quorum: true,
+                ..none()
+            },
+            &on,
+            Level::Critical,
+            &["quorum"],
+            &[],
+            "corosync-cfgtool",
+        ),
+        (
+            "stopped",
+            vec![
+                Node {
+                    operations: &[("stop", 0)],
+                    ..PRIMARY
+                },
+                Node {
+                    operations: &[("stop", 0)],
+                    ..STANDBY
+                },
+            ],
+            meta(r#"<nvpair id="x" name="target-role" value="Stopped"/>"#),
+            &on,
+            Level::Critical,
+            &["primary", "started"],
+            &[1, 2],
+            "cls_start",
+        ),
+        (
+            "unmanaged",
+            vec![PRIMARY, STANDBY],
+            meta(r#"<nvpair id="x" name="is-managed" value="false"/>"#),
+            &on,
+            Level::Warning,
+            &["unmanaged"],
+            &[],
+            "cls_manage",
+        ),
+        (
+            "one failure",
+            vec![
+                Node {
+                    transient: &[("fail-count-pgsql#monitor_3000", "1")],
+                    ..PRIMARY
+                },
+                STANDBY,
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["failures"],
+            &[],
+            "cls_cleanup --node node1",
+        ),
+        (
+            "other owner",
+            vec![PRIMARY, STANDBY],
+            none(),
+            &other,
+            Level::Critical,
+            &["owner"],
+            &[],
+            "stops by itself",
+        ),
+        (
+            "lease over",
+            vec![PRIMARY, STANDBY],
+            none(),
+            &expired,
+            Level::Warning,
+            &["lease"],
+            &[],
+            "distlock",
+        ),
+        (
+            "no row",
+            vec![PRIMARY, STANDBY],
+            none(),
+            &Reading::Missing,
+            Level::Critical,
+            &["register"],
+            &[],
+            "init",
+        ),
+        (
+            "repl info of another",
+            vec![PRIMARY, STANDBY],
+            info(r#"<nvpair id="x" name="pgsql_REPL_INFO" value="node2|1|00000000070000D0"/>"#),
+            &on,
+            Level::Warning,
+            &["repl-info"],
+            &[],
+            "next monitor",
+        ),
+        (
+            "repl info malformed",
+            vec![PRIMARY, STANDBY],
+            info(r#"<nvpair id="x" name="pgsql_REPL_INFO" value="node1|one|x"/>"#),
+            &on,
+            Level::Critical,
+            &["repl-info"],
+            &[],
+            "cls_recovery_master",
+        ),
+    ];
+    for (name, nodes, extra, reading, level, rules, unmet, remedy) in cases {
+        let verdict = verdict(&nodes, &extra, reading);
+        let mut found: Vec<&str> = verdict.findings.iter().map(|finding| finding.id).collect();
+        found.dedup();
+        let mut sorted = found.clone();
+        let mut expected = rules.to_vec();
+        sorted.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(sorted, expected, "{name}");
+        assert_eq!(verdict.level, level, "{name}");
+        let failed: Vec<u8> = verdict
+            .conditions
+            .iter()
+            .filter(|condition| !condition.met)
+            .map(|condition| condition.number)
+            .collect();
+        assert_eq!(failed, unmet, "{name}");
+        let remedies: Vec<&str> = verdict
+            .findings
+            .iter()
+            .filter_map(|finding| finding.remedy.as_deref())
+            .collect();
+        assert!(
+            remedies.iter().any(|text| text.contains(remedy)),
+            "{name}: {remedies:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unreachable_lock_service_is_said_and_not_fatal() {
+    let trouble = Reading::Unknown(Trouble::Unreachable("node3:5439: refused".to_owned()));
+    let verdict = verdict(&[PRIMARY, STANDBY], &Extra::default(), &trouble);
+    assert_eq!(verdict.level, Level::Warning);
+    assert!(verdict.findings[0].text.contains("node3:5439"));
+}
+
+#[test]
+fn fail_counts_are_read_from_the_attributes() {
+    let nodes = [
+        Node {
+            transient: &[
+                ("fail-count-pgsql#monitor_3000", "2"),
+                ("fail-count-vip-master#start_0", "INFINITY"),
+                ("fail-count-pgsql#start_0", "0"),
+                ("last-failure-pgsql#monitor_3000", "1461261762"),
+            ],
+            ..PRIMARY
+        },
+        STANDBY,
+    ];
+    let counts = fail_counts(&cib(&nodes, &Extra::default()));
+    let shown: Vec<String> = counts
+        .iter()
+        .map(|count| format!("{} {} {}", count.resource, count.operation, count.count))
+        .collect();
+    assert_eq!(
+        shown,
+        ["pgsql monitor_3000 2", "vip-master start_0 INFINITY"]
+    );
+    assert!(counts[0].count.reaches(2) && !counts[0].count.reaches(3));
+}
+
+#[test]
+fn rules_have_names_of_their_own() {
+    let mut names: Vec<&str> = HEALTH_RULES.iter().map(|rule| rule.id).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), HEALTH_RULES.len());
+    assert!(HEALTH_RULES.iter().all(|rule| !rule.meaning.is_empty()));
+}

@@ -1,0 +1,28 @@
+//! The decisions of pha4pgsql, and the texts they are made from: pure functions and types.
+//!
+//! Nothing here starts a program, opens a file or a connection, reads the environment or looks at
+//! a clock; `crates/core/clippy.toml` forbids it. What the cluster, PostgreSQL and the lock service
+//! say arrives as text or as a snapshot, and leaves as a plan that `pha-host` performs.
+#![forbid(unsafe_code)]
+
+pub mod conninfo;
+pub mod deadcheck;
+pub mod decide;
+pub mod doctor;
+pub mod health;
+pub mod lsn;
+pub mod metadata;
+pub mod names;
+pub mod ocf;
+pub mod params;
+pub mod parse;
+pub mod plan;
+pub mod quoted;
+pub mod register;
+pub mod repl_info;
+pub mod secret;
+pub mod setup;
+pub mod snapshot;
+pub mod status;
+mod text_enum;
+pub mod timeline;

@@ -1,0 +1,207 @@
+//! Names of nodes and resources.
+//!
+//! Both end up inside attribute names, file names, XPath expressions, lock owners and SQL
+//! parameters, so their characters are limited once, here, instead of being escaped differently
+//! in every one of those places.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::quoted::quoted;
+
+/// The most bytes that a name may have; a host name has at most 255 (RFC 1035).
+const LONGEST: usize = 255;
+
+/// A text that is no name of a node or of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{what} {} is not usable: 1 to 255 of the characters A-Z a-z 0-9 . _ - are allowed, the first not being -",
+    quoted(.text)
+)]
+pub struct NameError {
+    what: &'static str,
+    text: String,
+}
+
+fn check(what: &'static str, text: &str) -> Result<(), NameError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if text.is_empty()
+        || text.len() > LONGEST
+        || text.starts_with('-')
+        || !text.bytes().all(allowed)
+    {
+        return Err(NameError {
+            what,
+            text: text.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The name of a cluster node as Pacemaker knows it (`crm_node -n`), not necessarily its host name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeName(String);
+
+/// The name of the database resource, without the `:N` of a clone's instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResourceName(String);
+
+macro_rules! name {
+    ($name:ident, $what:literal) => {
+        impl $name {
+            /// Checks a text and makes it a name.
+            ///
+            /// # Errors
+            /// [`NameError`] for an empty or too long text, another character than
+            /// `A-Z a-z 0-9 . _ -`, or `-` at the beginning.
+            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+                let text = text.into();
+                check($what, &text)?;
+                Ok(Self(text))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name!(NodeName, "node name");
+name!(ResourceName, "resource name");
+
+impl ResourceName {
+    /// Reads `OCF_RESOURCE_INSTANCE`, whose `:N` (the number of a clone's instance, Pacemaker 1.1
+    /// and globally unique clones) is not part of the resource's name.
+    ///
+    /// # Errors
+    /// [`NameError`] when what remains is no resource name.
+    pub fn from_instance(instance: &str) -> Result<Self, NameError> {
+        let name = match instance.rsplit_once(':') {
+            Some((name, number))
+                if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                name
+            }
+            _ => instance,
+        };
+        Self::new(name)
+    }
+
+    /// The name in calls that are about no resource, such as `meta-data`.
+    #[must_use]
+    pub fn undefined() -> Self {
+        Self("undef".to_owned())
+    }
+
+    /// The name of a node attribute that belongs to this resource: `pgsql-status` for `status`.
+    #[must_use]
+    pub fn attribute(&self, suffix: &str) -> String {
+        format!("{}-{suffix}", self.0)
+    }
+
+    /// The transient attribute that holds the promotion score, `master-pgsql`: Pacemaker kept the
+    /// old spelling in every version up to 3.0.
+    #[must_use]
+    pub fn promotion_attribute(&self) -> String {
+        format!("master-{}", self.0)
+    }
+
+    /// The cluster property that records the last switch, `pgsql_REPL_INFO`.
+    #[must_use]
+    pub fn repl_info_property(&self) -> String {
+        format!("{}_REPL_INFO", self.0)
+    }
+
+    /// The set of cluster properties that holds [`Self::repl_info_property`]: `pgsql_replication`.
+    #[must_use]
+    pub fn property_set(&self) -> String {
+        format!("{}_replication", self.0)
+    }
+
+    /// What `@owner` stands for in the external lock commands, and the owner's name in the lock
+    /// service's row: `pgsql_node1`.
+    #[must_use]
+    pub fn lock_owner(&self, node: &NodeName) -> String {
+        format!("{}_{node}", self.0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_numbers_are_not_part_of_the_name() {
+        let name = ResourceName::from_instance("pgsql:0").unwrap();
+        assert_eq!(name.as_str(), "pgsql");
+        assert_eq!(name.attribute("status"), "pgsql-status");
+        assert_eq!(name.promotion_attribute(), "master-pgsql");
+        assert_eq!(name.repl_info_property(), "pgsql_REPL_INFO");
+        assert_eq!(name.property_set(), "pgsql_replication");
+        assert!(ResourceName::from_instance("pgsql:").is_err());
+        assert!(ResourceName::from_instance("pgsql:x").is_err());
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for text in [
+            "", "-x", "a b", "a\nb", "a'b", "$(x)", "a/b", "ä", "a:0", "a\0",
+        ] {
+            let error = NodeName::new(text).unwrap_err().to_string();
+            assert!(error.starts_with("node name \""), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        assert!(NodeName::new("x".repeat(256)).is_err());
+        assert!(NodeName::new("x".repeat(255)).is_ok());
+        assert!(serde_json::from_str::<NodeName>("\"a b\"").is_err());
+    }
+
+    #[test]
+    fn the_owner_names_resource_and_node() {
+        let resource = ResourceName::new("pgsql").unwrap();
+        let node = NodeName::new("node1").unwrap();
+        assert_eq!(resource.lock_owner(&node), "pgsql_node1");
+    }
+}

@@ -1,0 +1,11 @@
+//! Strict readers of what PostgreSQL's and Pacemaker's tools and files say.
+//!
+//! Each takes the whole text and either understands it or returns an error that quotes what it did
+//! not understand: nothing is guessed, and nothing is passed over that could change the meaning.
+
+pub mod cib;
+pub mod conffile;
+pub mod controldata;
+pub mod history;
+pub mod standby_names;
+pub mod waldump;

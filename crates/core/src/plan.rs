@@ -1,0 +1,448 @@
+//! What a decision answers with: typed actions and a verdict.
+
+use crate::lsn::Lsn;
+use crate::names::NodeName;
+use crate::ocf::OcfCode;
+use crate::register::{Memory, Reading, Reign, Reply, Trouble, Update};
+use crate::repl_info::ReplInfo;
+use crate::snapshot::{Acquired, Answer, Cluster, ClusterNode, ExternalLock, Process, Snapshot};
+use crate::status::{DataStatus, PgsqlStatus, Score};
+use crate::timeline::WalPosition;
+
+/// How PostgreSQL is stopped, from the kindest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StopMode {
+    /// `pg_ctl stop -m fast`: sessions are ended and a shutdown checkpoint is written.
+    Fast,
+    /// `pg_ctl stop -m immediate`: no checkpoint; recovery at the next start.
+    Immediate,
+    /// SIGKILL to the postmaster and to every server process.
+    Kill,
+}
+
+/// One attribute of a node, with its value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Attribute {
+    /// `pgsql-status`, until the node restarts.
+    Status(PgsqlStatus),
+    /// `pgsql-data-status`, for ever.
+    DataStatus(DataStatus),
+    /// `master-pgsql`, until the node restarts.
+    Score(Score),
+    /// `pgsql-timeline` and `pgsql-xlog-loc`, until the node restarts.
+    Position(WalPosition),
+    /// `pgsql-master-baseline`, until the node restarts.
+    Baseline(Lsn),
+    /// `pgsql-receiver-status`, until the node restarts.
+    Receiver(String),
+}
+
+/// One effect. The edge performs it and reports an [`Effect`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Write the settings of a standby: no synchronous names, the primary's address, `standby.signal`.
+    WriteStandbySettings,
+    /// Write the settings of a primary: no synchronous names, no `standby.signal`.
+    WritePrimarySettings,
+    /// Write `synchronous_standby_names` and reload.
+    SetNames(Vec<String>),
+    /// See that the naming of this standby is in force, then read the flushed position (R4).
+    TakeBarrier(String),
+    /// Start PostgreSQL.
+    StartPostgres,
+    /// Stop PostgreSQL.
+    StopPostgres(StopMode),
+    /// `pg_ctl promote`.
+    PromotePostgres,
+    /// Create physical replication slots where they are missing.
+    EnsureSlots(Vec<String>),
+    /// Drop replication slots that nobody uses.
+    DropSlots(Vec<String>),
+    /// End the WAL receiver so that it connects to the new primary now.
+    RestartReceiver(u32),
+    /// Look at the data directory: control file, real end of WAL, history.
+    ReadDisk,
+    /// Read the register.
+    ReadRegister,
+    /// Change the register.
+    UpdateRegister(Update),
+    /// Keep durably what was seen.
+    Remember(Memory),
+    /// Run `distlock_lock_cmd`, and the dead-check where it applies.
+    LockExternal,
+    /// Run `distlock_unlock_cmd`.
+    UnlockExternal,
+    /// Set an attribute of a node.
+    SetAttribute(NodeName, Attribute),
+    /// Write `pgsql_REPL_INFO`.
+    WriteReplInfo(ReplInfo),
+    /// Say something to the operator in the log.
+    Warn(String),
+}
+
+impl Action {
+    /// The name under which a failure is kept and logged.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::WriteStandbySettings => "write-standby-settings",
+            Self::WritePrimarySettings => "write-primary-settings",
+            Self::SetNames(_) => "set-names",
+            Self::TakeBarrier(_) => "take-barrier",
+            Self::StartPostgres => "start-postgres",
+            Self::StopPostgres(_) => "stop-postgres",
+            Self::PromotePostgres => "promote-postgres",
+            Self::EnsureSlots(_) => "ensure-slots",
+            Self::DropSlots(_) => "drop-slots",
+            Self::RestartReceiver(_) => "restart-receiver",
+            Self::ReadDisk => "read-disk",
+            Self::ReadRegister => "read-register",
+            Self::UpdateRegister(_) => "update-register",
+            Self::Remember(_) => "remember",
+            Self::LockExternal => "lock-external",
+            Self::UnlockExternal => "unlock-external",
+            Self::SetAttribute(..) => "set-attribute",
+            Self::WriteReplInfo(_) => "write-repl-info",
+            Self::Warn(_) => "warn",
+        }
+    }
+}
+
+/// What an action brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It was done.
+    Done,
+    /// The register's row.
+    Register(Reading),
+    /// The register's answer to an update.
+    Reply(Reply),
+    /// The external lock's answer.
+    External(ExternalLock),
+    /// The position read for R4.
+    Barrier(Lsn),
+    /// The data directory.
+    Disk(crate::snapshot::Disk),
+}
+
+/// An action that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// [`Action::kind`].
+    pub action: &'static str,
+    /// What happened, for the operator.
+    pub text: String,
+}
+
+/// The answer to Pacemaker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Exit {
+    /// The exit code.
+    pub code: OcfCode,
+    /// The `ocf-exit-reason`, for a failure.
+    pub reason: Option<String>,
+}
+
+/// What happens after the actions of a plan.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The operation is over.
+    Finish(Exit),
+    /// Decide again with the results folded in; nothing else has changed.
+    Continue,
+    /// Observe everything again, then decide.
+    Reobserve,
+    /// The same, after a short pause: the text says what is awaited.
+    Wait(String),
+}
+
+/// The answer of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The stable id of the rule that decided.
+    pub rule: &'static str,
+    /// What is done, in order; a failure ends the plan and is folded into the progress.
+    pub actions: Vec<Action>,
+    /// What happens then.
+    pub verdict: Verdict,
+}
+
+/// The outcome of a rule, before it has its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// See [`Plan::actions`].
+    pub actions: Vec<Action>,
+    /// See [`Plan::verdict`].
+    pub verdict: Verdict,
+}
+
+impl Step {
+    /// Actions, then a new decision on the folded results.
+    #[must_use]
+    pub fn then_continue(actions: Vec<Action>) -> Self {
+        Self {
+            actions,
+            verdict: Verdict::Continue,
+        }
+    }
+
+    /// Actions, then a new observation.
+    #[must_use]
+    pub fn then_reobserve(actions: Vec<Action>) -> Self {
+        Self {
+            actions,
+            verdict: Verdict::Reobserve,
+        }
+    }
+
+    /// Nothing to do but to wait for something.
+    #[must_use]
+    pub fn wait(awaited: impl Into<String>) -> Self {
+        Self {
+            actions: vec![],
+            verdict: Verdict::Wait(awaited.into()),
+        }
+    }
+
+    /// The end, with success or a state.
+    #[must_use]
+    pub fn finish(code: OcfCode) -> Self {
+        Self {
+            actions: vec![],
+            verdict: Verdict::Finish(Exit { code, reason: None }),
+        }
+    }
+
+    /// The end, with a reason for the operator.
+    #[must_use]
+    pub fn fail(code: OcfCode, reason: impl Into<String>) -> Self {
+        Self {
+            actions: vec![],
+            verdict: Verdict::Finish(Exit {
+                code,
+                reason: Some(reason.into()),
+            }),
+        }
+    }
+
+    /// The same end, after these actions.
+    #[must_use]
+    pub fn after(mut self, actions: Vec<Action>) -> Self {
+        self.actions.splice(0..0, actions);
+        self
+    }
+}
+
+/// A row of a decision table: the first row whose condition holds decides.
+pub struct Rule {
+    /// Stable id, logged with every decision.
+    pub id: &'static str,
+    /// One sentence for a reader of the table.
+    pub says: &'static str,
+    /// `None` where the row does not apply.
+    pub decide: fn(&Snapshot) -> Option<Step>,
+}
+
+/// Runs a decision table, with some of its rules left out.
+#[must_use]
+pub fn first_match(tables: &[&'static [Rule]], snapshot: &Snapshot, dropped: &[&str]) -> Plan {
+    let rules = tables.iter().flat_map(|table| table.iter());
+    for rule in rules.filter(|rule| !dropped.contains(&rule.id)) {
+        if let Some(step) = (rule.decide)(snapshot) {
+            return Plan {
+                rule: rule.id,
+                actions: step.actions,
+                verdict: step.verdict,
+            };
+        }
+    }
+    // Every table ends with a row that always applies; should one not, the operator is told.
+    let step = Step::fail(
+        OcfCode::Generic,
+        "no rule applies to this state; please report the log of this operation",
+    );
+    Plan {
+        rule: "no-rule",
+        actions: step.actions,
+        verdict: step.verdict,
+    }
+}
+
+impl Snapshot {
+    /// Folds the result of one action into the picture, so that [`Verdict::Continue`] needs no new
+    /// observation.
+    #[must_use]
+    pub fn fold(mut self, action: &Action, result: Result<Effect, String>) -> Self {
+        match result {
+            Ok(effect) => self.fold_success(action, effect),
+            Err(text) => {
+                self.fold_failure(action, &text);
+                self.progress.failures.push(Failure {
+                    action: action.kind(),
+                    text,
+                });
+            }
+        }
+        self
+    }
+
+    /// A failure is an answer too: without one, the rule that asked would ask again for ever.
+    fn fold_failure(&mut self, action: &Action, text: &str) {
+        match action {
+            Action::StopPostgres(mode) => self.progress.stops.push(*mode),
+            // The change may have been made all the same, so nothing is known.
+            Action::ReadRegister | Action::UpdateRegister(_) => {
+                let trouble = Trouble::Unreachable(text.to_owned());
+                self.register = Some(Reading::Unknown(trouble));
+            }
+            Action::LockExternal => {
+                self.progress.external = Some(ExternalLock::NotLocked(text.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    fn fold_success(&mut self, action: &Action, effect: Effect) {
+        match effect {
+            Effect::Register(reading) => self.fold_reading(reading),
+            Effect::Reply(reply) => self.fold_reply(action, reply),
+            Effect::External(answer) => self.progress.external = Some(answer),
+            Effect::Disk(disk) => self.disk = Some(disk),
+            Effect::Barrier(lsn) => {
+                if let Action::TakeBarrier(name) = action {
+                    self.progress.barrier = Some((name.clone(), lsn));
+                }
+            }
+            Effect::Done => {}
+        }
+        match action {
+            Action::StartPostgres => {
+                self.progress.started = true;
+                self.process = Process::Alive { frozen: false };
+                self.answer = Answer::NotAsked;
+            }
+            Action::StopPostgres(mode) => self.progress.stops.push(*mode),
+            Action::PromotePostgres => self.progress.promoting = true,
+            Action::WritePrimarySettings => {
+                self.progress.restarting_in_place = true;
+                self.standby_signal = false;
+            }
+            Action::WriteStandbySettings => self.standby_signal = true,
+            Action::SetNames(names) => {
+                self.progress.barrier = None;
+                if let Answer::Primary(view) = &mut self.answer {
+                    view.names.clone_from(names);
+                }
+            }
+            Action::RestartReceiver(_) => self.progress.receiver_restarted = true,
+            Action::UnlockExternal => self.progress.released = true,
+            Action::Remember(memory) => self.memory = *memory,
+            Action::SetAttribute(node, attribute) => self.fold_attribute(node, attribute),
+            Action::WriteReplInfo(info) => {
+                if let Ok(cluster) = &mut self.cluster {
+                    cluster.repl_info = Some(Ok(info.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fold_reading(&mut self, reading: Reading) {
+        if let Reading::Row(row) = &reading
+            && row.owner.as_ref() != Some(&self.settings.me)
+            && self.progress.other_owner_seen.is_none()
+        {
+            self.progress.other_owner_seen = Some(row.renewed.clone());
+        }
+        if let Reading::Row(row) = &reading {
+            self.memory = self.memory.seeing(row);
+        }
+        self.register = Some(reading);
+    }
+
+    fn fold_reply(&mut self, action: &Action, reply: Reply) {
+        if let (Action::UpdateRegister(update), Reply::Applied(row)) = (action, &reply) {
+            match update {
+                Update::FirstPrimary { .. } => self.progress.acquired = Some(Acquired::InPlace),
+                Update::Promote {
+                    from_owner,
+                    from_term,
+                    ..
+                } => {
+                    // R2. Only the very node that served the last term on the timeline that it has
+                    // on its disk may go on with it. The durable reign record is written after a
+                    // promotion is complete, so that a promotion that was interrupted between the
+                    // register and PostgreSQL gets a new timeline.
+                    let in_place = from_owner.as_ref() == Some(&self.settings.me)
+                        && self
+                            .memory
+                            .reign
+                            .is_some_and(|reign| reign.term == *from_term);
+                    self.progress.acquired = Some(if in_place {
+                        Acquired::InPlace
+                    } else {
+                        Acquired::NewTimeline
+                    });
+                }
+                Update::Renew { .. } => self.progress.renewed = true,
+                Update::Release { .. } => self.progress.released = true,
+                Update::SetHolders { .. } => self.progress.epoch_moved = true,
+                _ => {}
+            }
+            self.memory = self.memory.seeing(row);
+        }
+        if matches!(reply, Reply::Unknown(_)) {
+            self.progress.epoch_moved = false;
+        }
+        self.register = Some(reply.reading());
+    }
+
+    fn fold_attribute(&mut self, node: &NodeName, attribute: &Attribute) {
+        let Ok(cluster) = &mut self.cluster else {
+            return;
+        };
+        let entry = cluster
+            .nodes
+            .entry(node.clone())
+            .or_insert_with(ClusterNode::default);
+        match attribute.clone() {
+            Attribute::Status(value) => entry.status = Some(value),
+            Attribute::DataStatus(value) => entry.data_status = Some(value),
+            Attribute::Score(value) => entry.score = Some(value),
+            Attribute::Position(value) => entry.position = Some(value),
+            Attribute::Baseline(value) => entry.baseline = Some(value),
+            Attribute::Receiver(value) => entry.receiver = Some(value),
+        }
+    }
+
+    /// Forgets what only one round of observation may rely on.
+    pub fn begin_round(&mut self) {
+        self.progress.renewed = false;
+        self.progress.epoch_moved = false;
+        self.register = None;
+    }
+}
+
+/// A cluster attribute that is to be written where it differs from what is there.
+#[must_use]
+pub fn changed(cluster: &Cluster, node: &NodeName, attribute: &Attribute) -> bool {
+    let known = cluster.node(node);
+    match attribute {
+        Attribute::Status(value) => known.status.as_ref() != Some(value),
+        Attribute::DataStatus(value) => known.data_status.as_ref() != Some(value),
+        Attribute::Score(value) => known.score.as_ref() != Some(value),
+        Attribute::Position(value) => known.position.as_ref() != Some(value),
+        Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
+        Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
+    }
+}
+
+/// A reign that is to be kept: written once a promotion is complete.
+#[must_use]
+pub fn with_reign(memory: &Memory, reign: Reign) -> Memory {
+    Memory {
+        reign: Some(reign),
+        ..*memory
+    }
+}

@@ -1,0 +1,51 @@
+//! Quoting of untrusted text in messages.
+
+use std::fmt;
+
+/// The number of characters of a foreign text that a message shows.
+const SHOWN: usize = 120;
+
+/// Shows a foreign text in a message: in double quotes, control characters escaped, and cut after
+/// 120 characters. An `ocf-exit-reason` is one line, so what comes from outside must not be able
+/// to end that line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        f.write_str("\"")?;
+        for character in characters.by_ref().take(SHOWN) {
+            // A single quote needs no escape inside double quotes; everything else follows the
+            // rules of a Rust string literal, which users of most languages read at sight.
+            if character == '\'' {
+                f.write_str("'")?;
+            } else {
+                write!(f, "{}", character.escape_debug())?;
+            }
+        }
+        f.write_str("\"")?;
+        match characters.count() {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more characters)"),
+        }
+    }
+}
+
+/// Owned form of [`Quoted`], for error variants that keep the text.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    Quoted(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_text_stays_on_one_line_and_is_cut() {
+        assert_eq!(quoted("it's\n\"x\""), r#""it's\n\"x\"""#);
+        let long = quoted(&"ü".repeat(200));
+        assert!(long.ends_with("\" (and 80 more characters)"), "{long}");
+    }
+}

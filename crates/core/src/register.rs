@@ -1,0 +1,186 @@
+//! The lock service's row, the changes that may be made to it, and what an answer means.
+//!
+//! One row per cluster, in a PostgreSQL outside of it, says who may be primary (`owner`, `term` and
+//! a lease) and who holds every acknowledged commit (`holders`). A mutex alone cannot protect data:
+//! it says who holds the lock, not who holds the data. Every change is one conditional `UPDATE`
+//! whose row count is the verdict; [`Update::apply`] is its pure meaning, which `pha-host` writes
+//! as SQL and a test against a real server proves equal.
+//!
+//! Nothing is folded together: "no row changed", "the row is gone or makes no sense" and "no answer
+//! came" are three outcomes, and so are the verdicts made of them.
+
+mod memory;
+mod promotion;
+mod row;
+mod update;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lsn::Lsn;
+use crate::names::NodeName;
+
+pub use memory::{Memory, PromiseRefused, Reign};
+pub use promotion::{
+    Eligibility, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
+};
+pub use row::{RawRow, RowError};
+pub use update::{Condition, Update};
+pub use verdict::{Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply};
+
+/// The lock service's row for one cluster, as it was at one moment.
+///
+/// `lease_left` is computed by the server's clock, so no two nodes' clocks are ever compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Register {
+    /// The node that may be primary; none before the first election and after an operator's override.
+    pub owner: Option<NodeName>,
+    /// Raised by one at every promotion: a fencing token. 0 before the first election (R0).
+    pub term: u64,
+    /// Raised whenever the owner changes `holders`, and at every promotion; not when a node leaves.
+    pub epoch: u64,
+    /// The nodes known to hold every acknowledged commit.
+    pub holders: BTreeSet<NodeName>,
+    /// Per holder, the highest position that the owner has seen flushed there in this term (R10).
+    pub positions: BTreeMap<NodeName, Lsn>,
+    /// How long the owner's lease still runs; zero when it expired or was released.
+    pub lease_left: Duration,
+    /// How long the lease was when it was last renewed; zero when it was released.
+    pub ttl: Duration,
+    /// The server's time of the last renewal as text: it changes at each renewal, so that one who
+    /// waits can see that the owner is alive. Never compared with a clock.
+    pub renewed: String,
+}
+
+impl Register {
+    /// The row as `distlock init` makes it: no owner, term 0, no holders.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self {
+            owner: None,
+            term: 0,
+            epoch: 0,
+            holders: BTreeSet::new(),
+            positions: BTreeMap::new(),
+            lease_left: Duration::ZERO,
+            ttl: Duration::ZERO,
+            renewed: String::new(),
+        }
+    }
+
+    /// Whether `node` is the owner.
+    #[must_use]
+    pub fn is_owned_by(&self, node: &NodeName) -> bool {
+        self.owner.as_ref() == Some(node)
+    }
+
+    /// Whether `node` is the owner at exactly `term`. Term 0 has no owner that counts: what stands
+    /// there was written by the specification's bare lock.
+    #[must_use]
+    pub fn is_owned_at(&self, node: &NodeName, term: u64) -> bool {
+        term > 0 && self.term == term && self.is_owned_by(node)
+    }
+
+    /// Whether the lease keeps `node` from promoting: it runs and is another's.
+    #[must_use]
+    pub fn lease_excludes(&self, node: &NodeName) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner != node) && !self.lease_left.is_zero()
+    }
+
+    /// Whether the owner renewed its lease between `earlier` and this reading: it is alive.
+    #[must_use]
+    pub fn renewed_since(&self, earlier: &Self) -> bool {
+        self.renewed != earlier.renewed
+    }
+
+    /// Whether the two rows say the same, the lease's clock and the moment of renewal aside.
+    #[must_use]
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        let timeless = |row: &Self| Self {
+            lease_left: Duration::ZERO,
+            renewed: String::new(),
+            ..row.clone()
+        };
+        timeless(self) == timeless(other)
+    }
+}
+
+/// Why no answer of the lock service is at hand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Trouble {
+    /// No answer: refused, unreachable, timed out, or the connection broke.
+    Unreachable(String),
+    /// The service answered an error: wrong password, missing table, full disk. It is there, so
+    /// this never counts as "the lock service is dead" (fault D3).
+    Answered(String),
+}
+
+impl Trouble {
+    /// What went wrong, without secrets.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Unreachable(text) | Self::Answered(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(text) => write!(f, "lock service unreachable: {text}"),
+            Self::Answered(text) => write!(f, "lock service answered an error: {text}"),
+        }
+    }
+}
+
+/// What came of reading the row.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reading {
+    /// The row.
+    Row(Register),
+    /// The service answered, and there is no such row.
+    Missing,
+    /// The service answered with a row that makes no sense; the text quotes it.
+    Damaged(String),
+    /// Nothing is known.
+    Unknown(Trouble),
+}
+
+/// What came of a conditional change of the row.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reply {
+    /// One row changed; this is the row now.
+    Applied(Register),
+    /// No row changed, because the condition did not hold; this is the row as read afterwards.
+    NotApplied(Register),
+    /// No row changed, and there is no such row.
+    Missing,
+    /// The service answered with a row that makes no sense; the text quotes it.
+    Damaged(String),
+    /// The change may or may not have taken effect: read before deciding.
+    Unknown(Trouble),
+}
+
+impl Reply {
+    /// The reply as a reading of the row: what it says apart from whether the change was made.
+    pub fn reading(&self) -> Reading {
+        match self {
+            Self::Applied(row) | Self::NotApplied(row) => Reading::Row(row.clone()),
+            Self::Missing => Reading::Missing,
+            Self::Damaged(text) => Reading::Damaged(text.clone()),
+            Self::Unknown(trouble) => Reading::Unknown(trouble.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

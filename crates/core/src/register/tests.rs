@@ -1,0 +1,735 @@
+//! Tables of the register's rules, and properties of every change.
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn nodes(names: &[&str]) -> BTreeSet<NodeName> {
+    names.iter().map(|name| node(name)).collect()
+}
+
+fn lsn(bytes: u64) -> Lsn {
+    Lsn::new(bytes)
+}
+
+/// Node `a` is owner at term 3, epoch 7, with `b` as second holder; its lease runs.
+fn running() -> Register {
+    Register {
+        owner: Some(node("a")),
+        term: 3,
+        epoch: 7,
+        holders: nodes(&["a", "b"]),
+        positions: BTreeMap::from([(node("a"), lsn(100)), (node("b"), lsn(90))]),
+        lease_left: Duration::from_secs(12),
+        ttl: TTL,
+        renewed: "t1".to_owned(),
+    }
+}
+
+fn expired() -> Register {
+    Register {
+        lease_left: Duration::ZERO,
+        ..running()
+    }
+}
+
+fn promote(name: &str) -> Update {
+    Update::promote(&running(), node(name), TTL)
+}
+
+fn set_holders(names: &[&str]) -> Update {
+    Update::set_holders(&running(), node("a"), nodes(names), TTL)
+}
+
+#[test]
+fn a_promotion_takes_everything() {
+    let row = promote("b").apply(&expired()).unwrap();
+    assert!(row.is_owned_at(&node("b"), 4));
+    assert_eq!((row.epoch, row.ttl, row.lease_left), (8, TTL, TTL));
+    assert_eq!(row.holders, nodes(&["b"]));
+    assert_eq!(row.positions, BTreeMap::from([(node("b"), lsn(90))]));
+}
+
+#[test]
+fn a_renewal_records_positions_of_holders_that_never_go_back() {
+    let positions = BTreeMap::from([
+        (node("a"), lsn(200)),
+        (node("b"), lsn(10)),
+        (node("c"), lsn(200)),
+    ]);
+    let renew = Update::Renew {
+        node: node("a"),
+        term: 3,
+        positions,
+        ttl: TTL,
+    };
+    let row = renew.apply(&expired()).unwrap();
+    assert_eq!(
+        row.positions,
+        BTreeMap::from([(node("a"), lsn(200)), (node("b"), lsn(90))])
+    );
+    assert_eq!((row.term, row.epoch, row.lease_left), (3, 7, TTL));
+}
+
+#[test]
+fn holders_change_with_the_epoch_and_leaving_does_not_move_it() {
+    let degraded = set_holders(&["a"]).apply(&running()).unwrap();
+    assert_eq!((degraded.epoch, degraded.holders), (8, nodes(&["a"])));
+    assert!(!degraded.positions.contains_key(&node("b")));
+    let left = Update::Leave { node: node("b") }.apply(&running()).unwrap();
+    assert_eq!((left.epoch, left.holders), (7, nodes(&["a"])));
+}
+
+#[test]
+fn release_and_hand_over_end_the_lease_and_keep_the_owner() {
+    let release = Update::Release {
+        node: node("a"),
+        term: 3,
+    };
+    let row = release.apply(&running()).unwrap();
+    assert!(row.is_owned_at(&node("a"), 3) && row.ttl.is_zero());
+    assert_eq!(row.holders, nodes(&["a", "b"]));
+    let hand_over = Update::HandOver {
+        node: node("a"),
+        term: 3,
+        from_epoch: 7,
+        successor: node("c"),
+        position: lsn(300),
+    };
+    let row = hand_over.apply(&running()).unwrap();
+    assert_eq!((row.epoch, row.lease_left), (8, Duration::ZERO));
+    assert_eq!(row.holders, nodes(&["a", "b", "c"]));
+    assert_eq!(row.positions.get(&node("c")), Some(&lsn(300)));
+}
+
+#[test]
+fn an_override_starts_anew_from_the_named_holders() {
+    let update = Update::Override {
+        by: "root@a".to_owned(),
+        from_term: 3,
+        from_epoch: 7,
+        owner: None,
+        holders: nodes(&["b"]),
+    };
+    let row = update.apply(&running()).unwrap();
+    assert_eq!((row.owner, row.term, row.epoch), (None, 4, 8));
+    assert_eq!(
+        (row.holders, row.positions),
+        (nodes(&["b"]), BTreeMap::new())
+    );
+}
+
+/// Each condition with a case that only it refuses.
+fn refusals() -> Vec<(Condition, Update, Register)> {
+    use Condition as C;
+    let first = |name: &str| Update::FirstPrimary {
+        node: node(name),
+        ttl: TTL,
+    };
+    let renew = |name: &str, term| Update::Renew {
+        node: node(name),
+        term,
+        positions: BTreeMap::new(),
+        ttl: TTL,
+    };
+    let over = |holders: &[&str]| Update::Override {
+        by: "x".to_owned(),
+        from_term: 3,
+        from_epoch: 7,
+        owner: None,
+        holders: nodes(holders),
+    };
+    let alone = Register {
+        holders: nodes(&["b"]),
+        ..running()
+    };
+    let leased = Register {
+        lease_left: TTL,
+        owner: Some(node("old")),
+        ..Register::fresh()
+    };
+    let hand_over = Update::HandOver {
+        node: node("a"),
+        term: 3,
+        from_epoch: 6,
+        successor: node("b"),
+        position: lsn(1),
+    };
+    let of = |row: Register, change: fn(&mut Register)| {
+        let mut row = row;
+        change(&mut row);
+        row
+    };
+    vec![
+        (C::TermZero, first("a"), running()),
+        (C::LeaseFree, first("a"), leased),
+        (
+            C::Elected,
+            Update::promote(&Register::fresh(), node("b"), TTL).with_bounded_loss(),
+            Register::fresh(),
+        ),
+        (C::LeaseFree, promote("b"), running()),
+        (C::IsHolder, promote("c"), expired()),
+        (
+            C::OwnerAsRead,
+            promote("b"),
+            of(expired(), |row| row.owner = None),
+        ),
+        (
+            C::TermAsRead,
+            promote("b"),
+            of(expired(), |row| row.term = 4),
+        ),
+        (
+            C::EpochAsRead,
+            promote("b"),
+            of(expired(), |row| row.epoch = 8),
+        ),
+        (C::OwnerAtTerm, renew("b", 3), running()),
+        (C::OwnerAtTerm, renew("a", 2), running()),
+        (
+            C::OwnerAtTerm,
+            renew("old", 0),
+            of(Register::fresh(), |row| row.owner = Some(node("old"))),
+        ),
+        (
+            C::OwnerAtTerm,
+            Update::Release {
+                node: node("a"),
+                term: 2,
+            },
+            running(),
+        ),
+        (
+            C::OwnerAtTerm,
+            set_holders(&["a"]),
+            of(running(), |row| row.owner = Some(node("b"))),
+        ),
+        (
+            C::EpochAsRead,
+            set_holders(&["a"]),
+            of(running(), |row| row.epoch = 8),
+        ),
+        (
+            C::HoldersAsRead,
+            set_holders(&["a", "b", "c"]),
+            of(running(), |row| row.holders = nodes(&["a"])),
+        ),
+        (C::KeepsOwner, set_holders(&["b"]), running()),
+        (C::NotOwner, Update::Leave { node: node("a") }, running()),
+        (C::AnotherHolder, Update::Leave { node: node("b") }, alone),
+        (
+            C::TermAsRead,
+            over(&["a"]),
+            of(running(), |row| row.term = 4),
+        ),
+        (
+            C::EpochAsRead,
+            over(&["a"]),
+            of(running(), |row| row.epoch = 8),
+        ),
+        (C::KeepsSome, over(&[]), running()),
+        (C::EpochAsRead, hand_over, running()),
+    ]
+}
+
+#[test]
+fn each_condition_refuses_what_no_other_does() {
+    let mut conditions: BTreeMap<Condition, u32> = BTreeMap::new();
+    for (condition, update, row) in refusals() {
+        assert_eq!(update.apply(&row), None, "{condition:?} {update:?}");
+        assert!(
+            update.apply_without(&row, &[condition]).is_some(),
+            "{condition:?} is not what refuses {update:?}"
+        );
+        *conditions.entry(condition).or_default() += 1;
+    }
+    assert_eq!(
+        conditions.len(),
+        13,
+        "a condition has no case: {conditions:?}"
+    );
+}
+
+#[test]
+fn ownership_is_judged() {
+    use Ownership as O;
+    let row = |change: fn(&mut Register)| {
+        let mut row = running();
+        change(&mut row);
+        Reading::Row(row)
+    };
+    let seen = Memory {
+        reign: None,
+        term: 3,
+        epoch: 7,
+        promised: None,
+    };
+    let cases: Vec<(&str, Reading, Memory, fn(&O) -> bool)> = vec![
+        ("mine", row(|_| ()), seen, |o| matches!(o, O::Mine(_))),
+        (
+            "mine though the lease expired",
+            row(|r| r.lease_left = Duration::ZERO),
+            seen,
+            |o| matches!(o, O::Mine(_)),
+        ),
+        (
+            "another owner",
+            row(|r| r.owner = Some(node("b"))),
+            seen,
+            |o| matches!(o, O::Superseded { owner: Some(b), term: 3 } if *b == node("b")),
+        ),
+        ("no owner", row(|r| r.owner = None), seen, |o| {
+            matches!(o, O::Superseded { owner: None, .. })
+        }),
+        ("a higher term of my own", row(|r| r.term = 4), seen, |o| {
+            matches!(o, O::Superseded { term: 4, .. })
+        }),
+        (
+            "term went back",
+            row(|r| r.term = 2),
+            seen,
+            |o| matches!(o, O::Damage(text) if text.contains("term 2")),
+        ),
+        (
+            "epoch went back",
+            row(|r| r.epoch = 6),
+            seen,
+            |o| matches!(o, O::Damage(text) if text.contains("epoch 6")),
+        ),
+        ("missing", Reading::Missing, seen, |o| {
+            matches!(o, O::Damage(_))
+        }),
+        (
+            "nonsense",
+            Reading::Damaged("x".to_owned()),
+            seen,
+            |o| matches!(o, O::Damage(text) if text == "x"),
+        ),
+        (
+            "unreachable",
+            Reading::Unknown(Trouble::Unreachable("refused".to_owned())),
+            seen,
+            |o| matches!(o, O::Unknown(text) if text.contains("refused")),
+        ),
+        (
+            "error answered",
+            Reading::Unknown(Trouble::Answered("disk full".to_owned())),
+            seen,
+            |o| matches!(o, O::Unknown(text) if text.contains("disk full")),
+        ),
+        (
+            "fresh register, never seen another",
+            Reading::Row(Register::fresh()),
+            Memory::default(),
+            |o| matches!(o, O::NeverElected(_)),
+        ),
+        (
+            "fresh register, but seen another",
+            Reading::Row(Register::fresh()),
+            seen,
+            |o| matches!(o, O::Damage(_)),
+        ),
+    ];
+    for (what, reading, memory, expected) in cases {
+        let verdict = judge_owner(&reading, &node("a"), 3, &memory);
+        assert!(expected(&verdict), "{what}: {verdict:?}");
+    }
+}
+
+type PromotionRow = (
+    &'static str,
+    Option<&'static str>,
+    Reading,
+    Memory,
+    Option<Lsn>,
+    fn(&Eligibility) -> bool,
+);
+
+fn promotion_rows() -> Vec<PromotionRow> {
+    use Eligibility as E;
+    let row = Reading::Row;
+    let seen = Memory {
+        reign: None,
+        term: 3,
+        epoch: 7,
+        promised: None,
+    };
+    let own = Some(lsn(90));
+    let legacy = Register {
+        owner: Some(node("old")),
+        lease_left: TTL,
+        ..Register::fresh()
+    };
+    let promised = |epoch| Memory {
+        promised: Some(epoch),
+        ..seen
+    };
+    let not_holder = Register {
+        holders: nodes(&["a"]),
+        positions: BTreeMap::new(),
+        ..expired()
+    };
+    let released = Register {
+        ttl: Duration::ZERO,
+        ..expired()
+    };
+    vec![
+        ("free and a holder", None, row(expired()), seen, own, |e| {
+            matches!(e, E::Yes(_))
+        }),
+        ("released", None, row(released), seen, own, |e| {
+            matches!(e, E::Yes(_))
+        }),
+        (
+            "lease runs",
+            Some("R1-lease"),
+            row(running()),
+            seen,
+            own,
+            |e| matches!(e, E::LeaseRunning { left, .. } if left.as_secs() == 12),
+        ),
+        (
+            "not a holder",
+            Some("R1-holder"),
+            row(not_holder),
+            seen,
+            own,
+            |e| matches!(e, E::NotHolder { .. }),
+        ),
+        (
+            "promised",
+            Some("R7-promise"),
+            row(expired()),
+            promised(7),
+            own,
+            |e| matches!(e, E::Promised { epoch: 7 }),
+        ),
+        (
+            "an older promise is void",
+            None,
+            row(expired()),
+            promised(6),
+            own,
+            |e| matches!(e, E::Yes(_)),
+        ),
+        (
+            "rolled back",
+            Some("R10-rolled-back"),
+            row(expired()),
+            seen,
+            Some(lsn(89)),
+            |e| matches!(e, E::BehindRecorded { .. }),
+        ),
+        (
+            "own WAL unknown",
+            Some("R10-rolled-back"),
+            row(expired()),
+            seen,
+            None,
+            |e| matches!(e, E::Unknown(_)),
+        ),
+        (
+            "term went back",
+            Some("term-not-below-memory"),
+            row(expired()),
+            Memory { term: 4, ..seen },
+            own,
+            |e| matches!(e, E::Damage(_)),
+        ),
+        (
+            "epoch went back",
+            Some("epoch-not-below-memory"),
+            row(expired()),
+            Memory { epoch: 8, ..seen },
+            own,
+            |e| matches!(e, E::Damage(_)),
+        ),
+        (
+            "first election",
+            Some("R0-first-election"),
+            row(Register::fresh()),
+            Memory::default(),
+            None,
+            |e| matches!(e, E::FirstElection(_)),
+        ),
+        (
+            "first election under a foreign lease",
+            Some("R1-lease"),
+            row(legacy),
+            Memory::default(),
+            None,
+            |e| matches!(e, E::LeaseRunning { .. }),
+        ),
+        ("missing", None, Reading::Missing, seen, own, |e| {
+            matches!(e, E::Damage(_))
+        }),
+        (
+            "nonsense",
+            None,
+            Reading::Damaged("x".to_owned()),
+            seen,
+            own,
+            |e| matches!(e, E::Damage(_)),
+        ),
+        (
+            "unreachable",
+            None,
+            Reading::Unknown(Trouble::Unreachable("x".to_owned())),
+            seen,
+            own,
+            |e| matches!(e, E::Unknown(_)),
+        ),
+    ]
+}
+
+#[test]
+fn promotion_is_judged_and_each_rule_is_needed() {
+    let mut covered = BTreeSet::new();
+    for (what, rule, reading, memory, own, expected) in promotion_rows() {
+        let me = node("b");
+        let verdict = may_promote(&reading, &me, &memory, own, None);
+        assert!(expected(&verdict), "{what}: {verdict:?}");
+        if let Some(id) = rule {
+            let others = PROMOTION_RULES.iter().filter(|rule| rule.id != id);
+            let without = may_promote_by(others, &reading, &me, &memory, own, None);
+            assert!(!expected(&without), "{what} does not depend on {id}");
+            covered.insert(id);
+        }
+    }
+    // The bound of asynchronous mode has a test of its own below.
+    assert_eq!(covered.len() + 1, PROMOTION_RULES.len());
+}
+
+#[test]
+fn the_owner_comes_back_under_its_own_lease() {
+    let verdict = may_promote(
+        &Reading::Row(running()),
+        &node("a"),
+        &Memory::default(),
+        Some(lsn(100)),
+        None,
+    );
+    assert!(matches!(verdict, Eligibility::Yes(_)), "{verdict:?}");
+    assert!(promote("a").apply(&running()).is_some());
+}
+
+#[test]
+fn a_lost_reply_is_decided_by_what_the_row_shows() {
+    use Aftermath as A;
+    let after = |update: &Update| update.apply(&expired()).unwrap();
+    let other = promote("a").apply(&expired()).unwrap();
+    let release = Update::Release {
+        node: node("a"),
+        term: 3,
+    };
+    let leave = Update::Leave { node: node("b") };
+    let hand_over = Update::HandOver {
+        node: node("a"),
+        term: 3,
+        from_epoch: 7,
+        successor: node("b"),
+        position: lsn(300),
+    };
+    let over = Update::Override {
+        by: "x".to_owned(),
+        from_term: 3,
+        from_epoch: 7,
+        owner: None,
+        holders: nodes(&["b"]),
+    };
+    let renew = Update::Renew {
+        node: node("a"),
+        term: 3,
+        positions: BTreeMap::new(),
+        ttl: TTL,
+    };
+    let handed = promote("b");
+    let successor_promoted = Update::promote(&after(&hand_over), node("b"), TTL)
+        .apply(&after(&hand_over))
+        .unwrap();
+    let left_since = Update::Leave { node: node("b") }
+        .apply(&after(&set_holders(&["a", "b"])))
+        .unwrap();
+    let cases = [
+        (promote("b"), after(&promote("b")), A::TookEffect),
+        (promote("b"), other.clone(), A::DidNot),
+        (promote("b"), running(), A::Undecided),
+        (promote("b"), expired(), A::Undecided),
+        (
+            set_holders(&["a"]),
+            after(&set_holders(&["a"])),
+            A::TookEffect,
+        ),
+        (set_holders(&["a", "b"]), left_since, A::TookEffect),
+        (set_holders(&["a"]), other.clone(), A::DidNot),
+        (release.clone(), after(&release), A::TookEffect),
+        (release.clone(), running(), A::Undecided),
+        (release, other.clone(), A::DidNot),
+        (leave.clone(), after(&leave), A::TookEffect),
+        (leave, running(), A::Undecided),
+        (over.clone(), after(&over), A::TookEffect),
+        (over, other.clone(), A::DidNot),
+        (renew.clone(), running(), A::Undecided),
+        (renew, other, A::DidNot),
+        (hand_over.clone(), after(&hand_over), A::TookEffect),
+        (hand_over, successor_promoted, A::TookEffect),
+        (
+            Update::FirstPrimary {
+                node: node("a"),
+                ttl: TTL,
+            },
+            running(),
+            A::DidNot,
+        ),
+        (
+            Update::FirstPrimary {
+                node: node("a"),
+                ttl: TTL,
+            },
+            Register::fresh(),
+            A::Undecided,
+        ),
+    ];
+    for (update, row, expected) in cases {
+        let reading = Reading::Row(row);
+        assert_eq!(
+            after_lost_reply(&update, &reading),
+            expected,
+            "{update:?} {reading:?}"
+        );
+    }
+    assert_eq!(after_lost_reply(&handed, &Reading::Missing), A::Undecided);
+}
+
+#[test]
+fn memory_never_goes_back_and_promises_end_with_their_epoch() {
+    let memory = Memory::default().seeing(&running());
+    assert_eq!((memory.term, memory.epoch), (3, 7));
+    assert_eq!(memory.seeing(&Register::fresh()), memory);
+    let promised = memory.promising(7).unwrap();
+    assert!(promised.has_promised(7) && !promised.has_promised(8));
+    assert!(promised.seeing(&running()).has_promised(7));
+    let moved = Register {
+        epoch: 8,
+        ..running()
+    };
+    assert_eq!(promised.seeing(&moved).promised, None);
+    assert_eq!(
+        memory.promising(6),
+        Err(PromiseRefused { asked: 6, seen: 7 })
+    );
+    assert_eq!(promised.promising(9).unwrap().epoch, 9);
+}
+
+#[test]
+fn merging_memories_loses_no_promise() {
+    let seen = Memory::default().seeing(&running());
+    let promised = seen.promising(7).unwrap();
+    assert_eq!(promised.merged(&seen), promised);
+    assert_eq!(seen.merged(&promised), promised);
+    let moved = seen.seeing(&Register {
+        epoch: 8,
+        ..running()
+    });
+    assert_eq!(promised.merged(&moved).promised, None);
+    assert_eq!(promised.merged(&moved).epoch, 8);
+    let reign = |term| {
+        let timeline = crate::timeline::TimelineId::new(1).unwrap();
+        let reign = Some(Reign { term, timeline });
+        Memory { reign, ..seen }
+    };
+    assert_eq!(reign(3).merged(&reign(2)), reign(3));
+    assert_eq!(reign(2).merged(&reign(3)), reign(3));
+    assert_eq!(reign(2).merged(&seen), reign(2));
+}
+
+#[test]
+fn rows_that_make_no_sense_are_refused_with_their_text() {
+    let good = RawRow {
+        owner: Some("a".to_owned()),
+        term: Some(1),
+        epoch: Some(1),
+        holders: Some(vec![Some("a".to_owned())]),
+        positions: Some(r#"{"a": "0/70000D0"}"#.to_owned()),
+        lease_left: Some(-3.5),
+        ttl: Some(30.0),
+        renewed: Some("t".to_owned()),
+    };
+    let row = Register::try_from(good.clone()).unwrap();
+    assert_eq!((row.lease_left, row.ttl), (Duration::ZERO, TTL));
+    assert_eq!(row.positions[&node("a")], lsn(0x70000D0));
+    let cases: [(fn(&mut RawRow), &str); 13] = [
+        (|r| r.owner = None, "owner is NULL"),
+        (|r| r.owner = Some("a b".to_owned()), "owner is \"a b\""),
+        (|r| r.term = Some(-1), "term is -1"),
+        (|r| r.term = None, "term is NULL"),
+        (|r| r.epoch = Some(-7), "epoch is -7"),
+        (|r| r.holders = None, "holders is NULL"),
+        (
+            |r| r.holders = Some(vec![Some("x\ny".to_owned())]),
+            "holders is \"x\\ny\"",
+        ),
+        (
+            |r| r.holders = Some(vec![None]),
+            "holders is a list with NULL",
+        ),
+        (|r| r.holders = Some(vec![]), "holders is empty at term 1"),
+        (
+            |r| r.positions = Some("[1]".to_owned()),
+            "positions is \"[1]\"",
+        ),
+        (
+            |r| r.positions = Some(r#"{"a": 7}"#.to_owned()),
+            "positions is",
+        ),
+        (|r| r.ttl = Some(-1.0), "expired_time is -1 s"),
+        (
+            |r| r.lease_left = Some(f64::INFINITY),
+            "ts + expired_time is inf s",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut raw = good.clone();
+        change(&mut raw);
+        let error = Register::try_from(raw).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn asynchronous_mode_asks_for_the_distance_and_not_for_the_holders() {
+    let mut row = running();
+    row.holders = BTreeSet::from([node("a")]);
+    row.lease_left = Duration::ZERO;
+    row.positions = BTreeMap::from([(node("a"), lsn(1000))]);
+    let reading = Reading::Row(row.clone());
+    let ask = |own, bound| may_promote(&reading, &node("b"), &Memory::default(), own, bound);
+    assert!(matches!(
+        ask(Some(lsn(1000)), None),
+        Eligibility::NotHolder { .. }
+    ));
+    assert!(matches!(
+        ask(Some(lsn(900)), Some(100)),
+        Eligibility::Yes(_)
+    ));
+    assert!(matches!(
+        ask(Some(lsn(899)), Some(100)),
+        Eligibility::TooFarBehind { .. }
+    ));
+    assert!(matches!(
+        ask(None, Some(100)),
+        Eligibility::TooFarBehind { own: None, .. }
+    ));
+    let update = Update::promote(&row, node("b"), Duration::from_secs(6));
+    assert!(update.apply(&row).is_none());
+    assert!(update.with_bounded_loss().apply(&row).is_some());
+}

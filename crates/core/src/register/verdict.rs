@@ -1,0 +1,194 @@
+//! What a reading or a reply means for the node that asked.
+
+use std::time::Duration;
+
+use super::{Memory, Reading, Register, Reply, Update};
+use crate::names::NodeName;
+
+/// Whether a running primary is still the owner (R5).
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// This node is the owner at its own term.
+    Mine(Register),
+    /// No primary was ever registered (term 0), and this node has never seen another term: a primary
+    /// that already runs, taken over from an agent without a register, may claim it (R0).
+    NeverElected(Register),
+    /// Another owner or another term: the ownership is lost, PostgreSQL stops at once (R5).
+    Superseded {
+        /// Who is the owner now.
+        owner: Option<NodeName>,
+        /// The term now.
+        term: u64,
+    },
+    /// The register is missing, makes no sense, or is older than this node has seen. Nothing is
+    /// promoted or degraded; a running synchronous primary goes on; the operator is told.
+    Damage(String),
+    /// Nothing is known.
+    Unknown(String),
+}
+
+/// Whether a change took effect whose reply was lost.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aftermath {
+    /// The row shows the change.
+    TookEffect,
+    /// The row does not show the change, and its condition cannot hold any more: a delayed request
+    /// that still lies in the server's socket comes to nothing.
+    DidNot,
+    /// The row does not show it, but the request may still be on its way; send it again (every
+    /// change is conditional, so twice is not more than once), or read again.
+    Undecided,
+}
+
+/// Why there is no row to judge.
+pub(super) enum NoRow {
+    Damage(String),
+    Unknown(String),
+}
+
+/// The row of a reading, or why there is none.
+pub(super) fn known_row(reading: &Reading) -> Result<&Register, NoRow> {
+    match reading {
+        Reading::Row(register) => Ok(register),
+        Reading::Missing => Err(NoRow::Damage(
+            "the lock service answers, but has no row of this name; if it was restored or replaced, \
+             make sure which node holds the newest data, then run `distlock <conninfo> init <table:lockname>` \
+             and `cls_recovery_master`"
+                .to_owned(),
+        )),
+        Reading::Damaged(text) => Err(NoRow::Damage(text.clone())),
+        Reading::Unknown(trouble) => Err(NoRow::Unknown(trouble.to_string())),
+    }
+}
+
+/// Damage: the term is lower than one that this node has durably seen.
+pub(super) fn term_went_back(register: &Register, memory: &Memory) -> Option<String> {
+    (register.term < memory.term).then(|| {
+        format!(
+            "the lock service's row has term {}, but this node has seen term {}: it was restored \
+             from a backup or belongs to another cluster",
+            register.term, memory.term
+        )
+    })
+}
+
+/// Damage: the epoch is lower than one that this node has durably seen.
+pub(super) fn epoch_went_back(register: &Register, memory: &Memory) -> Option<String> {
+    (register.epoch < memory.epoch).then(|| {
+        format!(
+            "the lock service's row has epoch {}, but this node has seen epoch {}: it was restored \
+             from a backup or belongs to another cluster",
+            register.epoch, memory.epoch
+        )
+    })
+}
+
+/// Decides whether `me`, promoted at `my_term`, is still the owner.
+pub fn judge_owner(reading: &Reading, me: &NodeName, my_term: u64, memory: &Memory) -> Ownership {
+    let register = match known_row(reading) {
+        Ok(register) => register,
+        Err(NoRow::Damage(text)) => return Ownership::Damage(text),
+        Err(NoRow::Unknown(text)) => return Ownership::Unknown(text),
+    };
+    if let Some(text) =
+        term_went_back(register, memory).or_else(|| epoch_went_back(register, memory))
+    {
+        return Ownership::Damage(text);
+    }
+    if register.is_owned_at(me, my_term) {
+        return Ownership::Mine(register.clone());
+    }
+    if register.term == 0 {
+        return Ownership::NeverElected(register.clone());
+    }
+    Ownership::Superseded {
+        owner: register.owner.clone(),
+        term: register.term,
+    }
+}
+
+/// [`judge_owner`] of the reply to a change that the owner asked for. Whether the change was made
+/// is the reply's own word ([`Reply::Applied`]); this says what the row behind it means.
+pub fn judge_reply(reply: &Reply, me: &NodeName, my_term: u64, memory: &Memory) -> Ownership {
+    judge_owner(&reply.reading(), me, my_term, memory)
+}
+
+/// Decides whether `update` took effect, whose reply was lost, from a reading made after it on a
+/// new connection.
+pub fn after_lost_reply(update: &Update, reading: &Reading) -> Aftermath {
+    let Reading::Row(row) = reading else {
+        return Aftermath::Undecided;
+    };
+    if shows(update, row) {
+        return Aftermath::TookEffect;
+    }
+    // Terms and epochs only rise, so a condition that has become false by them stays false. A lease
+    // does not: a request that waits for it may still come to its time.
+    let cannot_apply_any_more = update
+        .apply(&Register {
+            lease_left: Duration::ZERO,
+            ..row.clone()
+        })
+        .is_none();
+    if cannot_apply_any_more {
+        Aftermath::DidNot
+    } else {
+        Aftermath::Undecided
+    }
+}
+
+/// Whether the row can only look like this if the change was made.
+fn shows(update: &Update, row: &Register) -> bool {
+    match update {
+        Update::FirstPrimary { node, .. } => row.is_owned_at(node, 1),
+        Update::Promote {
+            node,
+            from_term,
+            from_epoch,
+            ..
+        } => row.is_owned_at(node, from_term + 1) && row.epoch > *from_epoch,
+        // A renewal cannot be told from the one before it; it is sent again instead.
+        Update::Renew { .. } => false,
+        Update::SetHolders {
+            node,
+            term,
+            from_epoch,
+            holders,
+            ..
+        } => {
+            // A node may have left in between, which removes it and leaves the epoch (R6).
+            row.is_owned_at(node, *term)
+                && row.epoch == from_epoch + 1
+                && row.holders.is_subset(holders)
+        }
+        Update::Release { node, term } => row.is_owned_at(node, *term) && row.ttl.is_zero(),
+        Update::Leave { node } => !row.holders.contains(node),
+        Update::Override {
+            from_term,
+            from_epoch,
+            owner,
+            holders,
+            ..
+        } => {
+            row.term == from_term + 1
+                && row.epoch == from_epoch + 1
+                && row.owner == *owner
+                && row.holders.is_subset(holders)
+        }
+        Update::HandOver {
+            node,
+            term,
+            from_epoch,
+            successor,
+            ..
+        } => {
+            let handed_over = row.is_owned_at(node, *term)
+                && row.epoch == from_epoch + 1
+                && row.holders.contains(successor)
+                && row.ttl.is_zero();
+            handed_over || row.is_owned_at(successor, term + 1)
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The Pacemaker configuration that `cls_setup` makes of config.ini, and what has to be changed in
+//! a cluster's configuration to get there.
+//!
+//! What is there already is found by what it means, not by its identifier: a cluster that was
+//! configured by hand, by pcs or by the agent's predecessor is adopted. Only what is named here is
+//! touched; operations, meta attributes and orders that an operator has chosen stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+mod constraints;
+mod pairs;
+mod resources;
+#[cfg(test)]
+mod tests;
+mod xml;
+
+pub use xml::Element;
+
+/// What the cluster shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Design {
+    /// The promotable clone's name.
+    pub clone: String,
+    /// The name of the address that follows the primary.
+    pub writer: String,
+    /// The name of the address on a standby.
+    pub reader: String,
+    /// The address that follows the primary.
+    pub writer_ip: String,
+    /// The address on a standby, if there is to be one.
+    pub reader_ip: Option<String>,
+    /// Whether the reader's address goes to the primary's node when there is no standby left.
+    pub reader_on_primary: bool,
+    /// The interface of both addresses; none to let IPaddr2 find it.
+    pub nic: Option<String>,
+    /// The length of their network's prefix.
+    pub netmask: Option<u32>,
+    /// The agent's parameters by name. Passwords do not belong here.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether a part of the cluster without quorum must stop its resources (three nodes or more).
+    pub quorum: bool,
+}
+
+/// The words for the roles of a promotable clone's instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum RoleWords {
+    /// `Master` and `Slave`: Pacemaker 2.0.
+    Master,
+    /// `Promoted` and `Unpromoted`: Pacemaker 2.1 with a schema of 3.7 or newer.
+    Promoted,
+}
+
+impl RoleWords {
+    const fn promoted(self) -> &'static str {
+        match self {
+            Self::Master => "Master",
+            Self::Promoted => "Promoted",
+        }
+    }
+
+    const fn unpromoted(self) -> &'static str {
+        match self {
+            Self::Master => "Slave",
+            Self::Promoted => "Unpromoted",
+        }
+    }
+}
+
+/// What becomes of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It is made.
+    Add,
+    /// It gets another value.
+    Set,
+    /// It is taken away.
+    Remove,
+}
+
+/// One line of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What becomes of it.
+    pub kind: Kind,
+    /// What is changed.
+    pub what: String,
+    /// Its value before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// Its value afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
+    /// Why, where that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.kind {
+            Kind::Add => '+',
+            Kind::Set => '~',
+            Kind::Remove => '-',
+        };
+        write!(f, "{sign} {}", self.what)?;
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) => write!(f, ": {old} -> {new}")?,
+            (None, Some(new)) => write!(f, ": {new}")?,
+            (Some(old), None) => write!(f, " (was {old})")?,
+            (None, None) => {}
+        }
+        match self.why {
+            Some(why) => write!(f, "  ({why})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `cls_setup` is going to do to the cluster's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetupPlan {
+    /// The changes, in the order of the configuration; none when all is as it shall be.
+    pub changes: Vec<Change>,
+    /// What is different from the design and stays so, because an operator chose it.
+    pub kept: Vec<String>,
+    /// The database resource: the primitive within the clone.
+    pub database: String,
+    /// The configuration as it is, without the status section.
+    pub before: Element,
+    /// The configuration as it shall be.
+    pub after: Element,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// The text is no XML.
+    #[error("the cluster information base is not XML: {0}")]
+    Xml(String),
+    /// It is XML of something else.
+    #[error("the cluster information base has no {0}")]
+    Missing(&'static str),
+    /// A Pacemaker before 2.0, or a configuration that was never upgraded.
+    #[error(
+        "the cluster's configuration follows the schema {0}, which has no promotable clones; run: cibadmin --upgrade --force"
+    )]
+    Schema(String),
+    /// A name is in use by something else.
+    #[error(
+        "{id} is {found} in the cluster's configuration, not {expected}; give other names in RESOURCE_LIST"
+    )]
+    Taken {
+        /// The name.
+        id: String,
+        /// What it is.
+        found: String,
+        /// What it would have to be.
+        expected: &'static str,
+    },
+    /// The database is there under another name.
+    #[error(
+        "the cluster has the database {pgdata} as {found} already; name it first in RESOURCE_LIST, or remove it"
+    )]
+    Elsewhere {
+        /// Its data directory.
+        pgdata: String,
+        /// The clone or primitive that manages it.
+        found: String,
+    },
+}
+
+/// What is collected while the configuration is brought into shape.
+struct Journal {
+    words: RoleWords,
+    ids: BTreeSet<String>,
+    changes: Vec<Change>,
+    kept: Vec<String>,
+}
+
+impl Journal {
+    fn add(&mut self, what: String, new: Option<String>) {
+        self.push(Kind::Add, what, None, new, None);
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        what: String,
+        old: Option<String>,
+        new: Option<String>,
+        why: Option<&'static str>,
+    ) {
+        self.changes.push(Change {
+            kind,
+            what,
+            old,
+            new,
+            why,
+        });
+    }
+
+    /// An identifier that nothing else in the CIB has: the wished one, if it is free.
+    fn id(&mut self, wished: &str) -> String {
+        let mut id = wished.to_owned();
+        let mut number = 1;
+        while !self.ids.insert(id.clone()) {
+            number += 1;
+            id = format!("{wished}-{number}");
+        }
+        id
+    }
+}
+
+impl SetupPlan {
+    /// Compares a CIB, as `cibadmin --query` prints it, with a design.
+    ///
+    /// # Errors
+    /// [`SetupError`]; then nothing should be changed.
+    pub fn make(cib: &str, design: &Design) -> Result<Self, SetupError> {
+        let mut before = Element::parse(cib).map_err(|error| SetupError::Xml(error.to_string()))?;
+        if before.tag != "cib" {
+            return Err(SetupError::Missing("element cib"));
+        }
+        before.children.retain(|child| child.tag == "configuration");
+        let mut after = before.clone();
+        let mut journal = Journal {
+            words: role_words(&before)?,
+            ids: before
+                .descendants()
+                .map(|element| element.id().to_owned())
+                .collect(),
+            changes: Vec::new(),
+            kept: Vec::new(),
+        };
+        let configuration = after.child_or_new("configuration");
+        properties(configuration, design, &mut journal);
+        let database = resources::ensure(configuration, design, &mut journal)?;
+        constraints::ensure(configuration, design, &mut journal);
+        defaults(configuration, &mut journal);
+        Ok(Self {
+            changes: journal.changes,
+            kept: journal.kept,
+            database,
+            before,
+            after,
+        })
+    }
+
+    /// What has to be taken away so that nothing of a design is left but the cluster's options,
+    /// `pgsql_REPL_INFO` among them: who was primary last is worth keeping.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn remove(cib: &str, design: &Design) -> Result<Self, SetupError> {
+        let mut plan = Self::make(cib, design)?;
+        plan.after = plan.before.clone();
+        plan.kept.clear();
+        plan.changes.clear();
+        let names = [
+            &design.clone,
+            &design.writer,
+            &design.reader,
+            &plan.database,
+        ];
+        let configuration = plan.after.child_or_new("configuration");
+        for tag in ["constraints", "resources"] {
+            let section = configuration.child_or_new(tag);
+            let ours = |element: &Element| {
+                let about = |name: &str| names.iter().any(|own| own.as_str() == name);
+                let named = ["id", "rsc", "with-rsc", "first", "then"];
+                let mut values = named.iter().filter_map(|key| element.attribute(key));
+                // In a constraint the identifier is the constraint's own.
+                values.any(about)
+                    || element
+                        .descendants()
+                        .any(|inner| inner.tag == "resource_ref" && about(inner.id()))
+            };
+            for gone in section.children.iter().filter(|element| ours(element)) {
+                plan.changes.push(Change {
+                    kind: Kind::Remove,
+                    what: gone.id().to_owned(),
+                    old: None,
+                    new: None,
+                    why: None,
+                });
+            }
+            section.children.retain(|element| !ours(element));
+        }
+        Ok(plan)
+    }
+
+    /// Whether the plan makes the database resource.
+    #[must_use]
+    pub fn makes_database(&self) -> bool {
+        let is_database =
+            |element: &Element| element.tag == "primitive" && element.id() == self.database;
+        !self.before.descendants().any(is_database)
+    }
+
+    /// Whether the cluster's configuration is as it shall be.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The parameters that the database will have, those among them that an operator added.
+    #[must_use]
+    pub fn parameters(&self) -> BTreeMap<String, String> {
+        let database = self
+            .after
+            .descendants()
+            .find(|element| element.tag == "primitive" && element.id() == self.database);
+        database
+            .into_iter()
+            .flat_map(|primitive| &primitive.children)
+            .filter(|child| child.tag == "instance_attributes")
+            .flat_map(|set| &set.children)
+            .filter_map(|pair| {
+                let (name, value) = (pair.attribute("name")?, pair.attribute("value")?);
+                Some((name.to_owned(), value.to_owned()))
+            })
+            .collect()
+    }
+}
+
+/// `3.10.0` as numbers.
+fn version(text: &str) -> Vec<u32> {
+    text.split('.')
+        .map_while(|part| part.parse().ok())
+        .collect()
+}
+
+/// Feature set 3.10.0 is Pacemaker 2.1.0, the first to know `Promoted`; the schema that the CIB
+/// follows must know the word as well (3.7 and newer), which an upgraded cluster's need not.
+fn role_words(cib: &Element) -> Result<RoleWords, SetupError> {
+    let features = version(cib.attribute("crm_feature_set").unwrap_or_default());
+    let validate = cib.attribute("validate-with").unwrap_or_default();
+    let schema = version(validate.strip_prefix("pacemaker-").unwrap_or_default());
+    // Promotable clones came with 3.1. `none` and unnumbered schemas say nothing.
+    if !schema.is_empty() && schema < vec![3, 1] {
+        return Err(SetupError::Schema(validate.to_owned()));
+    }
+    let known = schema.is_empty() || schema >= vec![3, 7];
+    Ok(if features >= vec![3, 10] && known {
+        RoleWords::Promoted
+    } else {
+        RoleWords::Master
+    })
+}
+
+/// The cluster's options. What is there already was chosen by an operator, with one exception:
+/// `ignore` lets each part of three nodes or more go on by itself.
+fn properties(configuration: &mut Element, design: &Design, journal: &mut Journal) {
+    let fencing = configuration
+        .descendants()
+        .any(|element| element.tag == "primitive" && element.attribute("class") == Some("stonith"));
+    let section = configuration.child_or_new("crm_config");
+    let set = pairs::Sets {
+        tag: "cluster_property_set",
+        id: "cib-bootstrap-options",
+        prefix: "cib-bootstrap-options",
+        subject: "cluster option",
+    };
+    match (design.quorum, set.find(section, "no-quorum-policy")) {
+        (true, Some("ignore")) => set.ensure(section, journal, "no-quorum-policy", "stop"),
+        (_, Some(_)) => {}
+        (true, None) => set.ensure(section, journal, "no-quorum-policy", "stop"),
+        (false, None) => set.ensure(section, journal, "no-quorum-policy", "ignore"),
+    }
+    // The default is true, with which nothing starts as long as there is no fencing device.
+    let said = ["stonith-enabled", "fencing-enabled"]
+        .iter()
+        .any(|name| set.find(section, name).is_some());
+    if !fencing && !said {
+        set.ensure(section, journal, "stonith-enabled", "false");
+    }
+}
+
+fn defaults(configuration: &mut Element, journal: &mut Journal) {
+    let section = configuration.child_or_new("rsc_defaults");
+    let set = pairs::Sets {
+        tag: "meta_attributes",
+        id: "rsc-options",
+        prefix: "rsc-options",
+        subject: "resource default",
+    };
+    for (name, value) in [("resource-stickiness", "1"), ("migration-threshold", "10")] {
+        if set.find(section, name).is_none() {
+            set.ensure(section, journal, name, value);
+        }
+    }
+}

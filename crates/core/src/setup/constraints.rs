@@ -1,0 +1,192 @@
+//! Where the addresses may be, and in which order things happen.
+//!
+//! There is no rule that prefers the node in state `HS:sync` for the reader's address: through the
+//! colocation it counts for the clone's instance there too and lifts a fresh standby above the
+//! primary (Pacemaker 2.1.5 then demotes the one and promotes the other). One that is found, as
+//! old configurations have it, is removed.
+
+use super::{Design, Element, Journal, Kind};
+
+pub(super) fn ensure(configuration: &mut Element, design: &Design, journal: &mut Journal) {
+    let section = configuration.child_or_new("constraints");
+    let (clone, writer, reader) = (&design.clone, &design.writer, &design.reader);
+    let (promoted, unpromoted) = (journal.words.promoted(), journal.words.unpromoted());
+    colocation(section, journal, [writer, clone, promoted, "INFINITY"]);
+    order(
+        section,
+        journal,
+        [clone, "promote", writer, "start", "Mandatory"],
+    );
+    order(
+        section,
+        journal,
+        [clone, "demote", writer, "stop", "Optional"],
+    );
+    harmful_rules(section, design, journal);
+    if design.reader_ip.is_none() {
+        let why = Some("config.ini has no reader_vip");
+        remove(section, journal, why, |element| names(element, reader));
+        return;
+    }
+    if design.reader_on_primary {
+        // Anywhere that the database runs, rather not beside the primary.
+        colocation(section, journal, [reader, clone, "", "INFINITY"]);
+        colocation(section, journal, [reader, clone, promoted, "-100"]);
+        let why = Some("the reader's address may move to the primary");
+        remove(section, journal, why, |element| {
+            is_colocation(element, [reader, clone]) && role(element) == Role::Unpromoted
+        });
+    } else {
+        colocation(section, journal, [reader, clone, unpromoted, "INFINITY"]);
+        let why = Some("the reader's address stays with a standby");
+        remove(section, journal, why, |element| {
+            is_colocation(element, [reader, clone]) && role(element) != Role::Unpromoted
+        });
+    }
+    order(
+        section,
+        journal,
+        [clone, "promote", reader, "start", "Mandatory"],
+    );
+    order(
+        section,
+        journal,
+        [clone, "stop", reader, "stop", "Optional"],
+    );
+}
+
+#[derive(PartialEq, Eq)]
+enum Role {
+    Any,
+    Promoted,
+    Unpromoted,
+}
+
+/// The role in either spelling.
+fn role(element: &Element) -> Role {
+    match element.attribute("with-rsc-role") {
+        Some("Master" | "Promoted") => Role::Promoted,
+        Some("Slave" | "Unpromoted") => Role::Unpromoted,
+        _ => Role::Any,
+    }
+}
+
+fn is_colocation(element: &Element, [resource, with]: [&str; 2]) -> bool {
+    element.tag == "rsc_colocation"
+        && element.attribute("rsc") == Some(resource)
+        && element.attribute("with-rsc") == Some(with)
+}
+
+/// Whether a constraint is about a resource.
+fn names(element: &Element, resource: &str) -> bool {
+    ["rsc", "with-rsc", "first", "then"]
+        .iter()
+        .any(|attribute| element.attribute(attribute) == Some(resource))
+}
+
+fn describe(element: &Element) -> String {
+    let attributes: Vec<String> = element
+        .attributes
+        .iter()
+        .filter(|(name, _)| name != "id")
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!("{} {}", element.tag, attributes.join(" "))
+}
+
+fn colocation(section: &mut Element, journal: &mut Journal, words: [&str; 4]) {
+    let [resource, with, with_role, score] = words;
+    let id = format!("{resource}-with-{with}");
+    let mut wanted = Element::new("rsc_colocation")
+        .with("id", &id)
+        .with("rsc", resource)
+        .with("with-rsc", with);
+    if !with_role.is_empty() {
+        wanted.set("with-rsc-role", with_role);
+    }
+    wanted.set("score", score);
+    let found = section
+        .children
+        .iter_mut()
+        .find(|element| is_colocation(element, [resource, with]) && role(element) == role(&wanted));
+    match found {
+        Some(found) if found.attribute("score") == Some(score) => {}
+        Some(found) => {
+            let old = found.attribute("score").unwrap_or("none").to_owned();
+            found.set("score", score);
+            let what = format!("score of {}", found.id());
+            journal.push(Kind::Set, what, Some(old), Some(score.to_owned()), None);
+        }
+        None => {
+            let id = journal.id(&id);
+            wanted.set("id", &id);
+            journal.add(describe(&wanted), None);
+            section.children.push(wanted);
+        }
+    }
+}
+
+/// `kind`, because a `score` of an order fails `crm_verify` with warnings in every version.
+fn order(section: &mut Element, journal: &mut Journal, words: [&str; 5]) {
+    let [first, first_action, then, then_action, kind] = words;
+    let there = section.children.iter().any(|element| {
+        element.tag == "rsc_order"
+            && element.attribute("first") == Some(first)
+            && element.attribute("first-action") == Some(first_action)
+            && element.attribute("then") == Some(then)
+            && element.attribute("then-action").unwrap_or("start") == then_action
+    });
+    if there {
+        return;
+    }
+    let id = journal.id(&format!("{then}-{then_action}-after-{first_action}"));
+    let wanted = Element::new("rsc_order")
+        .with("id", &id)
+        .with("first", first)
+        .with("first-action", first_action)
+        .with("then", then)
+        .with("then-action", then_action)
+        .with("symmetrical", "false")
+        .with("kind", kind);
+    journal.add(describe(&wanted), None);
+    section.children.push(wanted);
+}
+
+fn harmful_rules(section: &mut Element, design: &Design, journal: &mut Journal) {
+    let why = Some("it can demote a healthy primary");
+    remove(section, journal, why, |element| {
+        element.tag == "rsc_location"
+            && element.attribute("rsc") == Some(&design.reader)
+            && element.descendants().any(|expression| {
+                expression.tag == "expression"
+                    && expression
+                        .attribute("attribute")
+                        .is_some_and(|name| name.ends_with("-status"))
+                    && expression
+                        .attribute("value")
+                        .is_some_and(|value| value.starts_with("HS:"))
+            })
+    });
+}
+
+fn remove(
+    section: &mut Element,
+    journal: &mut Journal,
+    why: Option<&'static str>,
+    select: impl Fn(&Element) -> bool,
+) {
+    let (gone, stay) = std::mem::take(&mut section.children)
+        .into_iter()
+        .partition(|element| select(element));
+    section.children = stay;
+    let gone: Vec<Element> = gone;
+    for element in gone {
+        journal.push(
+            Kind::Remove,
+            format!("{} ({})", element.id(), describe(&element)),
+            None,
+            None,
+            why,
+        );
+    }
+}

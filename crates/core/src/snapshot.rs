@@ -1,0 +1,379 @@
+//! What a decision may look at: one immutable picture of the node, the cluster and the register.
+//!
+//! A [`Snapshot`] is filled by `pha_host::observe`; the functions of [`crate::decide`] read it and
+//! answer with a [`crate::plan::Plan`]. Nothing here does I/O, so that a test or a model checker can
+//! write any snapshot that a real cluster could show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::lsn::Lsn;
+use crate::names::{NodeName, ResourceName};
+use crate::ocf::Notification;
+use crate::plan::{Failure, StopMode};
+use crate::register::{Memory, Reading};
+use crate::repl_info::ReplInfo;
+use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+use crate::timeline::{History, TimelineId, WalPosition};
+
+/// How PostgreSQL instances replicate (`rep_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A single instance without replication.
+    Standalone,
+    /// A standby of a primary that Pacemaker does not manage.
+    Slave,
+    /// Asynchronous replication: bounded loss at a takeover.
+    Async,
+    /// Synchronous replication: no acknowledged commit is lost at a takeover.
+    Sync,
+}
+
+impl Mode {
+    /// Whether instances are promoted and demoted in this mode.
+    #[must_use]
+    pub fn replicated(self) -> bool {
+        matches!(self, Self::Async | Self::Sync)
+    }
+}
+
+/// Who arbitrates between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Arbiter {
+    /// Nobody: Pacemaker's quorum and fencing alone.
+    Off,
+    /// `distlock_lock_cmd` and `distlock_unlock_cmd`: a mutex in time.
+    External,
+    /// The register of the built-in lock service (`distlock_conninfo`), rules R0 to R10.
+    Builtin,
+}
+
+/// The parameters that decisions depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The node on which the operation runs.
+    pub me: NodeName,
+    /// The resource, without an instance number.
+    pub resource: ResourceName,
+    /// `node_list`, in the administrator's order.
+    pub nodes: Vec<NodeName>,
+    /// `rep_mode`.
+    pub mode: Mode,
+    /// Which arbiter is configured.
+    pub arbiter: Arbiter,
+    /// Length of the lease in the register.
+    pub ttl: Duration,
+    /// `check_wal_receiver`.
+    pub check_wal_receiver: bool,
+    /// How many monitors in a row may find PostgreSQL silent before it counts as failed.
+    pub patience: u32,
+    /// The physical replication slot of each node (`replication_slot_name`); none without slots.
+    pub slots: BTreeMap<NodeName, String>,
+    /// How much WAL, in bytes, an asynchronous candidate may lack of what the owner last recorded.
+    pub async_max_lag: u64,
+}
+
+/// The operation that Pacemaker asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Bring PostgreSQL up (as a standby in replicated modes).
+    Start,
+    /// Shut PostgreSQL down, whatever it is.
+    Stop,
+    /// Report the state; `probe` is Pacemaker's question about a resource it did not start.
+    Monitor {
+        /// A probe touches nothing.
+        probe: bool,
+    },
+    /// Make a standby the primary.
+    Promote,
+    /// Make a primary a standby.
+    Demote {
+        /// Pacemaker stops the instance in the same transition, so there is no need to start a standby.
+        then_stop: bool,
+    },
+    /// A notification before or after an action somewhere in the cluster.
+    Notify(Notification),
+}
+
+/// The server processes of PGDATA, as /proc shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Process {
+    /// No process of this data directory exists.
+    Absent,
+    /// The postmaster is alive.
+    Alive {
+        /// It is stopped by a signal (state T), so that it cannot react.
+        frozen: bool,
+    },
+    /// The postmaster is gone and other processes of the data directory are still there. They may
+    /// still acknowledge a commit, so PostgreSQL does not count as stopped.
+    Orphans,
+}
+
+/// What PostgreSQL answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Not asked: no process, or the operation does not need it.
+    NotAsked,
+    /// A server that accepts writes.
+    Primary(PrimaryView),
+    /// A server in recovery.
+    Standby(StandbyView),
+    /// Alive, and out of connection slots.
+    Busy(String),
+    /// Alive, in crash recovery or not yet consistent (SQLSTATE 57P03).
+    StartingUp,
+    /// Alive, on its way down.
+    ShuttingDown,
+    /// A process is there and no answer came in time.
+    NoAnswer,
+    /// It refused: authentication, or an error while asked.
+    Refused(String),
+    /// A primary on which the administrator's own check (`monitor_sql`) fails.
+    Failing(String),
+}
+
+/// A primary as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PrimaryView {
+    /// The timeline it writes.
+    pub timeline: TimelineId,
+    /// The history of that timeline.
+    pub history: History,
+    /// Its own flushed WAL position, which may lie inside a record.
+    pub flushed: Lsn,
+    /// The end of a record that it has flushed, where one is known.
+    pub complete: Option<Lsn>,
+    /// The names in `synchronous_standby_names`, as a new session sees it.
+    pub names: Vec<String>,
+    /// The rows of `pg_stat_replication`.
+    pub standbys: Vec<StandbyLink>,
+    /// The names of its replication slots.
+    pub slots: Vec<String>,
+}
+
+/// One row of `pg_stat_replication`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StandbyLink {
+    /// `application_name`.
+    pub name: String,
+    /// `state`.
+    pub state: WalSenderState,
+    /// `sync_state`.
+    pub sync: SyncState,
+    /// `flush_lsn`, which may lie inside a record.
+    pub flushed: Option<Lsn>,
+    /// `replay_lsn`, always the end of a record.
+    pub replayed: Option<Lsn>,
+}
+
+/// A standby as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StandbyView {
+    /// The end of the WAL that it has: the larger of received and replayed.
+    pub position: Option<Lsn>,
+    /// The timeline of that WAL.
+    pub timeline: Option<TimelineId>,
+    /// Whether a WAL receiver is streaming.
+    pub streaming: bool,
+    /// The process id of the WAL receiver.
+    pub receiver: Option<u32>,
+    /// The names of its replication slots.
+    pub slots: Vec<String>,
+}
+
+/// What the data directory says, read when the server is down or before it changes its role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Disk {
+    /// The real end of WAL on the newest timeline, or why it cannot be told.
+    pub end: Result<WalPosition, String>,
+    /// The history of that timeline.
+    pub history: History,
+}
+
+/// One node in Pacemaker's view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// It is a member of this partition.
+    pub online: bool,
+    /// `pgsql-status`.
+    pub status: Option<PgsqlStatus>,
+    /// `pgsql-data-status`.
+    pub data_status: Option<DataStatus>,
+    /// `master-pgsql`.
+    pub score: Option<Score>,
+    /// `pgsql-timeline` and `pgsql-xlog-loc`: the end of WAL that the node reported.
+    pub position: Option<WalPosition>,
+    /// `pgsql-master-baseline`.
+    pub baseline: Option<Lsn>,
+    /// `pgsql-receiver-status`.
+    pub receiver: Option<String>,
+}
+
+/// The part of the CIB that decisions look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// The nodes, by name.
+    pub nodes: BTreeMap<NodeName, ClusterNode>,
+    /// `pgsql_REPL_INFO`, or the text that is there instead.
+    pub repl_info: Option<Result<ReplInfo, String>>,
+    /// Attributes with texts that none of our versions writes, quoted, for the log.
+    pub malformed: Vec<String>,
+}
+
+impl Cluster {
+    /// The node, or one that is not there.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> ClusterNode {
+        self.nodes.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The node that shows itself as the primary and is a member of this partition.
+    #[must_use]
+    pub fn primary(&self) -> Option<&NodeName> {
+        self.nodes
+            .iter()
+            .find(|(_, node)| node.online && node.status == Some(PgsqlStatus::Pri))
+            .map(|(name, _)| name)
+    }
+
+    /// `pgsql_REPL_INFO` where it is there and well-formed.
+    #[must_use]
+    pub fn repl_info(&self) -> Option<&ReplInfo> {
+        self.repl_info.as_ref().and_then(|read| read.as_ref().ok())
+    }
+}
+
+/// The answer of the external lock command.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ExternalLock {
+    /// This node holds the lock (also when the dead-check found the service dead everywhere).
+    Locked,
+    /// It does not: somebody else does, or it cannot be told.
+    NotLocked(String),
+}
+
+/// What this operation has done and learned so far. It is folded from the results of actions by
+/// [`crate::plan::Plan::fold`], never by the edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// This operation has renewed the lease since the last full observation.
+    pub renewed: bool,
+    /// `Register::renewed` of another owner when it was first seen: a later value proves it alive.
+    pub other_owner_seen: Option<String>,
+    /// The holders were changed since the last full observation, so that the epoch has moved and no
+    /// earlier change of them can take effect any more.
+    pub epoch_moved: bool,
+    /// The right to promote was obtained, and how it is to be used.
+    pub acquired: Option<Acquired>,
+    /// The standby whose naming is in force, and the primary's position read after that (R4).
+    pub barrier: Option<(String, Lsn)>,
+    /// The ways of stopping that were tried.
+    pub stops: Vec<StopMode>,
+    /// PostgreSQL was started by this operation.
+    pub started: bool,
+    /// `pg_ctl promote` was asked for.
+    pub promoting: bool,
+    /// PostgreSQL was made ready to run as a primary in place.
+    pub restarting_in_place: bool,
+    /// The lock was given back.
+    pub released: bool,
+    /// The answer of the external lock command.
+    pub external: Option<ExternalLock>,
+    /// The WAL receiver was told to reconnect.
+    pub receiver_restarted: bool,
+    /// Holders that the operator or a stop in this transition takes away.
+    pub leaving: BTreeSet<NodeName>,
+    /// Actions that failed, in order.
+    pub failures: Vec<Failure>,
+}
+
+impl Progress {
+    /// Whether an action of this kind failed.
+    #[must_use]
+    pub fn failure(&self, kind: &str) -> Option<&Failure> {
+        self.failures
+            .iter()
+            .rev()
+            .find(|failure| failure.action == kind)
+    }
+}
+
+/// How an acquired right to promote is used (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Acquired {
+    /// The primary has not changed: restart in place, on the same timeline.
+    InPlace,
+    /// It has: promote onto a new timeline.
+    NewTimeline,
+}
+
+/// Everything that one decision may look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Parameters.
+    pub settings: Settings,
+    /// The operation asked for.
+    pub operation: Operation,
+    /// Time since the operation began.
+    pub elapsed: Duration,
+    /// Time until the operation must have answered.
+    pub left: Duration,
+    /// Server processes of PGDATA.
+    pub process: Process,
+    /// PostgreSQL's answer.
+    pub answer: Answer,
+    /// How many monitors in a row, before this one, got no answer.
+    pub silent_before: u32,
+    /// `standby.signal` (or an older standby's recovery.conf) is present.
+    pub standby_signal: bool,
+    /// The data directory, where the decision needs it.
+    pub disk: Option<Disk>,
+    /// The cluster, or why it cannot be told.
+    pub cluster: Result<Cluster, String>,
+    /// The register, once it was read in this operation.
+    pub register: Option<Reading>,
+    /// What this node has durably seen.
+    pub memory: Memory,
+    /// What this operation has done so far.
+    pub progress: Progress,
+}
+
+impl Snapshot {
+    /// This node's name.
+    #[must_use]
+    pub fn me(&self) -> &NodeName {
+        &self.settings.me
+    }
+
+    /// The cluster, or an empty one where Pacemaker did not answer.
+    #[must_use]
+    pub fn cluster_or_empty(&self) -> Cluster {
+        self.cluster.clone().unwrap_or_default()
+    }
+
+    /// The primary's view of itself, where PostgreSQL is one.
+    #[must_use]
+    pub fn primary(&self) -> Option<&PrimaryView> {
+        match &self.answer {
+            Answer::Primary(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// The standby's view of itself, where PostgreSQL is one.
+    #[must_use]
+    pub fn standby(&self) -> Option<&StandbyView> {
+        match &self.answer {
+            Answer::Standby(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Whether the register of the built-in lock service decides.
+    #[must_use]
+    pub fn builtin(&self) -> bool {
+        self.settings.arbiter == Arbiter::Builtin && self.settings.mode.replicated()
+    }
+}

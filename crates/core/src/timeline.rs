@@ -1,0 +1,194 @@
+//! Timelines and their history.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lsn::Lsn;
+use crate::quoted::quoted;
+
+/// The number of a timeline, never 0 (PostgreSQL's `TimeLineID`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TimelineId(NonZeroU32);
+
+/// A text or number that is no timeline.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is no timeline: a number from 1 to 4294967295 is expected", quoted(.0))]
+pub struct TimelineError(String);
+
+impl TimelineId {
+    /// The timeline of a newly made cluster.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// Makes a timeline of a number; `None` for 0.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The name of this timeline's history file in `pg_wal`, `00000002.history`.
+    #[must_use]
+    pub fn history_file(self) -> String {
+        format!("{:08X}.history", self.get())
+    }
+}
+
+impl fmt::Display for TimelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for TimelineId {
+    type Err = TimelineError;
+
+    /// Reads a decimal number of digits only.
+    fn from_str(text: &str) -> Result<Self, TimelineError> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits
+            .then(|| text.parse().ok().and_then(Self::new))
+            .flatten()
+            .ok_or_else(|| TimelineError(text.to_owned()))
+    }
+}
+
+impl TryFrom<u32> for TimelineId {
+    type Error = TimelineError;
+
+    fn try_from(number: u32) -> Result<Self, TimelineError> {
+        Self::new(number).ok_or_else(|| TimelineError(number.to_string()))
+    }
+}
+
+/// One switch: where a timeline ended and its successor began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The timeline that was left.
+    pub parent: TimelineId,
+    /// The position at which it was left: WAL from there on belongs to its successor.
+    pub end: Lsn,
+}
+
+/// The ancestry of a timeline, oldest switch first. Timeline 1 has none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct History {
+    /// The timeline whose ancestry this is.
+    pub own: TimelineId,
+    /// Its ancestors in the order in which they were left.
+    pub entries: Vec<HistoryEntry>,
+}
+
+impl History {
+    /// The history of a timeline that has no ancestors, such as timeline 1.
+    #[must_use]
+    pub const fn without_ancestors(own: TimelineId) -> Self {
+        Self {
+            own,
+            entries: Vec::new(),
+        }
+    }
+
+    /// The switch that began this timeline.
+    #[must_use]
+    pub fn last_switch(&self) -> Option<HistoryEntry> {
+        self.entries.last().copied()
+    }
+
+    /// Whether this timeline descends from `parent` through a switch at exactly `end`.
+    #[must_use]
+    pub fn contains_switch(&self, parent: TimelineId, end: Lsn) -> bool {
+        self.entries.contains(&HistoryEntry { parent, end })
+    }
+
+    /// Where an ancestor ended; `None` for a timeline that is no ancestor, also for the own one.
+    #[must_use]
+    pub fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.entries
+            .iter()
+            .find(|entry| entry.parent == timeline)
+            .map(|entry| entry.end)
+    }
+}
+
+/// A position on a timeline, ordered by timeline and then by position: among nodes of one cluster
+/// the greater one has the newer history, and then more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WalPosition {
+    /// The timeline that the position belongs to.
+    pub timeline: TimelineId,
+    /// The position.
+    pub lsn: Lsn,
+}
+
+impl fmt::Display for WalPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on timeline {}", self.lsn, self.timeline)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn timeline(number: u32) -> TimelineId {
+        TimelineId::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_timeline_is_a_positive_decimal_number() {
+        assert_eq!("12".parse::<TimelineId>().unwrap().get(), 12);
+        for text in ["", "0", "-1", "+1", "1 ", "0x1", "4294967296", "A"] {
+            assert!(text.parse::<TimelineId>().is_err(), "{text}");
+        }
+        assert_eq!(timeline(0x1A).history_file(), "0000001A.history");
+        assert!(serde_json::from_str::<TimelineId>("0").is_err());
+    }
+
+    #[test]
+    fn a_newer_timeline_wins_over_a_greater_position() {
+        let old = WalPosition {
+            timeline: timeline(1),
+            lsn: Lsn::new(1000),
+        };
+        let new = WalPosition {
+            timeline: timeline(2),
+            lsn: Lsn::new(10),
+        };
+        assert!(new > old);
+    }
+
+    #[test]
+    fn switches_are_looked_up_exactly() {
+        let history = History {
+            own: timeline(3),
+            entries: vec![
+                HistoryEntry {
+                    parent: timeline(1),
+                    end: Lsn::new(100),
+                },
+                HistoryEntry {
+                    parent: timeline(2),
+                    end: Lsn::new(200),
+                },
+            ],
+        };
+        assert!(history.contains_switch(timeline(1), Lsn::new(100)));
+        assert!(!history.contains_switch(timeline(1), Lsn::new(101)));
+        assert_eq!(history.end_of(timeline(2)), Some(Lsn::new(200)));
+        assert_eq!(history.end_of(timeline(3)), None);
+        assert_eq!(history.last_switch().unwrap().parent, timeline(2));
+    }
+}

@@ -1,0 +1,93 @@
+//! Generated files are checked in and equal to what the code generates; the agent's meta-data is
+//! valid for the validators that this machine has.
+//!
+//! `UPDATE_GENERATED=1 cargo test -p pha-core --test generated` rewrites the files.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// The core itself has no effects; this test of it reads and writes files and runs a validator.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn check_generated(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path);
+    if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == text,
+        "{path} is not what the code generates; run UPDATE_GENERATED=1 cargo test -p pha-core --test generated and look at the difference"
+    );
+}
+
+#[test]
+fn the_table_of_parameters_is_current() {
+    check_generated("docs/parameters.md", &pha_core::params::markdown());
+}
+
+#[test]
+fn the_tables_of_rules_are_current() {
+    check_generated("docs/rules.md", &pha_core::decide::tables_markdown());
+}
+
+#[test]
+fn the_meta_data_are_current() {
+    check_generated("docs/meta-data-1.0.xml", &pha_core::metadata::xml(0));
+    check_generated("docs/meta-data-1.1.xml", &pha_core::metadata::xml(1));
+}
+
+/// A file of the test's own under the target directory.
+fn write(name: &str, text: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Validates with xmllint where it and the schema are installed; the rules of the schemas that a
+/// generator can break are checked without it in the unit tests.
+fn validate(option: &str, schema: &str, file: &Path) {
+    if !Path::new(schema).exists() || Command::new("xmllint").arg("--version").output().is_err() {
+        return;
+    }
+    let output = Command::new("xmllint")
+        .args(["--noout", option, schema])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{schema}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn version_1_0_is_valid_for_the_resource_agents_packages_schemas() {
+    let text = pha_core::metadata::xml(0);
+    let old = write("meta-data-1.0.xml", &text);
+    validate(
+        "--dtdvalid",
+        "/usr/share/resource-agents/ra-api-1.dtd",
+        &old,
+    );
+    // The schema knows the roles of its own time only: from resource-agents 4.12 the new ones.
+    let schema = "/usr/share/resource-agents/metadata.rng";
+    let new_roles = std::fs::read_to_string(schema).is_ok_and(|text| text.contains("Promoted"));
+    let text = if new_roles {
+        text.replace("\"Master\"", "\"Promoted\"")
+            .replace("\"Slave\"", "\"Unpromoted\"")
+    } else {
+        text
+    };
+    validate("--relaxng", schema, &write("meta-data-roles.xml", &text));
+}
+
+#[test]
+fn version_1_1_is_valid_for_pcs() {
+    let file = write("meta-data-1.1.xml", &pha_core::metadata::xml(1));
+    validate("--relaxng", "/usr/share/pcs/data/ocf-1.1.rng", &file);
+}

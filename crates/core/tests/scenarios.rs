@@ -1,0 +1,20 @@
+//! Whole operations, carried through on a node that is made of values: the sequence of rules, the
+//! actions and the exit code of each are what the tables of `pha_core::decide` promise.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "scenarios/demote_stop.rs"]
+mod demote_stop;
+#[path = "scenarios/endless.rs"]
+mod endless;
+#[path = "scenarios/external.rs"]
+mod external;
+#[path = "scenarios/notify.rs"]
+mod notify;
+#[path = "scenarios/primary.rs"]
+mod primary;
+#[path = "scenarios/promote.rs"]
+mod promote;
+#[path = "scenarios/start.rs"]
+mod start;
+#[path = "scenarios/world.rs"]
+mod world;

@@ -1,0 +1,142 @@
+//! `demote` and `stop`: they end, and the lock is given back only when PostgreSQL is proven stopped.
+
+use pha_core::ocf::OcfCode;
+use pha_core::register::{Reading, Trouble};
+use pha_core::snapshot::{Answer, Operation, Process};
+use pha_core::status::PgsqlStatus;
+
+use crate::world::{World, node, nodes, owned, shown};
+
+const DEMOTE: Operation = Operation::Demote { then_stop: false };
+const RELEASE: &str = "release by node1";
+
+#[test]
+fn demote_stops_releases_and_starts_a_standby() {
+    let mut world = World::primary();
+    let run = world.carry(&DEMOTE);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "stop-postgres Fast",
+            "read-register",
+            RELEASE,
+            "write-standby-settings",
+            "start-postgres",
+            "read-register",
+        ],
+    );
+    assert!(world.row().lease_left.is_zero());
+    assert_eq!(world.row().owner, Some(node(1)), "the owner stays");
+    assert_eq!(world.row().holders, nodes(&[1, 2]), "the holders stay");
+    assert!(world.standby_signal && world.names.is_empty());
+    assert_eq!(shown(&world, 1), Some(PgsqlStatus::HsAlone));
+}
+
+#[test]
+fn demote_before_a_stop_starts_nothing() {
+    let mut world = World::primary();
+    let run = world.carry(&Operation::Demote { then_stop: true });
+    run.expect(
+        OcfCode::Success,
+        &["stop-postgres Fast", "read-register", RELEASE],
+    );
+    assert_eq!(shown(&world, 1), Some(PgsqlStatus::Stop));
+    // The stop that follows has nothing to do, and the lock is free already.
+    world
+        .carry(&Operation::Stop)
+        .expect(OcfCode::Success, &["read-register"]);
+}
+
+#[test]
+fn what_cannot_be_stopped_keeps_the_lock() {
+    for operation in [
+        Operation::Stop,
+        DEMOTE,
+        Operation::Demote { then_stop: true },
+    ] {
+        let mut world = World::primary();
+        world.immortal = true;
+        let run = world.carry(&operation);
+        run.expect(
+            OcfCode::Generic,
+            &["stop-postgres Fast", "stop-postgres Kill"],
+        );
+        assert!(run.reason.contains("the lock is kept"), "{}", run.reason);
+        assert_eq!(world.row(), &owned(1, 1, &[1, 2]), "untouched");
+    }
+}
+
+#[test]
+fn each_way_of_stopping_is_tried_once_from_the_kindest_that_can_work() {
+    let stops = |world: &mut World| {
+        world.broken.insert("stop-postgres");
+        world.carry(&Operation::Stop).actions
+    };
+    assert_eq!(
+        stops(&mut World::primary()),
+        [
+            "stop-postgres Fast!",
+            "stop-postgres Immediate!",
+            "stop-postgres Kill!"
+        ]
+    );
+    let mut frozen = World::primary();
+    frozen.process = Process::Alive { frozen: true };
+    frozen.answer = Answer::NoAnswer;
+    assert_eq!(stops(&mut frozen), ["stop-postgres Kill!"]);
+    let mut orphans = World::primary();
+    orphans.process = Process::Orphans;
+    orphans.answer = Answer::NotAsked;
+    assert_eq!(stops(&mut orphans), ["stop-postgres Kill!"]);
+}
+
+#[test]
+fn stop_ends_well_without_pacemaker_and_without_the_lock_service() {
+    let mut world = World::primary();
+    world.cluster = Err("cibadmin timed out".to_owned());
+    let trouble = Trouble::Unreachable("no route to host".to_owned());
+    world.register = Err(Reading::Unknown(trouble));
+    world
+        .carry(&Operation::Stop)
+        .expect(OcfCode::Success, &["stop-postgres Fast", "read-register"]);
+
+    // A standby that never was primary does not ask the lock service at all.
+    World::standby()
+        .carry(&Operation::Stop)
+        .expect(OcfCode::Success, &["stop-postgres Fast"]);
+}
+
+#[test]
+fn another_nodes_lock_is_not_released() {
+    let mut world = World::primary();
+    world.register = Ok(owned(2, 2, &[2]));
+    world
+        .carry(&Operation::Stop)
+        .expect(OcfCode::Success, &["stop-postgres Fast", "read-register"]);
+    assert_eq!(world.row(), &owned(2, 2, &[2]));
+}
+
+#[test]
+fn a_demoted_primary_that_cannot_start_as_a_standby_is_an_error() {
+    for broken in ["write-standby-settings", "start-postgres"] {
+        let mut world = World::primary();
+        world.broken.insert(broken);
+        let run = world.carry(&DEMOTE);
+        assert_eq!(run.code, Some(OcfCode::Generic));
+        assert_eq!(run.reason, format!("{broken} is broken"));
+        assert!(
+            world.row().lease_left.is_zero(),
+            "it was proven stopped before"
+        );
+    }
+}
+
+#[test]
+fn a_standby_left_by_a_failed_promotion_gives_the_lock_back() {
+    let mut world = World::standby();
+    world.memory = World::primary().memory;
+    world.register = Ok(owned(1, 2, &[1]));
+    world
+        .carry(&DEMOTE)
+        .expect(OcfCode::Success, &["read-register", RELEASE]);
+}

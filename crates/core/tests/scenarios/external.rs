@@ -1,0 +1,160 @@
+//! The external lock, and replication without any.
+
+use pha_core::ocf::{self, OcfCode, When};
+use pha_core::snapshot::{Arbiter, ExternalLock, Mode, Operation};
+use pha_core::status::{DataStatus, Score};
+
+use crate::world::{MONITOR, World, at, node, notification, timeline};
+
+fn with(mut world: World, arbiter: Arbiter) -> World {
+    world.settings.arbiter = arbiter;
+    world
+}
+
+/// A standby; `info` is `pgsql_REPL_INFO`.
+fn standby(arbiter: Arbiter, info: Option<&str>) -> World {
+    let mut world = with(World::standby(), arbiter);
+    world.cluster().repl_info = info.map(|text| Ok(text.parse().unwrap()));
+    world
+}
+
+fn refused() -> ExternalLock {
+    ExternalLock::NotLocked("distlock printed 0: node2 holds the lock".to_owned())
+}
+
+#[test]
+fn promote_needs_the_lock_and_a_changed_primary_a_new_timeline() {
+    let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+    world.carry(&Operation::Promote).expect(
+        OcfCode::Success,
+        &[
+            "lock-external",
+            "promote-postgres",
+            "write-repl-info node1|1|00000000000003E8",
+        ],
+    );
+    assert_eq!(world.end.timeline, timeline(2));
+}
+
+#[test]
+fn promote_restarts_in_place_where_the_primary_has_not_changed() {
+    for info in [None, Some("node1|0|0000000000000000")] {
+        let mut world = standby(Arbiter::External, info);
+        let run = world.carry(&Operation::Promote);
+        let in_place = [
+            "stop-postgres Fast",
+            "write-primary-settings",
+            "start-postgres",
+        ];
+        assert_eq!(run.actions[1..4], in_place);
+        assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+        assert_eq!(world.end.timeline, timeline(1));
+    }
+}
+
+#[test]
+fn without_the_lock_nothing_is_promoted_and_the_gate_is_closed() {
+    let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+    world.external = refused();
+    let run = world.carry(&Operation::Promote);
+    run.expect(OcfCode::Generic, &["lock-external"]);
+    assert!(
+        run.reason.contains("node2 holds the lock"),
+        "{}",
+        run.reason
+    );
+    assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+
+    let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+    world.broken.insert("lock-external");
+    world
+        .carry(&Operation::Promote)
+        .expect(OcfCode::Generic, &["lock-external!"]);
+}
+
+#[test]
+fn degrading_needs_the_lock_too() {
+    let mut world = with(World::primary(), Arbiter::External);
+    world.standbys.clear();
+    let lost = world.clone();
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["lock-external", "set-names []"]);
+
+    let mut world = lost;
+    world.external = refused();
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &["lock-external"]);
+    assert_eq!(world.names, ["node2"]);
+    assert!(
+        run.warnings[0].contains("commits wait"),
+        "{:?}",
+        run.warnings
+    );
+}
+
+#[test]
+fn without_an_arbiter_pacemaker_decides_alone() {
+    let mut world = with(World::primary(), Arbiter::Off);
+    world.standbys.clear();
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["set-names []"]);
+    let mut world = standby(Arbiter::Off, Some("node2|0|0000000000000000"));
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.actions[0], "promote-postgres");
+}
+
+#[test]
+fn a_standby_comes_back_to_sync_in_one_notification() {
+    let mut world = with(World::primary(), Arbiter::External);
+    world.names.clear();
+    let pha_core::snapshot::Answer::Primary(view) = &mut world.answer else {
+        unreachable!("a primary")
+    };
+    view.names.clear();
+    let run = world.carry(&notification(When::Post, ocf::Operation::Start, 2));
+    run.expect(OcfCode::Success, &["set-names [node2]"]);
+}
+
+#[test]
+fn stop_and_demote_give_the_lock_back_only_when_postgresql_is_stopped() {
+    let mut world = with(World::primary(), Arbiter::External);
+    world
+        .carry(&Operation::Stop)
+        .expect(OcfCode::Success, &["stop-postgres Fast", "unlock-external"]);
+    let mut world = with(World::primary(), Arbiter::External);
+    world.immortal = true;
+    let run = world.carry(&Operation::Stop);
+    run.expect(
+        OcfCode::Generic,
+        &["stop-postgres Fast", "stop-postgres Kill"],
+    );
+    let mut world = with(World::primary(), Arbiter::External);
+    world.broken.insert("unlock-external");
+    world.carry(&Operation::Stop).expect(
+        OcfCode::Success,
+        &["stop-postgres Fast", "unlock-external!"],
+    );
+}
+
+#[test]
+fn the_gate_follows_the_data_status() {
+    let status = |text: &str| Some(text.parse::<DataStatus>().unwrap());
+    for (mode, data, wanted) in [
+        (Mode::Sync, status("STREAMING|SYNC"), Score::MayPromote),
+        (Mode::Sync, status("STREAMING|ASYNC"), Score::MayNot),
+        (Mode::Sync, status("DISCONNECT"), Score::MayNot),
+        (Mode::Sync, None, Score::MayNot),
+        (Mode::Async, status("STREAMING|ASYNC"), Score::MayPromote),
+        (Mode::Async, status("CATCHUP|ASYNC"), Score::MayNot),
+    ] {
+        let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+        world.settings.mode = mode;
+        let me = world.cluster().nodes.get_mut(&node(1)).unwrap();
+        (me.data_status, me.position) = (data.clone(), Some(at(1, 1000)));
+        world.carry(&MONITOR).expect(OcfCode::Success, &[]);
+        let score = world.cluster().node(&node(1)).score;
+        assert_eq!(score, Some(wanted), "{mode:?} {data:?}");
+    }
+}

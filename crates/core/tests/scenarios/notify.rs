@@ -1,0 +1,177 @@
+//! Notifications, and the gate that they and monitors of a standby open and close.
+
+use pha_core::ocf::{self, OcfCode, When};
+use pha_core::register::{Reading, Trouble};
+use pha_core::snapshot::{Answer, Operation, Process};
+use pha_core::status::{PgsqlStatus, Score};
+
+use crate::world::{MONITOR, World, expired, node, notification, owned};
+
+fn pre_promote(number: u8) -> Operation {
+    notification(When::Pre, ocf::Operation::Promote, number)
+}
+
+fn holder(lease: bool) -> World {
+    let mut world = World::standby();
+    world.register = Ok(if lease {
+        owned(2, 1, &[1, 2])
+    } else {
+        expired(2, 1, &[1, 2])
+    });
+    world.cluster().nodes.get_mut(&node(1)).unwrap().score = Some(Score::MayPromote);
+    world
+}
+
+fn score(world: &World) -> Option<Score> {
+    world.cluster.as_ref().unwrap().node(&node(1)).score
+}
+
+#[test]
+fn before_a_promotion_a_renewing_owner_closes_the_gate() {
+    let mut world = holder(true);
+    world.owner_renews = true;
+    let run = world.carry(&pre_promote(1));
+    // The last round looks whether the closed gate has arrived in the cluster.
+    run.expect(
+        OcfCode::Success,
+        &["read-register", "read-register", "read-register"],
+    );
+    assert_eq!(score(&world), Some(Score::MayNot));
+    assert!(
+        run.warnings[0].contains("node2 holds the lock and renews it"),
+        "{:?}",
+        run.warnings
+    );
+}
+
+#[test]
+fn before_a_promotion_a_dead_owners_lease_is_waited_for() {
+    let mut world = holder(true);
+    let run = world.carry(&pre_promote(1));
+    assert_eq!(run.code, Some(OcfCode::Success));
+    assert_eq!(score(&world), Some(Score::MayPromote));
+    assert!(world.row().lease_left.is_zero());
+}
+
+#[test]
+fn before_a_promotion_a_node_that_may_not_closes_its_gate() {
+    for (number, wanted) in [(1, Score::MayNot), (2, Score::MayPromote)] {
+        let mut world = holder(false);
+        world.register = Ok(expired(2, 1, &[2]));
+        let run = world.carry(&pre_promote(number));
+        assert_eq!(run.code, Some(OcfCode::Success));
+        assert_eq!(score(&world), Some(wanted), "of node{number}");
+    }
+}
+
+#[test]
+fn the_gate_says_what_the_register_says() {
+    let unknown = Err(Reading::Unknown(Trouble::Unreachable(
+        "timed out".to_owned(),
+    )));
+    for (register, wanted) in [
+        (Ok(expired(2, 1, &[1, 2])), Some(Score::MayPromote)),
+        (Ok(owned(2, 1, &[1, 2])), Some(Score::MayPromote)),
+        (Ok(expired(2, 1, &[2])), Some(Score::MayNot)),
+        (Ok(expired(1, 1, &[1, 2])), Some(Score::Primary)),
+        (Err(Reading::Missing), Some(Score::MayNot)),
+        (unknown, None),
+    ] {
+        let mut world = World::standby();
+        world.register = register.clone();
+        world
+            .carry(&MONITOR)
+            .expect(OcfCode::Success, &["read-register"]);
+        assert_eq!(score(&world), wanted, "{register:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_was_closed_stays_closed_while_an_owner_out_of_sight_renews() {
+    let mut world = holder(true);
+    world.owner_renews = true;
+    let known = &mut world.cluster().nodes;
+    known.get_mut(&node(2)).unwrap().online = false;
+    known.get_mut(&node(1)).unwrap().score = Some(Score::MayNot);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::Success, &["read-register"]);
+    assert_eq!(score(&world), Some(Score::MayNot));
+    // Its lease runs out: this node is opened by its next monitor.
+    world.owner_renews = false;
+    world.register = Ok(expired(2, 1, &[1, 2]));
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::Success, &["read-register"]);
+    assert_eq!(score(&world), Some(Score::MayPromote));
+}
+
+#[test]
+fn after_a_promotion_elsewhere_the_receiver_reconnects_once() {
+    let mut world = holder(true);
+    let Answer::Standby(view) = &mut world.answer else {
+        unreachable!("a standby")
+    };
+    view.receiver = Some(4711);
+    view.streaming = true;
+    let run = world.carry(&notification(When::Post, ocf::Operation::Promote, 2));
+    run.expect(OcfCode::Success, &["restart-receiver", "read-register"]);
+}
+
+#[test]
+fn a_probe_touches_nothing_and_tells_the_role() {
+    let probe = Operation::Monitor { probe: true };
+    let frozen = |mut world: World| {
+        world.process = Process::Alive { frozen: true };
+        world.answer = Answer::NoAnswer;
+        world
+    };
+    for (world, code) in [
+        (World::new(), OcfCode::NotRunning),
+        (World::standby(), OcfCode::Success),
+        (World::primary(), OcfCode::RunningPromoted),
+        (frozen(World::standby()), OcfCode::Success),
+        (frozen(World::primary()), OcfCode::RunningPromoted),
+    ] {
+        let mut world = world;
+        let before = world.cluster.clone();
+        let run = world.carry(&probe);
+        assert_eq!(run.code, Some(code));
+        assert!(run.actions.is_empty(), "{:?}", run.actions);
+        assert_eq!(world.cluster, before);
+    }
+}
+
+#[test]
+fn a_silent_server_is_given_patience_and_a_busy_one_is_not_restarted() {
+    for (silent_before, code) in [(0, OcfCode::RunningPromoted), (2, OcfCode::Generic)] {
+        let mut world = World::primary();
+        world.answer = Answer::NoAnswer;
+        world.silent_before = silent_before;
+        assert_eq!(world.carry(&MONITOR).code, Some(code));
+    }
+    for answer in [
+        Answer::Busy("too many clients".to_owned()),
+        Answer::StartingUp,
+        Answer::ShuttingDown,
+        Answer::Refused("password".to_owned()),
+    ] {
+        let mut world = World::primary();
+        world.answer = answer;
+        world.silent_before = 9;
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &["renew by node1"]);
+    }
+}
+
+#[test]
+fn a_standby_with_wal_of_its_own_fails_so_that_the_next_start_refuses_it() {
+    let mut world = World::standby();
+    let cluster = world.cluster();
+    cluster.repl_info = Some(Ok("node2|1|00000000000003E7".parse().unwrap()));
+    cluster.nodes.get_mut(&node(2)).unwrap().status = Some(PgsqlStatus::Pri);
+    world.register = Ok(owned(2, 2, &[2]));
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::Generic, &[]);
+    assert!(run.reason.contains("cls_repair_slave"), "{}", run.reason);
+}

@@ -1,0 +1,337 @@
+//! What monitors and notifications of a primary do about its lease, its standbys and its names.
+
+use pha_core::lsn::Lsn;
+use pha_core::ocf::{self, OcfCode, When};
+use pha_core::register::{Reading, Register, Trouble};
+use pha_core::snapshot::{Answer, Mode, Process};
+use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+
+use crate::world::{MONITOR, World, link, node, nodes, notification, owned, reign, shown};
+
+const RENEW: &str = "renew by node1";
+const SET: &str = "set holders by node1";
+const ALONE: &str = "set-names []";
+const NAME: &str = "set-names [node2]";
+
+#[test]
+fn a_healthy_primary_renews_and_shows() {
+    let mut world = World::primary();
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW]);
+    assert_eq!(shown(&world, 1), Some(PgsqlStatus::Pri));
+    assert_eq!(shown(&world, 2), Some(PgsqlStatus::HsSync));
+    assert_eq!(
+        world.cluster().node(&node(2)).score,
+        Some(Score::MayPromote)
+    );
+    assert_eq!(world.row().positions.len(), 2, "R10");
+    // The second one has nothing to write any more.
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+}
+
+/// R10: what lies inside a record is not recorded. After a crash the WAL ends before that record,
+/// and a healthy node would look as if its data had been put back to an older state.
+#[test]
+fn only_whole_records_are_recorded() {
+    let mut world = World::primary();
+    let (whole, inside) = (Lsn::new(900), Lsn::new(1000));
+    world.standbys[0].replayed = Some(whole);
+    world.standbys[0].flushed = Some(inside);
+    world.carry(&MONITOR);
+    let recorded = world.row().positions.clone();
+    assert_eq!(recorded.get(&node(2)), Some(&whole), "{recorded:?}");
+    assert_eq!(recorded.get(&node(1)), Some(&world.end.lsn), "{recorded:?}");
+}
+
+#[test]
+fn a_lost_standby_leaves_the_register_before_the_names() {
+    let mut world = World::primary();
+    world.standbys.clear();
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+    assert_eq!(world.row().holders, nodes(&[1]));
+    assert!(world.names.is_empty());
+    let other = world.cluster().node(&node(2));
+    assert_eq!(other.data_status, Some(DataStatus::Disconnect));
+    assert_eq!(other.score, Some(Score::MayNot));
+}
+
+#[test]
+fn a_standby_whose_node_has_left_the_partition_is_lost_although_it_still_streams() {
+    let mut world = World::primary();
+    world.cluster().nodes.get_mut(&node(2)).unwrap().online = false;
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+}
+
+#[test]
+fn without_the_register_the_names_stay_and_commits_wait() {
+    let unknown = || Reading::Unknown(Trouble::Unreachable("no route to host".to_owned()));
+    let mut older = owned(1, 1, &[1, 2]);
+    older.epoch = 3;
+    for (register, part) in [
+        (Err(unknown()), "no route to host"),
+        (Err(Reading::Missing), "no row of this name"),
+        (
+            Err(Reading::Damaged("holders is NULL".to_owned())),
+            "holders is NULL",
+        ),
+        (Ok(older), "restored from a backup"),
+    ] {
+        let mut world = World::primary();
+        world.standbys.clear();
+        world.register = register;
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW]);
+        assert_eq!(world.names, ["node2"]);
+        assert!(run.warnings[0].contains(part), "{:?}", run.warnings);
+        assert_eq!(shown(&world, 1), Some(PgsqlStatus::Pri));
+    }
+}
+
+#[test]
+fn a_lost_reply_while_degrading_leaves_the_names_and_the_next_monitor_goes_on() {
+    let mut world = World::primary();
+    world.standbys.clear();
+    world.replies_lost = 2; // of the renewal, which ends the first monitor, and of the change
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+    world.replies_lost = 0;
+    let before = world.clone();
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+
+    // The change took effect and its reply was lost: the epoch moves once more before the name goes.
+    let mut world = before;
+    let mut row = world.row().clone();
+    row.holders = nodes(&[1]);
+    row.epoch += 1;
+    world.register = Ok(row);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+}
+
+#[test]
+fn an_addition_that_is_still_on_its_way_can_not_outlive_the_name() {
+    // node2 is named and no holder; an earlier monitor may have asked for it in vain.
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    let delayed = pha_core::register::Update::set_holders(
+        world.row(),
+        node(1),
+        nodes(&[1, 2]),
+        world.settings.ttl,
+    );
+    world.standbys.clear();
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+    assert_eq!(delayed.apply(world.row()), None, "it finds its epoch gone");
+}
+
+#[test]
+fn a_standby_is_named_then_flushes_past_the_barrier_then_is_a_holder() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    let Answer::Primary(view) = &mut world.answer else {
+        unreachable!("a primary")
+    };
+    view.names.clear();
+    let ready = world.clone();
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[RENEW, NAME, RENEW, "take-barrier", RENEW, SET],
+    );
+    assert_eq!(world.row().holders, nodes(&[1, 2]));
+
+    // A standby that has not flushed so far is not added, and is waited for only for a moment.
+    let mut world = ready;
+    world.standbys = vec![link(2, 999)];
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    assert!(!run.actions.contains(&SET.to_owned()), "{:?}", run.actions);
+    assert_eq!(world.row().holders, nodes(&[1]));
+    assert_eq!(world.names, ["node2"]);
+    // The next monitor takes a new barrier and adds it.
+    world.standbys_advance = 1;
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[RENEW, "take-barrier", RENEW, SET],
+    );
+}
+
+#[test]
+fn a_standby_that_only_catches_up_is_not_named() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    let Answer::Primary(view) = &mut world.answer else {
+        unreachable!("a primary")
+    };
+    view.names.clear();
+    world.standbys[0].state = WalSenderState::Catchup;
+    world.standbys[0].sync = SyncState::Async;
+    let run = world.carry(&MONITOR);
+    assert!(
+        !run.actions.iter().any(|a| a.starts_with("set-names")),
+        "{:?}",
+        run.actions
+    );
+    assert_eq!(shown(&world, 2), Some(PgsqlStatus::HsConnected));
+}
+
+#[test]
+fn of_three_nodes_another_standby_takes_the_place_of_the_lost_one() {
+    let mut world = World::primary();
+    world.settings.nodes.push(node(3));
+    let third = world.cluster().node(&node(2));
+    world.cluster().nodes.insert(node(3), third);
+    world.standbys = vec![link(3, 1000)];
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[
+            RENEW,
+            SET,
+            "set-names [node3]",
+            RENEW,
+            "take-barrier",
+            RENEW,
+            SET,
+        ],
+    );
+    assert_eq!(world.row().holders, nodes(&[1, 3]));
+}
+
+#[test]
+fn a_standby_that_is_about_to_stop_is_let_go_before() {
+    let mut world = World::primary();
+    let run = world.carry(&notification(When::Pre, ocf::Operation::Stop, 2));
+    run.expect(OcfCode::Success, &[RENEW, SET, ALONE, RENEW]);
+    // It is not taken back in the same breath, also where the settings cannot be written.
+    let mut world = World::primary();
+    world.broken.insert("set-names");
+    let run = world.carry(&notification(When::Pre, ocf::Operation::Stop, 2));
+    run.expect(OcfCode::Success, &[RENEW, SET, "set-names []!", RENEW]);
+    assert_eq!(world.row().holders, nodes(&[1]));
+}
+
+#[test]
+fn a_superseded_primary_is_stopped_at_once_and_its_names_stay() {
+    for (answer, process) in [
+        (None, Process::Alive { frozen: false }),
+        (
+            Some(Answer::Busy("too many clients".to_owned())),
+            Process::Alive { frozen: false },
+        ),
+        (Some(Answer::NoAnswer), Process::Alive { frozen: true }),
+    ] {
+        let mut world = World::primary();
+        world.standbys.clear();
+        world.register = Ok(owned(2, 2, &[2]));
+        let frozen = process == Process::Alive { frozen: true };
+        world.process = process;
+        if let Some(answer) = answer {
+            world.answer = answer;
+        }
+        let run = world.carry(&MONITOR);
+        let stop = if frozen {
+            "stop-postgres Kill"
+        } else {
+            "stop-postgres Immediate"
+        };
+        run.expect(OcfCode::NotRunning, &[RENEW, stop]);
+        assert!(
+            run.reason.contains("another node became the owner"),
+            "{}",
+            run.reason
+        );
+        assert_eq!(world.names, ["node2"]);
+    }
+}
+
+#[test]
+fn a_busy_primary_is_not_stopped_because_the_register_is_damaged() {
+    for register in [
+        Ok(Register::fresh()),
+        Ok(owned(2, 1, &[2])),
+        Err(Reading::Missing),
+        Err(Reading::Unknown(Trouble::Answered("password".to_owned()))),
+    ] {
+        let mut world = World::primary();
+        world.memory.term = 2;
+        world.memory.reign = reign(2, 1);
+        world.answer = Answer::Busy("too many clients".to_owned());
+        world.register = register;
+        world
+            .carry(&MONITOR)
+            .expect(OcfCode::RunningPromoted, &["renew by node1"]);
+    }
+}
+
+#[test]
+fn an_interrupted_promotion_is_adopted_and_where_it_cannot_be_kept_nothing_is_stopped() {
+    let mut world = World::primary();
+    world.memory.reign = None;
+    world.register = Ok(owned(1, 2, &[1, 2]));
+    let interrupted = world.clone();
+    world.carry(&MONITOR).expect(
+        OcfCode::RunningPromoted,
+        &["read-register", "remember", RENEW],
+    );
+    assert_eq!(world.memory.reign, reign(2, 1));
+
+    let mut world = interrupted;
+    world.broken.insert("remember");
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &["read-register", "remember!", "read-register"],
+    );
+    assert_eq!(world.names, ["node2"]);
+}
+
+#[test]
+fn a_primary_of_an_older_agent_claims_a_fresh_register() {
+    let mut world = World::primary();
+    world.register = Ok(Register::fresh());
+    world.memory = pha_core::register::Memory::default();
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    assert_eq!(world.row().owner, Some(node(1)));
+    assert_eq!(world.memory.reign, reign(1, 1));
+    assert_eq!(
+        world.row().holders,
+        nodes(&[1, 2]),
+        "and then adds its standby: {:?}",
+        run.actions
+    );
+}
+
+#[test]
+fn asynchronous_mode_waits_for_nobody() {
+    let mut world = World::primary();
+    world.settings.mode = Mode::Async;
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+    assert_eq!(world.row().holders, nodes(&[1]));
+}
+
+#[test]
+fn pgsql_repl_info_that_came_from_the_wrong_side_is_written_again() {
+    let mut world = World::primary();
+    world.cluster().repl_info = Some(Ok("node2|1|0000000000000300".parse().unwrap()));
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[RENEW, "write-repl-info node1|0|0000000000000000"],
+    );
+}

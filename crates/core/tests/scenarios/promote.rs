@@ -1,0 +1,311 @@
+//! `promote`: the right first, then PostgreSQL, then the record.
+
+use pha_core::lsn::Lsn;
+use pha_core::ocf::OcfCode;
+use pha_core::register::{Reading, Register, Trouble};
+use pha_core::snapshot::{Mode, Operation, Process};
+use pha_core::status::{PgsqlStatus, Score};
+
+use crate::world::{World, at, expired, node, nodes, owned, reign, shown, timeline};
+
+/// A standby that was primary at term 1 and whose reign is remembered.
+fn returning() -> World {
+    let mut world = World::standby();
+    world.memory.term = 1;
+    world.memory.epoch = 10;
+    world.memory.reign = reign(1, 1);
+    world.register = Ok(expired(1, 1, &[1, 2]));
+    world.cluster().repl_info = Some(Ok("node1|0|0000000000000000".parse().unwrap()));
+    world
+}
+
+/// A standby and holder of a primary on node2.
+fn successor() -> World {
+    let mut world = World::standby();
+    world.register = Ok(expired(2, 1, &[1, 2]));
+    world.cluster().repl_info = Some(Ok("node2|0|0000000000000000".parse().unwrap()));
+    world
+}
+
+fn report(world: &mut World, number: u8, lsn: u64) {
+    let known = world.cluster().nodes.entry(node(number)).or_default();
+    known.position = Some(at(1, lsn));
+}
+
+#[test]
+fn the_first_primary_is_elected_and_restarts_in_place() {
+    let mut world = World::standby();
+    report(&mut world, 1, 1000);
+    report(&mut world, 2, 900);
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "read-register",
+            "first primary node1",
+            "stop-postgres Fast",
+            "write-primary-settings",
+            "start-postgres",
+            "read-register",
+            "remember",
+            "write-repl-info node1|0|0000000000000000",
+        ],
+    );
+    assert_eq!(world.row().holders, nodes(&[1]));
+    assert_eq!(world.memory.reign, reign(1, 1));
+    assert_eq!(shown(&world, 1), Some(PgsqlStatus::Pri));
+    assert!(!world.standby_signal);
+}
+
+#[test]
+fn the_first_primary_is_not_elected_while_a_node_is_silent_or_newer() {
+    for (other, part) in [
+        (None, "node2 has not reported"),
+        (Some(2000), "node2 has newer data"),
+    ] {
+        let mut world = World::standby();
+        report(&mut world, 1, 1000);
+        if let Some(lsn) = other {
+            report(&mut world, 2, lsn);
+        }
+        let run = world.carry(&Operation::Promote);
+        run.expect(OcfCode::Generic, &["read-register"]);
+        assert!(run.reason.contains(part), "{}", run.reason);
+        assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+        assert_eq!(world.row(), &Register::fresh());
+    }
+}
+
+#[test]
+fn the_primary_of_the_last_term_restarts_in_place_on_its_timeline() {
+    let mut world = returning();
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "read-register",
+            "promote by node1",
+            "stop-postgres Fast",
+            "write-primary-settings",
+            "start-postgres",
+            "read-register",
+            "remember",
+        ],
+    );
+    assert_eq!(world.end.timeline, timeline(1));
+    assert_eq!(world.row().term, 2);
+    assert_eq!(world.row().holders, nodes(&[1]));
+    assert_eq!(world.memory.reign, reign(2, 1));
+    assert!(world.names.is_empty());
+}
+
+#[test]
+fn a_promotion_that_was_interrupted_gets_a_new_timeline() {
+    // The register went to term 2 and PostgreSQL never became the primary of that term.
+    let mut world = returning();
+    world.register = Ok(expired(1, 2, &[1]));
+    let run = world.carry(&Operation::Promote);
+    assert!(
+        run.actions.contains(&"promote-postgres".to_owned()),
+        "{:?}",
+        run.actions
+    );
+    assert_eq!(run.code, Some(OcfCode::Success));
+    assert_eq!(world.memory.reign, reign(3, 2));
+}
+
+#[test]
+fn a_lost_reply_to_a_promotion_is_read_and_promoted_from_there() {
+    let mut world = returning();
+    world.replies_lost = 1;
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "read-register",
+            "promote by node1",
+            "read-register",
+            "promote by node1",
+            "promote-postgres",
+            "read-register",
+            "remember",
+            "write-repl-info node1|1|00000000000003E8",
+        ],
+    );
+    assert_eq!(world.row().term, 3);
+}
+
+#[test]
+fn a_holder_takes_over_onto_a_new_timeline() {
+    let mut world = successor();
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "read-register",
+            "promote by node1",
+            "promote-postgres",
+            "read-register",
+            "remember",
+            "write-repl-info node1|1|00000000000003E8",
+        ],
+    );
+    assert_eq!(world.row().owner, Some(node(1)));
+    assert_eq!(world.row().holders, nodes(&[1]));
+    assert_eq!(world.memory.reign, reign(2, 2));
+}
+
+#[test]
+fn a_running_lease_is_waited_for() {
+    let mut world = successor();
+    world.register = Ok(owned(2, 1, &[1, 2]));
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert_eq!(world.row().term, 2);
+}
+
+#[test]
+fn a_living_owner_keeps_the_lock_and_the_gate_is_closed_before_the_failure() {
+    let mut world = successor();
+    world.register = Ok(owned(2, 1, &[1, 2]));
+    world.owner_renews = true;
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        run.reason.contains("node2 holds the lock and renews it"),
+        "{}",
+        run.reason
+    );
+    assert!(!run.overdue);
+    assert_eq!(run.actions, ["read-register", "read-register"]);
+    assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+    assert_eq!(world.row().term, 1);
+}
+
+#[test]
+fn what_may_not_be_promoted_fails_at_once_and_changes_nothing() {
+    let mut promised = successor();
+    promised.memory.promised = Some(10);
+    promised.memory.epoch = 10;
+    let mut no_holder = successor();
+    no_holder.register = Ok(expired(2, 1, &[2]));
+    let mut rolled_back = successor();
+    rolled_back.memory.term = 7;
+    let mut missing = successor();
+    missing.register = Err(Reading::Missing);
+    for (world, part) in [
+        (promised, "has promised"),
+        (
+            no_holder,
+            "does not hold every acknowledged commit; node2 does",
+        ),
+        (rolled_back, "the register is damaged"),
+        (missing, "no row of this name"),
+    ] {
+        let mut world = world;
+        let before = world.register.clone();
+        let run = world.carry(&Operation::Promote);
+        run.expect(OcfCode::Generic, &["read-register"]);
+        assert!(run.reason.contains(part), "{}", run.reason);
+        assert_eq!(world.register, before);
+        assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+        assert!(matches!(world.process, Process::Alive { .. }));
+    }
+}
+
+#[test]
+fn a_lock_service_that_does_not_answer_is_waited_for_half_of_the_time() {
+    let mut world = successor();
+    let trouble = Trouble::Unreachable("timed out".to_owned());
+    world.register = Err(Reading::Unknown(trouble));
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        !run.overdue && run.reason.contains("timed out"),
+        "{}",
+        run.reason
+    );
+}
+
+#[test]
+fn a_standby_with_less_wal_than_recorded_may_still_be_replaying() {
+    let mut world = successor();
+    let mut row = expired(2, 1, &[1, 2]);
+    row.positions = [(node(1), Lsn::new(1001))].into();
+    world.register = Ok(row);
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        run.reason.contains("put back to an older state"),
+        "{}",
+        run.reason
+    );
+    assert!(
+        run.rules
+            .iter()
+            .filter(|rule| **rule == "promote-ask-register")
+            .count()
+            > 10
+    );
+    assert_eq!(world.row().term, 1);
+}
+
+#[test]
+fn asynchronous_mode_promotes_within_the_bound_and_not_beyond() {
+    for (recorded, code) in [(2000, OcfCode::Success), (2001, OcfCode::Generic)] {
+        let mut world = successor();
+        world.settings.mode = Mode::Async;
+        let mut row = expired(2, 1, &[2]);
+        row.positions = [(node(2), Lsn::new(recorded))].into();
+        world.register = Ok(row);
+        let run = world.carry(&Operation::Promote);
+        assert_eq!(run.code, Some(code), "{recorded}: {}", run.reason);
+    }
+}
+
+#[test]
+fn a_running_primary_that_was_superseded_is_stopped_and_one_before_a_damaged_register_is_not() {
+    let mut world = World::primary();
+    world.register = Ok(owned(2, 2, &[2]));
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::NotRunning,
+        &["read-register", "stop-postgres Immediate"],
+    );
+
+    for register in [
+        Ok(Register::fresh()),
+        Ok(owned(2, 1, &[2])),
+        Err(Reading::Missing),
+    ] {
+        let mut world = World::primary();
+        world.memory.term = 2;
+        world.memory.reign = reign(2, 1);
+        world.register = register;
+        let run = world.carry(&Operation::Promote);
+        assert!(
+            matches!(world.process, Process::Alive { .. }),
+            "{:?}",
+            run.actions
+        );
+        assert_eq!(world.memory.reign, reign(2, 1));
+    }
+}
+
+#[test]
+fn a_memory_that_cannot_be_kept_does_not_fail_a_promotion() {
+    let mut world = successor();
+    world.broken.insert("remember");
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert_eq!(world.memory.reign, None);
+}
+
+#[test]
+fn a_failed_restart_in_place_says_what_postgresql_said() {
+    let mut world = returning();
+    world.broken.insert("start-postgres");
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert_eq!(run.reason, "start-postgres is broken");
+}

@@ -1,0 +1,198 @@
+//! `start` in every mode, and what it refuses.
+
+use pha_core::ocf::OcfCode;
+use pha_core::register::{Reading, Trouble};
+use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
+use pha_core::status::{PgsqlStatus, Score};
+use pha_core::timeline::{History, HistoryEntry};
+
+use crate::world::{World, at, expired, node, owned, shown, timeline};
+
+const LOOK: [&str; 2] = ["read-disk", "read-register"];
+
+fn started(extra: &[&'static str]) -> Vec<&'static str> {
+    let start = ["write-standby-settings", "start-postgres"];
+    [&LOOK[..], &start[..], extra].concat()
+}
+
+/// node2 is the primary and left timeline 1 at `fork`.
+fn after_a_switch(fork: u64) -> World {
+    let mut world = World::new();
+    world.register = Ok(owned(2, 2, &[2]));
+    world.cluster().repl_info = Some(Ok(format!("node2|1|{fork:016X}").parse().unwrap()));
+    world
+}
+
+#[test]
+fn a_first_start_reports_the_end_of_wal_and_shows_the_winner_its_open_gate() {
+    let mut world = World::new();
+    let other = world.cluster().nodes.get_mut(&node(2)).unwrap();
+    other.position = Some(at(1, 500));
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+    let me = world.cluster().node(&node(1));
+    assert_eq!(me.position, Some(at(1, 1000)));
+    assert_eq!(me.score, Some(Score::Primary));
+    assert_eq!(me.status, Some(PgsqlStatus::HsAlone));
+}
+
+#[test]
+fn an_old_primary_with_wal_past_the_fork_is_refused_before_it_starts() {
+    let mut world = after_a_switch(999);
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+    assert!(
+        run.reason.contains("cls_repair_slave on node1"),
+        "{}",
+        run.reason
+    );
+    assert_eq!(world.process, Process::Absent);
+
+    // Exactly at the fork, or before it, it follows.
+    let run = after_a_switch(1000).carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+
+    // On a later timeline the history decides and not the number.
+    let mut other_history = after_a_switch(999);
+    other_history.end = at(2, 5000);
+    other_history.history = History {
+        own: timeline(2),
+        entries: vec![HistoryEntry {
+            parent: timeline(1),
+            end: pha_core::lsn::Lsn::new(998),
+        }],
+    };
+    let run = other_history.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+}
+
+#[test]
+fn pgsql_repl_info_of_the_wrong_side_does_not_refuse_the_owner() {
+    // A partition healed, and the CIB of the other side won; the register names this node.
+    let mut world = after_a_switch(999);
+    world.register = Ok(expired(1, 3, &[1]));
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+}
+
+#[test]
+fn what_cannot_be_told_is_not_guessed() {
+    let mut malformed = World::new();
+    malformed.cluster().repl_info = Some(Err("\"node2\" is no pgsql_REPL_INFO".to_owned()));
+    let run = malformed.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+    assert!(
+        run.reason.contains("\"node2\" is no pgsql_REPL_INFO"),
+        "{}",
+        run.reason
+    );
+
+    let mut unreadable = after_a_switch(5000);
+    unreadable.disk_error = Some("pg_waldump: invalid record".to_owned());
+    let run = unreadable.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+    assert!(run.reason.contains("cls_rebuild_slave"), "{}", run.reason);
+
+    // Without a switch to compare with, the end of WAL does not matter.
+    let mut fresh = World::new();
+    fresh.disk_error = Some("pg_waldump: invalid record".to_owned());
+    fresh
+        .carry(&Operation::Start)
+        .expect(OcfCode::Success, &started(&["read-register"]));
+
+    let mut gone = World::new();
+    gone.broken.insert("read-disk");
+    gone.carry(&Operation::Start)
+        .expect(OcfCode::Installed, &["read-disk!"]);
+
+    let mut silent = World::new();
+    silent.cluster = Err("cibadmin timed out".to_owned());
+    let run = silent.carry(&Operation::Start);
+    run.expect(OcfCode::Generic, &[]);
+    assert!(
+        run.overdue && run.reason.contains("cibadmin timed out"),
+        "{}",
+        run.reason
+    );
+}
+
+#[test]
+fn a_lock_service_that_does_not_answer_does_not_keep_a_standby_down() {
+    let mut world = World::new();
+    let trouble = Trouble::Unreachable("connection refused".to_owned());
+    world.register = Err(Reading::Unknown(trouble));
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+    assert_eq!(
+        world.cluster().node(&node(1)).score,
+        None,
+        "the gate stays as it was"
+    );
+}
+
+#[test]
+fn standalone_and_slave_start_what_is_there() {
+    let mut world = World::new();
+    (world.settings.mode, world.settings.arbiter) = (Mode::Standalone, Arbiter::Off);
+    world.standby_signal = false;
+    world
+        .carry(&Operation::Start)
+        .expect(OcfCode::Success, &["start-postgres"]);
+    // Started again: nothing to do.
+    world.carry(&Operation::Start).expect(OcfCode::Success, &[]);
+
+    world.standby_signal = true;
+    world.carry(&Operation::Stop);
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        run.reason.contains("remove standby.signal"),
+        "{}",
+        run.reason
+    );
+
+    let mut world = World::new();
+    (world.settings.mode, world.settings.arbiter) = (Mode::Slave, Arbiter::Off);
+    world.carry(&Operation::Start).expect(
+        OcfCode::Success,
+        &["write-standby-settings", "start-postgres"],
+    );
+    assert_eq!(shown(&world, 1), None, "nothing of a cluster is shown");
+}
+
+#[test]
+fn a_start_that_fails_says_what_postgresql_said_and_orphans_are_ended_first() {
+    let mut world = World::new();
+    world.broken.insert("start-postgres");
+    let run = world.carry(&Operation::Start);
+    run.expect(
+        OcfCode::Generic,
+        &[
+            "read-disk",
+            "read-register",
+            "write-standby-settings",
+            "start-postgres!",
+        ],
+    );
+
+    let mut world = World::new();
+    world.process = Process::Orphans;
+    let run = world.carry(&Operation::Start);
+    let mut wanted = vec!["stop-postgres Kill"];
+    wanted.extend(started(&["read-register"]));
+    run.expect(OcfCode::Success, &wanted);
+
+    let mut world = World::new();
+    world.process = Process::Orphans;
+    world.immortal = true;
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Generic, &["stop-postgres Kill"]);
+}
+
+#[test]
+fn a_primary_that_somebody_else_started_is_left_alone_and_reported() {
+    let mut world = World::primary();
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Generic, &[]);
+    assert!(matches!(world.answer, Answer::Primary(_)));
+}

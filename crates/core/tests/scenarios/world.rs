@@ -1,0 +1,502 @@
+//! A node, its cluster and the lock service as values, and the loop that carries an operation
+//! through on them as `pha_host::drive` does on the real ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pha_core::decide::{decide, on_deadline};
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
+use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
+use pha_core::plan::{Action, Attribute, Effect, Exit, Verdict};
+use pha_core::register::{Memory, Reading, Register, Reign, Reply, Trouble, Update};
+use pha_core::snapshot::{
+    Answer, Arbiter, Cluster, ClusterNode, Disk, ExternalLock, Mode, Operation, PrimaryView,
+    Process, Progress, Settings, Snapshot, StandbyLink, StandbyView,
+};
+use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
+use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
+
+/// More decisions than any operation needs; one that needs more never ends by itself.
+const MOST_DECISIONS: usize = 600;
+/// What one wait takes.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What Pacemaker allows an operation.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) fn node(number: u8) -> NodeName {
+    format!("node{number}").parse().unwrap()
+}
+
+pub(crate) fn nodes(numbers: &[u8]) -> BTreeSet<NodeName> {
+    numbers.iter().map(|number| node(*number)).collect()
+}
+
+pub(crate) fn timeline(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+pub(crate) fn reign(term: u64, number: u32) -> Option<Reign> {
+    Some(Reign {
+        term,
+        timeline: timeline(number),
+    })
+}
+
+pub(crate) fn at(number: u32, lsn: u64) -> WalPosition {
+    WalPosition {
+        timeline: timeline(number),
+        lsn: Lsn::new(lsn),
+    }
+}
+
+/// The register at `term`, owned by `owner`, with its lease running.
+pub(crate) fn owned(owner: u8, term: u64, holders: &[u8]) -> Register {
+    Register {
+        owner: Some(node(owner)),
+        term,
+        epoch: term * 10,
+        holders: nodes(holders),
+        positions: BTreeMap::new(),
+        lease_left: Duration::from_secs(20),
+        ttl: Duration::from_secs(20),
+        renewed: "1".to_owned(),
+    }
+}
+
+/// The same with the lease released or run out.
+pub(crate) fn expired(owner: u8, term: u64, holders: &[u8]) -> Register {
+    Register {
+        lease_left: Duration::ZERO,
+        ..owned(owner, term, holders)
+    }
+}
+
+pub(crate) fn link(number: u8, flushed: u64) -> StandbyLink {
+    StandbyLink {
+        name: node(number).to_string(),
+        state: WalSenderState::Streaming,
+        sync: SyncState::Sync,
+        flushed: Some(Lsn::new(flushed)),
+        replayed: Some(Lsn::new(flushed)),
+    }
+}
+
+/// What the node is like, and everything around it.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) process: Process,
+    pub(crate) answer: Answer,
+    pub(crate) silent_before: u32,
+    pub(crate) standby_signal: bool,
+    /// The end of WAL on this node's disk.
+    pub(crate) end: WalPosition,
+    pub(crate) history: History,
+    pub(crate) disk_error: Option<String>,
+    /// The names in the settings file.
+    pub(crate) names: Vec<String>,
+    pub(crate) standbys: Vec<StandbyLink>,
+    pub(crate) cluster: Result<Cluster, String>,
+    pub(crate) register: Result<Register, Reading>,
+    pub(crate) memory: Memory,
+    pub(crate) external: ExternalLock,
+    /// Kinds of actions that fail whenever they are tried, without any effect.
+    pub(crate) broken: BTreeSet<&'static str>,
+    /// Updates take effect and their replies are lost, this many times.
+    pub(crate) replies_lost: u32,
+    /// The owner of the register is alive and renews it at each look.
+    pub(crate) owner_renews: bool,
+    /// A stop of PostgreSQL that reports success and has none (a process in uninterruptible sleep).
+    pub(crate) immortal: bool,
+    /// Each look at a primary shows its standbys this much further.
+    pub(crate) standbys_advance: u64,
+}
+
+impl World {
+    /// node1 of two, PostgreSQL stopped, synchronous with the built-in lock service, never elected.
+    pub(crate) fn new() -> Self {
+        let online = |number| {
+            let known = ClusterNode {
+                online: true,
+                ..ClusterNode::default()
+            };
+            (node(number), known)
+        };
+        Self {
+            settings: Settings {
+                me: node(1),
+                resource: "pgsql".parse().unwrap(),
+                nodes: vec![node(1), node(2)],
+                mode: Mode::Sync,
+                arbiter: Arbiter::Builtin,
+                ttl: Duration::from_secs(20),
+                check_wal_receiver: false,
+                patience: 3,
+                slots: Default::default(),
+                async_max_lag: 1000,
+            },
+            process: Process::Absent,
+            answer: Answer::NotAsked,
+            silent_before: 0,
+            standby_signal: true,
+            end: at(1, 1000),
+            history: History::without_ancestors(timeline(1)),
+            disk_error: None,
+            names: vec![],
+            standbys: vec![],
+            cluster: Ok(Cluster {
+                nodes: [online(1), online(2)].into(),
+                ..Cluster::default()
+            }),
+            register: Ok(Register::fresh()),
+            memory: Memory::default(),
+            external: ExternalLock::Locked,
+            broken: BTreeSet::new(),
+            replies_lost: 0,
+            owner_renews: false,
+            immortal: false,
+            standbys_advance: 0,
+        }
+    }
+
+    /// A standby that runs.
+    pub(crate) fn standby() -> Self {
+        let mut world = Self::new();
+        world.run();
+        world
+    }
+
+    /// The primary at term 1 that waits for node2, its holder.
+    pub(crate) fn primary() -> Self {
+        let mut world = Self::new();
+        world.standby_signal = false;
+        world.names = vec!["node2".to_owned()];
+        world.standbys = vec![link(2, 1000)];
+        world.register = Ok(owned(1, 1, &[1, 2]));
+        world.memory = Memory {
+            term: 1,
+            epoch: 10,
+            promised: None,
+            reign: reign(1, 1),
+        };
+        world.cluster().repl_info = Some(Ok("node1|0|0000000000000000".parse().unwrap()));
+        world.run();
+        world
+    }
+
+    pub(crate) fn cluster(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().unwrap()
+    }
+
+    pub(crate) fn row(&self) -> &Register {
+        self.register.as_ref().unwrap()
+    }
+
+    fn run(&mut self) {
+        self.process = Process::Alive { frozen: false };
+        self.answer = if self.standby_signal {
+            Answer::Standby(StandbyView {
+                slots: vec![],
+                position: Some(self.end.lsn),
+                timeline: Some(self.end.timeline),
+                streaming: false,
+                receiver: None,
+            })
+        } else {
+            Answer::Primary(self.view())
+        };
+    }
+
+    fn view(&self) -> PrimaryView {
+        PrimaryView {
+            slots: vec![],
+            timeline: self.end.timeline,
+            history: self.history.clone(),
+            flushed: self.end.lsn,
+            complete: Some(self.end.lsn),
+            names: self.names.clone(),
+            standbys: self.standbys.clone(),
+        }
+    }
+
+    fn reading(&mut self) -> Reading {
+        match &mut self.register {
+            Ok(row) => {
+                if self.owner_renews && row.owner.as_ref() != Some(&self.settings.me) {
+                    row.renewed.push('+');
+                    row.lease_left = row.ttl;
+                }
+                Reading::Row(row.clone())
+            }
+            Err(reading) => reading.clone(),
+        }
+    }
+
+    fn update(&mut self, update: &Update) -> Reply {
+        let row = match &mut self.register {
+            Ok(row) => row,
+            Err(Reading::Missing) => return Reply::Missing,
+            Err(Reading::Damaged(text)) => return Reply::Damaged(text.clone()),
+            Err(Reading::Unknown(trouble)) => return Reply::Unknown(trouble.clone()),
+            Err(Reading::Row(_)) => unreachable!("a row is Ok"),
+        };
+        let Some(mut next) = update.apply(row) else {
+            return Reply::NotApplied(row.clone());
+        };
+        next.renewed.push('.');
+        *row = next.clone();
+        if self.replies_lost > 0 {
+            self.replies_lost -= 1;
+            return Reply::Unknown(Trouble::Unreachable("the connection broke".to_owned()));
+        }
+        Reply::Applied(next)
+    }
+
+    fn stop(&mut self) {
+        if self.immortal {
+            self.process = Process::Orphans;
+        } else {
+            self.process = Process::Absent;
+        }
+        self.answer = Answer::NotAsked;
+    }
+
+    fn promote(&mut self) {
+        self.history.entries.push(HistoryEntry {
+            parent: self.end.timeline,
+            end: self.end.lsn,
+        });
+        self.end.timeline = timeline(self.end.timeline.get() + 1);
+        self.history.own = self.end.timeline;
+        self.standby_signal = false;
+        self.standbys.clear();
+        self.run();
+    }
+
+    fn set_attribute(&mut self, name: &NodeName, attribute: &Attribute) {
+        let Ok(cluster) = &mut self.cluster else {
+            return;
+        };
+        let known = cluster.nodes.entry(name.clone()).or_default();
+        match attribute.clone() {
+            Attribute::Status(value) => known.status = Some(value),
+            Attribute::DataStatus(value) => known.data_status = Some(value),
+            Attribute::Score(value) => known.score = Some(value),
+            Attribute::Position(value) => known.position = Some(value),
+            Attribute::Baseline(value) => known.baseline = Some(value),
+            Attribute::Receiver(value) => known.receiver = Some(value),
+        }
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<Effect, String> {
+        if self.broken.contains(action.kind()) {
+            return Err(format!("{} is broken", action.kind()));
+        }
+        match action {
+            Action::WriteStandbySettings => {
+                self.names.clear();
+                self.standby_signal = true;
+            }
+            Action::WritePrimarySettings => {
+                self.names.clear();
+                self.standby_signal = false;
+            }
+            Action::SetNames(names) => {
+                self.names.clone_from(names);
+                if let Answer::Primary(view) = &mut self.answer {
+                    view.names.clone_from(names);
+                }
+            }
+            Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
+            Action::StartPostgres => self.run(),
+            Action::StopPostgres(_) => self.stop(),
+            Action::PromotePostgres => self.promote(),
+            Action::ReadDisk => {
+                return Ok(Effect::Disk(Disk {
+                    end: self.disk_error.clone().map_or(Ok(self.end), Err),
+                    history: self.history.clone(),
+                }));
+            }
+            Action::ReadRegister => return Ok(Effect::Register(self.reading())),
+            Action::UpdateRegister(update) => return Ok(Effect::Reply(self.update(update))),
+            Action::Remember(memory) => self.memory = *memory,
+            Action::LockExternal => return Ok(Effect::External(self.external.clone())),
+            Action::SetAttribute(name, attribute) => self.set_attribute(name, attribute),
+            Action::WriteReplInfo(info) => {
+                if let Ok(cluster) = &mut self.cluster {
+                    cluster.repl_info = Some(Ok(info.clone()));
+                }
+            }
+            Action::EnsureSlots(missing) => {
+                if let Answer::Primary(view) = &mut self.answer {
+                    view.slots.extend(missing.iter().cloned());
+                }
+            }
+            Action::DropSlots(left) => {
+                if let Answer::Standby(view) = &mut self.answer {
+                    view.slots.retain(|slot| !left.contains(slot));
+                }
+            }
+            Action::RestartReceiver(_) | Action::UnlockExternal | Action::Warn(_) => {}
+        }
+        Ok(Effect::Done)
+    }
+
+    fn observe(&mut self, operation: &Operation, before: Option<Snapshot>) -> Snapshot {
+        for standby in &mut self.standbys {
+            standby.flushed = standby.flushed.map(|lsn| {
+                Lsn::new((lsn.as_u64() + self.standbys_advance).min(self.end.lsn.as_u64()))
+            });
+        }
+        let standbys = self.standbys.clone();
+        if let Answer::Primary(view) = &mut self.answer {
+            view.standbys = standbys;
+        }
+        let (progress, memory) = match before {
+            Some(before) => (before.progress, before.memory),
+            None => (Progress::default(), self.memory),
+        };
+        let mut snapshot = Snapshot {
+            settings: self.settings.clone(),
+            operation: operation.clone(),
+            elapsed: Duration::ZERO,
+            left: TIMEOUT,
+            process: self.process,
+            answer: self.answer.clone(),
+            silent_before: self.silent_before,
+            standby_signal: self.standby_signal,
+            disk: None,
+            cluster: self.cluster.clone(),
+            register: None,
+            memory,
+            progress,
+        };
+        snapshot.begin_round();
+        snapshot
+    }
+
+    fn wait(&mut self) {
+        if let Ok(row) = &mut self.register {
+            row.lease_left = row.lease_left.saturating_sub(PAUSE);
+        }
+    }
+
+    /// Carries an operation through.
+    pub(crate) fn carry(&mut self, operation: &Operation) -> Run {
+        self.try_carry(operation)
+            .unwrap_or_else(|rules| panic!("{operation:?} does not end: {rules:?} (latest first)"))
+    }
+
+    /// Carries an operation through, as `pha_host::drive` does.
+    ///
+    /// # Errors
+    /// The last rules of an operation that does not end.
+    pub(crate) fn try_carry(&mut self, operation: &Operation) -> Result<Run, Vec<&'static str>> {
+        let mut run = Run::default();
+        let mut elapsed = Duration::ZERO;
+        let mut snapshot = self.observe(operation, None);
+        for _ in 0..MOST_DECISIONS {
+            (snapshot.elapsed, snapshot.left) = (elapsed, TIMEOUT.saturating_sub(elapsed));
+            if snapshot.left.is_zero() {
+                let exit = on_deadline(&snapshot, &run.awaited);
+                return Ok(run.end(exit, true));
+            }
+            let plan = decide(&snapshot);
+            run.rules.push(plan.rule);
+            for action in &plan.actions {
+                let result = self.perform(action);
+                run.note(action, result.is_err());
+                let failed = result.is_err();
+                snapshot = snapshot.fold(action, result);
+                if failed {
+                    break;
+                }
+            }
+            match plan.verdict {
+                Verdict::Finish(exit) => return Ok(run.end(exit, false)),
+                Verdict::Continue => {}
+                Verdict::Reobserve => snapshot = self.observe(operation, Some(snapshot)),
+                Verdict::Wait(what) => {
+                    run.awaited = what;
+                    elapsed += PAUSE;
+                    self.wait();
+                    snapshot = self.observe(operation, Some(snapshot));
+                }
+            }
+        }
+        Err(run.rules.iter().rev().take(6).copied().collect())
+    }
+}
+
+/// What an operation did.
+#[derive(Default)]
+pub(crate) struct Run {
+    /// The rules that decided, in order.
+    pub(crate) rules: Vec<&'static str>,
+    /// What was done, attributes and warnings apart; a failed action has a `!` after its name.
+    pub(crate) actions: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) code: Option<OcfCode>,
+    pub(crate) reason: String,
+    /// It ended because its time had passed.
+    pub(crate) overdue: bool,
+    awaited: String,
+}
+
+impl Run {
+    fn note(&mut self, action: &Action, failed: bool) {
+        let text = match action {
+            Action::Warn(text) => return self.warnings.push(text.clone()),
+            Action::SetAttribute(..) if !failed => return,
+            Action::UpdateRegister(update) => update.reason(),
+            Action::SetNames(names) => format!("set-names [{}]", names.join(",")),
+            Action::StopPostgres(mode) => format!("stop-postgres {mode:?}"),
+            Action::WriteReplInfo(info) => format!("write-repl-info {info}"),
+            other => other.kind().to_owned(),
+        };
+        self.actions.push(if failed { text + "!" } else { text });
+    }
+
+    fn end(mut self, exit: Exit, overdue: bool) -> Self {
+        self.code = Some(exit.code);
+        self.reason = exit.reason.unwrap_or_default();
+        self.overdue = overdue;
+        self
+    }
+
+    /// The rules without those that only look or show.
+    pub(crate) fn expect(&self, code: OcfCode, actions: &[&str]) {
+        assert_eq!(
+            self.actions, actions,
+            "actions; rules {:?}, reason {:?}",
+            self.rules, self.reason
+        );
+        assert_eq!(self.code, Some(code), "{:?}: {}", self.rules, self.reason);
+        assert_eq!(
+            self.reason.is_empty(),
+            matches!(code, OcfCode::Success | OcfCode::RunningPromoted),
+            "a failure has a reason, and nothing else has: {:?}",
+            self.reason
+        );
+    }
+}
+
+/// A notification about one node.
+pub(crate) fn notification(when: When, operation: ocf::Operation, about: u8) -> Operation {
+    let mut lists = NodeLists::default();
+    let list = match operation {
+        ocf::Operation::Start => &mut lists.start,
+        ocf::Operation::Stop => &mut lists.stop,
+        ocf::Operation::Promote => &mut lists.promote,
+        ocf::Operation::Demote => &mut lists.demote,
+    };
+    list.push(node(about));
+    Operation::Notify(Notification::new(when, operation, lists))
+}
+
+pub(crate) const MONITOR: Operation = Operation::Monitor { probe: false };
+
+pub(crate) fn shown(world: &World, number: u8) -> Option<PgsqlStatus> {
+    world.cluster.as_ref().unwrap().node(&node(number)).status
+}

@@ -1,0 +1,239 @@
+//! From an action to its effect. One exhaustive match; each arm bounded.
+
+use std::time::Duration;
+
+use pha_core::names::NodeName;
+use pha_core::parse::standby_names::StandbyNames;
+use pha_core::plan::{Action, Attribute, Effect, StopMode};
+use pha_core::register::{Reading, Reply};
+use pha_core::snapshot::{Disk, Snapshot};
+use rustix::process::Signal;
+use tracing::warn;
+
+use crate::clock::Deadline;
+use crate::lock_external;
+use crate::node::Node;
+use crate::pgconf;
+use crate::pgctl::{self, Stopped};
+use crate::process::Process;
+
+/// How long one exchange with the lock service may take, at most: a service that hangs must leave
+/// time for what does not need it.
+const LOCK_BUDGET: Duration = Duration::from_secs(3);
+
+/// How long the naming of a standby may take to come into force before the next monitor goes on.
+const IN_FORCE_BUDGET: Duration = Duration::from_secs(10);
+
+pub(crate) fn perform(
+    node: &mut Node,
+    action: &Action,
+    snapshot: &Snapshot,
+    deadline: Deadline,
+) -> Result<Effect, String> {
+    let done = |result: Result<(), String>| result.map(|()| Effect::Done);
+    match action {
+        Action::WriteStandbySettings => done(node.write_settings(true, &[])),
+        Action::WritePrimarySettings => done(node.write_settings(false, &[])),
+        Action::SetNames(names) => done(node.set_names(names)),
+        Action::TakeBarrier(name) => node.take_barrier(name, deadline),
+        Action::StartPostgres => done(node.pg.start(deadline).map(drop).map_err(text)),
+        Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
+        Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
+        Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {
+            node.postgres
+                .ensure_physical_slot(slot, deadline)
+                .map(drop)
+                .map_err(text)
+        })),
+        Action::DropSlots(slots) => done(slots.iter().try_for_each(|slot| {
+            node.postgres
+                .ensure_no_slot(slot, deadline)
+                .map(drop)
+                .map_err(text)
+        })),
+        Action::RestartReceiver(pid) => done(end_receiver(*pid)),
+        Action::ReadDisk => node.read_disk(deadline).map(Effect::Disk),
+        Action::ReadRegister => {
+            if let Some(why) = &node.memory_lost {
+                return Ok(Effect::Register(Reading::Damaged(why.clone())));
+            }
+            let deadline = node.lock_deadline(deadline);
+            Ok(Effect::Register(node.lock()?.read(deadline)))
+        }
+        Action::UpdateRegister(update) => {
+            if let Some(why) = &node.memory_lost {
+                return Ok(Effect::Reply(Reply::Damaged(why.clone())));
+            }
+            let deadline = node.lock_deadline(deadline);
+            Ok(Effect::Reply(node.lock()?.update(update, deadline)))
+        }
+        // The loop keeps the memory durably as soon as it has changed.
+        Action::Remember(_) => Ok(Effect::Done),
+        Action::LockExternal => Ok(Effect::External(lock_external::obtain(
+            &node.params,
+            &node.settings.resource.lock_owner(&node.settings.me),
+            deadline,
+        ))),
+        Action::UnlockExternal => done(lock_external::release(
+            &node.params,
+            &node.settings.resource.lock_owner(&node.settings.me),
+            deadline,
+        )),
+        Action::SetAttribute(whose, attribute) => {
+            done(node.set_attribute(whose, attribute, deadline))
+        }
+        Action::WriteReplInfo(info) => {
+            done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
+        }
+        Action::Warn(message) => {
+            warn!("{message}");
+            Ok(Effect::Done)
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Ends a WAL receiver; the startup process begins another one, which connects anew.
+fn end_receiver(pid: u32) -> Result<(), String> {
+    let pid = i32::try_from(pid).map_err(text)?;
+    match Process::of(pid) {
+        Some(process) => process.signal(Signal::TERM).map(drop).map_err(text),
+        None => Ok(()),
+    }
+}
+
+impl Node {
+    fn lock(&mut self) -> Result<&mut crate::lock::LockService, String> {
+        self.lock
+            .as_mut()
+            .ok_or_else(|| "no built-in lock service is configured".to_owned())
+    }
+
+    fn lock_deadline(&self, deadline: Deadline) -> Deadline {
+        deadline.sub_budget(LOCK_BUDGET.min(deadline.left() / 2))
+    }
+
+    fn write_settings(&self, standby: bool, names: &[String]) -> Result<(), String> {
+        let settings = pgconf::Settings {
+            standby,
+            names: names.to_vec(),
+        };
+        pgconf::ensure(&self.pg, &self.params, &self.settings.me, &settings)
+            .map(drop)
+            .map_err(text)
+    }
+
+    fn set_names(&self, names: &[String]) -> Result<(), String> {
+        self.write_settings(false, names)?;
+        match self.pg.reload().map_err(text)? {
+            true => Ok(()),
+            false => Err(
+                "PostgreSQL does not run and could not read synchronous_standby_names".to_owned(),
+            ),
+        }
+    }
+
+    fn take_barrier(&self, name: &str, deadline: Deadline) -> Result<Effect, String> {
+        let names = StandbyNames::first(1, [name]).to_string();
+        let deadline = deadline.sub_budget(IN_FORCE_BUDGET.min(deadline.left() / 2));
+        self.postgres
+            .await_sync_names_in_force(&self.pg, &names, deadline)
+            .map_err(text)?;
+        match self.postgres.view(deadline).map_err(text)?.role {
+            crate::postgres::RoleView::Primary(primary) => Ok(Effect::Barrier(primary.flushed)),
+            crate::postgres::RoleView::Standby(_) => {
+                Err("PostgreSQL is no primary any more".to_owned())
+            }
+        }
+    }
+
+    /// Each way of stopping gets its share: the fast one `stop_escalate`, and always so much less
+    /// than what is left that the harsher ones still have their time.
+    fn stop(&self, mode: StopMode, snapshot: &Snapshot, deadline: Deadline) -> Result<(), String> {
+        let left = deadline.left();
+        let escalate = if snapshot.standby_signal {
+            self.params.stop_escalate_in_slave
+        } else {
+            self.params.stop_escalate
+        };
+        let stopped = match mode {
+            StopMode::Fast => {
+                let share = escalate.min(left.mul_f64(0.6));
+                self.pg
+                    .stop(pgctl::StopMode::Fast, deadline.sub_budget(share))
+            }
+            StopMode::Immediate => self
+                .pg
+                .stop(pgctl::StopMode::Immediate, deadline.sub_budget(left / 2)),
+            StopMode::Kill => self.pg.kill_everything(deadline),
+        };
+        match stopped.map_err(text)? {
+            Stopped::WasNotRunning | Stopped::Ended => Ok(()),
+            Stopped::StillRunning(left) => {
+                let pids: Vec<String> = left
+                    .iter()
+                    .map(|process| process.pid().to_string())
+                    .collect();
+                Err(format!(
+                    "PostgreSQL did not stop ({mode:?}); processes left: {}",
+                    pids.join(", ")
+                ))
+            }
+        }
+    }
+
+    fn read_disk(&self, deadline: Deadline) -> Result<Disk, String> {
+        let control = self.pg.controldata(deadline).map_err(text)?;
+        let end = self.pg.end_of_wal(&control, deadline).map_err(text);
+        let timeline = end
+            .as_ref()
+            .map_or(control.checkpoint_timeline, |end| end.timeline);
+        let history = self.history(timeline)?;
+        Ok(Disk { end, history })
+    }
+
+    fn set_attribute(
+        &self,
+        whose: &NodeName,
+        attribute: &Attribute,
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        let resource = &self.settings.resource;
+        let transient = |name: String, value: String| {
+            self.pacemaker
+                .set_transient(whose, &name, &value, deadline)
+                .map_err(text)
+        };
+        match attribute {
+            Attribute::Status(status) => {
+                transient(resource.attribute("status"), status.to_string())
+            }
+            Attribute::Score(score) => transient(resource.promotion_attribute(), score.to_string()),
+            Attribute::Baseline(lsn) => {
+                transient(resource.attribute("master-baseline"), lsn.to_hex16())
+            }
+            Attribute::Receiver(status) => {
+                transient(resource.attribute("receiver-status"), status.clone())
+            }
+            Attribute::Position(position) => {
+                transient(
+                    resource.attribute("timeline"),
+                    position.timeline.to_string(),
+                )?;
+                transient(resource.attribute("xlog-loc"), position.lsn.to_hex16())
+            }
+            Attribute::DataStatus(status) => self
+                .pacemaker
+                .set_permanent(
+                    whose,
+                    &resource.attribute("data-status"),
+                    &status.to_string(),
+                    deadline,
+                )
+                .map_err(text),
+        }
+    }
+}

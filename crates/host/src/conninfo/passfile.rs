@@ -1,0 +1,96 @@
+//! The password file, as libpq reads it (PostgreSQL manual, "The Password File").
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::{Conninfo, Secret, Server};
+use crate::user::User;
+
+/// The password of the first line that fits the server, the database and the role.
+pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
+    let path = path(info)?;
+    let metadata = fs::metadata(&path).ok()?;
+    // libpq ignores such a file and says so; a secret that others can read is none.
+    if !metadata.is_file() {
+        tracing::warn!(
+            "password file {} is not a plain file, ignored",
+            path.display()
+        );
+        return None;
+    }
+    if metadata.mode() & 0o077 != 0 {
+        tracing::warn!(
+            "password file {} is accessible to others, ignored; run chmod 0600 on it",
+            path.display()
+        );
+        return None;
+    }
+    let text = fs::read_to_string(&path).ok()?;
+    let host = if server.is_socket() && super::SOCKET_DIRECTORIES.contains(&server.host.as_str()) {
+        "localhost"
+    } else {
+        &server.host
+    };
+    let wanted = [
+        host.to_owned(),
+        server.port.to_string(),
+        info.database(),
+        info.user_name(),
+    ];
+    text.lines().find_map(|line| matching(line, &wanted))
+}
+
+fn path(info: &Conninfo) -> Option<PathBuf> {
+    info.passfile.clone().or_else(|| {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let home = home.or_else(|| User::current().ok().map(|user| user.home().to_owned()));
+        home.map(|home| home.join(".pgpass"))
+    })
+}
+
+/// `host:port:database:user:password`, where `*` fits anything and `\` takes the next character's
+/// meaning away.
+fn matching(line: &str, wanted: &[String; 4]) -> Option<Secret> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut rest = line.trim_end_matches(['\r', '\n']);
+    for expected in wanted {
+        let (field, tail) = field(rest)?;
+        let any = rest.starts_with("*:");
+        if !any && field != *expected {
+            return None;
+        }
+        rest = tail;
+    }
+    let (password, _) = field(rest).unwrap_or_else(|| (unescaped(rest), ""));
+    (!password.is_empty()).then(|| Secret::new(password))
+}
+
+/// The text up to the next colon, and what follows it.
+fn field(text: &str) -> Option<(String, &str)> {
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ':' => return Some((unescaped(&text[..at]), &text[at + 1..])),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn unescaped(text: &str) -> String {
+    let mut result = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\\' {
+            result.extend(characters.next());
+        } else {
+            result.push(character);
+        }
+    }
+    result
+}

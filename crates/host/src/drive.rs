@@ -1,0 +1,178 @@
+//! The loop that carries an operation through: observe, decide, perform, until it is finished or
+//! its time has passed. It knows no rule; it only keeps the clock, the log and the order.
+
+use std::time::Duration;
+
+use pha_core::decide::{decide, on_deadline};
+use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
+use pha_core::register::Memory;
+use pha_core::snapshot::{Operation, Snapshot};
+use tracing::{debug, info, warn};
+
+use crate::clock::Deadline;
+
+/// How long a wait sleeps between two looks: short against every time that an operator sees.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Decisions of one operation before it is given up: far more than any operation needs, so that a
+/// rule that would apply for ever becomes an error instead of a busy loop.
+const MOST_DECISIONS: usize = 5000;
+
+/// What the loop needs from the world.
+pub trait Edge {
+    /// Looks at everything that the operation's decisions need. `before` is the snapshot of the
+    /// round before, whose progress and memory go on; `waiting` says that the round only looks
+    /// whether something awaited has come, so that slow sources may be asked less often.
+    fn observe(
+        &mut self,
+        operation: &Operation,
+        before: Option<Snapshot>,
+        waiting: bool,
+        deadline: Deadline,
+    ) -> Snapshot;
+
+    /// Performs one action.
+    ///
+    /// # Errors
+    /// What happened, for the operator.
+    fn perform(
+        &mut self,
+        action: &Action,
+        snapshot: &Snapshot,
+        deadline: Deadline,
+    ) -> Result<Effect, String>;
+
+    /// Keeps the memory durably.
+    ///
+    /// # Errors
+    /// What happened, for the operator.
+    fn keep(&mut self, memory: &Memory) -> Result<(), String>;
+
+    /// Pauses until something may have changed.
+    fn pause(&mut self, at_most: Duration);
+}
+
+/// The end of an operation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer to Pacemaker.
+    pub exit: Exit,
+    /// What was last seen.
+    pub last: Snapshot,
+}
+
+/// Carries one operation through. The answer when the deadline passes is
+/// [`on_deadline`]'s.
+pub fn drive(edge: &mut impl Edge, operation: &Operation, deadline: Deadline) -> Outcome {
+    let mut kept: Option<Memory> = None;
+    let mut snapshot = edge.observe(operation, None, false, deadline);
+    let mut awaited = "the first look at the node".to_owned();
+    for _ in 0..MOST_DECISIONS {
+        if deadline.expired() {
+            let exit = on_deadline(&snapshot, &awaited);
+            warn!("the time is up; waiting for {awaited}");
+            return Outcome {
+                exit,
+                last: snapshot,
+            };
+        }
+        snapshot.left = deadline.left();
+        let plan = decide(&snapshot);
+        trace(&plan, &snapshot);
+        let kept_memory = kept.get_or_insert(snapshot.memory);
+        snapshot = perform_all(edge, &plan, snapshot, kept_memory, deadline);
+        match plan.verdict {
+            Verdict::Finish(exit) => {
+                return Outcome {
+                    exit,
+                    last: snapshot,
+                };
+            }
+            Verdict::Continue => {}
+            Verdict::Reobserve => {
+                snapshot = edge.observe(operation, Some(snapshot), false, deadline)
+            }
+            Verdict::Wait(what) => {
+                awaited = what;
+                edge.pause(POLL.min(deadline.left()));
+                snapshot = edge.observe(operation, Some(snapshot), true, deadline);
+            }
+        }
+    }
+    let reason =
+        format!("no end after {MOST_DECISIONS} decisions; please report the log of this operation");
+    Outcome {
+        exit: Exit {
+            code: pha_core::ocf::OcfCode::Generic,
+            reason: Some(reason),
+        },
+        last: snapshot,
+    }
+}
+
+/// Performs the actions in order. What was seen of the register is kept before the next action, so
+/// that no crash can make this node forget a term or an epoch that it has acted upon.
+fn perform_all(
+    edge: &mut impl Edge,
+    plan: &Plan,
+    mut snapshot: Snapshot,
+    kept: &mut Memory,
+    deadline: Deadline,
+) -> Snapshot {
+    for action in &plan.actions {
+        let result = edge.perform(action, &snapshot, deadline);
+        match &result {
+            Ok(effect) => debug!(rule = plan.rule, action = action.kind(), ?effect, "done"),
+            Err(text) => warn!(rule = plan.rule, action = action.kind(), "{text}"),
+        }
+        let failed = result.is_err();
+        snapshot = snapshot.fold(action, result);
+        if snapshot.memory != *kept {
+            if let Err(text) = edge.keep(&snapshot.memory) {
+                warn!(rule = plan.rule, "{text}");
+                let unkept = Action::Remember(snapshot.memory);
+                return snapshot.fold(&unkept, Err(text));
+            }
+            *kept = snapshot.memory;
+        }
+        if failed {
+            break;
+        }
+    }
+    snapshot
+}
+
+fn trace(plan: &Plan, snapshot: &Snapshot) {
+    let actions: Vec<&str> = plan.actions.iter().map(Action::kind).collect();
+    let actions = actions.join(",");
+    match &plan.verdict {
+        Verdict::Wait(what) => debug!(rule = plan.rule, "waiting for {what}"),
+        Verdict::Finish(exit) => debug!(rule = plan.rule, actions, exit = %exit.code, "end"),
+        Verdict::Continue | Verdict::Reobserve => {
+            // Attributes and looks are routine; what changes PostgreSQL or the register is news.
+            let news = plan.actions.iter().any(is_news);
+            if news {
+                info!(
+                    rule = plan.rule,
+                    actions,
+                    elapsed_ms = snapshot.elapsed.as_millis() as u64,
+                    "acting"
+                );
+            } else {
+                debug!(rule = plan.rule, actions, "acting");
+            }
+        }
+    }
+}
+
+fn is_news(action: &Action) -> bool {
+    use pha_core::register::Update;
+    !matches!(
+        action,
+        Action::ReadDisk
+            | Action::ReadRegister
+            | Action::SetAttribute(..)
+            | Action::Warn(_)
+            | Action::UpdateRegister(Update::Renew { .. })
+    )
+}

@@ -1,0 +1,29 @@
+//! What pha4pgsql does to the world: the effects that `pha-core` decides on.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+pub mod basebackup;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod conninfo;
+pub mod drive;
+pub mod files;
+pub mod lock;
+pub mod lock_external;
+pub mod log;
+pub mod memory;
+pub mod node;
+pub mod observe;
+pub mod pacemaker;
+pub mod pgconf;
+pub mod pgctl;
+pub mod postgres;
+pub mod preflight;
+pub mod process;
+pub mod rewind;
+pub mod sql;
+pub mod ssh;
+pub mod unfinished;
+pub mod user;

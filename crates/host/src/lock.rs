@@ -1,0 +1,266 @@
+//! The lock service: a table in a PostgreSQL outside of the cluster, read and changed without a
+//! child process.
+//!
+//! Every change is one conditional `UPDATE … RETURNING` by the server's clock, whose row count is
+//! the verdict ([`pha_core::register::Update`] says what each one means). Where the reply is lost,
+//! the row is read again on a new connection and decides; a change that may still be on its way is
+//! sent once more, which is harmless, because its condition holds at most once.
+
+mod mutex;
+mod statements;
+mod table;
+
+use std::fmt;
+use std::str::FromStr;
+
+use pha_core::register::{Aftermath, Reading, Reply, Trouble, Update, after_lost_reply};
+use tokio_postgres::types::Type;
+
+use crate::clock::Deadline;
+use crate::conninfo::Conninfo;
+use crate::sql::{Identifier, IdentifierError, Session, SqlError};
+
+pub use mutex::{MutexAnswer, lock, trylock, unlock};
+pub use table::{Change, Details, History, history, init, show};
+
+/// Which row of which table: `distlock:pgsql_cls1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockName {
+    /// The table.
+    pub table: Identifier,
+    /// The value of its column `lockname`.
+    pub name: String,
+}
+
+/// A text that names no row of a lock table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LockNameError {
+    /// The table's name.
+    #[error("lock name: {0}")]
+    Table(#[from] IdentifierError),
+    /// The name after the colon.
+    #[error("lock name {} is not usable: <table>:<name> or <name> is expected", pha_core::quoted::quoted(.0))]
+    Name(String),
+}
+
+impl FromStr for LockName {
+    type Err = LockNameError;
+
+    /// Reads `table:name`; a name alone is one in the table `distlock`.
+    fn from_str(text: &str) -> Result<Self, LockNameError> {
+        let (table, name) = text.split_once(':').unwrap_or(("distlock", text));
+        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+            return Err(LockNameError::Name(text.to_owned()));
+        }
+        Ok(Self {
+            table: table.parse()?,
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.table, self.name)
+    }
+}
+
+/// A connection to the lock service for one cluster's row, made when it is first needed and kept.
+pub struct LockService {
+    info: Conninfo,
+    lock: LockName,
+    session: Option<Session>,
+}
+
+/// How often a change whose reply was lost is sent in all.
+const SENDS: u32 = 2;
+
+impl LockService {
+    /// The lock service at `info`, for the row `lock`. Connects to nothing yet.
+    #[must_use]
+    pub fn new(info: Conninfo, lock: LockName) -> Self {
+        Self {
+            info: info.or_application_name("pha4pgsql"),
+            lock,
+            session: None,
+        }
+    }
+
+    /// Reads the row.
+    pub fn read(&mut self, deadline: Deadline) -> Reading {
+        let reused = self.has_session();
+        match self.try_read(deadline) {
+            // A connection kept from an earlier call may have died meanwhile: the server was
+            // restarted, or a firewall forgot it.
+            Err(error) if reused && !error.answered() && !deadline.expired() => {
+                self.session = None;
+                match self.try_read(deadline) {
+                    Ok(reading) => reading,
+                    Err(error) => Reading::Unknown(self.trouble(&error)),
+                }
+            }
+            Err(error) => Reading::Unknown(self.trouble(&error)),
+            Ok(reading) => reading,
+        }
+    }
+
+    /// Makes one conditional change.
+    pub fn update(&mut self, update: &Update, deadline: Deadline) -> Reply {
+        let mut lost = None;
+        for _ in 0..SENDS {
+            match self.send(update, deadline) {
+                Ok(Some(reply)) => return reply,
+                Ok(None) => return self.unchanged(update, lost.is_some(), deadline),
+                Err(error) if error.surely_without_effect() => {
+                    let trouble = self.trouble(&error);
+                    if lost.is_some() || error.answered() || deadline.expired() {
+                        return Reply::Unknown(trouble);
+                    }
+                    lost = None;
+                    self.session = None;
+                }
+                Err(error) => {
+                    self.session = None;
+                    lost = Some(self.trouble(&error));
+                    if let Some(reply) = self.look_after(update, deadline) {
+                        return reply;
+                    }
+                }
+            }
+        }
+        Reply::Unknown(lost.unwrap_or_else(|| {
+            Trouble::Unreachable(format!("{}: the change was not sent", self.info))
+        }))
+    }
+
+    /// After a lost reply: what the row says on a new connection; none to send the change again.
+    fn look_after(&mut self, update: &Update, deadline: Deadline) -> Option<Reply> {
+        let reading = self.read(deadline);
+        match (after_lost_reply(update, &reading), reading) {
+            (Aftermath::TookEffect, Reading::Row(row)) => Some(Reply::Applied(row)),
+            (Aftermath::DidNot, Reading::Row(row)) => Some(Reply::NotApplied(row)),
+            (_, Reading::Row(_)) => None,
+            (_, Reading::Missing) => Some(Reply::Missing),
+            (_, Reading::Damaged(text)) => Some(Reply::Damaged(text)),
+            (_, Reading::Unknown(trouble)) => Some(Reply::Unknown(trouble)),
+        }
+    }
+
+    /// After "no row changed": what the row is. If an earlier reply was lost, the earlier sending
+    /// may be why the condition does not hold any more.
+    fn unchanged(&mut self, update: &Update, lost: bool, deadline: Deadline) -> Reply {
+        let reading = self.read(deadline);
+        let took_effect = lost && after_lost_reply(update, &reading) == Aftermath::TookEffect;
+        match reading {
+            Reading::Row(row) if took_effect => Reply::Applied(row),
+            Reading::Row(row) => Reply::NotApplied(row),
+            Reading::Missing => Reply::Missing,
+            Reading::Damaged(text) => Reply::Damaged(text),
+            Reading::Unknown(trouble) => Reply::Unknown(trouble),
+        }
+    }
+
+    fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The kept connection, or a new one, told not to work longer than this call waits.
+    fn session(&mut self, deadline: Deadline) -> Result<&mut Session, SqlError> {
+        let kept = self.session.take().filter(Session::is_usable);
+        let mut session = match kept {
+            Some(session) => session,
+            None => Session::connect(&self.info, deadline)?,
+        };
+        // The server gives up a little earlier than this call, so that its "canceled" still
+        // arrives: a definite answer instead of an unknown one.
+        session.limit_statements(deadline.reserving(deadline.left() / 10), deadline)?;
+        Ok(self.session.insert(session))
+    }
+
+    fn try_read(&mut self, deadline: Deadline) -> Result<Reading, SqlError> {
+        let sql = statements::read(&self.lock.table);
+        let name = self.lock.name.clone();
+        let rows = self
+            .session(deadline)?
+            .query_typed(&sql, &[(&name, Type::TEXT)], deadline)?;
+        Ok(match rows.first() {
+            None => Reading::Missing,
+            Some(row) => match statements::register(row) {
+                Ok(register) => Reading::Row(register),
+                Err(text) => Reading::Damaged(text),
+            },
+        })
+    }
+
+    /// Sends the change: the row as changed, or none when no row met the condition.
+    fn send(&mut self, update: &Update, deadline: Deadline) -> Result<Option<Reply>, SqlError> {
+        // Some of the time is kept for looking what came of it.
+        let step = deadline.reserving(deadline.left() / 3);
+        let statement = statements::update(&self.lock, update);
+        let rows = self
+            .session(step)?
+            .query_typed(&statement.sql, &statement.params(), step)?;
+        Ok(rows.first().map(|row| match statements::register(row) {
+            Ok(register) => Reply::Applied(register),
+            Err(text) => Reply::Damaged(text),
+        }))
+    }
+
+    fn trouble(&self, error: &SqlError) -> Trouble {
+        trouble(error, &self.lock)
+    }
+}
+
+/// A session of one command of its own.
+fn connect(info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
+    let mut session = Session::connect(info, deadline)?;
+    session.limit_statements(deadline, deadline)?;
+    Ok(session)
+}
+
+/// Sorts a failure, with what to do about it.
+fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
+    let hint = match error.sqlstate() {
+        // undefined_table, undefined_column, invalid_schema_name
+        Some("42P01" | "42703" | "3F000") => {
+            format!("; run `distlock <conninfo> init {lock}` once")
+        }
+        // query_canceled by statement_timeout, lock_not_available
+        Some("57014" | "55P03") => {
+            "; another session keeps the row locked, see pg_locks there".to_owned()
+        }
+        // read_only_sql_transaction
+        Some("25006") => {
+            "; that server is a standby or read-only, connect to its primary (target_session_attrs=read-write)"
+                .to_owned()
+        }
+        // insufficient_privilege
+        Some("42501") => {
+            "; the role needs select and update on the table, and insert on its history".to_owned()
+        }
+        _ => String::new(),
+    };
+    let text = format!("{error}{hint}");
+    if error.answered() {
+        Trouble::Answered(text)
+    } else {
+        Trouble::Unreachable(text)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_names() {
+        let lock: LockName = "ha.locks:pgsql cls:1".parse().unwrap();
+        assert_eq!(lock.table.to_string(), "ha.locks");
+        assert_eq!(lock.name, "pgsql cls:1");
+        assert_eq!("c1".parse::<LockName>().unwrap().to_string(), "distlock:c1");
+        for text in ["", "t:", "T:x", "a b:x", "t;drop:x", "t:x\ny"] {
+            assert!(text.parse::<LockName>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The SQL of every read and change of the row.
+//!
+//! `Update::apply` in the core is what each of these means; a test against a real server proves
+//! them equal. The table's name is a checked identifier; everything else is a parameter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
+use pha_core::register::{RawRow, Register, Update};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::LockName;
+use crate::sql::Identifier;
+
+/// The columns in the order in which [`register`] takes them. The lease is measured by the server.
+const COLUMNS: &str = "owner::text, term::bigint, epoch::bigint, holders::text[], positions::text, \
+     extract(epoch from ts + expired_time - clock_timestamp())::float8, \
+     extract(epoch from expired_time)::float8, \
+     to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+
+/// R1: no other node's lease runs. `$3` is the node that asks.
+const LEASE_FREE: &str = "(owner = '' or owner = $3 or ts + expired_time <= clock_timestamp())";
+
+/// R5: the node that asks (`$3`) is the owner at its own term (`$4`).
+const OWNER_AT_TERM: &str = "owner = $3 and term = $4 and term > 0";
+
+const LEASE_ENDS: &str = "ts = clock_timestamp(), expired_time = interval '0'";
+
+/// A statement and its parameters.
+pub(super) struct Statement {
+    pub(super) sql: String,
+    values: Vec<(Box<dyn ToSql + Sync>, Type)>,
+}
+
+impl Statement {
+    pub(super) fn params(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.values
+            .iter()
+            .map(|(value, kind)| (value.as_ref(), kind.clone()))
+            .collect()
+    }
+
+    fn text(self, value: impl Into<String>) -> Self {
+        self.with(value.into(), Type::TEXT)
+    }
+
+    fn count(self, value: u64) -> Self {
+        // A number that no row can hold meets no condition.
+        self.with(i64::try_from(value).unwrap_or(i64::MAX), Type::INT8)
+    }
+
+    fn names(self, names: &BTreeSet<NodeName>) -> Self {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.with(names, Type::TEXT_ARRAY)
+    }
+
+    fn micros(self, time: std::time::Duration) -> Self {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        self.with(micros, Type::INT8)
+    }
+
+    fn with(mut self, value: impl ToSql + Sync + 'static, kind: Type) -> Self {
+        self.values.push((Box::new(value), kind));
+        self
+    }
+}
+
+/// Reads the row; `$1` is the lock's name.
+pub(super) fn read(table: &Identifier) -> String {
+    format!(
+        "select {COLUMNS} from {} where lockname = $1",
+        table.quoted()
+    )
+}
+
+/// Reads the columns; a row that makes no sense is an error that quotes it.
+pub(super) fn register(row: &Row) -> Result<Register, String> {
+    let raw = || -> Result<RawRow, tokio_postgres::Error> {
+        Ok(RawRow {
+            owner: row.try_get(0)?,
+            term: row.try_get(1)?,
+            epoch: row.try_get(2)?,
+            holders: row.try_get(3)?,
+            positions: row.try_get(4)?,
+            lease_left: row.try_get(5)?,
+            ttl: row.try_get(6)?,
+            renewed: row.try_get(7)?,
+        })
+    };
+    raw()
+        .map_err(|error| format!("the lock service's row is damaged: {error}"))?
+        .try_into()
+        .map_err(|error: pha_core::register::RowError| error.to_string())
+}
+
+/// The conditional change. `$1` is the lock's name, `$2` the reason for the history, `$3` the node
+/// that asks (for an override, the new owner).
+pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
+    let statement = |set: String, condition: String, who: &str| {
+        Statement {
+            sql: format!(
+                "update {} set reason = $2, {set} where lockname = $1 and {condition} returning {COLUMNS}",
+                lock.table.quoted()
+            ),
+            values: Vec::new(),
+        }
+        .text(lock.name.clone())
+        .text(update.reason())
+        .text(who)
+    };
+    match update {
+        Update::FirstPrimary { node, ttl } => statement(
+            promoted("$4"),
+            format!("term = 0 and {LEASE_FREE}"),
+            node.as_str(),
+        )
+        .micros(*ttl),
+        Update::Promote {
+            node,
+            from_owner,
+            from_term,
+            from_epoch,
+            bounded_loss,
+            ttl,
+        } => statement(
+            promoted("$4"),
+            format!(
+                "term > 0 and owner = $5 and term = $6 and epoch = $7 and ($8 or $3 = any(holders)) and {LEASE_FREE}"
+            ),
+            node.as_str(),
+        )
+        .micros(*ttl)
+        .text(from_owner.as_ref().map_or("", NodeName::as_str))
+        .count(*from_term)
+        .count(*from_epoch)
+        .with(*bounded_loss, Type::BOOL),
+        Update::Renew {
+            node,
+            term,
+            positions,
+            ttl,
+        } => statement(
+            format!("positions = {RECORDED}, {}", lease("$6")),
+            OWNER_AT_TERM.to_owned(),
+            node.as_str(),
+        )
+        .count(*term)
+        .text(json(positions))
+        .micros(*ttl),
+        Update::SetHolders {
+            node,
+            term,
+            from_epoch,
+            from_holders,
+            holders,
+            ttl,
+        } => statement(
+            format!(
+                "holders = $7, epoch = epoch + 1, positions = {}, {}",
+                kept("positions", "$7"),
+                lease("$8")
+            ),
+            format!(
+                "{OWNER_AT_TERM} and epoch = $5 and holders @> $6 and holders <@ $6 and $3 = any($7)"
+            ),
+            node.as_str(),
+        )
+        .count(*term)
+        .count(*from_epoch)
+        .names(from_holders)
+        .names(holders)
+        .micros(*ttl),
+        Update::Release { node, term } => statement(
+            format!("positions = {}, {LEASE_ENDS}", kept("positions", "holders")),
+            OWNER_AT_TERM.to_owned(),
+            node.as_str(),
+        )
+        .count(*term),
+        Update::Leave { node } => statement(
+            format!(
+                "holders = array_remove(holders, $3), positions = {}",
+                kept("positions", "array_remove(holders, $3)")
+            ),
+            "owner <> $3 and $3 = any(holders) and exists (select from unnest(holders) h where h <> $3)"
+                .to_owned(),
+            node.as_str(),
+        ),
+        Update::Override {
+            from_term,
+            from_epoch,
+            owner,
+            holders,
+            ..
+        } => statement(
+            format!(
+                "owner = $3, term = term + 1, epoch = epoch + 1, holders = $6, \
+                 positions = '{{}}', {LEASE_ENDS}"
+            ),
+            "term = $4 and epoch = $5 and cardinality($6) > 0".to_owned(),
+            owner.as_ref().map_or("", NodeName::as_str),
+        )
+        .count(*from_term)
+        .count(*from_epoch)
+        .names(holders),
+        Update::HandOver {
+            node,
+            term,
+            from_epoch,
+            successor,
+            position,
+        } => statement(
+            format!(
+                "holders = array_append(array_remove(holders, $6), $6), epoch = epoch + 1, \
+                 positions = {} || jsonb_build_object($6, $7), {LEASE_ENDS}",
+                kept("positions", "holders")
+            ),
+            format!("{OWNER_AT_TERM} and epoch = $5"),
+            node.as_str(),
+        )
+        .count(*term)
+        .count(*from_epoch)
+        .text(successor.as_str())
+        .text(position.to_string()),
+    }
+}
+
+/// R0, R1: the node that asks takes everything.
+fn promoted(micros: &str) -> String {
+    format!(
+        "owner = $3, term = term + 1, epoch = epoch + 1, holders = array[$3], positions = {}, {}",
+        kept("positions", "array[$3]"),
+        lease(micros)
+    )
+}
+
+fn lease(micros: &str) -> String {
+    format!("ts = clock_timestamp(), expired_time = {micros} * interval '1 microsecond'")
+}
+
+/// Positions of holders only.
+fn kept(positions: &str, holders: &str) -> String {
+    format!(
+        "(select coalesce(jsonb_object_agg(p.key, p.value), '{{}}') from jsonb_each({positions}) p \
+         where p.key = any({holders}))"
+    )
+}
+
+/// R10: what was recorded and what was seen (`$5`), the higher of both, of holders only.
+const RECORDED: &str = "(select coalesce(jsonb_object_agg(p.node, greatest(p.old, p.new)::text), '{}') \
+     from (select coalesce(o.key, n.key) as node, o.value::pg_lsn as old, n.value::pg_lsn as new \
+     from jsonb_each_text(positions) o full join jsonb_each_text($5::jsonb) n on o.key = n.key) p \
+     where p.node = any(holders))";
+
+fn json(positions: &BTreeMap<NodeName, Lsn>) -> String {
+    // Names of nodes and positions hold no character that JSON escapes.
+    let entries: Vec<String> = positions
+        .iter()
+        .map(|(node, lsn)| format!("\"{node}\": \"{lsn}\""))
+        .collect();
+    format!("{{{}}}", entries.join(", "))
+}

@@ -1,0 +1,189 @@
+//! Making, migrating and showing the tables of the lock service.
+
+use pha_core::register::Trouble;
+use serde_json::{Map, Value};
+use tokio_postgres::types::Type;
+
+use super::{LockName, connect, trouble};
+use crate::clock::Deadline;
+use crate::conninfo::Conninfo;
+use crate::sql::{Identifier, Session, SqlError};
+
+/// What `init` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The row was made.
+    RowMade,
+    /// There was a row, which was left as it is.
+    RowKept,
+}
+
+/// Creates or migrates the tables and makes the row if there is none. One transaction; repeatable;
+/// two at once wait for each other; a row that exists is not touched.
+///
+/// # Errors
+/// [`Trouble`]; nothing was changed then, unless the reply to the commit itself was lost.
+pub fn init(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Change, Trouble> {
+    let run = || -> Result<Change, SqlError> {
+        let mut session = connect(info, deadline)?;
+        session.simple("begin", deadline)?;
+        // Two creations of one table at once would otherwise collide in the catalogue (23505).
+        session.query_typed(
+            "select pg_advisory_xact_lock(hashtext('pha4pgsql'), hashtext($1))",
+            &[(&lock.table.to_string(), Type::TEXT)],
+            deadline,
+        )?;
+        session.simple("set local client_min_messages = warning", deadline)?;
+        session.simple(&schema(&lock.table), deadline)?;
+        let change = make_row(&mut session, lock, deadline)?;
+        session.simple("commit", deadline)?;
+        Ok(change)
+    };
+    run().map_err(|error| trouble(&error, lock))
+}
+
+fn make_row(
+    session: &mut Session,
+    lock: &LockName,
+    deadline: Deadline,
+) -> Result<Change, SqlError> {
+    let sql = format!(
+        "insert into {} (lockname, owner, ts, expired_time, reason) \
+         values ($1, '', clock_timestamp(), interval '0', 'init') \
+         on conflict (lockname) do nothing returning 1",
+        lock.table.quoted()
+    );
+    let rows = session.query_typed(&sql, &[(&lock.name, Type::TEXT)], deadline)?;
+    Ok(if rows.is_empty() {
+        Change::RowKept
+    } else {
+        Change::RowMade
+    })
+}
+
+/// The specification's tables, function and trigger, with what is added here. Columns are added
+/// only where they are missing, and the trigger is replaced, so that an older one is brought up to date.
+fn schema(table: &Identifier) -> String {
+    let history = table.suffixed("_history").quoted();
+    let function = table.suffixed("_log_update").quoted();
+    let trigger = format!("\"{}_log_update\"", table.name());
+    let table = table.quoted();
+    format!(
+        "create table if not exists {table} (\
+           lockname text primary key, owner text not null, ts timestamptz not null, \
+           expired_time interval not null);\
+         alter table {table} \
+           add column if not exists term bigint not null default 0,\
+           add column if not exists epoch bigint not null default 0,\
+           add column if not exists holders text[] not null default '{{}}',\
+           add column if not exists positions jsonb not null default '{{}}',\
+           add column if not exists reason text not null default '';\
+         create table if not exists {history} (\
+           id serial primary key, lockname text not null, owner text not null, \
+           ts timestamptz not null, expired_time interval not null);\
+         alter table {history} \
+           add column if not exists term bigint,\
+           add column if not exists epoch bigint,\
+           add column if not exists holders text[],\
+           add column if not exists reason text;\
+         create or replace function {function}() returns trigger language plpgsql as $log$\
+         begin \
+           if tg_op = 'INSERT' or new.owner is distinct from old.owner \
+              or new.term is distinct from old.term or new.holders is distinct from old.holders then \
+             insert into {history} (lockname, owner, ts, expired_time, term, epoch, holders, reason) \
+             values (new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
+                     new.holders, new.reason);\
+           end if;\
+           return new;\
+         end $log$;\
+         drop trigger if exists {trigger} on {table};\
+         create trigger {trigger} after insert or update on {table} \
+           for each row execute procedure {function}()"
+    )
+}
+
+/// The row as it stands, whatever its shape: of the specification's bare table, or migrated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Details {
+    /// The columns as JSON; those that the table does not have are missing.
+    pub columns: Map<String, Value>,
+    /// How long ago the lease was renewed, in seconds.
+    pub age: Option<f64>,
+    /// How long the lease still runs, in seconds; negative when it has expired.
+    pub left: Option<f64>,
+    /// How long the lease is in all, in seconds.
+    pub ttl: Option<f64>,
+}
+
+/// Reads the row for a person or a script; none when there is none.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn show(
+    info: &Conninfo,
+    lock: &LockName,
+    deadline: Deadline,
+) -> Result<Option<Details>, Trouble> {
+    let sql = format!(
+        "select to_jsonb(l)::text, extract(epoch from clock_timestamp() - ts)::float8, \
+         extract(epoch from ts + expired_time - clock_timestamp())::float8, \
+         extract(epoch from expired_time)::float8 from {} l where lockname = $1",
+        lock.table.quoted()
+    );
+    let rows = query(info, lock, &sql, deadline)?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let get = |index: usize| row.try_get::<_, Option<f64>>(index).ok().flatten();
+    Ok(Some(Details {
+        columns: object(row.try_get(0).ok()),
+        age: get(1),
+        left: get(2),
+        ttl: get(3),
+    }))
+}
+
+/// One line of the history: the columns as JSON.
+pub type History = Map<String, Value>;
+
+/// Reads the latest `limit` changes, the oldest of them first.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn history(
+    info: &Conninfo,
+    lock: &LockName,
+    limit: u32,
+    deadline: Deadline,
+) -> Result<Vec<History>, Trouble> {
+    let sql = format!(
+        "select to_jsonb(h)::text from {} h where lockname = $1 order by id desc limit {limit}",
+        lock.table.suffixed("_history").quoted()
+    );
+    let rows = query(info, lock, &sql, deadline)?;
+    Ok(rows
+        .iter()
+        .rev()
+        .map(|row| object(row.try_get(0).ok()))
+        .collect())
+}
+
+fn query(
+    info: &Conninfo,
+    lock: &LockName,
+    sql: &str,
+    deadline: Deadline,
+) -> Result<Vec<tokio_postgres::Row>, Trouble> {
+    let run = || {
+        let mut session = connect(info, deadline)?;
+        // Times are shown in UTC, whatever the server's zone is.
+        session.simple("set time zone 'UTC'", deadline)?;
+        session.query_typed(sql, &[(&lock.name, Type::TEXT)], deadline)
+    };
+    run().map_err(|error| trouble(&error, lock))
+}
+
+fn object(text: Option<String>) -> Map<String, Value> {
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,348 @@
+//! What this node keeps durably about the register: one small file per resource, and two locks.
+//!
+//! The *promotion lock* makes "I promote" and "I promise not to promote" exclude each other on this
+//! node (R7); it is held as long as that takes. A second, short lock keeps two writers of the file
+//! from undoing each other. Both are `flock`s, which the kernel drops with the process.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pha_core::quoted::quoted;
+use pha_core::register::{Memory, PromiseRefused};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::clock::Deadline;
+use crate::files::{self, FileError};
+
+/// How often a lock that another process holds is tried again: `flock` waits without a limit or
+/// not at all.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How long one writer waits for another, which holds its lock for one small write.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// Why the memory could not be read or written. Nothing may be promoted then.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// Reading or writing a file failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The directory or a lock in it cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Directory {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file does not hold what was written.
+    #[error(
+        "{}: not what this program has written ({reason}): {text}; it keeps this node's promises, so look with cls_status that no other node is primary, then remove it", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+        /// What is in it, quoted.
+        text: String,
+    },
+    /// Another process of this node holds the lock.
+    #[error(
+        "{}: another process of this node is promoting, or giving a promise; try again when it has ended", path.display()
+    )]
+    Busy {
+        /// The lock's file.
+        path: PathBuf,
+    },
+    /// The promise cannot be given.
+    #[error(transparent)]
+    Refused(#[from] PromiseRefused),
+}
+
+/// The file of one resource.
+#[derive(Debug, Clone)]
+pub struct MemoryFile {
+    path: PathBuf,
+}
+
+/// The promotion lock of this node: who promotes, or promises not to promote (R7), holds it from
+/// reading the memory until the outcome is kept. It ends with the process.
+#[derive(Debug)]
+#[must_use = "the lock ends when this is dropped"]
+pub struct Guard {
+    memory: MemoryFile,
+    _file: File,
+}
+
+impl MemoryFile {
+    /// The memory in `path` (on a node `/var/lib/pha4pgsql/<resource>.json`), outside of the data
+    /// directory, which a rebuild replaces. Touches nothing.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What this node remembers; nothing yet where there is no file.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; a damaged file is not taken for an empty memory.
+    pub fn load(&self) -> Result<Memory, MemoryError> {
+        let Some(text) = files::read_text(&self.path)? else {
+            return Ok(Memory::default());
+        };
+        serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
+            path: self.path.clone(),
+            reason: error.to_string(),
+            text: quoted(&text),
+        })
+    }
+
+    /// Adds what was seen or done to what is remembered: on the disk when this returns. A memory
+    /// that was read before somebody else added to it takes nothing back.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; then the node must not act on what it has seen.
+    pub fn store(&self, seen: &Memory) -> Result<(), MemoryError> {
+        self.revise(|memory| Ok(memory.merged(seen))).map(drop)
+    }
+
+    /// Takes the promotion lock, waiting for another process to end.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`] when it does not until the deadline.
+    pub fn guard(&self, deadline: Deadline) -> Result<Guard, MemoryError> {
+        Ok(Guard {
+            _file: self.lock("lock", deadline)?,
+            memory: self.clone(),
+        })
+    }
+
+    /// Reads, changes and writes the file while no other process does.
+    fn revise(
+        &self,
+        change: impl FnOnce(Memory) -> Result<Memory, MemoryError>,
+    ) -> Result<Memory, MemoryError> {
+        let _lock = self.lock("write-lock", Deadline::after(WRITE))?;
+        let before = self.load()?;
+        let after = change(before)?;
+        if after != before {
+            let text = serde_json::to_string(&after).map_err(|error| MemoryError::Directory {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })?;
+            files::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
+        }
+        Ok(after)
+    }
+
+    fn lock(&self, extension: &str, deadline: Deadline) -> Result<File, MemoryError> {
+        self.prepare()?;
+        let path = self.path.with_extension(extension);
+        let failed = |error: io::Error| MemoryError::Directory {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            if deadline.expired() {
+                return Err(MemoryError::Busy { path });
+            }
+            std::thread::sleep(POLL.min(deadline.left()));
+        }
+    }
+
+    /// Makes the directory where it is missing, and refuses one that others can write to: a promise
+    /// that anyone can remove is none.
+    fn prepare(&self) -> Result<(), MemoryError> {
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
+        let wrong = |reason: String| MemoryError::Directory {
+            path: directory.to_owned(),
+            reason,
+        };
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        made.map_err(|error| wrong(format!("cannot be made: {error}")))?;
+        let metadata = std::fs::metadata(directory)
+            .map_err(|error| wrong(format!("cannot be looked at: {error}")))?;
+        let own = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !own || metadata.mode() & 0o022 != 0 {
+            return Err(wrong(format!(
+                "belongs to user {} and has mode {:04o}; make it the acting user's, with mode 0700",
+                metadata.uid(),
+                metadata.mode() & 0o7777
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Guard {
+    /// Promises durably not to promote at `epoch`, the one that the primary last saw (R7). Only
+    /// after this returned the promise may be told to anyone.
+    ///
+    /// # Errors
+    /// [`MemoryError::Refused`] when this node knows of a later epoch.
+    pub fn promise(&self, epoch: u64) -> Result<Memory, MemoryError> {
+        self.memory.revise(|memory| Ok(memory.promising(epoch)?))
+    }
+
+    /// What is remembered.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn load(&self) -> Result<Memory, MemoryError> {
+        self.memory.load()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Directory(PathBuf);
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn file(name: &str) -> (MemoryFile, Directory) {
+        let path = std::env::temp_dir().join(format!("pha-memory-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        (MemoryFile::new(path.join("pgsql.json")), Directory(path))
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    fn seen(term: u64, epoch: u64) -> Memory {
+        Memory {
+            term,
+            epoch,
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_at_first_and_reading_leaves_nothing_behind() {
+        let (file, directory) = file("first");
+        assert_eq!(file.load().unwrap(), Memory::default());
+        assert!(!directory.0.exists());
+    }
+
+    #[test]
+    fn what_was_seen_stays_and_never_goes_back() {
+        let (file, directory) = file("stays");
+        file.store(&seen(3, 7)).unwrap();
+        assert_eq!(file.load().unwrap(), seen(3, 7));
+        file.store(&seen(2, 8)).unwrap();
+        assert_eq!(file.load().unwrap(), seen(3, 8));
+        assert_eq!(file.load().unwrap(), seen(3, 8));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&directory.0), mode(file.path())), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_promise_survives_a_writer_that_did_not_know_of_it() {
+        let (file, _directory) = file("promise");
+        let stale = seen(3, 7);
+        file.store(&stale).unwrap();
+        let lock = file.guard(soon()).unwrap();
+        lock.promise(7).unwrap();
+        file.store(&stale).unwrap();
+        assert!(lock.load().unwrap().has_promised(7));
+        assert!(matches!(lock.promise(6), Err(MemoryError::Refused(_))));
+        file.store(&seen(3, 8)).unwrap();
+        assert_eq!(file.load().unwrap().promised, None);
+    }
+
+    #[test]
+    fn promoting_and_promising_exclude_each_other() {
+        let (file, _directory) = file("exclude");
+        let held = file.guard(soon()).unwrap();
+        let brief = Deadline::after(Duration::from_millis(50));
+        assert!(matches!(file.guard(brief), Err(MemoryError::Busy { .. })));
+        // Seeing the register goes on meanwhile.
+        file.store(&seen(1, 1)).unwrap();
+        drop(held);
+        let _ = file.guard(soon()).unwrap();
+    }
+
+    #[test]
+    fn writers_at_once_lose_nothing() {
+        let (file, _directory) = file("writers");
+        std::thread::scope(|scope| {
+            for number in 1..=4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for step in 0..10 {
+                        let memory = seen(number * 10 + step, step);
+                        file.store(&memory).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(file.load().unwrap(), seen(49, 9));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_quotes_it() {
+        let (file, _directory) = file("damaged");
+        file.store(&seen(1, 1)).unwrap();
+        for text in [
+            "",
+            "{}",
+            "{\"term\":1,\"epoch\":1",
+            "{\"term\":-1,\"epoch\":1,\"promised\":null}",
+            "{\"term\":1,\"epoch\":1,\"promised\":null,\"other\":1}",
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            let error = file.load().unwrap_err();
+            assert!(
+                matches!(error, MemoryError::Damaged { .. }),
+                "{text}: {error}"
+            );
+            assert!(error.to_string().contains("cls_status"), "{error}");
+            assert!(file.store(&seen(2, 2)).is_err(), "{text}");
+            assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        let (file, directory) = file("others");
+        std::fs::create_dir(&directory.0).unwrap();
+        std::fs::set_permissions(&directory.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = file.store(&seen(1, 1)).unwrap_err();
+        assert!(error.to_string().contains("0777"), "{error}");
+    }
+}

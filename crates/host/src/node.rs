@@ -1,0 +1,258 @@
+//! This node, as the decisions' edge: what it observes and performs is in `observe` and `apply`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pha_core::names::{NodeName, ResourceName};
+use pha_core::params::{self, Params, RepMode};
+use pha_core::plan::{Action, Effect};
+use pha_core::register::Memory;
+use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, Settings, Snapshot};
+use tracing::warn;
+
+use crate::clock::Deadline;
+use crate::conninfo::{Conninfo, Secret};
+use crate::drive::Edge;
+use crate::lock::LockService;
+use crate::memory::{Guard, MemoryFile};
+use crate::pacemaker::Pacemaker;
+use crate::pgctl::PgCtl;
+use crate::postgres::Postgres;
+use crate::preflight::Refusal;
+use crate::user::User;
+use crate::{apply, files, observe};
+
+/// Where what must survive a restart of the node is kept: the memory of the register.
+const STATE_DIR: &str = "/var/lib/pha4pgsql";
+
+/// Where what only matters until the node restarts is kept: the count of silent monitors.
+const RUN_DIR: &str = "/run/pha4pgsql";
+
+/// How many monitors in a row may find PostgreSQL silent before it counts as failed.
+const PATIENCE: u32 = 3;
+
+/// The node with everything that an operation reaches from it.
+pub struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) params: Params,
+    pub(crate) pg: PgCtl,
+    pub(crate) postgres: Postgres,
+    pub(crate) pacemaker: Pacemaker,
+    pub(crate) lock: Option<LockService>,
+    pub(crate) memory: MemoryFile,
+    pub(crate) memory_lost: Option<String>,
+    pub(crate) promotion: Option<Guard>,
+    pub(crate) began: Instant,
+    pub(crate) cluster_seen: Option<Instant>,
+    silent_file: PathBuf,
+}
+
+impl Node {
+    /// The node `me` for the resource, as the parameters describe it. Touches nothing yet.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the account that PostgreSQL runs as does not exist, or the lock service's
+    /// connection string cannot be used.
+    pub fn new(resource: ResourceName, me: NodeName, params: Params) -> Result<Self, Refusal> {
+        let pg = pg_ctl(&params)?;
+        let state_dir = directory("PHA_STATE_DIR", STATE_DIR);
+        Ok(Self {
+            postgres: local_postgres(&params, &pg.user),
+            pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
+            lock: lock_service(&params)?,
+            memory: MemoryFile::new(state_dir.join(format!("{resource}.json"))),
+            memory_lost: None,
+            promotion: None,
+            began: Instant::now(),
+            cluster_seen: None,
+            silent_file: directory("PHA_RUN_DIR", RUN_DIR).join(format!("{resource}.silent")),
+            settings: settings(resource, me, &params),
+            pg,
+            params,
+        })
+    }
+
+    /// How many monitors in a row, before this one, got no answer from PostgreSQL.
+    pub(crate) fn silent_before(&self) -> u32 {
+        // A file that cannot be read counts as none: the next silent monitor writes it anew.
+        files::read_text(&self.silent_file)
+            .ok()
+            .flatten()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Keeps, at the end of a recurring monitor, whether PostgreSQL was silent.
+    pub fn conclude(&self, operation: &Operation, last: &Snapshot) {
+        let silent = match operation {
+            Operation::Monitor { probe: false } => {
+                last.answer == Answer::NoAnswer
+                    || matches!(last.process, Process::Alive { frozen: true })
+            }
+            Operation::Start | Operation::Stop => false,
+            _ => return,
+        };
+        let result = if silent {
+            self.silent_file
+                .parent()
+                .map_or(Ok(()), |parent| {
+                    std::fs::create_dir_all(parent).map_err(|e| e.to_string())
+                })
+                .and_then(|()| {
+                    let text = format!("{}\n", last.silent_before + 1);
+                    files::replace(&self.silent_file, text.as_bytes(), 0o600)
+                        .map_err(|e| e.to_string())
+                })
+        } else if !self.silent_file.exists() {
+            Ok(())
+        } else {
+            files::ensure_absent(&self.silent_file)
+                .map(drop)
+                .map_err(|e| e.to_string())
+        };
+        if let Err(error) = result {
+            warn!("{error}");
+        }
+    }
+}
+
+impl Edge for Node {
+    fn observe(
+        &mut self,
+        operation: &Operation,
+        before: Option<Snapshot>,
+        waiting: bool,
+        deadline: Deadline,
+    ) -> Snapshot {
+        observe::snapshot(self, operation, before, waiting, deadline)
+    }
+
+    fn perform(
+        &mut self,
+        action: &Action,
+        snapshot: &Snapshot,
+        deadline: Deadline,
+    ) -> Result<Effect, String> {
+        apply::perform(self, action, snapshot, deadline)
+    }
+
+    fn keep(&mut self, memory: &Memory) -> Result<(), String> {
+        self.memory.store(memory).map_err(|error| error.to_string())
+    }
+
+    fn pause(&mut self, at_most: Duration) {
+        std::thread::sleep(at_most);
+    }
+}
+
+/// The programs and places of PostgreSQL that the parameters name.
+///
+/// # Errors
+/// [`Refusal`] when the account does not exist.
+pub fn pg_ctl(params: &Params) -> Result<PgCtl, Refusal> {
+    let user =
+        User::lookup(&params.pgdba).map_err(|error| Refusal::installed(error.to_string()))?;
+    Ok(PgCtl {
+        program: PathBuf::from(&params.pgctl),
+        pgdata: PathBuf::from(&params.pgdata),
+        config: PathBuf::from(&params.config),
+        user,
+        ctl_opt: params.ctl_opt.clone(),
+        start_opt: params.start_opt.clone(),
+        logfile: PathBuf::from(&params.logfile),
+        libraries: params.pglibs.as_ref().map(PathBuf::from),
+    })
+}
+
+/// The name that the operating system gives this host.
+///
+/// # Errors
+/// The name, when it cannot be a node's.
+pub fn host_name() -> Result<NodeName, String> {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy().into_owned();
+    NodeName::new(name).map_err(|error| format!("{error}; set the host's name"))
+}
+
+fn directory(variable: &str, default: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| Path::new(default).to_owned(), PathBuf::from)
+}
+
+/// The local server, asked as `monitor_user` or as the account that it runs as. Where no parameter
+/// names the socket's directory, the server itself has written where it is (`postmaster.pid`).
+fn local_postgres(params: &Params, user: &User) -> Postgres {
+    let host = params.pghost.as_ref().or(params.socketdir.as_ref());
+    let role = params
+        .monitor_user
+        .clone()
+        .unwrap_or_else(|| params.pgdba.clone());
+    let mut info = Conninfo::local(
+        host.map_or("/var/run/postgresql", String::as_str),
+        params.pgport,
+    )
+    .with_dbname(&params.pgdb)
+    .with_user(role)
+    .or_application_name("expgsql");
+    if let Some(password) = &params.monitor_password {
+        info = info.with_password(Secret::new(password.expose()));
+    }
+    Postgres {
+        info,
+        user: user.clone(),
+    }
+}
+
+fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
+    let params::LockService::Builtin {
+        conninfo,
+        table,
+        lockname,
+    } = &params.lock_service
+    else {
+        return Ok(None);
+    };
+    let wrong = |error: String| Refusal {
+        code: pha_core::ocf::OcfCode::Configured,
+        reason: format!("distlock_conninfo or distlock_lockname: {error}"),
+    };
+    let info: Conninfo = conninfo
+        .expose()
+        .parse()
+        .map_err(|error| wrong(format!("{error}")))?;
+    let name = format!("{table}:{lockname}")
+        .parse()
+        .map_err(|error| wrong(format!("{error}")))?;
+    Ok(Some(LockService::new(info, name)))
+}
+
+fn settings(resource: ResourceName, me: NodeName, params: &Params) -> Settings {
+    Settings {
+        me,
+        resource,
+        nodes: params.node_list.clone(),
+        mode: match params.rep_mode {
+            RepMode::None => Mode::Standalone,
+            RepMode::Slave => Mode::Slave,
+            RepMode::Async => Mode::Async,
+            RepMode::Sync => Mode::Sync,
+        },
+        arbiter: match &params.lock_service {
+            params::LockService::Off => Arbiter::Off,
+            params::LockService::External { .. } => Arbiter::External,
+            params::LockService::Builtin { .. } => Arbiter::Builtin,
+        },
+        ttl: params.distlock_ttl,
+        check_wal_receiver: params.check_wal_receiver,
+        patience: PATIENCE,
+        slots: params
+            .node_list
+            .iter()
+            .filter_map(|node| Some((node.clone(), params.slot_for(node)?)))
+            .collect(),
+        async_max_lag: ASYNC_MAX_LAG,
+    }
+}
+
+/// How much WAL an asynchronous candidate may lack of what the primary last recorded of itself:
+/// one segment of the default size.
+const ASYNC_MAX_LAG: u64 = 16 << 20;

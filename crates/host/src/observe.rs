@@ -1,0 +1,380 @@
+//! From the tools to a snapshot. Each source is asked at most once per round, bounded, and a source
+//! that does not answer is part of the picture instead of an error.
+
+use std::time::{Duration, Instant};
+
+use pha_core::lsn::Lsn;
+use pha_core::names::ResourceName;
+use pha_core::parse::cib::{Cib, CibNode};
+use pha_core::parse::standby_names::{StandbyName, StandbyNames};
+use pha_core::register::Memory;
+use pha_core::snapshot::{
+    Answer, Cluster, ClusterNode, Mode, Operation, PrimaryView, Process, Progress, Snapshot,
+    StandbyLink, StandbyView,
+};
+use pha_core::timeline::{History, TimelineId, WalPosition};
+use tracing::warn;
+
+use crate::clock::Deadline;
+use crate::memory::MemoryError;
+use crate::node::Node;
+use crate::postgres::{self, PostgresError, RoleView, ServerView};
+use crate::process::{self, PidFile, PmStatus, Postmaster};
+
+/// While something is awaited, the cluster is asked at most this often: one question is a process.
+const CLUSTER_AGE: Duration = Duration::from_secs(1);
+
+/// Takes the picture for one decision.
+pub(crate) fn snapshot(
+    node: &mut Node,
+    operation: &Operation,
+    before: Option<Snapshot>,
+    waiting: bool,
+    deadline: Deadline,
+) -> Snapshot {
+    let (process, status) = server_process(node);
+    let answer = answer(node, operation, process, status, deadline);
+    let cluster = cluster(node, operation, before.as_ref(), waiting, deadline);
+    let first = before.is_none();
+    let (memory, progress, disk, silent_before) = match before {
+        Some(before) => (
+            before.memory,
+            before.progress,
+            before.disk,
+            before.silent_before,
+        ),
+        None => (
+            Default::default(),
+            Progress::default(),
+            None,
+            node.silent_before(),
+        ),
+    };
+    let mut snapshot = Snapshot {
+        settings: node.settings.clone(),
+        operation: operation.clone(),
+        elapsed: node.began.elapsed(),
+        left: deadline.left(),
+        process,
+        answer,
+        silent_before,
+        standby_signal: node.has_standby_signal(),
+        disk,
+        cluster,
+        register: None,
+        memory,
+        progress,
+    };
+    if first && snapshot.builtin() {
+        match node.remembered(operation, deadline) {
+            Ok(memory) => snapshot.memory = memory,
+            // Without its memory the node may not act on the register: what it reads could be older
+            // than what it has seen. Every reading then counts as damaged.
+            Err(error) => node.memory_lost = Some(error.to_string()),
+        }
+    }
+    snapshot.begin_round();
+    snapshot
+}
+
+fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
+    let pgdata = &node.pg.pgdata;
+    match Postmaster::of(pgdata) {
+        Ok(Postmaster::Alive { state, file, .. }) => (
+            Process::Alive {
+                frozen: state == 'T',
+            },
+            file.status,
+        ),
+        Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
+            let orphans = process::server_processes(pgdata).is_ok_and(|left| !left.is_empty());
+            (
+                if orphans {
+                    Process::Orphans
+                } else {
+                    Process::Absent
+                },
+                None,
+            )
+        }
+        // A pid file that cannot be read: the processes themselves still can be counted.
+        Err(error) => {
+            warn!("{error}");
+            match process::server_processes(pgdata) {
+                Ok(left) if left.is_empty() => (Process::Absent, None),
+                _ => (Process::Alive { frozen: false }, None),
+            }
+        }
+    }
+}
+
+fn answer(
+    node: &mut Node,
+    operation: &Operation,
+    process: Process,
+    status: Option<PmStatus>,
+    deadline: Deadline,
+) -> Answer {
+    // Stop needs no answer, and a postmaster stopped by a signal gives none.
+    if process != (Process::Alive { frozen: false }) || *operation == Operation::Stop {
+        return Answer::NotAsked;
+    }
+    node.locate_socket();
+    let budget = deadline.sub_budget(
+        (deadline.left() / 3).clamp(Duration::from_millis(500), Duration::from_secs(10)),
+    );
+    let view = match node.postgres.ask(status, budget) {
+        postgres::Answer::Up(view) => view,
+        other => return not_up(other),
+    };
+    match of_view(node, &view) {
+        Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
+            match node
+                .postgres
+                .run_monitor_sql(&node.params.monitor_sql, budget)
+            {
+                Ok(()) => Answer::Primary(view),
+                Err(error) => of_monitor_sql(&error, status),
+            }
+        }
+        Ok(answer) => answer,
+        Err(text) => Answer::Refused(text),
+    }
+}
+
+/// A server that did not show its view.
+fn not_up(answer: postgres::Answer) -> Answer {
+    match answer {
+        postgres::Answer::Busy(text) => Answer::Busy(text),
+        // Nothing listens although the postmaster is there: its socket comes last and goes first.
+        postgres::Answer::StartingUp(_) | postgres::Answer::Refused(_) => Answer::StartingUp,
+        postgres::Answer::ShuttingDown(_) => Answer::ShuttingDown,
+        postgres::Answer::NoAnswer(_) => Answer::NoAnswer,
+        postgres::Answer::AuthFailed(text) | postgres::Answer::Error(text) => Answer::Refused(text),
+        postgres::Answer::Up(_) => Answer::NotAsked,
+    }
+}
+
+/// Only an answer to the administrator's own check can say that it fails. That none came, or that no
+/// connection was left for it, says that the server is busy, which is no reason to restart it.
+fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
+    let unserved = match error {
+        PostgresError::Sql(error) => not_up(postgres::Answer::of_error(error, status)),
+        other => Answer::Refused(other.to_string()),
+    };
+    match unserved {
+        Answer::Refused(text) => Answer::Failing(format!("monitor_sql failed: {text}")),
+        other => other,
+    }
+}
+
+fn of_view(node: &Node, view: &ServerView) -> Result<Answer, String> {
+    let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
+    match &view.role {
+        RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
+            timeline: primary.timeline,
+            history: node.history(primary.timeline)?,
+            flushed: primary.flushed,
+            complete: primary.complete,
+            slots: slots(),
+            names: names_of(&view.sync_names)?,
+            standbys: view
+                .standbys
+                .iter()
+                .filter_map(|row| {
+                    Some(StandbyLink {
+                        name: row.application_name.clone(),
+                        state: row.state?,
+                        sync: row.sync_state?,
+                        flushed: row.flushed,
+                        replayed: row.replayed,
+                    })
+                })
+                .collect(),
+        })),
+        RoleView::Standby(standby) => Ok(Answer::Standby(StandbyView {
+            // What is received begins at the start of a segment, so it may lie before what was replayed.
+            slots: slots(),
+            position: standby.received.max(standby.replayed),
+            timeline: Some(standby.timeline),
+            streaming: standby
+                .receiver
+                .as_ref()
+                .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming")),
+            receiver: standby
+                .receiver
+                .as_ref()
+                .and_then(|receiver| u32::try_from(receiver.pid).ok()),
+        })),
+    }
+}
+
+fn names_of(text: &str) -> Result<Vec<String>, String> {
+    let parsed: StandbyNames = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(parsed
+        .names()
+        .iter()
+        .map(|name| match name {
+            StandbyName::Every => "*".to_owned(),
+            StandbyName::Name(name) => name.clone(),
+        })
+        .collect())
+}
+
+fn cluster(
+    node: &mut Node,
+    operation: &Operation,
+    before: Option<&Snapshot>,
+    waiting: bool,
+    deadline: Deadline,
+) -> Result<Cluster, String> {
+    let needed = match node.settings.mode {
+        Mode::Standalone | Mode::Slave => false,
+        Mode::Async | Mode::Sync => *operation != (Operation::Monitor { probe: true }),
+    };
+    if !needed {
+        return Ok(Cluster::default());
+    }
+    let fresh = node
+        .cluster_seen
+        .is_some_and(|seen| seen.elapsed() < CLUSTER_AGE);
+    if let Some(before) = before.filter(|before| waiting && fresh && before.cluster.is_ok()) {
+        return before.cluster.clone();
+    }
+    if deadline.expired() {
+        return Err("the time of the operation is over".to_owned());
+    }
+    let xml = node
+        .pacemaker
+        .cib_xml(deadline)
+        .map_err(|error| error.to_string())?;
+    let cib = Cib::parse(&xml).map_err(|error| error.to_string())?;
+    node.cluster_seen = Some(Instant::now());
+    let cluster = of_cib(&cib, &node.settings.resource);
+    for text in &cluster.malformed {
+        warn!("{text}");
+    }
+    Ok(cluster)
+}
+
+/// The part of the CIB that decisions look at. A text that no version of the agent writes is
+/// reported and counts as not there, so that it opens no gate.
+pub fn of_cib(cib: &Cib, resource: &ResourceName) -> Cluster {
+    let mut cluster = Cluster {
+        repl_info: cib
+            .repl_info(resource)
+            .map(|text| text.parse().map_err(|error| format!("{error}"))),
+        ..Cluster::default()
+    };
+    for node in &cib.nodes {
+        let (read, malformed) = read_node(node, resource);
+        cluster.nodes.insert(node.name.clone(), read);
+        cluster.malformed.extend(malformed);
+    }
+    cluster
+}
+
+fn read_node(node: &CibNode, resource: &ResourceName) -> (ClusterNode, Vec<String>) {
+    let mut malformed = Vec::new();
+    let mut note =
+        |error: String| malformed.push(format!("attribute of node {}: {error}", node.name));
+    let transient = |suffix: &str| node.transient.get(&resource.attribute(suffix));
+    let timeline = read(transient("timeline"), &mut note, |text| {
+        text.parse::<u32>()
+            .ok()
+            .and_then(TimelineId::new)
+            .ok_or_else(|| format!("{text:?} is no timeline"))
+    });
+    let lsn = read(transient("xlog-loc"), &mut note, |text| {
+        Lsn::from_hex16(text).map_err(|e| e.to_string())
+    });
+    let read = ClusterNode {
+        online: node.online,
+        status: read(transient("status"), &mut note, |text| {
+            text.parse().map_err(|e| format!("{e}"))
+        }),
+        data_status: read(
+            node.permanent.get(&resource.attribute("data-status")),
+            &mut note,
+            |text| text.parse().map_err(|e| format!("{e}")),
+        ),
+        score: read(
+            node.transient.get(&resource.promotion_attribute()),
+            &mut note,
+            |text| text.parse().map_err(|e| format!("{e}")),
+        ),
+        position: timeline
+            .zip(lsn)
+            .map(|(timeline, lsn)| WalPosition { timeline, lsn }),
+        baseline: read(transient("master-baseline"), &mut note, |text| {
+            Lsn::from_hex16(text).map_err(|e| e.to_string())
+        }),
+        receiver: transient("receiver-status").cloned(),
+    };
+    (read, malformed)
+}
+
+/// Reads an attribute; an empty one is one that was deleted.
+fn read<T>(
+    text: Option<&String>,
+    note: &mut impl FnMut(String),
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = text.filter(|text| !text.is_empty())?;
+    parse(text).map_err(note).ok()
+}
+
+impl Node {
+    /// The history of a timeline. The first one has no file; every other has to.
+    pub(crate) fn history(&self, timeline: TimelineId) -> Result<History, String> {
+        match self
+            .pg
+            .history(timeline)
+            .map_err(|error| error.to_string())?
+        {
+            Some(history) => Ok(history),
+            None if timeline == TimelineId::FIRST => Ok(History::without_ancestors(timeline)),
+            None => Err(format!(
+                "the history file of timeline {timeline} is missing in {}",
+                self.pg.wal_dir().display()
+            )),
+        }
+    }
+
+    /// What this node remembers of the register. A promotion holds the promotion lock from here to
+    /// its end, so that no promise (R7) is given between what it read and what it does.
+    fn remembered(
+        &mut self,
+        operation: &Operation,
+        deadline: Deadline,
+    ) -> Result<Memory, MemoryError> {
+        if *operation == Operation::Promote {
+            let share = deadline.sub_budget(deadline.left() / 2);
+            self.promotion = Some(self.memory.guard(share)?);
+        }
+        self.memory.load()
+    }
+
+    fn has_standby_signal(&self) -> bool {
+        ["standby.signal", "recovery.conf"]
+            .iter()
+            .any(|name| self.pg.pgdata.join(name).exists())
+    }
+
+    /// Where no parameter names the socket's directory, the server itself has written where it is.
+    fn locate_socket(&mut self) {
+        if self.params.pghost.is_some() || self.params.socketdir.is_some() {
+            return;
+        }
+        if let Ok(Some(PidFile {
+            socket_dir: Some(directory),
+            port,
+            ..
+        })) = PidFile::read(&self.pg.pgdata)
+        {
+            let port = port.unwrap_or(self.params.pgport);
+            self.postgres.info.servers =
+                crate::conninfo::Conninfo::local(directory.to_string_lossy(), port).servers;
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Pacemaker through its own tools, in the spellings that every version from 2.0 to 3.0 takes.
+//!
+//! A tool's cost is its start, so that one `cibadmin --query` serves for everything that is read,
+//! and attributes are only written where they change. `attrd_updater` and `crm_attribute` take
+//! `--option=value`, never two words: Pacemaker 2.1.5 would take a value such as `-INFINITY` for an
+//! option of its own.
+
+use std::time::Duration;
+
+use pha_core::names::{NodeName, ResourceName};
+use pha_core::parse::cib::{Cib, CibError};
+use pha_core::repl_info::ReplInfo;
+
+use crate::clock::Deadline;
+use crate::command::{Command, CommandError, Output};
+
+/// Exit status of Pacemaker's tools: no cluster is running here.
+const NO_CLUSTER: i32 = 102;
+/// … what was to be changed is not there.
+const NOT_FOUND: i32 = 105;
+/// … what was to be created is there.
+const EXISTS: i32 = 108;
+
+/// Why Pacemaker did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PacemakerError {
+    /// Its daemons do not run on this node.
+    #[error("Pacemaker is not running on this node; start it (systemctl start pacemaker)")]
+    NotRunning,
+    /// A tool failed.
+    #[error(transparent)]
+    Tool(#[from] CommandError),
+    /// The cluster information base could not be understood.
+    #[error(transparent)]
+    Cib(#[from] CibError),
+    /// The cluster information base is larger than what is read.
+    #[error("the cluster information base is larger than {} MiB; clean up its history (crm_resource --cleanup)", CIB_LIMIT >> 20)]
+    TooLarge,
+}
+
+impl PacemakerError {
+    /// Whether a tool was killed because its time was over; the change that it was to make may
+    /// have been made.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Tool(error) if error.is_timeout())
+    }
+}
+
+/// What became of a compare-and-set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Swap {
+    /// The old value was there; the new one is now.
+    Done,
+    /// Another value is there. Nothing was changed.
+    Different,
+}
+
+/// Pacemaker on this node, seen from one resource.
+#[derive(Debug, Clone)]
+pub struct Pacemaker {
+    resource: ResourceName,
+    budget: Duration,
+    env: Vec<(String, String)>,
+}
+
+impl Pacemaker {
+    /// `budget` is how long one call of a tool may take (`crm_attr_timeout`).
+    #[must_use]
+    pub fn new(resource: ResourceName, budget: Duration) -> Self {
+        Self {
+            resource,
+            budget,
+            env: Vec::new(),
+        }
+    }
+
+    /// The same with a variable in the environment of the tools, such as `CIB_file`, with which
+    /// they work on a file instead of a running cluster.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The cluster's state and configuration, in one call.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`], and [`PacemakerError::Cib`].
+    pub fn cib(&self, deadline: Deadline) -> Result<Cib, PacemakerError> {
+        Ok(Cib::parse(&self.cib_xml(deadline)?)?)
+    }
+
+    /// The whole CIB with its status section, as XML.
+    ///
+    /// # Errors
+    /// [`PacemakerError`] when the tool fails, hangs, or no cluster runs here.
+    pub fn cib_xml(&self, deadline: Deadline) -> Result<String, PacemakerError> {
+        let command = Command::new("cibadmin").arg("--query").keep(CIB_LIMIT);
+        let output = self.run(command, deadline)?;
+        if output.truncated {
+            return Err(PacemakerError::TooLarge);
+        }
+        Ok(output.text().into_owned())
+    }
+
+    /// Sets an attribute that lasts until the node leaves the cluster.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn set_transient(
+        &self,
+        node: &NodeName,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        let command = Command::new("attrd_updater")
+            .arg(format!("--node={node}"))
+            .arg(format!("--name={name}"))
+            .arg(format!("--update={value}"));
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Sets an attribute that lasts for ever.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn set_permanent(
+        &self,
+        node: &NodeName,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_attribute")
+            .arg("--lifetime=forever")
+            .arg(format!("--node={node}"))
+            .arg(format!("--name={name}"))
+            .arg(format!("--update={value}"));
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Writes `pgsql_REPL_INFO`, a cluster property in a set of its own.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn set_repl_info(&self, info: &ReplInfo, deadline: Deadline) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_attribute")
+            .arg("--type=crm_config")
+            .arg(format!("--set-name={}", self.resource.property_set()))
+            .arg(format!("--name={}", self.resource.repl_info_property()))
+            .arg(format!("--update={info}"));
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Removes an attribute that lasts until the node leaves the cluster; one that is not there
+    /// is no error.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn delete_transient(
+        &self,
+        node: &NodeName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        let command = Command::new("attrd_updater")
+            .arg(format!("--node={node}"))
+            .arg(format!("--name={name}"))
+            .arg("--delete")
+            .accept(NOT_FOUND);
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Removes an attribute that lasts for ever; one that is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn delete_permanent(
+        &self,
+        node: &NodeName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_attribute")
+            .arg("--lifetime=forever")
+            .arg(format!("--node={node}"))
+            .arg(format!("--name={name}"))
+            .arg("--delete")
+            .accept(NOT_FOUND);
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Writes `pgsql_REPL_INFO` if it still has the value `old` (none: if there is none), in one
+    /// step of the cluster: of two nodes that try, one succeeds.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`]. After a timeout the change may have been made.
+    pub fn swap_repl_info(
+        &self,
+        old: Option<&ReplInfo>,
+        new: &ReplInfo,
+        deadline: Deadline,
+    ) -> Result<Swap, PacemakerError> {
+        match old {
+            Some(old) => self.replace_repl_info(old, new, deadline),
+            None => self.create_repl_info(new, deadline),
+        }
+    }
+
+    /// `cibadmin --modify --xpath` changes what matches, or fails with "not found". The values
+    /// are made of the characters of node names, digits and `|`: none ends a string of XPath or XML.
+    fn replace_repl_info(
+        &self,
+        old: &ReplInfo,
+        new: &ReplInfo,
+        deadline: Deadline,
+    ) -> Result<Swap, PacemakerError> {
+        let id = self.repl_info_id();
+        let command = Command::new("cibadmin")
+            .arg("--modify")
+            .arg(format!("--xpath=//nvpair[@id='{id}' and @value='{old}']"))
+            .arg(format!("--xml-text={}", self.repl_info_pair(new)))
+            .accept(NOT_FOUND);
+        let output = self.run(command, deadline)?;
+        Ok(swap(output.code == 0))
+    }
+
+    /// Creating fails where there is the set of properties already. Deleting the property leaves
+    /// the set behind, empty; that one may be replaced.
+    fn create_repl_info(&self, new: &ReplInfo, deadline: Deadline) -> Result<Swap, PacemakerError> {
+        let set = self.resource.property_set();
+        let xml = format!(
+            "<cluster_property_set id=\"{set}\">{}</cluster_property_set>",
+            self.repl_info_pair(new)
+        );
+        let create = Command::new("cibadmin")
+            .args(["--create", "--scope=crm_config"])
+            .arg(format!("--xml-text={xml}"))
+            .accept(EXISTS);
+        if self.run(create, deadline)?.code == 0 {
+            return Ok(Swap::Done);
+        }
+        let replace = Command::new("cibadmin")
+            .arg("--replace")
+            .arg(format!(
+                "--xpath=//cluster_property_set[@id='{set}' and not(nvpair)]"
+            ))
+            .arg(format!("--xml-text={xml}"))
+            .accept(NOT_FOUND);
+        let output = self.run(replace, deadline)?;
+        Ok(swap(output.code == 0))
+    }
+
+    /// Removes `pgsql_REPL_INFO`, so that the next start elects a primary by its WAL.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn delete_repl_info(&self, deadline: Deadline) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_attribute")
+            .arg("--type=crm_config")
+            .arg(format!("--set-name={}", self.resource.property_set()))
+            .arg(format!("--name={}", self.resource.repl_info_property()))
+            .arg("--delete")
+            .accept(NOT_FOUND);
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Tells the cluster that the resource has failed on a node, so that it is recovered there.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn report_failure(
+        &self,
+        node: &NodeName,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_resource")
+            .arg("--fail")
+            .arg(format!("--resource={}", self.resource))
+            .arg(format!("--node={node}"));
+        self.run(command, deadline).map(drop)
+    }
+
+    /// The identifier that `crm_attribute` would make.
+    fn repl_info_id(&self) -> String {
+        let (set, name) = (
+            self.resource.property_set(),
+            self.resource.repl_info_property(),
+        );
+        format!("{set}-{name}")
+    }
+
+    fn repl_info_pair(&self, info: &ReplInfo) -> String {
+        let (id, name) = (self.repl_info_id(), self.resource.repl_info_property());
+        format!("<nvpair id=\"{id}\" name=\"{name}\" value=\"{info}\"/>")
+    }
+
+    fn run(&self, mut command: Command, deadline: Deadline) -> Result<Output, PacemakerError> {
+        for (name, value) in &self.env {
+            command = command.env(name, value);
+        }
+        match command.run(deadline.sub_budget(self.budget)) {
+            Ok(output) => Ok(output),
+            Err(error) if error.status() == Some(NO_CLUSTER) => Err(PacemakerError::NotRunning),
+            Err(error) => Err(PacemakerError::Tool(error)),
+        }
+    }
+}
+
+fn swap(done: bool) -> Swap {
+    if done { Swap::Done } else { Swap::Different }
+}
+
+/// A CIB larger than this is refused rather than read in part.
+const CIB_LIMIT: usize = 32 << 20;

@@ -1,0 +1,491 @@
+//! PostgreSQL's server programs and its data directory.
+//!
+//! Starting and promoting go through `pg_ctl`. Stopping and reloading are signals to the
+//! postmaster, which is all that `pg_ctl` would do (PostgreSQL manual, "Shutting Down the Server"):
+//! so they work when the configuration or the programs are broken, and the end is noticed at once.
+
+use std::path::{Path, PathBuf};
+
+use pha_core::lsn::Lsn;
+use pha_core::parse::controldata::{self, ControlData, ControlDataError};
+use pha_core::parse::history::HistoryError;
+use pha_core::parse::waldump::WaldumpError;
+use pha_core::timeline::TimelineId;
+
+use crate::clock::Deadline;
+use crate::command::{Command, CommandError, find_program};
+use crate::files::{self, FileError};
+use crate::process::{self, PidFile, Postmaster, Process, ProcessError, Signal};
+use crate::user::User;
+
+mod end_of_wal;
+mod version;
+
+pub use version::Version;
+
+/// Why something about a server's programs or data directory could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum PgError {
+    /// A program failed, hung or is not there.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A process could not be looked at or signalled.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The server did not start.
+    #[error("postgres did not start: {reason}{}", log.as_ref().map(|log| format!("; its log ends: {log}")).unwrap_or_default())]
+    NotStarted {
+        /// What `pg_ctl` said.
+        reason: String,
+        /// The end of what the server wrote to the log file meanwhile, in one line.
+        log: Option<String>,
+    },
+    /// A path would be taken apart by the shell that `pg_ctl` uses.
+    #[error(
+        "{parameter}={path:?} holds a character that pg_ctl would hand to a shell (one of \" $ ` \\ or a line break); choose another path"
+    )]
+    UnsafePath {
+        /// The parameter that holds it.
+        parameter: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// The data directory is of another major version than the programs.
+    #[error("{} is of PostgreSQL {data}, but {} is of {program}; correct pgctl or pgdata, or run pg_upgrade", pgdata.display(), pgctl.display())]
+    OtherVersion {
+        /// The data directory.
+        pgdata: PathBuf,
+        /// Its version.
+        data: String,
+        /// The programs.
+        pgctl: PathBuf,
+        /// Their version.
+        program: String,
+    },
+    /// Text that should name a version does not.
+    #[error("{what} says {text:?}, which names no PostgreSQL version")]
+    UnknownVersion {
+        /// Where the text came from.
+        what: String,
+        /// The text.
+        text: String,
+    },
+    /// `pg_controldata` printed something that cannot be used.
+    #[error(transparent)]
+    ControlData(#[from] ControlDataError),
+    /// A timeline history file that PostgreSQL would not have written.
+    #[error("{}: {reason}", path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: HistoryError,
+    },
+    /// The end of the WAL cannot be told.
+    #[error("the end of the WAL on timeline {timeline} cannot be told: {reason}")]
+    EndOfWal {
+        /// The timeline that was read.
+        timeline: TimelineId,
+        /// Why.
+        reason: WaldumpError,
+    },
+    /// Recovery would have nothing to begin with.
+    #[error(
+        "the latest checkpoint at {checkpoint} on timeline {timeline} is not in pg_wal; restore the WAL or run cls_rebuild_slave"
+    )]
+    NoCheckpoint {
+        /// Where it should be.
+        checkpoint: Lsn,
+        /// On which timeline.
+        timeline: TimelineId,
+    },
+    /// There is no data directory of PostgreSQL.
+    #[error("{} is no data directory of PostgreSQL: it has no PG_VERSION; run initdb or cls_rebuild_slave, or correct pgdata", .0.display())]
+    NoDataDirectory(PathBuf),
+    /// The server to copy from cannot be addressed.
+    #[error("the server to copy from: {0}")]
+    Source(String),
+}
+
+/// How a server is told to stop (PostgreSQL manual, "Shutting Down the Server").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Waits for the sessions to end by themselves. They go on committing meanwhile.
+    Smart,
+    /// Ends the sessions, writes a shutdown checkpoint and sends it to the standbys.
+    Fast,
+    /// Ends at once, without a checkpoint: the next start recovers.
+    Immediate,
+}
+
+impl StopMode {
+    fn signal(self) -> Signal {
+        match self {
+            Self::Smart => Signal::TERM,
+            Self::Fast => Signal::INT,
+            Self::Immediate => Signal::QUIT,
+        }
+    }
+}
+
+/// What became of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Started {
+    /// The server accepts connections, or has reached the point where it would if it were asked to.
+    Ready,
+    /// The server runs and is still recovering at the deadline.
+    Recovering,
+}
+
+/// What became of a stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Stopped {
+    /// No process of a server was there.
+    WasNotRunning,
+    /// All of them have ended.
+    Ended,
+    /// These are still there.
+    StillRunning(Vec<Process>),
+}
+
+/// A server's programs and where its things are.
+#[derive(Clone, Debug)]
+pub struct PgCtl {
+    /// `pg_ctl`; the other programs of the server are beside it.
+    pub program: PathBuf,
+    /// The data directory.
+    pub pgdata: PathBuf,
+    /// The configuration file; the server is told of it when it is not the one in the data directory.
+    pub config: PathBuf,
+    /// The account that owns the data directory and runs the server.
+    pub user: User,
+    /// Further options of `pg_ctl`, one per word.
+    pub ctl_opt: Vec<String>,
+    /// Further options of the server, one per word.
+    pub start_opt: Vec<String>,
+    /// Where the server writes until its own logging has begun.
+    pub logfile: PathBuf,
+    /// A directory of shared libraries, for programs outside the system's paths (`pglibs`).
+    pub libraries: Option<PathBuf>,
+}
+
+impl PgCtl {
+    /// Starts the server and waits until it answers or the deadline comes.
+    ///
+    /// A server that runs already is not started again. One that is still recovering at the
+    /// deadline is left to go on: crash recovery takes what it takes.
+    pub fn start(&self, deadline: Deadline) -> Result<Started, PgError> {
+        self.refuse_shell_characters()?;
+        self.remove_stale_locks()?;
+        let log_before = std::fs::metadata(&self.logfile).map_or(0, |meta| meta.len());
+        let patience = deadline.left().as_secs().max(1).to_string();
+        let command = self
+            .command("pg_ctl")
+            .args(&self.ctl_opt)
+            .args(["start", "-w", "-t", &patience, "-l"])
+            .arg(&self.logfile)
+            .arg("-o")
+            .arg(self.server_options())
+            // pg_ctl puts a directory given with -D into a shell line as it is, but takes one
+            // from the environment without (pg_ctl.c, pgdata_opt); the server gets it with -o.
+            .env("PGDATA", &self.pgdata);
+        match command.run(deadline) {
+            Ok(_) => Ok(Started::Ready),
+            Err(error) => match Postmaster::of(&self.pgdata)? {
+                Postmaster::Alive { .. } => Ok(Started::Recovering),
+                Postmaster::Absent | Postmaster::Stale { .. } => {
+                    Err(self.not_started(error, log_before))
+                }
+            },
+        }
+    }
+
+    /// Tells a standby to become a primary, without waiting for it: whoever holds a connection
+    /// sees the end of recovery sooner than `pg_ctl`, which looks ten times a second.
+    pub fn promote(&self, deadline: Deadline) -> Result<(), PgError> {
+        let command = self
+            .command("pg_ctl")
+            .args(["promote", "-W"])
+            .env("PGDATA", &self.pgdata);
+        command.run(deadline)?;
+        Ok(())
+    }
+
+    /// Tells the server to stop and waits for the end of all its processes, those that have lost
+    /// their postmaster included.
+    pub fn stop(&self, mode: StopMode, deadline: Deadline) -> Result<Stopped, PgError> {
+        let there = process::server_processes(&self.pgdata)?;
+        if there.is_empty() {
+            return Ok(Stopped::WasNotRunning);
+        }
+        for process in &there {
+            // The one that others descend from is the postmaster, whether or not its file is
+            // still there; it tells its children. One without relatives has lost its postmaster:
+            // a backend ends on SIGTERM (manual, pg_terminate_backend), not on SIGINT.
+            let leads = there
+                .iter()
+                .any(|other| other.parent() == Some(process.pid()));
+            let follows = there
+                .iter()
+                .any(|other| process.parent() == Some(other.pid()));
+            match (leads, follows) {
+                (true, _) => process.signal(mode.signal())?,
+                (false, true) => continue,
+                (false, false) if mode == StopMode::Immediate => process.signal(Signal::QUIT)?,
+                (false, false) => process.signal(Signal::TERM)?,
+            };
+        }
+        for process in &there {
+            process.wait_gone(deadline);
+        }
+        for process in process::server_processes(&self.pgdata)? {
+            process.wait_gone(deadline);
+        }
+        let left = process::server_processes(&self.pgdata)?;
+        Ok(if left.is_empty() {
+            Stopped::Ended
+        } else {
+            Stopped::StillRunning(left)
+        })
+    }
+
+    /// Kills every process of the server; what is left of them at the deadline is returned.
+    pub fn kill_everything(&self, deadline: Deadline) -> Result<Stopped, PgError> {
+        if process::server_processes(&self.pgdata)?.is_empty() {
+            return Ok(Stopped::WasNotRunning);
+        }
+        let left = process::kill_everything(&self.pgdata, deadline)?;
+        Ok(if left.is_empty() {
+            Stopped::Ended
+        } else {
+            Stopped::StillRunning(left)
+        })
+    }
+
+    /// Tells the server to read its configuration again; `false` when none runs. Reading happens
+    /// some time later: see [`crate::postgres`] for how to know that it has.
+    pub fn reload(&self) -> Result<bool, PgError> {
+        match Postmaster::of(&self.pgdata)? {
+            Postmaster::Alive { process, .. } => Ok(process.signal(Signal::HUP)?),
+            Postmaster::Absent | Postmaster::Stale { .. } => Ok(false),
+        }
+    }
+
+    /// What `pg_controldata` says about the data directory.
+    pub fn controldata(&self, deadline: Deadline) -> Result<ControlData, PgError> {
+        let output = self
+            .command("pg_controldata")
+            .arg(&self.pgdata)
+            .run(deadline)?;
+        // pg_controldata reports a damaged file on standard output or error, depending on its version.
+        let text = format!("{}{}", output.text(), output.error_text());
+        Ok(controldata::parse(&text)?)
+    }
+
+    /// Whether there is a data directory, of the major version of the programs; its version.
+    pub fn check_version(&self, deadline: Deadline) -> Result<Version, PgError> {
+        let data = self.data_version()?;
+        let program = self.program_version(deadline)?;
+        if data.major() != program.major() {
+            return Err(PgError::OtherVersion {
+                pgdata: self.pgdata.clone(),
+                data: data.to_string(),
+                pgctl: self.program.clone(),
+                program: program.to_string(),
+            });
+        }
+        Ok(program)
+    }
+
+    /// The version of the data directory, from its file `PG_VERSION`.
+    pub fn data_version(&self) -> Result<Version, PgError> {
+        let path = self.pgdata.join("PG_VERSION");
+        let text = files::read_text(&path)?
+            .ok_or_else(|| PgError::NoDataDirectory(self.pgdata.clone()))?;
+        Version::parse(text.trim()).ok_or_else(|| PgError::UnknownVersion {
+            what: path.display().to_string(),
+            text: text.chars().take(40).collect(),
+        })
+    }
+
+    /// The version of the programs, from `postgres --version`.
+    pub fn program_version(&self, deadline: Deadline) -> Result<Version, PgError> {
+        let output = self.command("postgres").arg("--version").run(deadline)?;
+        let text = output.text().trim().to_owned();
+        let version = text
+            .split_once("(PostgreSQL) ")
+            .and_then(|(_, version)| Version::parse(version));
+        version.ok_or_else(|| PgError::UnknownVersion {
+            what: "postgres --version".to_owned(),
+            text,
+        })
+    }
+
+    /// The directory of the write-ahead log.
+    pub fn wal_dir(&self) -> PathBuf {
+        self.pgdata.join("pg_wal")
+    }
+
+    /// A program of the server, run as its owner. `pg_ctl` may be a link into the directory of the
+    /// others (as `update-alternatives` makes), so both places are looked at.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let path = if name == "pg_ctl" {
+            self.program.clone()
+        } else {
+            self.beside(name)
+        };
+        let command = Command::new(path).run_as(&self.user);
+        match &self.libraries {
+            Some(libraries) => command.env("LD_LIBRARY_PATH", libraries),
+            None => command,
+        }
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        let found = find_program(&self.program).unwrap_or_else(|| self.program.clone());
+        let real = std::fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
+        let candidates = [found.with_file_name(name), real.with_file_name(name)];
+        let [first, second] = candidates;
+        if !first.exists() && second.exists() {
+            second
+        } else {
+            first
+        }
+    }
+
+    /// The server's options as one text, which `pg_ctl` hands to a shell: every word is quoted, so
+    /// that it arrives as it is here.
+    fn server_options(&self) -> String {
+        let mut words = vec!["-D".to_owned(), self.pgdata.to_string_lossy().into_owned()];
+        if self.config != self.pgdata.join("postgresql.conf") {
+            words.extend([
+                "-c".to_owned(),
+                format!("config_file={}", self.config.display()),
+            ]);
+        }
+        words.extend(self.start_opt.iter().cloned());
+        // Joining fails for a NUL byte alone, which no parameter can hold: it came from the
+        // environment.
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+    }
+
+    /// `pg_ctl` puts its own path and that of the log file between double quotes into a line for a shell.
+    fn refuse_shell_characters(&self) -> Result<(), PgError> {
+        for (parameter, path) in [("pgctl", &self.program), ("logfile", &self.logfile)] {
+            if path
+                .to_string_lossy()
+                .contains(['"', '$', '`', '\\', '\n', '\r'])
+            {
+                return Err(PgError::UnsafePath {
+                    parameter,
+                    path: path.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the lock files that a dead server has left, once it is sure that no process of a
+    /// server works in the data directory.
+    ///
+    /// PostgreSQL itself refuses to start when the number in such a file is that of any process of
+    /// the same account, a zombie among them (`CreateLockFile`), which after a power cut or a
+    /// SIGKILL is a matter of luck.
+    fn remove_stale_locks(&self) -> Result<(), PgError> {
+        let (pid, why) = match Postmaster::of(&self.pgdata)? {
+            Postmaster::Stale { pid, why } => (pid, why),
+            // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
+            Postmaster::Absent if self.pgdata.join("postmaster.pid").exists() => {
+                (0, "it is empty".to_owned())
+            }
+            Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
+        };
+        if !process::server_processes(&self.pgdata)?.is_empty() {
+            return Ok(());
+        }
+        let own = PidFile::read(&self.pgdata)?;
+        let socket = own.as_ref().and_then(PidFile::socket_lock);
+        // Directories of sockets are shared: this lock is only ours if it says the same.
+        let same = |path: &PathBuf| {
+            let theirs = files::read_text(path).ok().flatten();
+            let theirs = theirs.and_then(|text| PidFile::parse(&text));
+            theirs.is_some_and(|theirs| {
+                own.as_ref()
+                    .is_some_and(|own| theirs.pid == own.pid && theirs.data_dir == own.data_dir)
+            })
+        };
+        // The data directory's own lock goes last: until then the next attempt finds all of this.
+        let ours = [self.pgdata.join("postmaster.pid")];
+        for path in socket.into_iter().filter(same).chain(ours) {
+            tracing::info!(pid, "removing {}: {why}", path.display());
+            let _ = self.as_owner("removing", &path, || files::ensure_absent(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Does something to a file with the rights of the data directory's owner.
+    fn as_owner<T: Send>(
+        &self,
+        action: &'static str,
+        path: &Path,
+        work: impl FnOnce() -> Result<T, FileError> + Send,
+    ) -> Result<T, PgError> {
+        let path = path.to_owned();
+        let outcome = self.user.act(|| Ok(work()));
+        let outcome = outcome.map_err(|reason| FileError {
+            action,
+            path,
+            reason,
+        })?;
+        Ok(outcome?)
+    }
+
+    fn not_started(&self, error: CommandError, log_before: u64) -> PgError {
+        let log = log_since(&self.logfile, log_before);
+        match error {
+            CommandError::Failed { stderr, .. } => PgError::NotStarted {
+                reason: stderr,
+                log,
+            },
+            CommandError::TimedOut { after, .. } => PgError::NotStarted {
+                reason: format!("pg_ctl did not end within {} ms", after.as_millis()),
+                log,
+            },
+            other @ (CommandError::NotFound { .. }
+            | CommandError::NotStarted { .. }
+            | CommandError::Signalled { .. }
+            | CommandError::Wait { .. }) => PgError::Command(other),
+        }
+    }
+}
+
+/// The end of what was written to a log file since it had that length, in one line.
+fn log_since(path: &Path, length: u64) -> Option<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let meta = std::fs::metadata(path).ok().filter(|meta| meta.is_file())?;
+    let keep: u64 = 2000;
+    let from = length.max(meta.len().saturating_sub(keep));
+    let mut file = std::fs::File::open(path).ok()?;
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(keep).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    // What ended the server, and the line before it, come before what it says of its end.
+    let fatal = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
+    let from = match lines.iter().position(fatal) {
+        Some(fatal) => fatal.saturating_sub(1),
+        None => lines.len().saturating_sub(4),
+    };
+    let last = lines[from..lines.len().min(from + 4)].join(" / ");
+    (!last.is_empty()).then_some(last)
+}

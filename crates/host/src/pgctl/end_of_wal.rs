@@ -1,0 +1,247 @@
+//! The real end of the WAL on this disk.
+//!
+//! The control file knows the latest checkpoint, which may be minutes behind what was committed; a
+//! server that is down cannot be asked; and the receive position of a standby is lost when it
+//! stops. So the WAL itself is read, by PostgreSQL's own reader (`pg_waldump`), from the latest
+//! checkpoint to the first position that holds no valid record.
+
+use pha_core::lsn::Lsn;
+use pha_core::parse::controldata::{ControlData, WalGeometry};
+use pha_core::parse::history;
+use pha_core::parse::waldump::{self, Waldump, WaldumpError};
+use pha_core::timeline::{History, TimelineId, WalPosition};
+
+use super::{PgCtl, PgError};
+use crate::clock::Deadline;
+use crate::command::Output;
+use crate::files::{self, FileError};
+
+/// What is kept of `pg_waldump`'s output where the last record is looked for. A line describes
+/// one record; those of the largest (commits with thousands of invalidations) stay below this.
+const KEPT: usize = 4 << 20;
+
+impl PgCtl {
+    /// Where the WAL on this disk ends, on the newest timeline of which there is any.
+    ///
+    /// A standby may have gone on to a newer timeline than the control file knows: its latest
+    /// restartpoint may lie before the switch. So every timeline whose history file is in `pg_wal`
+    /// and which descends from the control file's position is looked at, newest first. One counts
+    /// when at least one valid record of it is there; a history file alone, which a standby
+    /// fetches before the WAL, does not.
+    pub fn end_of_wal(
+        &self,
+        control: &ControlData,
+        deadline: Deadline,
+    ) -> Result<WalPosition, PgError> {
+        for history in self.successors(control)? {
+            let Some(switch) = history.last_switch() else {
+                continue;
+            };
+            let first = control.wal.segment_file(history.own, switch.end);
+            if !self.wal_dir().join(first).exists() {
+                continue;
+            }
+            let end = self.end_from(history.own, switch.end, control, deadline)?;
+            if end > switch.end {
+                return Ok(WalPosition {
+                    timeline: history.own,
+                    lsn: end,
+                });
+            }
+        }
+        let (timeline, checkpoint) = (control.checkpoint_timeline, control.checkpoint);
+        let end = self.end_from(timeline, checkpoint, control, deadline)?;
+        if end <= checkpoint {
+            return Err(PgError::NoCheckpoint {
+                checkpoint,
+                timeline,
+            });
+        }
+        Ok(WalPosition { timeline, lsn: end })
+    }
+
+    /// The ancestry of a timeline as `pg_wal` has it; `None` when there is no history file. The
+    /// first timeline has no ancestors, and no file.
+    pub fn history(&self, timeline: TimelineId) -> Result<Option<History>, PgError> {
+        if timeline == TimelineId::FIRST {
+            return Ok(Some(History::without_ancestors(timeline)));
+        }
+        let path = self.wal_dir().join(timeline.history_file());
+        let Some(text) = files::read_text(&path)? else {
+            return Ok(None);
+        };
+        history::parse(timeline, &text)
+            .map(Some)
+            .map_err(|reason| PgError::History { path, reason })
+    }
+
+    /// The timelines that this data directory could have gone on to, newest first.
+    fn successors(&self, control: &ControlData) -> Result<Vec<History>, PgError> {
+        let known = self
+            .history_files()?
+            .into_iter()
+            .filter(|timeline| *timeline > control.checkpoint_timeline);
+        let histories: Result<Vec<History>, PgError> = known
+            .filter_map(|timeline| self.history(timeline).transpose())
+            .collect();
+        let mut successors = histories?;
+        successors.retain(|history| {
+            // Past the checkpoint, and past what a standby has replayed: a timeline that began
+            // before either is one that these data have diverged from.
+            let checkpoint = WalPosition {
+                timeline: control.checkpoint_timeline,
+                lsn: control.checkpoint,
+            };
+            passes(history, checkpoint)
+                && control
+                    .min_recovery_end
+                    .is_none_or(|end| passes(history, end))
+        });
+        successors.sort_by_key(|history| std::cmp::Reverse(history.own));
+        Ok(successors)
+    }
+
+    fn history_files(&self) -> Result<Vec<TimelineId>, PgError> {
+        let dir = self.wal_dir();
+        let error = |reason| FileError {
+            action: "reading",
+            path: dir.clone(),
+            reason,
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(error)? {
+            let name = entry.map_err(error)?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(".history"));
+            let number = digits
+                .filter(|digits| digits.len() == 8)
+                .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            found.extend(number.and_then(TimelineId::new));
+        }
+        Ok(found)
+    }
+
+    /// Reads one timeline's WAL from the beginning of a record. The result is that position
+    /// itself when no record is there.
+    fn end_from(
+        &self,
+        timeline: TimelineId,
+        start: Lsn,
+        control: &ControlData,
+        deadline: Deadline,
+    ) -> Result<Lsn, PgError> {
+        // pg_waldump waits five seconds for a file that is not there, so it is told where the
+        // files end.
+        let limit = self.end_of_files(timeline, start, control.wal);
+        if limit <= start {
+            return Ok(start);
+        }
+        let failed = |reason| PgError::EndOfWal { timeline, reason };
+        let run = Run {
+            timeline,
+            start,
+            limit,
+            geometry: control.wal,
+        };
+        // Quiet first: printing a gigabyte of WAL takes many times as long as reading it.
+        let quiet = self.waldump(run, Print::Nothing, deadline)?;
+        if !quiet.stderr.is_empty() {
+            match run.end(&quiet, false) {
+                // The message says only on which page the WAL ends; the position follows from
+                // the last record, which has to be printed for that.
+                Err(WaldumpError::NoRecord(_)) => {}
+                other => return other.map_err(failed),
+            }
+        }
+        // The message also names the last record. Without a message the files end before the WAL
+        // does, and that record is nearly always in the last file; a very long one begins earlier.
+        let last_file = Lsn::new(limit.as_u64() - u64::from(control.wal.segment_bytes));
+        let last_record = last_record_start(&quiet.error_text()).unwrap_or(last_file);
+        let near = Run {
+            start: last_record.max(start),
+            ..run
+        };
+        let output = self.waldump(near, Print::Records, deadline)?;
+        match near.end(&output, true) {
+            Ok(end) if end > near.start => Ok(end),
+            Ok(_) | Err(_) if near.start > start => {
+                let output = self.waldump(run, Print::Records, deadline)?;
+                run.end(&output, true).map_err(failed)
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    /// The beginning of the first segment, from that of a position on, of which there is no file.
+    fn end_of_files(&self, timeline: TimelineId, start: Lsn, geometry: WalGeometry) -> Lsn {
+        let dir = self.wal_dir();
+        let mut segment = geometry.segment_start(start);
+        while dir.join(geometry.segment_file(timeline, segment)).exists() {
+            segment = Lsn::new(segment.as_u64() + u64::from(geometry.segment_bytes));
+        }
+        segment
+    }
+
+    fn waldump(&self, run: Run, print: Print, deadline: Deadline) -> Result<Output, PgError> {
+        let command = self
+            .command("pg_waldump")
+            .arg("--path")
+            .arg(self.wal_dir())
+            .args(["--timeline", &run.timeline.to_string()])
+            .args(["--start", &run.start.to_string()])
+            .args(["--end", &run.limit.to_string()]);
+        let command = match print {
+            Print::Records => command,
+            Print::Nothing if self.data_version()?.major() >= 13 => command.arg("--quiet"),
+            // Version 12 has no --quiet; statistics are short.
+            Print::Nothing => command.arg("--stats"),
+        };
+        // It ends with status 1 where the WAL ends before the limit.
+        Ok(command.accept(1).keep_end(KEPT).run(deadline)?)
+    }
+}
+
+/// What one run of `pg_waldump` reads.
+#[derive(Clone, Copy)]
+struct Run {
+    timeline: TimelineId,
+    start: Lsn,
+    limit: Lsn,
+    geometry: WalGeometry,
+}
+
+impl Run {
+    /// What its output says, with or without the records in it.
+    fn end(self, output: &Output, records: bool) -> Result<Lsn, WaldumpError> {
+        let (stdout, stderr) = (output.text(), output.error_text());
+        waldump::end_of_wal(&Waldump {
+            start: self.start,
+            timeline: self.timeline,
+            geometry: self.geometry,
+            last_record: records
+                .then(|| waldump::last_record_line(&stdout))
+                .flatten(),
+            stderr: &stderr,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Print {
+    Records,
+    Nothing,
+}
+
+/// The last record before the error, as `error in WAL record at 0/1500718: …` names it.
+fn last_record_start(stderr: &str) -> Option<Lsn> {
+    let (_, rest) = stderr.split_once("error in WAL record at ")?;
+    let (position, _) = rest.split_once(": ")?;
+    position.parse().ok().filter(|lsn: &Lsn| lsn.is_valid())
+}
+
+/// Whether a timeline goes through a position, or begins there.
+fn passes(history: &History, position: WalPosition) -> bool {
+    history.own == position.timeline
+        || history
+            .end_of(position.timeline)
+            .is_some_and(|end| end >= position.lsn)
+}

@@ -1,0 +1,248 @@
+//! The local PostgreSQL as it answers over SQL.
+//!
+//! Connections are made as the owner of the server (`pgdba`), because that is who `peer` in
+//! `pg_hba.conf` expects on a socket; the role is `monitor_user` where one is configured. Every
+//! call has a deadline, and what a failed call means is decided once, in [`Answer`].
+
+use std::time::Duration;
+
+use crate::clock::Deadline;
+use crate::conninfo::Conninfo;
+use crate::pgctl::PgError;
+use crate::process::PmStatus;
+use crate::sql::{Session, SqlError, SqlErrorKind};
+use crate::user::{User, UserError};
+
+mod in_force;
+mod view;
+
+pub use view::{PrimaryView, ReceiverRow, RoleView, ServerView, SlotRow, StandbyRow, StandbyView};
+
+/// How to reach the local server.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Where, with which role, and with which password.
+    pub info: Conninfo,
+    /// The account that opens the connection.
+    pub user: User,
+}
+
+/// Why something could not be found out or done over SQL.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The server said no, or nothing.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The server could not be signalled.
+    #[error(transparent)]
+    Process(#[from] PgError),
+    /// The account could not be taken.
+    #[error("connecting as the user {user} failed: {reason}")]
+    Account {
+        /// The account.
+        user: String,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// A view holds something that no known version of PostgreSQL writes there.
+    #[error("{column} holds {text:?}, which no known version of PostgreSQL writes")]
+    Unexpected {
+        /// The view's column.
+        column: &'static str,
+        /// Its text.
+        text: String,
+    },
+    /// A row of a view is hidden from the role.
+    #[error("the role {role} may not see {what}; run in SQL: grant pg_monitor to {role}")]
+    Hidden {
+        /// What is hidden.
+        what: &'static str,
+        /// The role.
+        role: String,
+    },
+    /// The server does not run, so there is nothing to tell it.
+    #[error("no server runs on the data directory that could read its configuration again")]
+    NotRunning,
+    /// A wait has reached its deadline.
+    #[error("{what} did not come about in time; last seen: {seen}")]
+    Deadline {
+        /// What was waited for.
+        what: &'static str,
+        /// What was there instead.
+        seen: String,
+    },
+}
+
+/// What the local server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Answer {
+    /// It is up, and this is what it sees.
+    Up(Box<ServerView>),
+    /// It is up and has no connection left, or no other resource for one (SQLSTATE class 53).
+    Busy(String),
+    /// It is starting or recovering and accepts no connection yet.
+    StartingUp(String),
+    /// It is on its way down.
+    ShuttingDown(String),
+    /// Nothing listens where it should.
+    Refused(String),
+    /// Something is there and did not answer in time.
+    NoAnswer(String),
+    /// It is up and does not let the role in (SQLSTATE class 28).
+    AuthFailed(String),
+    /// It is up and answered with another error, or with something that cannot be read.
+    Error(String),
+}
+
+impl Answer {
+    /// What a failed call says about the server. `status` is what the postmaster has written into
+    /// its file: starting and stopping have the same SQLSTATE, and their texts may be translated.
+    pub fn of_error(error: &SqlError, status: Option<PmStatus>) -> Self {
+        let text = error.to_string();
+        match error.kind() {
+            SqlErrorKind::Refused | SqlErrorKind::NoSocket => Self::Refused(text),
+            // A connection that is cut while it is made: the postmaster was about to accept it
+            // and its backend died, or it is too full to (listen backlog, `EAGAIN`).
+            SqlErrorKind::TimedOut | SqlErrorKind::Broken | SqlErrorKind::Unreachable => {
+                match status {
+                    Some(PmStatus::Stopping) => Self::ShuttingDown(text),
+                    Some(PmStatus::Starting | PmStatus::Ready | PmStatus::Standby) | None => {
+                        Self::NoAnswer(text)
+                    }
+                }
+            }
+            SqlErrorKind::Authentication | SqlErrorKind::Tls => Self::AuthFailed(text),
+            SqlErrorKind::Unusable => Self::Error(text),
+            SqlErrorKind::Server { sqlstate, .. } => Self::of_sqlstate(sqlstate, text, status),
+        }
+    }
+
+    /// PostgreSQL manual, Appendix A.
+    fn of_sqlstate(sqlstate: &str, text: String, status: Option<PmStatus>) -> Self {
+        match sqlstate {
+            // cannot_connect_now: starting up, shutting down, in recovery.
+            "57P03" if status == Some(PmStatus::Stopping) => Self::ShuttingDown(text),
+            "57P03" if status.is_none() && text.contains("shutting down") => {
+                Self::ShuttingDown(text)
+            }
+            "57P03" => Self::StartingUp(text),
+            // admin_shutdown and crash_shutdown end a session that had begun; query_canceled
+            // comes from a timeout that was set on the role.
+            "57P01" => Self::ShuttingDown(text),
+            "57P02" => Self::StartingUp(text),
+            "57014" => Self::Busy(text),
+            // insufficient_resources: too_many_connections, out_of_memory, disk_full …
+            _ if sqlstate.starts_with("53") => Self::Busy(text),
+            _ if sqlstate.starts_with("28") => Self::AuthFailed(text),
+            _ => Self::Error(text),
+        }
+    }
+}
+
+impl Postgres {
+    /// Opens a connection.
+    pub fn connect(&self, deadline: Deadline) -> Result<Session, PostgresError> {
+        let account = |reason| PostgresError::Account {
+            user: self.user.name().to_owned(),
+            reason,
+        };
+        let session = self
+            .user
+            .act(|| Ok(Session::connect(&self.info, deadline)))
+            .map_err(account)?;
+        Ok(session?)
+    }
+
+    /// Asks the server for its whole view in one connection and one round trip.
+    pub fn ask(&self, status: Option<PmStatus>, deadline: Deadline) -> Answer {
+        match self.view(deadline) {
+            Ok(view) => Answer::Up(Box::new(view)),
+            Err(PostgresError::Sql(error)) => Answer::of_error(&error, status),
+            Err(error) => Answer::Error(error.to_string()),
+        }
+    }
+
+    /// The server's view, or why there is none.
+    pub fn view(&self, deadline: Deadline) -> Result<ServerView, PostgresError> {
+        ServerView::read(&mut self.connect(deadline)?, deadline)
+    }
+
+    /// Runs the administrator's own statement (`monitor_sql`), as it is.
+    pub fn run_monitor_sql(&self, sql: &str, deadline: Deadline) -> Result<(), PostgresError> {
+        self.connect(deadline)?.simple(sql, deadline)?;
+        Ok(())
+    }
+
+    /// Waits until a promoted server has left recovery, on one connection.
+    ///
+    /// Nothing can be waited for but the answer itself: `pg_promote` and `pg_ctl` also ask, ten
+    /// times a second.
+    pub fn await_promoted(&self, deadline: Deadline) -> Result<(), PostgresError> {
+        let mut session = self.connect(deadline)?;
+        loop {
+            let rows = session.simple("select pg_catalog.pg_is_in_recovery()", deadline)?;
+            if rows
+                .first()
+                .and_then(|row| row.first())
+                .is_some_and(|value| value.as_deref() == Some("f"))
+            {
+                return Ok(());
+            }
+            if deadline.expired() {
+                return Err(PostgresError::Deadline {
+                    what: "the end of recovery",
+                    seen: "still in recovery".to_owned(),
+                });
+            }
+            pause(deadline);
+        }
+    }
+
+    /// Creates a physical replication slot that keeps WAL from now on; `false` when it was there.
+    ///
+    /// The name is a parameter, never part of the statement.
+    pub fn ensure_physical_slot(
+        &self,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<bool, PostgresError> {
+        let sql = "select pg_catalog.pg_create_physical_replication_slot($1, true) \
+                   where not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)";
+        let rows = self.connect(deadline)?.query(sql, &[&name], deadline);
+        match rows {
+            Ok(rows) => Ok(!rows.is_empty()),
+            // duplicate_object: somebody else was faster.
+            Err(error) if error.sqlstate() == Some("42710") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Drops a replication slot that nobody uses; `false` when there is none of that name or it is in use.
+    pub fn ensure_no_slot(&self, name: &str, deadline: Deadline) -> Result<bool, PostgresError> {
+        let sql = "select pg_catalog.pg_drop_replication_slot(slot_name) \
+                   from pg_catalog.pg_replication_slots where slot_name = $1 and not active";
+        let rows = self.connect(deadline)?.query(sql, &[&name], deadline);
+        match rows {
+            Ok(rows) => Ok(!rows.is_empty()),
+            // undefined_object, object_in_use: it changed in between.
+            Err(error) if matches!(error.sqlstate(), Some("42704" | "55006")) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Lets a moment pass before the next look at something that announces itself to nobody.
+fn pause(deadline: Deadline) {
+    std::thread::sleep(Duration::from_millis(5).min(deadline.left()));
+}
+
+/// A configuration in which the owner's account does not exist is found before a connection is tried.
+impl From<UserError> for PostgresError {
+    fn from(error: UserError) -> Self {
+        Self::Account {
+            user: "pgdba".to_owned(),
+            reason: std::io::Error::other(error.to_string()),
+        }
+    }
+}

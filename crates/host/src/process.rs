@@ -1,0 +1,438 @@
+//! PostgreSQL's processes, as the kernel sees them.
+//!
+//! `postmaster.pid` is a claim, not a fact: it outlives a power cut, and its number may by then be
+//! that of another program. Whether a server runs is decided from `/proc`: a process whose
+//! executable is `postgres` and whose current directory is the data directory, which every process
+//! of a server has from its start (`ChangeToDataDir`) to its end.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
+
+pub use rustix::process::Signal;
+
+use crate::clock::Deadline;
+use crate::files::{self, FileError};
+
+/// Why the state of processes could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// `postmaster.pid` could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// `postmaster.pid` does not begin with a process number.
+    #[error("{} begins with {text:?}, not with a process number; if no postgres runs there, remove the file", path.display())]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// Its first line.
+        text: String,
+    },
+    /// `/proc` could not be read.
+    #[error("reading /proc failed: {0}")]
+    Proc(io::Error),
+    /// A signal could not be sent.
+    #[error("signalling process {pid} failed: {reason}")]
+    Signal {
+        /// The process.
+        pid: i32,
+        /// What the system said.
+        reason: io::Error,
+    },
+}
+
+/// What the postmaster has written about itself (line 8 of `postmaster.pid`, PostgreSQL 10 and newer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PmStatus {
+    /// Starting, or recovering without accepting connections yet.
+    Starting,
+    /// Accepting connections as a primary.
+    Ready,
+    /// Accepting read-only connections in recovery.
+    Standby,
+    /// Shutting down.
+    Stopping,
+}
+
+/// The contents of `postmaster.pid` (`miscadmin.h`, `LOCK_FILE_LINE_*`). Lines that a starting
+/// server has not written yet are `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidFile {
+    /// The process number; a standalone backend's, which the file shows negated, is positive here.
+    pub pid: i32,
+    /// The data directory as the server was given it.
+    pub data_dir: Option<PathBuf>,
+    /// When the server started, in seconds since 1970.
+    pub start_time: Option<i64>,
+    /// The TCP port, also part of the socket's name.
+    pub port: Option<u16>,
+    /// The first directory that has a socket.
+    pub socket_dir: Option<PathBuf>,
+    /// What the server says of itself.
+    pub status: Option<PmStatus>,
+}
+
+impl PidFile {
+    /// Reads the text of a `postmaster.pid`; `None` when its first line is no process number.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim_end);
+        let pid: i32 = lines.next()?.trim().parse().ok()?;
+        if pid == 0 || pid == i32::MIN {
+            return None;
+        }
+        let mut next = || lines.next().filter(|line| !line.is_empty());
+        let data_dir = next().map(PathBuf::from);
+        let start_time = next().and_then(|line| line.parse().ok());
+        let port = next().and_then(|line| line.parse().ok());
+        let socket_dir = next().map(PathBuf::from);
+        let (_listen_address, _shared_memory) = (next(), next());
+        let status = match next() {
+            Some("starting") => Some(PmStatus::Starting),
+            Some("ready") => Some(PmStatus::Ready),
+            Some("standby") => Some(PmStatus::Standby),
+            Some("stopping") => Some(PmStatus::Stopping),
+            Some(_) | None => None,
+        };
+        Some(Self {
+            pid: pid.abs(),
+            data_dir,
+            start_time,
+            port,
+            socket_dir,
+            status,
+        })
+    }
+
+    /// The lock file of the server's first socket, which lies beside the socket.
+    pub fn socket_lock(&self) -> Option<PathBuf> {
+        let name = format!(".s.PGSQL.{}.lock", self.port?);
+        Some(self.socket_dir.as_ref()?.join(name))
+    }
+
+    /// Reads the `postmaster.pid` of a data directory; `None` when there is none.
+    pub fn read(pgdata: &Path) -> Result<Option<Self>, ProcessError> {
+        let path = pgdata.join("postmaster.pid");
+        let Some(text) = files::read_text(&path)? else {
+            return Ok(None);
+        };
+        let text_of_error = || {
+            text.lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(80)
+                .collect()
+        };
+        match Self::parse(&text) {
+            Some(file) => Ok(Some(file)),
+            // The server creates the file and writes it in two steps; a crash between them
+            // leaves it empty, which PostgreSQL itself calls bogus. It names nobody.
+            None if text.trim().is_empty() => Ok(None),
+            None => Err(ProcessError::PidFile {
+                text: text_of_error(),
+                path,
+            }),
+        }
+    }
+}
+
+/// Whether a postmaster runs on a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Postmaster {
+    /// There is no `postmaster.pid`. Processes that outlived their postmaster may still be there:
+    /// see [`server_processes`].
+    Absent,
+    /// There is one, of a server that is gone.
+    Stale {
+        /// The number in the file, which may by now be another program's.
+        pid: i32,
+        /// How that is known.
+        why: String,
+    },
+    /// It runs.
+    Alive {
+        /// The process.
+        process: Process,
+        /// What the kernel says of it: `S` sleeping, `R` running, `D` in an uninterruptible
+        /// sleep, `T` stopped by a signal.
+        state: char,
+        /// What it has written about itself.
+        file: PidFile,
+    },
+}
+
+impl Postmaster {
+    /// Looks at the `postmaster.pid` of a data directory and at the process that it names.
+    ///
+    /// The owner of the process is not asked for: a `postgres` that works in this directory is a
+    /// server of this directory whoever started it, and to take it for a leftover would allow a second one.
+    pub fn of(pgdata: &Path) -> Result<Self, ProcessError> {
+        let Some(file) = PidFile::read(pgdata)? else {
+            return Ok(Self::Absent);
+        };
+        let stale = |why: String| Ok(Self::Stale { pid: file.pid, why });
+        let Some(stat) = Stat::of(file.pid) else {
+            return stale("there is no such process".to_owned());
+        };
+        if stat.is_dead() {
+            return stale("that process has ended and waits to be reaped".to_owned());
+        }
+        if !is_postgres(file.pid) {
+            return stale(format!("that process is {}", stat.name));
+        }
+        if !DataDir::of(pgdata).is_home_of(file.pid) {
+            return stale("that process is a postgres of another data directory".to_owned());
+        }
+        let process = Process {
+            pid: file.pid,
+            started: stat.started,
+        };
+        Ok(Self::Alive {
+            process,
+            state: stat.state,
+            file,
+        })
+    }
+}
+
+/// One process, told from a later one of the same number by when it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    pid: i32,
+    /// Clock ticks since boot (`/proc/pid/stat`, field 22).
+    started: u64,
+}
+
+impl Process {
+    /// The process that has that number now; `None` when there is none or it is dead.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = Stat::of(pid).filter(|stat| !stat.is_dead())?;
+        Some(Self {
+            pid,
+            started: stat.started,
+        })
+    }
+
+    /// Its number.
+    pub fn pid(self) -> i32 {
+        self.pid
+    }
+
+    /// The number of its parent; `None` when it is gone.
+    pub fn parent(self) -> Option<i32> {
+        Stat::of(self.pid)
+            .filter(|stat| stat.started == self.started)
+            .map(|stat| stat.parent)
+    }
+
+    /// Whether it is still there. A zombie is not: it holds no file and writes nothing.
+    pub fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Sends it a signal, and never anyone else; `false` when it is gone.
+    pub fn signal(self, signal: Signal) -> Result<bool, ProcessError> {
+        let error = |errno: Errno| ProcessError::Signal {
+            pid: self.pid,
+            reason: errno.into(),
+        };
+        let sent = match self.pidfd() {
+            // The descriptor was opened before the start time was compared: it is this process's.
+            Ok(Some(pidfd)) if self.is_alive() => pidfd_send_signal(&pidfd, signal),
+            // A kernel without pidfd leaves a moment in which the number could be reused.
+            Ok(None) if self.is_alive() => match Pid::from_raw(self.pid) {
+                Some(pid) => kill_process(pid, signal),
+                None => Err(Errno::SRCH),
+            },
+            Ok(_) => Err(Errno::SRCH),
+            Err(errno) => Err(errno),
+        };
+        match sent {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(errno) => Err(error(errno)),
+        }
+    }
+
+    /// Waits until it is gone; `false` when it is still there at the deadline.
+    pub fn wait_gone(self, deadline: Deadline) -> bool {
+        let pidfd = self.pidfd().ok().flatten();
+        while self.is_alive() {
+            if deadline.expired() {
+                return false;
+            }
+            match &pidfd {
+                Some(pidfd) => wait_readable(pidfd, deadline.left()),
+                // No event tells of the end of somebody else's child before Linux 5.3.
+                None => std::thread::sleep(Duration::from_millis(20).min(deadline.left())),
+            }
+        }
+        true
+    }
+
+    /// A descriptor of the process; `None` where the kernel knows none (before Linux 5.3, or under a filter).
+    fn pidfd(self) -> Result<Option<OwnedFd>, Errno> {
+        let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Some(pidfd)),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+fn wait_readable(fd: &OwnedFd, timeout: Duration) {
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // The caller looks again whatever this returns.
+    let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout));
+}
+
+/// Every process of a server on that data directory: postmaster, backends, and backends that
+/// outlived their postmaster. PostgreSQL is stopped when there is none.
+pub fn server_processes(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
+    let home = DataDir::of(pgdata);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(ProcessError::Proc)? {
+        let name = entry.map_err(ProcessError::Proc)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // A process that ends while it is looked at is simply not there.
+        if is_postgres(pid) && home.is_home_of(pid) {
+            found.extend(Process::of(pid));
+        }
+    }
+    Ok(found)
+}
+
+/// Kills every process of a server on that data directory and waits until none is left; those
+/// that are still there at the deadline (in an uninterruptible sleep) are returned.
+pub fn kill_everything(pgdata: &Path, deadline: Deadline) -> Result<Vec<Process>, ProcessError> {
+    loop {
+        let there = server_processes(pgdata)?;
+        if there.is_empty() {
+            return Ok(there);
+        }
+        for process in &there {
+            process.signal(Signal::KILL)?;
+        }
+        // A postmaster may have started one more just before it died: look again when these are gone.
+        for process in &there {
+            process.wait_gone(deadline);
+        }
+        if deadline.expired() {
+            return server_processes(pgdata);
+        }
+    }
+}
+
+/// How often a process has given up the processor by itself, which it does each time it goes to
+/// sleep (`voluntary_ctxt_switches`). `None` when the process is gone.
+pub fn voluntary_switches(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
+}
+
+/// What `/proc/pid/stat` says.
+struct Stat {
+    name: String,
+    state: char,
+    parent: i32,
+    started: u64,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Self> {
+        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// The name stands in parentheses and may hold any character, parentheses too: the last one ends it.
+    fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        let mut fields = after.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Field 3 was the state, 4 the parent; the start time is field 22.
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self {
+            name: name.to_owned(),
+            state,
+            parent,
+            started,
+        })
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// Whether the executable is PostgreSQL's server. A shell that an administrator left in the data
+/// directory, or a running `restore_command`, is not.
+fn is_postgres(pid: i32) -> bool {
+    let Ok(executable) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
+        return false;
+    };
+    // An upgrade of the package replaces the file under a running server.
+    let path = without_deleted(executable.as_os_str().as_bytes());
+    matches!(
+        path.rsplit(|byte| *byte == b'/').next(),
+        Some(b"postgres" | b"postmaster" | b"edb-postgres")
+    )
+}
+
+/// A data directory, known by what it is and by where it is.
+struct DataDir {
+    identity: Option<(u64, u64)>,
+    path: PathBuf,
+}
+
+impl DataDir {
+    fn of(pgdata: &Path) -> Self {
+        let identity = std::fs::metadata(pgdata)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()));
+        let path = std::fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_owned());
+        Self { identity, path }
+    }
+
+    /// Whether a process works in this directory: the same directory, or one that was at this path
+    /// until somebody removed it under the running server, which `/proc` marks as deleted.
+    fn is_home_of(&self, pid: i32) -> bool {
+        let cwd = format!("/proc/{pid}/cwd");
+        if let (Some(own), Ok(meta)) = (self.identity, std::fs::metadata(&cwd)) {
+            if own == (meta.dev(), meta.ino()) {
+                return true;
+            }
+        }
+        let Ok(link) = std::fs::read_link(&cwd) else {
+            return false;
+        };
+        without_deleted(link.as_os_str().as_bytes()) == self.path.as_os_str().as_bytes()
+    }
+}
+
+fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(OsStr::new(" (deleted)").as_bytes())
+        .unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests;

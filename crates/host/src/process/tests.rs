@@ -1,0 +1,283 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use std::process::{Child, Command, Stdio};
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pha-process-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A program named `postgres` that sleeps in a directory, as every process of a server does.
+    fn server_in(&self, cwd: &Path) -> Reaped {
+        let program = self.0.join("postgres");
+        if !program.exists() {
+            std::fs::copy("/bin/sleep", &program).unwrap();
+        }
+        Reaped(
+            Command::new(program)
+                .arg("600")
+                .current_dir(cwd)
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Reaped(Child);
+
+impl Reaped {
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+}
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(10))
+}
+
+fn write_pid(dir: &Path, text: &str) {
+    std::fs::write(dir.join("postmaster.pid"), text).unwrap();
+}
+
+#[test]
+fn a_full_pid_file_is_read() {
+    let text = "4711\n/pg data\n1700000000\n5433\n/run/pg\nlocalhost\n  5433001    42\nstandby \n";
+    let file = PidFile::parse(text).unwrap();
+    assert_eq!(
+        (file.pid, file.port, file.status),
+        (4711, Some(5433), Some(PmStatus::Standby))
+    );
+    assert_eq!(file.data_dir.as_deref(), Some(Path::new("/pg data")));
+    assert_eq!(file.socket_dir.as_deref(), Some(Path::new("/run/pg")));
+    assert_eq!(file.start_time, Some(1_700_000_000));
+}
+
+#[test]
+fn empty_lines_keep_their_place() {
+    let file = PidFile::parse("4711\n/pg\n1700000000\n5433\n\n\n  1 2\nready   \n").unwrap();
+    assert_eq!(
+        (file.socket_dir, file.status),
+        (None, Some(PmStatus::Ready))
+    );
+}
+
+#[test]
+fn a_starting_servers_file_has_fewer_lines() {
+    let file = PidFile::parse("4711\n/pg\n1700000000\n5433\n\n").unwrap();
+    assert_eq!(
+        (file.port, file.socket_dir, file.status),
+        (Some(5433), None, None)
+    );
+}
+
+#[test]
+fn a_standalone_backend_has_a_negative_number() {
+    assert_eq!(PidFile::parse("-4711\n/pg\n").unwrap().pid, 4711);
+}
+
+#[test]
+fn other_first_lines_are_refused() {
+    for text in ["", "x", "0", "-2147483648", "4711 4712", "99999999999"] {
+        assert_eq!(PidFile::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn an_unreadable_pid_file_is_quoted_and_an_empty_one_names_nobody() {
+    let dir = Dir::new("bad");
+    write_pid(&dir.0, "not a number\n");
+    assert!(
+        Postmaster::of(&dir.0)
+            .unwrap_err()
+            .to_string()
+            .contains("\"not a number\"")
+    );
+    write_pid(&dir.0, "");
+    assert_eq!(Postmaster::of(&dir.0).unwrap(), Postmaster::Absent);
+}
+
+#[test]
+fn no_file_no_directory_no_postmaster() {
+    let dir = Dir::new("none");
+    assert_eq!(Postmaster::of(&dir.0).unwrap(), Postmaster::Absent);
+    assert_eq!(
+        Postmaster::of(&dir.0.join("gone")).unwrap(),
+        Postmaster::Absent
+    );
+    assert_eq!(server_processes(&dir.0.join("gone")).unwrap(), []);
+}
+
+#[test]
+fn a_reused_number_is_stale_and_the_other_process_lives_on() {
+    let dir = Dir::new("reused");
+    let other = Reaped(
+        Command::new("sleep")
+            .arg("600")
+            .current_dir(&dir.0)
+            .spawn()
+            .unwrap(),
+    );
+    write_pid(&dir.0, &format!("{}\n", other.pid()));
+    let Postmaster::Stale { pid, why } = Postmaster::of(&dir.0).unwrap() else {
+        panic!()
+    };
+    assert_eq!((pid, why.as_str()), (other.pid(), "that process is sleep"));
+    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert!(Process::of(other.pid()).is_some());
+}
+
+#[test]
+fn a_number_that_nobody_has_is_stale() {
+    let dir = Dir::new("free");
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    write_pid(&dir.0, &format!("{}\n", child.id()));
+    assert!(matches!(
+        Postmaster::of(&dir.0).unwrap(),
+        Postmaster::Stale { .. }
+    ));
+}
+
+#[test]
+fn a_postgres_of_another_directory_is_stale() {
+    let (dir, other) = (Dir::new("mine"), Dir::new("theirs"));
+    let server = dir.server_in(&other.0);
+    write_pid(&dir.0, &format!("{}\n", server.pid()));
+    assert!(matches!(
+        Postmaster::of(&dir.0).unwrap(),
+        Postmaster::Stale { .. }
+    ));
+    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert!(Process::of(server.pid()).is_some());
+}
+
+#[test]
+fn servers_are_found_through_links_and_without_their_pid_file() {
+    let dir = Dir::new("found");
+    let link = dir.0.join("link");
+    let data = dir.0.join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    let server = dir.server_in(&data);
+    wait_for_name(server.pid());
+    let found = server_processes(&link).unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .map(|process| process.pid())
+            .collect::<Vec<_>>(),
+        [server.pid()]
+    );
+    write_pid(&data, &format!("{}\n/x\n", server.pid()));
+    assert!(matches!(
+        Postmaster::of(&link).unwrap(),
+        Postmaster::Alive {
+            state: 'S' | 'R',
+            ..
+        }
+    ));
+    std::fs::remove_dir_all(&data).unwrap();
+    assert_eq!(
+        server_processes(&data).unwrap().len(),
+        1,
+        "the directory was removed under it"
+    );
+}
+
+#[test]
+fn everything_is_killed_and_seen_gone() {
+    let dir = Dir::new("kill");
+    let servers = [dir.server_in(&dir.0), dir.server_in(&dir.0)];
+    servers
+        .iter()
+        .for_each(|server| wait_for_name(server.pid()));
+    assert_eq!(server_processes(&dir.0).unwrap().len(), 2);
+    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert!(
+        servers
+            .iter()
+            .all(|server| Process::of(server.pid()).is_none())
+    );
+}
+
+#[test]
+fn a_stopped_process_is_alive_and_can_be_killed() {
+    let dir = Dir::new("stopped");
+    let server = dir.server_in(&dir.0);
+    wait_for_name(server.pid());
+    write_pid(&dir.0, &format!("{}\n", server.pid()));
+    let process = Process::of(server.pid()).unwrap();
+    assert!(process.signal(Signal::STOP).unwrap());
+    let until = soon();
+    while !matches!(
+        Postmaster::of(&dir.0).unwrap(),
+        Postmaster::Alive { state: 'T', .. }
+    ) {
+        assert!(!until.expired());
+    }
+    assert!(!process.wait_gone(Deadline::after(Duration::from_millis(20))));
+    assert!(process.signal(Signal::KILL).unwrap());
+    assert!(process.wait_gone(soon()));
+    assert!(!process.signal(Signal::KILL).unwrap());
+}
+
+#[test]
+fn a_process_of_another_start_is_not_signalled() {
+    let other = Reaped(Command::new("sleep").arg("600").spawn().unwrap());
+    let process = Process::of(other.pid()).unwrap();
+    let predecessor = Process {
+        started: process.started - 1,
+        ..process
+    };
+    assert!(!predecessor.signal(Signal::KILL).unwrap());
+    assert!(process.is_alive());
+}
+
+#[test]
+fn a_name_with_parentheses_does_not_confuse_the_fields() {
+    let numbers = (5..=22)
+        .map(|field| field.to_string())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let stat = Stat::parse(&format!("1 (a) Z (b)) S 7 {numbers} 23")).unwrap();
+    assert_eq!(
+        (stat.name.as_str(), stat.state, stat.parent, stat.started),
+        ("a) Z (b)", 'S', 7, 22)
+    );
+}
+
+#[test]
+fn going_to_sleep_is_counted() {
+    let before = voluntary_switches(std::process::id().cast_signed()).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    // The main thread's count may stand still while this one sleeps, but it is readable.
+    assert!(voluntary_switches(std::process::id().cast_signed()).unwrap() >= before);
+    assert_eq!(voluntary_switches(i32::MAX), None);
+}
+
+/// A child is a copy of this program until it has executed its own.
+fn wait_for_name(pid: i32) {
+    let until = soon();
+    while !is_postgres(pid) {
+        assert!(!until.expired());
+    }
+}

@@ -1,0 +1,259 @@
+//! Why a statement has no result, kept apart by what it means to the caller.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::io;
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlErrorKind {
+    /// Nothing listens at the address.
+    Refused,
+    /// No socket file in the directory: no server runs there, or it uses another directory.
+    NoSocket,
+    /// Not reached: no route, no such host, or another error of the network.
+    Unreachable,
+    /// No answer within the deadline.
+    TimedOut,
+    /// The connection ended in the middle.
+    Broken,
+    /// The server answered an error; the SQLSTATE of PostgreSQL's Appendix A.
+    Server {
+        /// Five characters: `28P01`, `42P01`, `53300`, `57P03` …
+        sqlstate: String,
+        /// Whether the server ended the session with it (`FATAL` or `PANIC`).
+        fatal: bool,
+    },
+    /// The encryption failed: no TLS on the server, or a certificate that does not verify.
+    Tls,
+    /// The server asks for a password and none is there, or an authentication not known here.
+    Authentication,
+    /// The connection string, its files, or an answer could not be used.
+    Unusable,
+}
+
+/// A failed connection or statement. It never shows a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("database server at {target}: {text}")]
+pub struct SqlError {
+    kind: SqlErrorKind,
+    target: String,
+    text: String,
+    /// Whether a statement had been sent when it failed.
+    sent: bool,
+}
+
+impl SqlError {
+    /// What kind of failure it was.
+    #[must_use]
+    pub fn kind(&self) -> &SqlErrorKind {
+        &self.kind
+    }
+
+    /// The SQLSTATE, when the server answered an error.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match &self.kind {
+            SqlErrorKind::Server { sqlstate, .. } => Some(sqlstate),
+            _ => None,
+        }
+    }
+
+    /// Whether a server is there and said no: an error of its own, or a failed authentication.
+    #[must_use]
+    pub fn answered(&self) -> bool {
+        match &self.kind {
+            SqlErrorKind::Server { .. }
+            | SqlErrorKind::Tls
+            | SqlErrorKind::Authentication
+            | SqlErrorKind::Unusable => true,
+            SqlErrorKind::Refused
+            | SqlErrorKind::NoSocket
+            | SqlErrorKind::Unreachable
+            | SqlErrorKind::TimedOut
+            | SqlErrorKind::Broken => false,
+        }
+    }
+
+    /// Whether it was the deadline.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.kind == SqlErrorKind::TimedOut
+    }
+
+    /// Whether the server is starting up, shutting down or in recovery without accepting
+    /// connections (57P03), or is just ending sessions (57P01, 57P02).
+    #[must_use]
+    pub fn is_starting_or_stopping(&self) -> bool {
+        matches!(self.sqlstate(), Some("57P01" | "57P02" | "57P03"))
+    }
+
+    /// Whether the server has no connection left (53300): it is busy, not dead.
+    #[must_use]
+    pub fn is_too_many_connections(&self) -> bool {
+        self.sqlstate() == Some("53300")
+    }
+
+    /// Whether a statement that failed with this has surely changed nothing: it was not sent, or
+    /// the server rolled it back and said so. Otherwise it may have been committed.
+    #[must_use]
+    pub fn surely_without_effect(&self) -> bool {
+        match &self.kind {
+            _ if !self.sent => true,
+            SqlErrorKind::Server { fatal, .. } => !fatal,
+            _ => false,
+        }
+    }
+
+    /// The text without the server's name.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the session goes on after this error.
+    pub(super) fn connection_survives(&self) -> bool {
+        matches!(self.kind, SqlErrorKind::Server { fatal: false, .. })
+            || self.kind == SqlErrorKind::Unusable
+    }
+
+    /// Whether another sslmode may help (libpq's `allow` and `prefer`).
+    pub(super) fn may_be_the_encryption(&self) -> bool {
+        match &self.kind {
+            SqlErrorKind::Tls => true,
+            SqlErrorKind::Server { sqlstate, .. } => sqlstate.starts_with("28"),
+            _ => false,
+        }
+    }
+
+    pub(super) fn new(kind: SqlErrorKind, target: &str, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            target: target.to_owned(),
+            text: text.into(),
+            sent: false,
+        }
+    }
+
+    pub(super) fn timed_out(target: &str, sent: bool) -> Self {
+        Self {
+            sent,
+            ..Self::new(
+                SqlErrorKind::TimedOut,
+                target,
+                "no answer in time; look whether the server is overloaded, frozen or cut off",
+            )
+        }
+    }
+
+    /// The same, of a preparing statement: the one that counts was not sent.
+    pub(super) fn before_the_statement(self) -> Self {
+        Self {
+            sent: false,
+            ..self
+        }
+    }
+
+    pub(super) fn gone(target: &str) -> Self {
+        Self::new(
+            SqlErrorKind::Broken,
+            target,
+            "the connection was given up after an earlier failure; connect again",
+        )
+    }
+
+    /// Adds what the server said when it ended the connection.
+    pub(super) fn because(self, reason: Option<&tokio_postgres::Error>) -> Self {
+        let Some(reason) = reason.map(|reason| Self::of(reason, &self.target, self.sent)) else {
+            return self;
+        };
+        if matches!(reason.kind, SqlErrorKind::Server { .. }) && self.kind == SqlErrorKind::Broken {
+            return reason;
+        }
+        self
+    }
+
+    /// Sorts an error of the driver. `sent` says whether a statement was on its way.
+    pub(super) fn of(error: &tokio_postgres::Error, target: &str, sent: bool) -> Self {
+        let (kind, text) = sort(error, sent);
+        Self {
+            kind,
+            target: target.to_owned(),
+            text: one_line(&text),
+            sent,
+        }
+    }
+}
+
+/// A message is one line; what comes from the server may have several.
+fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_control())
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn sort(error: &tokio_postgres::Error, sent: bool) -> (SqlErrorKind, String) {
+    if let Some(server) = error.as_db_error() {
+        let fatal = matches!(server.severity(), "FATAL" | "PANIC")
+            || server.parsed_severity().is_some_and(|severity| {
+                use tokio_postgres::error::Severity;
+                matches!(severity, Severity::Fatal | Severity::Panic)
+            });
+        let mut text = format!("{} (SQLSTATE {}", server.message(), server.code().code());
+        if let Some(hint) = server.hint() {
+            let _ = write!(text, "; {hint}");
+        }
+        text.push(')');
+        let sqlstate = server.code().code().to_owned();
+        return (SqlErrorKind::Server { sqlstate, fatal }, text);
+    }
+    let cause = error.source();
+    if let Some(io) = cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        return network(io, sent);
+    }
+    let why = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    // The driver keeps its kinds to itself; these are its fixed texts.
+    let kind = match error.to_string().as_str() {
+        "connection closed" | "error communicating with the server" => {
+            return (SqlErrorKind::Broken, "the connection ended".to_owned());
+        }
+        "error performing TLS handshake" => SqlErrorKind::Tls,
+        "authentication error" => SqlErrorKind::Authentication,
+        // "password missing" is one of these.
+        "invalid configuration" if why.contains("password") => {
+            return (
+                SqlErrorKind::Authentication,
+                "the server asks for a password; put one into the password file (~/.pgpass, mode 0600)"
+                    .to_owned(),
+            );
+        }
+        "error connecting to server" => SqlErrorKind::Unreachable,
+        _ => SqlErrorKind::Unusable,
+    };
+    (kind, why)
+}
+
+fn network(error: &io::Error, sent: bool) -> (SqlErrorKind, String) {
+    use io::ErrorKind as E;
+    let (kind, hint) = match error.kind() {
+        E::ConnectionRefused => (
+            SqlErrorKind::Refused,
+            "; is PostgreSQL running there, and listening on that address?",
+        ),
+        E::NotFound => (
+            SqlErrorKind::NoSocket,
+            "; no server runs there, or its unix_socket_directories is another",
+        ),
+        E::TimedOut => (SqlErrorKind::TimedOut, ""),
+        E::ConnectionReset
+        | E::ConnectionAborted
+        | E::BrokenPipe
+        | E::UnexpectedEof
+        | E::NotConnected => (SqlErrorKind::Broken, ""),
+        _ if sent => (SqlErrorKind::Broken, ""),
+        _ => (SqlErrorKind::Unreachable, ""),
+    };
+    (kind, format!("{error}{hint}"))
+}

@@ -1,0 +1,182 @@
+//! Accounts of the machine, and becoming one of them.
+//!
+//! The agent runs as root, PostgreSQL refuses to: its programs run as the `pgdba` of the resource.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::unistd::{Uid, User as Account, getgrouplist};
+use rustix::process::Gid as RawGid;
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// An account: who it is, where its home is, and every group it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: PathBuf,
+    groups: Vec<u32>,
+}
+
+/// Why an account could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// No such account.
+    #[error("there is no user {name:?} on this machine; create it or correct the parameter pgdba")]
+    Unknown {
+        /// The name that was looked up.
+        name: String,
+    },
+    /// The account data base could not be read, or the name is not one.
+    #[error("looking up the user {name:?} failed: {reason}")]
+    Lookup {
+        /// The name that was looked up.
+        name: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl User {
+    /// Looks an account up by name, the way `login` would (through NSS, so LDAP and the like work).
+    ///
+    /// The supplementary groups come along because a server may need them: Debian's PostgreSQL
+    /// reads its TLS key as a member of `ssl-cert`.
+    pub fn lookup(name: &str) -> Result<Self, UserError> {
+        let lookup = |reason: String| UserError::Lookup {
+            name: name.to_owned(),
+            reason,
+        };
+        let account = Account::from_name(name)
+            .map_err(|errno| lookup(errno.desc().to_owned()))?
+            .ok_or_else(|| UserError::Unknown {
+                name: name.to_owned(),
+            })?;
+        Self::with_groups(account).map_err(|errno| lookup(errno.desc().to_owned()))
+    }
+
+    /// The account that this process runs as.
+    pub fn current() -> Result<Self, UserError> {
+        let uid = Uid::effective();
+        let lookup = |reason: &str| UserError::Lookup {
+            name: uid.to_string(),
+            reason: reason.to_owned(),
+        };
+        let account = Account::from_uid(uid)
+            .map_err(|errno| lookup(errno.desc()))?
+            .ok_or_else(|| UserError::Unknown {
+                name: uid.to_string(),
+            })?;
+        Self::with_groups(account).map_err(|errno| lookup(errno.desc()))
+    }
+
+    fn with_groups(account: Account) -> Result<Self, nix::Error> {
+        // A name that came out of the account data base holds no NUL byte; the fallback is there
+        // because the type says that it could.
+        let groups = match std::ffi::CString::new(account.name.as_str()) {
+            Ok(name) => getgrouplist(&name, account.gid)?
+                .iter()
+                .map(|gid| gid.as_raw())
+                .collect(),
+            Err(_) => vec![account.gid.as_raw()],
+        };
+        Ok(Self {
+            name: account.name,
+            uid: account.uid.as_raw(),
+            gid: account.gid.as_raw(),
+            home: account.dir,
+            groups,
+        })
+    }
+
+    /// The name of the account.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The numeric user id.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The numeric id of the primary group.
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// The home directory.
+    pub fn home(&self) -> &std::path::Path {
+        &self.home
+    }
+
+    /// Every group of the account, the primary one among them.
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
+    /// Whether this process already runs as that account.
+    pub fn is_current(&self) -> bool {
+        Uid::effective().as_raw() == self.uid
+    }
+
+    /// Does something as this account: the kernel, not care in the caller's code, then keeps it
+    /// out of what the account may not touch.
+    ///
+    /// On Linux the credentials belong to the thread; files are opened with those of the thread
+    /// that opens them, and a child takes those of the thread that made it. So a thread becomes
+    /// the account, does the work, and ends. Only root can become another.
+    pub fn act<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        if self.is_current() {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let actor = scope.spawn(|| {
+                let groups: Vec<RawGid> = self
+                    .groups
+                    .iter()
+                    .map(|gid| RawGid::from_raw(*gid))
+                    .collect();
+                let gid = RawGid::from_raw(self.gid);
+                let uid = rustix::process::Uid::from_raw(self.uid);
+                set_thread_groups(&groups)?;
+                set_thread_res_gid(gid, gid, gid)?;
+                set_thread_res_uid(uid, uid, uid)?;
+                work()
+            });
+            let panicked = || io::Error::other("the thread that acts as another user panicked");
+            actor.join().unwrap_or_else(|_| Err(panicked()))
+        })
+    }
+
+    /// Whether the account is root, as which PostgreSQL refuses to run.
+    pub fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn root_is_known_everywhere() {
+        let root = User::lookup("root").unwrap();
+        assert_eq!((root.uid(), root.gid()), (0, 0));
+        assert!(root.is_root());
+        assert!(root.groups().contains(&0));
+    }
+
+    #[test]
+    fn an_unknown_account_is_named_in_the_error() {
+        let error = User::lookup("no such user").unwrap_err();
+        assert!(matches!(error, UserError::Unknown { .. }), "{error}");
+        assert!(error.to_string().contains("\"no such user\""), "{error}");
+    }
+
+    #[test]
+    fn a_name_with_a_nul_byte_is_an_error_and_not_a_panic() {
+        assert!(User::lookup("post\0gres").is_err());
+    }
+}

@@ -1,0 +1,209 @@
+//! The agent's own settings, as a real server reads them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+use common::Cluster;
+use pha_core::names::NodeName;
+use pha_core::params::Params;
+use pha_host::files::Change;
+use pha_host::pgconf::{self, PgConfError, Settings};
+
+fn me() -> NodeName {
+    NodeName::new("standby").unwrap()
+}
+
+fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
+    let tmpdir = cluster.dir.join("own").display().to_string();
+    let port = cluster.port.to_string();
+    let own = [
+        ("rep_mode", "sync"),
+        ("node_list", "primary standby"),
+        ("master_ip", "127.0.0.1"),
+        ("repuser", "postgres"),
+        ("tmpdir", tmpdir.as_str()),
+        ("pgport", port.as_str()),
+    ];
+    Params::parse(own.into_iter().chain(further.iter().copied()))
+        .unwrap()
+        .0
+}
+
+fn settings(standby: bool, names: &[&str]) -> Settings {
+    Settings {
+        standby,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn pg_what_is_written_is_what_the_server_shows() {
+    let cluster = Cluster::new("conf");
+    let nasty = "cp '/a b/%f' \"%p\" \\ $(id) # ; `id`";
+    let params = params(
+        &cluster,
+        &[
+            ("restore_command", nasty),
+            ("replication_slot_name", "slot"),
+            (
+                "primary_conninfo_opt",
+                "sslmode=disable passfile='/a b/it\\'s'",
+            ),
+        ],
+    );
+    let standby = settings(true, &[]);
+    assert_eq!(
+        pgconf::ensure(&cluster.ctl, &params, &me(), &standby).unwrap(),
+        Change::Made
+    );
+    assert_eq!(
+        pgconf::ensure(&cluster.ctl, &params, &me(), &standby).unwrap(),
+        Change::AlreadySo
+    );
+    assert!(cluster.ctl.pgdata.join("standby.signal").exists());
+    let own = std::fs::metadata(pgconf::own_file(&params)).unwrap();
+    assert_eq!(
+        (own.uid(), own.permissions().mode() & 0o777),
+        (cluster.ctl.user.uid(), 0o600)
+    );
+
+    // As a primary: everything is read, nothing of it acts.
+    let primary = settings(false, &["node-2"]);
+    assert_eq!(
+        pgconf::ensure(&cluster.ctl, &params, &me(), &primary).unwrap(),
+        Change::Made
+    );
+    assert!(!cluster.ctl.pgdata.join("standby.signal").exists());
+    cluster.start();
+    assert_eq!(cluster.sql("show restore_command"), nasty);
+    assert_eq!(cluster.sql("show synchronous_standby_names"), "\"node-2\"");
+    assert_eq!(cluster.sql("show primary_slot_name"), "slot_standby");
+    assert_eq!(cluster.sql("show recovery_target_timeline"), "latest");
+    let conninfo = cluster.sql("show primary_conninfo");
+    assert!(
+        conninfo.contains("application_name='standby'")
+            && conninfo.contains("passfile='/a b/it\\'s'"),
+        "{conninfo}"
+    );
+    assert_eq!(
+        cluster.sql("select count(*) from pg_file_settings where error is not null"),
+        "0"
+    );
+}
+
+#[test]
+fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
+    let primary = Cluster::new("conf-primary");
+    let standby = Cluster::copy_of("conf-standby", &primary);
+    primary.start();
+    // What pg_basebackup -R leaves.
+    let auto = standby.ctl.pgdata.join("postgresql.auto.conf");
+    std::fs::write(
+        &auto,
+        "# Do not edit\nwork_mem = '5MB'\nprimary_conninfo = 'host=192.0.2.1 port=1'\n",
+    )
+    .unwrap();
+    chown(&auto, Some(standby.ctl.user.uid()), None).unwrap();
+    let port = primary.port.to_string();
+    let params = params(&standby, &[("pgport", port.as_str())]);
+    let _ = pgconf::ensure(&standby.ctl, &params, &me(), &settings(true, &[])).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(&auto).unwrap(),
+        "# Do not edit\nwork_mem = '5MB'\n"
+    );
+    standby.start();
+    primary.until(
+        "select application_name from pg_stat_replication where state = 'streaming'",
+        "standby",
+    );
+}
+
+#[test]
+fn pg_foreign_names_are_found_with_file_and_line() {
+    let cluster = Cluster::new("foreign");
+    let params = params(&cluster, &[]);
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, &["ours"])).unwrap();
+    pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap();
+
+    // An empty value before the agent's does no harm, after it it would.
+    cluster.settings("synchronous_standby_names = ''");
+    pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap();
+    let auto = cluster.ctl.pgdata.join("postgresql.auto.conf");
+    std::fs::write(&auto, "# Do not edit\nsynchronous_standby_names = ''\n").unwrap();
+    let error = pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PgConfError::ForeignNames {
+                line: 2,
+                auto: true,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("ALTER SYSTEM RESET"), "{error}");
+    std::fs::remove_file(&auto).unwrap();
+
+    let included = cluster.ctl.pgdata.join("conf.d");
+    std::fs::create_dir(&included).unwrap();
+    std::fs::write(
+        included.join("b.conf"),
+        "\n\n Synchronous_Standby_Names 'theirs' # x\n",
+    )
+    .unwrap();
+    cluster.settings("include_dir 'conf.d'");
+    let error = pgconf::refuse_foreign_names(&cluster.ctl, &params)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("conf.d/b.conf, line 3") && error.contains("\"theirs\""),
+        "{error}"
+    );
+
+    let mut cluster = cluster;
+    std::fs::remove_dir_all(&included).unwrap();
+    cluster.ctl.start_opt = vec!["-c".to_owned(), "synchronous_standby_names=x".to_owned()];
+    let error = pgconf::refuse_foreign_names(&cluster.ctl, &params)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("start_opt"), "{error}");
+}
+
+#[test]
+fn pg_root_is_not_led_astray_by_links_of_the_account() {
+    let cluster = Cluster::new("links");
+    let params = params(&cluster, &[]);
+    // tmpdir leads to a directory that only root may write to.
+    let precious = std::env::temp_dir().join(format!("pha-precious-{}", std::process::id()));
+    std::fs::create_dir_all(&precious).unwrap();
+    std::fs::set_permissions(&precious, std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(&precious, cluster.dir.join("own")).unwrap();
+    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, &[])).unwrap_err();
+    let left: Vec<_> = std::fs::read_dir(&precious).unwrap().collect();
+    std::fs::remove_dir_all(&precious).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(error.to_string().contains("Permission denied"), "{error}");
+}
+
+#[test]
+fn pg_the_old_form_is_written_for_versions_before_12() {
+    let cluster = Cluster::new("old");
+    std::fs::write(cluster.ctl.pgdata.join("PG_VERSION"), "11\n").unwrap();
+    let params = params(&cluster, &[("restore_command", "cp 'x' %p")]);
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, &[])).unwrap();
+    let text = std::fs::read_to_string(cluster.ctl.pgdata.join("recovery.conf")).unwrap();
+    assert!(
+        text.starts_with("standby_mode = 'on'\nprimary_conninfo = 'host="),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nrestore_command = 'cp ''x'' %p'\n"),
+        "{text}"
+    );
+    assert!(!cluster.ctl.pgdata.join("standby.signal").exists());
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, &[])).unwrap();
+    assert!(!cluster.ctl.pgdata.join("recovery.conf").exists());
+}

@@ -1,0 +1,237 @@
+//! Starting, stopping and looking at a real server.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Cluster, soon};
+use pha_core::parse::controldata::State;
+use pha_host::clock::Deadline;
+use pha_host::pgctl::{PgError, Started, StopMode, Stopped};
+use pha_host::process::{PmStatus, Postmaster, Process, Signal, server_processes};
+
+#[test]
+fn pg_a_server_starts_is_seen_and_stops() {
+    let cluster = Cluster::new("life");
+    let ctl = &cluster.ctl;
+    assert_eq!(Postmaster::of(&ctl.pgdata).unwrap(), Postmaster::Absent);
+    assert_eq!(
+        ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::WasNotRunning
+    );
+    cluster.start();
+    let Postmaster::Alive {
+        process,
+        state,
+        file,
+    } = Postmaster::of(&ctl.pgdata).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (state, file.status, file.port),
+        ('S', Some(PmStatus::Ready), Some(cluster.port))
+    );
+    assert_eq!(file.socket_dir.as_ref(), Some(&cluster.dir));
+    assert_eq!(file.pid, process.pid());
+    assert!(server_processes(&ctl.pgdata).unwrap().len() > 4);
+    // The directory's name would have run a program in a shell.
+    assert!(!ctl.pgdata.join("oops").exists() && !std::path::Path::new("/oops").exists());
+    assert_eq!(
+        cluster.sql("show data_directory"),
+        ctl.pgdata.display().to_string()
+    );
+    assert!(ctl.reload().unwrap());
+    assert_eq!(ctl.stop(StopMode::Fast, soon()).unwrap(), Stopped::Ended);
+    assert_eq!(Postmaster::of(&ctl.pgdata).unwrap(), Postmaster::Absent);
+    assert_eq!(server_processes(&ctl.pgdata).unwrap(), []);
+    assert!(!ctl.reload().unwrap());
+    assert_eq!(ctl.controldata(soon()).unwrap().state, State::ShutDown);
+}
+
+#[test]
+fn pg_starting_a_running_server_leaves_it_alone() {
+    let cluster = Cluster::new("twice");
+    cluster.start();
+    let before = cluster.sql("select pg_postmaster_start_time()");
+    assert!(matches!(
+        cluster.ctl.start(soon()),
+        Ok(Started::Recovering | Started::Ready)
+    ));
+    assert_eq!(cluster.sql("select pg_postmaster_start_time()"), before);
+}
+
+#[test]
+fn pg_options_reach_the_server_and_no_shell() {
+    let mut cluster = Cluster::new("options");
+    let nasty = "a b $(touch /tmp/pha-oops) `id` \"q\" ; '";
+    cluster.ctl.start_opt = vec!["-c".to_owned(), format!("cluster_name={nasty}")];
+    let elsewhere = cluster.dir.join("else where.conf");
+    std::fs::copy(&cluster.ctl.config, &elsewhere).unwrap();
+    std::os::unix::fs::chown(&elsewhere, Some(cluster.ctl.user.uid()), None).unwrap();
+    cluster.ctl.config = elsewhere.clone();
+    cluster.start();
+    assert_eq!(cluster.sql("show cluster_name"), nasty);
+    assert_eq!(
+        cluster.sql("show config_file"),
+        elsewhere.display().to_string()
+    );
+    assert!(!std::path::Path::new("/tmp/pha-oops").exists());
+
+    cluster.ctl.logfile = cluster.dir.join("log$(id)");
+    assert!(matches!(
+        cluster.ctl.start(soon()),
+        Err(PgError::UnsafePath {
+            parameter: "logfile",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn pg_a_failed_start_says_what_the_server_said() {
+    let cluster = Cluster::new("broken");
+    cluster.settings("no_such_setting = 1");
+    let error = cluster.ctl.start(soon()).unwrap_err().to_string();
+    assert!(error.starts_with("postgres did not start: "), "{error}");
+    assert!(
+        error.contains("unrecognized configuration parameter \"no_such_setting\""),
+        "{error}"
+    );
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn pg_a_killed_postmaster_leaves_a_stale_file_and_orphans_that_stop_ends() {
+    let cluster = Cluster::new("kill9");
+    cluster.start();
+    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        panic!()
+    };
+    // A stopped backend does not notice the death of its postmaster.
+    let orphan: i32 = cluster
+        .sql("select pid from pg_stat_activity where backend_type = 'walwriter'")
+        .parse()
+        .unwrap();
+    assert!(Process::of(orphan).unwrap().signal(Signal::STOP).unwrap());
+    process.signal(Signal::KILL).unwrap();
+    assert!(process.wait_gone(soon()));
+    let Postmaster::Stale { pid, why } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        panic!()
+    };
+    assert_eq!(pid, process.pid());
+    // Who reaps it, and when, depends on where this runs.
+    let gone = [
+        "there is no such process",
+        "that process has ended and waits to be reaped",
+    ];
+    assert!(gone.contains(&why.as_str()), "{why}");
+    let left = cluster
+        .ctl
+        .stop(
+            StopMode::Immediate,
+            Deadline::after(Duration::from_millis(300)),
+        )
+        .unwrap();
+    assert!(
+        matches!(&left, Stopped::StillRunning(left) if left.iter().any(|p| p.pid() == orphan)),
+        "{left:?}"
+    );
+    assert_eq!(cluster.ctl.kill_everything(soon()).unwrap(), Stopped::Ended);
+    assert_eq!(
+        cluster.ctl.kill_everything(soon()).unwrap(),
+        Stopped::WasNotRunning
+    );
+}
+
+#[test]
+fn pg_a_stopped_postmaster_outlives_stop_and_is_killed_with_its_children() {
+    let cluster = Cluster::new("sigstop");
+    cluster.start();
+    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        panic!()
+    };
+    process.signal(Signal::STOP).unwrap();
+    let began = Instant::now();
+    let outcome = cluster
+        .ctl
+        .stop(
+            StopMode::Immediate,
+            Deadline::after(Duration::from_millis(300)),
+        )
+        .unwrap();
+    assert!(matches!(outcome, Stopped::StillRunning(_)), "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(matches!(
+        Postmaster::of(&cluster.ctl.pgdata).unwrap(),
+        Postmaster::Alive { state: 'T', .. }
+    ));
+    assert_eq!(cluster.ctl.kill_everything(soon()).unwrap(), Stopped::Ended);
+}
+
+#[test]
+fn pg_a_postmaster_without_its_file_is_stopped_too() {
+    let cluster = Cluster::new("nofile");
+    cluster.start();
+    std::fs::remove_file(cluster.ctl.pgdata.join("postmaster.pid")).unwrap();
+    assert_eq!(
+        Postmaster::of(&cluster.ctl.pgdata).unwrap(),
+        Postmaster::Absent
+    );
+    assert_eq!(
+        cluster.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    assert_eq!(
+        cluster.ctl.controldata(soon()).unwrap().state,
+        State::ShutDown
+    );
+}
+
+#[test]
+fn pg_a_reused_number_in_the_file_is_seen_as_not_running() {
+    use std::os::unix::process::CommandExt;
+    let cluster = Cluster::new("reused");
+    // Of the server's own account: PostgreSQL itself would refuse to start because of it.
+    let mut other = std::process::Command::new("sleep")
+        .arg("600")
+        .uid(cluster.ctl.user.uid())
+        .spawn()
+        .unwrap();
+    let text = format!(
+        "{}\n{}\n1700000000\n5432\n",
+        other.id(),
+        cluster.ctl.pgdata.display()
+    );
+    std::fs::write(cluster.ctl.pgdata.join("postmaster.pid"), text).unwrap();
+    let seen = Postmaster::of(&cluster.ctl.pgdata).unwrap();
+    assert_eq!(
+        cluster.ctl.stop(StopMode::Immediate, soon()).unwrap(),
+        Stopped::WasNotRunning
+    );
+    let started = cluster.ctl.start(soon());
+    let alive = other.try_wait().unwrap().is_none();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(matches!(seen, Postmaster::Stale { .. }), "{seen:?}");
+    assert_eq!(started.unwrap(), Started::Ready);
+    assert!(alive, "the other process was touched");
+}
+
+#[test]
+fn pg_versions_are_compared() {
+    let cluster = Cluster::new("version");
+    assert!(cluster.ctl.check_version(soon()).unwrap().major() >= 12);
+    std::fs::write(cluster.ctl.pgdata.join("PG_VERSION"), "9.6\n").unwrap();
+    let error = cluster.ctl.check_version(soon()).unwrap_err();
+    assert!(matches!(error, PgError::OtherVersion { .. }), "{error}");
+    std::fs::write(cluster.ctl.pgdata.join("PG_VERSION"), "nonsense\n").unwrap();
+    let error = cluster.ctl.check_version(soon()).unwrap_err().to_string();
+    assert!(error.contains("nonsense"), "{error}");
+    std::fs::remove_file(cluster.ctl.pgdata.join("PG_VERSION")).unwrap();
+    assert!(matches!(
+        cluster.ctl.check_version(soon()),
+        Err(PgError::NoDataDirectory(_))
+    ));
+}

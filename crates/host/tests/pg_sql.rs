@@ -1,0 +1,373 @@
+//! The local server over SQL, for real: views, what failures mean, and a setting in force.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Cluster, postgres, soon};
+use pha_core::lsn::Lsn;
+use pha_core::status::{SyncState, WalSenderState};
+use pha_host::clock::Deadline;
+use pha_host::conninfo::Conninfo;
+use pha_host::pgctl::StopMode;
+use pha_host::postgres::{Answer, Postgres, PostgresError};
+use pha_host::process::{Postmaster, Process, Signal};
+
+fn access(cluster: &Cluster) -> Postgres {
+    let info = Conninfo::local(cluster.dir.to_str().unwrap(), cluster.port)
+        .with_dbname("postgres")
+        .with_user("postgres");
+    Postgres {
+        info,
+        user: postgres(),
+    }
+}
+
+fn short() -> Deadline {
+    Deadline::after(Duration::from_millis(700))
+}
+
+fn pid_of(cluster: &Cluster, kind: &str) -> Process {
+    let pid = cluster.sql(&format!(
+        "select pid from pg_stat_activity where backend_type = '{kind}'"
+    ));
+    Process::of(pid.parse().unwrap()).unwrap()
+}
+
+/// A primary with a streaming standby.
+fn pair(name: &str) -> (Cluster, Cluster) {
+    let primary = Cluster::new(name);
+    let standby = Cluster::copy_of(&format!("{name}-standby"), &primary);
+    standby.follow(&primary);
+    primary.start();
+    standby.start();
+    primary.until(
+        "select count(*) from pg_stat_replication where state = 'streaming'",
+        "1",
+    );
+    (primary, standby)
+}
+
+#[test]
+fn pg_primary_and_standby_describe_themselves() {
+    let (primary, standby) = pair("views");
+    assert!(
+        access(&primary)
+            .ensure_physical_slot("odd_slot", soon())
+            .unwrap()
+    );
+    assert!(
+        !access(&primary)
+            .ensure_physical_slot("odd_slot", soon())
+            .unwrap()
+    );
+    primary.sql("create table t (id int); insert into t values (1)");
+    primary.until(
+        "select flush_lsn = pg_current_wal_lsn() from pg_stat_replication",
+        "t",
+    );
+
+    let view = access(&primary).view(soon()).unwrap();
+    let own = view.primary().unwrap();
+    assert_eq!(own.timeline.get(), 1);
+    let now: Lsn = primary
+        .sql("select pg_current_wal_flush_lsn()")
+        .parse()
+        .unwrap();
+    assert!(own.flushed <= now && own.flushed <= own.inserted && own.flushed.is_valid());
+    assert_eq!(own.complete, Some(own.inserted), "nothing is being written");
+    assert!(view.version >= 120_000 && view.sync_names.is_empty());
+    let [row] = view.standbys.as_slice() else {
+        panic!("{view:?}")
+    };
+    assert_eq!(row.application_name, "standby");
+    assert_eq!(
+        (row.state, row.sync_state),
+        (Some(WalSenderState::Streaming), Some(SyncState::Async))
+    );
+    assert_eq!(
+        (row.client_addr.as_deref(), row.sync_priority),
+        (Some("127.0.0.1"), Some(0))
+    );
+    assert!(row.flushed.is_some_and(|lsn| lsn <= own.flushed));
+    let [slot] = view.slots.as_slice() else {
+        panic!("{view:?}")
+    };
+    assert_eq!(
+        (slot.name.as_str(), slot.physical, slot.active),
+        ("odd_slot", true, false)
+    );
+    assert!(slot.restart.is_some());
+    assert!(access(&primary).ensure_no_slot("odd_slot", soon()).unwrap());
+    assert!(!access(&primary).ensure_no_slot("odd_slot", soon()).unwrap());
+
+    let view = access(&standby).view(soon()).unwrap();
+    let own = view.standby().unwrap();
+    let receiver = own.receiver.as_ref().unwrap();
+    assert_eq!(
+        (receiver.status.as_deref(), receiver.sender_port),
+        (Some("streaming"), Some(primary.port))
+    );
+    assert_eq!(receiver.timeline.map(|timeline| timeline.get()), Some(1));
+    assert!(own.received.is_some() && own.replayed.is_some() && !own.paused);
+
+    standby.ctl.promote(soon()).unwrap();
+    access(&standby).await_promoted(soon()).unwrap();
+    assert_eq!(
+        access(&standby)
+            .view(soon())
+            .unwrap()
+            .primary()
+            .unwrap()
+            .timeline
+            .get(),
+        2
+    );
+}
+
+#[test]
+fn pg_failures_are_told_apart() {
+    let cluster = Cluster::new("answers");
+    let postgres = access(&cluster);
+    assert!(matches!(postgres.ask(None, soon()), Answer::Refused(_)));
+    cluster
+        .settings("max_connections = 4\nsuperuser_reserved_connections = 1\nmax_wal_senders = 0");
+    cluster.start();
+    assert!(matches!(postgres.ask(None, soon()), Answer::Up(_)));
+
+    let held: Vec<_> = (0..4).map(|_| postgres.connect(soon()).unwrap()).collect();
+    assert!(
+        matches!(postgres.ask(None, soon()), Answer::Busy(_)),
+        "connections are exhausted"
+    );
+    drop(held);
+
+    let nobody = Postgres {
+        info: postgres.info.clone().with_user("nobody_there"),
+        ..postgres.clone()
+    };
+    assert!(matches!(nobody.ask(None, soon()), Answer::AuthFailed(_)));
+    let elsewhere = Postgres {
+        info: postgres.info.clone().with_dbname("nowhere"),
+        ..postgres.clone()
+    };
+    assert!(matches!(elsewhere.ask(None, soon()), Answer::Error(_)));
+
+    let error = postgres.run_monitor_sql("select 1/0", soon()).unwrap_err();
+    assert!(error.to_string().contains("division by zero"), "{error}");
+    postgres
+        .run_monitor_sql("select now(); select 2", soon())
+        .unwrap();
+
+    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        panic!()
+    };
+    process.signal(Signal::STOP).unwrap();
+    let began = Instant::now();
+    assert!(
+        matches!(postgres.ask(None, short()), Answer::NoAnswer(_)),
+        "the postmaster is frozen"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    process.signal(Signal::CONT).unwrap();
+
+    // A smart shutdown waits for this session, and lets nobody in meanwhile.
+    let mut until = postgres.connect(soon()).unwrap();
+    let _ = cluster
+        .ctl
+        .stop(StopMode::Smart, Deadline::after(Duration::from_millis(200)))
+        .unwrap();
+    let Postmaster::Alive { file, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        panic!()
+    };
+    assert!(matches!(
+        postgres.ask(file.status, soon()),
+        Answer::ShuttingDown(_)
+    ));
+    assert!(until.simple("select 1", soon()).is_ok());
+}
+
+#[test]
+fn pg_peer_authentication_is_that_of_the_owner() {
+    let cluster = Cluster::new("peer");
+    std::fs::write(
+        cluster.ctl.pgdata.join("pg_hba.conf"),
+        "local all all peer\n",
+    )
+    .unwrap();
+    cluster.start();
+    assert!(matches!(access(&cluster).ask(None, soon()), Answer::Up(_)));
+    let root = Postgres {
+        user: pha_host::user::User::current().unwrap(),
+        ..access(&cluster)
+    };
+    assert!(matches!(root.ask(None, soon()), Answer::AuthFailed(_)));
+}
+
+/// Sets `synchronous_standby_names` in the configuration; nobody is told.
+fn set_names(cluster: &Cluster, value: &str) {
+    cluster.settings(&format!("synchronous_standby_names = '{value}'"));
+}
+
+/// Whether a commit is acknowledged within a moment.
+fn commits(cluster: &Cluster) -> bool {
+    let mut session = access(cluster).connect(soon()).unwrap();
+    session
+        .simple(
+            "create table if not exists c (id int)",
+            Deadline::after(Duration::from_millis(150)),
+        )
+        .is_ok()
+        && session
+            .simple(
+                "insert into c values (1)",
+                Deadline::after(Duration::from_millis(150)),
+            )
+            .is_ok()
+}
+
+#[test]
+fn pg_once_a_name_is_in_force_no_commit_goes_past_it() {
+    let cluster = Cluster::new("force");
+    cluster.start();
+    cluster.sql("create table c (id int)");
+    for round in 0..10 {
+        set_names(&cluster, "nobody");
+        let began = Instant::now();
+        access(&cluster)
+            .await_sync_names_in_force(&cluster.ctl, "nobody", soon())
+            .unwrap();
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(!commits(&cluster), "round {round}: a commit did not wait");
+        set_names(&cluster, "");
+        access(&cluster)
+            .await_sync_names_in_force(&cluster.ctl, "", soon())
+            .unwrap();
+        assert!(commits(&cluster), "round {round}: a commit still waits");
+    }
+}
+
+#[test]
+fn pg_a_checkpointer_that_does_not_listen_is_waited_for() {
+    let cluster = Cluster::new("deaf");
+    cluster.start();
+    let checkpointer = pid_of(&cluster, "checkpointer");
+    checkpointer.signal(Signal::STOP).unwrap();
+    set_names(&cluster, "nobody");
+    let error = access(&cluster)
+        .await_sync_names_in_force(&cluster.ctl, "nobody", short())
+        .unwrap_err();
+    assert!(matches!(error, PostgresError::Deadline { .. }), "{error}");
+    assert!(
+        error.to_string().contains(&checkpointer.pid().to_string()),
+        "{error}"
+    );
+    // New connections show the value, and it is not in force: this is what the wait is for.
+    assert_eq!(cluster.sql("show synchronous_standby_names"), "nobody");
+    assert!(commits(&cluster));
+    checkpointer.signal(Signal::CONT).unwrap();
+    access(&cluster)
+        .await_sync_names_in_force(&cluster.ctl, "nobody", soon())
+        .unwrap();
+    assert!(!commits(&cluster));
+}
+
+#[test]
+fn pg_a_wal_sender_with_the_old_setting_is_waited_for() {
+    let (primary, standby) = pair("sender");
+    let sender = pid_of(&primary, "walsender");
+    sender.signal(Signal::STOP).unwrap();
+    set_names(&primary, "standby");
+    let error = access(&primary)
+        .await_sync_names_in_force(&primary.ctl, "standby", short())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(&sender.pid().to_string()),
+        "{error}"
+    );
+    sender.signal(Signal::CONT).unwrap();
+    access(&primary)
+        .await_sync_names_in_force(&primary.ctl, "standby", soon())
+        .unwrap();
+    assert!(commits(&primary));
+    drop(standby);
+}
+
+#[test]
+fn pg_a_spread_checkpoint_does_not_hold_the_proof_up() {
+    let cluster = Cluster::new("busy");
+    cluster.settings(
+        "checkpoint_timeout = 300\ncheckpoint_completion_target = 0.9\nshared_buffers = 64MB",
+    );
+    cluster.start();
+    cluster.sql("create table c (id int); create table big as select g, repeat('x', 500) from generate_series(1, 60000) g");
+    if access(&cluster).view(soon()).unwrap().version < 140_000 {
+        // Its nap shows no wait event: there the proof comes with the end of the checkpoint.
+        return;
+    }
+    let mut backup = access(&cluster).connect(soon()).unwrap();
+    // A backup that is not in a hurry asks for a spread checkpoint, which takes minutes here.
+    let function = if access(&cluster).view(soon()).unwrap().version >= 150_000 {
+        "pg_backup_start"
+    } else {
+        "pg_start_backup"
+    };
+    assert!(
+        backup
+            .simple(
+                &format!("select {function}('x', false)"),
+                Deadline::after(Duration::from_millis(300))
+            )
+            .is_err()
+    );
+    cluster.until(
+        "select wait_event from pg_stat_activity where backend_type = 'checkpointer'",
+        "CheckpointWriteDelay",
+    );
+    for value in ["nobody", "", "nobody"] {
+        set_names(&cluster, value);
+        let began = Instant::now();
+        access(&cluster)
+            .await_sync_names_in_force(&cluster.ctl, value, soon())
+            .unwrap();
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(commits(&cluster), value.is_empty());
+    }
+    assert_eq!(
+        cluster.sql("select wait_event from pg_stat_activity where backend_type = 'checkpointer'"),
+        "CheckpointWriteDelay",
+        "the checkpoint ended too early for this test"
+    );
+}
+
+#[test]
+fn pg_a_role_that_may_not_see_the_checkpointer_is_told_what_to_grant() {
+    let cluster = Cluster::new("grant");
+    cluster.start();
+    cluster.sql("create role watcher login");
+    set_names(&cluster, "nobody");
+    cluster.ctl.reload().unwrap();
+    let watcher = Postgres {
+        info: access(&cluster).info.with_user("watcher"),
+        user: postgres(),
+    };
+    let error = watcher
+        .await_sync_names_in_force(&cluster.ctl, "nobody", soon())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("grant pg_monitor to watcher"), "{error}");
+    assert!(watcher.view(soon()).is_ok());
+}

@@ -1,0 +1,512 @@
+//! A cluster as a whole: assembled, found again, asked, configured, taken down.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::builder::ClusterBuilder;
+use crate::cib::{Cib, Placement, placements};
+use crate::error::{Error, Result};
+use crate::fabric::Fabric;
+use crate::layout::{CLIENT, CLIENT_ADDRESS, Duty, Layout, NodeSpec, Spec};
+use crate::node::{Node, spawn_role};
+use crate::pacemaker::Config;
+use crate::procfs::ProcessId;
+use crate::progress::Progress;
+use crate::run::{Output, Run, ends_before};
+use crate::{postgres, roles, services, wait};
+
+/// A running cluster. Where this process made it (not detached), dropping the value ends it, and
+/// so does the end of this process, however it comes.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) spec: Spec,
+    pub(crate) layout: Layout,
+    pub(crate) keeper: ProcessId,
+    /// The keeper as a child of this process, with the lifeline as its stdin.
+    pub(crate) owner: Option<Child>,
+    pub(crate) progress: Progress,
+}
+
+impl Cluster {
+    /// Finds a cluster that another process made.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn attach(name: &str) -> Result<Cluster> {
+        let layout = Layout::of(name)?;
+        let spec = layout.load(name)?;
+        let keeper = layout
+            .keeper()
+            .ok_or_else(|| Error::NoCluster(name.to_owned()))?;
+        Ok(Cluster {
+            spec,
+            layout,
+            keeper,
+            owner: None,
+            progress: Progress::quiet(),
+        })
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it was asked to be.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Its directory on the host.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.layout.dir
+    }
+
+    pub(crate) fn fabric(&self) -> Fabric {
+        Fabric::of(self.keeper)
+    }
+
+    /// All nodes: the database nodes, then the lock service's.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        self.spec.nodes.iter().map(|spec| self.made(spec)).collect()
+    }
+
+    /// The database nodes.
+    #[must_use]
+    pub fn databases(&self) -> Vec<Node> {
+        self.spec.databases().map(|spec| self.made(spec)).collect()
+    }
+
+    fn made(&self, spec: &NodeSpec) -> Node {
+        Node {
+            spec: spec.clone(),
+            layout: self.layout.clone(),
+            keeper: self.keeper,
+        }
+    }
+
+    /// The node of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, name: &str) -> Result<Node> {
+        self.spec
+            .nodes
+            .iter()
+            .find(|node| node.name == name)
+            .map(|spec| self.made(spec))
+            .ok_or_else(|| {
+                let names: Vec<&str> = self
+                    .spec
+                    .nodes
+                    .iter()
+                    .map(|node| node.name.as_str())
+                    .collect();
+                Error::Asked(format!(
+                    "no node {name} in cluster {}: it has {}",
+                    self.name(),
+                    names.join(", ")
+                ))
+            })
+    }
+
+    /// The node of that name.
+    ///
+    /// # Panics
+    /// There is none: a mistake in the test that asks.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Node {
+        match self.find(name) {
+            Ok(node) => node,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn assemble(&self, wishes: &ClusterBuilder) -> Result<()> {
+        self.progress.say(&format!("network of {}", self.name()));
+        self.fabric().build()?;
+        let client = spawn_role(
+            Some(self.keeper),
+            &["--net"],
+            &[roles::CLIENT, &self.layout.client().to_string_lossy()],
+            &self.layout.client(),
+            Stdio::null(),
+        )?;
+        reap(client.child);
+        self.fabric()
+            .plug(CLIENT, "02:70:68:61:00:09", CLIENT_ADDRESS, client.identity)?;
+        let keys = self.layout.dir.join("keys");
+        services::make_keys(&keys)?;
+        if wishes.postgres {
+            self.progress.say("database templates");
+        }
+        let templates = if wishes.postgres {
+            Some(postgres::Templates::ready()?)
+        } else {
+            None
+        };
+        let names: Vec<&str> = self
+            .spec
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        self.progress.say(&format!("machines {}", names.join(", ")));
+        in_parallel(self.nodes(), |node| {
+            self.first_boot(node, &keys, templates.as_ref())
+        })?;
+        self.progress.say("first election of Pacemaker");
+        self.wait_for_members(Duration::from_secs(60))?;
+        if wishes.configured {
+            self.configure()?;
+        }
+        Ok(())
+    }
+
+    fn first_boot(
+        &self,
+        node: &Node,
+        keys: &Path,
+        templates: Option<&postgres::Templates>,
+    ) -> Result<()> {
+        self.give_disk(node)?;
+        node.power_on()?;
+        services::furnish(node, &self.spec, keys)?;
+        if node.spec().duty == Duty::Database {
+            services::start_ssh(node)?;
+            services::start_cluster(node)?;
+        }
+        if let Some(templates) = templates {
+            templates.furnish(node)?;
+        }
+        if node.spec().duty == Duty::Lock {
+            services::start_ssh(node)?;
+            if templates.is_some() {
+                self.lock_service()?.start()?;
+                if !self.spec.bare {
+                    self.lock_service()?.initialise(&self.spec)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_disk(&self, node: &Node) -> Result<()> {
+        let data = self
+            .layout
+            .disk(node.name())
+            .join("data")
+            .to_string_lossy()
+            .into_owned();
+        let keeper = self.keeper.pid.to_string();
+        let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
+        Run::host(&[&inside[..], &["mkdir", "-p", &data]].concat()).ok()?;
+        if let (Some(size), Duty::Database) = (self.spec.data_disk_mib, node.spec().duty) {
+            let option = format!("size={size}m,mode=0755");
+            Run::host(
+                &[
+                    &inside[..],
+                    &["mount", "-t", "tmpfs", "-o", &option, "tmpfs", &data],
+                ]
+                .concat(),
+            )
+            .ok()?;
+        }
+        Ok(())
+    }
+
+    /// Powers a node on and starts what starts at boot: sshd, and corosync with Pacemaker or the
+    /// lock service. Does not wait for the node to become a member.
+    ///
+    /// # Errors
+    /// Something did not start.
+    pub fn boot(&self, node: &str) -> Result<()> {
+        let node = self.find(node)?;
+        if node.is_on() {
+            return Ok(());
+        }
+        node.power_on()?;
+        services::start_ssh(&node)?;
+        match node.spec().duty {
+            Duty::Database => services::start_cluster(&node),
+            Duty::Lock => self.lock_service()?.start(),
+        }
+    }
+
+    /// Starts corosync and Pacemaker on a node that is on.
+    ///
+    /// # Errors
+    /// A daemon did not start.
+    pub fn start_pacemaker(&self, node: &str) -> Result<()> {
+        services::start_cluster(&self.find(node)?)
+    }
+
+    /// Stops Pacemaker (its resources first) and corosync on a node that stays on.
+    ///
+    /// # Errors
+    /// They did not end in time.
+    pub fn stop_pacemaker(&self, node: &str, timeout: Duration) -> Result<()> {
+        services::stop_cluster(&self.find(node)?, timeout)
+    }
+
+    /// Waits until there is a coordinator and every powered database node is a member with quorum
+    /// as seen by itself.
+    ///
+    /// # Errors
+    /// [`Error::NotInTime`].
+    pub fn wait_for_members(&self, timeout: Duration) -> Result<()> {
+        let on: Vec<Node> = self.databases().into_iter().filter(Node::is_on).collect();
+        let mut names: Vec<String> = on.iter().map(|node| node.name().to_owned()).collect();
+        names.sort();
+        wait::wait(
+            &format!("membership of {}", names.join(", ")),
+            timeout,
+            || {
+                for node in &on {
+                    let cib = self.cib_of(node.name()).map_err(|e| e.to_string())?;
+                    if cib.members() != names || cib.coordinator().is_none() {
+                        return Err(format!(
+                            "{} sees members [{}], coordinator {}",
+                            node.name(),
+                            cib.members().join(" "),
+                            cib.coordinator().unwrap_or_else(|| "none".to_owned())
+                        ));
+                    }
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Waits for a condition; see [`wait::wait`].
+    ///
+    /// # Errors
+    /// [`Error::NotInTime`] with what `probe` saw last.
+    pub fn wait<T>(
+        &self,
+        what: &str,
+        timeout: Duration,
+        probe: impl FnMut() -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        wait::wait(what, timeout, probe)
+    }
+
+    /// The CIB as this node has it.
+    ///
+    /// # Errors
+    /// The node is off or its Pacemaker does not answer.
+    pub fn cib_of(&self, node: &str) -> Result<Cib> {
+        let output = self
+            .find(node)?
+            .run(&["cibadmin", "--query", "--local"], Duration::from_secs(15))?;
+        Ok(Cib { xml: output.stdout })
+    }
+
+    /// The CIB as the first database node has it that answers.
+    ///
+    /// # Errors
+    /// None answers; the last one's error.
+    pub fn cib(&self) -> Result<Cib> {
+        self.first_answer(|node| self.cib_of(node.name()))
+    }
+
+    /// Where resources run, as the first database node sees it that answers.
+    ///
+    /// # Errors
+    /// None answers; the last one's error.
+    pub fn placements(&self) -> Result<Vec<Placement>> {
+        self.first_answer(|node| self.placements_of(node.name()))
+    }
+
+    /// Where resources run, as this node sees it.
+    ///
+    /// # Errors
+    /// The node is off or its Pacemaker does not answer.
+    pub fn placements_of(&self, node: &str) -> Result<Vec<Placement>> {
+        let output = self.find(node)?.run(
+            &["crm_mon", "-1", "--output-as=xml"],
+            Duration::from_secs(15),
+        )?;
+        Ok(placements(&output.stdout))
+    }
+
+    fn first_answer<T>(&self, question: impl Fn(&Node) -> Result<T>) -> Result<T> {
+        let mut last = Error::Asked(format!("cluster {} has no database node", self.name()));
+        for node in self.databases() {
+            match question(&node) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Pushes a Pacemaker configuration from the first database node that is on. What is there
+    /// under other names stays.
+    ///
+    /// # Errors
+    /// Pacemaker refused it.
+    pub fn push_configuration(&self, config: &Config) -> Result<()> {
+        if config.agent == crate::peer::AGENT {
+            self.prepare_packaged_agent()?;
+        }
+        let xml = config.to_xml();
+        let node = self
+            .databases()
+            .into_iter()
+            .find(Node::is_on)
+            .ok_or_else(|| Error::Asked("every database node is powered off".to_owned()))?;
+        node.write("/run/testbed-configuration.xml", xml, 0o600)?;
+        node.run(
+            &[
+                "cibadmin",
+                "--modify",
+                "--allow-create",
+                "--xml-file",
+                "/run/testbed-configuration.xml",
+            ],
+            Duration::from_secs(30),
+        )
+        .map(drop)
+    }
+
+    /// Pushes the configuration that this cluster was asked for.
+    ///
+    /// # Errors
+    /// As [`Cluster::push_configuration`].
+    pub fn configure(&self) -> Result<()> {
+        self.progress.say("Pacemaker's configuration");
+        self.push_configuration(&self.spec.pacemaker)
+    }
+
+    /// Installs the programs of this project again on every powered node (after a new build).
+    ///
+    /// # Errors
+    /// A node refused the files.
+    pub fn install_programs(&self) -> Result<()> {
+        self.nodes()
+            .iter()
+            .filter(|node| node.is_on())
+            .try_for_each(services::install_programs)
+    }
+
+    /// Runs a program in the client's network namespace, with the host's files.
+    ///
+    /// # Errors
+    /// As [`Node::exec`].
+    pub fn exec_in_client<S: AsRef<str>>(&self, argv: &[S], timeout: Duration) -> Result<Output> {
+        let holder = self.client()?;
+        let shown: Vec<String> = argv.iter().map(|word| word.as_ref().to_owned()).collect();
+        let pid = holder.pid.to_string();
+        let mut full = ["nsenter", "--target", &pid, "--net", "--"]
+            .map(str::to_owned)
+            .to_vec();
+        full.extend(shown.iter().cloned());
+        Run::wrapped(CLIENT, &shown, full).timeout(timeout).output()
+    }
+
+    pub(crate) fn client(&self) -> Result<ProcessId> {
+        Layout::announced(&self.layout.client())
+            .filter(|client| client.alive())
+            .ok_or_else(|| Error::NoCluster(self.name().to_owned()))
+    }
+
+    /// Ends a cluster by name, whoever made it, and removes what it left; no error if it is not
+    /// there.
+    ///
+    /// # Errors
+    /// Its processes or files cannot be removed.
+    pub fn down(name: &str) -> Result<()> {
+        let layout = Layout::of(name)?;
+        if let Some(keeper) = layout.keeper() {
+            end_keeper(keeper)?;
+        }
+        remove_directory(&layout.dir)
+    }
+
+    pub(crate) fn end(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        let Some(mut child) = self.owner.take() else {
+            return;
+        };
+        // A failure here has nobody to go to; `down` finds what is left.
+        let _ = end_keeper(self.keeper);
+        let _ = child.wait();
+        let _ = remove_directory(&self.layout.dir);
+    }
+
+    /// Lets go of the cluster without ending it, when it is to outlive a test that failed. Only
+    /// for clusters made with [`ClusterBuilder::detached`]; others end with this process anyway.
+    pub fn keep(mut self) {
+        self.owner = None;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.owner.is_some() && std::thread::panicking() {
+            self.wreck("the test that owns the cluster failed");
+        }
+        self.finish();
+    }
+}
+
+/// Runs `work` for every node at the same time; the first error wins.
+fn in_parallel(nodes: Vec<Node>, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+    let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+        let started: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(|| work(node)))
+            .collect();
+        started
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| {
+                    Err(Error::Asked("a thread of the testbed panicked".to_owned()))
+                })
+            })
+            .collect()
+    });
+    outcomes.into_iter().collect()
+}
+
+/// Waits for a child in the background, so that it does not stay behind as a zombie.
+pub(crate) fn reap(mut child: Child) {
+    std::thread::spawn(move || child.wait());
+}
+
+fn end_keeper(keeper: ProcessId) -> Result<()> {
+    keeper.signal(Signal::KILL);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    match ends_before(u32::try_from(keeper.pid).unwrap_or(0), deadline) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Asked(format!(
+            "the cluster's keeper (process {}) does not end",
+            keeper.pid
+        ))),
+        Err(source) => Err(Error::Io {
+            what: "cannot wait for the cluster's end".to_owned(),
+            source,
+        }),
+    }
+}
+
+pub(crate) fn remove_directory(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! Debian packages that the testbed stands on.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::run::Run;
+
+/// A file that proves the package, and the package: what building the product takes.
+const TO_BUILD: [(&str, &str); 3] = [
+    ("/usr/bin/cc", "gcc"),
+    ("/usr/bin/pkg-config", "pkg-config"),
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
+];
+
+/// The same for what runs in the nodes.
+const TO_RUN: [(&str, &str); 10] = [
+    ("/usr/sbin/pacemakerd", "pacemaker"),
+    ("/usr/sbin/crm_mon", "pacemaker-cli-utils"),
+    ("/usr/sbin/corosync", "corosync"),
+    (
+        "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
+        "resource-agents",
+    ),
+    ("/usr/lib/postgresql/*/bin/postgres", "postgresql"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    ("/usr/bin/ssh-keygen", "openssh-client"),
+    ("/usr/sbin/nft", "nftables"),
+    ("/usr/bin/fuser", "psmisc"),
+    ("/usr/bin/ip", "iproute2"),
+];
+
+/// The same for measuring.
+const TO_MEASURE: [(&str, &str); 2] = [("/usr/bin/strace", "strace"), ("/usr/bin/time", "time")];
+
+/// The packages that the nodes need and that are not installed.
+#[must_use]
+pub fn missing() -> Vec<&'static str> {
+    missing_of(&TO_RUN)
+}
+
+fn missing_of(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let there = |file: &str| {
+        if file.contains('*') {
+            crate::postgres::major().is_ok()
+        } else {
+            Path::new(file).exists()
+        }
+    };
+    needed
+        .iter()
+        .filter(|(file, _)| !there(file))
+        .map(|(_, package)| *package)
+        .collect()
+}
+
+/// Installs what building the product takes; see [`ensure`].
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_build(progress: &Progress) -> Result<Vec<&'static str>> {
+    install(progress, missing_of(&TO_BUILD))
+}
+
+/// Installs what measuring takes; see [`ensure`].
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_measure(progress: &Progress) -> Result<Vec<&'static str>> {
+    install(progress, missing_of(&TO_MEASURE))
+}
+
+/// Installs what the nodes need and is missing, with apt-get, on Debian and as root, without any service being
+/// started; says what it does. Returns the packages that it installed.
+///
+/// # Errors
+/// Not root, not Debian, or apt-get failed.
+pub fn ensure(progress: &Progress) -> Result<Vec<&'static str>> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Asked(
+            "the testbed makes namespaces and mounts: run it as root".to_owned(),
+        ));
+    }
+    install(progress, missing())
+}
+
+fn install(progress: &Progress, missing: Vec<&'static str>) -> Result<Vec<&'static str>> {
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    if !Path::new("/etc/debian_version").exists() || !rustix::process::geteuid().is_root() {
+        return Err(Error::Asked(format!(
+            "install these first: {}",
+            missing.join(" ")
+        )));
+    }
+    let _step = progress.step(&format!("apt-get install {}", missing.join(" ")));
+    let _policy = NoServices::declare()?;
+    let long = Duration::from_secs(900);
+    // The lists of a fresh image are empty; a failure shows in the installation.
+    Run::host(&["apt-get", "update", "-q"])
+        .timeout(long)
+        .output()?;
+    let mut install = vec![
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ];
+    install.extend(&missing);
+    Run::host(&install).timeout(long).ok()?;
+    Ok(missing)
+}
+
+/// Debian's way to say that packages must not start their services (/usr/sbin/policy-rc.d, exit
+/// status 101), for as long as this value lives. One that is there already stays as it is.
+struct NoServices {
+    ours: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn declare() -> Result<NoServices> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = PathBuf::from("/usr/sbin/policy-rc.d");
+        match std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(&path)
+        {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(NoServices { ours: None })
+            }
+            Err(error) => Err(Error::io("create", &path)(error)),
+            Ok(mut file) => {
+                file.write_all(b"#!/bin/sh\nexit 101\n")
+                    .map_err(Error::io("write", &path))?;
+                Ok(NoServices { ours: Some(path) })
+            }
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = &self.ours {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

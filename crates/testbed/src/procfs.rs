@@ -1,0 +1,122 @@
+//! What /proc of the host says about the processes of a node.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process identified so that a reused number is not mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessId {
+    /// The number in the host's pid namespace.
+    pub pid: i32,
+    /// When it started, in clock ticks after boot (field 22 of /proc/PID/stat).
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The process that has this number now.
+    pub(crate) fn of(pid: i32) -> Option<ProcessId> {
+        stat(pid).map(|stat| ProcessId {
+            pid,
+            started: stat.started,
+        })
+    }
+
+    /// Whether it still runs (a zombie does not).
+    #[must_use]
+    pub fn alive(self) -> bool {
+        stat(self.pid)
+            .is_some_and(|stat| stat.started == self.started && !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Sends a signal if it is still the same process.
+    pub(crate) fn signal(self, signal: Signal) {
+        if self.alive() {
+            signal_pid(self.pid, signal);
+        }
+    }
+
+    /// A path below this process's entry in /proc.
+    pub(crate) fn proc(self, rest: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{rest}", self.pid))
+    }
+}
+
+struct Stat {
+    state: char,
+    started: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may itself hold spaces and parentheses.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let started = fields.nth(18)?.parse().ok()?;
+    Some(Stat { state, started })
+}
+
+/// The scheduler state letter of a process (`R`, `S`, `T`, `Z` …).
+pub(crate) fn state(pid: i32) -> Option<char> {
+    stat(pid).map(|stat| stat.state)
+}
+
+/// Sends a signal; a process that is gone needs none.
+pub(crate) fn signal_pid(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// A process of a node.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The number on the host.
+    pub pid: i32,
+    /// The number inside the node.
+    pub inner_pid: i32,
+    /// The short name (`/proc/PID/comm`).
+    pub comm: String,
+    /// The arguments, or the title that the process gave itself, joined by spaces.
+    pub cmdline: String,
+}
+
+/// The processes in the pid namespace of `init`, without `init` itself and kernel leftovers.
+pub(crate) fn processes_of(init: i32) -> Vec<Process> {
+    let Ok(space) = fs::read_link(format!("/proc/{init}/ns/pid")) else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != init)
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns == space))
+        .filter_map(describe)
+        .collect()
+}
+
+fn describe(pid: i32) -> Option<Process> {
+    if matches!(state(pid), None | Some('Z' | 'X')) {
+        return None;
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let inner = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(Process {
+        pid,
+        inner_pid: inner.split_whitespace().last()?.parse().ok()?,
+        comm: fs::read_to_string(format!("/proc/{pid}/comm"))
+            .ok()?
+            .trim_end()
+            .to_owned(),
+        cmdline: String::from_utf8_lossy(&cmdline)
+            .replace('\0', " ")
+            .trim()
+            .to_owned(),
+    })
+}

@@ -1,0 +1,146 @@
+//! What the demo and the benchmarks have in common: a cluster that replicates, and the course of a
+//! power cut as a client sees it.
+
+use std::time::Duration;
+
+use crate::checker::Verdict;
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::pacemaker::RESOURCE;
+use crate::progress::Progress;
+use crate::wait::wait;
+use crate::writer::{Writer, now_us};
+
+/// Who is what in a replicating cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) primary: String,
+    pub(crate) standby: String,
+}
+
+/// Waits until one node is the primary and every other powered one a synchronous standby; says
+/// whenever the picture changes.
+///
+/// # Errors
+/// [`Error::NotInTime`].
+pub(crate) fn wait_for_pair(
+    cluster: &Cluster,
+    progress: &Progress,
+    timeout: Duration,
+) -> Result<Pair> {
+    let mut shown = String::new();
+    wait("a primary with a synchronous standby", timeout, || {
+        let roles = roles(cluster)?;
+        let text = describe(&roles);
+        if text != shown {
+            progress.say(&text);
+            shown.clone_from(&text);
+        }
+        let with = |status: &str| {
+            let mut found = roles.iter().filter(|(_, is)| is == status);
+            found.next().map(|(node, _)| node.clone())
+        };
+        match (with("PRI"), with("HS:sync")) {
+            (Some(primary), Some(standby))
+                if roles.iter().filter(|(_, is)| is == "PRI").count() == 1 =>
+            {
+                Ok(Pair { primary, standby })
+            }
+            _ => Err(text),
+        }
+    })
+}
+
+fn describe(roles: &[(String, String)]) -> String {
+    let words: Vec<String> = roles
+        .iter()
+        .map(|(node, status)| format!("{node} {status}"))
+        .collect();
+    words.join(", ")
+}
+
+/// Every database node with its `pgsql-status`; `off` without power.
+fn roles(cluster: &Cluster) -> std::result::Result<Vec<(String, String)>, String> {
+    let cib = cluster.cib().map_err(|error| error.to_string())?;
+    let name = format!("{RESOURCE}-status");
+    Ok(cluster
+        .databases()
+        .iter()
+        .map(|node| {
+            let status = if node.is_on() {
+                cib.transient(node.name(), &name)
+                    .unwrap_or_else(|| "-".to_owned())
+            } else {
+                "off".to_owned()
+            };
+            (node.name().to_owned(), status)
+        })
+        .collect())
+}
+
+/// What a fault did to the clients.
+#[derive(Debug)]
+pub(crate) struct Course {
+    /// How long no commit was acknowledged.
+    pub(crate) gap: Duration,
+    pub(crate) verdict: Verdict,
+}
+
+/// Cuts the primary's power below a writer, waits until it is acknowledged again, lets it go on
+/// for `after`, and judges.
+///
+/// # Errors
+/// Writes did not go on within `timeout`, or something of the testbed failed. What was lost is not
+/// an error but part of the verdict.
+pub(crate) fn cut_power(
+    cluster: &Cluster,
+    pair: &Pair,
+    writer: Writer,
+    progress: &Progress,
+    timeout: Duration,
+    after: Duration,
+) -> Result<Course> {
+    let fault = now_us();
+    cluster.power_cut(&pair.primary)?;
+    progress.say(&format!("the power of {} is cut", pair.primary));
+    let shown = std::cell::RefCell::new(String::new());
+    let before = writer.acknowledged();
+    wait("an acknowledgement after the power cut", timeout, || {
+        let text = roles(cluster).map_or_else(|error| error, |roles| describe(&roles));
+        if *shown.borrow() != text {
+            progress.say(&text);
+            shown.replace(text);
+        }
+        // A commit that was acknowledged just before the cut may be counted a moment later.
+        if writer.acknowledged() > before + 5 {
+            Ok(())
+        } else {
+            Err(shown.borrow().clone())
+        }
+    })?;
+    progress.say("commits are acknowledged again");
+    writer.wait_time(after);
+    writer.stop()?;
+    judge(cluster, fault)
+}
+
+/// The verdict on every powered database node, and the outage that a fault at `fault` caused.
+pub(crate) fn judge(cluster: &Cluster, fault: u64) -> Result<Course> {
+    let on: Vec<Node> = cluster
+        .databases()
+        .into_iter()
+        .filter(Node::is_on)
+        .collect();
+    let names: Vec<&str> = on.iter().map(Node::name).collect();
+    if names.is_empty() {
+        return Err(Error::Asked(
+            "every database node is powered off".to_owned(),
+        ));
+    }
+    let verdict = cluster.check(&names, Duration::from_secs(15))?;
+    Ok(Course {
+        gap: verdict.ledger.gap_after(fault),
+        verdict,
+    })
+}

@@ -1,0 +1,12 @@
+//! The product as a whole on real corosync, Pacemaker and PostgreSQL. Every scenario ends with the
+//! checker's verdict on acknowledged commits and with everything in agreement
+//! (`pha_tests::cluster::agree`). Needs root; about two clusters are up at a time.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod crashes;
+mod lock;
+mod modes;
+mod partition;
+mod power;
+mod refusals;
+mod start;

@@ -1,0 +1,190 @@
+//! The link between the nodes is cut, and both still reach the lock service and the clients.
+
+use pha_tests::cluster::{Bed, PATIENCE, State, must, register, scenario};
+
+/// Cuts the nodes apart and waits until the primary has said in the register that it is alone and
+/// acknowledges again.
+fn cut_and_degraded(bed: &Bed) {
+    must(bed.cut("node1", "node2"));
+    holders_are(bed, &["node1"]);
+}
+
+fn holders_are(bed: &Bed, wanted: &[&str]) {
+    bed.until(&format!("holders {wanted:?}"), || {
+        let row = register(bed)?;
+        let holders: Vec<&str> = row.holders.iter().map(String::as_str).collect();
+        if holders == wanted {
+            Ok(())
+        } else {
+            Err(format!("{row:?}"))
+        }
+    });
+}
+
+/// node2 sees itself as the only member, its gate is closed, and its Pacemaker has nothing to do.
+fn gate_closed_and_idle(bed: &Bed) {
+    bed.until("the standby alone with its gate closed", || {
+        let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
+        let seen = (cib.members(), cib.transient("node2", "master-pgsql"));
+        if seen == (vec!["node2".to_owned()], Some("-INFINITY".to_owned())) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
+    bed.run("node2", &["crm_resource", "--wait", "--timeout", "60"]);
+    assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+}
+
+#[test]
+fn cluster_link_between_the_nodes_cut() {
+    let bed = Bed::replicating("cut");
+
+    scenario("link between the nodes cut, lock service reachable from both");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    // A writer at each node: two primaries would both acknowledge.
+    let to_standby = bed.writer_to("node2");
+    must(writer.wait_for(50, PATIENCE));
+    cut_and_degraded(&bed);
+    must(writer.wait_for(50, PATIENCE));
+    gate_closed_and_idle(&bed);
+    must(writer.wait_for(50, PATIENCE));
+    assert_eq!(to_standby.acknowledged(), 0, "the standby accepted writes");
+    must(bed.heal());
+    must(writer.wait_for(50, PATIENCE));
+    assert_eq!(must(to_standby.stop()), 0, "the standby accepted writes");
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    unchanged(&before, &after);
+    assert_eq!(bed.fail_count("node1", "node2"), "0");
+
+    scenario(
+        "D4: the wrong side's cluster state wins when the cut is healed, and the register overrules it",
+    );
+    let writer = bed.writer();
+    cut_and_degraded(&bed);
+    gate_closed_and_idle(&bed);
+    // The more often a side has changed its CIB, the sooner it wins: Pacemaker takes the highest
+    // version number, whatever it says.
+    for wrong in 0..200 {
+        let value = format!("node2|1|{wrong:016X}");
+        let set = [
+            "crm_attribute",
+            "-t",
+            "crm_config",
+            "-s",
+            "pgsql_replication",
+        ];
+        bed.run(
+            "node2",
+            &[&set[..], &["-n", "pgsql_REPL_INFO", "-v", &value]].concat(),
+        );
+        if wrong >= 20 && versions_ahead(&bed) {
+            break;
+        }
+    }
+    for (node, status) in [("node1", "DISCONNECT"), ("node2", "LATEST")] {
+        let set = [
+            "crm_attribute",
+            "-l",
+            "forever",
+            "-N",
+            node,
+            "-n",
+            "pgsql-data-status",
+        ];
+        bed.run("node2", &[&set[..], &["-v", status]].concat());
+    }
+    must(bed.heal());
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    unchanged(&before, &after);
+}
+
+/// Whether node2's CIB has a higher version than node1's.
+fn versions_ahead(bed: &Bed) -> bool {
+    let version = |node: &str| {
+        let xml = must(bed.cib_of(node)).xml;
+        let number = |name: &str| -> u64 {
+            let rest = xml.split_once(&format!(" {name}=\"")).map(|(_, rest)| rest);
+            rest.and_then(|rest| rest.split('"').next()?.parse().ok())
+                .unwrap()
+        };
+        (number("admin_epoch"), number("epoch"))
+    };
+    version("node2") > version("node1")
+}
+
+fn unchanged(before: &State, after: &State) {
+    assert_eq!(
+        (after.timeline, &after.repl_info, after.register.term),
+        (before.timeline, &before.repl_info, before.register.term)
+    );
+}
+
+/// D1 up to the power cut: the primary has acknowledged alone and is gone.
+fn degraded_and_gone(bed: &Bed) -> State {
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    cut_and_degraded(bed);
+    must(writer.wait_for(100, PATIENCE));
+    must(bed.power_cut("node1"));
+    must(writer.stop());
+    before
+}
+
+/// The lease of the dead primary has run out, and the standby has had time for several monitors.
+fn lease_long_over(bed: &Bed) {
+    bed.until("a lease that ended ten seconds ago", || {
+        let row = register(bed)?;
+        assert_eq!(row.owner, "node1", "the standby took the register: {row:?}");
+        if row.expired_for >= 10 {
+            Ok(())
+        } else {
+            Err(format!("{row:?}"))
+        }
+    });
+}
+
+/// The primary boots, becomes primary again in place, and nothing is lost.
+fn primary_returns(bed: &Bed, before: &State) {
+    gate_closed_and_idle(bed);
+    must(bed.heal());
+    must(bed.boot("node1"));
+    let after = bed.settle("node1", &["node2"]);
+    let _ = bed.verdict();
+    assert_eq!(
+        (after.timeline, &after.repl_info),
+        (before.timeline, &before.repl_info)
+    );
+    assert_eq!(
+        after.register.term,
+        before.register.term + 1,
+        "only node1 was promoted"
+    );
+    assert_eq!(bed.fail_count("node1", "node2"), "0");
+}
+
+#[test]
+fn cluster_d1_degraded_primary_lost() {
+    let bed = Bed::replicating("d1");
+
+    scenario("D1 a: the primary degraded and lost power, then a cleanup on the standby");
+    let before = degraded_and_gone(&bed);
+    bed.cleanup("node2");
+    lease_long_over(&bed);
+    bed.cleanup("node2");
+    primary_returns(&bed, &before);
+
+    scenario("D1 b: the primary degraded and lost power, then the cut is healed");
+    let before = degraded_and_gone(&bed);
+    must(bed.heal());
+    lease_long_over(&bed);
+    primary_returns(&bed, &before);
+
+    scenario("D1 c: the primary degraded and lost power, then the lease runs out");
+    let before = degraded_and_gone(&bed);
+    lease_long_over(&bed);
+    primary_returns(&bed, &before);
+}

@@ -1,0 +1,74 @@
+//! Power cuts: of the standby, of the primary, of both.
+
+use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
+
+#[test]
+fn cluster_power_cuts() {
+    let bed = Bed::replicating("power");
+
+    scenario("power cut of the standby: writes go on, and it comes back by itself");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut("node2"));
+    let alone = bed.until("a register that names the primary alone", || {
+        let row = register(&bed)?;
+        let holders: Vec<&str> = row.holders.iter().map(String::as_str).collect();
+        if holders == ["node1"] {
+            Ok(row)
+        } else {
+            Err(format!("{row:?}"))
+        }
+    });
+    must(writer.wait_for(50, PATIENCE));
+    let without = bed.settle("node1", &[]);
+    assert_eq!(without.register.term, alone.term, "no promotion");
+    must(bed.boot("node2"));
+    let with = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(with.register.term, alone.term, "no promotion");
+    assert_eq!(
+        (with.timeline, bed.fail_count("node1", "node1").as_str()),
+        (1, "0")
+    );
+
+    scenario("power cut of the primary");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    let over = bed.conclude(writer, "node2", &[]);
+    assert_eq!(over.timeline, 2);
+    assert!(over.repl_info.starts_with("node2|1|"), "{over:?}");
+    assert_eq!(over.register.term, with.register.term + 1);
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    let _ = bed.verdict();
+
+    scenario("both nodes power-cut at once and rebooted");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut_all(&["node1", "node2"]));
+    must(bed.boot("node1"));
+    must(bed.boot("node2"));
+    let after = bed.conclude(writer, "node2", &["node1"]);
+    assert_eq!(after.timeline, 2, "the primary came back in place");
+}
+
+#[test]
+fn cluster_frozen_primary_wakes_up() {
+    let bed = Bed::replicating("frozen");
+
+    scenario("the primary's machine stands still, the standby takes over, the machine goes on");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.node("node1").freeze());
+    must(writer.wait_for(50, PATIENCE));
+    // It wakes up as a primary that knows nothing of what happened, with its clients' sessions.
+    let stale = bed.writer_to("node1");
+    must(bed.node("node1").thaw());
+    bed.rejoin("node1", "node2");
+    assert_eq!(must(stale.stop()), 0, "the replaced primary acknowledged");
+    let after = bed.conclude(writer, "node2", &["node1"]);
+    assert_eq!(after.register.term, before.register.term + 1);
+    assert_eq!(after.timeline, before.timeline + 1);
+}

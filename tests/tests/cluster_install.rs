@@ -1,0 +1,481 @@
+//! From bare nodes to a healthy cluster with three commands, and back: `install.sh`, `cls_setup`,
+//! `cls_start`, on real nodes that have PostgreSQL, corosync and Pacemaker and nothing of this
+//! project. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pha_testbed::layout::{READER_VIP, WRITER_VIP};
+use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, binaries, postgres};
+
+const SHORT: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(240);
+/// Where the sources would have been cloned to.
+const SOURCE: &str = "/root/pha4pgsql";
+const INSTALLED: [&str; 4] = [
+    "/opt/pha4pgsql/bin/cls",
+    "/opt/pha4pgsql/bin/distlock",
+    "/opt/pha4pgsql/config.ini",
+    "/usr/lib/ocf/resource.d/heartbeat/expgsql",
+];
+
+/// The specification's file with this cluster's addresses, and a password for the lock service.
+fn specification() -> String {
+    let bin = postgres::bin_dir().unwrap();
+    format!(
+        r#"cluster_type=dual
+OCF_ROOT=/usr/lib/ocf
+RESOURCE_LIST="msPostgresql vip-master vip-slave"
+pha4pgsql_dir=/opt/pha4pgsql
+writer_vip={WRITER_VIP}
+reader_vip={READER_VIP}
+node1=node1
+node2=node2
+vip_nic=eth0
+vip_cidr_netmask=24
+pgsql_pgctl={bin}/pg_ctl
+pgsql_psql=/usr/bin/psql
+pgsql_pgdata=/data/postgresql/data
+pgsql_restore_command=""
+pgsql_rep_mode=sync
+pgsql_repuser=replication
+pgsql_reppassord=geheim-replication
+pgsql_enable_distlock=true
+pgsql_distlock_psql_cmd='/usr/bin/psql \\"host=node3 port=5439 dbname=postgres user=postgres password=geheim-lock connect_timeout=5\\"'
+pgsql_distlock_lockname=pgsql_cls1
+"#
+    )
+}
+
+fn programs() -> [(&'static str, PathBuf); 3] {
+    ["cls", "expgsql", "distlock"].map(|name| {
+        let path = binaries::find(name);
+        (
+            name,
+            path.expect("build the programs first: cargo build --release"),
+        )
+    })
+}
+
+/// Puts the sources' install.sh, the built programs and config.ini on node1, as a clone would.
+fn bring_sources(cluster: &Cluster) {
+    let node = cluster.node("node1");
+    node.mkdir(&format!("{SOURCE}/bin"), "0755", "root")
+        .unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install.sh");
+    let script = std::fs::read(script).unwrap();
+    node.write(&format!("{SOURCE}/install.sh"), script, 0o644)
+        .unwrap();
+    for (name, path) in programs() {
+        let bytes = std::fs::read(path).unwrap();
+        node.write(&format!("{SOURCE}/bin/{name}"), bytes, 0o755)
+            .unwrap();
+    }
+    node.write(&format!("{SOURCE}/config.ini"), specification(), 0o600)
+        .unwrap();
+}
+
+fn on_node1(cluster: &Cluster, words: &[&str]) -> Output {
+    cluster.node("node1").exec(words, LONG).unwrap()
+}
+
+/// The same where anything but success fails the test.
+fn must(cluster: &Cluster, words: &[&str]) -> Output {
+    let output = on_node1(cluster, words);
+    assert!(
+        output.ok(),
+        "{words:?} ended with {}\n{}\n{}",
+        output.code,
+        output.stdout,
+        output.stderr
+    );
+    output
+}
+
+fn install(cluster: &Cluster, more: &[&str]) -> Output {
+    let script = format!("{SOURCE}/install.sh");
+    on_node1(cluster, &[&["sh", script.as_str()], more].concat())
+}
+
+/// Inode and time of everything installed: what a run that changes nothing leaves alone.
+fn fingerprint(cluster: &Cluster) -> String {
+    ["node1", "node2"]
+        .map(|name| {
+            let mut words = vec!["stat", "-c", "%n %i %a %y"];
+            words.extend(INSTALLED);
+            cluster.node(name).run(&words, SHORT).unwrap().stdout
+        })
+        .concat()
+}
+
+/// When each postmaster was started.
+fn postmasters(cluster: &Cluster) -> Vec<Option<i32>> {
+    ["node1", "node2"]
+        .map(|name| cluster.node(name).postmaster_pid())
+        .to_vec()
+}
+
+#[test]
+fn from_bare_nodes_to_a_healthy_cluster_and_back() {
+    let cluster = ClusterBuilder::new("install").bare(true).up().unwrap();
+    bring_sources(&cluster);
+
+    let began = Instant::now();
+    let installed = install(&cluster, &[]);
+    assert!(installed.ok(), "{}\n{}", installed.stdout, installed.stderr);
+    assert!(installed.stdout.contains("every node has the same version"));
+    let after_install = began.elapsed();
+    let dry = must(&cluster, &["cls_setup", "--dry-run"]);
+    assert!(
+        dry.stdout.contains("+ msPostgresql (promotable clone)"),
+        "{}",
+        dry.stdout
+    );
+    assert!(dry.stdout.contains("~ passfile"), "{}", dry.stdout);
+    assert!(!cluster.cib().unwrap().xml.contains("msPostgresql"));
+    must(&cluster, &["cls_setup"]);
+    let after_setup = began.elapsed();
+    must(&cluster, &["cls_start"]);
+    let healthy = began.elapsed();
+    let status = must(&cluster, &["cls_status"]);
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!(
+            "install {after_install:.1?}, setup {after_setup:.1?}, healthy {healthy:.1?}\n{}",
+            status.stdout
+        );
+    }
+    assert!(healthy < Duration::from_secs(60), "{healthy:?}");
+
+    no_password_is_readable(&cluster);
+    the_doctor_finds_nothing_and_what_is_spoilt(&cluster);
+    nothing_changes_the_second_time(&cluster);
+    an_upgrade_does_not_touch_postgres(&cluster);
+    a_node_that_is_down_is_named(&cluster);
+    uninstall(&cluster);
+}
+
+/// Passwords are in passfiles of mode 0600 and in config.ini of mode 0600, and nowhere else.
+fn no_password_is_readable(cluster: &Cluster) {
+    assert!(!cluster.cib().unwrap().xml.contains("geheim"));
+    for name in ["node1", "node2"] {
+        let node = cluster.node(name);
+        let home = node
+            .as_postgres(&["sh", "-c", "echo ~"], SHORT)
+            .unwrap()
+            .text()
+            .to_owned();
+        for (path, owner, line) in [
+            (
+                format!("{home}/.pgpass"),
+                "postgres",
+                "*:5432:*:replication:geheim-replication",
+            ),
+            (
+                "/root/.pgpass".to_owned(),
+                "root",
+                "node3:5439:postgres:postgres:geheim-lock",
+            ),
+        ] {
+            let text = node.run(&["cat", &path], SHORT).unwrap().stdout;
+            assert!(text.lines().any(|found| found == line), "{name} {path}");
+            let mode = node.run(&["stat", "-c", "%a %U", &path], SHORT).unwrap();
+            assert_eq!(mode.text(), format!("600 {owner}"), "{name} {path}");
+        }
+        let logs = node.run(&["sh", "-c", "cat /var/log/pacemaker/*.log"], SHORT);
+        assert!(!logs.unwrap().stdout.contains("geheim"));
+    }
+}
+
+fn nothing_changes_the_second_time(cluster: &Cluster) {
+    let before = (
+        fingerprint(cluster),
+        postmasters(cluster),
+        configuration(cluster),
+        register(cluster),
+    );
+    let again = install(cluster, &[]);
+    assert!(again.ok(), "{}\n{}", again.stdout, again.stderr);
+    assert_eq!(
+        again.stdout.matches("nothing to change").count(),
+        2,
+        "{}",
+        again.stdout
+    );
+    let setup = must(cluster, &["cls_setup"]);
+    assert!(
+        setup.stdout.contains("nothing to change"),
+        "{}",
+        setup.stdout
+    );
+    let after = (
+        fingerprint(cluster),
+        postmasters(cluster),
+        configuration(cluster),
+        register(cluster),
+    );
+    assert_eq!(before, after);
+}
+
+/// The configuration without the attributes that the agent keeps.
+fn configuration(cluster: &Cluster) -> String {
+    let output = must(cluster, &["cibadmin", "--query", "--scope", "resources"]);
+    let constraints = must(cluster, &["cibadmin", "--query", "--scope", "constraints"]);
+    output.stdout + &constraints.stdout
+}
+
+/// Who owns the lock, since when and with whom (D6: set-up must not free it).
+fn register(cluster: &Cluster) -> String {
+    cluster
+        .lock_sql("select owner, term, epoch, holders from distlock where lockname = 'pgsql_cls1'")
+        .unwrap()
+}
+
+/// Programs of another build replace those in use; every postmaster and the primary stay.
+fn an_upgrade_does_not_touch_postgres(cluster: &Cluster) {
+    let node = cluster.node("node1");
+    let before = postmasters(cluster);
+    for (name, _) in programs() {
+        let program = format!("{SOURCE}/bin/{name}");
+        // Bytes after the last section of an ELF file are of no meaning to it: another build.
+        let append = "printf 'another build' >>\"$1\"";
+        node.run(&["sh", "-c", append, "sh", &program], SHORT)
+            .unwrap();
+    }
+    let upgraded = install(cluster, &[]);
+    assert!(upgraded.ok(), "{}\n{}", upgraded.stdout, upgraded.stderr);
+    assert_eq!(
+        upgraded.stdout.matches("(3 files changed)").count(),
+        2,
+        "{}",
+        upgraded.stdout
+    );
+    must(cluster, &["cls_setup"]);
+    must(cluster, &["cls_start"]);
+    assert_eq!(before, postmasters(cluster));
+    assert_eq!(must(cluster, &["cls_master"]).text(), "node1");
+}
+
+fn a_node_that_is_down_is_named(cluster: &Cluster) {
+    let node2 = cluster.node("node2");
+    assert!(node2.kill_named("sshd", Signal::KILL) > 0);
+    let script = format!("{SOURCE}/install.sh");
+    let node1 = cluster.node("node1");
+    node1
+        .run(&["rm", "/opt/pha4pgsql/bin/cls_status"], SHORT)
+        .unwrap();
+    let output = node1.exec(&["sh", &script], LONG).unwrap();
+    assert_eq!(output.code, 1, "{}\n{}", output.stdout, output.stderr);
+    assert!(
+        output.stderr.contains("not done on: node2"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stdout.contains("node1: installed (1 files changed)"),
+        "{}",
+        output.stdout
+    );
+    node2
+        .run(
+            &["/usr/sbin/sshd", "-f", "/etc/ssh/testbed_sshd_config"],
+            SHORT,
+        )
+        .unwrap();
+}
+
+fn uninstall(cluster: &Cluster) {
+    let refused = install(cluster, &["--uninstall"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("still has a resource"),
+        "{}",
+        refused.stderr
+    );
+    let running = on_node1(cluster, &["cls_setup", "--remove"]);
+    assert_eq!(running.code, 10, "{}", running.stderr);
+    must(cluster, &["cls_stop"]);
+    must(cluster, &["cls_setup", "--remove"]);
+    let done = install(cluster, &["--uninstall"]);
+    assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
+    for name in ["node1", "node2"] {
+        for path in INSTALLED {
+            let there = cluster.node(name).exec(&["test", "-e", path], SHORT);
+            assert!(!there.unwrap().ok(), "{path} is still on {name}");
+        }
+    }
+}
+
+/// The findings of `cls_doctor` that are not ok, as `level rule node: text`.
+fn findings(cluster: &Cluster) -> (i32, Vec<String>) {
+    let output = on_node1(cluster, &["cls_doctor", "--json", "--timeout", "120"]);
+    let answer: serde_json::Value = serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", output.stdout, output.stderr));
+    let word =
+        |check: &serde_json::Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let found = answer["checks"].as_array().unwrap().iter().map(|check| {
+        let [level, id, node, text] = ["level", "id", "node", "text"].map(|key| word(check, key));
+        assert_eq!(level != "ok", check["remedy"].is_string(), "{check}");
+        format!("{level} {id} {node}: {text}")
+    });
+    let found = found.filter(|line| !line.starts_with("ok ")).collect();
+    (output.code, found)
+}
+
+fn the_doctor_finds_nothing_and_what_is_spoilt(cluster: &Cluster) {
+    let (code, found) = findings(cluster);
+    let errors = found.iter().any(|line| line.starts_with("error"));
+    assert!(code == 0 && !errors, "{code}: {found:#?}");
+
+    let [node1, node2] = ["node1", "node2"].map(|name| cluster.node(name));
+    let shell = |node: &pha_testbed::Node, line: &str| {
+        node.run(&["sh", "-c", line], SHORT).unwrap();
+    };
+    shell(
+        &node2,
+        "chmod 0644 /opt/pha4pgsql/config.ini; rm /opt/pha4pgsql/bin/distlock",
+    );
+    shell(
+        &node1,
+        "ssh-keygen -R node2; crm_resource -r vip-slave -p cidr_netmask -v 25",
+    );
+    cluster.lock_service().unwrap().stop().unwrap();
+    let (code, found) = findings(cluster);
+    assert_eq!(code, 1);
+    // node2's host key is gone on node1, so that what node2 knows cannot be asked for.
+    for expected in [
+        "error nodes node2: ",
+        "error ssh node1: ",
+        "error lock-service node1: ",
+    ] {
+        let seen = found.iter().any(|line| line.starts_with(expected));
+        assert!(seen, "no {expected} in {found:#?}");
+    }
+    shell(
+        &node1,
+        "ssh-keyscan node2 >>/root/.ssh/known_hosts 2>/dev/null",
+    );
+    cluster.lock_service().unwrap().start().unwrap();
+    let (_, found) = findings(cluster);
+    for expected in [
+        "error files node2: ",
+        "error programs node2: distlock",
+        "warning pacemaker : ~ vip-slave cidr_netmask",
+    ] {
+        let seen = found.iter().any(|line| line.starts_with(expected));
+        assert!(seen, "no {expected} in {found:#?}");
+    }
+    assert!(
+        !found.iter().any(|line| line.contains("lock-service")),
+        "{found:#?}"
+    );
+    must(cluster, &["cls_setup"]);
+    let mended = install(cluster, &[]);
+    assert!(mended.ok(), "{}", mended.stderr);
+    let (code, found) = findings(cluster);
+    assert_eq!(code, 0, "{found:#?}");
+    must(cluster, &["cls_start"]);
+}
+
+/// Three nodes by quorum, without a lock service: the reader's address on a standby, on the
+/// primary when no standby is left and config.ini says so, and a configuration made by another
+/// hand adopted.
+#[test]
+fn three_nodes_and_an_adopted_configuration() {
+    let cluster = ClusterBuilder::new("multi")
+        .databases(3)
+        .lock_service(false)
+        .bare(true)
+        .up()
+        .unwrap();
+    bring_sources(&cluster);
+    let config = specification()
+        .lines()
+        .filter(|line| !line.contains("distlock"))
+        .map(|line| line.replace("cluster_type=dual", "cluster_type=multi\nnode3=node3"))
+        .map(|line| line + "\n")
+        .collect::<String>();
+    write_config(&cluster, &(config.clone() + "reader_vip_on_primary=true\n"));
+    let installed = install(&cluster, &[]);
+    assert!(installed.ok(), "{}\n{}", installed.stdout, installed.stderr);
+
+    // A configuration with identifiers of another tool's making.
+    cluster
+        .push_configuration(&cluster.spec().pacemaker)
+        .unwrap();
+    let plan = must(&cluster, &["cls_setup", "--dry-run"]).stdout;
+    assert!(
+        !plan.contains("+ msPostgresql (promotable clone)"),
+        "{plan}"
+    );
+    assert!(!plan.contains("+ pgsql operation"), "{plan}");
+    must(&cluster, &["cls_setup"]);
+    must(&cluster, &["cls_start"]);
+    assert!(
+        must(&cluster, &["cls_setup"])
+            .stdout
+            .contains("nothing to change")
+    );
+    let xml = cluster.cib().unwrap().xml;
+    assert!(xml.contains(r#"name="no-quorum-policy" value="stop""#));
+    let primary = must(&cluster, &["cls_master"]).text().to_owned();
+    assert_ne!(place(&cluster, "vip-slave"), Some(primary.clone()));
+    assert_eq!(place(&cluster, "vip-master"), Some(primary.clone()));
+
+    // No standby left: the reader's address goes to the primary, which stays what it is.
+    let postmaster = cluster.node(&primary).postmaster_pid();
+    let standbys = ["node1", "node2", "node3"].map(str::to_owned);
+    let standbys = standbys.iter().filter(|name| **name != primary);
+    for name in standbys.clone() {
+        must(&cluster, &["cls_standby_node", name]);
+    }
+    let reader = || match place(&cluster, "vip-slave") {
+        Some(node) if node == primary => Ok(()),
+        other => Err(format!("vip-slave is on {other:?}")),
+    };
+    cluster
+        .wait("the reader on the primary", SHORT, reader)
+        .unwrap();
+    for name in standbys {
+        must(&cluster, &["cls_unstandby_node", name]);
+    }
+    let reader = || match place(&cluster, "vip-slave") {
+        Some(node) if node != primary => Ok(()),
+        other => Err(format!("vip-slave is on {other:?}")),
+    };
+    cluster
+        .wait("the reader on a standby", LONG, reader)
+        .unwrap();
+    assert_eq!(must(&cluster, &["cls_master"]).text(), primary);
+    assert_eq!(cluster.node(&primary).postmaster_pid(), postmaster);
+
+    // And without the option it stays with standbys: constraints are replaced in place.
+    write_config(&cluster, &config);
+    assert!(install(&cluster, &[]).ok());
+    let changed = must(&cluster, &["cls_setup"]).stdout;
+    assert!(
+        changed.contains("+ rsc_colocation rsc=vip-slave"),
+        "{changed}"
+    );
+    assert!(
+        must(&cluster, &["cls_setup"])
+            .stdout
+            .contains("nothing to change")
+    );
+    assert_eq!(cluster.node(&primary).postmaster_pid(), postmaster);
+}
+
+fn write_config(cluster: &Cluster, text: &str) {
+    let path = format!("{SOURCE}/config.ini");
+    cluster.node("node1").write(&path, text, 0o600).unwrap();
+}
+
+/// The node that a resource runs on.
+fn place(cluster: &Cluster, resource: &str) -> Option<String> {
+    let placements = cluster.placements().unwrap();
+    placements
+        .into_iter()
+        .find(|placement| placement.resource == resource && placement.role == "Started")
+        .map(|placement| placement.node)
+}

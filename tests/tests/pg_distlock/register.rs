@@ -1,0 +1,295 @@
+//! The statements mean what the core says they mean.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use crate::*;
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
+use pha_core::register::{Register, Reply, Update};
+use pha_host::lock::{self, LockService};
+use pha_tests::pg::{self};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+#[test]
+fn pg_a_whole_life_of_a_register() {
+    let server = pg::shared().unwrap();
+    let (mut service, lock) = fresh(&server, "life");
+    let start = row(service.read(soon()));
+    assert!(start.same_but_for_time(&Register::fresh()), "{start:?}");
+    let row1 = first(&mut service, "a");
+    assert!(row1.is_owned_at(&node("a"), 1));
+    assert!(row1.lease_left <= TTL && row1.lease_left > TTL - Duration::from_secs(5));
+    let renew = Update::Renew {
+        node: node("a"),
+        term: 1,
+        positions: BTreeMap::from([(node("a"), Lsn::new(0x1_0000_00D0))]),
+        ttl: TTL,
+    };
+    let row2 = applied(service.update(&renew, soon()));
+    assert!(row2.renewed_since(&row1), "{row1:?} {row2:?}");
+    assert_eq!(
+        server
+            .sql("select positions from distlock where lockname = 'life'")
+            .unwrap(),
+        r#"{"a": "1/D0"}"#
+    );
+    let add = Update::set_holders(&row2, node("a"), nodes(&["a", "b"]), TTL);
+    let row3 = applied(service.update(&add, soon()));
+    assert_eq!(row3.holders, nodes(&["a", "b"]));
+    let Reply::NotApplied(seen) = service.update(&Update::promote(&row3, node("b"), TTL), soon())
+    else {
+        panic!("promoted under a running lease")
+    };
+    assert!(seen.is_owned_at(&node("a"), 1));
+    expire(&server, &lock);
+    let row4 = applied(service.update(&Update::promote(&row3, node("b"), TTL), soon()));
+    assert!(row4.is_owned_at(&node("b"), 2));
+    let history = lock::history(&info(&server.conninfo()), &lock, 100, soon()).unwrap();
+    let reasons: Vec<&str> = history
+        .iter()
+        .map(|line| line["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "init",
+            "first primary a",
+            "set holders by a",
+            "promote by b"
+        ],
+        "renewals are not in the history"
+    );
+    let terms: Vec<u64> = history
+        .iter()
+        .map(|line| line["term"].as_u64().unwrap())
+        .collect();
+    assert_eq!(terms, [0, 1, 1, 2]);
+}
+
+fn any_node() -> impl Strategy<Value = NodeName> {
+    prop::sample::select(vec![node("a"), node("b"), node("c")])
+}
+
+fn any_nodes() -> impl Strategy<Value = BTreeSet<NodeName>> {
+    prop::collection::btree_set(any_node(), 0..4)
+}
+
+fn any_positions() -> impl Strategy<Value = BTreeMap<NodeName, Lsn>> {
+    let position = prop_oneof![0u64..4, any::<u64>()].prop_map(Lsn::new);
+    prop::collection::btree_map(any_node(), position, 0..4)
+}
+
+fn any_register() -> impl Strategy<Value = Register> {
+    (
+        prop::option::weighted(0.8, any_node()),
+        0u64..3,
+        0u64..3,
+        any_nodes(),
+        any_positions(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(owner, term, epoch, holders, positions, running)| Register {
+                owner,
+                term,
+                epoch,
+                // A row past term 0 without holders is damage, which no change is judged on.
+                holders: if term > 0 && holders.is_empty() {
+                    nodes(&["a"])
+                } else {
+                    holders
+                },
+                positions,
+                lease_left: if running { TTL } else { Duration::ZERO },
+                ttl: TTL,
+                renewed: String::new(),
+            },
+        )
+}
+
+/// A change as somebody asks for it who has read `row`, or has read it with one thing different,
+/// so that each condition is met often, and is often the only one that is not. In half of the
+/// cases it is the owner who asks.
+fn any_update(row: Register) -> impl Strategy<Value = Update> {
+    let asker = match row.owner.clone() {
+        Some(owner) => prop_oneof![Just(owner), any_node()].boxed(),
+        None => any_node().boxed(),
+    };
+    let twist = (
+        0u8..6,
+        0u64..3,
+        any_nodes(),
+        prop::option::weighted(0.8, any_node()),
+    );
+    (
+        0u8..9,
+        asker,
+        any_node(),
+        any_nodes(),
+        any_positions(),
+        twist,
+    )
+        .prop_map(move |(kind, node, other, mut holders, positions, twist)| {
+            let mut read = row.clone();
+            match twist.0 {
+                0 => read.term = twist.1,
+                1 => read.epoch = twist.1,
+                2 => read.holders = twist.2,
+                3 => read.owner = twist.3.clone(),
+                _ => {}
+            }
+            let (term, from_epoch) = (read.term, read.epoch);
+            match kind {
+                0 => Update::FirstPrimary { node, ttl: TTL },
+                1 => Update::promote(&read, node, TTL),
+                2 => Update::promote(&read, node, TTL).with_bounded_loss(),
+                3 => Update::Renew {
+                    node,
+                    term,
+                    positions,
+                    ttl: TTL,
+                },
+                4 => {
+                    // The owner is seldom forgotten.
+                    holders.extend((twist.1 > 0).then(|| node.clone()));
+                    Update::set_holders(&read, node, holders, TTL)
+                }
+                5 => Update::Release { node, term },
+                6 => Update::Leave { node },
+                7 => Update::Override {
+                    by: "root@a".to_owned(),
+                    from_term: term,
+                    from_epoch,
+                    owner: twist.3.filter(|_| twist.1 == 0),
+                    holders,
+                },
+                _ => Update::HandOver {
+                    node,
+                    term,
+                    from_epoch,
+                    successor: other,
+                    position: Lsn::new(0x70000D0),
+                },
+            }
+        })
+}
+
+fn write(server: &mut postgres::Client, row: &Register) {
+    let holders: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
+    let positions: BTreeMap<&str, String> = row
+        .positions
+        .iter()
+        .map(|(node, lsn)| (node.as_str(), lsn.to_string()))
+        .collect();
+    server
+        .execute(
+            "update distlock set owner = $1, term = $2, epoch = $3, holders = $4, \
+             positions = $5::text::jsonb, expired_time = $6 * interval '1 second', \
+             ts = clock_timestamp() - case when $7 then interval '0' else interval '1 hour' end \
+             where lockname = 'equal'",
+            &[
+                &row.owner.as_ref().map_or("", NodeName::as_str),
+                &i64::try_from(row.term).unwrap(),
+                &i64::try_from(row.epoch).unwrap(),
+                &holders,
+                &serde_json::to_string(&positions).unwrap(),
+                &row.ttl.as_secs_f64(),
+                &!row.lease_left.is_zero(),
+            ],
+        )
+        .unwrap();
+}
+
+/// The SQL of every change is equal to its pure meaning: the row count and the row afterwards.
+#[test]
+fn pg_sql_equals_apply() {
+    let server = pg::shared().unwrap();
+    let service = RefCell::new(fresh(&server, "equal").0);
+    let client = postgres::Client::connect(&server.conninfo(), postgres::NoTls).unwrap();
+    let client = RefCell::new(client);
+    let took_effect: RefCell<BTreeMap<String, (u32, u32)>> = RefCell::default();
+    let cases = any_register().prop_flat_map(|row| (Just(row.clone()), any_update(row)));
+    let config = proptest::test_runner::Config {
+        cases: 3000,
+        failure_persistence: None,
+        ..Default::default()
+    };
+    TestRunner::new(config)
+        .run(&cases, |(before, update)| {
+            write(&mut client.borrow_mut(), &before);
+            let expected = update.apply(&before);
+            let reply = service.borrow_mut().update(&update, soon());
+            let kind = update.reason().split(' ').next().unwrap().to_owned();
+            let mut took_effect = took_effect.borrow_mut();
+            let count = took_effect.entry(kind).or_default();
+            match (&expected, &reply) {
+                (Some(after), Reply::Applied(row)) => {
+                    count.0 += 1;
+                    prop_assert!(after.same_but_for_time(row), "{after:?} {row:?}");
+                    prop_assert_eq!(after.lease_left.is_zero(), row.lease_left.is_zero());
+                }
+                (None, Reply::NotApplied(row)) => {
+                    count.1 += 1;
+                    prop_assert!(before.same_but_for_time(row), "{before:?} {row:?}");
+                }
+                _ => prop_assert!(false, "{expected:?} but {reply:?}"),
+            }
+            Ok(())
+        })
+        .unwrap();
+    let took_effect = took_effect.into_inner();
+    for (kind, (yes, no)) in &took_effect {
+        assert!(
+            *yes > 5 && *no > 5,
+            "{kind} was hardly tried: {took_effect:?}"
+        );
+    }
+    assert_eq!(took_effect.len(), 8, "{took_effect:?}");
+}
+
+#[test]
+fn pg_of_two_promoters_exactly_one_wins() {
+    let server = pg::shared().unwrap();
+    let (mut service, lock) = fresh(&server, "race");
+    first(&mut service, "z");
+    let barrier = Arc::new(Barrier::new(2));
+    for round in 0..60 {
+        server
+            .sql("update distlock set holders = '{a,b}', ts = ts - interval '1 hour' where lockname = 'race'")
+            .unwrap();
+        let read = row(service.read(soon()));
+        let racers: Vec<_> = ["a", "b"]
+            .into_iter()
+            .map(|name| {
+                let (barrier, read, lock) = (Arc::clone(&barrier), read.clone(), lock.clone());
+                let info = info(&server.conninfo());
+                thread::spawn(move || {
+                    let mut service = LockService::new(info, lock);
+                    let _ = service.read(soon());
+                    barrier.wait();
+                    service.update(&Update::promote(&read, node(name), TTL), soon())
+                })
+            })
+            .collect();
+        let replies: Vec<Reply> = racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect();
+        let winners = replies
+            .iter()
+            .filter(|reply| matches!(reply, Reply::Applied(_)))
+            .count();
+        assert_eq!(winners, 1, "round {round}: {replies:?}");
+        let losers = replies
+            .iter()
+            .filter(|reply| matches!(reply, Reply::NotApplied(row) if row.term == read.term + 1))
+            .count();
+        assert_eq!(losers, 1, "round {round}: {replies:?}");
+    }
+    assert_eq!(row(service.read(soon())).term, 61);
+}

@@ -1,0 +1,228 @@
+//! Encrypted connections against a real server: what each `sslmode` accepts and refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509NameBuilder};
+use pha_host::clock::Deadline;
+use pha_host::conninfo::Conninfo;
+use pha_host::sql::{Session, SqlError, SqlErrorKind};
+use pha_tests::pg::Server;
+
+type Pair = (X509, PKey<Private>);
+
+/// A certificate for `name` (and the DNS name `name`), by `issuer` or by itself.
+fn certificate(name: &str, issuer: Option<&Pair>) -> Pair {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_text("CN", name).unwrap();
+    let subject = subject.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(u32::from(issuer.is_some()) + 1).unwrap();
+    builder
+        .set_serial_number(&serial.to_asn1_integer().unwrap())
+        .unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    builder
+        .set_issuer_name(issuer.map_or(&subject, |(by, _)| by.subject_name()))
+        .unwrap();
+    builder
+        .set_not_before(&Asn1Time::days_from_now(0).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::days_from_now(2).unwrap())
+        .unwrap();
+    builder.set_pubkey(&key).unwrap();
+    if issuer.is_some() {
+        let names = SubjectAlternativeName::new()
+            .dns(name)
+            .build(&builder.x509v3_context(issuer.map(|(by, _)| by.as_ref()), None))
+            .unwrap();
+        builder.append_extension(names).unwrap();
+    } else {
+        let authority = BasicConstraints::new().critical().ca().build().unwrap();
+        builder.append_extension(authority).unwrap();
+    }
+    let signing = issuer.map_or(&key, |(_, by)| by);
+    builder.sign(signing, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+struct Files {
+    directory: PathBuf,
+    server: Server,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Files {
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+
+    /// Connects; whether the connection is encrypted, or why there is none. `HOME` is not looked
+    /// at, because every file is named.
+    fn connect(&self, settings: &str) -> Result<bool, SqlError> {
+        let text = format!(
+            "hostaddr=127.0.0.1 port={} user=postgres dbname=postgres {settings}",
+            self.server.port
+        );
+        let info: Conninfo = text.parse().unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let mut session = Session::connect(&info, deadline)?;
+        let rows = session.simple(
+            "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+            deadline,
+        )?;
+        Ok(rows[0][0].as_deref() == Some("t"))
+    }
+}
+
+/// A server with a certificate for `lock.test` by a test authority. Database `template1` asks for a
+/// certificate of the client's.
+fn server(name: &str) -> Files {
+    let directory = std::env::temp_dir().join(format!("pha-tls-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    let authority = certificate("test authority", None);
+    let other = certificate("another authority", None);
+    let own = certificate("lock.test", Some(&authority));
+    let client = certificate("postgres", Some(&authority));
+    let pem = |pair: &Pair| pair.0.to_pem().unwrap();
+    write(&directory.join("root.crt"), &pem(&authority), 0o644);
+    write(&directory.join("other.crt"), &pem(&other), 0o644);
+    write(&directory.join("client.crt"), &pem(&client), 0o644);
+    let key = client.1.private_key_to_pem_pkcs8().unwrap();
+    write(&directory.join("client.key"), &key, 0o600);
+    write(&directory.join("open.key"), &key, 0o644);
+    let server = Server::start_with(&["ssl=on", "ssl_ca_file=root.crt"], |data| {
+        let owner = fs::metadata(data).map_err(|error| error.to_string())?;
+        let give = |name: &str, bytes: &[u8]| {
+            use std::os::unix::fs::{MetadataExt, chown};
+            write(&data.join(name), bytes, 0o600);
+            chown(data.join(name), Some(owner.uid()), Some(owner.gid())).unwrap();
+        };
+        give("server.crt", &pem(&own));
+        give("server.key", &own.1.private_key_to_pem_pkcs8().unwrap());
+        give("root.crt", &pem(&authority));
+        give(
+            "pg_hba.conf",
+            b"local all all trust\nhostssl template1 all all cert\nhostssl all all all trust\nhostnossl postgres postgres all trust\n",
+        );
+        Ok(())
+    })
+    .unwrap();
+    Files { directory, server }
+}
+
+#[test]
+fn pg_each_sslmode_does_what_libpq_does() {
+    let files = server("modes");
+    let (root, other) = (files.path("root.crt"), files.path("other.crt"));
+    let yes = |settings: &str| files.connect(settings).unwrap();
+    assert!(!yes("sslmode=disable"));
+    assert!(!yes("sslmode=allow"), "plain is tried first");
+    assert!(yes("sslmode=prefer"));
+    assert!(yes("sslmode=require"));
+    assert!(yes(&format!("sslmode=require sslrootcert={root}")));
+    assert!(yes(&format!(
+        "sslmode=verify-ca host=whatever sslrootcert={root}"
+    )));
+    assert!(yes(&format!(
+        "sslmode=verify-full host=lock.test sslrootcert={root}"
+    )));
+    let refused = |settings: &str| files.connect(settings).unwrap_err();
+    for settings in [
+        format!("sslmode=verify-full host=other.test sslrootcert={root}"),
+        format!("sslmode=verify-full sslrootcert={root}"),
+        format!("sslmode=verify-full host=lock.test sslrootcert={other}"),
+        format!("sslmode=verify-ca host=lock.test sslrootcert={other}"),
+        format!("sslmode=require sslrootcert={other}"),
+    ] {
+        let error = refused(&settings);
+        assert_eq!(error.kind(), &SqlErrorKind::Tls, "{settings}: {error}");
+        assert!(
+            error.answered(),
+            "a wrong certificate is an answer: {error}"
+        );
+        assert!(
+            error.to_string().contains("certificate"),
+            "{settings}: {error}"
+        );
+    }
+    let error = refused("sslmode=verify-full host=lock.test sslrootcert=/nonexistent");
+    assert!(
+        error.to_string().contains("sslrootcert /nonexistent"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pg_a_server_without_encryption_is_refused_where_it_is_asked_for() {
+    let server = Server::start(&[]).unwrap();
+    let base = format!(
+        "host=127.0.0.1 port={} user=postgres dbname=postgres",
+        server.port
+    );
+    let connect = |mode: &str| {
+        let info: Conninfo = format!("{base} sslmode={mode}").parse().unwrap();
+        Session::connect(&info, Deadline::after(Duration::from_secs(10)))
+    };
+    for mode in ["disable", "allow", "prefer"] {
+        assert!(connect(mode).is_ok(), "{mode}");
+    }
+    let error = connect("require").err().unwrap();
+    assert!(
+        error.to_string().contains("does not support TLS"),
+        "{error}"
+    );
+    // By the socket of the machine, sslmode has no meaning.
+    let info: Conninfo = format!("{} sslmode=require", server.socket_conninfo())
+        .parse()
+        .unwrap();
+    assert!(Session::connect(&info, Deadline::after(Duration::from_secs(10))).is_ok());
+}
+
+#[test]
+fn pg_a_client_certificate_lets_in() {
+    let files = server("client");
+    let (crt, key, open) = (
+        files.path("client.crt"),
+        files.path("client.key"),
+        files.path("open.key"),
+    );
+    let base = "dbname=template1 sslmode=require";
+    assert!(
+        files
+            .connect(&format!("{base} sslcert={crt} sslkey={key}"))
+            .unwrap()
+    );
+    let error = files.connect(base).unwrap_err();
+    assert_eq!(error.sqlstate(), Some("28000"), "{error}");
+    let error = files
+        .connect(&format!("{base} sslcert={crt} sslkey={open}"))
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("accessible to others"),
+        "{error}"
+    );
+}

@@ -1,0 +1,437 @@
+//! The agent's side of a transition: what an operation observes, decides and performs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pha_core::decide::decide_without;
+use pha_core::lsn::Lsn;
+use pha_core::plan::{Action, Effect, Failure, Verdict};
+use pha_core::register::{Memory, Reading, Reply, Trouble, Update};
+use pha_core::snapshot::{
+    Answer, Arbiter, Cluster, ClusterNode, Disk, Mode, Operation, PrimaryView, Process, Progress,
+    Settings, Snapshot, StandbyLink, StandbyView,
+};
+use pha_core::status::{SyncState, WalSenderState};
+use pha_core::timeline::{History, TimelineId, WalPosition};
+
+use crate::model::{Explored, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
+use crate::state::{Kind, Lease, Node, Postgres, Run, State, TTL, index, members, name};
+
+/// More decisions than any operation takes between two actions.
+const MOST_DECISIONS: usize = 100;
+
+pub(crate) fn timeline_id(number: u8) -> TimelineId {
+    TimelineId::new(u32::from(number)).expect("a timeline")
+}
+
+/// Attributes and pgsql_REPL_INFO decide nothing where the register does; without them no operation
+/// writes what nobody reads.
+pub(crate) fn fresh_progress() -> Progress {
+    let failure = |action| Failure {
+        action,
+        text: String::new(),
+    };
+    Progress {
+        failures: vec![failure("set-attribute"), failure("write-repl-info")],
+        ..Progress::default()
+    }
+}
+
+impl Explored {
+    pub(crate) fn observe(
+        &self,
+        state: &State,
+        i: usize,
+        kind: Kind,
+        online: bool,
+        progress: Progress,
+        memory: Memory,
+    ) -> Snapshot {
+        let node = &state.nodes[i];
+        let all: Vec<_> = (0..self.nodes).map(name).collect();
+        let mut snapshot = Snapshot {
+            settings: Settings {
+                me: name(i),
+                resource: "pgsql".parse().expect("a name"),
+                nodes: all,
+                mode: Mode::Sync,
+                arbiter: Arbiter::Builtin,
+                ttl: TTL,
+                check_wal_receiver: false,
+                patience: 3,
+                async_max_lag: 0,
+                slots: [].into(),
+            },
+            operation: match kind {
+                Kind::Start => Operation::Start,
+                Kind::Stop => Operation::Stop,
+                Kind::Monitor => Operation::Monitor { probe: false },
+                Kind::Promote => Operation::Promote,
+                Kind::Demote => Operation::Demote { then_stop: false },
+            },
+            elapsed: Duration::ZERO,
+            left: Duration::from_secs(60),
+            process: match node.postgres {
+                Postgres::Down => Process::Absent,
+                _ => Process::Alive { frozen: false },
+            },
+            answer: answer(state, i),
+            silent_before: 0,
+            standby_signal: node.standby_signal,
+            disk: None,
+            cluster: Ok(self.members(state, i, online)),
+            register: None,
+            memory,
+            progress,
+        };
+        snapshot.begin_round();
+        snapshot
+    }
+
+    fn members(&self, state: &State, i: usize, online: bool) -> Cluster {
+        let node = |(j, node): (usize, &Node)| {
+            let up = !state.row.elected && node.postgres != Postgres::Down;
+            let known = ClusterNode {
+                online: online || i == j,
+                position: up.then(|| WalPosition {
+                    timeline: timeline_id(node.log.timeline()),
+                    lsn: Lsn::new(node.log.len() as u64 + 1),
+                }),
+                ..ClusterNode::default()
+            };
+            (name(j), known)
+        };
+        Cluster {
+            nodes: state.nodes.iter().enumerate().map(node).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    /// Decides until an action is due that others can see or that can be interrupted.
+    pub(crate) fn decide(
+        &self,
+        state: &mut State,
+        i: usize,
+        kind: Kind,
+        online: bool,
+        snapshot: Snapshot,
+    ) {
+        let mut snapshot = snapshot;
+        for _ in 0..MOST_DECISIONS {
+            let (doctored, dropped) = self.mutation.before_decision(&snapshot);
+            let plan = decide_without(doctored.as_ref().unwrap_or(&snapshot), dropped);
+            if matches!(plan.verdict, Verdict::Finish(_)) && leaves_superseded(state, i, &snapshot)
+            {
+                state.violation = Some(SUPERSEDED);
+            }
+            let mut run = Run {
+                kind,
+                snapshot,
+                queue: plan.actions,
+                verdict: plan.verdict,
+                online,
+            };
+            if !self.perform_unseen(state, i, &mut run) {
+                return keep(state, i, run);
+            }
+            match run.verdict {
+                Verdict::Finish(_) => return,
+                Verdict::Continue => snapshot = run.snapshot,
+                Verdict::Reobserve if looks_at_once(kind) => {
+                    let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
+                    snapshot = self.observe(state, i, kind, online, progress, memory);
+                }
+                Verdict::Reobserve | Verdict::Wait(_) => return keep(state, i, run),
+            }
+        }
+        panic!("no end of decisions: {snapshot:?}");
+    }
+
+    /// Performs what no other node can tell from being done a moment earlier or later; `true` when
+    /// the plan is through.
+    fn perform_unseen(&self, state: &mut State, i: usize, run: &mut Run) -> bool {
+        while let Some(action) = run.queue.first() {
+            let unseen = match action {
+                Action::Warn(_)
+                | Action::SetAttribute(..)
+                | Action::WriteReplInfo(_)
+                | Action::RestartReceiver(_)
+                | Action::ReadDisk
+                | Action::ReadRegister
+                | Action::UpdateRegister(Update::Renew { .. } | Update::Release { .. })
+                | Action::WriteStandbySettings => true,
+                // The operation might as well have begun only now.
+                Action::StopPostgres(_) => {
+                    run.kind != Kind::Promote && self.mutation.stops_at_once()
+                }
+                Action::StartPostgres => matches!(run.kind, Kind::Start | Kind::Demote),
+                _ => false,
+            };
+            let outcome = match run.online || !matches!(run.kind, Kind::Stop | Kind::Demote) {
+                true => Outcome::Answered,
+                false => Outcome::Unreachable,
+            };
+            if !unseen || self.perform(state, i, run, outcome).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn act(&self, state: &mut State, i: usize, outcome: Outcome) -> Option<()> {
+        let mut run = Arc::unwrap_or_clone(state.nodes[i].run.take()?);
+        self.perform(state, i, &mut run, outcome)?;
+        if !self.perform_unseen(state, i, &mut run) {
+            keep(state, i, run);
+            return Some(());
+        }
+        match run.verdict {
+            Verdict::Finish(_) => {}
+            Verdict::Continue => self.decide(state, i, run.kind, run.online, run.snapshot),
+            Verdict::Reobserve if looks_at_once(run.kind) => {
+                let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
+                let snapshot = self.observe(state, i, run.kind, true, progress, memory);
+                self.decide(state, i, run.kind, true, snapshot);
+            }
+            Verdict::Reobserve | Verdict::Wait(_) => {
+                keep(state, i, run);
+            }
+        }
+        Some(())
+    }
+
+    /// Performs the first action of the plan and folds its result; `None` where it cannot end now.
+    fn perform(&self, state: &mut State, i: usize, run: &mut Run, outcome: Outcome) -> Option<()> {
+        let action = run.queue.remove(0);
+        let result = self.effect(state, i, &action, outcome)?;
+        if result.is_err() {
+            run.queue.clear();
+        }
+        run.snapshot = self.mutation.fold(run.snapshot.clone(), &action, result);
+        run.snapshot.progress.other_owner_seen = None;
+        run.snapshot.memory = Memory {
+            reign: run.snapshot.memory.reign,
+            ..Memory::default()
+        };
+        Some(())
+    }
+
+    fn effect(
+        &self,
+        state: &mut State,
+        i: usize,
+        action: &Action,
+        outcome: Outcome,
+    ) -> Option<Result<Effect, String>> {
+        let node = &mut state.nodes[i];
+        let done = Some(Ok(Effect::Done));
+        match action {
+            Action::WriteStandbySettings => (node.names, node.standby_signal) = (0, true),
+            Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
+            Action::SetNames(names) => {
+                let known = names.iter().filter_map(|text| index(&text.parse().ok()?));
+                node.names = known.fold(0, |bits, standby| bits | 1 << standby);
+                if !matches!(node.postgres, Postgres::Primary { .. }) {
+                    return Some(Err("the postmaster is gone".to_owned()));
+                }
+            }
+            Action::TakeBarrier(_) => {
+                let Postgres::Primary { in_force } = node.postgres else {
+                    return Some(Err("no answer".to_owned()));
+                };
+                if in_force != node.names && self.mutation.waits_for_names() {
+                    return None;
+                }
+                return Some(Ok(Effect::Barrier(Lsn::new(node.log.len() as u64 + 1))));
+            }
+            Action::StartPostgres => {
+                node.postgres = match (node.postgres, node.standby_signal) {
+                    (Postgres::Down, true) => Postgres::Standby {
+                        upstream: None,
+                        promoting: false,
+                    },
+                    (Postgres::Down, false) => Postgres::Primary {
+                        in_force: node.names,
+                    },
+                    (running, _) => running,
+                }
+            }
+            Action::StopPostgres(_) => node.postgres = Postgres::Down,
+            Action::PromotePostgres => match &mut node.postgres {
+                Postgres::Standby { promoting, .. } => *promoting = true,
+                _ => return Some(Err("no standby runs".to_owned())),
+            },
+            Action::ReadDisk => {
+                let disk = Disk {
+                    end: Err("not asked".to_owned()),
+                    history: History::without_ancestors(TimelineId::FIRST),
+                };
+                return Some(Ok(Effect::Disk(disk)));
+            }
+            Action::ReadRegister if outcome == Outcome::Unreachable => {
+                return Some(Ok(Effect::Register(Reading::Unknown(unreachable()))));
+            }
+            Action::ReadRegister => {
+                return Some(Ok(Effect::Register(Reading::Row(state.row.register()))));
+            }
+            Action::UpdateRegister(update) => return self.send(state, update, outcome),
+            Action::Remember(memory) => {
+                node.reign = memory
+                    .reign
+                    .map(|reign| (reign.term, reign.timeline.get() as u8));
+            }
+            _ => {}
+        }
+        done
+    }
+
+    fn send(
+        &self,
+        state: &mut State,
+        update: &Update,
+        outcome: Outcome,
+    ) -> Option<Result<Effect, String>> {
+        let unknown = Reply::Unknown(unreachable());
+        let reply = match outcome {
+            Outcome::Answered => match self.update(state, update) {
+                true => Reply::Applied(state.row.register()),
+                false => Reply::NotApplied(state.row.register()),
+            },
+            Outcome::Unreachable => unknown,
+            Outcome::ReplyLost => self.update(state, update).then_some(unknown)?,
+            Outcome::Delayed => {
+                state.delayed = Some(update.clone());
+                unknown
+            }
+        };
+        Some(Ok(Effect::Reply(reply)))
+    }
+
+    /// Applies a change; whether it was made.
+    pub(crate) fn update(&self, state: &mut State, update: &Update) -> bool {
+        let before = state.row.register();
+        let Some(after) = update.apply_without(&before, self.mutation.conditions()) else {
+            return false;
+        };
+        if let Some(owner) = state.row.owner
+            && after.owner != before.owner
+            && matches!(
+                state.nodes[usize::from(owner)].postgres,
+                Postgres::Primary { .. }
+            )
+            && state.row.lease != Lease::RunOut
+        {
+            state.violation = Some(SINGLE_WRITER);
+        }
+        state.set_register(&before, &after);
+        true
+    }
+
+    /// A delayed change whose conditions cannot hold any more is as good as none.
+    pub(crate) fn forget_what_cannot_happen(&self, state: &mut State) {
+        if let Some(update) = &state.delayed {
+            let mut register = state.row.register();
+            register.lease_left = Duration::ZERO;
+            if update
+                .apply_without(&register, self.mutation.conditions())
+                .is_none()
+                && self.mutation.conditions().is_empty()
+            {
+                state.delayed = None;
+            }
+        }
+    }
+}
+
+/// What these operations see again does not depend on the moment: it is their own doing.
+fn looks_at_once(kind: Kind) -> bool {
+    matches!(kind, Kind::Start | Kind::Stop | Kind::Demote)
+}
+
+fn unreachable() -> Trouble {
+    Trouble::Unreachable(String::new())
+}
+
+/// Keeps an operation between two of its steps. One that knows no more than a new one would is
+/// dropped: Pacemaker may ask again at any time.
+fn keep(state: &mut State, i: usize, mut run: Run) {
+    blank(&mut run);
+    let again = run.queue.is_empty() && run.snapshot.progress == fresh_progress();
+    state.nodes[i].run = (!again).then(|| Arc::new(run));
+}
+
+/// Forgets what no later decision can look at.
+fn blank(run: &mut Run) {
+    if matches!(run.queue.first(), Some(Action::UpdateRegister(_))) {
+        run.snapshot.register = None; // any reply takes its place
+    }
+    if run.verdict == Verdict::Continue {
+        return;
+    }
+    run.online = false;
+    let snapshot = &mut run.snapshot;
+    snapshot.answer = Answer::NotAsked;
+    snapshot.process = Process::Absent;
+    snapshot.register = None;
+    snapshot.disk = None;
+    snapshot.standby_signal = false;
+    snapshot.cluster = Ok(Cluster::default());
+    snapshot.progress.renewed = false;
+    snapshot.progress.epoch_moved &= !run.queue.is_empty();
+    if matches!(run.verdict, Verdict::Finish(_)) {
+        snapshot.progress = Progress::default();
+    }
+}
+
+/// Whether this operation ends beside a running primary although it has read that it is superseded.
+fn leaves_superseded(state: &State, i: usize, snapshot: &Snapshot) -> bool {
+    let superseded = match &snapshot.register {
+        Some(Reading::Row(row)) => row.term > 0 && !row.is_owned_by(snapshot.me()),
+        _ => false,
+    };
+    superseded
+        && matches!(
+            snapshot.operation,
+            Operation::Monitor { .. } | Operation::Promote
+        )
+        && matches!(state.nodes[i].postgres, Postgres::Primary { .. })
+        && snapshot.primary().is_some()
+}
+
+fn answer(state: &State, i: usize) -> Answer {
+    let node = &state.nodes[i];
+    match node.postgres {
+        Postgres::Down => Answer::NotAsked,
+        // Its position matters to R10 and to attributes, which are not part of this exploration.
+        Postgres::Standby { .. } => Answer::Standby(StandbyView {
+            position: Some(Lsn::new(1)),
+            timeline: Some(TimelineId::FIRST),
+            streaming: false,
+            receiver: None,
+            slots: vec![],
+        }),
+        Postgres::Primary { .. } => {
+            let attached = state.nodes.iter().enumerate();
+            let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
+            Answer::Primary(PrimaryView {
+                timeline: timeline_id(node.log.timeline()),
+                history: History::without_ancestors(TimelineId::FIRST),
+                flushed: Lsn::new(1),
+                complete: None,
+                slots: vec![],
+                names: members(node.names)
+                    .map(|standby| name(standby).to_string())
+                    .collect(),
+                standbys: attached
+                    .map(|(j, other)| StandbyLink {
+                        name: name(j).to_string(),
+                        state: WalSenderState::Streaming,
+                        sync: SyncState::Sync,
+                        flushed: Some(Lsn::new(other.log.len() as u64 + 1)),
+                        replayed: None,
+                    })
+                    .collect(),
+            })
+        }
+    }
+}

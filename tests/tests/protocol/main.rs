@@ -1,0 +1,170 @@
+//! The promise, explored: every interleaving of crashes, interruptions, lost replies and operations
+//! of a small cluster, with the decisions made by the code that the agent runs.
+//!
+//! `PHA_EXPLORE=long cargo test -p pha-tests --test protocol -- --nocapture` goes further.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// How many states were explored is shown with --nocapture.
+#![allow(clippy::print_stderr)]
+
+mod agent;
+mod deadend;
+mod model;
+mod mutation;
+mod state;
+
+use std::fmt::Write as _;
+
+use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED};
+use mutation::Mutation;
+use state::State;
+use stateright::{Checker, HasDiscoveries, Model, Path};
+
+/// Two nodes and one commit, the register's replies lost or late.
+const DELAYED: Explored = bounds(2, 1, 2, true);
+/// Two nodes and two commits: enough for two histories of one timeline.
+const TWO_COMMITS: Explored = bounds(2, 2, 2, false);
+/// Two nodes, one commit.
+const SMALL: Explored = bounds(2, 1, 2, false);
+
+const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explored {
+    Explored {
+        nodes,
+        commits,
+        timelines,
+        delays,
+        mutation: Mutation::None,
+    }
+}
+
+fn long() -> bool {
+    std::env::var_os("PHA_EXPLORE").is_some_and(|value| value == "long")
+}
+
+/// A counterexample, step by step.
+fn story(path: Path<State, model::Move>) -> String {
+    let mut text = String::new();
+    for (state, step) in path.into_vec() {
+        let nodes: Vec<String> = state.nodes.iter().map(|node| format!("{node}")).collect();
+        let _ = writeln!(
+            text,
+            "  {}\n    {:?}, acknowledged {:b}; then {step:?}",
+            nodes.join("\n  "),
+            state.row,
+            state.acknowledged
+        );
+    }
+    text
+}
+
+/// Explores until a property breaks or all is seen; what broke, with the story.
+fn explore(
+    model: Explored,
+    finish: HasDiscoveries,
+    most: Option<usize>,
+) -> Vec<(&'static str, String)> {
+    let began = std::time::Instant::now();
+    let label = format!("{model:?}");
+    let mut builder = model.checker().threads(2).finish_when(finish);
+    if let Some(most) = most {
+        builder = builder.target_state_count(most);
+    }
+    let checker = builder.spawn_bfs().join();
+    eprintln!(
+        "{label}: {} states, {} transitions, depth {}, {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        began.elapsed().as_secs_f32()
+    );
+    let discoveries = checker.discoveries().into_iter();
+    discoveries
+        .map(|(name, path)| (name, story(path)))
+        .collect()
+}
+
+fn holds(model: Explored, most: Option<usize>) {
+    let broken = explore(model, HasDiscoveries::AnyFailures, most);
+    assert!(broken.is_empty(), "{}:\n{}", broken[0].0, broken[0].1);
+}
+
+#[test]
+fn two_nodes_keep_the_promise_whatever_is_lost_or_late() {
+    holds(DELAYED, None);
+}
+
+#[test]
+fn two_nodes_keep_the_promise_with_two_commits() {
+    holds(TWO_COMMITS, None);
+    if long() {
+        holds(bounds(2, 2, 3, true), None);
+    }
+}
+
+#[test]
+fn three_nodes_keep_the_promise() {
+    // All of it has tens of millions of states; the first ones are those of the shortest stories.
+    let most = if long() { 30_000_000 } else { 800_000 };
+    holds(bounds(3, 1, 2, false), Some(most));
+}
+
+#[test]
+fn every_rule_is_needed() {
+    use Mutation as M;
+    let all: [(Mutation, Explored, &[&str]); 18] = [
+        (M::ElectionOfThePresent, SMALL, &[ACKNOWLEDGED]),
+        (M::ElectionByOrder, SMALL, &[ACKNOWLEDGED]),
+        (M::FirstPrimaryTwice, DELAYED, &[ACKNOWLEDGED]),
+        (M::AnyoneMayPromote, SMALL, &[ACKNOWLEDGED, SAME_TIMELINE]),
+        (
+            M::PromotionFromAnOldReading,
+            TWO_COMMITS,
+            &[ACKNOWLEDGED, SAME_TIMELINE],
+        ),
+        (M::SameTimeline, TWO_COMMITS, &[SAME_TIMELINE]),
+        (M::InPlaceWithoutReign, TWO_COMMITS, &[SAME_TIMELINE]),
+        (M::DegradeWithoutRegister, SMALL, &[ACKNOWLEDGED]),
+        (M::DegradeBeforeRegister, SMALL, &[ACKNOWLEDGED]),
+        (M::NoReplyIsYes, SMALL, &[ACKNOWLEDGED]),
+        (M::EpochStays, DELAYED, &[ACKNOWLEDGED]),
+        (M::HoldersFromAnOldReading, DELAYED, &[ACKNOWLEDGED]),
+        (M::BarrierBeforeInForce, SMALL, &[ACKNOWLEDGED]),
+        (M::NoBarrier, SMALL, &[ACKNOWLEDGED]),
+        (M::NoFlushCheck, SMALL, &[ACKNOWLEDGED]),
+        (M::RegisterBeforeNames, SMALL, &[ACKNOWLEDGED]),
+        (M::SupersededGoesOn, SMALL, &[SUPERSEDED]),
+        (M::ReleaseBeforeStop, SMALL, &[SINGLE_WRITER]),
+    ];
+    for (mutation, model, breaks) in all {
+        let broken = explore(
+            Explored { mutation, ..model },
+            HasDiscoveries::AnyFailures,
+            None,
+        );
+        assert!(
+            broken.iter().any(|(name, _)| breaks.contains(name)),
+            "{mutation:?} is not noticed by {breaks:?}: {broken:?}"
+        );
+    }
+}
+
+/// The lease is for availability and for a single writer; durability does not rest on it.
+#[test]
+fn without_the_lease_nothing_breaks_but_the_single_writer() {
+    let model = Explored {
+        mutation: Mutation::LeaseIgnored,
+        ..SMALL
+    };
+    let broken = explore(model, HasDiscoveries::AllFailures, None);
+    let names: Vec<&str> = broken.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, [SINGLE_WRITER]);
+}
+
+#[test]
+fn a_holder_that_is_left_alone_can_always_serve_again() {
+    let stuck = deadend::search(&SMALL);
+    assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+    for mutation in [Mutation::NeverDegrades, Mutation::NeverANewTimeline] {
+        let stuck = deadend::search(&Explored { mutation, ..SMALL });
+        assert!(stuck.is_some(), "{mutation:?} is not noticed");
+    }
+}

@@ -1,0 +1,378 @@
+//! The transitions: what PostgreSQL, the network and Pacemaker may do at any moment, and the agent's
+//! operations, action by action, decided by `pha_core::decide` and changed by `Update::apply`.
+
+use std::time::Duration;
+
+use pha_core::lsn::Lsn;
+use pha_core::plan::Action;
+use pha_core::register::{Eligibility, Memory, Reading, Reign, may_promote};
+use stateright::{Model, Property};
+
+use crate::agent::{fresh_progress, timeline_id};
+use crate::mutation::Mutation;
+use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, members, name};
+
+/// What is explored, and how far.
+#[derive(Debug, Clone)]
+pub(crate) struct Explored {
+    pub(crate) nodes: usize,
+    pub(crate) commits: u8,
+    /// The highest number of a timeline.
+    pub(crate) timelines: u8,
+    /// Whether updates may take effect after their sender has given up.
+    pub(crate) delays: bool,
+    pub(crate) mutation: Mutation,
+}
+
+/// One transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// Every server process of the node is gone (a crash, a power cut, SIGKILL).
+    Dies(usize),
+    /// The operation in flight is killed between two of its actions (or with its node).
+    Interrupted(usize),
+    /// Pacemaker asks for an operation; the node sees the others as members, or none of them.
+    Begins(usize, Kind, bool),
+    /// The next action of the operation in flight.
+    Acts(usize, Outcome),
+    /// The operation in flight observes again.
+    Looks(usize, bool),
+    /// The checkpointer makes the names of the settings file those that backends wait for.
+    InForce(usize),
+    /// A promotion that PostgreSQL was told of comes to its end.
+    Promoted(usize),
+    /// A client's commit is written and flushed on the primary.
+    Commits(usize),
+    /// A standby begins to stream from a primary, also from one that was superseded.
+    Attaches(usize, usize),
+    Detaches(usize),
+    Receives(usize),
+    LeaseRunsOut,
+    /// The change that lay in the lock service's socket takes effect.
+    Delivered,
+}
+
+/// What became of a change of the register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Answered,
+    Unreachable,
+    ReplyLost,
+    Delayed,
+}
+
+impl Model for Explored {
+    type State = State;
+    type Action = Move;
+
+    fn init_states(&self) -> Vec<State> {
+        let standby = Node {
+            postgres: Postgres::Standby {
+                upstream: None,
+                promoting: false,
+            },
+            log: Log::default(),
+            standby_signal: true,
+            names: 0,
+            reign: None,
+            run: None,
+        };
+        let fresh = State {
+            nodes: vec![standby; self.nodes],
+            row: Row {
+                owner: None,
+                elected: false,
+                holders: 0,
+                lease: Lease::Released,
+            },
+            delayed: None,
+            acknowledged: 0,
+            next_commit: 0,
+            violation: None,
+        };
+        // The last node of node_list has a commit of the time before the register (R0).
+        let mut newer = fresh.clone();
+        newer.nodes[self.nodes - 1].log.commit(0);
+        (newer.acknowledged, newer.next_commit) = (1, 1);
+        vec![fresh, newer]
+    }
+
+    fn actions(&self, state: &State, moves: &mut Vec<Move>) {
+        for (i, node) in state.nodes.iter().enumerate() {
+            if node.postgres != Postgres::Down {
+                moves.push(Move::Dies(i));
+            }
+            self.agent_moves(state, i, node, moves);
+            self.postgres_moves(state, i, node, moves);
+        }
+        if state.row.lease == Lease::Running {
+            moves.push(Move::LeaseRunsOut);
+        }
+        if state.delayed.is_some() {
+            moves.push(Move::Delivered);
+        }
+    }
+
+    fn next_state(&self, before: &State, step: Move) -> Option<State> {
+        let mut state = before.clone();
+        match step {
+            Move::Dies(i) => state.nodes[i].postgres = Postgres::Down,
+            Move::Interrupted(i) => state.nodes[i].run = None,
+            Move::Begins(i, kind, online) => {
+                let node = &state.nodes[i];
+                let memory = Memory {
+                    reign: node.reign.map(|(term, timeline)| Reign {
+                        term,
+                        timeline: timeline_id(timeline),
+                    }),
+                    ..Memory::default()
+                };
+                let snapshot = self.observe(&state, i, kind, online, fresh_progress(), memory);
+                self.decide(&mut state, i, kind, online, snapshot);
+            }
+            Move::Looks(i, online) => {
+                let run = state.nodes[i].run.take()?;
+                let (progress, memory) = (run.snapshot.progress.clone(), run.snapshot.memory);
+                let snapshot = self.observe(&state, i, run.kind, online, progress, memory);
+                self.decide(&mut state, i, run.kind, online, snapshot);
+            }
+            Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
+            Move::InForce(i) => {
+                let names = state.nodes[i].names;
+                state.nodes[i].postgres = Postgres::Primary { in_force: names };
+            }
+            Move::Promoted(i) => {
+                let node = &mut state.nodes[i];
+                node.log.begin_timeline(i);
+                node.standby_signal = false;
+                node.postgres = Postgres::Primary {
+                    in_force: node.names,
+                };
+            }
+            Move::Commits(i) => {
+                let id = state.next_commit;
+                state.nodes[i].log.commit(id);
+                state.next_commit += 1;
+            }
+            Move::Attaches(i, to) => set_upstream(&mut state.nodes[i], Some(to as u8)),
+            Move::Detaches(i) => set_upstream(&mut state.nodes[i], None),
+            Move::Receives(i) => {
+                let from = state.nodes[upstream(&state.nodes[i])?].log;
+                state.nodes[i].log.receive_from(&from);
+            }
+            Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
+            Move::Delivered => {
+                let update = state.delayed.take()?;
+                self.update(&mut state, &update);
+            }
+        }
+        settle(&mut state);
+        self.forget_what_cannot_happen(&mut state);
+        forget_what_is_written_again(&mut state);
+        (state != *before).then_some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state
+            .nodes
+            .iter()
+            .all(|node| node.log.timeline() <= self.timelines)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(ACKNOWLEDGED, |_, state: &State| acknowledged_is_kept(state)),
+            Property::always(SINGLE_WRITER, |_, state: &State| {
+                state.violation != Some(SINGLE_WRITER)
+            }),
+            Property::always(SUPERSEDED, |_, state: &State| {
+                state.violation != Some(SUPERSEDED)
+            }),
+            Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
+        ]
+    }
+}
+
+/// Invariant (a).
+pub(crate) const ACKNOWLEDGED: &str = "every node that may promote has every acknowledged commit";
+/// Invariant (b).
+pub(crate) const SINGLE_WRITER: &str =
+    "no node becomes owner beside a serving primary whose lease has not run out";
+/// R5.
+pub(crate) const SUPERSEDED: &str = "no operation leaves a superseded primary running that saw it";
+/// Invariant (d).
+pub(crate) const SAME_TIMELINE: &str =
+    "what PostgreSQL lets stream is a prefix: no two histories have one name";
+
+fn acknowledged_is_kept(state: &State) -> bool {
+    if state.acknowledged == 0 || !state.row.elected {
+        return true;
+    }
+    let mut register = state.row.register();
+    register.lease_left = Duration::ZERO; // a lease may run out at any time
+    let reading = Reading::Row(register);
+    let lacks = |node: &Node| state.acknowledged & !node.log.commits() != 0;
+    !state.nodes.iter().enumerate().any(|(i, node)| {
+        let end = Lsn::new(node.log.len() as u64 + 1);
+        lacks(node)
+            && matches!(
+                may_promote(&reading, &name(i), &Memory::default(), Some(end), None),
+                Eligibility::Yes(_)
+            )
+    })
+}
+
+fn timelines_agree(state: &State) -> bool {
+    let primary = |node: &&Node| matches!(node.postgres, Postgres::Primary { .. });
+    state.nodes.iter().filter(primary).all(|primary| {
+        state.nodes.iter().all(|node| {
+            !node.log.may_stream_from(&primary.log) || node.log.is_prefix_of(&primary.log)
+        })
+    })
+}
+
+pub(crate) fn upstream(node: &Node) -> Option<usize> {
+    match node.postgres {
+        Postgres::Standby { upstream, .. } => upstream.map(usize::from),
+        _ => None,
+    }
+}
+
+fn set_upstream(node: &mut Node, to: Option<u8>) {
+    if let Postgres::Standby { upstream, .. } = &mut node.postgres {
+        *upstream = to;
+    }
+}
+
+/// What follows at once: standbys lose a primary that is gone, and whatever may be acknowledged is.
+/// Acknowledging enables nothing, so that doing it as early as possible is the worst case.
+fn settle(state: &mut State) {
+    for i in 0..state.nodes.len() {
+        if let Some(from) = upstream(&state.nodes[i])
+            && !matches!(state.nodes[from].postgres, Postgres::Primary { .. })
+        {
+            set_upstream(&mut state.nodes[i], None);
+        }
+    }
+    for (i, node) in state.nodes.iter().enumerate() {
+        let Postgres::Primary { in_force } = node.postgres else {
+            continue;
+        };
+        state.acknowledged |= match in_force {
+            0 => node.log.commits(),
+            names => members(names)
+                .filter_map(|standby| state.nodes.get(standby))
+                .filter(|standby| upstream(standby) == Some(i))
+                .fold(0, |bits, standby| {
+                    bits | standby.log.commits() & node.log.commits()
+                }),
+        };
+    }
+}
+
+impl Explored {
+    fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
+        let Some(run) = &node.run else {
+            let kinds: &[Kind] = match node.postgres {
+                Postgres::Down => &[Kind::Start, Kind::Stop],
+                Postgres::Standby { .. } => &[Kind::Promote, Kind::Demote, Kind::Stop],
+                Postgres::Primary { .. } => {
+                    &[Kind::Monitor, Kind::Promote, Kind::Demote, Kind::Stop]
+                }
+            };
+            for kind in kinds {
+                moves.push(Move::Begins(i, *kind, true));
+                if differs_alone(state, *kind) {
+                    moves.push(Move::Begins(i, *kind, false));
+                }
+            }
+            return;
+        };
+        moves.push(Move::Interrupted(i));
+        match run.queue.first() {
+            None if waits_in_vain(node) => {}
+            None => {
+                moves.push(Move::Looks(i, true));
+                if run.kind == Kind::Monitor {
+                    moves.push(Move::Looks(i, false));
+                }
+            }
+            Some(Action::UpdateRegister(_)) => {
+                moves.push(Move::Acts(i, Outcome::Answered));
+                moves.push(Move::Acts(i, Outcome::Unreachable));
+                moves.push(Move::Acts(i, Outcome::ReplyLost));
+                if self.delays && state.delayed.is_none() {
+                    moves.push(Move::Acts(i, Outcome::Delayed));
+                }
+            }
+            Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),
+        }
+    }
+
+    fn postgres_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
+        match node.postgres {
+            Postgres::Down => {}
+            Postgres::Standby {
+                upstream,
+                promoting,
+            } => {
+                if promoting {
+                    moves.push(Move::Promoted(i));
+                }
+                if let Some(from) = upstream {
+                    moves.push(Move::Detaches(i));
+                    if node.log.len() < state.nodes[usize::from(from)].log.len() {
+                        moves.push(Move::Receives(i));
+                    }
+                    return;
+                }
+                for (j, other) in state.nodes.iter().enumerate() {
+                    let primary = matches!(other.postgres, Postgres::Primary { .. });
+                    if primary && node.log.may_stream_from(&other.log) {
+                        moves.push(Move::Attaches(i, j));
+                    }
+                }
+            }
+            Postgres::Primary { in_force } => {
+                if in_force != node.names {
+                    moves.push(Move::InForce(i));
+                }
+                if state.next_commit < self.commits {
+                    moves.push(Move::Commits(i));
+                }
+            }
+        }
+    }
+}
+
+/// A promotion under way is looked at again when PostgreSQL has gone on.
+fn waits_in_vain(node: &Node) -> bool {
+    matches!(
+        node.postgres,
+        Postgres::Standby {
+            promoting: true,
+            ..
+        }
+    )
+}
+
+/// Whether it matters to an operation that the node sees nobody: a primary lets its standbys go, an
+/// election waits, and what stops a primary does not reach the lock service.
+fn differs_alone(state: &State, kind: Kind) -> bool {
+    match kind {
+        Kind::Monitor | Kind::Stop | Kind::Demote => true,
+        Kind::Promote => !state.row.elected,
+        Kind::Start => false,
+    }
+}
+
+/// Every way to start a server that is down writes its settings first.
+fn forget_what_is_written_again(state: &mut State) {
+    for node in &mut state.nodes {
+        if node.postgres == Postgres::Down {
+            node.names = 0;
+            let starting = |run: &Run| run.queue.contains(&Action::StartPostgres);
+            node.standby_signal |= !node.run.as_ref().is_some_and(|run| starting(run));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Rules left out, one at a time. A mutation changes what a decision is shown, what becomes of a
+//! result, or which conditions the lock service checks; the decision code stays as it is.
+
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
+use pha_core::plan::{Action, Effect};
+use pha_core::register::{Condition, Reading, Register, Reply, Update};
+use pha_core::snapshot::{Acquired, Answer, Operation, Process, Snapshot};
+
+/// A rule of the protocol that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// All rules are kept.
+    None,
+    /// R0: the election does not wait for every node.
+    ElectionOfThePresent,
+    /// R0: the election does not look at the data.
+    ElectionByOrder,
+    /// R0: the first primary may be registered again.
+    FirstPrimaryTwice,
+    /// R1: any node may promote.
+    AnyoneMayPromote,
+    /// R1: the lease of another node is ignored.
+    LeaseIgnored,
+    /// R1: a promotion applies to another register than the one that was read.
+    PromotionFromAnOldReading,
+    /// R2: a new owner goes on with the old timeline.
+    SameTimeline,
+    /// R2: an owner restarts in place, whether it served the last term or not.
+    InPlaceWithoutReign,
+    /// R3: the register is not told.
+    DegradeWithoutRegister,
+    /// R3: PostgreSQL first, then the register.
+    DegradeBeforeRegister,
+    /// R3: no reply counts as success.
+    NoReplyIsYes,
+    /// R3: a name that is no holder goes without moving the epoch.
+    EpochStays,
+    /// R3, R4: a change of the holders applies to another epoch than the one that was read.
+    HoldersFromAnOldReading,
+    /// R4: the barrier is read before the name is in force.
+    BarrierBeforeInForce,
+    /// R4: there is no barrier.
+    NoBarrier,
+    /// R4: what the standby has flushed is not looked at.
+    NoFlushCheck,
+    /// R4: the register gains the standby before PostgreSQL waits for it.
+    RegisterBeforeNames,
+    /// R5: a superseded primary goes on.
+    SupersededGoesOn,
+    /// The names are never taken away again.
+    NeverDegrades,
+    /// A primary that may not restart in place does not promote either.
+    NeverANewTimeline,
+    /// R8: the lock is released before PostgreSQL is stopped.
+    ReleaseBeforeStop,
+}
+
+impl Mutation {
+    /// What the decision is shown, where that is changed, and the rows that are left out.
+    pub(crate) fn before_decision(
+        self,
+        snapshot: &Snapshot,
+    ) -> (Option<Snapshot>, &'static [&'static str]) {
+        let mut shown = snapshot.clone();
+        let mut dropped: &'static [&'static str] = &[];
+        match self {
+            Self::ElectionOfThePresent => {
+                if let Ok(cluster) = &snapshot.cluster {
+                    shown
+                        .settings
+                        .nodes
+                        .retain(|node| cluster.node(node).online);
+                }
+            }
+            Self::ElectionByOrder => equal_positions(&mut shown),
+            Self::AnyoneMayPromote => on_row(&mut shown, |row, me| {
+                if snapshot.operation == Operation::Promote {
+                    row.holders.insert(me.clone());
+                }
+            }),
+            Self::LeaseIgnored => on_row(&mut shown, |row, _| {
+                row.lease_left = std::time::Duration::ZERO
+            }),
+            Self::DegradeWithoutRegister => {
+                shown.progress.epoch_moved = true;
+                dropped = &["primary-drop-holder"];
+            }
+            Self::DegradeBeforeRegister => {
+                shown.progress.epoch_moved = true;
+                let named = snapshot
+                    .primary()
+                    .is_some_and(|view| !view.names.is_empty());
+                if named {
+                    dropped = &["primary-drop-holder"];
+                }
+            }
+            Self::EpochStays => shown.progress.epoch_moved = true,
+            Self::NoBarrier => {
+                let name = snapshot.primary().and_then(|view| view.names.first());
+                shown.progress.barrier = name.map(|name| (name.clone(), Lsn::new(0)));
+            }
+            Self::NoFlushCheck => {
+                if let Answer::Primary(view) = &mut shown.answer {
+                    for link in &mut view.standbys {
+                        link.flushed = Some(Lsn::new(u64::MAX));
+                    }
+                }
+            }
+            Self::RegisterBeforeNames => {
+                if let Answer::Primary(view) = &mut shown.answer
+                    && let (true, Some(link)) = (view.names.is_empty(), view.standbys.first())
+                {
+                    view.names = vec![link.name.clone()];
+                }
+            }
+            Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
+            Self::NeverDegrades => dropped = &["primary-drop-name"],
+            Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
+            Self::ReleaseBeforeStop => {
+                let stops = matches!(
+                    snapshot.operation,
+                    Operation::Stop | Operation::Demote { .. }
+                );
+                let asked = !matches!(snapshot.register, Some(Reading::Unknown(_)));
+                let primary = snapshot.primary().is_some() && !snapshot.progress.released;
+                if stops && primary && asked {
+                    shown.process = Process::Absent;
+                    shown.answer = Answer::NotAsked;
+                }
+            }
+            _ => return (None, dropped),
+        }
+        (Some(shown), dropped)
+    }
+
+    /// Folds the result of an action.
+    pub(crate) fn fold(
+        self,
+        snapshot: Snapshot,
+        action: &Action,
+        result: Result<Effect, String>,
+    ) -> Snapshot {
+        let memory = snapshot.memory;
+        match (self, action) {
+            (Self::SameTimeline, _) => {
+                let mut after = snapshot.fold(action, result);
+                let acquired = &mut after.progress.acquired;
+                *acquired = acquired.map(|_| Acquired::InPlace);
+                after
+            }
+            (
+                Self::InPlaceWithoutReign,
+                Action::UpdateRegister(Update::Promote { from_term, .. }),
+            ) => {
+                let mut before = snapshot;
+                before.memory.reign = Some(pha_core::register::Reign {
+                    term: *from_term,
+                    timeline: pha_core::timeline::TimelineId::FIRST,
+                });
+                let mut after = before.fold(action, result);
+                after.memory.reign = memory.reign;
+                after
+            }
+            (Self::NoReplyIsYes, Action::UpdateRegister(update)) => {
+                let believed = match (&result, update) {
+                    (
+                        Ok(Effect::Reply(Reply::Unknown(_))),
+                        Update::SetHolders {
+                            node,
+                            term,
+                            from_epoch,
+                            holders,
+                            ..
+                        },
+                    ) => Ok(Effect::Reply(Reply::Applied(Register {
+                        owner: Some(node.clone()),
+                        term: *term,
+                        epoch: *from_epoch,
+                        holders: holders.clone(),
+                        ..Register::fresh()
+                    }))),
+                    _ => result,
+                };
+                snapshot.fold(action, believed)
+            }
+            _ => snapshot.fold(action, result),
+        }
+    }
+
+    /// Whether a barrier is only taken once the names are in force.
+    pub(crate) fn waits_for_names(self) -> bool {
+        self != Self::BarrierBeforeInForce
+    }
+
+    /// Whether stopping PostgreSQL is one step with the decision to do so.
+    pub(crate) fn stops_at_once(self) -> bool {
+        self != Self::ReleaseBeforeStop
+    }
+
+    /// The conditions that the lock service does not check.
+    pub(crate) fn conditions(self) -> &'static [Condition] {
+        use Condition as C;
+        match self {
+            Self::FirstPrimaryTwice => &[C::TermZero],
+            Self::AnyoneMayPromote => &[C::IsHolder],
+            Self::LeaseIgnored => &[C::LeaseFree],
+            Self::PromotionFromAnOldReading => &[C::OwnerAsRead, C::TermAsRead, C::EpochAsRead],
+            Self::HoldersFromAnOldReading => &[C::EpochAsRead],
+            _ => &[],
+        }
+    }
+}
+
+fn on_row(shown: &mut Snapshot, change: impl FnOnce(&mut Register, &NodeName)) {
+    let me = shown.settings.me.clone();
+    if let Some(Reading::Row(row)) = &mut shown.register {
+        change(row, &me);
+    }
+}
+
+fn equal_positions(shown: &mut Snapshot) {
+    let Ok(cluster) = &mut shown.cluster else {
+        return;
+    };
+    let any = cluster.nodes.values().find_map(|node| node.position);
+    for node in cluster.nodes.values_mut() {
+        node.position = node.position.and(any);
+    }
+}

@@ -1,0 +1,390 @@
+//! The state of the explored cluster: nodes with a log each, the register, operations in flight.
+//!
+//! Terms and epochs are kept relative to the register's: only whether one is the present one, or how
+//! far behind it is, decides anything. So a primary may restart and its standbys may come and go
+//! without end, and there are finitely many states all the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pha_core::names::NodeName;
+use pha_core::plan::{Action, Verdict};
+use pha_core::register::{Reading, Register, Update};
+use pha_core::snapshot::Snapshot;
+use pha_core::timeline::TimelineId;
+
+/// The most nodes.
+pub(crate) const NODES: usize = 3;
+/// The register's term, as it is kept; every older one is 1, and 0 is "never elected".
+pub(crate) const TERM: u64 = 2;
+/// The register's epoch, as it is kept; every older one is 0.
+pub(crate) const EPOCH: u64 = 1;
+/// Any length of a lease.
+pub(crate) const TTL: Duration = Duration::from_secs(20);
+
+pub(crate) fn name(node: usize) -> NodeName {
+    ["a", "b", "c"][node].parse().expect("a node name")
+}
+
+/// A log: commits and marks of timelines, as many as the bounds allow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Log {
+    len: u8,
+    entries: [u8; 10],
+}
+
+/// Set in an entry that begins a timeline; the node that began it is in the low bits, because
+/// two nodes may take the same number for different timelines.
+const MARK: u8 = 0x80;
+
+impl Log {
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    fn entries(&self) -> &[u8] {
+        &self.entries[..self.len()]
+    }
+
+    fn push(&mut self, entry: u8) {
+        self.entries[self.len()] = entry;
+        self.len += 1;
+    }
+
+    pub(crate) fn commit(&mut self, id: u8) {
+        self.push(id);
+    }
+
+    /// `pg_ctl promote`: PostgreSQL takes the next number that it knows to be free.
+    pub(crate) fn begin_timeline(&mut self, node: usize) {
+        let next = self.timeline() + 1;
+        self.push(MARK | (next << 2) | node as u8);
+    }
+
+    pub(crate) fn timeline(&self) -> u8 {
+        let mark = self.entries().iter().rev().find(|entry| *entry & MARK != 0);
+        mark.map_or(1, |entry| (entry & !MARK) >> 2)
+    }
+
+    /// The commits, as bits.
+    pub(crate) fn commits(&self) -> u8 {
+        let commits = self.entries().iter().filter(|entry| *entry & MARK == 0);
+        commits.fold(0, |bits, id| bits | 1 << id)
+    }
+
+    pub(crate) fn is_prefix_of(&self, other: &Self) -> bool {
+        other.entries().starts_with(self.entries())
+    }
+
+    /// Where a timeline ends in this log, if it is in it.
+    fn end_of(&self, timeline: u8) -> Option<usize> {
+        if timeline > self.timeline() {
+            return None;
+        }
+        let mut present = 1;
+        for (index, entry) in self.entries().iter().enumerate() {
+            if entry & MARK != 0 {
+                if present == timeline {
+                    return Some(index);
+                }
+                present = (entry & !MARK) >> 2;
+            }
+        }
+        (present == timeline).then_some(self.len())
+    }
+
+    /// Whether PostgreSQL lets a standby with this log stream from a primary with `other`: it
+    /// compares numbers of timelines and positions, never contents.
+    pub(crate) fn may_stream_from(&self, other: &Self) -> bool {
+        other
+            .end_of(self.timeline())
+            .is_some_and(|end| self.len() <= end)
+    }
+
+    pub(crate) fn receive_from(&mut self, other: &Self) {
+        self.push(other.entries[self.len()]);
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in self.entries() {
+            match entry & MARK {
+                0 => write!(f, "{entry}")?,
+                _ => write!(
+                    f,
+                    "|t{}{}|",
+                    (entry & !MARK) >> 2,
+                    name(usize::from(entry & 3))
+                )?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A PostgreSQL server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Postgres {
+    Down,
+    Standby {
+        /// The primary from which it streams.
+        upstream: Option<u8>,
+        /// It was told to promote and has not done so yet.
+        promoting: bool,
+    },
+    Primary {
+        /// The names that its backends wait for, as bits: what was in force last.
+        in_force: u8,
+    },
+}
+
+/// A node: what survives a crash, what does not, and an operation of the agent in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Node {
+    pub(crate) postgres: Postgres,
+    pub(crate) log: Log,
+    pub(crate) standby_signal: bool,
+    /// `synchronous_standby_names` in the settings file, as bits.
+    pub(crate) names: u8,
+    /// Term and timeline of the last promotion that was completed here.
+    pub(crate) reign: Option<(u64, u8)>,
+    pub(crate) run: Option<Arc<Run>>,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} log {:?} names {:b}",
+            self.postgres, self.log, self.names
+        )?;
+        if let Some((term, _)) = self.reign {
+            write!(f, " reigned at {term}")?;
+        }
+        if let Some(run) = &self.run {
+            let next: Vec<&str> = run.queue.iter().map(Action::kind).collect();
+            write!(f, " {:?}: {next:?}", run.kind)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which operation Pacemaker has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Start,
+    Stop,
+    Monitor,
+    Promote,
+    Demote,
+}
+
+/// An operation in flight: what it has seen, what it will do next.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) kind: Kind,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) queue: Vec<Action>,
+    pub(crate) verdict: Verdict,
+    /// Whether it sees the other nodes as members; only kept while a decision may look at it again.
+    pub(crate) online: bool,
+}
+
+impl Run {
+    fn key(&self) -> impl Hash + PartialEq + '_ {
+        let s = &self.snapshot;
+        let seen = (
+            s.process,
+            &s.answer,
+            s.standby_signal,
+            &s.register,
+            &s.memory,
+        );
+        (
+            self.kind,
+            seen,
+            &s.progress,
+            &self.queue,
+            &self.verdict,
+            self.online,
+        )
+    }
+}
+
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Run {}
+
+impl Hash for Run {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// The lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lease {
+    Running,
+    /// Its time has passed.
+    RunOut,
+    /// Its owner gave it back.
+    Released,
+}
+
+/// The register, as far as it is not always the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Row {
+    pub(crate) owner: Option<u8>,
+    pub(crate) elected: bool,
+    pub(crate) holders: u8,
+    pub(crate) lease: Lease,
+}
+
+impl Row {
+    pub(crate) fn register(&self) -> Register {
+        let running = self.lease == Lease::Running;
+        Register {
+            owner: self.owner.map(|node| name(usize::from(node))),
+            term: if self.elected { TERM } else { 0 },
+            epoch: EPOCH,
+            holders: members(self.holders).map(name).collect(),
+            positions: BTreeMap::new(),
+            lease_left: if running { TTL } else { Duration::ZERO },
+            ttl: if self.lease == Lease::Released {
+                Duration::ZERO
+            } else {
+                TTL
+            },
+            renewed: String::new(),
+        }
+    }
+
+    fn of(register: &Register) -> Self {
+        let lease = match (register.lease_left.is_zero(), register.ttl.is_zero()) {
+            (false, _) => Lease::Running,
+            (true, false) => Lease::RunOut,
+            (true, true) => Lease::Released,
+        };
+        Self {
+            owner: register
+                .owner
+                .as_ref()
+                .and_then(index)
+                .map(|node| node as u8),
+            elected: register.term > 0,
+            holders: register
+                .holders
+                .iter()
+                .filter_map(index)
+                .fold(0, |bits, node| bits | 1 << node),
+            lease,
+        }
+    }
+}
+
+/// The nodes of a bit set.
+pub(crate) fn members(bits: u8) -> impl Iterator<Item = usize> {
+    (0..NODES).filter(move |node| bits & 1 << node != 0)
+}
+
+pub(crate) fn index(wanted: &NodeName) -> Option<usize> {
+    (0..NODES).find(|node| wanted == &name(*node))
+}
+
+/// The whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) row: Row,
+    /// A change whose sender has given up waiting and which may still take effect.
+    pub(crate) delayed: Option<Update>,
+    /// The commits that were acknowledged to a client, as bits.
+    pub(crate) acknowledged: u8,
+    pub(crate) next_commit: u8,
+    /// What must never happen and is not to be seen in a state alone.
+    pub(crate) violation: Option<&'static str>,
+}
+
+impl State {
+    /// Takes over the changed register and ages every term and epoch that somebody still has in mind.
+    pub(crate) fn set_register(&mut self, before: &Register, after: &Register) {
+        self.row = Row::of(after);
+        let (term, epoch) = (
+            after.term > before.term && before.term > 0,
+            after.epoch > before.epoch,
+        );
+        if !term && !epoch {
+            return;
+        }
+        for node in &mut self.nodes {
+            if term && let Some(reign) = &mut node.reign {
+                *reign = (older_term(reign.0), 1);
+            }
+            if let Some(run) = &mut node.run {
+                let run = Arc::make_mut(run);
+                if let Some(Reading::Row(row)) = &mut run.snapshot.register {
+                    age(term, epoch, &mut row.term, Some(&mut row.epoch));
+                }
+                if term && let Some(reign) = &mut run.snapshot.memory.reign {
+                    (reign.term, reign.timeline) = (older_term(reign.term), TimelineId::FIRST);
+                }
+                for action in &mut run.queue {
+                    match action {
+                        Action::UpdateRegister(update) => age_update(term, epoch, update),
+                        Action::Remember(memory) if term => {
+                            if let Some(reign) = &mut memory.reign {
+                                reign.term = older_term(reign.term);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if let Some(update) = &mut self.delayed {
+            age_update(term, epoch, update);
+        }
+    }
+}
+
+fn older_term(term: u64) -> u64 {
+    term.min(1)
+}
+
+fn age(by_term: bool, by_epoch: bool, term: &mut u64, epoch: Option<&mut u64>) {
+    if by_term {
+        *term = older_term(*term);
+    }
+    if by_epoch && let Some(epoch) = epoch {
+        *epoch = 0;
+    }
+}
+
+fn age_update(by_term: bool, by_epoch: bool, update: &mut Update) {
+    match update {
+        Update::Promote {
+            from_term,
+            from_epoch,
+            ..
+        } => {
+            age(by_term, by_epoch, from_term, Some(from_epoch));
+        }
+        Update::SetHolders {
+            term, from_epoch, ..
+        } => {
+            age(by_term, by_epoch, term, Some(from_epoch));
+        }
+        Update::Renew { term, .. } | Update::Release { term, .. } => {
+            age(by_term, by_epoch, term, None);
+        }
+        _ => {}
+    }
+}
