@@ -456,15 +456,23 @@ impl World {
             send(pid, signal);
         }
     }
+
+    /// Ends every server process as a crash does, and waits for the end: the kernel ends a process
+    /// some time after the signal. Whether all are gone.
+    pub fn crash(&self) -> bool {
+        pg::eventually(Duration::from_secs(10), || {
+            self.signal(Signal::KILL);
+            self.processes().is_empty()
+        })
+    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.crash();
         if std::thread::panicking() && std::env::var_os("PHA_KEEP").is_some() {
             return;
         }
-        pg::eventually(Duration::from_secs(5), || self.processes().is_empty());
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

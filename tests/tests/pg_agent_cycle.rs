@@ -235,7 +235,7 @@ fn a_crashed_primary_restarts_in_place() {
     node.start();
     world.call("promote").run().is(0);
     world.sql("create table t as select 7 as a").unwrap();
-    world.signal(Signal::KILL);
+    assert!(world.crash());
     world.monitor().run().is(7);
     world.call("demote").run().is(0);
     world.call("stop").run().is(0);

@@ -116,7 +116,7 @@ fn a_stale_or_damaged_pid_file_means_not_running() {
     world.call("stop").run().is(0);
     // A power cut leaves the file of a server that was, and the socket's lock.
     world.call("start").run().is(0);
-    world.signal(Signal::KILL);
+    assert!(world.crash());
     assert!(eventually(Duration::from_secs(10), || world
         .processes()
         .is_empty()));
