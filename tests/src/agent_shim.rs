@@ -163,7 +163,15 @@ impl Shim {
     }
 
     fn attrd_updater(&self) -> Result<ExitCode, String> {
-        let file = self.cluster(&["transient", self.need("node")?, self.need("name")?]);
+        let (node, name) = (self.need("node")?, self.need("name")?);
+        let file = self.cluster(&["transient", node, name]);
+        if self.flag("query") {
+            let Ok(value) = fs::read_to_string(&file) else {
+                return Ok(ExitCode::from(78));
+            };
+            println!("name=\"{name}\" host=\"{node}\" value=\"{value}\"");
+            return Ok(ExitCode::SUCCESS);
+        }
         self.change(&file)
     }
 

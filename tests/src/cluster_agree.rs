@@ -34,6 +34,8 @@ pub struct Register {
     pub holders: BTreeSet<String>,
     /// Whether the lease runs.
     pub leased: bool,
+    /// Whether it ended because its owner gave it back, and not because its time was over.
+    pub released: bool,
     /// Seconds since the lease has ended; negative while it runs.
     pub expired_for: i64,
 }
@@ -57,11 +59,12 @@ pub fn register(cluster: &Cluster) -> Result<Register, String> {
     let row = cluster
         .lock_sql(
             "SELECT owner, term, epoch, array_to_string(holders, ' '), \
-             floor(extract(epoch FROM clock_timestamp() - ts - expired_time)) FROM distlock",
+             floor(extract(epoch FROM clock_timestamp() - ts - expired_time)), \
+             expired_time = interval '0' FROM distlock",
         )
         .map_err(|error| error.to_string())?;
     let fields: Vec<&str> = row.split('|').collect();
-    let [owner, term, epoch, holders, expired] = fields.as_slice() else {
+    let [owner, term, epoch, holders, expired, released] = fields.as_slice() else {
         return Err(format!("the register holds {row:?}"));
     };
     let number = |text: &str| {
@@ -77,6 +80,7 @@ pub fn register(cluster: &Cluster) -> Result<Register, String> {
         epoch: number(epoch)?,
         holders: holders.split_whitespace().map(str::to_owned).collect(),
         leased: expired_for < 0,
+        released: *released == "t",
         expired_for,
     })
 }

@@ -6,13 +6,14 @@ use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Reading, Reply};
-use pha_core::snapshot::{Disk, Snapshot};
+use pha_core::snapshot::{Disk, Operation, Snapshot};
 use rustix::process::Signal;
 use tracing::warn;
 
 use crate::clock::Deadline;
 use crate::lock_external;
 use crate::node::Node;
+use crate::pacemaker::Pacemaker;
 use crate::pgconf;
 use crate::pgctl::{self, Stopped};
 use crate::process::Process;
@@ -80,7 +81,7 @@ pub(crate) fn perform(
             deadline,
         )),
         Action::SetAttribute(whose, attribute) => {
-            done(node.set_attribute(whose, attribute, deadline))
+            done(node.set_attribute(whose, attribute, snapshot, deadline))
         }
         Action::WriteReplInfo(info) => {
             done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
@@ -199,13 +200,20 @@ impl Node {
         &self,
         whose: &NodeName,
         attribute: &Attribute,
+        snapshot: &Snapshot,
         deadline: Deadline,
     ) -> Result<(), String> {
         let resource = &self.settings.resource;
+        // Where time counts a value is set at once. A monitor, which comes again and again and
+        // seldom finds anything to change, also mends what was lost.
+        let recurring = matches!(snapshot.operation, Operation::Monitor { .. });
         let transient = |name: String, value: String| {
-            self.pacemaker
-                .set_transient(whose, &name, &value, deadline)
-                .map_err(text)
+            let set = if recurring {
+                Pacemaker::restore_transient
+            } else {
+                Pacemaker::set_transient
+            };
+            set(&self.pacemaker, whose, &name, &value, deadline).map_err(text)
         };
         match attribute {
             Attribute::Status(status) => {

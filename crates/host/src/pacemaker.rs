@@ -20,6 +20,8 @@ const NO_CLUSTER: i32 = 102;
 const NOT_FOUND: i32 = 105;
 /// … what was to be created is there.
 const EXISTS: i32 = 108;
+/// … `attrd_updater --query` from 2.1.5 on: nobody has ever set that attribute.
+const NEVER_SET: i32 = 78;
 
 /// Why Pacemaker did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +123,51 @@ impl Pacemaker {
             .arg(format!("--name={name}"))
             .arg(format!("--update={value}"));
         self.run(command, deadline).map(drop)
+    }
+
+    /// The same for a value that the CIB ought to have had already. Where the attribute daemon has
+    /// it in memory, setting it again would change nothing: when two parts of a cluster meet, the
+    /// one coordinator removes from the CIB what the other's daemons still hold, and nobody writes
+    /// it again (seen with 2.1.5: a node without its score, and so a cluster without a primary).
+    /// The daemon is told to write everything that it has.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn restore_transient(
+        &self,
+        node: &NodeName,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
+        if self.in_memory(node, name, deadline)?.as_deref() != Some(value) {
+            return self.set_transient(node, name, value, deadline);
+        }
+        let command = Command::new("attrd_updater").arg("--refresh");
+        self.run(command, deadline).map(drop)
+    }
+
+    /// What the attribute daemon has in memory.
+    fn in_memory(
+        &self,
+        node: &NodeName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Option<String>, PacemakerError> {
+        let command = Command::new("attrd_updater")
+            .arg(format!("--node={node}"))
+            .arg(format!("--name={name}"))
+            .arg("--query")
+            .accept(NOT_FOUND)
+            .accept(NEVER_SET);
+        let output = self.run(command, deadline)?;
+        // name="master-pgsql" host="node1" value="1000"
+        let text = output.text();
+        let value = text
+            .trim()
+            .strip_suffix('"')
+            .and_then(|text| text.rsplit_once(" value=\""));
+        Ok(value.map(|(_, value)| value.to_owned()))
     }
 
     /// Sets an attribute that lasts for ever.

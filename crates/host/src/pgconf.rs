@@ -91,6 +91,10 @@ impl Settings {
         let names = StandbyNames::first(1, self.names.iter().map(String::as_str));
         let mut own = String::from("# Written by the resource agent expgsql; changes are lost.\n");
         own.push_str(&line(NAMES, &names.to_string())?);
+        // A server that recovers from the crash of a backend by itself shows commits that still
+        // waited for a standby, while that standby, which may lack them, counts as a holder. As it
+        // is, the crash ends the server, and the agent makes this node the only holder first (R1).
+        own.push_str(&line("restart_after_crash", "off")?);
         let recovery = recovery_lines(params, me)?;
         if has_standby_signal {
             // A restarted WAL receiver tries again after this time; the default of 5 s would be

@@ -265,6 +265,27 @@ fn shim_fails() {
 }
 
 #[test]
+fn what_the_daemon_has_in_memory_is_written_again() {
+    with_shim(
+        "shim_memory",
+        "printf '%s\\n' \"$*\" >>\"$SHIM_LOG\"; echo 'name=\"pgsql-status\" host=\"node1\" value=\"PRI\"'",
+    );
+}
+
+#[test]
+#[ignore = "run with shims by what_the_daemon_has_in_memory_is_written_again"]
+fn shim_memory() {
+    let (tools, node) = (pacemaker(), node("node1"));
+    let restore = |value| tools.restore_transient(&node, "pgsql-status", value, soon());
+    restore("PRI").unwrap();
+    restore("STOP").unwrap();
+    let log = std::fs::read_to_string(std::env::var("SHIM_LOG").unwrap()).unwrap();
+    let question = "--node=node1 --name=pgsql-status --query\n";
+    let set = "--node=node1 --name=pgsql-status --update=STOP\n";
+    assert_eq!(log, format!("{question}--refresh\n{question}{set}"));
+}
+
+#[test]
 fn each_option_is_one_word() {
     with_shim(
         "shim_words",
@@ -283,9 +304,15 @@ fn shim_words() {
         .delete_transient(&node, "pgsql-status", soon())
         .unwrap();
     tools.report_failure(&node, soon()).unwrap();
+    // The shim answers nothing to the question, so the value is set.
+    tools
+        .restore_transient(&node, "pgsql-status", "PRI", soon())
+        .unwrap();
     let log = std::fs::read_to_string(std::env::var("SHIM_LOG").unwrap()).unwrap();
     let expected = "attrd_updater\n--node=node1\n--name=master-pgsql\n--update=-INFINITY\n\
                     attrd_updater\n--node=node1\n--name=pgsql-status\n--delete\n\
-                    crm_resource\n--fail\n--resource=pgsql\n--node=node1\n";
+                    crm_resource\n--fail\n--resource=pgsql\n--node=node1\n\
+                    attrd_updater\n--node=node1\n--name=pgsql-status\n--query\n\
+                    attrd_updater\n--node=node1\n--name=pgsql-status\n--update=PRI\n";
     assert_eq!(log, expected);
 }

@@ -81,6 +81,7 @@ fn pg_what_is_written_is_what_the_server_shows() {
     assert_eq!(cluster.sql("show synchronous_standby_names"), "\"node-2\"");
     assert_eq!(cluster.sql("show primary_slot_name"), "slot_standby");
     assert_eq!(cluster.sql("show recovery_target_timeline"), "latest");
+    assert_eq!(cluster.sql("show restart_after_crash"), "off");
     let conninfo = cluster.sql("show primary_conninfo");
     assert!(
         conninfo.contains("application_name='standby'")

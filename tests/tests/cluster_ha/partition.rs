@@ -1,5 +1,6 @@
 //! The link between the nodes is cut, and both still reach the lock service and the clients.
 
+use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, State, must, register, scenario};
 
 /// Cuts the nodes apart and waits until the primary has said in the register that it is alone and
@@ -187,4 +188,55 @@ fn cluster_d1_degraded_primary_lost() {
     let before = degraded_and_gone(&bed);
     lease_long_over(&bed);
     primary_returns(&bed, &before);
+
+    scenario("a commit in doubt is seen only when no other node can become primary without it");
+    let before = in_doubt_and_gone(&bed);
+    lease_long_over(&bed);
+    primary_returns(&bed, &before);
+    assert_eq!(seen_in_doubt(&bed, "node2").as_deref(), Ok("t"));
+}
+
+/// A commit waits for a standby that never gets it when the primary's PostgreSQL dies. After the
+/// recovery everybody sees it, so the register must name nobody else by then.
+fn in_doubt_and_gone(bed: &Bed) -> State {
+    let before = bed.settle("node1", &["node2"]);
+    // The commit is to wait: a standby that has been missed is left behind.
+    must(bed.sql("node1", "ALTER SYSTEM SET wal_sender_timeout = '60s'"));
+    must(bed.sql("node1", "SELECT pg_reload_conf()"));
+    must(bed.cut_port("node1", "node2", 5432));
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| bed.sql("node1", "CREATE TABLE in_doubt ()"));
+        bed.until("a commit that waits for the standby", || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+            match bed
+                .sql("node1", waiting)
+                .map_err(|e| e.to_string())?
+                .as_str()
+            {
+                "1" => Ok(()),
+                other => Err(format!("{other} sessions wait")),
+            }
+        });
+        assert!(bed.node("node1").kill_postmaster(Signal::KILL));
+        let answer = commit.join().expect("the session of the commit");
+        assert!(answer.is_err(), "acknowledged without the standby");
+    });
+    bed.until("the commit to be seen", || {
+        match seen_in_doubt(bed, "node1")?.as_str() {
+            "t" => Ok(()),
+            other => Err(format!("seen: {other}")),
+        }
+    });
+    let row = must(register(bed));
+    assert!(row.holders.iter().eq(["node1"]), "{row:?}");
+    must(bed.power_cut("node1"));
+    State {
+        register: row,
+        ..before
+    }
+}
+
+fn seen_in_doubt(bed: &Bed, node: &str) -> Result<String, String> {
+    bed.sql(node, "SELECT to_regclass('in_doubt') IS NOT NULL")
+        .map_err(|error| error.to_string())
 }

@@ -71,4 +71,14 @@ fn cluster_frozen_primary_wakes_up() {
     let after = bed.conclude(writer, "node2", &["node1"]);
     assert_eq!(after.register.term, before.register.term + 1);
     assert_eq!(after.timeline, before.timeline + 1);
+
+    scenario("the cluster forgets what the nodes have said of themselves, and is told again");
+    // As the coordinator of one part does with the nodes of the other one before the two meet: the
+    // attribute daemon has the values still, and does not write what it takes for unchanged.
+    for node in ["node1", "node2"] {
+        let status = format!("--xpath=//node_state[@uname='{node}']/transient_attributes");
+        bed.run(node, &["cibadmin", "--delete", &status]);
+        let again = bed.settle("node2", &["node1"]);
+        assert_eq!(again.timeline, after.timeline);
+    }
 }

@@ -10,11 +10,11 @@ use crate::decide::attributes;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::{self, OcfCode, When};
-use crate::plan::{Action, Rule, Step, StopMode, with_reign};
+use crate::plan::{Action, Attribute, Rule, Step, StopMode, with_reign};
 use crate::register::{Ownership, Reading, Register, Reign, Update, judge_owner};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Arbiter, ExternalLock, Mode, Operation, PrimaryView, Snapshot, StandbyLink};
-use crate::status::{PgsqlStatus, WalSenderState};
+use crate::status::{PgsqlStatus, Score, WalSenderState};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -207,14 +207,22 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// The end of a primary that was superseded. It leaves no score of a primary behind: where two parts
+/// of a cluster have just met, Pacemaker would demote the new primary for the sake of it.
 pub(super) fn stopped_as_superseded(s: &Snapshot) -> Step {
-    Step::fail(
+    let me = s.me();
+    let shown = vec![
+        (me.clone(), Attribute::Score(Score::MayNot)),
+        (me.clone(), Attribute::Status(PgsqlStatus::Stop)),
+    ];
+    let failed = Step::fail(
         OcfCode::NotRunning,
         format!(
             "another node became the owner in the register, so PostgreSQL was stopped on {} (R5)",
             s.me()
         ),
-    )
+    );
+    failed.after(attributes::needed(s, shown))
 }
 
 fn done(s: &Snapshot) -> Step {

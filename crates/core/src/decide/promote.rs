@@ -63,12 +63,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "A superseded primary was stopped here: the promotion has failed.",
         decide: |s| {
             (acquired(s).is_none() && !s.progress.stops.is_empty() && s.process == Process::Absent)
-                .then(|| {
-                    Step::fail(
-                        OcfCode::NotRunning,
-                        "another node owns the register, so PostgreSQL was stopped here (R5)",
-                    )
-                })
+                .then(|| primary::stopped_as_superseded(s))
         },
     },
     Rule {

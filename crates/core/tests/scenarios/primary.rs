@@ -255,6 +255,8 @@ fn a_superseded_primary_is_stopped_at_once_and_its_names_stay() {
             run.reason
         );
         assert_eq!(world.names, ["node2"]);
+        let score = world.cluster().node(&node(1)).score;
+        assert_eq!(score, Some(Score::MayNot), "its gate is closed");
     }
 }
 
