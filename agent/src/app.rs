@@ -12,7 +12,7 @@ use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
 use pha_host::node::Node;
-use pha_host::{log, preflight};
+use pha_host::{log, preflight, promise};
 use tracing::{Level, warn};
 
 /// Runs the action of the command line.
@@ -35,6 +35,13 @@ pub(crate) fn run() -> Exit {
             "expgsql takes one argument, the action: start, stop, monitor, promote, demote, notify, validate-all, meta-data, methods or status",
         );
     };
+    // Not Pacemaker's question but another node's, over ssh (R7).
+    if word == "promise" {
+        return match promise::answer(std::io::stdin()) {
+            Ok(line) => print(&line),
+            Err(error) => fail(OcfCode::Args, error),
+        };
+    }
     match OcfContext::parse(
         &word,
         environment.iter().map(|(k, v)| (k.as_str(), v.as_str())),

@@ -3,7 +3,10 @@
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
-use crate::register::{Memory, Reading, Reign, Reply, Trouble, Update};
+use crate::register::{
+    Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Reign, Reply, Trouble,
+    Update, tally,
+};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Acquired, Answer, Cluster, ClusterNode, ExternalLock, Process, Snapshot};
 use crate::status::{DataStatus, PgsqlStatus, Score};
@@ -66,6 +69,9 @@ pub enum Action {
     ReadRegister,
     /// Change the register.
     UpdateRegister(Update),
+    /// Ask every other node for its promise not to promote, or to pass on the change of the holders
+    /// where it reaches the register (R7).
+    AskPromises(PromiseAsk),
     /// Keep durably what was seen.
     Remember(Memory),
     /// Run `distlock_lock_cmd`, and the dead-check where it applies.
@@ -98,6 +104,7 @@ impl Action {
             Self::ReadDisk => "read-disk",
             Self::ReadRegister => "read-register",
             Self::UpdateRegister(_) => "update-register",
+            Self::AskPromises(_) => "ask-promises",
             Self::Remember(_) => "remember",
             Self::LockExternal => "lock-external",
             Self::UnlockExternal => "unlock-external",
@@ -117,6 +124,8 @@ pub enum Effect {
     Register(Reading),
     /// The register's answer to an update.
     Reply(Reply),
+    /// What each node that was asked has answered (R7).
+    Promises(Vec<(NodeName, PromiseAnswer)>),
     /// The external lock's answer.
     External(ExternalLock),
     /// The position read for R4.
@@ -287,6 +296,30 @@ impl Snapshot {
         self
     }
 
+    /// What has to be on the disk before the action is performed: that this node asks for a change
+    /// which may be made although no reply comes ([`Memory::asking`]).
+    #[must_use]
+    pub fn memory_before(&self, action: &Action) -> Memory {
+        match action {
+            Action::UpdateRegister(update) => self.memory.asking(update),
+            _ => self.memory,
+        }
+    }
+
+    /// The action was not performed, because what has to be on the disk before it could not be kept.
+    #[must_use]
+    pub fn fold_unkept(mut self, action: &Action, text: &str) -> Self {
+        self.progress.failures.push(Failure {
+            action: "remember",
+            text: text.to_owned(),
+        });
+        if let Action::UpdateRegister(_) = action {
+            // As when the memory cannot be read: without it nothing is decided on the register.
+            self.register = Some(Reading::Damaged(text.to_owned()));
+        }
+        self
+    }
+
     /// A failure is an answer too: without one, the rule that asked would ask again for ever.
     fn fold_failure(&mut self, action: &Action, text: &str) {
         match action {
@@ -299,6 +332,12 @@ impl Snapshot {
             Action::LockExternal => {
                 self.progress.external = Some(ExternalLock::NotLocked(text.to_owned()));
             }
+            Action::AskPromises(ask) => {
+                self.progress.promises = Some(Promises {
+                    epoch: ask.epoch,
+                    missing: vec![text.to_owned()],
+                });
+            }
             _ => {}
         }
     }
@@ -307,6 +346,11 @@ impl Snapshot {
         match effect {
             Effect::Register(reading) => self.fold_reading(reading),
             Effect::Reply(reply) => self.fold_reply(action, reply),
+            Effect::Promises(answers) => {
+                if let Action::AskPromises(ask) = action {
+                    self.fold_promises(ask, &answers);
+                }
+            }
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
             Effect::Barrier(lsn) => {
@@ -359,6 +403,23 @@ impl Snapshot {
             self.memory = self.memory.seeing(row);
         }
         self.register = Some(reading);
+    }
+
+    fn fold_promises(&mut self, ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) {
+        self.progress.promises = Some(match tally(ask, answers) {
+            PromiseVerdict::Promises(promises) => promises,
+            PromiseVerdict::Relayed(reply) => {
+                if let Reply::Applied(row) | Reply::NotApplied(row) = &reply {
+                    self.progress.epoch_moved |= matches!(reply, Reply::Applied(_));
+                    self.memory = self.memory.seeing(row);
+                }
+                self.register = Some(reply.reading());
+                Promises {
+                    epoch: ask.epoch,
+                    missing: vec!["another node reaches the register".to_owned()],
+                }
+            }
+        });
     }
 
     fn fold_reply(&mut self, action: &Action, reply: Reply) {

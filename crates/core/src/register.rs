@@ -10,6 +10,7 @@
 //! came" are three outcomes, and so are the verdicts made of them.
 
 mod memory;
+mod promise;
 mod promotion;
 mod row;
 mod update;
@@ -25,6 +26,10 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 
 pub use memory::{Memory, PromiseRefused, Reign};
+pub use promise::{
+    AnswerError, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Promises, RelayStep,
+    relay_step, tally,
+};
 pub use promotion::{
     Eligibility, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };

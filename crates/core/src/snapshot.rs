@@ -11,7 +11,7 @@ use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 use crate::plan::{Failure, StopMode};
-use crate::register::{Memory, Reading};
+use crate::register::{Memory, Promises, Reading};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -265,6 +265,8 @@ pub struct Progress {
     /// The holders were changed since the last full observation, so that the epoch has moved and no
     /// earlier change of them can take effect any more.
     pub epoch_moved: bool,
+    /// What asking the other nodes for their promise has brought (R7); none before they were asked.
+    pub promises: Option<Promises>,
     /// The right to promote was obtained, and how it is to be used.
     pub acquired: Option<Acquired>,
     /// The standby whose naming is in force, and the primary's position read after that (R4).

@@ -10,6 +10,8 @@ mod endless;
 mod external;
 #[path = "scenarios/notify.rs"]
 mod notify;
+#[path = "scenarios/outage.rs"]
+mod outage;
 #[path = "scenarios/primary.rs"]
 mod primary;
 #[path = "scenarios/promote.rs"]

@@ -68,6 +68,7 @@ pub(crate) fn perform(
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))
         }
+        Action::AskPromises(ask) => node.ask_promises(ask, deadline).map(Effect::Promises),
         // The loop keeps the memory durably as soon as it has changed.
         Action::Remember(_) => Ok(Effect::Done),
         Action::LockExternal => Ok(Effect::External(lock_external::obtain(

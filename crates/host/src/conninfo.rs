@@ -6,6 +6,7 @@
 mod parse;
 mod passfile;
 mod psql;
+mod render;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -110,8 +110,9 @@ pub fn drive(edge: &mut impl Edge, operation: &Operation, deadline: Deadline) ->
     }
 }
 
-/// Performs the actions in order. What was seen of the register is kept before the next action, so
-/// that no crash can make this node forget a term or an epoch that it has acted upon.
+/// Performs the actions in order. What was seen of the register is kept before the next action, and
+/// what is asked of it before it is asked, so that no crash can make this node forget a term or an
+/// epoch that it has acted upon, or a change that may be made at any later time.
 fn perform_all(
     edge: &mut impl Edge,
     plan: &Plan,
@@ -120,6 +121,11 @@ fn perform_all(
     deadline: Deadline,
 ) -> Snapshot {
     for action in &plan.actions {
+        let before = snapshot.memory_before(action);
+        if let Err(text) = keep(edge, plan, &before, kept) {
+            return snapshot.fold_unkept(action, &text);
+        }
+        snapshot.memory = before;
         let result = edge.perform(action, &snapshot, deadline);
         match &result {
             Ok(effect) => debug!(rule = plan.rule, action = action.kind(), ?effect, "done"),
@@ -127,19 +133,32 @@ fn perform_all(
         }
         let failed = result.is_err();
         snapshot = snapshot.fold(action, result);
-        if snapshot.memory != *kept {
-            if let Err(text) = edge.keep(&snapshot.memory) {
-                warn!(rule = plan.rule, "{text}");
-                let unkept = Action::Remember(snapshot.memory);
-                return snapshot.fold(&unkept, Err(text));
-            }
-            *kept = snapshot.memory;
+        if let Err(text) = keep(edge, plan, &snapshot.memory, kept) {
+            let unkept = Action::Remember(snapshot.memory);
+            return snapshot.fold(&unkept, Err(text));
         }
         if failed {
             break;
         }
     }
     snapshot
+}
+
+/// Keeps the memory where it has changed.
+fn keep(
+    edge: &mut impl Edge,
+    plan: &Plan,
+    memory: &Memory,
+    kept: &mut Memory,
+) -> Result<(), String> {
+    if memory != kept {
+        if let Err(text) = edge.keep(memory) {
+            warn!(rule = plan.rule, "{text}");
+            return Err(text);
+        }
+        *kept = *memory;
+    }
+    Ok(())
 }
 
 fn trace(plan: &Plan, snapshot: &Snapshot) {

@@ -22,6 +22,7 @@ pub mod pgctl;
 pub mod postgres;
 pub mod preflight;
 pub mod process;
+pub mod promise;
 pub mod rewind;
 pub mod sql;
 pub mod ssh;

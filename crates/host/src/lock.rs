@@ -86,6 +86,12 @@ impl LockService {
         }
     }
 
+    /// The connection string without its password, and the name of the row.
+    #[must_use]
+    pub fn place(&self) -> (String, String) {
+        (self.info.without_password(), self.lock.to_string())
+    }
+
     /// Reads the row.
     pub fn read(&mut self, deadline: Deadline) -> Reading {
         let reused = self.has_session();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::quoted::quoted;
-use pha_core::register::{Memory, PromiseRefused};
+use pha_core::register::{Memory, PromiseRefused, Register};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
@@ -201,13 +201,23 @@ impl MemoryFile {
 }
 
 impl Guard {
-    /// Promises durably not to promote at `epoch`, the one that the primary last saw (R7). Only
-    /// after this returned the promise may be told to anyone.
+    /// Promises durably not to promote at `epoch`, the one that the primary of `term` last saw (R7).
+    /// Only after this returned the promise may be told to anyone.
     ///
     /// # Errors
-    /// [`MemoryError::Refused`] when this node knows of a later epoch.
-    pub fn promise(&self, epoch: u64) -> Result<Memory, MemoryError> {
-        self.memory.revise(|memory| Ok(memory.promising(epoch)?))
+    /// [`MemoryError::Refused`] when this node knows of a later term or epoch, or has itself asked
+    /// to be promoted and does not know what came of it.
+    pub fn promise(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
+        self.memory
+            .revise(|memory| Ok(memory.promising(term, epoch)?))
+    }
+
+    /// Keeps durably what was seen of the register.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn saw(&self, row: &Register) -> Result<Memory, MemoryError> {
+        self.memory.revise(|memory| Ok(memory.seeing(row)))
     }
 
     /// What is remembered.
@@ -277,10 +287,10 @@ mod tests {
         let stale = seen(3, 7);
         file.store(&stale).unwrap();
         let lock = file.guard(soon()).unwrap();
-        lock.promise(7).unwrap();
+        lock.promise(3, 7).unwrap();
         file.store(&stale).unwrap();
         assert!(lock.load().unwrap().has_promised(7));
-        assert!(matches!(lock.promise(6), Err(MemoryError::Refused(_))));
+        assert!(matches!(lock.promise(3, 6), Err(MemoryError::Refused(_))));
         file.store(&seen(3, 8)).unwrap();
         assert_eq!(file.load().unwrap().promised, None);
     }

@@ -55,12 +55,11 @@ impl Node {
     /// connection string cannot be used.
     pub fn new(resource: ResourceName, me: NodeName, params: Params) -> Result<Self, Refusal> {
         let pg = pg_ctl(&params)?;
-        let state_dir = directory("PHA_STATE_DIR", STATE_DIR);
         Ok(Self {
             postgres: local_postgres(&params, &pg.user),
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
             lock: lock_service(&params)?,
-            memory: MemoryFile::new(state_dir.join(format!("{resource}.json"))),
+            memory: memory_file(&resource),
             memory_lost: None,
             promotion: None,
             began: Instant::now(),
@@ -164,6 +163,13 @@ pub fn pg_ctl(params: &Params) -> Result<PgCtl, Refusal> {
     })
 }
 
+/// Where this node keeps what it remembers of the register, and promises.
+#[must_use]
+pub fn memory_file(resource: &ResourceName) -> MemoryFile {
+    let directory = directory("PHA_STATE_DIR", STATE_DIR);
+    MemoryFile::new(directory.join(format!("{resource}.json")))
+}
+
 /// The name that the operating system gives this host.
 ///
 /// # Errors
@@ -223,6 +229,16 @@ fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
         .parse()
         .map_err(|error| wrong(format!("{error}")))?;
     Ok(Some(LockService::new(info, name)))
+}
+
+impl Node {
+    /// Where the lock service is, without a password, and the name of the row.
+    pub(crate) fn lock_place(&self) -> (String, String) {
+        match &self.lock {
+            Some(service) => service.place(),
+            None => (String::new(), String::new()),
+        }
+    }
 }
 
 fn settings(resource: ResourceName, me: NodeName, params: &Params) -> Settings {

@@ -180,3 +180,161 @@ fn cluster_lock_service_gone_with_the_primary() {
     bed.rejoin("node1", "node2");
     let _ = bed.verdict();
 }
+
+/// Takes node2 out of service, or puts it back; its Pacemaker and its sshd go on.
+fn in_service(bed: &Bed, ask: &str, yes: bool) {
+    let value = if yes { "off" } else { "on" };
+    bed.run(ask, &["crm_standby", "--node", "node2", "--update", value]);
+}
+
+/// Stops node2's database while the lock service is away, and sees the primary go on by promise.
+fn goes_on_by_promise(bed: &Bed, writer: &pha_testbed::Writer) {
+    let said = bed.logged("node1", "node2 has promised");
+    in_service(bed, "node1", false);
+    bed.until("the promise of node2", || {
+        match bed.logged("node1", "node2 has promised") - said {
+            0 => Err("none in the log".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    bed.until("node2 stopped", || match bed.server_processes("node2") {
+        0 => Ok(()),
+        left => Err(format!("{left} processes")),
+    });
+    must(writer.wait_for(100, PATIENCE));
+}
+
+/// node2, alone with the lock service, does not become primary: its gate is closed, and its
+/// Pacemaker has nothing to do.
+fn node2_stays_a_standby(bed: &Bed, row: &pha_tests::cluster::Register) {
+    bed.until("node2 up, alone, its gate closed", || {
+        let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
+        let seen = (
+            cib.members(),
+            cib.transient("node2", "master-pgsql"),
+            bed.sql("node2", "SELECT pg_is_in_recovery()").ok(),
+        );
+        if seen
+            == (
+                vec!["node2".to_owned()],
+                Some("-INFINITY".to_owned()),
+                Some("t".to_owned()),
+            )
+        {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
+    bed.run("node2", &["crm_resource", "--wait", "--timeout", "60"]);
+    assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+    let now = must(register(bed));
+    assert_eq!(
+        (&now.owner, now.term, now.epoch, &now.holders),
+        (&row.owner, row.term, row.epoch, &row.holders)
+    );
+    assert_eq!(bed.fail_count("node2", "node2"), "0");
+}
+
+fn row_with(bed: &Bed, epoch: u64, holders: &[&str]) -> pha_tests::cluster::Register {
+    bed.until(&format!("epoch {epoch}, holders {holders:?}"), || {
+        let row = register(bed)?;
+        if row.epoch == epoch && row.holders.iter().eq(holders) {
+            Ok(row)
+        } else {
+            Err(format!("{row:?}"))
+        }
+    })
+}
+
+#[test]
+fn cluster_lock_service_gone_with_the_standby() {
+    let bed = Bed::replicating("promise");
+    let lock = must(bed.lock_service());
+
+    scenario(
+        "R7: lock service stopped, standby stopped: writes go on by its promise, which keeps it from promotion when the primary has lost its power and the lock service is back",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(lock.stop());
+    goes_on_by_promise(&bed, &writer);
+    must(bed.power_cut("node1"));
+    must(lock.start());
+    in_service(&bed, "node2", true);
+    // The row is as it was: node2 is a holder, and the lease runs out. Only its word keeps it.
+    node2_stays_a_standby(&bed, &before.register);
+    must(bed.boot("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline);
+    assert_eq!(after.register.term, before.register.term + 1);
+
+    scenario(
+        "R7: the same, and the lock service is back first: the register loses the standby, which is not promoted either",
+    );
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(lock.stop());
+    goes_on_by_promise(&bed, &writer);
+    must(lock.start());
+    let alone = row_with(&bed, after.register.epoch + 1, &["node1"]);
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut("node1"));
+    in_service(&bed, "node2", true);
+    node2_stays_a_standby(&bed, &alone);
+    must(bed.boot("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    let _ = bed.conclude(writer, "node1", &["node2"]);
+}
+
+#[test]
+fn cluster_lock_service_gone_and_the_standby_out_of_reach() {
+    let bed = Bed::replicating("no-promise");
+    let lock = must(bed.lock_service());
+
+    scenario(
+        "R7: lock service stopped, standby without power: it has not promised, and commits wait for the lock service",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(lock.stop());
+    must(bed.power_cut("node2"));
+    let complaints = || bed.logged("node1", "commits wait for the lost standby");
+    let complained = |times: usize| {
+        bed.until(&format!("{times} complaints of the primary"), || {
+            let said = complaints();
+            if said >= times {
+                Ok(())
+            } else {
+                Err(format!("{said}"))
+            }
+        });
+    };
+    complained(1);
+    let acknowledged = writer.acknowledged();
+    complained(complaints() + 2);
+    assert_eq!(writer.acknowledged(), acknowledged, "commits did not wait");
+    must(lock.start());
+    must(writer.wait_for(50, PATIENCE));
+    row_with(&bed, before.register.epoch + 1, &["node1"]);
+    must(bed.boot("node2"));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.register.term, before.register.term);
+
+    scenario(
+        "R7: the lock service out of the primary's reach only: the standby that is stopped passes the change on",
+    );
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.cut("node1", "node3"));
+    in_service(&bed, "node1", false);
+    let row = row_with(&bed, after.register.epoch + 1, &["node1"]);
+    assert_eq!(row.term, after.register.term);
+    must(writer.wait_for(100, PATIENCE));
+    must(bed.heal());
+    in_service(&bed, "node1", true);
+    let _ = bed.conclude(writer, "node1", &["node2"]);
+}

@@ -10,6 +10,7 @@ mod halt;
 mod monitor;
 mod notify;
 pub mod operator;
+mod outage;
 mod primary;
 mod promote;
 mod start;

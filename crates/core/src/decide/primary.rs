@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::attributes;
+use crate::decide::{attributes, outage};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::{self, OcfCode, When};
@@ -83,10 +83,32 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "primary-ask-promises",
+        says: "The lock service cannot be reached and commits wait for a standby that is lost: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
+        decide: |s| {
+            names_after_loss(s)?;
+            outage::ask(s).map(|ask| Step::then_continue(vec![ask]))
+        },
+    },
+    Rule {
+        id: "primary-degrade-by-promise",
+        says: "Every other node has promised: PostgreSQL no longer waits for the lost standby (R7).",
+        decide: |s| {
+            let names = names_after_loss(s)?;
+            outage::promised(s)
+                .then(|| once(s, "set-names", Action::SetNames(names)))
+                .flatten()
+        },
+    },
+    Rule {
         id: "primary-register-unknown",
         says: "The register cannot be read: the primary goes on, and its names stay as they are (R3).",
         decide: |s| match ownership(s)? {
-            Ownership::Unknown(trouble) => Some(show_and_end(s, trouble.to_string())),
+            Ownership::Unknown(trouble) => {
+                let commits = names_after_loss(s).and_then(|_| outage::complaint(s));
+                let text = commits.map_or(trouble.clone(), |why| format!("{trouble}; {why}"));
+                Some(show_and_end(s, text))
+            }
             _ => None,
         },
     },

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Register;
+use super::{Register, Update};
 use crate::timeline::TimelineId;
 
 /// What this node keeps on its own disk about the register.
@@ -21,6 +21,12 @@ pub struct Memory {
     pub epoch: u64,
     /// The epoch at which this node has promised not to promote; void once the epoch has moved.
     pub promised: Option<u64>,
+    /// The epoch from which this node last asked for a change that makes another node a holder, or
+    /// itself the owner. It is written before the change is sent: a change whose reply was lost may
+    /// be made at any later time, as long as the epoch has not moved, and this node need not hear of
+    /// it. Until then this node gives no promise at that epoch and relies on none (R7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u64>,
     /// The last promotion that this node completed. It is written after PostgreSQL has become the
     /// primary, so that a promotion interrupted between the register and PostgreSQL is not taken
     /// for the service of a whole term (R2).
@@ -40,14 +46,35 @@ pub struct Reign {
 
 /// Why a promise was not given (R7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no promise for epoch {asked}: this node has seen epoch {seen}, so the register has moved on; read it again"
-)]
-pub struct PromiseRefused {
-    /// The epoch for which a promise was asked.
-    pub asked: u64,
-    /// The highest epoch that this node has seen or promised for.
-    pub seen: u64,
+pub enum PromiseRefused {
+    /// The register has moved on since the primary has seen it.
+    #[error(
+        "no promise for epoch {asked}: this node has seen epoch {seen}, so the register has moved on; read it again"
+    )]
+    EpochMoved {
+        /// The epoch for which a promise was asked.
+        asked: u64,
+        /// The highest epoch that this node has seen or promised for.
+        seen: u64,
+    },
+    /// Another primary has been registered since.
+    #[error(
+        "no promise at term {asked}: this node has seen term {seen}, so the primary that asks has been replaced"
+    )]
+    TermMoved {
+        /// The term of the primary that asks.
+        asked: u64,
+        /// The highest term that this node has seen.
+        seen: u64,
+    },
+    /// This node has itself asked to be the owner, and does not know what came of it.
+    #[error(
+        "no promise for epoch {epoch}: this node has asked to be promoted at that epoch, and whether it was is only known once the lock service answers"
+    )]
+    Unsettled {
+        /// The epoch for which a promise was asked.
+        epoch: u64,
+    },
 }
 
 impl Memory {
@@ -58,25 +85,64 @@ impl Memory {
             term: self.term.max(register.term),
             epoch: self.epoch.max(register.epoch),
             promised: self.promised.filter(|epoch| *epoch >= register.epoch),
+            asked: self.asked.filter(|epoch| *epoch >= register.epoch),
             reign: self.reign,
         }
     }
 
-    /// The memory after promising not to promote at `epoch`, the one that the primary last saw.
+    /// The memory after promising not to promote at `epoch`, the one that the primary of `term` last
+    /// saw.
     ///
     /// # Errors
-    /// [`PromiseRefused`] when this node knows of a later epoch: the primary's view is out of date.
-    pub fn promising(&self, epoch: u64) -> Result<Self, PromiseRefused> {
+    /// [`PromiseRefused`] when this node knows of a later term or epoch, so that the primary's view
+    /// is out of date, or may have moved the register itself.
+    pub fn promising(&self, term: u64, epoch: u64) -> Result<Self, PromiseRefused> {
         let seen = self.epoch.max(self.promised.unwrap_or(0));
+        if term < self.term {
+            return Err(PromiseRefused::TermMoved {
+                asked: term,
+                seen: self.term,
+            });
+        }
         if epoch < seen {
-            return Err(PromiseRefused { asked: epoch, seen });
+            return Err(PromiseRefused::EpochMoved { asked: epoch, seen });
+        }
+        if self.unsettled_at(epoch) {
+            return Err(PromiseRefused::Unsettled { epoch });
         }
         Ok(Self {
-            term: self.term,
+            term,
             epoch,
             promised: Some(epoch),
+            asked: None,
             reign: self.reign,
         })
+    }
+
+    /// The memory that has to be on the disk before `update` is sent.
+    #[must_use]
+    pub fn asking(&self, update: &Update) -> Self {
+        let from = match update {
+            Update::Promote { from_epoch, .. } | Update::HandOver { from_epoch, .. } => from_epoch,
+            // One that leaves the owner alone makes nobody else's data count.
+            Update::SetHolders {
+                node,
+                from_epoch,
+                holders,
+                ..
+            } if holders.iter().any(|holder| holder != node) => from_epoch,
+            _ => return *self,
+        };
+        Self {
+            asked: self.asked.max(Some(*from)),
+            ..*self
+        }
+    }
+
+    /// Whether a change that this node asked for from `epoch` may still be made without its knowing.
+    #[must_use]
+    pub fn unsettled_at(&self, epoch: u64) -> bool {
+        self.asked.is_some_and(|asked| asked >= epoch)
     }
 
     /// What two memories of the same node amount to together: the later of everything. A process
@@ -91,6 +157,7 @@ impl Memory {
                 .promised
                 .max(other.promised)
                 .filter(|promised| *promised >= epoch),
+            asked: self.asked.max(other.asked).filter(|asked| *asked >= epoch),
             reign: match (self.reign, other.reign) {
                 (Some(mine), Some(theirs)) if theirs.term < mine.term => Some(mine),
                 (mine, theirs) => theirs.or(mine),

@@ -268,10 +268,9 @@ fn ownership_is_judged() {
         Reading::Row(row)
     };
     let seen = Memory {
-        reign: None,
         term: 3,
         epoch: 7,
-        promised: None,
+        ..Memory::default()
     };
     let cases: Vec<(&str, Reading, Memory, fn(&O) -> bool)> = vec![
         ("mine", row(|_| ()), seen, |o| matches!(o, O::Mine(_))),
@@ -358,10 +357,9 @@ fn promotion_rows() -> Vec<PromotionRow> {
     use Eligibility as E;
     let row = Reading::Row;
     let seen = Memory {
-        reign: None,
         term: 3,
         epoch: 7,
-        promised: None,
+        ..Memory::default()
     };
     let own = Some(lsn(90));
     let legacy = Register {
@@ -615,7 +613,7 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     let memory = Memory::default().seeing(&running());
     assert_eq!((memory.term, memory.epoch), (3, 7));
     assert_eq!(memory.seeing(&Register::fresh()), memory);
-    let promised = memory.promising(7).unwrap();
+    let promised = memory.promising(3, 7).unwrap();
     assert!(promised.has_promised(7) && !promised.has_promised(8));
     assert!(promised.seeing(&running()).has_promised(7));
     let moved = Register {
@@ -624,16 +622,54 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     };
     assert_eq!(promised.seeing(&moved).promised, None);
     assert_eq!(
-        memory.promising(6),
-        Err(PromiseRefused { asked: 6, seen: 7 })
+        memory.promising(3, 6),
+        Err(PromiseRefused::EpochMoved { asked: 6, seen: 7 })
     );
-    assert_eq!(promised.promising(9).unwrap().epoch, 9);
+    assert_eq!(
+        memory.promising(2, 7),
+        Err(PromiseRefused::TermMoved { asked: 2, seen: 3 })
+    );
+    assert_eq!(promised.promising(3, 9).unwrap().epoch, 9);
+}
+
+/// A change whose reply was lost may be made after the promise: it then makes the promise void and
+/// this node the owner, or another node a holder.
+#[test]
+fn who_has_asked_for_a_change_gives_no_promise_until_the_epoch_has_moved() {
+    let memory = Memory::default().seeing(&running());
+    let promote = Update::promote(&running(), node("b"), TTL);
+    let asked = memory.asking(&promote);
+    assert!(asked.unsettled_at(7) && !asked.unsettled_at(8));
+    assert_eq!(
+        asked.promising(3, 7),
+        Err(PromiseRefused::Unsettled { epoch: 7 })
+    );
+    assert_eq!(asked.merged(&memory), asked);
+    assert_eq!(asked.seeing(&running()), asked, "seen again at that epoch");
+    let moved = Register {
+        epoch: 8,
+        ..running()
+    };
+    assert_eq!(asked.seeing(&moved).asked, None);
+    assert_eq!(asked.promising(3, 8).unwrap().asked, None);
+
+    let holders = |names: &[&str]| Update::set_holders(&running(), node("a"), nodes(names), TTL);
+    assert!(memory.asking(&holders(&["a", "b"])).unsettled_at(7));
+    let renew = Update::Renew {
+        node: node("a"),
+        term: 3,
+        positions: BTreeMap::new(),
+        ttl: TTL,
+    };
+    for harmless in [holders(&["a"]), renew, Update::Leave { node: node("b") }] {
+        assert_eq!(memory.asking(&harmless), memory, "{harmless:?}");
+    }
 }
 
 #[test]
 fn merging_memories_loses_no_promise() {
     let seen = Memory::default().seeing(&running());
-    let promised = seen.promising(7).unwrap();
+    let promised = seen.promising(3, 7).unwrap();
     assert_eq!(promised.merged(&seen), promised);
     assert_eq!(seen.merged(&promised), promised);
     let moved = seen.seeing(&Register {

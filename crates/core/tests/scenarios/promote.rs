@@ -301,6 +301,19 @@ fn a_memory_that_cannot_be_kept_does_not_fail_a_promotion() {
     assert_eq!(world.memory.reign, None);
 }
 
+/// What is asked of the register is on the disk before it is asked: a promise could be given
+/// otherwise by a node that has been promoted without its knowing (R7).
+#[test]
+fn without_having_kept_that_it_asks_a_node_does_not_ask() {
+    let mut world = successor();
+    let before = world.row().clone();
+    world.broken.insert("keep");
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert_eq!(run.reason, "the disk is full");
+    assert_eq!(world.row(), &before);
+}
+
 #[test]
 fn a_failed_restart_in_place_says_what_postgresql_said() {
     let mut world = returning();

@@ -9,7 +9,7 @@ use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Exit, Verdict};
-use pha_core::register::{Memory, Reading, Register, Reign, Reply, Trouble, Update};
+use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
     Answer, Arbiter, Cluster, ClusterNode, Disk, ExternalLock, Mode, Operation, PrimaryView,
     Process, Progress, Settings, Snapshot, StandbyLink, StandbyView,
@@ -101,8 +101,12 @@ pub(crate) struct World {
     pub(crate) register: Result<Register, Reading>,
     pub(crate) memory: Memory,
     pub(crate) external: ExternalLock,
+    /// What the other nodes answer when they are asked for their promise (R7).
+    pub(crate) answers: Vec<(NodeName, PromiseAnswer)>,
     /// Kinds of actions that fail whenever they are tried, without any effect.
     pub(crate) broken: BTreeSet<&'static str>,
+    /// Updates of this kind take effect and their replies are lost (what `Update::reason` begins with).
+    pub(crate) lost: Option<&'static str>,
     /// Updates take effect and their replies are lost, this many times.
     pub(crate) replies_lost: u32,
     /// The owner of the register is alive and renews it at each look.
@@ -152,7 +156,9 @@ impl World {
             register: Ok(Register::fresh()),
             memory: Memory::default(),
             external: ExternalLock::Locked,
+            answers: vec![],
             broken: BTreeSet::new(),
+            lost: None,
             replies_lost: 0,
             owner_renews: false,
             immortal: false,
@@ -177,8 +183,8 @@ impl World {
         world.memory = Memory {
             term: 1,
             epoch: 10,
-            promised: None,
             reign: reign(1, 1),
+            ..Memory::default()
         };
         world.cluster().repl_info = Some(Ok("node1|0|0000000000000000".parse().unwrap()));
         world.run();
@@ -246,8 +252,11 @@ impl World {
         };
         next.renewed.push('.');
         *row = next.clone();
-        if self.replies_lost > 0 {
-            self.replies_lost -= 1;
+        let lost = self
+            .lost
+            .is_some_and(|kind| update.reason().starts_with(kind));
+        if lost || self.replies_lost > 0 {
+            self.replies_lost = self.replies_lost.saturating_sub(1);
             return Reply::Unknown(Trouble::Unreachable("the connection broke".to_owned()));
         }
         Reply::Applied(next)
@@ -320,6 +329,7 @@ impl World {
             }
             Action::ReadRegister => return Ok(Effect::Register(self.reading())),
             Action::UpdateRegister(update) => return Ok(Effect::Reply(self.update(update))),
+            Action::AskPromises(_) => return Ok(Effect::Promises(self.answers.clone())),
             Action::Remember(memory) => self.memory = *memory,
             Action::LockExternal => return Ok(Effect::External(self.external.clone())),
             Action::SetAttribute(name, attribute) => self.set_attribute(name, attribute),
@@ -405,6 +415,13 @@ impl World {
             let plan = decide(&snapshot);
             run.rules.push(plan.rule);
             for action in &plan.actions {
+                let before = snapshot.memory_before(action);
+                if before != snapshot.memory && self.broken.contains("keep") {
+                    run.note(action, true);
+                    snapshot = snapshot.fold_unkept(action, "the disk is full");
+                    break;
+                }
+                (snapshot.memory, self.memory) = (before, self.memory.merged(&before));
                 let result = self.perform(action);
                 run.note(action, result.is_err());
                 let failed = result.is_err();

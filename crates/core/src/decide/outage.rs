@@ -1,0 +1,65 @@
+//! Rule R7: the lock service cannot be reached, and the promise of every other node takes its place.
+//!
+//! Asking is an action that any table may use: [`ask`] gives it where it may be asked at all, and
+//! [`promised`] says whether every other node has promised. What is promised holds until the epoch
+//! moves, and it is the owner that moves it: as soon as the register is back it takes out of the
+//! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
+
+use crate::plan::Action;
+use crate::register::{PromiseAsk, Reading, Trouble};
+use crate::snapshot::{Mode, Snapshot};
+
+/// The question to every other node, where it would be of use: once in an operation, while the lock
+/// service is out of reach. One that answers errors is there, and nothing is decided on that (D3).
+pub(super) fn ask(s: &Snapshot) -> Option<Action> {
+    if s.progress.promises.is_some() || !out_of_reach(s) {
+        return None;
+    }
+    let (term, epoch) = reign(s)?;
+    let peers = s.settings.nodes.iter().filter(|node| *node != s.me());
+    Some(Action::AskPromises(PromiseAsk {
+        node: s.me().clone(),
+        peers: peers.cloned().collect(),
+        term,
+        epoch,
+        ttl: s.settings.ttl,
+    }))
+}
+
+/// Whether every other node has promised not to be promoted at the epoch at which this node owns
+/// the register.
+pub(super) fn promised(s: &Snapshot) -> bool {
+    let promises = s.progress.promises.as_ref().filter(|_| out_of_reach(s));
+    promises
+        .zip(reign(s))
+        .is_some_and(|(promises, (_, epoch))| promises.cover(epoch))
+}
+
+/// Why commits go on waiting, for the operator.
+pub(super) fn complaint(s: &Snapshot) -> Option<String> {
+    let promises = s.progress.promises.as_ref()?;
+    (!promises.missing.is_empty()).then(|| {
+        format!(
+            "commits wait for the lost standby until it or the lock service is back: {}",
+            promises.missing.join("; ")
+        )
+    })
+}
+
+fn out_of_reach(s: &Snapshot) -> bool {
+    let unreachable = matches!(s.register, Some(Reading::Unknown(Trouble::Unreachable(_))));
+    s.builtin() && s.settings.mode == Mode::Sync && unreachable
+}
+
+/// The term at which this node owns the register, and the epoch that it last saw at it.
+///
+/// At one term only the owner moves the epoch. So the register is still as it was last seen, unless
+/// another node has been promoted since, which each node knows of itself
+/// (`Memory::asked`, which is on its disk before it asks), or a change that this node has asked for
+/// itself is made behind its back: one that names another holder would end the promises. Then
+/// nothing is asked, and commits wait.
+fn reign(s: &Snapshot) -> Option<(u64, u64)> {
+    let reign = s.memory.reign?;
+    let own = reign.term == s.memory.term && s.memory.term > 0;
+    (own && !s.memory.unsettled_at(s.memory.epoch)).then_some((reign.term, s.memory.epoch))
+}

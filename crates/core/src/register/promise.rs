@@ -1,0 +1,322 @@
+//! The promise of the other nodes during an outage of the lock service (R7): what is asked, what is
+//! answered, and what the answers amount to.
+//!
+//! A primary that cannot reach the register and has lost its standby may go on alone when *every*
+//! other node has promised not to promote at the epoch that the primary last saw. A node that
+//! reaches the register passes on the change that the primary would have made itself; that answer
+//! is then worth as much as a direct one. Everything else is no promise: no answer, a late one, one
+//! that is not understood, one for another epoch.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Memory, Ownership, Reading, Register, Reply, Trouble, Update, judge_owner};
+use crate::names::{NodeName, ResourceName};
+use crate::quoted::quoted;
+
+/// The version of the exchange. A node with another one has not promised.
+const VERSION: u32 = 1;
+
+/// The longest answer that is read: a register with hundreds of nodes is far smaller.
+const LONGEST: usize = 64 * 1024;
+
+/// The highest number that the lock service's columns (`bigint`) can hold.
+const HIGHEST: u64 = i64::MAX as u64;
+
+/// What the primary asks of the other nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PromiseAsk {
+    /// The primary.
+    pub node: NodeName,
+    /// Every other node of `node_list`.
+    pub peers: Vec<NodeName>,
+    /// The term at which the primary was promoted.
+    pub term: u64,
+    /// The epoch that it last saw.
+    pub epoch: u64,
+    /// The lease, for a change that is passed on.
+    pub ttl: Duration,
+}
+
+/// One node's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PromiseAnswer {
+    /// It will not promote at this epoch; that is on its disk.
+    Promised {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// It reaches the register and has passed the primary's change on: the reply.
+    Relayed(Reply),
+    /// It does not promise, or could not be asked; why.
+    Refused(String),
+}
+
+/// The answer as it travels: one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    version: u32,
+    node: NodeName,
+    answer: PromiseAnswer,
+}
+
+/// A text that is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AnswerError(String);
+
+impl PromiseAnswer {
+    /// The answer of `node` as one line of JSON.
+    #[must_use]
+    pub fn to_line(&self, node: &NodeName) -> String {
+        let envelope = Envelope {
+            version: VERSION,
+            node: node.clone(),
+            answer: self.clone(),
+        };
+        // Numbers, names and texts: nothing of it can fail to be written.
+        serde_json::to_string(&envelope).unwrap_or_default() + "\n"
+    }
+
+    /// Reads what `node` has answered.
+    ///
+    /// # Errors
+    /// [`AnswerError`] for anything but one well-formed answer of that node: then it has not promised.
+    pub fn of_line(line: &[u8], node: &NodeName) -> Result<Self, AnswerError> {
+        let wrong = |what: String| AnswerError(format!("the answer of {node} {what}"));
+        if line.len() > LONGEST {
+            return Err(wrong(format!("has more than {LONGEST} bytes")));
+        }
+        let text = std::str::from_utf8(line).map_err(|error| wrong(error.to_string()))?;
+        let envelope: Envelope = serde_json::from_str(text.trim_end_matches('\n'))
+            .map_err(|error| wrong(format!("is not understood ({error}): {}", quoted(text))))?;
+        if envelope.version != VERSION {
+            return Err(wrong(format!(
+                "is of version {}, this node's is {VERSION}; install the same version on every node",
+                envelope.version
+            )));
+        }
+        if envelope.node != *node {
+            return Err(wrong(format!("comes from {}", envelope.node)));
+        }
+        Ok(envelope.answer)
+    }
+}
+
+/// The question as it travels: one JSON document on the other node's standard input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromiseRequest {
+    /// The version of the exchange.
+    version: u32,
+    /// The resource, which names the memory on the other node.
+    pub resource: ResourceName,
+    /// The node that is asked.
+    pub to: NodeName,
+    /// The primary that asks.
+    pub node: NodeName,
+    /// See [`PromiseAsk::term`].
+    pub term: u64,
+    /// See [`PromiseAsk::epoch`].
+    pub epoch: u64,
+    /// See [`PromiseAsk::ttl`].
+    pub ttl: Duration,
+    /// After this time nobody waits for the answer any more.
+    pub within: Duration,
+    /// Where the lock service is, without a password.
+    pub conninfo: String,
+    /// The row, as `table:name`.
+    pub lock: String,
+    /// PostgreSQL's data directory.
+    pub pgdata: String,
+}
+
+impl PromiseRequest {
+    /// The question to one of the nodes that are asked.
+    #[must_use]
+    pub fn new(ask: &PromiseAsk, to: NodeName, resource: ResourceName, within: Duration) -> Self {
+        Self {
+            version: VERSION,
+            resource,
+            to,
+            node: ask.node.clone(),
+            term: ask.term,
+            epoch: ask.epoch,
+            ttl: ask.ttl,
+            within,
+            conninfo: String::new(),
+            lock: String::new(),
+            pgdata: String::new(),
+        }
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// [`AnswerError`] for anything that a primary of this version would not ask.
+    pub fn of_json(text: &[u8]) -> Result<Self, AnswerError> {
+        let wrong = |what: String| AnswerError(format!("the request {what}"));
+        if text.len() > LONGEST {
+            return Err(wrong(format!("has more than {LONGEST} bytes")));
+        }
+        let request: Self = serde_json::from_slice(text)
+            .map_err(|error| wrong(format!("is not understood: {error}")))?;
+        if request.version != VERSION {
+            return Err(wrong(format!(
+                "is of version {}, this node's is {VERSION}; install the same version on every node",
+                request.version
+            )));
+        }
+        let numbers = (1..HIGHEST).contains(&request.term)
+            && (1..HIGHEST).contains(&request.epoch)
+            && request.ttl <= Duration::from_secs(86_400)
+            && request.within <= Duration::from_secs(3600);
+        if !numbers || request.to == request.node || !request.pgdata.starts_with('/') {
+            return Err(wrong("makes no sense".to_owned()));
+        }
+        Ok(request)
+    }
+}
+
+/// What a node that was asked does about the register, after it has tried to read it.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayStep {
+    /// Make the primary's change; if its reply is lost, promise.
+    Send(Update),
+    /// Answer this.
+    Answer(PromiseAnswer),
+    /// The register is out of reach from here too: promise.
+    Promise,
+}
+
+/// Decides what becomes of a request, from the register as this node sees it.
+pub fn relay_step(request: &PromiseRequest, reading: &Reading, memory: &Memory) -> RelayStep {
+    match reading {
+        Reading::Unknown(Trouble::Unreachable(_)) => return RelayStep::Promise,
+        // It is there and does not serve: nothing is decided on that (D3).
+        Reading::Unknown(trouble @ Trouble::Answered(_)) => {
+            return RelayStep::Answer(PromiseAnswer::Refused(trouble.to_string()));
+        }
+        Reading::Row(_) | Reading::Missing | Reading::Damaged(_) => {}
+    }
+    let answer = match judge_owner(reading, &request.node, request.term, memory) {
+        Ownership::Mine(row) if row.epoch == request.epoch => {
+            let alone = BTreeSet::from([request.node.clone()]);
+            let update = Update::set_holders(&row, request.node.clone(), alone, request.ttl);
+            return RelayStep::Send(update);
+        }
+        // The primary has not seen this row yet, and judges it itself.
+        Ownership::Mine(row) | Ownership::NeverElected(row) => {
+            PromiseAnswer::Relayed(Reply::NotApplied(row))
+        }
+        Ownership::Superseded { .. } => match reading {
+            Reading::Row(row) => PromiseAnswer::Relayed(Reply::NotApplied(row.clone())),
+            _ => PromiseAnswer::Refused("the register has no row".to_owned()),
+        },
+        Ownership::Damage(text) => {
+            PromiseAnswer::Refused(format!("the register is damaged: {text}"))
+        }
+        Ownership::Unknown(text) => PromiseAnswer::Refused(text),
+    };
+    RelayStep::Answer(answer)
+}
+
+/// What the asking has brought, kept for the rest of the operation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Promises {
+    /// The epoch that was asked for.
+    pub epoch: u64,
+    /// Who has not promised, with the reason; empty when every node has.
+    pub missing: Vec<String>,
+}
+
+impl Promises {
+    /// Whether every other node has promised not to promote at `epoch`.
+    #[must_use]
+    pub fn cover(&self, epoch: u64) -> bool {
+        self.missing.is_empty() && self.epoch == epoch
+    }
+}
+
+/// What the answers of all nodes amount to.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromiseVerdict {
+    /// The register itself has answered, through a node that reaches it.
+    Relayed(Reply),
+    /// The promises, and who has not promised.
+    Promises(Promises),
+}
+
+/// Judges the answers. Only an answer of every node that was asked, each a promise for the very
+/// epoch, is a promise; a node that was not asked counts for nothing.
+pub fn tally(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> PromiseVerdict {
+    let of = |peer: &NodeName| {
+        let mut own = answers.iter().filter(|(node, _)| node == peer);
+        own.next()
+            .map(|(_, answer)| answer)
+            .filter(|_| own.next().is_none())
+    };
+    let relayed = ask
+        .peers
+        .iter()
+        .filter_map(of)
+        .filter_map(|answer| match answer {
+            PromiseAnswer::Relayed(reply) => usable(ask, reply),
+            _ => None,
+        });
+    // Of two nodes that have passed the change on, one finds it made: the newest row counts.
+    let newest = relayed.max_by_key(|reply| match reply {
+        Reply::Applied(row) => (row.term, row.epoch, true),
+        Reply::NotApplied(row) => (row.term, row.epoch, false),
+        Reply::Missing | Reply::Damaged(_) | Reply::Unknown(_) => (0, 0, false),
+    });
+    if let Some(reply) = newest {
+        return PromiseVerdict::Relayed(reply.clone());
+    }
+    let missing = ask.peers.iter().filter_map(|peer| {
+        Some(match of(peer) {
+            Some(PromiseAnswer::Promised { epoch }) if *epoch == ask.epoch => return None,
+            Some(PromiseAnswer::Promised { epoch }) => {
+                format!(
+                    "{peer} has promised for epoch {epoch} instead of {}",
+                    ask.epoch
+                )
+            }
+            Some(PromiseAnswer::Relayed(_)) => {
+                format!("{peer} has passed on an answer of the register that makes no sense")
+            }
+            Some(PromiseAnswer::Refused(why)) => format!("{peer}: {why}"),
+            None => format!("{peer} has not answered"),
+        })
+    });
+    PromiseVerdict::Promises(Promises {
+        epoch: ask.epoch,
+        missing: missing.collect(),
+    })
+}
+
+/// A reply that can be judged like a direct one. "Made" must show the change that was asked for.
+fn usable<'r>(ask: &PromiseAsk, reply: &'r Reply) -> Option<&'r Reply> {
+    let made = |row: &Register| {
+        row.is_owned_at(&ask.node, ask.term)
+            && row.epoch == ask.epoch + 1
+            && row.holders.iter().eq([&ask.node])
+    };
+    match reply {
+        Reply::Applied(row) if !made(row) => None,
+        Reply::Unknown(_) => None,
+        _ => Some(reply),
+    }
+}

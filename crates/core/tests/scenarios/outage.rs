@@ -1,0 +1,374 @@
+//! R7: the lock service is away and the standby is lost.
+
+use pha_core::ocf::{self, OcfCode, When};
+use pha_core::register::{
+    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Update,
+    relay_step,
+};
+use pha_core::snapshot::Operation;
+use pha_core::status::Score;
+
+use crate::world::{MONITOR, World, expired, node, nodes, notification, owned, reign};
+
+const RENEW: &str = "renew by node1";
+const ASK: &str = "ask-promises";
+const ALONE: &str = "set-names []";
+const SET: &str = "set holders by node1";
+
+fn unreachable() -> Reading {
+    Reading::Unknown(Trouble::Unreachable("no route to host".to_owned()))
+}
+
+fn promised(epoch: u64) -> PromiseAnswer {
+    PromiseAnswer::Promised { epoch }
+}
+
+/// The primary at term 1, epoch 10, without its standby and without the lock service.
+fn cut_off() -> World {
+    let mut world = World::primary();
+    world.standbys.clear();
+    world.register = Err(unreachable());
+    world
+}
+
+#[test]
+fn with_the_promise_of_every_other_node_the_primary_goes_on() {
+    let mut world = cut_off();
+    world.answers = vec![(node(2), promised(10))];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+    assert!(run.rules.contains(&"primary-degrade-by-promise"));
+    assert!(world.names.is_empty());
+
+    // A standby that comes back meanwhile is not named: that needs the register (R4).
+    world.standbys = World::primary().standbys;
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+
+    // The lock service is back: the holder for which commits do not wait goes first.
+    world.standbys.clear();
+    world.register = Ok(owned(1, 1, &[1, 2]));
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.actions[..2], [RENEW, SET]);
+    assert_eq!(
+        (world.row().epoch, &world.row().holders),
+        (11, &nodes(&[1]))
+    );
+}
+
+#[test]
+fn anything_but_a_promise_for_the_very_epoch_leaves_commits_waiting() {
+    let unknown = Reply::Unknown(Trouble::Unreachable("no route to host".to_owned()));
+    let mut invented = owned(1, 1, &[1, 2]);
+    invented.epoch = 11;
+    let cases: Vec<(Vec<_>, &str)> = vec![
+        (vec![], "node2 has not answered"),
+        (
+            vec![(node(2), PromiseAnswer::Refused("ssh: refused".to_owned()))],
+            "node2: ssh: refused",
+        ),
+        (vec![(node(2), promised(9))], "epoch 9 instead of 10"),
+        (vec![(node(2), promised(11))], "epoch 11 instead of 10"),
+        (vec![(node(3), promised(10))], "node2 has not answered"),
+        (
+            vec![(node(2), promised(10)), (node(2), promised(10))],
+            "node2 has not answered",
+        ),
+        (
+            vec![(node(2), PromiseAnswer::Relayed(unknown))],
+            "makes no sense",
+        ),
+        (
+            vec![(node(2), PromiseAnswer::Relayed(Reply::Applied(invented)))],
+            "makes no sense",
+        ),
+    ];
+    for (answers, why) in cases {
+        let mut world = cut_off();
+        world.answers = answers;
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+        assert_eq!(world.names, ["node2"]);
+        assert!(run.warnings[0].contains(why), "{why}: {:?}", run.warnings);
+        assert!(run.warnings[0].contains("no route to host"));
+    }
+}
+
+#[test]
+fn of_three_nodes_one_that_is_out_of_reach_is_enough_to_wait() {
+    let mut world = cut_off();
+    world.settings.nodes.push(node(3));
+    world.answers = vec![(node(2), promised(10))];
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+    world.answers.push((node(3), promised(10)));
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+}
+
+#[test]
+fn nobody_is_asked_without_need_or_right() {
+    type Change = fn(&mut World);
+    let cases: Vec<(&str, Change)> = vec![
+        ("the standby is there", |w| {
+            w.standbys = World::primary().standbys;
+        }),
+        ("the service answers errors (D3)", |w| {
+            w.register = Err(Reading::Unknown(Trouble::Answered("password".to_owned())));
+        }),
+        ("the row is missing", |w| w.register = Err(Reading::Missing)),
+        ("the row makes no sense", |w| {
+            w.register = Err(Reading::Damaged("holders is NULL".to_owned()));
+        }),
+        ("a later term was seen", |w| w.memory.term = 2),
+        ("a change of its own is not settled", |w| {
+            w.memory.asked = Some(10);
+        }),
+    ];
+    for (what, change) in cases {
+        let mut world = cut_off();
+        world.answers = vec![(node(2), promised(10))];
+        change(&mut world);
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW]);
+        assert_eq!(world.names, ["node2"], "{what}");
+    }
+    // A primary that does not know its own term has none to ask for.
+    let mut world = cut_off();
+    world.memory.reign = None;
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["read-register"]);
+}
+
+/// The addition may be made after the promise: it would end the promise, and make a holder of a
+/// standby for which nobody waits any more.
+#[test]
+fn an_addition_whose_reply_was_lost_forbids_asking() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.answers = vec![(node(2), promised(10))];
+    world.lost = Some("set holders");
+    let run = world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1, 2]), "{:?}", run.actions);
+    assert_eq!(world.memory.asked, Some(10), "kept before it was sent");
+    world.standbys.clear();
+    world.register = Err(unreachable());
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+    assert_eq!(world.names, ["node2"]);
+}
+
+#[test]
+fn a_node_that_reaches_the_register_passes_the_change_on() {
+    let mut made = owned(1, 1, &[1]);
+    made.epoch = 11;
+    let mut world = cut_off();
+    world.answers = vec![(node(2), PromiseAnswer::Relayed(Reply::Applied(made)))];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+    assert!(run.rules.contains(&"primary-drop-name"), "{:?}", run.rules);
+
+    // It has learned so of another owner.
+    let mut world = cut_off();
+    let other = Reply::NotApplied(owned(2, 2, &[2]));
+    world.answers = vec![(node(2), PromiseAnswer::Relayed(other))];
+    world.carry(&MONITOR).expect(
+        OcfCode::NotRunning,
+        &[RENEW, ASK, "stop-postgres Immediate"],
+    );
+
+    // What is passed on and damaged is damage.
+    for reply in [Reply::Missing, Reply::Damaged("holders is NULL".to_owned())] {
+        let mut world = cut_off();
+        world.answers = vec![(node(2), PromiseAnswer::Relayed(reply))];
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+        assert!(run.warnings[0].contains("damaged"), "{:?}", run.warnings);
+        assert_eq!(world.names, ["node2"]);
+    }
+}
+
+#[test]
+fn a_standby_that_is_stopped_on_purpose_can_promise_too() {
+    let mut world = World::primary();
+    world.register = Err(unreachable());
+    world.answers = vec![(node(2), promised(10))];
+    world
+        .carry(&notification(When::Pre, ocf::Operation::Stop, 2))
+        .expect(OcfCode::Success, &[RENEW, ASK, ALONE, RENEW]);
+}
+
+#[test]
+fn the_gate_of_a_node_that_has_promised_stays_shut_until_the_epoch_moves() {
+    let mut world = World::standby();
+    world.memory = Memory {
+        term: 1,
+        epoch: 10,
+        ..Memory::default()
+    };
+    world.memory = world.memory.promising(1, 10).unwrap();
+    world.register = Ok(expired(2, 1, &[1, 2]));
+    let run = world.carry(&Operation::Promote);
+    run.expect(OcfCode::Generic, &["read-register"]);
+    assert!(run.reason.contains("has promised"), "{}", run.reason);
+    assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+
+    let mut row = expired(2, 1, &[1, 2]);
+    row.epoch = 12; // taken out, and added again
+    world.register = Ok(row);
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+}
+
+/// The primary that went on alone crashes, and the lock service comes back: it restarts by its own
+/// right, which ends the promise of a node that is no holder then.
+#[test]
+fn the_primary_that_went_on_alone_comes_back() {
+    let mut world = World::standby();
+    world.memory = Memory {
+        term: 1,
+        epoch: 10,
+        reign: reign(1, 1),
+        ..Memory::default()
+    };
+    world.register = Ok(expired(1, 1, &[1, 2]));
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert_eq!(
+        (world.row().epoch, &world.row().holders),
+        (11, &nodes(&[1]))
+    );
+}
+
+/// The register's promotion may be made after the promise, and would end it.
+#[test]
+fn who_may_have_been_promoted_unheard_gives_no_promise() {
+    let mut world = World::standby();
+    world.register = Ok(expired(2, 1, &[1, 2]));
+    world.memory.term = 1;
+    world.memory.epoch = 10;
+    world.lost = Some("promote");
+    world.settings.ttl = std::time::Duration::from_secs(600);
+    let run = world.carry(&Operation::Promote);
+    assert!(run.actions.len() > 1, "{:?}", run.actions);
+    assert!(world.memory.asked.is_some_and(|epoch| epoch >= 10));
+    let memory = world.memory;
+    assert!(memory.promising(memory.term, memory.epoch).is_err());
+}
+
+fn request() -> PromiseRequest {
+    let ask = PromiseAsk {
+        node: node(1),
+        peers: vec![node(2)],
+        term: 1,
+        epoch: 10,
+        ttl: World::new().settings.ttl,
+    };
+    let mut request = PromiseRequest::new(
+        &ask,
+        node(2),
+        "pgsql".parse().unwrap(),
+        std::time::Duration::from_secs(5),
+    );
+    request.pgdata = "/data".to_owned();
+    request
+}
+
+#[test]
+fn the_node_that_is_asked_relays_where_it_can() {
+    let memory = Memory {
+        term: 1,
+        epoch: 10,
+        ..Memory::default()
+    };
+    let step = |reading| relay_step(&request(), &reading, &memory);
+    let RelayStep::Send(update) = step(Reading::Row(owned(1, 1, &[1, 2]))) else {
+        panic!("not sent")
+    };
+    assert!(matches!(&update, Update::SetHolders { from_epoch: 10, .. }));
+    let made = update.apply(&owned(1, 1, &[1, 2])).unwrap();
+    assert_eq!(made.holders, nodes(&[1]));
+
+    assert_eq!(step(unreachable()), RelayStep::Promise);
+    let mut moved = owned(1, 1, &[1, 2]);
+    moved.epoch = 11;
+    for row in [moved, owned(2, 2, &[2])] {
+        let expected = PromiseAnswer::Relayed(Reply::NotApplied(row.clone()));
+        assert_eq!(step(Reading::Row(row)), RelayStep::Answer(expected));
+    }
+    let mut older = owned(1, 1, &[1, 2]);
+    older.epoch = 9;
+    for (reading, why) in [
+        (Reading::Row(older), "restored from a backup"),
+        (Reading::Missing, "no row of this name"),
+        (Reading::Damaged("NULL".to_owned()), "damaged"),
+        (
+            Reading::Unknown(Trouble::Answered("password".to_owned())),
+            "answered an error",
+        ),
+    ] {
+        match step(reading) {
+            RelayStep::Answer(PromiseAnswer::Refused(text)) => {
+                assert!(text.contains(why), "{text}");
+            }
+            other => panic!("{why}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn questions_and_answers_are_read_strictly() {
+    let good = request();
+    let json = good.to_json();
+    assert_eq!(PromiseRequest::of_json(json.as_bytes()).unwrap(), good);
+    let more = json.replacen('{', "{\"other\":1,", 1);
+    let long = json.replacen("/data", &format!("/{}", "d".repeat(70_000)), 1);
+    for text in [
+        "",
+        "null",
+        "[]",
+        &json[..json.len() - 1],
+        &json.replace("\"version\":1", "\"version\":2"),
+        &json.replace("\"epoch\":10", "\"epoch\":-1"),
+        &json.replace("\"epoch\":10", "\"epoch\":0"),
+        &json.replace("\"epoch\":10", "\"epoch\":18446744073709551615"),
+        &json.replace("\"term\":1", "\"term\":0"),
+        &json.replace("\"term\":1", "\"term\":1e3"),
+        &json.replace("\"pgsql\"", "\"../etc\""),
+        &json.replace("\"node2\"", "\"node1\""),
+        &json.replace("\"node2\"", "\"node2; rm\""),
+        &json.replace("/data", "data"),
+        &format!("{json}{json}"),
+        &more,
+        &long,
+    ] {
+        assert!(PromiseRequest::of_json(text.as_bytes()).is_err(), "{text}");
+    }
+
+    let line = promised(10).to_line(&node(2));
+    let read = |text: &str| PromiseAnswer::of_line(text.as_bytes(), &node(2));
+    assert_eq!(read(&line), Ok(promised(10)));
+    let relayed = PromiseAnswer::Relayed(Reply::NotApplied(owned(1, 1, &[1])));
+    assert_eq!(read(&relayed.to_line(&node(2))), Ok(relayed));
+    for text in [
+        "",
+        "yes\n",
+        "{}",
+        "{\"promised\":{\"epoch\":10}}",
+        &line.replace("node2", "node3"),
+        &line.replace("\"version\":1", "\"version\":2"),
+        &line.replace("10", "\"10\""),
+        &line.replace("10", "-10"),
+        &format!("{line}{line}"),
+        &format!("Last login: Mon\n{line}"),
+        &"x".repeat(100_000),
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+    assert!(PromiseAnswer::of_line(&[0xff, 0xfe], &node(2)).is_err());
+}
