@@ -39,8 +39,8 @@ fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
 fn look(bed: &Bed) -> Result<Roles, String> {
     let row = register(bed)?;
     let primary = row.owner.clone();
-    if !bed.node(&primary).is_on() {
-        return Err(format!("{primary} owns the register and is off"));
+    if primary.is_empty() || !bed.node(&primary).is_on() {
+        return Err(format!("no living owner: {row:?}"));
     }
     let others: Vec<&String> = row
         .holders
