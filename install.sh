@@ -94,6 +94,8 @@ directory=$(setting directory) || exit 1
 nodes=$(setting nodes) || exit 1
 agent_dir=$ocf_root/resource.d/heartbeat
 agent=$agent_dir/expgsql
+# Where man and the shells look by themselves; the distribution's own files are elsewhere.
+share=/usr/local/share
 
 # ---- one node -----------------------------------------------------------------------------------
 
@@ -121,6 +123,22 @@ link() { # NAME
     ln -s cls "$fresh" && mv -f -- "$fresh" "$directory/bin/$1" && changed=$((changed + 1))
 }
 
+# Manual pages and completions of the programs that are installed, below `share`. The database runs
+# without them, so that one which cannot be written is said and no failure.
+pages() { # put | drop
+    made=$(mktemp -d) || return 1
+    if "$from/cls" internal pages "$made"; then
+        for page in $(cd "$made" && find . -type f); do
+            if [ "$1" = put ]; then
+                mkdir -p -- "$share/${page%/*}" && put "$made/$page" "$share/$page" 644
+            elif [ -e "$share/$page" ]; then
+                rm -f -- "$share/$page" && changed=$((changed + 1))
+            fi
+        done
+    fi
+    rm -rf -- "$made"
+}
+
 install_here() {
     [ -d "$agent_dir" ] ||
         { complain "$agent_dir is not there; install resource-agents and pacemaker, or correct OCF_ROOT in config.ini"; return 1; }
@@ -132,6 +150,7 @@ install_here() {
     done
     put "$config" "$directory/config.ini" 600 || return 1
     put "$from/expgsql" "$agent" 755 || return 1
+    pages put
     if [ "$changed" = 0 ]; then say "nothing to change"; else say "installed ($changed files changed)"; fi
     version_here
 }
@@ -158,6 +177,7 @@ uninstall_here() {
         rm -f -- "$target" || { complain "$target cannot be removed"; return 1; }
         changed=$((changed + 1))
     done
+    pages drop
     rmdir -- "$directory/bin" "$directory" 2>/dev/null
     if [ "$changed" = 0 ]; then say "nothing to remove"; else say "removed ($changed files)"; fi
 }
@@ -229,4 +249,4 @@ if [ "$(printf '%s' "$versions" | sort -u | wc -l)" != 1 ]; then
     die "the nodes have different versions; run this again"
 fi
 say "every node has the same version"
-say "next: $directory/bin/cls_setup"
+say "next: export PATH=$directory/bin:\$PATH, then cls_setup"

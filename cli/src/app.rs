@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, Parser};
 
 use crate::commands::{Command, Outcome};
 use crate::error::Exit;
@@ -108,10 +108,14 @@ pub(crate) fn main(given: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The definition of the command line, that manual pages and completions are made from.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The names of the commands that there are links for.
 pub(crate) fn command_names() -> Vec<String> {
-    use clap::CommandFactory;
-    Cli::command()
+    command()
         .get_subcommands()
         .filter(|command| !command.is_hide_set())
         .map(|command| command.get_name().to_owned())
@@ -132,7 +136,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(words(line.iter().map(OsString::from).collect()))

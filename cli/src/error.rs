@@ -44,6 +44,27 @@ impl Exit {
     }
 }
 
+/// What each exit code means, for the manual pages.
+pub(crate) const MEANINGS: &[(u8, &str)] = &[
+    (Exit::Done.code(), "done"),
+    (Exit::Failed.code(), "failed"),
+    (
+        Exit::StandbyMissing.code(),
+        "the primary is up, a standby is not (cls_start)",
+    ),
+    (
+        Exit::Precondition.code(),
+        "a precondition is not met; nothing was changed",
+    ),
+    (Exit::Timeout.code(), "it did not come about in time"),
+    (Exit::Usage.code(), "wrong arguments"),
+    (
+        Exit::NoCluster.code(),
+        "no cluster information: Pacemaker does not run on this node",
+    ),
+    (Exit::NoQuorum.code(), "no quorum, or the nodes disagree"),
+];
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

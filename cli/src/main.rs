@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod error;
 mod operate;
+mod pages;
 mod primary;
 mod render;
 mod site;

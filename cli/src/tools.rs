@@ -11,6 +11,8 @@ use crate::error::ClsError;
 const NO_CLUSTER: i32 = 102;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
+/// Exit status of Pacemaker's tools: it is so already.
+const EXISTS: i32 = 108;
 /// How long one call may take.
 const BUDGET: Duration = Duration::from_secs(20);
 
@@ -89,8 +91,9 @@ pub(crate) fn delete_node(node: &str, name: &str, deadline: Deadline) -> Result<
     run(command, deadline).map(drop)
 }
 
-/// Asks Pacemaker to promote a clone's instance on this node. The constraint that this makes stops
-/// having an effect by itself after `lifetime`, so that it does no harm if nobody lives to clear it.
+/// Asks Pacemaker to promote a clone's instance on this node, and there it stays if it is promoted
+/// there now. The constraint that this makes stops having an effect by itself after `lifetime`, so
+/// that it does no harm if nobody lives to clear it.
 pub(crate) fn promote_on(
     clone: &str,
     node: &str,
@@ -103,7 +106,12 @@ pub(crate) fn promote_on(
         .arg("--master")
         .arg(format!("--node={node}"))
         .arg(format!("--lifetime=PT{}S", lifetime.as_secs().max(1)));
-    run(command, deadline).map(drop)
+    if run(command.clone().accept(EXISTS), deadline)?.code != EXISTS {
+        return Ok(());
+    }
+    // It is promoted there, and a wish for another node may be in the way: only with `--force` is
+    // that replaced. From anywhere else, `--force` would also ban the node that it comes from.
+    run(command.arg("--force"), deadline).map(drop)
 }
 
 /// Takes away the constraint that [`promote_on`] has made.

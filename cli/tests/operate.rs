@@ -191,6 +191,11 @@ fn a_switch_that_does_not_come_about_leaves_nothing_behind() {
     });
     let cleared = calls.iter().position(|call| call.contains("--clear"));
     assert!(moved.is_some() && moved < cleared, "{calls:?}");
+    let back = calls
+        .iter()
+        .position(|call| call.contains("--move") && call.contains("--node=node1"));
+    assert!(moved < back && back < cleared, "{calls:?}");
+    assert!(run.err.contains("node1 is the primary"), "{run:?}");
 }
 
 #[test]

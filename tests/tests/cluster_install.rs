@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pha_testbed::layout::{READER_VIP, WRITER_VIP};
-use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, binaries, postgres};
+use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, WriterPlan, binaries, postgres};
 
 const SHORT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(240);
 /// Where the sources would have been cloned to.
 const SOURCE: &str = "/root/pha4pgsql";
-const INSTALLED: [&str; 4] = [
+const INSTALLED: [&str; 6] = [
     "/opt/pha4pgsql/bin/cls",
     "/opt/pha4pgsql/bin/distlock",
     "/opt/pha4pgsql/config.ini",
     "/usr/lib/ocf/resource.d/heartbeat/expgsql",
+    "/usr/local/share/man/man8/cls_online_switch.8",
+    "/usr/local/share/bash-completion/completions/cls_online_switch",
 ];
 
 /// The specification's file with this cluster's addresses, and a password for the lock service.
@@ -150,6 +152,7 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
 
     no_password_is_readable(&cluster);
     the_doctor_finds_nothing_and_what_is_spoilt(&cluster);
+    the_walk_through_of_the_specification(&cluster);
     nothing_changes_the_second_time(&cluster);
     an_upgrade_does_not_touch_postgres(&cluster);
     a_node_that_is_down_is_named(&cluster);
@@ -255,6 +258,139 @@ fn an_upgrade_does_not_touch_postgres(cluster: &Cluster) {
     must(cluster, &["cls_start"]);
     assert_eq!(before, postmasters(cluster));
     assert_eq!(must(cluster, &["cls_master"]).text(), "node1");
+}
+
+/// What the specification shows in its chapter on tests of failures, below a writer: kill the
+/// primary once, then until it leaves the node; rebuild the old one; the same again with the roles
+/// exchanged and pg_rewind.
+fn the_walk_through_of_the_specification(cluster: &Cluster) {
+    let writer = cluster.start_writer(&WriterPlan::new(1)).unwrap();
+    writer.wait_for(50, LONG).unwrap();
+    killed_until_the_takeover(cluster, "node1", "node2");
+    writer.wait_for(50, LONG).unwrap();
+    let node1 = cluster.node("node1");
+    let empty = "rm -rf /data/postgresql/data/*";
+    node1.run(&["sh", "-c", empty], SHORT).unwrap();
+    let rebuilt = must(cluster, &["cls_rebuild_slave"]).stdout;
+    assert!(
+        rebuilt.contains("slave recovery of node1 successed"),
+        "{rebuilt}"
+    );
+    healthy_again(cluster, "node2", "node1");
+
+    killed_until_the_takeover(cluster, "node2", "node1");
+    writer.wait_for(50, LONG).unwrap();
+    let node2 = cluster.node("node2");
+    let repaired = node2.run(&["cls_repair_slave"], LONG).unwrap().stdout;
+    assert!(
+        repaired.contains("slave recovery of node2 successed"),
+        "{repaired}"
+    );
+    healthy_again(cluster, "node1", "node2");
+    writer.stop().unwrap();
+    let verdict = cluster
+        .check(&["node1", "node2"], Duration::from_secs(15))
+        .unwrap();
+    assert!(verdict.clean(), "{verdict}");
+}
+
+/// Waits until the status of the cluster, asked on `node`, has all of these parts.
+fn status_shows(cluster: &Cluster, node: &str, parts: &[&str]) {
+    let looked = cluster.wait(&format!("a status with {parts:?}"), LONG, || {
+        let output = cluster
+            .node(node)
+            .exec(&["cls_status"], LONG)
+            .map_err(|error| error.to_string())?;
+        let lacks: Vec<_> = parts
+            .iter()
+            .filter(|part| !output.stdout.contains(**part))
+            .collect();
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(format!("no {lacks:?} in {}", output.stdout))
+    });
+    looked.unwrap();
+}
+
+/// The attributes of a node as the specification prints them: promotion score, data status, status.
+fn attributes(cluster: &Cluster, node: &str) -> [String; 3] {
+    let cib = cluster.cib().unwrap();
+    [
+        cib.transient(node, "master-pgsql"),
+        cib.permanent(node, "pgsql-data-status"),
+        cib.transient(node, "pgsql-status"),
+    ]
+    .map(Option::unwrap_or_default)
+}
+
+fn killed_until_the_takeover(cluster: &Cluster, primary: &str, standby: &str) {
+    let before = cluster.cib().unwrap().repl_info();
+    for count in 1..=3 {
+        let killed = cluster.node(primary).kill_named("postgres", Signal::KILL);
+        assert!(killed > 0, "nothing to kill on {primary}");
+        if count == 3 {
+            break;
+        }
+        // Restarted where it was.
+        let failures = format!("fail-count={count}");
+        let line = format!("pgsql_REPL_INFO:{before}\n");
+        status_shows(
+            cluster,
+            standby,
+            &[
+                "migration-threshold=3",
+                &failures,
+                &format!("Promoted: [ {primary} ]"),
+                &line,
+                &format!("{standby}: streaming, sync"),
+                "every acknowledged commit is on: node1 node2",
+            ],
+        );
+        assert_eq!(attributes(cluster, primary), ["1000", "LATEST", "PRI"]);
+        assert_eq!(
+            attributes(cluster, standby),
+            ["100", "STREAMING|SYNC", "HS:sync"]
+        );
+    }
+    let line = format!("pgsql_REPL_INFO:{standby}|");
+    status_shows(
+        cluster,
+        standby,
+        &[
+            "fail-count=3",
+            &format!("Promoted: [ {standby} ]"),
+            &format!("Stopped: [ {primary} ]"),
+            &line,
+        ],
+    );
+    assert_eq!(
+        attributes(cluster, primary),
+        ["-INFINITY", "DISCONNECT", "STOP"]
+    );
+    assert_eq!(attributes(cluster, standby), ["1000", "LATEST", "PRI"]);
+    assert_eq!(place(cluster, "vip-master").as_deref(), Some(standby));
+    assert_eq!(place(cluster, "vip-slave"), None);
+    let info = cluster.cib().unwrap().repl_info();
+    let fields: Vec<&str> = info.split('|').collect();
+    let timeline = |info: &str| info.split('|').nth(1)?.parse::<u32>().ok();
+    assert_eq!(
+        timeline(&info),
+        timeline(&before).map(|old| old + 1),
+        "{info}"
+    );
+    assert_eq!(fields[2].len(), 16, "{info}");
+}
+
+/// The three conditions of the specification, and nothing to look at.
+fn healthy_again(cluster: &Cluster, primary: &str, standby: &str) {
+    status_shows(cluster, standby, &["Health: healthy"]);
+    assert_eq!(attributes(cluster, primary), ["1000", "LATEST", "PRI"]);
+    assert_eq!(
+        attributes(cluster, standby),
+        ["100", "STREAMING|SYNC", "HS:sync"]
+    );
+    assert_eq!(place(cluster, "vip-slave").as_deref(), Some(standby));
 }
 
 fn a_node_that_is_down_is_named(cluster: &Cluster) {

@@ -1,6 +1,7 @@
 //! What the other programs of this installation ask for on a node; not for people.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -31,6 +32,11 @@ enum Question {
     },
     /// Print the names of the commands, one a line
     Commands,
+    /// Write manual pages and completions below a directory, as below /usr/share
+    Pages {
+        /// Where to
+        directory: PathBuf,
+    },
     /// Merge the lines given as JSON into the passfiles of this node
     Passfile {
         /// Only say which would be changed
@@ -73,6 +79,13 @@ impl Internal {
             Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
             Question::WalEnd => wal_end::run(session)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
+            Question::Pages { directory } => {
+                let written = crate::pages::write(&crate::app::command(), directory);
+                written.map_err(|error| {
+                    let what = format!("{}: {error}", directory.display());
+                    ClsError::failed(what, "name a directory that can be written to")
+                })?;
+            }
             Question::Passfile { check } => {
                 let changed = passfiles()?.ensure(*check);
                 let changed = changed.map_err(|error| ClsError::failed(error, "cls_setup"))?;

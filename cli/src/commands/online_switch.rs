@@ -28,6 +28,8 @@ const ASK: Duration = Duration::from_secs(5);
 const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How long a switch that failed may take until there is a primary again.
 const SETTLE: Duration = Duration::from_secs(60);
+/// Between two looks meanwhile.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How far the standbys are behind.
 const LAG: &str = "select application_name, \
     greatest(0, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn))::bigint \
@@ -261,10 +263,9 @@ fn perform(
         .progress(&format!("moving the primary from {old} to {new}"));
     let switched = switch(session, cluster, old, new, timeout, deadline);
     let took = began.elapsed();
+    let restored = switched.map_err(|error| undone(session, cluster, error, old, new));
     let cleared = tools::clear_promotion(&cluster.clone, Deadline::after(RESTORE));
-    if let Err(error) = switched {
-        return Err(undone(session, cluster, error, old, new));
-    }
+    restored?;
     cleared?;
     // That the old primary can follow proves that the new one had received all of its WAL, the
     // shutdown checkpoint included (R9): it could not have joined with more than that.
@@ -302,8 +303,8 @@ fn switch(
     })
 }
 
-/// After a switch that failed: once the wish is gone, Pacemaker puts the primary where it was, or
-/// where it can; who it is now.
+/// After a switch that failed: the wish is turned round, so that the old primary stays what it is or
+/// becomes it again, unless the new one is there already; waits for that and says who it is now.
 fn undone(
     session: &Session,
     cluster: &Cluster,
@@ -312,21 +313,48 @@ fn undone(
     new: &NodeName,
 ) -> ClsError {
     let deadline = Deadline::after(SETTLE);
+    session
+        .ui
+        .progress(&format!("{error}; going back to {old} as primary"));
+    if let Err(error) = tools::promote_on(&cluster.clone, old.as_str(), SETTLE, deadline) {
+        session.ui.progress(&error.to_string());
+    }
+    // Between two actions nothing is under way either, so it is believed when it is seen twice.
+    let mut before = None;
     let settled = loop {
-        match cluster.again(session).and_then(|cluster| cluster.primary()) {
-            Ok(primary) => break Some(primary),
-            Err(_) if deadline.expired() => break None,
-            Err(_) => std::thread::sleep(Duration::from_millis(250)),
+        let now = cluster.again(session).ok().and_then(|now| settled(&now));
+        if now.is_some() && now == before {
+            break now;
         }
+        if deadline.expired() {
+            break None;
+        }
+        before = now;
+        std::thread::sleep(PAUSE.min(deadline.left()));
     };
     let now = settled.map_or_else(
         || "there is no primary now".to_owned(),
-        |primary| format!("{primary} is the primary now"),
+        |primary| format!("{primary} is the primary"),
     );
     session.ui.progress(&format!(
         "the switch from {old} to {new} did not come about; {now}"
     ));
     error
+}
+
+/// The primary of a cluster in which nothing is under way.
+fn settled(cluster: &Cluster) -> Option<NodeName> {
+    let idle = cluster
+        .cib
+        .nodes
+        .iter()
+        .all(|node| cluster.pending(node).is_none());
+    let primary = cluster.primary().ok().filter(|_| idle)?;
+    let node = cluster.cib.node(&primary)?;
+    let score = node
+        .transient
+        .get(&cluster.resource.promotion_attribute())?;
+    (score == "1000").then_some(primary)
 }
 
 fn rejoined(

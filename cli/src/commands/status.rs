@@ -85,6 +85,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .as_ref()
             .and_then(|answer| answer.as_ref().ok())
             .map(Vec::as_slice),
+        primary_hangs: seen.primary_hangs,
     });
     Ok(Report::new(&seen, verdict, began.elapsed()))
 }

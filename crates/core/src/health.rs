@@ -72,6 +72,8 @@ pub struct Observation<'a> {
     pub register: RegisterSeen<'a>,
     /// The primary's standbys; `None` where the primary could not be asked.
     pub replication: Option<&'a [ReplicationRow]>,
+    /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
+    pub primary_hangs: bool,
 }
 
 /// Something that is not as it should be.
@@ -156,6 +158,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: Some(1),
         meaning: "a node of node_list does not run the database",
         look: not_started,
+    },
+    HealthRule {
+        id: "answer",
+        condition: None,
+        meaning: "the primary's PostgreSQL gives no answer",
+        look: hangs,
     },
     HealthRule {
         id: "streaming",
@@ -406,6 +414,17 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
             problem(Level::Warning, text, &format!("cls_cleanup --node {name}"))
         }
     }
+}
+
+fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
+    let Some(primary) = seen.primary().filter(|_| seen.primary_hangs) else {
+        return Vec::new();
+    };
+    let text = format!("PostgreSQL on {primary} does not answer: it hangs, or the way to it does");
+    let remedy = format!(
+        "on {primary}: look at PostgreSQL's log, its processes and the disk; Pacemaker acts when its monitor has failed"
+    );
+    vec![problem(Level::Warning, text, &remedy).on(primary)]
 }
 
 fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {

@@ -1,4 +1,5 @@
-//! `cargo testbed demo`: the product at its main job, on one screen.
+//! `cargo testbed demo`: the product at its main job, on one screen: a takeover, the repair, and the
+//! planned way back.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::interrupt::{self, Undo};
 use crate::layout::{Layout, base};
 use crate::packages;
 use crate::progress::Progress;
-use crate::scene::{Course, Pair, cut_power, wait_for_pair};
+use crate::scene::{Course, Pair, Return, bring_back, cut_power, switch_back, wait_for_pair};
 use crate::writer::WriterPlan;
 
 /// How long a step of the cluster may take on a slow machine.
@@ -31,7 +32,11 @@ pub(crate) struct Options {
 /// What the last screen tells.
 struct Story {
     pair: Pair,
-    course: Course,
+    /// The power cut.
+    cut: Course,
+    back: Return,
+    /// The planned switch; its verdict is about everything.
+    switch: Course,
 }
 
 /// Runs the demo; the exit code says whether every acknowledged commit was there.
@@ -78,7 +83,9 @@ pub(crate) fn run(name: &str, options: &Options) -> Result<u8> {
         drop(cluster);
         progress.say("done");
     }
-    Ok(u8::from(!story.course.verdict.clean()))
+    Ok(u8::from(
+        !(story.cut.verdict.clean() && story.switch.verdict.clean()),
+    ))
 }
 
 fn play(cluster: &Cluster, progress: &Progress) -> Result<Story> {
@@ -100,9 +107,21 @@ fn play(cluster: &Cluster, progress: &Progress) -> Result<Story> {
         progress.say(&format!("{} commits acknowledged", writer.acknowledged()));
     }
     let after = Duration::from_secs(3);
-    let course = cut_power(cluster, &pair, writer, progress, PATIENCE, after)?;
+    let cut = cut_power(cluster, &pair, writer, progress, PATIENCE, after)?;
     show_status(cluster, &pair.standby)?;
-    Ok(Story { pair, course })
+    let back = bring_back(cluster, &pair, progress, PATIENCE)?;
+    wait_for_pair(cluster, progress, PATIENCE)?;
+    progress.say("the client writes again, while the primary is moved back on purpose");
+    let writer = cluster.start_writer(&WriterPlan::new(2))?;
+    writer.wait_for(200, PATIENCE)?;
+    let switch = switch_back(cluster, &pair, writer, progress, PATIENCE, after)?;
+    show_status(cluster, &pair.primary)?;
+    Ok(Story {
+        pair,
+        cut,
+        back,
+        switch,
+    })
 }
 
 /// What an operator sees. The status has findings while a node is down, and an exit code for them.
@@ -122,7 +141,8 @@ fn say(line: &str) {
 }
 
 fn show(story: &Story, logs: &Path) {
-    let (pair, verdict) = (&story.pair, &story.course.verdict);
+    let (pair, verdict) = (&story.pair, &story.switch.verdict);
+    let Pair { primary, standby } = pair;
     let ledger = &verdict.ledger;
     let servers: Vec<String> = ledger
         .servers()
@@ -133,47 +153,72 @@ fn show(story: &Story, logs: &Path) {
     let wrong = verdict.duplicates.len() + verdict.superseded.len();
     let line = "-".repeat(76);
     say(&line);
-    say(&format!(
-        "  power cut            {}, the primary",
-        pair.primary
-    ));
-    say(&format!(
-        "  writes stood still   {:.1} s, until {} had taken over",
-        story.course.gap.as_secs_f64(),
-        pair.standby
-    ));
-    say(&format!(
-        "  acknowledged         {} commits: {}",
-        ledger.acknowledgements.len(),
-        servers.join(", ")
-    ));
-    say(&match missing {
-        0 => format!(
-            "  lost                 0: every one of them is on {}",
-            pair.standby
+    let row = |name: &str, text: &str| say(&format!("  {name:<20} {text}"));
+    row("power cut", &format!("{primary}, the primary"));
+    row("writes stood still", &stood_still(&story.cut, standby));
+    row(
+        "back again",
+        &match &story.back {
+            Return::ByItself => {
+                format!("{primary} followed by itself: it had nothing that {standby} lacked")
+            }
+            Return::Repaired { took } => format!(
+                "{primary} had WAL of its own: cls_repair_slave, {:.1} s",
+                took.as_secs_f64()
+            ),
+        },
+    );
+    row(
+        "planned switch",
+        &format!("cls_online_switch from {standby} to {primary}"),
+    );
+    row("writes stood still", &stood_still(&story.switch, primary));
+    row(
+        "acknowledged",
+        &format!(
+            "{} commits: {}",
+            ledger.acknowledgements.len(),
+            servers.join(", ")
         ),
-        _ => format!("  LOST                 {missing} acknowledged commits"),
-    });
-    say(&format!(
-        "  outcome unknown      {} under way when the power went; nobody promised them",
-        ledger.unknown
-    ));
-    if wrong > 0 {
-        say(&format!(
-            "  WRONG                {wrong} acknowledged twice or by a replaced primary"
-        ));
+    );
+    match missing {
+        0 => row(
+            "lost",
+            &format!("0: every one of them is on {primary} and on {standby}"),
+        ),
+        _ => row("LOST", &format!("{missing} acknowledged commits")),
     }
-    say(&format!("  logs                 {}", logs.display()));
+    row(
+        "outcome unknown",
+        &format!(
+            "{} under way when a primary went; nobody promised them",
+            ledger.unknown
+        ),
+    );
+    if wrong > 0 {
+        row(
+            "WRONG",
+            &format!("{wrong} acknowledged twice or by a replaced primary"),
+        );
+    }
+    row("logs", &logs.display().to_string());
     say(&line);
+}
+
+fn stood_still(course: &Course, successor: &str) -> String {
+    format!(
+        "{:.1} s, until {successor} had taken over",
+        course.gap.as_secs_f64()
+    )
 }
 
 fn farewell(name: &str, pair: &Pair) {
     let Pair { primary, standby } = pair;
     say(&format!(
         "the cluster runs on:\n  \
-         cargo testbed --name {name} shell {standby}        a shell on the primary: crm_mon, psql, cls_status …\n  \
-         cargo testbed --name {name} fault boot {primary}   power for the old primary\n  \
-         cargo testbed --name {name} fault --help       power cuts, partitions, hangs\n  \
-         cargo testbed --name {name} down               end it"
+         cargo testbed --name {name} shell {primary}            a shell on the primary: crm_mon, psql, cls_status …\n  \
+         cargo testbed --name {name} fault power-cut {primary}  once more; {standby} takes over\n  \
+         cargo testbed --name {name} fault --help           power cuts, partitions, hangs\n  \
+         cargo testbed --name {name} down                   end it"
     ));
 }

@@ -125,6 +125,94 @@ pub(crate) fn cut_power(
     judge(cluster, fault)
 }
 
+/// How a node that was primary and lost its power came back.
+#[derive(Debug)]
+pub(crate) enum Return {
+    /// It had nothing that the new primary lacks, and follows.
+    ByItself,
+    /// It had WAL that nobody was told of, was refused, and an operator repaired it.
+    Repaired {
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Gives the old primary its power back and waits until it follows the new one; where it is refused
+/// because its data have diverged, with the operator's command.
+///
+/// # Errors
+/// It did not come back in time, or the repair failed.
+pub(crate) fn bring_back(
+    cluster: &Cluster,
+    pair: &Pair,
+    progress: &Progress,
+    timeout: Duration,
+) -> Result<Return> {
+    progress.say(&format!("{} gets its power back", pair.primary));
+    cluster.boot(&pair.primary)?;
+    let new = cluster.find(&pair.standby)?;
+    let mut shown = String::new();
+    let refused = wait("the old primary back or refused", timeout, || {
+        let roles = roles(cluster)?;
+        let text = describe(&roles);
+        if text != shown {
+            progress.say(&text);
+            shown.clone_from(&text);
+        }
+        if roles.contains(&(pair.primary.clone(), "HS:sync".to_owned())) {
+            return Ok(None);
+        }
+        let view = new
+            .exec(&["crm_mon", "-1", "-r"], timeout)
+            .map_err(|error| error.to_string())?;
+        let place = format!("on {} ", pair.primary);
+        let reason = view
+            .stdout
+            .lines()
+            .find(|line| line.contains(&place) && line.contains("cls_repair_slave"));
+        reason.map(|line| Some(line.trim().to_owned())).ok_or(text)
+    })?;
+    let Some(reason) = refused else {
+        progress.say(&format!("{} follows by itself", pair.primary));
+        return Ok(Return::ByItself);
+    };
+    progress.say(&format!("{} is refused: {reason}", pair.primary));
+    let old = cluster.find(&pair.primary)?;
+    let output = old.run(&["/opt/pha4pgsql/bin/cls", "repair_slave"], timeout)?;
+    progress.say(&format!("{}# cls_repair_slave", pair.primary));
+    for line in output.stderr.lines().chain(output.stdout.lines()) {
+        progress.say(&format!("  {line}"));
+    }
+    Ok(Return::Repaired {
+        took: output.elapsed,
+    })
+}
+
+/// A planned switch back to the old primary below a writer: what became of it, and the gap.
+///
+/// # Errors
+/// It failed, or writes did not go on within `timeout`.
+pub(crate) fn switch_back(
+    cluster: &Cluster,
+    pair: &Pair,
+    writer: Writer,
+    progress: &Progress,
+    timeout: Duration,
+    after: Duration,
+) -> Result<Course> {
+    let begin = now_us();
+    progress.say(&format!("{}# cls_online_switch", pair.standby));
+    let command = ["/opt/pha4pgsql/bin/cls", "online_switch"];
+    let output = cluster.find(&pair.standby)?.run(&command, timeout)?;
+    for line in output.stderr.lines().chain(output.stdout.lines()) {
+        progress.say(&format!("  {line}"));
+    }
+    writer.wait_for(20, timeout)?;
+    writer.wait_time(after);
+    writer.stop()?;
+    judge(cluster, begin)
+}
+
 /// The verdict on every powered database node, and the outage that a fault at `fault` caused.
 pub(crate) fn judge(cluster: &Cluster, fault: u64) -> Result<Course> {
     let on: Vec<Node> = cluster

@@ -33,6 +33,8 @@ pub(super) struct Sources {
     pub(super) lock: Option<String>,
     /// The primary's standbys; `None` where there is no primary.
     pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
+    /// Whether the primary did not answer until the time was up; one that refuses does not hang.
+    pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
     pub(super) memory: Option<Memory>,
 }
@@ -78,6 +80,10 @@ impl Sources {
             ask(move || primary.rows(ROWS, latest).and_then(parse))
         });
         let memory = memory(&cluster);
+        let replication = replication.map(|receiver| {
+            answer(&receiver, deadline).unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
+        });
+        let primary_hangs = matches!(&replication, Some(Err(_))) && latest.left() < SPARE;
         Ok(Self {
             crm_mon: answer(&crm_mon, deadline).unwrap_or_else(|| Err(silent("crm_mon"))),
             register: register.map(|receiver| {
@@ -85,10 +91,8 @@ impl Sources {
                     Reading::Unknown(Trouble::Unreachable(silent("the lock service")))
                 })
             }),
-            replication: replication.map(|receiver| {
-                answer(&receiver, deadline)
-                    .unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
-            }),
+            replication,
+            primary_hangs,
             lock,
             memory,
             cluster,

@@ -108,7 +108,37 @@ fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
         sync: true,
         register: RegisterSeen::Read(reading),
         replication: None,
+        primary_hangs: false,
     })
+}
+
+#[test]
+fn a_primary_that_hangs_is_named() {
+    let (name, reading) = ("pgsql".parse().unwrap(), row("node1", 4));
+    let found = |nodes: &[Node]| {
+        judge(&Observation {
+            cib: &cib(nodes, &Extra::default()),
+            resource: &name,
+            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            sync: true,
+            register: RegisterSeen::Read(&reading),
+            replication: None,
+            primary_hangs: true,
+        })
+        .findings
+        .into_iter()
+        .filter(|finding| finding.id == "answer")
+        .collect::<Vec<_>>()
+    };
+    let hangs = found(&[PRIMARY, STANDBY]);
+    assert_eq!(hangs.len(), 1);
+    assert!(
+        hangs[0]
+            .text
+            .contains("PostgreSQL on node1 does not answer")
+    );
+    assert_eq!(hangs[0].level, Level::Warning);
+    assert_eq!(found(&[STANDBY]), [], "there is no primary to answer");
 }
 
 #[test]

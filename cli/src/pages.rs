@@ -1,0 +1,280 @@
+//! Manual pages and completions of the shells, made from the definition of the command line.
+//!
+//! They are checked in below `docs/` (a test compares them), and `cls internal pages` writes them
+//! as `install.sh` puts them on a node: always those of the program that is installed.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// Administration commands.
+const SECTION: &str = "8";
+
+/// Every manual page by its file name: that of `cls`, and one for each of its links.
+pub(crate) fn manual(mut cls: Command) -> io::Result<Vec<(String, String)>> {
+    // Only then the subcommands have the common options too.
+    cls.build();
+    let names: Vec<String> = commands(&cls).map(link).collect();
+    let mut pages = Vec::new();
+    for command in commands(&cls) {
+        let name = link(command);
+        let page = command
+            .clone()
+            .display_name(name.clone())
+            .bin_name(name.clone());
+        let others = names.iter().filter(|other| **other != name);
+        let others = std::iter::once("cls").chain(others.map(String::as_str));
+        pages.push((format!("{name}.{SECTION}"), page_of(page, others)?));
+    }
+    let names = names.iter().map(String::as_str);
+    pages.push((format!("cls.{SECTION}"), page_of(cls.clone(), names)?));
+    Ok(pages)
+}
+
+/// The commands that people give.
+fn commands(cls: &Command) -> impl Iterator<Item = &Command> {
+    cls.get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+}
+
+fn link(command: &Command) -> String {
+    format!("cls_{}", command.get_name())
+}
+
+fn page_of<'a>(command: Command, others: impl Iterator<Item = &'a str>) -> io::Result<String> {
+    // The commands are listed once, at the end, as the pages that they have.
+    let command = command.version(env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command)
+        .section(SECTION)
+        .source(concat!("pha4pgsql ", env!("CARGO_PKG_VERSION")))
+        .manual("pha4pgsql");
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    let mut rest = Roff::new();
+    rest.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in crate::error::MEANINGS {
+        rest.control("TP", []);
+        rest.text([bold(code.to_string())]);
+        rest.text([roman(*meaning)]);
+    }
+    rest.control("SH", ["FILES"]);
+    rest.control("TP", []);
+    rest.text([bold("/opt/pha4pgsql/config.ini")]);
+    rest.text([roman(
+        "the cluster's settings, unless --config or $pha4pgsql_dir says otherwise",
+    )]);
+    rest.control("SH", ["SEE ALSO"]);
+    let mut line = Vec::new();
+    for other in others {
+        line.extend([bold(other), roman(format!("({SECTION}), "))]);
+    }
+    line.extend([bold("crm_mon"), roman(format!("({SECTION})"))]);
+    rest.text(line);
+    rest.to_writer(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The completions by the shell's name for the file: one file per shell, for `cls` and its links.
+pub(crate) fn completions(cls: &Command) -> [(&'static str, String); 3] {
+    let names: Vec<String> = commands(cls).map(link).collect();
+    let made = |shell: Shell| {
+        let mut text = Vec::new();
+        generate(shell, &mut cls.clone(), "cls", &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let bash = made(Shell::Bash)
+        + BASH_LINKS
+        + &format!(
+            "complete -F _cls_link -o nosort -o bashdefault -o default {}\n",
+            names.join(" ")
+        );
+    // The first line of the file names the commands that it is loaded for; the function asks which
+    // one it was.
+    let zsh = made(Shell::Zsh)
+        .replacen(
+            "#compdef cls",
+            &format!("#compdef cls {}", names.join(" ")),
+            1,
+        )
+        .replacen("_cls() {\n", ZSH_LINKS, 1);
+    let fish = names.iter().fold(made(Shell::Fish), |text, name| {
+        text + &fish_link(name) + "\n"
+    });
+    [("cls.bash", bash), ("_cls", zsh), ("cls.fish", fish)]
+}
+
+/// `cls_x …` is completed as `cls x …`.
+const BASH_LINKS: &str = r#"
+_cls_link() {
+    local name=${1##*/}
+    local words=(cls "${name#cls_}" "${COMP_WORDS[@]:1}") cword=$((COMP_CWORD + 1))
+    local COMP_WORDS=("${words[@]}") COMP_CWORD=$cword
+    _cls cls "$2" "$3"
+}
+"#;
+
+const ZSH_LINKS: &str = r#"_cls() {
+    if [[ $service == cls_* ]]; then
+        words=(cls "${service#cls_}" "${(@)words[2,-1]}")
+        (( CURRENT += 1 ))
+        local service=cls
+    fi
+"#;
+
+fn fish_link(name: &str) -> String {
+    let command = name.trim_start_matches("cls_");
+    format!("complete -c {name} -w 'cls {command}'")
+}
+
+/// Everything as it lies below a `share` directory, where man and the shells look by themselves.
+pub(crate) fn tree(cls: &Command) -> io::Result<Vec<(String, String)>> {
+    let mut files: Vec<(String, String)> = manual(cls.clone())?
+        .into_iter()
+        .map(|(name, text)| (format!("man/man{SECTION}/{name}"), text))
+        .collect();
+    for name in commands(cls).map(link) {
+        // Shells load completions by the command's name.
+        files.push((
+            format!("bash-completion/completions/{name}"),
+            ". \"${BASH_SOURCE[0]%/*}/cls\"\n".to_owned(),
+        ));
+        let fish = format!("fish/vendor_completions.d/{name}.fish");
+        files.push((fish, fish_link(&name) + "\n"));
+    }
+    for (name, text) in completions(cls) {
+        let place = match name {
+            "cls.bash" => "bash-completion/completions/cls",
+            "_cls" => "zsh/site-functions/_cls",
+            _ => "fish/vendor_completions.d/cls.fish",
+        };
+        files.push((place.to_owned(), text));
+    }
+    Ok(files)
+}
+
+/// Writes the tree below a directory.
+pub(crate) fn write(cls: &Command, directory: &Path) -> io::Result<()> {
+    for (name, text) in tree(cls)? {
+        let file = directory.join(OsString::from(name));
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(file, text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::app::command;
+
+    /// Compares a directory of `docs` with what is generated; with `UPDATE_GENERATED=1` writes it.
+    fn check_directory(directory: &str, files: impl IntoIterator<Item = (String, String)>) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../docs")
+            .join(directory);
+        let update = std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1");
+        let mut expected = Vec::new();
+        for (name, text) in files {
+            let file = directory.join(&name);
+            if update {
+                std::fs::create_dir_all(&directory).unwrap();
+                std::fs::write(&file, &text).unwrap();
+            }
+            let found = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                found == text,
+                "{} is not what the code generates; run UPDATE_GENERATED=1 cargo test -p cls pages and look at the difference",
+                file.display()
+            );
+            expected.push(file);
+        }
+        expected.sort();
+        let mut found: Vec<PathBuf> = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        found.sort();
+        assert_eq!(found, expected, "files of commands that are no more");
+    }
+
+    #[test]
+    fn the_manual_pages_are_current() {
+        check_directory("man", manual(command()).unwrap());
+    }
+
+    #[test]
+    fn the_completions_are_current() {
+        let files = completions(&command());
+        check_directory(
+            "completions",
+            files.map(|(name, text)| (name.to_owned(), text)),
+        );
+    }
+
+    /// What bash offers after these words, the last of which is begun.
+    fn offered(words: &[&str]) -> Vec<String> {
+        let script = format!(
+            "{}\ncomplete -p \"${{1##*/}}\" >/dev/null || exit 1\n\
+             COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
+             function=$(complete -p \"${{1##*/}}\" | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
+             $function \"$1\" \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            completions(&command())[0].1
+        );
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script, "bash"])
+            .args(words)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn bash_completes_the_program_and_its_links() {
+        assert_eq!(offered(&["cls", "online"]), ["online_switch"]);
+        assert_eq!(offered(&["cls", "online_switch", "--dr"]), ["--dry-run"]);
+        assert_eq!(offered(&["cls_online_switch", "--dr"]), ["--dry-run"]);
+        assert_eq!(
+            offered(&["/opt/x/bin/cls_online_switch", "--dr"]),
+            ["--dry-run"]
+        );
+        assert_eq!(offered(&["cls_online_switch", "--keep"]), [""]);
+        assert_eq!(offered(&["cls_rebuild_slave", "--keep"]), ["--keep-old"]);
+    }
+
+    #[test]
+    fn every_link_has_a_page_with_its_options_and_exit_codes() {
+        let pages = manual(command()).unwrap();
+        assert_eq!(pages.len(), crate::app::command_names().len() + 1);
+        let (_, page) = pages
+            .iter()
+            .find(|(name, _)| name == "cls_online_switch.8")
+            .unwrap();
+        for part in [
+            "cls_online_switch \\-",
+            "dry\\-run",
+            "timeout",
+            "EXIT STATUS",
+            "cls_status",
+        ] {
+            assert!(page.contains(part), "{part} is not in {page}");
+        }
+    }
+}

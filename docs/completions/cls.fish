@@ -1,0 +1,273 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_cls_global_optspecs
+    string join \n json q/quiet timeout= config= resource= h/help V/version
+end
+
+function __fish_cls_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_cls_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_cls_using_subcommand
+    set -l cmd (__fish_cls_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c cls -n "__fish_cls_needs_command" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_needs_command" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_needs_command" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_needs_command" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_needs_command" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_needs_command" -s V -l version -d 'Print version'
+complete -c cls -n "__fish_cls_needs_command" -f -a "status" -d 'Show the cluster\'s state, a verdict on its health, and what to type next'
+complete -c cls -n "__fish_cls_needs_command" -f -a "master" -d 'Print the name of the primary\'s node'
+complete -c cls -n "__fish_cls_needs_command" -f -a "start" -d 'Start the database and its addresses on every node'
+complete -c cls -n "__fish_cls_needs_command" -f -a "stop" -d 'Stop the database and its addresses on every node'
+complete -c cls -n "__fish_cls_needs_command" -f -a "online_switch" -d 'Make another node the primary, while everything is well'
+complete -c cls -n "__fish_cls_needs_command" -f -a "cleanup" -d 'Make Pacemaker forget failures, so that it tries again'
+complete -c cls -n "__fish_cls_needs_command" -f -a "repair_slave" -d 'Repair a standby with pg_rewind: mostly an old primary that has WAL of its own'
+complete -c cls -n "__fish_cls_needs_command" -f -a "rebuild_slave" -d 'Rebuild a standby from a base backup of the primary'
+complete -c cls -n "__fish_cls_needs_command" -f -a "recovery_master" -d 'Emergency: decide which node\'s data to go on with'
+complete -c cls -n "__fish_cls_needs_command" -f -a "standby_node" -d 'Take all resources off a node, for work on it'
+complete -c cls -n "__fish_cls_needs_command" -f -a "unstandby_node" -d 'Let a node be used again after cls_standby_node'
+complete -c cls -n "__fish_cls_needs_command" -f -a "unmanage" -d 'Take the resources out of Pacemaker\'s control; PostgreSQL goes on'
+complete -c cls -n "__fish_cls_needs_command" -f -a "manage" -d 'Give the resources back into Pacemaker\'s control after cls_unmanage'
+complete -c cls -n "__fish_cls_needs_command" -f -a "setup" -d 'Make the cluster\'s configuration from config.ini'
+complete -c cls -n "__fish_cls_needs_command" -f -a "doctor" -d 'Look on every node for what could go wrong, with what to do about it'
+complete -c cls -n "__fish_cls_needs_command" -f -a "internal" -d 'For install.sh and for commands that look at other nodes'
+complete -c cls -n "__fish_cls_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand status" -l watch -d 'Show it again and again, every so many seconds (2 unless given), until Ctrl-C' -r
+complete -c cls -n "__fish_cls_using_subcommand status" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand status" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand status" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand status" -l check -d 'One line and the exit code of a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown'
+complete -c cls -n "__fish_cls_using_subcommand status" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand status" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand master" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand master" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand master" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand master" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand start" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand start" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand start" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand start" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand start" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand stop" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand stop" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand stop" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand stop" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand stop" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]' -r
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l dry-run -d 'Only say what would be done, after looking whether it could be'
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l force -d 'Also while a backup runs or a transaction has been open for a minute'
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l node -d 'On this node only' -r
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l node -d 'The node to repair [default: this one]' -r
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l or-rebuild -d 'Where pg_rewind cannot do it, rebuild (the old data are moved aside)'
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l dry-run -d 'Only say what would be done, after looking whether it could be'
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l node -d 'The node to rebuild [default: this one]' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l max-rate -d 'Copy at most so much per second: kB, or with k or M' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l waldir -d 'A directory for the WAL outside of the data directory' -r -F
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l tablespace-mapping -d 'Put a tablespace elsewhere than the primary has it' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l keep-old -d 'Move a data directory that is there aside, and put it back if the copy fails'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l dry-run -d 'Only say what would be done, after looking whether it could be'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l node -d 'The node [default: the one with the newest data that can be reached]' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l confirm -d 'Confirm without being asked, by the name of the node that is chosen' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l force -d 'Also if no other node can take the database over'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand manage" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand manage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand manage" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand manage" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand manage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand manage" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand setup" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand setup" -l dry-run -d 'Show what would be changed, and change nothing'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l remove -d 'Take the database and its addresses out of Pacemaker\'s configuration; needs cls_stop first'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand setup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand setup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand doctor" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand doctor" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand doctor" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand doctor" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand doctor" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "commands" -d 'Print the names of the commands, one a line'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "clock" -d 'Print the time in seconds'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l check -d 'Only say which would be changed'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "commands" -d 'Print the names of the commands, one a line'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "clock" -d 'Print the time in seconds'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "status" -d 'Show the cluster\'s state, a verdict on its health, and what to type next'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "master" -d 'Print the name of the primary\'s node'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "start" -d 'Start the database and its addresses on every node'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "stop" -d 'Stop the database and its addresses on every node'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "online_switch" -d 'Make another node the primary, while everything is well'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "cleanup" -d 'Make Pacemaker forget failures, so that it tries again'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "repair_slave" -d 'Repair a standby with pg_rewind: mostly an old primary that has WAL of its own'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "rebuild_slave" -d 'Rebuild a standby from a base backup of the primary'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "recovery_master" -d 'Emergency: decide which node\'s data to go on with'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "standby_node" -d 'Take all resources off a node, for work on it'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "unstandby_node" -d 'Let a node be used again after cls_standby_node'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "unmanage" -d 'Take the resources out of Pacemaker\'s control; PostgreSQL goes on'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "manage" -d 'Give the resources back into Pacemaker\'s control after cls_unmanage'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "setup" -d 'Make the cluster\'s configuration from config.ini'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "doctor" -d 'Look on every node for what could go wrong, with what to do about it'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "internal" -d 'For install.sh and for commands that look at other nodes'
+complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "commands" -d 'Print the names of the commands, one a line'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "clock" -d 'Print the time in seconds'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls_status -w 'cls status'
+complete -c cls_master -w 'cls master'
+complete -c cls_start -w 'cls start'
+complete -c cls_stop -w 'cls stop'
+complete -c cls_online_switch -w 'cls online_switch'
+complete -c cls_cleanup -w 'cls cleanup'
+complete -c cls_repair_slave -w 'cls repair_slave'
+complete -c cls_rebuild_slave -w 'cls rebuild_slave'
+complete -c cls_recovery_master -w 'cls recovery_master'
+complete -c cls_standby_node -w 'cls standby_node'
+complete -c cls_unstandby_node -w 'cls unstandby_node'
+complete -c cls_unmanage -w 'cls unmanage'
+complete -c cls_manage -w 'cls manage'
+complete -c cls_setup -w 'cls setup'
+complete -c cls_doctor -w 'cls doctor'

@@ -1,0 +1,411 @@
+//! The operator's commands at their edges, on a real cluster: what they refuse, run twice, started
+//! by two at once, interrupted in the middle, while something hangs, and Pacemaker restarted below
+//! them. One cluster for all of it. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::thread;
+use std::time::Duration;
+
+use pha_testbed::{Output, Signal};
+use pha_tests::cluster::{Bed, PATIENCE, State, agree, must, register, say, scenario};
+
+const CLS: &str = "/opt/pha4pgsql/bin/cls";
+/// How long one command may take on a busy machine.
+const LONG: Duration = Duration::from_secs(240);
+/// Every command with arguments that are right.
+const COMMANDS: [&[&str]; 15] = [
+    &["status"],
+    &["master"],
+    &["start"],
+    &["stop"],
+    &["online_switch"],
+    &["cleanup"],
+    &["repair_slave"],
+    &["rebuild_slave"],
+    &["recovery_master"],
+    &["standby_node", "node2"],
+    &["unstandby_node", "node2"],
+    &["unmanage"],
+    &["manage"],
+    &["setup"],
+    &["doctor"],
+];
+
+fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
+    must(bed.node(node).exec(&[&[CLS], words].concat(), LONG))
+}
+
+/// Runs a command that has to end with this code, and returns everything that it said.
+#[track_caller]
+fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
+    let output = cls(bed, node, words);
+    let said = format!("{}\n{}", output.text(), output.stderr);
+    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
+    said
+}
+
+/// Nothing of an operation stays in the cluster's configuration.
+#[track_caller]
+fn nothing_left(bed: &Bed) {
+    let xml = bed.run("node1", &["cibadmin", "--query", "--scope=configuration"]);
+    for trace in ["cli-prefer", "cli-ban", "pha4pgsql_operation"] {
+        assert!(!xml.contains(trace), "{trace} is left in the configuration");
+    }
+}
+
+/// The postmasters, which stay the same while PostgreSQL notices nothing.
+fn postmasters(bed: &Bed) -> [Option<i32>; 2] {
+    ["node1", "node2"].map(|node| bed.node(node).postmaster_pid())
+}
+
+/// Who reigns, since when, on which timeline.
+fn reign(state: &State) -> (&str, u32, u64) {
+    (&state.primary, state.timeline, state.register.term)
+}
+
+#[test]
+fn cluster_commands_at_their_edges() {
+    let bed = Bed::replicating("commands");
+    wrong_arguments(&bed);
+    twice_and_two_at_once(&bed);
+    something_hangs(&bed);
+    pacemaker_restarted(&bed);
+    interrupted_switches(&bed);
+    stopped_and_started(&bed);
+    a_node_without_pacemaker(&bed);
+    let _ = bed.verdict();
+}
+
+fn wrong_arguments(bed: &Bed) {
+    scenario("wrong arguments end with 100, and nothing is done");
+    let before = bed.settle("node1", &["node2"]);
+    for words in COMMANDS {
+        let words = [words, &["--nonsense"]].concat();
+        let said = ends(bed, "node1", &words, 100);
+        assert!(said.contains("--nonsense"), "{said}");
+    }
+    ends(bed, "node1", &["standby_node"], 100);
+    for words in [
+        ["online_switch", "--to", "nobody"].as_slice(),
+        &["standby_node", "nobody"],
+        &["unstandby_node", "nobody"],
+        &["cleanup", "--node", "nobody"],
+        &["repair_slave", "--node", "nobody"],
+        &["rebuild_slave", "--node", "nobody"],
+        &["status", "--resource", "nobody", "--check", "--watch"],
+        &["status", "--timeout", "never"],
+    ] {
+        ends(bed, "node1", words, 100);
+    }
+    ends(bed, "node1", &["start", "--resource", "nobody"], 10);
+    assert_eq!(reign(&bed.settle("node1", &["node2"])), reign(&before));
+}
+
+fn twice_and_two_at_once(bed: &Bed) {
+    scenario("a command that has been done already is done, and disturbs nothing");
+    let before = bed.settle("node1", &["node2"]);
+    let running = postmasters(bed);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    for words in [
+        ["start"].as_slice(),
+        &["start"],
+        &["unmanage"],
+        &["unmanage"],
+        &["manage"],
+        &["manage"],
+        &["cleanup"],
+        &["unstandby_node", "node2"],
+        &["online_switch", "--to", "node1"],
+        &["repair_slave", "--node", "node2"],
+    ] {
+        ends(bed, "node1", words, 0);
+    }
+    ends(bed, "node1", &["rebuild_slave", "--node", "node2"], 10);
+    ends(bed, "node1", &["recovery_master"], 10);
+    assert_eq!(postmasters(bed), running);
+
+    scenario("two operators start the same command at the same moment");
+    both(bed, &["start"], [0, 0]);
+    both(bed, &["cleanup"], [0, 0]);
+    both(bed, &["unmanage"], [0, 0]);
+    both(bed, &["manage"], [0, 0]);
+    assert_eq!(postmasters(bed), running);
+    assert_eq!(
+        reign(&bed.conclude(writer, "node1", &["node2"])),
+        reign(&before)
+    );
+    let said = both(bed, &["online_switch"], [0, 10]);
+    assert!(said.contains("one operation at a time"), "{said}");
+    let after = bed.settle("node2", &["node1"]);
+    assert_eq!(after.register.term, before.register.term + 1);
+    nothing_left(bed);
+    ends(bed, "node1", &["online_switch"], 0);
+    bed.settle("node1", &["node2"]);
+}
+
+/// Runs a command on both nodes side by side; the codes in ascending order, and what was said.
+#[track_caller]
+fn both(bed: &Bed, words: &[&str], codes: [i32; 2]) -> String {
+    let outputs = thread::scope(|scope| {
+        ["node1", "node2"]
+            .map(|node| scope.spawn(move || cls(bed, node, words)))
+            .map(|thread| thread.join().expect("a command that came to its end"))
+    });
+    let mut ended = outputs.each_ref().map(|output| output.code);
+    ended.sort_unstable();
+    let said = outputs.map(|output| format!("{}\n{}", output.text(), output.stderr));
+    let said = said.concat();
+    assert_eq!(ended, codes, "cls {words:?} on both nodes: {said}");
+    said
+}
+
+/// The status on these nodes, asked side by side while something hangs: each names it and ends by
+/// itself (within five seconds, but the machine may be busy).
+#[track_caller]
+fn status_names(bed: &Bed, nodes: &[&str], part: &str) {
+    let outputs: Vec<Output> = thread::scope(|scope| {
+        let asked: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(move || cls(bed, node, &["status"])))
+            .collect();
+        let ended = asked.into_iter().map(|thread| thread.join());
+        ended.map(|output| output.expect("an end")).collect()
+    });
+    for (node, output) in nodes.iter().zip(outputs) {
+        let took = output.elapsed.as_secs_f64();
+        say(&format!("cls_status on {node} took {took:.2} s: {part}"));
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert!(output.stdout.contains(part), "{}", output.stdout);
+        assert!(
+            output.stdout.contains("to be looked at"),
+            "{}",
+            output.stdout
+        );
+        assert!(took < 15.0, "{took} s");
+    }
+}
+
+fn something_hangs(bed: &Bed) {
+    let before = bed.settle("node1", &["node2"]);
+    let output = cls(bed, "node1", &["status"]);
+    say(&format!(
+        "cls_status of a healthy cluster: {:?}",
+        output.elapsed
+    ));
+    assert!(
+        output.stdout.contains("Health: healthy"),
+        "{}",
+        output.stdout
+    );
+
+    scenario("the lock service hangs: the status says so");
+    let lock = must(bed.lock_service());
+    must(lock.freeze());
+    status_names(bed, &["node1", "node2"], "lock service unreachable");
+    let check = cls(bed, "node2", &["status", "--check"]);
+    assert_eq!(check.code, 1, "{}", check.stdout);
+    must(lock.thaw());
+
+    scenario("the primary's PostgreSQL hangs: the status says so, here and from the other node");
+    let server = |signal| {
+        let node = bed.node("node1");
+        node.kill(|process| process.comm == "postgres", signal)
+    };
+    assert!(server(Signal::STOP) > 0);
+    // Side by side: after three monitors without an answer the agent acts.
+    status_names(
+        bed,
+        &["node1", "node2"],
+        "PostgreSQL on node1 does not answer",
+    );
+    assert!(server(Signal::CONT) > 0);
+    let after = bed.settle("node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+
+    scenario("Pacemaker hangs on this node: the status says so");
+    let based = |signal| bed.node("node2").kill_named("pacemaker-based", signal);
+    assert!(based(Signal::STOP) > 0);
+    let output = cls(bed, "node2", &["status"]);
+    assert!(based(Signal::CONT) > 0);
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert!(output.stderr.contains("cibadmin"), "{}", output.stderr);
+    assert!(output.elapsed < Duration::from_secs(15), "{output:?}");
+
+    scenario("the other node hangs: the status names it");
+    must(bed.node("node2").freeze());
+    bed.until("a status that names node2", || {
+        let output = cls(bed, "node1", &["status"]);
+        assert!(output.elapsed < Duration::from_secs(15), "{output:?}");
+        let named = "node2 is not in the cluster: switched off, or cut off";
+        if output.stdout.contains(named) {
+            Ok(())
+        } else {
+            Err(output.stdout)
+        }
+    });
+    must(bed.node("node2").thaw());
+    bed.settle("node1", &["node2"]);
+}
+
+/// Lines of the writers' logs that begin with one of these letters.
+fn logged(bed: &Bed, letters: &[char]) -> usize {
+    let directory = bed.directory().join("acknowledged");
+    let files = must(std::fs::read_dir(directory));
+    let texts = files.map(|file| must(std::fs::read_to_string(must(file).path())));
+    texts
+        .map(|text| {
+            text.lines()
+                .filter(|line| line.starts_with(letters))
+                .count()
+        })
+        .sum()
+}
+
+fn pacemaker_restarted(bed: &Bed) {
+    scenario("unmanaged, corosync and Pacemaker are restarted below a writer: it notices nothing");
+    let before = bed.settle("node1", &["node2"]);
+    let running = postmasters(bed);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    // U: outcome unknown, N: no connection, S: connected.
+    let troubles = logged(bed, &['U', 'N', 'S']);
+    ends(bed, "node1", &["unmanage"], 0);
+    let said = ends(bed, "node2", &["status"], 0);
+    assert!(said.contains("cls_manage"), "{said}");
+    for node in ["node1", "node2"] {
+        must(bed.stop_pacemaker(node, PATIENCE));
+    }
+    must(writer.wait_for(100, PATIENCE));
+    assert_eq!(postmasters(bed), running);
+    for node in ["node1", "node2"] {
+        must(bed.start_pacemaker(node));
+    }
+    must(bed.wait_for_members(PATIENCE));
+    ends(bed, "node2", &["manage"], 0);
+    must(writer.wait_for(100, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+    assert_eq!(postmasters(bed), running);
+    assert_eq!(
+        logged(bed, &['U', 'N', 'S']),
+        troubles,
+        "the writer noticed"
+    );
+    for node in ["node1", "node2"] {
+        assert_eq!(bed.fail_count("node1", node), "0", "{node}");
+    }
+}
+
+/// Starts a switch and presses Ctrl-C when `moment` has come; what the command said.
+fn interrupted(bed: &Bed, what: &str, moment: impl Fn() -> Result<(), String>) -> String {
+    let output = thread::scope(|scope| {
+        let command = scope.spawn(|| cls(bed, "node1", &["online_switch"]));
+        bed.until(what, &moment);
+        assert_eq!(bed.node("node1").kill_named("cls", Signal::INT), 1);
+        command.join().expect("a command that came to its end")
+    });
+    let said = format!("{}\n{}", output.text(), output.stderr);
+    assert_eq!(output.code, 1, "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    nothing_left(bed);
+    said
+}
+
+/// Before the old primary has been stopped, Ctrl-C leaves everything as it was. Later the new one is
+/// promoted or the old one again, whichever Pacemaker has begun with.
+fn interrupted_switches(bed: &Bed) {
+    scenario("Ctrl-C just after a switch has begun: everything as before");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let said = interrupted(bed, "the beginning of a switch", || {
+        let xml = bed.cib().map_err(|error| error.to_string())?.xml;
+        let begun = xml.contains("cli-prefer");
+        begun
+            .then_some(())
+            .ok_or_else(|| "no constraint".to_owned())
+    });
+    assert!(said.contains("node1 is the primary"), "{said}");
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline);
+
+    scenario("Ctrl-C when the old primary has been stopped: whoever is primary then is named");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let running = bed.node("node1").postmaster_pid();
+    let said = interrupted(bed, "the old primary stopped", || {
+        // It is started as a standby a moment later.
+        let now = bed.node("node1").postmaster_pid();
+        (now != running)
+            .then_some(())
+            .ok_or_else(|| format!("postmaster {now:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    let state = bed.until("a primary with its standby", || match agree(bed) {
+        Ok(state) if state.standbys.len() == 1 => Ok(state),
+        other => Err(format!("{other:?}")),
+    });
+    let now = format!("{} is the primary", state.primary);
+    assert!(said.contains(&now), "{now}: {said}");
+    let _ = bed.verdict();
+    if state.primary != "node1" {
+        ends(bed, "node1", &["online_switch"], 0);
+    }
+}
+
+fn stopped_and_started(bed: &Bed) {
+    scenario("stop and start: too little time, twice, and while everything is stopped");
+    let before = bed.settle("node1", &["node2"]);
+    ends(bed, "node1", &["stop", "--timeout", "0.1"], 11);
+    both(bed, &["stop"], [0, 0]);
+    ends(bed, "node2", &["stop"], 0);
+    ends(bed, "node1", &["master"], 1);
+    ends(bed, "node1", &["online_switch"], 10);
+    let said = ends(bed, "node1", &["status"], 0);
+    assert!(said.contains("next: cls_start"), "{said}");
+    ends(bed, "node1", &["status", "--check"], 2);
+    ends(bed, "node2", &["start", "--timeout", "0.1"], 11);
+    ends(bed, "node1", &["start"], 0);
+    let after = bed.settle("node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline, "the primary stays");
+    ends(bed, "node1", &["online_switch", "--timeout", "0.1"], 11);
+    bed.until("a primary with its standby", || match agree(bed) {
+        Ok(state) if state.standbys.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    nothing_left(bed);
+}
+
+fn a_node_without_pacemaker(bed: &Bed) {
+    let state = bed.until("agreement", || agree(bed));
+    let primary = state.primary.as_str();
+    let standby = if primary == "node1" { "node2" } else { "node1" };
+    scenario("where Pacemaker does not run, every command ends with 101");
+    must(bed.stop_pacemaker(standby, PATIENCE));
+    for words in COMMANDS {
+        // The doctor looks all the same: that is what it is for.
+        let code = if words == ["doctor"] { 1 } else { 101 };
+        if words != ["setup"] {
+            ends(bed, standby, words, code);
+        }
+    }
+    ends(bed, standby, &["status", "--check"], 3);
+
+    scenario("a standby is missing: cls_start ends with 2 and names it, and a switch is refused");
+    let said = ends(bed, primary, &["start"], 2);
+    assert!(said.contains(standby), "{said}");
+    let said = ends(bed, primary, &["online_switch"], 10);
+    assert!(said.contains(standby), "{said}");
+    ends(bed, primary, &["standby_node", primary], 10);
+    ends(bed, primary, &["stop"], 0);
+    let said = ends(bed, primary, &["start"], 2);
+    assert!(said.contains(standby), "{said}");
+    must(bed.start_pacemaker(standby));
+    ends(bed, primary, &["start"], 0);
+    bed.settle(primary, &[standby]);
+    let row = must(register(bed));
+    assert!(row.holders.contains(standby), "{row:?}");
+}

@@ -1,0 +1,263 @@
+//! Three nodes with quorum and a lock service: commits wait for one standby among several, another
+//! one replaces it when it fails, and only who holds every acknowledged commit takes over. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pha_testbed::{ClusterBuilder, Output};
+use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
+
+const CLS: &str = "/opt/pha4pgsql/bin/cls";
+const NODES: [&str; 3] = ["node1", "node2", "node3"];
+
+/// Who is what while everything agrees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Roles {
+    primary: String,
+    /// The standby that commits wait for.
+    sync: String,
+    /// The one that they do not wait for, where it runs.
+    other: Option<String>,
+    term: u64,
+    epoch: u64,
+}
+
+fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
+    must(bed.node(node).exec(&[&[CLS], words].concat(), PATIENCE))
+}
+
+#[track_caller]
+fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
+    let output = cls(bed, node, words);
+    let said = format!("{}\n{}", output.text(), output.stderr);
+    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
+    said
+}
+
+/// The roles, where the register, PostgreSQL, the attributes and Pacemaker's placement agree.
+fn look(bed: &Bed) -> Result<Roles, String> {
+    let row = register(bed)?;
+    let primary = row.owner.clone();
+    if primary.is_empty() || !bed.node(&primary).is_on() {
+        return Err(format!("no living owner: {row:?}"));
+    }
+    let others: Vec<&String> = row
+        .holders
+        .iter()
+        .filter(|node| **node != primary)
+        .collect();
+    let [sync] = others[..] else {
+        return Err(format!("the register's holders are {:?}", row.holders));
+    };
+    let sql = |question: &str| bed.sql(&primary, question).map_err(|e| e.to_string());
+    let names = sql("SHOW synchronous_standby_names")?;
+    let named: Vec<&str> = NODES
+        .into_iter()
+        .filter(|node| names.contains(node))
+        .collect();
+    if named != [sync.as_str()] {
+        return Err(format!("commits wait for {names:?}, a holder is {sync}"));
+    }
+    let links = sql("SELECT application_name, state, sync_state FROM pg_stat_replication")?;
+    let links: BTreeSet<&str> = links.lines().collect();
+    let cib = bed.cib_of(&primary).map_err(|error| error.to_string())?;
+    let mut other = None;
+    for node in bed.databases().iter().filter(|node| node.is_on()) {
+        let name = node.name();
+        let (status, data, link) = match name {
+            _ if name == primary => ("PRI", "LATEST", None),
+            _ if name == sync => ("HS:sync", "STREAMING|SYNC", Some("sync")),
+            _ => ("HS:async", "STREAMING|ASYNC", Some("async")),
+        };
+        let seen = (
+            cib.transient(name, "pgsql-status").unwrap_or_default(),
+            cib.permanent(name, "pgsql-data-status").unwrap_or_default(),
+        );
+        let linked =
+            link.is_none_or(|state| links.contains(format!("{name}|streaming|{state}").as_str()));
+        if seen != (status.to_owned(), data.to_owned()) || !linked {
+            return Err(format!(
+                "{name}: {seen:?}, links {links:?}, register {row:?}"
+            ));
+        }
+        if name != primary && name != sync {
+            other = Some(name.to_owned());
+        }
+    }
+    let placements = bed.placements_of(&primary).map_err(|e| e.to_string())?;
+    let at = |resource: &str| {
+        let mut found = placements
+            .iter()
+            .filter(|p| p.resource == resource && p.role == "Started");
+        found.next().map(|place| place.node.clone())
+    };
+    let (writers, readers) = (at("vip-master"), at("vip-slave"));
+    if writers.as_ref() != Some(&primary) || readers.is_none() || readers == writers {
+        return Err(format!("the addresses are on {writers:?} and {readers:?}"));
+    }
+    Ok(Roles {
+        sync: sync.clone(),
+        primary,
+        other,
+        term: row.term,
+        epoch: row.epoch,
+    })
+}
+
+/// Waits for agreement on roles that fit.
+#[track_caller]
+fn settle(bed: &Bed, what: &str, fits: impl Fn(&Roles) -> bool) -> Roles {
+    let roles = bed.until(what, || match look(bed) {
+        Ok(roles) if fits(&roles) => Ok(roles),
+        other => Err(format!("{other:?}")),
+    });
+    say(&format!("{roles:?}"));
+    roles
+}
+
+/// Waits until all three nodes have their part; who was primary and has WAL of its own is repaired.
+#[track_caller]
+fn whole(bed: &Bed, primary: &str) -> Roles {
+    let mut repaired = BTreeSet::new();
+    bed.until("three nodes in agreement", || {
+        for node in NODES {
+            if bed.refusal(primary, node).is_some() && repaired.insert(node) {
+                say(&format!("{node} was refused, and is repaired"));
+                let said = ends(bed, primary, &["repair_slave", "--node", node], 0);
+                assert!(said.contains("successed"), "{said}");
+            }
+        }
+        match look(bed) {
+            Ok(roles) if roles.other.is_some() && roles.primary == primary => Ok(roles),
+            other => Err(format!("{other:?}")),
+        }
+    })
+}
+
+/// Every acknowledged commit is on every node, and nobody acknowledged what another had.
+#[track_caller]
+fn judged(bed: &Bed) {
+    let verdict = must(bed.check(&NODES, Duration::from_secs(20)));
+    say(&verdict.to_string());
+    assert!(verdict.clean(), "{verdict}");
+}
+
+#[test]
+fn cluster_three_nodes_lose_one_after_the_other() {
+    let bed = Bed::up(ClusterBuilder::new("three").databases(3).configured(true));
+
+    scenario("commits wait for one standby of two; the other one follows");
+    let first = settle(&bed, "one synchronous standby of two", |roles| {
+        roles.other.is_some()
+    });
+    let said = ends(&bed, &first.primary, &["status"], 0);
+    assert!(said.contains("Health: healthy"), "{said}");
+
+    scenario("the synchronous standby loses its power: the other one takes its part");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let other = first.other.clone().expect("a third node");
+    must(bed.power_cut(&first.sync));
+    let second = settle(&bed, "the other standby in its place", |roles| {
+        roles.sync == other
+    });
+    assert_eq!((&second.primary, second.term), (&first.primary, first.term));
+    assert!(second.epoch > first.epoch, "{second:?}");
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.boot(&first.sync));
+    let second = whole(&bed, &first.primary);
+    assert_eq!(second.sync, other, "who holds everything stays: {second:?}");
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    judged(&bed);
+
+    cut_off(&bed, &second);
+    let primary = must(register(&bed)).owner;
+    let third = whole(&bed, &primary);
+    out_of_reach(&bed, &third);
+    let primary = must(register(&bed)).owner;
+    whole(&bed, &primary);
+    judged(&bed);
+
+    scenario("a planned switch to the synchronous standby, and to the other one");
+    let before = whole(&bed, &primary);
+    ends(&bed, "node1", &["online_switch"], 0);
+    let after = whole(&bed, &before.sync);
+    assert_eq!(after.term, before.term + 1);
+    let to = after.other.clone().expect("a third node");
+    ends(&bed, "node1", &["online_switch", "--to", &to], 0);
+    assert_eq!(whole(&bed, &to).term, before.term + 2);
+    judged(&bed);
+}
+
+/// The synchronous standby loses its network, the other one acknowledges in its place, the primary
+/// dies, and the one that was synchronous comes back: the one that acknowledged last is promoted.
+fn cut_off(bed: &Bed, before: &Roles) {
+    scenario("the synchronous standby loses its network, the other acknowledges, the primary dies");
+    let third = before.other.clone().expect("a third node");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.isolate(&before.sync));
+    bed.until("the third node among the holders", || {
+        let row = register(bed)?;
+        let moved = row.holders.contains(&third) && !row.holders.contains(&before.sync);
+        moved.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+    // The node that was cut off sees that it is alone.
+    bed.until("no quorum on the node that was cut off", || {
+        let output = cls(bed, &before.sync, &["cleanup"]);
+        (output.code == 102).then_some(()).ok_or(output.stderr)
+    });
+    for words in [
+        ["start"].as_slice(),
+        &["stop"],
+        &["online_switch"],
+        &["standby_node", "node1"],
+        &["unstandby_node", "node1"],
+        &["unmanage"],
+        &["manage"],
+    ] {
+        ends(bed, &before.sync, words, 102);
+    }
+    let check = cls(bed, &before.sync, &["status", "--check"]);
+    assert_eq!(check.code, 2, "{}", check.stdout);
+    assert!(check.stdout.contains("quorum"), "{}", check.stdout);
+    must(bed.power_cut(&before.primary));
+    must(bed.heal());
+    must(writer.wait_for(50, PATIENCE));
+    let after = settle(bed, "the third node primary", |roles| {
+        roles.primary == third
+    });
+    assert_eq!(after.term, before.term + 1);
+    must(writer.stop());
+    must(bed.boot(&before.primary));
+}
+
+/// The same where the synchronous standby stays a member of the cluster and only replication to it
+/// is broken: there is quorum when the primary dies, and the attributes may be old.
+fn out_of_reach(bed: &Bed, before: &Roles) {
+    scenario(
+        "replication to the synchronous standby is cut, the other acknowledges, the primary dies",
+    );
+    let third = before.other.clone().expect("a third node");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.cut_port(&before.primary, &before.sync, 5432));
+    bed.until("the third node among the holders", || {
+        let row = register(bed)?;
+        let moved = row.holders.contains(&third) && !row.holders.contains(&before.sync);
+        moved.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(20, PATIENCE));
+    must(bed.power_cut(&before.primary));
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.heal());
+    let after = settle(bed, "the third node primary", |roles| {
+        roles.primary == third
+    });
+    assert_eq!(after.term, before.term + 1);
+    must(writer.stop());
+    must(bed.boot(&before.primary));
+}
