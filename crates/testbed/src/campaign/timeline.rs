@@ -1,0 +1,290 @@
+//! The picture of a campaign: acknowledgements, what each node was, and the faults, over one axis of
+//! time. Plain SVG, written by hand.
+
+use std::fmt::Write as _;
+
+use super::figures::seconds;
+use super::report::{Story, offset};
+use super::stage::Event;
+use super::watch::Seen;
+
+const LEFT: f64 = 120.0;
+const RIGHT: f64 = 30.0;
+const TOP: f64 = 62.0;
+const CURVE: f64 = 90.0;
+const BAND: f64 = 20.0;
+const LANE: f64 = 15.0;
+const GAP: f64 = 14.0;
+/// Width of a letter of the labels, roughly.
+const LETTER: f64 = 5.6;
+
+/// One per node, and the same for what it acknowledged.
+const COLOURS: [&str; 5] = ["#1f77b4", "#d9821b", "#7a4fb5", "#2a9d8f", "#8c564b"];
+
+struct Canvas {
+    svg: String,
+    begin: u64,
+    /// Points per second.
+    scale: f64,
+    right: f64,
+}
+
+/// The whole picture.
+pub(super) fn draw(story: &Story) -> String {
+    let length = seconds(story.begin, story.end).max(1.0);
+    let scale = (1300.0 / length).clamp(4.0, 12.0);
+    let mut canvas = Canvas {
+        svg: String::new(),
+        begin: story.begin,
+        scale,
+        right: LEFT + length * scale,
+    };
+    let lanes = lanes(&canvas, &story.events);
+    let count = lanes.iter().map(|(lane, _)| lane + 1).max().unwrap_or(0);
+    let bands = TOP + CURVE + GAP;
+    let faults = bands + story.changes.len() as f64 * (BAND + 4.0) + GAP;
+    let bottom = faults + count as f64 * LANE + GAP;
+    canvas.rounds(story, bottom);
+    canvas.axis(length, bottom);
+    canvas.acknowledgements(story);
+    for (index, name) in story.changes.keys().enumerate() {
+        canvas.node(story, index, name, bands + index as f64 * (BAND + 4.0));
+    }
+    for (lane, event) in lanes {
+        canvas.fault(event, faults + lane as f64 * LANE);
+    }
+    canvas.text(8.0, faults + 11.0, "faults,", "#333");
+    canvas.text(8.0, faults + 25.0, "operator", "#333");
+    canvas.legend(story);
+    let (width, height) = ((canvas.right + RIGHT).max(1000.0), bottom + 24.0);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
+         font-family=\"sans-serif\" font-size=\"10\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}</svg>\n",
+        canvas.svg
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+impl Canvas {
+    fn x(&self, at: u64) -> f64 {
+        LEFT + offset(self.begin, at) * self.scale
+    }
+
+    fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, fill: &str, title: &str) {
+        let title = match title {
+            "" => String::new(),
+            text => format!("<title>{}</title>", escape(text)),
+        };
+        let _ = writeln!(
+            self.svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{fill}\">{title}</rect>",
+            width.max(0.6)
+        );
+    }
+
+    fn text(&mut self, x: f64, y: f64, text: &str, fill: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{fill}\">{}</text>",
+            escape(text)
+        );
+    }
+
+    fn line(&mut self, x: f64, from: f64, to: f64, stroke: &str, dash: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<line x1=\"{x:.1}\" y1=\"{from:.1}\" x2=\"{x:.1}\" y2=\"{to:.1}\" stroke=\"{stroke}\" stroke-dasharray=\"{dash}\"/>"
+        );
+    }
+
+    /// Grey between the healing and the rest that follows, and the outages in red over everything.
+    fn rounds(&mut self, story: &Story, bottom: f64) {
+        for round in &story.rounds {
+            let (x, end) = (self.x(round.healed), self.x(round.end));
+            self.rect(
+                x,
+                TOP,
+                end - x,
+                bottom - TOP,
+                "#f0f0f0",
+                "healed, not yet at rest",
+            );
+        }
+        for (begin, end) in &story.figures.outages {
+            let (from, to) = (self.x(*begin), self.x(*end));
+            let title = format!("no acknowledgement for {:.1} s", seconds(*begin, *end));
+            self.rect(from, TOP, to - from, CURVE, "#f9d0cc", &title);
+        }
+        for (index, round) in story.rounds.iter().enumerate() {
+            let x = self.x(round.begin);
+            self.line(x, TOP - 12.0, bottom, "#888", "3 3");
+            self.text(x + 3.0, TOP - 4.0, &format!("round {}", index + 1), "#555");
+        }
+    }
+
+    fn axis(&mut self, length: f64, bottom: f64) {
+        let mut second = 0.0;
+        while second <= length {
+            let x = LEFT + second * self.scale;
+            self.line(x, bottom, bottom + 5.0, "#333", "");
+            self.text(x - 8.0, bottom + 17.0, &format!("{second:.0} s"), "#333");
+            second += 30.0;
+        }
+    }
+
+    /// Commits per second, by the host that acknowledged them; those of probes are not counted.
+    fn acknowledgements(&mut self, story: &Story) {
+        let hosts: Vec<&String> = story.changes.keys().collect();
+        let bars = seconds(story.begin, story.end) as usize + 1;
+        let mut counts = vec![vec![0_u32; bars]; hosts.len()];
+        for acknowledgement in story.through_vip() {
+            let second = offset(story.begin, acknowledgement.at) as usize;
+            let host = hosts.iter().position(|host| **host == acknowledgement.host);
+            if let Some(count) = host.and_then(|host| counts.get_mut(host)?.get_mut(second)) {
+                *count += 1;
+            }
+        }
+        let highest = (0..bars).map(|bar| counts.iter().map(|host| host[bar]).sum::<u32>());
+        let highest = highest.max().unwrap_or(0).max(1);
+        for bar in 0..bars {
+            let mut y = TOP + CURVE;
+            for (host, counts) in counts.iter().enumerate() {
+                let height = f64::from(counts[bar]) / f64::from(highest) * CURVE;
+                if height > 0.0 {
+                    y -= height;
+                    let x = LEFT + bar as f64 * self.scale;
+                    let title = format!("{bar} s: {} by {}", counts[bar], hosts[host]);
+                    self.rect(x, y, self.scale * 0.9, height, colour(host), &title);
+                }
+            }
+        }
+        self.text(8.0, TOP + 12.0, "acknowledged", "#333");
+        self.text(8.0, TOP + 26.0, &format!("per second ({highest})"), "#333");
+    }
+
+    fn node(&mut self, story: &Story, index: usize, name: &str, y: f64) {
+        self.text(8.0, y + 14.0, name, colour(index));
+        let Some(changes) = story.changes.get(name) else {
+            return;
+        };
+        let ends = changes.iter().skip(1).map(|change| change.at);
+        for (change, end) in changes.iter().zip(ends.chain([story.end])) {
+            let (x, to) = (self.x(change.at.max(story.begin)), self.x(end));
+            let title = format!(
+                "{name} {:?} for {:.1} s",
+                change.seen,
+                seconds(change.at, end)
+            );
+            self.rect(x, y, to - x, BAND, fill(change.seen, index), &title);
+        }
+    }
+
+    fn fault(&mut self, event: &Event, y: f64) {
+        let (x, end) = (self.x(event.begin), self.x(event.end));
+        let title = format!("{} {}: {}", event.step, event.kind, event.what);
+        self.rect(x, y, (end - x).max(2.0), LANE - 3.0, tint(event), &title);
+        self.text(x + 3.0, y + 9.5, &label(event), "#000");
+    }
+
+    fn legend(&mut self, story: &Story) {
+        let plan = &story.plan;
+        let outcome = story.trouble().unwrap_or_else(|| "passed".to_owned());
+        let title = format!(
+            "seed {}, {} nodes: {} faults, {} commits, {:.1} % of the time; {outcome}",
+            plan.seed,
+            plan.nodes,
+            story.faults(),
+            story.figures.acknowledged,
+            story.figures.available() * 100.0,
+        );
+        self.text(8.0, 16.0, &title, "#000");
+        let mut x = LEFT;
+        let roles = [
+            (Seen::Primary, "primary (in its node's colour)"),
+            (Seen::Standby, "standby, receiving"),
+            (Seen::Alone, "in recovery, receiving nothing"),
+            (Seen::Starting, "starting or ending"),
+            (Seen::Stopped, "PostgreSQL stopped"),
+            (Seen::Frozen, "frozen"),
+            (Seen::Off, "no power"),
+        ];
+        for (seen, says) in roles {
+            self.rect(x, 24.0, 12.0, 12.0, fill(seen, 0), "");
+            self.text(x + 16.0, 34.0, says, "#333");
+            x += 34.0 + says.len() as f64 * LETTER;
+        }
+    }
+}
+
+fn colour(index: usize) -> &'static str {
+    COLOURS[index % COLOURS.len()]
+}
+
+fn fill(seen: Seen, index: usize) -> &'static str {
+    match seen {
+        Seen::Primary => colour(index),
+        Seen::Standby => "#bfe3bf",
+        Seen::Alone => "#f2e394",
+        Seen::Starting => "#d8d8d8",
+        Seen::Stopped => "#ebe4e4",
+        Seen::Frozen => "#9fd8ef",
+        Seen::Off => "#3a3a3a",
+    }
+}
+
+/// By what is hit: the operator's commands, the lock service, the network, processes, machines.
+fn tint(event: &Event) -> &'static str {
+    let kind = event.kind.as_str();
+    let begins = |words: &[&str]| words.iter().any(|word| kind.starts_with(word));
+    if !event.done {
+        "#eeeeee"
+    } else if begins(&["cls_"]) {
+        "#a8d5a2"
+    } else if begins(&["lock"]) {
+        "#cdb4e0"
+    } else if begins(&["cut", "isolate", "lose", "delay", "link"]) {
+        "#a9c9ee"
+    } else if begins(&["kill", "stop"]) {
+        "#f5c38b"
+    } else {
+        "#ec9a94"
+    }
+}
+
+fn label(event: &Event) -> String {
+    let number = match event.step {
+        0 => String::new(),
+        number => format!("{number} "),
+    };
+    let whom = event.what.split(" for ").next().unwrap_or_default();
+    let whom = whom.split(':').next().unwrap_or_default();
+    if event.done {
+        format!("{number}{} {whom}", event.kind)
+    } else {
+        format!("{number}({})", event.kind)
+    }
+}
+
+/// Each event in the first lane that is free, its label included.
+fn lanes<'e>(canvas: &Canvas, events: &'e [Event]) -> Vec<(usize, &'e Event)> {
+    let mut free: Vec<f64> = Vec::new();
+    let mut placed = Vec::new();
+    for event in events {
+        let (x, end) = (canvas.x(event.begin), canvas.x(event.end));
+        let taken = end.max(x + label(event).len() as f64 * LETTER + 8.0);
+        let lane = free.iter().position(|until| *until <= x);
+        let lane = lane.unwrap_or_else(|| {
+            free.push(0.0);
+            free.len() - 1
+        });
+        free[lane] = taken;
+        placed.push((lane, event));
+    }
+    placed
+}
