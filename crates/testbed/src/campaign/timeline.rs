@@ -288,3 +288,113 @@ fn lanes<'e>(canvas: &Canvas, events: &'e [Event]) -> Vec<(usize, &'e Event)> {
     }
     placed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::draw;
+    use crate::campaign::figures::Figures;
+    use crate::campaign::plan::Plan;
+    use crate::campaign::report::{Played, Story};
+    use crate::campaign::stage::Event;
+    use crate::campaign::watch::{Change, Seen};
+    use crate::checker::Ledger;
+    use crate::checker::{Acknowledgement, Verdict};
+
+    const SECOND: u64 = 1_000_000;
+
+    fn event(step: u32, begin: u64, end: u64, what: &str) -> Event {
+        Event {
+            step,
+            kind: "power cut".to_owned(),
+            what: what.to_owned(),
+            begin: begin * SECOND,
+            end: end * SECOND,
+            done: step != 3,
+        }
+    }
+
+    fn story() -> Story {
+        let acknowledgements: Vec<Acknowledgement> = [101, 102, 110]
+            .map(|second| Acknowledgement {
+                writer: 1,
+                id: second,
+                sent: second * SECOND,
+                at: second * SECOND,
+                host: "node1".to_owned(),
+                timeline: 1,
+            })
+            .into();
+        let figures = Figures::of(acknowledgements.iter(), 112 * SECOND);
+        let changes = [(100, Seen::Primary), (103, Seen::Off), (107, Seen::Primary)];
+        let changes = changes.map(|(at, seen)| Change {
+            at: at * SECOND,
+            seen,
+        });
+        Story {
+            plan: Plan::new(1, 2, 1, None, 1),
+            begin: 100 * SECOND,
+            end: 112 * SECOND,
+            rounds: vec![Played {
+                begin: 100 * SECOND,
+                healed: 108 * SECOND,
+                end: 110 * SECOND,
+                recovery: None,
+            }],
+            events: vec![
+                event(1, 102, 107, "node1 & \"others\""),
+                event(2, 103, 104, "<node2>"),
+                event(3, 111, 111, ""),
+            ],
+            changes: [("node1".to_owned(), changes.to_vec())].into(),
+            verdict: Verdict {
+                ledger: Ledger {
+                    acknowledgements,
+                    unknown: 0,
+                    end: 112 * SECOND,
+                },
+                missing: [("node1".to_owned(), Vec::new())].into(),
+                duplicates: Vec::new(),
+                superseded: Vec::new(),
+            },
+            figures,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn the_picture_is_well_formed_and_shows_the_outage_and_every_fault() {
+        let svg = draw(&story());
+        let document = roxmltree::Document::parse(&svg);
+        let titles: Vec<String> = document
+            .iter()
+            .flat_map(|document| document.descendants())
+            .filter(|node| node.has_tag_name("title"))
+            .filter_map(|node| node.text().map(str::to_owned))
+            .collect();
+        for shown in [
+            "no acknowledgement for 8.0 s",
+            "1 power cut: node1 & \"others\"",
+            "2 power cut: <node2>",
+            "node1 Off for 4.0 s",
+            "2 s: 1 by node1",
+        ] {
+            assert!(
+                titles.iter().any(|title| title == shown),
+                "{shown}: {titles:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_report_has_the_verdict_and_the_figures() {
+        let text = story().to_string();
+        for line in [
+            "2 made, 1 had no object",
+            "2: median 2.0 s, 95 % within 8.0 s, longest 8.0 s",
+            "every acknowledged commit is there",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert!(text.ends_with("passed"), "{text}");
+    }
+}
