@@ -16,7 +16,8 @@ use crate::writer::now_us;
 /// How long an operator's command in between may take: it meets faults that nothing mends yet.
 const COMMAND: Duration = Duration::from_secs(30);
 
-type Undo<'s> = Box<dyn FnOnce() -> Result<()> + 's>;
+/// Ends a fault; what there is to say of it.
+type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
 
 /// A fault that has begun.
 struct Begun<'s> {
@@ -28,12 +29,17 @@ struct Begun<'s> {
 }
 
 impl<'s> Begun<'s> {
-    fn new(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
+    fn new(what: &str, undo: impl FnOnce() -> Result<String> + 's) -> Begun<'s> {
         Begun {
             what: what.to_owned(),
             claims: Vec::new(),
             undo: Box::new(undo),
         }
+    }
+
+    /// A fault of which there is nothing to say at its end.
+    fn silent(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
+        Begun::new(what, || undo().map(|()| String::new()))
     }
 
     fn having(mut self, claims: impl IntoIterator<Item = Claim<'s>>) -> Begun<'s> {
@@ -68,7 +74,7 @@ pub(super) fn perform(stage: &Stage<'_>, step: &Step, round: Instant) {
     drop(begun.claims);
     record(
         match undone {
-            Ok(()) => format!("{} for {lasted:.1} s", begun.what),
+            Ok(said) => format!("{} for {lasted:.1} s{said}", begun.what),
             Err(error) => format!("{} for {lasted:.1} s; its end: {error}", begun.what),
         },
         true,
@@ -104,20 +110,20 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
             let claim = stage.claim(LOCK)?;
             let service = stage.cluster.lock_service()?;
             service.stop()?;
-            Ok(Begun::new("", move || service.start()).having([claim]))
+            Ok(Begun::silent("", move || service.start()).having([claim]))
         }
         Fault::LockFreeze => {
             let claim = stage.claim(LOCK)?;
             let service = stage.cluster.lock_service()?;
             service.freeze()?;
-            Ok(Begun::new("", move || service.thaw()).having([claim]))
+            Ok(Begun::silent("", move || service.thaw()).having([claim]))
         }
         Fault::LockPowerCut => power_cut(stage, &[], true),
         Fault::LockBreak(refusal) => {
             let claim = stage.claim(LOCK)?;
             let (service, how) = (stage.cluster.lock_service()?, breakage(*refusal));
             service.break_with_errors(how)?;
-            Ok(Begun::new("", move || service.repair(how)).having([claim]))
+            Ok(Begun::silent("", move || service.repair(how)).having([claim]))
         }
         Fault::Switch(who) => command(stage, *who, &["online_switch"]),
         Fault::Cleanup(who) => command(stage, *who, &["cleanup"]),
@@ -175,7 +181,7 @@ fn power_cut<'s>(stage: &'s Stage<'_>, who: &[Who], with_lock: bool) -> Result<B
             Err(Error::Asked(failures.join("; ")))
         }
     };
-    Ok(Begun::new(&what, boot_all).having(claims))
+    Ok(Begun::silent(&what, boot_all).having(claims))
 }
 
 fn reboot<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
@@ -186,7 +192,7 @@ fn reboot<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
         let stopped = stage.cluster.stop_pacemaker(&name, Duration::from_secs(30));
         node.power_cut().map(|()| stopped.is_ok())
     })?;
-    Ok(Begun::new(&name.clone(), move || stage.boot(&name)).having([claim]))
+    Ok(Begun::silent(&name.clone(), move || stage.boot(&name)).having([claim]))
 }
 
 fn freeze<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
@@ -194,7 +200,7 @@ fn freeze<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     node.freeze()?;
     let name = node.name().to_owned();
     let thaw = move || if node.is_on() { node.thaw() } else { Ok(()) };
-    Ok(Begun::new(&name, thaw).having([claim]))
+    Ok(Begun::silent(&name, thaw).having([claim]))
 }
 
 // ---- processes -------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ fn kill<'s>(stage: &'s Stage<'_>, who: Who, process: Process) -> Result<Begun<'s
         }
         stage.start_daemons(&node)
     };
-    Ok(Begun::new(&name, restart))
+    Ok(Begun::silent(&name, restart))
 }
 
 fn stop<'s>(stage: &'s Stage<'_>, who: Who, process: Process) -> Result<Begun<'s>> {
@@ -240,7 +246,7 @@ fn stop<'s>(stage: &'s Stage<'_>, who: Who, process: Process) -> Result<Begun<'s
         signal(&node, process, Signal::CONT);
         stage.start_daemons(&node)
     };
-    Ok(Begun::new(&name, go_on))
+    Ok(Begun::silent(&name, go_on))
 }
 
 /// Lets every process of PostgreSQL go on: the one that was stopped may have another title by now.
@@ -293,7 +299,7 @@ fn lose<'s>(
         percent => format!(", {percent} %"),
     };
     let undo = move || stage.find_again(step);
-    Ok(Begun::new(&format!("{a} {arrow} {b}{share}"), undo))
+    Ok(Begun::silent(&format!("{a} {arrow} {b}{share}"), undo))
 }
 
 fn isolate<'s>(stage: &'s Stage<'_>, step: u32, who: Who) -> Result<Begun<'s>> {
@@ -307,7 +313,7 @@ fn isolate<'s>(stage: &'s Stage<'_>, step: u32, who: Who) -> Result<Begun<'s>> {
         .flat_map(|other| [loss(&name, &other, 100), loss(&other, &name, 100)])
         .collect();
     stage.lose(step, losses)?;
-    Ok(Begun::new(&name, move || stage.find_again(step)))
+    Ok(Begun::silent(&name, move || stage.find_again(step)))
 }
 
 fn delay<'s>(stage: &'s Stage<'_>, who: Who, milliseconds: u32) -> Result<Begun<'s>> {
@@ -320,7 +326,7 @@ fn delay<'s>(stage: &'s Stage<'_>, who: Who, milliseconds: u32) -> Result<Begun<
     );
     stage.cluster.netem(&name, &["delay", &time, &jitter])?;
     let what = format!("{name}, {time}");
-    Ok(Begun::new(&what, move || stage.cluster.netem(&name, &[])).having([claim]))
+    Ok(Begun::silent(&what, move || stage.cluster.netem(&name, &[])).having([claim]))
 }
 
 fn link_down<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
@@ -336,7 +342,7 @@ fn link_down<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
             Ok(())
         }
     };
-    Ok(Begun::new(&name, up).having([claim]))
+    Ok(Begun::silent(&name, up).having([claim]))
 }
 
 fn fill_disk<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
@@ -354,7 +360,7 @@ fn fill_disk<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
             Ok(())
         }
     };
-    Ok(Begun::new(&name, free).having([claim]))
+    Ok(Begun::silent(&name, free).having([claim]))
 }
 
 // ---- the operator ----------------------------------------------------------------------------
@@ -363,28 +369,27 @@ fn fill_disk<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
 fn command<'s>(stage: &'s Stage<'_>, who: Who, words: &[&str]) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
     let claim = stage.claim(OPERATOR)?;
-    stage.cls(&node, words, COMMAND)?;
-    Ok(Begun::new(node.name(), || Ok(())).having([claim]))
+    let (_, said) = stage.cls(&node, words, COMMAND)?;
+    Ok(Begun::new(&said, || Ok(String::new())).having([claim]))
 }
 
 fn stop_all<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
     let claim = stage.claim(OPERATOR)?;
     stage.debts().stopped = true;
-    stage.cls(&node, &["stop"], COMMAND)?;
-    let name = node.name().to_owned();
+    let (_, said) = stage.cls(&node, &["stop"], COMMAND)?;
     let start = move || {
         if !node.is_on() {
-            return Ok(());
+            return Ok(String::new());
         }
-        let output = stage.cls(&node, &["start"], COMMAND)?;
+        let (code, said) = stage.cls(&node, &["start"], COMMAND)?;
         // 2: the primary is up and a standby is not.
-        if matches!(output.code, 0 | 2) {
+        if matches!(code, 0 | 2) {
             stage.debts().stopped = false;
         }
-        Ok(())
+        Ok(format!("; cls_start: {said}"))
     };
-    Ok(Begun::new(&name, start).having([claim]))
+    Ok(Begun::new(&said, start).having([claim]))
 }
 
 fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
@@ -392,19 +397,16 @@ fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let claim = stage.claim(OPERATOR)?;
     let name = node.name().to_owned();
     stage.debts().standby.insert(name.clone());
-    stage.cls(&node, &["standby_node", &name], COMMAND)?;
-    let back = {
-        let name = name.clone();
-        move || {
-            if !node.is_on() {
-                return Ok(());
-            }
-            let output = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
-            if output.code == 0 {
-                stage.debts().standby.remove(&name);
-            }
-            Ok(())
+    let (_, said) = stage.cls(&node, &["standby_node", &name], COMMAND)?;
+    let back = move || {
+        if !node.is_on() {
+            return Ok(String::new());
         }
+        let (code, said) = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
+        if code == 0 {
+            stage.debts().standby.remove(&name);
+        }
+        Ok(format!("; cls_unstandby_node: {said}"))
     };
-    Ok(Begun::new(&name, back).having([claim]))
+    Ok(Begun::new(&said, back).having([claim]))
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::health;
 use super::inflict::go_on_database;
-use super::stage::Stage;
+use super::stage::{Event, Stage};
 use crate::node::Node;
+use crate::writer::now_us;
 
 /// Within this time a cluster must have come to rest. Longer than the two minutes after which
 /// Pacemaker gives an action up whose answer was lost while two coordinators met, and than the
@@ -174,9 +175,21 @@ impl Operator<'_, '_> {
 
     fn command(&mut self, node: &Node, words: &[&str]) -> Option<i32> {
         self.commands += 1;
-        // A node that cannot be typed on answers as one on which the command failed.
-        let output = self.stage.cls(node, words, COMMAND).ok()?;
-        Some(output.code)
+        let begin = now_us();
+        let (code, what) = match self.stage.cls(node, words, COMMAND) {
+            Ok((code, said)) => (Some(code), said),
+            // A node that cannot be typed on is one on which the command failed.
+            Err(error) => (None, error.to_string()),
+        };
+        self.stage.record(Event {
+            step: 0,
+            kind: format!("cls_{}", words.join(" ")),
+            what,
+            begin,
+            end: now_us(),
+            done: true,
+        });
+        code
     }
 }
 

@@ -167,7 +167,7 @@ impl fmt::Display for Story {
             .iter()
             .map(|(word, n)| format!("{n} {word}"))
             .collect();
-        writeln!(f, "commands of cls typed  {}", commands.join(", "))?;
+        writeln!(f, "operator after healing {}", commands.join(", "))?;
         self.availability(f)?;
         writeln!(f, "{}", self.verdict)?;
         match self.trouble() {

@@ -16,7 +16,6 @@ use crate::layout::CLIENT;
 use crate::node::Node;
 use crate::progress::Progress;
 use crate::run::Output;
-use crate::writer::now_us;
 
 /// The key under which the lock service is claimed.
 pub(super) const LOCK: &str = "lock service";
@@ -225,27 +224,24 @@ impl<'a> Stage<'a> {
 
     // ---- the operator ------------------------------------------------------------------------
 
-    /// A command of cls that gives up by itself after `limit`, with what it said in one line for
-    /// the record.
-    pub(super) fn cls(&self, node: &Node, words: &[&str], limit: Duration) -> Result<Output> {
-        let begin = now_us();
+    /// A command of cls that gives up by itself after `limit`: its exit code, and in a line where
+    /// it was typed and how it ended.
+    pub(super) fn cls(
+        &self,
+        node: &Node,
+        words: &[&str],
+        limit: Duration,
+    ) -> Result<(i32, String)> {
         let seconds = limit.as_secs().to_string();
         let argv = [&["/opt/pha4pgsql/bin/cls"], words, &["--timeout", &seconds]].concat();
         let output = node.exec(&argv, limit + GRACE)?;
-        self.record(Event {
-            step: 0,
-            kind: format!("cls_{}", words.join(" ")),
-            what: format!(
-                "on {}: exit code {}{}",
-                node.name(),
-                output.code,
-                last(&output)
-            ),
-            begin,
-            end: now_us(),
-            done: true,
-        });
-        Ok(output)
+        let line = format!(
+            "{}, exit code {}{}",
+            node.name(),
+            output.code,
+            last(&output)
+        );
+        Ok((output.code, line))
     }
 
     // ---- the record --------------------------------------------------------------------------

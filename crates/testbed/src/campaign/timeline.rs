@@ -9,7 +9,7 @@ use super::stage::Event;
 use super::watch::Seen;
 
 const LEFT: f64 = 120.0;
-const RIGHT: f64 = 30.0;
+const RIGHT: f64 = 150.0;
 const TOP: f64 = 62.0;
 const CURVE: f64 = 90.0;
 const BAND: f64 = 20.0;
@@ -262,8 +262,8 @@ fn label(event: &Event) -> String {
         0 => String::new(),
         number => format!("{number} "),
     };
-    let whom = event.what.split(" for ").next().unwrap_or_default();
-    let whom = whom.split(':').next().unwrap_or_default();
+    let whom = event.what.split([':', ';']).next().unwrap_or_default();
+    let whom = whom.split(" for ").next().unwrap_or_default();
     if event.done {
         format!("{number}{} {whom}", event.kind)
     } else {
