@@ -9,6 +9,7 @@ mod mend;
 mod menu;
 mod plan;
 mod report;
+mod restore;
 mod stage;
 mod timeline;
 mod watch;
@@ -34,6 +35,7 @@ use crate::writer::{Writer, WriterPlan, now_us};
 
 use figures::Figures;
 use inflict::perform;
+use mend::Recovery;
 pub use plan::{Fault, Party, Plan, Process, Refusal, Round, Step, Who};
 use report::Played;
 pub use report::Story;
@@ -262,32 +264,48 @@ fn play_round(
         recovery: None,
     };
     let start = Instant::now();
+    let (last, steps): (Vec<&Step>, Vec<&Step>) = round
+        .steps
+        .iter()
+        .partition(|step| step.fault == Fault::LockRestore);
+    let saved = restore::save(stage).map_err(|error| error.to_string());
     std::thread::scope(|scope| {
-        for step in &round.steps {
+        for step in steps {
             scope.spawn(move || perform(stage, step, start));
         }
     });
     played.healed = now_us();
-    let outcome = mend::heal(stage)
-        .map_err(|error| format!("healing: {error}"))
-        .and_then(|()| mend::recover(stage));
-    played.end = now_us();
-    let outcome = outcome.and_then(|recovery| {
-        stage.progress.say(&format!(
-            "  at rest after {:.1} s, {} is primary; {} commands typed",
-            recovery.took.as_secs_f64(),
-            recovery.primary,
-            recovery.commands
-        ));
-        played.recovery = Some(recovery);
-        served(writers)?;
-        let verdict = check(stage.cluster).map_err(|error| error.to_string())?;
-        match verdict.clean() {
-            true => Ok(()),
-            false => Err(verdict.to_string()),
+    let outcome = saved.and_then(|()| {
+        let mut recovery = come_to_rest(stage, writers)?;
+        for step in last {
+            restore::play(stage, step.number, &recovery.primary)
+                .map_err(|error| error.to_string())?;
+            recovery = come_to_rest(stage, writers)?;
         }
+        Ok(recovery)
     });
+    played.end = now_us();
+    let outcome = outcome.map(|recovery| played.recovery = Some(recovery));
     (played, outcome)
+}
+
+/// Everything is healed, and the cluster has to come to rest, serve, and have every commit.
+fn come_to_rest(stage: &Stage<'_>, writers: &[Writer]) -> std::result::Result<Recovery, String> {
+    mend::heal(stage).map_err(|error| format!("healing: {error}"))?;
+    let recovery = mend::recover(stage)?;
+    stage.progress.say(&format!(
+        "  at rest after {:.1} s, {} is primary; {} commands typed",
+        recovery.took.as_secs_f64(),
+        recovery.primary,
+        recovery.commands
+    ));
+    served(writers)?;
+    let verdict = check(stage.cluster).map_err(|error| error.to_string())?;
+    if verdict.clean() {
+        Ok(recovery)
+    } else {
+        Err(verdict.to_string())
+    }
 }
 
 /// Every client that writes through the writer VIP is served.

@@ -125,6 +125,7 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
             service.break_with_errors(how)?;
             Ok(Begun::silent("", move || service.repair(how)).having([claim]))
         }
+        Fault::LockRestore => Err(Error::Asked("played after the round".to_owned())),
         Fault::Switch(who) => command(stage, *who, &["online_switch"]),
         Fault::Cleanup(who) => command(stage, *who, &["cleanup"]),
         Fault::Repair(who) => command(stage, *who, &["repair_slave"]),

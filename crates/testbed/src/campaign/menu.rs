@@ -21,6 +21,9 @@ pub(super) fn steps(dice: &mut Dice, nodes: u8, disk: bool, number: &mut u32) ->
             drawn.push(step(dice, nodes, disk, soon));
         }
     }
+    if dice.percent(12) {
+        drawn.push((ROUND_MS, 0, Fault::LockRestore));
+    }
     drawn.sort_by_key(|(at, ..)| *at);
     drawn
         .into_iter()

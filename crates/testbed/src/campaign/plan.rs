@@ -133,6 +133,9 @@ pub enum Fault {
     LockPowerCut,
     /// The lock service answers errors.
     LockBreak(Refusal),
+    /// The lock service's row is put back to what it was at the beginning of the round, after its
+    /// end, and the primary loses its power before `cls_recovery_master` mends it.
+    LockRestore,
     /// `cls_online_switch`, typed on this node.
     Switch(Who),
     /// `cls_cleanup`.
@@ -274,6 +277,7 @@ impl Fault {
             Fault::LockBreak(refusal) => {
                 format!("lock service refusing {refusal:?}").to_lowercase()
             }
+            Fault::LockRestore => "lock service restored".to_owned(),
             Fault::Switch(_) => "cls_online_switch".to_owned(),
             Fault::Cleanup(_) => "cls_cleanup".to_owned(),
             Fault::StopAll(_) => "cls_stop".to_owned(),
@@ -342,8 +346,8 @@ mod tests {
                     .count();
             }
         }
-        // Twenty kinds of one form, two signals to each of twelve processes, three refusals.
-        assert_eq!(kinds.len(), 47, "{kinds:#?}");
+        // Twenty-one kinds of one form, two signals to each of twelve processes, three refusals.
+        assert_eq!(kinds.len(), 48, "{kinds:#?}");
         assert!(overlapping > 1000, "{overlapping}");
     }
 
