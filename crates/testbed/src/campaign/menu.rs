@@ -10,7 +10,7 @@ const LAST_MS: u64 = 45_000;
 
 /// The faults of one round.
 pub(super) fn steps(dice: &mut Dice, nodes: u8, disk: bool, number: &mut u32) -> Vec<Step> {
-    let count = dice.between(3, 7);
+    let count = dice.between(4, 8);
     let mut drawn: Vec<(u64, u64, Fault)> = Vec::new();
     for _ in 0..count {
         let at = dice.between(FIRST_MS, LAST_MS);

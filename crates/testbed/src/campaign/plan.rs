@@ -182,7 +182,8 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn new(seed: u64, nodes: u8, writers: u32, disk: Option<u32>, rounds: usize) -> Plan {
-        let mut dice = Dice::new(seed);
+        // So that a seed is another campaign with another number of nodes.
+        let mut dice = Dice::new(seed ^ (u64::from(nodes) << 56));
         let mut number = 0;
         let rounds = (0..rounds)
             .map(|_| Round {
