@@ -35,6 +35,8 @@ enum Command {
     Test(crate::suite::Options),
     /// Measure the product, and the packaged agent beside it
     Bench(crate::bench::Options),
+    /// Attack a cluster with overlapping faults drawn from a seed, and judge what was acknowledged
+    Campaign(crate::campaign::Options),
     /// Make a cluster that stays until `down`
     Up {
         /// Database nodes (1 to 5); the lock service's node comes after them
@@ -250,6 +252,7 @@ fn perform(arguments: &Arguments) -> Result<u8> {
         Command::Demo(options) => return crate::demo::run(name, options),
         Command::Test(options) => return crate::suite::run(options),
         Command::Bench(options) => return crate::bench::run(options),
+        Command::Campaign(options) => return crate::campaign::run(name, options),
         Command::Up { .. } => up(name, &arguments.command)?,
         Command::Down { all: true } => Layout::existing()
             .iter()

@@ -13,6 +13,14 @@ use crate::run::{Output, Run};
 
 const TABLE: &str = "table bridge faults";
 
+/// Packets from one port to another that get lost, and how many of a hundred do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) percent: u8,
+}
+
 /// The network namespace with the bridge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fabric {
@@ -150,9 +158,24 @@ impl Fabric {
 
     /// Removes every rule.
     pub(crate) fn heal(self) -> Result<()> {
-        let rules = format!(
+        self.only(&[])
+    }
+
+    /// Makes these losses the only rules, in one transaction: one that stays is never lifted.
+    pub(crate) fn only(self, losses: &[Loss]) -> Result<()> {
+        let mut rules = format!(
             "{TABLE} {{}}\ndelete {TABLE}\n{TABLE} {{\nchain forward {{\ntype filter hook forward priority 0; policy accept;\n}}\n}}\n"
         );
+        for Loss { from, to, percent } in losses {
+            let share = if *percent < 100 {
+                format!("numgen random mod 100 < {percent} ")
+            } else {
+                String::new()
+            };
+            rules.push_str(&format!(
+                "add rule bridge faults forward iifname \"{from}\" oifname \"{to}\" {share}counter drop\n"
+            ));
+        }
         self.nft(&rules).map(drop)
     }
 

@@ -22,6 +22,7 @@
 mod bench;
 pub mod binaries;
 mod builder;
+pub mod campaign;
 mod cargo;
 pub mod checker;
 pub mod cib;

@@ -176,13 +176,26 @@ pub(crate) fn start_ssh(node: &Node) -> Result<()> {
 /// # Errors
 /// A daemon did not start; the message holds the end of its log.
 pub(crate) fn start_cluster(node: &Node) -> Result<()> {
-    if node
-        .processes()
-        .iter()
-        .any(|process| process.comm == "pacemakerd")
-    {
+    let processes = node.processes();
+    let runs = |name: &str| processes.iter().any(|process| process.comm == name);
+    if runs("pacemakerd") {
         return Ok(());
     }
+    if !runs("corosync") {
+        start_corosync(node)?;
+    }
+    node.run(
+        &[
+            "sh",
+            "-c",
+            "PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid --fork pacemakerd -f </dev/null >/var/log/pacemakerd.out 2>&1",
+        ],
+        SHORT,
+    )
+    .map(drop)
+}
+
+fn start_corosync(node: &Node) -> Result<()> {
     let started = node.run(&["corosync"], SHORT);
     if let Err(error) = started {
         let log = node
@@ -204,16 +217,7 @@ pub(crate) fn start_cluster(node: &Node) -> Result<()> {
         } else {
             Err(output.stderr.trim().to_owned())
         }
-    })?;
-    node.run(
-        &[
-            "sh",
-            "-c",
-            "PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid --fork pacemakerd -f </dev/null >/var/log/pacemakerd.out 2>&1",
-        ],
-        SHORT,
-    )
-    .map(drop)
+    })
 }
 
 /// Stops Pacemaker in an orderly way (it stops its resources first), then corosync.

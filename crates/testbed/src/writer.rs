@@ -172,6 +172,11 @@ impl Cluster {
 }
 
 impl Writer {
+    /// Its number in the plan.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// How many numbers have been acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {

@@ -1,0 +1,413 @@
+//! A step of the plan, done to the cluster and undone again.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::plan::{Fault, Party, Process, Refusal, Step, Who};
+use super::stage::{Claim, Event, LOCK, OPERATOR, Stage};
+use crate::error::{Error, Result};
+use crate::fabric::Loss;
+use crate::lock::Breakage;
+use crate::node::{Node, PGDATA};
+use crate::procfs;
+use crate::writer::now_us;
+
+/// How long an operator's command in between may take: it meets faults that nothing mends yet.
+const COMMAND: Duration = Duration::from_secs(30);
+
+/// Ends a fault; what there is to say of it.
+type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
+
+/// A fault that has begun.
+struct Begun<'s> {
+    /// To whom.
+    what: String,
+    /// What it keeps from other steps until it is over.
+    claims: Vec<Claim<'s>>,
+    undo: Undo<'s>,
+}
+
+impl<'s> Begun<'s> {
+    fn new(what: &str, undo: impl FnOnce() -> Result<String> + 's) -> Begun<'s> {
+        Begun {
+            what: what.to_owned(),
+            claims: Vec::new(),
+            undo: Box::new(undo),
+        }
+    }
+
+    /// A fault of which there is nothing to say at its end.
+    fn silent(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
+        Begun::new(what, || undo().map(|()| String::new()))
+    }
+
+    fn having(mut self, claims: impl IntoIterator<Item = Claim<'s>>) -> Begun<'s> {
+        self.claims.extend(claims);
+        self
+    }
+}
+
+/// Waits for the step's time, does it, waits for its end, and undoes it. What cannot be done, since
+/// an earlier step is in the way, is part of the record and no error.
+pub(super) fn perform(stage: &Stage<'_>, step: &Step, round: Instant) {
+    sleep_until(round + Duration::from_millis(step.at_ms));
+    let begin = now_us();
+    let record = |what: String, done: bool| {
+        stage.record(Event {
+            step: step.number,
+            kind: step.fault.kind(),
+            what,
+            begin,
+            end: now_us(),
+            done,
+        });
+    };
+    let begun = match start(stage, step) {
+        Ok(begun) => begun,
+        Err(error) => return record(error.to_string(), false),
+    };
+    sleep_until(round + Duration::from_millis(step.at_ms + step.for_ms));
+    let seconds = |since: u64| Duration::from_micros(now_us() - since).as_secs_f64();
+    let lasted = seconds(begin);
+    let undone = (begun.undo)();
+    drop(begun.claims);
+    record(
+        match undone {
+            Ok(said) => format!("{} for {lasted:.1} s{said}", begun.what),
+            Err(error) => format!("{} for {lasted:.1} s; its end: {error}", begun.what),
+        },
+        true,
+    );
+}
+
+/// The plan's times are the point here, not a condition.
+fn sleep_until(time: Instant) {
+    std::thread::sleep(time.saturating_duration_since(Instant::now()));
+}
+
+fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
+    match &step.fault {
+        Fault::PowerCut(who) => power_cut(stage, &[*who], false),
+        Fault::PowerCutAll => {
+            let others = stage.cluster.databases().len().saturating_sub(1);
+            let others = (0..u8::try_from(others).unwrap_or(0)).map(Who::Standby);
+            let all: Vec<Who> = std::iter::once(Who::Primary).chain(others).collect();
+            power_cut(stage, &all, false)
+        }
+        Fault::PowerCutWithLock(who) => power_cut(stage, &[*who], true),
+        Fault::Reboot(who) => reboot(stage, *who),
+        Fault::Freeze(who) => freeze(stage, *who),
+        Fault::Kill(who, process) => kill(stage, *who, *process),
+        Fault::Stop(who, process) => stop(stage, *who, *process),
+        Fault::Cut { a, b, one_way } => lose(stage, step.number, *a, *b, 100, *one_way),
+        Fault::Lose { a, b, percent } => lose(stage, step.number, *a, *b, *percent, false),
+        Fault::Isolate(who) => isolate(stage, step.number, *who),
+        Fault::Delay(who, milliseconds) => delay(stage, *who, *milliseconds),
+        Fault::LinkDown(who) => link_down(stage, *who),
+        Fault::FillDisk(who) => fill_disk(stage, *who),
+        Fault::LockStop => {
+            let claim = stage.claim(LOCK)?;
+            let service = stage.cluster.lock_service()?;
+            service.stop()?;
+            Ok(Begun::silent("", move || service.start()).having([claim]))
+        }
+        Fault::LockFreeze => {
+            let claim = stage.claim(LOCK)?;
+            let service = stage.cluster.lock_service()?;
+            service.freeze()?;
+            Ok(Begun::silent("", move || service.thaw()).having([claim]))
+        }
+        Fault::LockPowerCut => power_cut(stage, &[], true),
+        Fault::LockBreak(refusal) => {
+            let claim = stage.claim(LOCK)?;
+            let (service, how) = (stage.cluster.lock_service()?, breakage(*refusal));
+            service.break_with_errors(how)?;
+            Ok(Begun::silent("", move || service.repair(how)).having([claim]))
+        }
+        Fault::LockRestore => Err(Error::Asked("played after the round".to_owned())),
+        Fault::Switch(who) => command(stage, *who, &["online_switch"]),
+        Fault::Cleanup(who) => command(stage, *who, &["cleanup"]),
+        Fault::Repair(who) => command(stage, *who, &["repair_slave"]),
+        Fault::StopAll(who) => stop_all(stage, *who),
+        Fault::Standby(who) => standby(stage, *who),
+    }
+}
+
+pub(super) fn breakage(refusal: Refusal) -> Breakage {
+    match refusal {
+        Refusal::Login => Breakage::Login,
+        Refusal::Table => Breakage::TableGone,
+        Refusal::ReadOnly => Breakage::ReadOnly,
+    }
+}
+
+// ---- machines --------------------------------------------------------------------------------
+
+/// The machine, claimed, if it has power.
+fn machine<'s>(stage: &'s Stage<'_>, who: Who) -> Result<(Node, Claim<'s>)> {
+    let node = stage.node(who)?;
+    let claim = stage.claim(node.name())?;
+    Ok((node, claim))
+}
+
+fn power_cut<'s>(stage: &'s Stage<'_>, who: &[Who], with_lock: bool) -> Result<Begun<'s>> {
+    let (mut names, mut claims) = (Vec::new(), Vec::new());
+    for who in who {
+        let (node, claim) = machine(stage, *who)?;
+        names.push(node.name().to_owned());
+        claims.push(claim);
+    }
+    if with_lock {
+        claims.push(stage.claim(LOCK)?);
+        names.push(stage.port(Party::Lock)?);
+    }
+    let words: Vec<&str> = names.iter().map(String::as_str).collect();
+    stage.cluster.power_cut_all(&words)?;
+    let what = words.join(", ");
+    let boot_all = move || {
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            let boots: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(|| stage.boot(name)))
+                .collect();
+            let outcomes = boots.into_iter().filter_map(|boot| boot.join().ok());
+            outcomes
+                .filter_map(|outcome| outcome.err().map(|error| error.to_string()))
+                .collect()
+        });
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Asked(failures.join("; ")))
+        }
+    };
+    Ok(Begun::silent(&what, boot_all).having(claims))
+}
+
+fn reboot<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let (node, claim) = machine(stage, who)?;
+    let name = node.name().to_owned();
+    stage.alone(&name, || {
+        // A shutdown that hangs ends with the power, as on any machine.
+        let stopped = stage.cluster.stop_pacemaker(&name, Duration::from_secs(30));
+        node.power_cut().map(|()| stopped.is_ok())
+    })?;
+    Ok(Begun::silent(&name.clone(), move || stage.boot(&name)).having([claim]))
+}
+
+fn freeze<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let (node, claim) = machine(stage, who)?;
+    node.freeze()?;
+    let name = node.name().to_owned();
+    let thaw = move || if node.is_on() { node.thaw() } else { Ok(()) };
+    Ok(Begun::silent(&name, thaw).having([claim]))
+}
+
+// ---- processes -------------------------------------------------------------------------------
+
+fn signal(node: &Node, process: Process, signal: Signal) -> usize {
+    if process == Process::Postmaster {
+        return usize::from(node.kill_postmaster(signal));
+    }
+    if process.of_database() {
+        let title = format!("postgres: {}", process.name());
+        return node.kill(
+            |running| running.comm == "postgres" && running.cmdline.starts_with(&title),
+            signal,
+        );
+    }
+    // The kernel keeps the first 15 characters of a process's name.
+    let comm: String = process.name().chars().take(15).collect();
+    node.kill_named(&comm, signal)
+}
+
+fn kill<'s>(stage: &'s Stage<'_>, who: Who, process: Process) -> Result<Begun<'s>> {
+    let node = stage.node(who)?;
+    struck(&node, process, Signal::KILL)?;
+    let name = node.name().to_owned();
+    let restart = move || {
+        if process.of_database() {
+            return Ok(());
+        }
+        stage.start_daemons(&node)
+    };
+    Ok(Begun::silent(&name, restart))
+}
+
+fn stop<'s>(stage: &'s Stage<'_>, who: Who, process: Process) -> Result<Begun<'s>> {
+    let node = stage.node(who)?;
+    struck(&node, process, Signal::STOP)?;
+    let name = node.name().to_owned();
+    let go_on = move || {
+        if process.of_database() {
+            go_on_database(&node);
+            return Ok(());
+        }
+        signal(&node, process, Signal::CONT);
+        stage.start_daemons(&node)
+    };
+    Ok(Begun::silent(&name, go_on))
+}
+
+/// Lets every process of PostgreSQL go on: the one that was stopped may have another title by now.
+pub(super) fn go_on_database(node: &Node) {
+    for process in node.processes() {
+        if process.comm == "postgres" && procfs::state(process.pid) == Some('T') {
+            procfs::signal_pid(process.pid, Signal::CONT);
+        }
+    }
+}
+
+fn struck(node: &Node, process: Process, with: Signal) -> Result<()> {
+    match signal(node, process, with) {
+        0 => Err(Error::Asked(format!(
+            "no {} runs on {}",
+            process.name(),
+            node.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+// ---- the network -----------------------------------------------------------------------------
+
+fn loss(from: &str, to: &str, percent: u8) -> Loss {
+    Loss {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        percent,
+    }
+}
+
+fn lose<'s>(
+    stage: &'s Stage<'_>,
+    step: u32,
+    a: Party,
+    b: Party,
+    percent: u8,
+    one_way: bool,
+) -> Result<Begun<'s>> {
+    let (a, b) = (stage.port(a)?, stage.port(b)?);
+    let mut losses = vec![loss(&a, &b, percent)];
+    if !one_way {
+        losses.push(loss(&b, &a, percent));
+    }
+    stage.lose(step, losses)?;
+    let arrow = if one_way { "to" } else { "and" };
+    let share = match percent {
+        100 => String::new(),
+        percent => format!(", {percent} %"),
+    };
+    let undo = move || stage.find_again(step);
+    Ok(Begun::silent(&format!("{a} {arrow} {b}{share}"), undo))
+}
+
+fn isolate<'s>(stage: &'s Stage<'_>, step: u32, who: Who) -> Result<Begun<'s>> {
+    let name = stage.name(who)?;
+    let nodes = stage.cluster.nodes().into_iter();
+    let others = nodes
+        .map(|node| node.name().to_owned())
+        .chain([crate::layout::CLIENT.to_owned()])
+        .filter(|other| *other != name);
+    let losses = others
+        .flat_map(|other| [loss(&name, &other, 100), loss(&other, &name, 100)])
+        .collect();
+    stage.lose(step, losses)?;
+    Ok(Begun::silent(&name, move || stage.find_again(step)))
+}
+
+fn delay<'s>(stage: &'s Stage<'_>, who: Who, milliseconds: u32) -> Result<Begun<'s>> {
+    let node = stage.node(who)?;
+    let claim = stage.claim(&format!("link of {}", node.name()))?;
+    let name = node.name().to_owned();
+    let (time, jitter) = (
+        format!("{milliseconds}ms"),
+        format!("{}ms", milliseconds / 4),
+    );
+    stage.cluster.netem(&name, &["delay", &time, &jitter])?;
+    let what = format!("{name}, {time}");
+    Ok(Begun::silent(&what, move || stage.cluster.netem(&name, &[])).having([claim]))
+}
+
+fn link_down<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.node(who)?;
+    let claim = stage.claim(&format!("link of {}", node.name()))?;
+    stage.cluster.link(node.name(), false)?;
+    let name = node.name().to_owned();
+    let up = move || {
+        // A machine without power has no port; booted again it has a fresh one, which is up.
+        if node.is_on() {
+            stage.cluster.link(node.name(), true)
+        } else {
+            Ok(())
+        }
+    };
+    Ok(Begun::silent(&name, up).having([claim]))
+}
+
+fn fill_disk<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(&format!("disk of {}", node.name()))?;
+    if node.postmaster_of(PGDATA).is_none() {
+        return Err(Error::Asked(format!("{} has no PostgreSQL", node.name())));
+    }
+    node.fill_data_disk()?;
+    let name = node.name().to_owned();
+    let free = move || {
+        if node.is_on() {
+            node.free_data_disk()
+        } else {
+            Ok(())
+        }
+    };
+    Ok(Begun::silent(&name, free).having([claim]))
+}
+
+// ---- the operator ----------------------------------------------------------------------------
+
+/// A command whose failure, in the middle of faults, is nothing to wonder at.
+fn command<'s>(stage: &'s Stage<'_>, who: Who, words: &[&str]) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let (_, said) = stage.cls(&node, words, COMMAND)?;
+    Ok(Begun::new(&said, || Ok(String::new())).having([claim]))
+}
+
+fn stop_all<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    stage.debts().stopped = true;
+    let (_, said) = stage.cls(&node, &["stop"], COMMAND)?;
+    let start = move || {
+        if !node.is_on() {
+            return Ok(String::new());
+        }
+        let (code, said) = stage.cls(&node, &["start"], COMMAND)?;
+        // 2: the primary is up and a standby is not.
+        if matches!(code, 0 | 2) {
+            stage.debts().stopped = false;
+        }
+        Ok(format!("; cls_start: {said}"))
+    };
+    Ok(Begun::new(&said, start).having([claim]))
+}
+
+fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let name = node.name().to_owned();
+    stage.debts().standby.insert(name.clone());
+    let (_, said) = stage.cls(&node, &["standby_node", &name], COMMAND)?;
+    let back = move || {
+        if !node.is_on() {
+            return Ok(String::new());
+        }
+        let (code, said) = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
+        if code == 0 {
+            stage.debts().standby.remove(&name);
+        }
+        Ok(format!("; cls_unstandby_node: {said}"))
+    };
+    Ok(Begun::new(&said, back).having([claim]))
+}

@@ -1,0 +1,206 @@
+//! After the faults: everything is healed, and an operator does what the manual says and nothing
+//! else, until the cluster has come to rest.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::health;
+use super::inflict::go_on_database;
+use super::stage::{Event, Stage};
+use crate::node::Node;
+use crate::writer::now_us;
+
+/// Within this time a cluster must have come to rest. Longer than the two minutes after which
+/// Pacemaker gives an action up whose answer was lost while two coordinators met, and than the
+/// repair of a node after that.
+const LIMIT: Duration = Duration::from_secs(300);
+/// How long an operator looks on before clearing failures that Pacemaker has counted.
+const CLEANUP_AFTER: Duration = Duration::from_secs(20);
+/// And before doing so again.
+const CLEANUP_AGAIN: Duration = Duration::from_secs(45);
+/// How long one command may take.
+const COMMAND: Duration = Duration::from_secs(150);
+
+/// How a cluster came to rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Recovery {
+    pub(super) primary: String,
+    pub(super) took: Duration,
+    /// Commands that the operator had to type before that.
+    pub(super) commands: u32,
+}
+
+/// Ends what faults have left: every step undoes itself, but may have failed to.
+pub(super) fn heal(stage: &Stage<'_>) -> crate::Result<()> {
+    stage.lose_nothing()?;
+    for node in stage.cluster.nodes() {
+        if !node.is_on() {
+            stage.boot(node.name())?;
+        }
+        node.thaw()?;
+        stage.cluster.link(node.name(), true)?;
+    }
+    for node in stage.cluster.databases() {
+        go_on_database(&node);
+        stage.start_daemons(&node)?;
+    }
+    stage.cluster.lock_service()?.start()
+}
+
+/// Waits until the cluster has come to rest, with an operator at hand.
+///
+/// # Errors
+/// It does not within the time that it has: what is not right then.
+pub(super) fn recover(stage: &Stage<'_>) -> Result<Recovery, String> {
+    let begin = Instant::now();
+    let mut operator = Operator {
+        stage,
+        begin,
+        commands: 0,
+        cleaned: None,
+        hopeless: BTreeSet::new(),
+    };
+    loop {
+        let wrong = match health::primary(stage.cluster) {
+            Ok(primary) => match health::status(stage.cluster, &primary) {
+                Ok(()) => {
+                    return Ok(Recovery {
+                        primary,
+                        took: begin.elapsed(),
+                        commands: operator.commands,
+                    });
+                }
+                // Everything runs; what it complains about is history that an operator clears.
+                Err(wrong) => {
+                    operator.cleanup_if_failed();
+                    wrong
+                }
+            },
+            Err(wrong) => wrong,
+        };
+        if begin.elapsed() > LIMIT {
+            return Err(format!(
+                "the cluster has not come to rest within {} s after everything was healed: {wrong}",
+                LIMIT.as_secs()
+            ));
+        }
+        operator.act();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+struct Operator<'s, 'a> {
+    stage: &'s Stage<'a>,
+    begin: Instant,
+    commands: u32,
+    cleaned: Option<Instant>,
+    /// Nodes that `cls_repair_slave` could not mend.
+    hopeless: BTreeSet<String>,
+}
+
+impl Operator<'_, '_> {
+    /// What a person does who sees the cluster as it is now.
+    fn act(&mut self) {
+        let Some(desk) = self.desk() else {
+            return;
+        };
+        if self.stage.debts().stopped {
+            if let Some(0 | 2) = self.command(&desk, &["start"]) {
+                self.stage.debts().stopped = false;
+            }
+            return;
+        }
+        let standby: Vec<String> = self.stage.debts().standby.iter().cloned().collect();
+        for name in standby {
+            if self.command(&desk, &["unstandby_node", &name]) == Some(0) {
+                self.stage.debts().standby.remove(&name);
+            }
+        }
+        let text = picture(&desk);
+        for node in self.stage.cluster.databases() {
+            self.repair(&node, &text);
+        }
+        let since = self.cleaned.unwrap_or(self.begin).elapsed();
+        let patience = self.cleaned.map_or(CLEANUP_AFTER, |_| CLEANUP_AGAIN);
+        if since > patience && failed(&text) {
+            self.cleaned = Some(Instant::now());
+            self.command(&desk, &["cleanup"]);
+        }
+    }
+
+    /// Where the operator types: where the primary is, or else on any node.
+    fn desk(&self) -> Option<Node> {
+        let primary = self.stage.watch.primary();
+        let nodes = self.stage.cluster.databases().into_iter();
+        let mut on: Vec<Node> = nodes.filter(Node::is_on).collect();
+        on.sort_by_key(|node| Some(node.name().to_owned()) != primary);
+        on.into_iter().next()
+    }
+
+    /// A node that was refused says which command mends it, and to type it there. If that one
+    /// cannot, the other can.
+    fn repair(&mut self, node: &Node, text: &str) {
+        let there = format!("on {} ", node.name());
+        let mut lines = text.lines().filter(|line| line.contains(&there));
+        let orders = ["run cls_repair_slave", "run cls_rebuild_slave"];
+        let Some(line) = lines.find(|line| orders.iter().any(|order| line.contains(order))) else {
+            return;
+        };
+        if node
+            .processes()
+            .iter()
+            .any(|process| process.comm == "postgres")
+        {
+            return;
+        }
+        let name = node.name().to_owned();
+        let words: &[&str] = if self.hopeless.contains(&name) || line.contains(orders[1]) {
+            &["rebuild_slave", "--keep-old"]
+        } else {
+            &["repair_slave"]
+        };
+        // 10: a precondition is not met yet, which says nothing of what pg_rewind can do.
+        if !matches!(self.command(node, words), Some(0 | 10)) {
+            self.hopeless.insert(name);
+        }
+    }
+
+    fn cleanup_if_failed(&mut self) {
+        if let Some(desk) = self.desk()
+            && failed(&picture(&desk))
+        {
+            self.command(&desk, &["cleanup"]);
+        }
+    }
+
+    fn command(&mut self, node: &Node, words: &[&str]) -> Option<i32> {
+        self.commands += 1;
+        let begin = now_us();
+        let (code, what) = match self.stage.cls(node, words, COMMAND) {
+            Ok((code, said)) => (Some(code), said),
+            // A node that cannot be typed on is one on which the command failed.
+            Err(error) => (None, error.to_string()),
+        };
+        self.stage.record(Event {
+            step: 0,
+            kind: format!("cls_{}", words.join(" ")),
+            what,
+            begin,
+            end: now_us(),
+            done: true,
+        });
+        code
+    }
+}
+
+/// Resources, fail counts and exit reasons, as an operator sees them; nothing where Pacemaker does
+/// not answer.
+fn picture(node: &Node) -> String {
+    let argv = ["crm_mon", "-1", "-A", "-r", "-f"];
+    node.exec(&argv, Duration::from_secs(15))
+        .map_or_else(|_| String::new(), |output| output.stdout)
+}
+
+fn failed(picture: &str) -> bool {
+    picture.contains("fail-count=") || picture.contains("Failed Resource Actions")
+}

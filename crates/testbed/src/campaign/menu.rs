@@ -1,0 +1,163 @@
+//! From which faults a round is put together, and in which proportions.
+
+use super::dice::Dice;
+use super::plan::{Fault, Party, Process, ROUND_MS, Refusal, Step, Who};
+
+/// Quiet at the beginning of a round: writers have acknowledgements by then.
+const FIRST_MS: u64 = 1_500;
+/// No fault begins later.
+const LAST_MS: u64 = 45_000;
+
+/// The faults of one round.
+pub(super) fn steps(dice: &mut Dice, nodes: u8, disk: bool, number: &mut u32) -> Vec<Step> {
+    let count = dice.between(4, 8);
+    let mut drawn: Vec<(u64, u64, Fault)> = Vec::new();
+    for _ in 0..count {
+        let at = dice.between(FIRST_MS, LAST_MS);
+        drawn.push(step(dice, nodes, disk, at));
+        // Two at once is what single faults do not prepare for.
+        if dice.percent(35) {
+            let soon = at + dice.below(1500);
+            drawn.push(step(dice, nodes, disk, soon));
+        }
+    }
+    if dice.percent(12) {
+        drawn.push((ROUND_MS, 0, Fault::LockRestore));
+    }
+    drawn.sort_by_key(|(at, ..)| *at);
+    drawn
+        .into_iter()
+        .map(|(at_ms, for_ms, fault)| {
+            *number += 1;
+            Step {
+                number: *number,
+                at_ms,
+                for_ms,
+                fault,
+            }
+        })
+        .collect()
+}
+
+fn step(dice: &mut Dice, nodes: u8, disk: bool, at: u64) -> (u64, u64, Fault) {
+    let fault = fault(dice, nodes, disk);
+    let (low, high) = length(&fault);
+    let time = dice.between(low, high);
+    (at, time.min(ROUND_MS - at), fault)
+}
+
+/// Shortest and longest time in milliseconds.
+fn length(fault: &Fault) -> (u64, u64) {
+    match fault {
+        Fault::Switch(_) | Fault::Cleanup(_) | Fault::Repair(_) => (0, 0),
+        Fault::Kill(..) => (500, 8_000),
+        Fault::PowerCut(_) | Fault::PowerCutAll | Fault::Reboot(_) => (2_000, 25_000),
+        _ => (2_000, 28_000),
+    }
+}
+
+fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
+    match dice.below(100) {
+        0..12 => Fault::PowerCut(who(dice, nodes)),
+        12..14 => Fault::PowerCutAll,
+        14..17 => Fault::PowerCutWithLock(who(dice, nodes)),
+        17..20 => Fault::Reboot(who(dice, nodes)),
+        20..28 => Fault::Freeze(who(dice, nodes)),
+        28..39 => {
+            let (who, process) = victim(dice, nodes);
+            Fault::Kill(who, process)
+        }
+        39..49 => {
+            let (who, process) = victim(dice, nodes);
+            Fault::Stop(who, process)
+        }
+        49..61 => {
+            let (a, b) = ends(dice, nodes);
+            let one_way = dice.percent(40);
+            Fault::Cut { a, b, one_way }
+        }
+        61..65 => Fault::Isolate(who(dice, nodes)),
+        65..69 => {
+            let (a, b) = ends(dice, nodes);
+            let percent = dice.pick(5, &[15, 30, 60]);
+            Fault::Lose { a, b, percent }
+        }
+        69 => Fault::Delay(who(dice, nodes), dice.pick(20, &[100, 400])),
+        70..72 => Fault::LinkDown(who(dice, nodes)),
+        72..75 if disk => Fault::FillDisk(who(dice, nodes)),
+        72..75 => Fault::PowerCut(who(dice, nodes)),
+        75..78 => Fault::LockStop,
+        78..82 => Fault::LockFreeze,
+        82..84 => Fault::LockPowerCut,
+        84..88 => {
+            let refusal = dice.pick(Refusal::Login, &[Refusal::Table, Refusal::ReadOnly]);
+            Fault::LockBreak(refusal)
+        }
+        88..92 => Fault::Switch(who(dice, nodes)),
+        92..95 => Fault::Cleanup(who(dice, nodes)),
+        95 => Fault::StopAll(who(dice, nodes)),
+        96..98 => Fault::Standby(who(dice, nodes)),
+        _ => Fault::Repair(who(dice, nodes)),
+    }
+}
+
+/// The primary more often than any other: it has more to lose.
+fn who(dice: &mut Dice, nodes: u8) -> Who {
+    if dice.percent(60) {
+        Who::Primary
+    } else {
+        standby(dice, nodes)
+    }
+}
+
+fn standby(dice: &mut Dice, nodes: u8) -> Who {
+    let others = u64::from(nodes.saturating_sub(1));
+    Who::Standby(u8::try_from(dice.below(others)).unwrap_or(0))
+}
+
+fn victim(dice: &mut Dice, nodes: u8) -> (Who, Process) {
+    let process = dice.pick(
+        Process::Postmaster,
+        &[
+            Process::Postmaster,
+            Process::Walreceiver,
+            Process::Walsender,
+            Process::Checkpointer,
+            Process::Startup,
+            Process::Corosync,
+            Process::Pacemakerd,
+            Process::Based,
+            Process::Controld,
+            Process::Attrd,
+            Process::Execd,
+            Process::Schedulerd,
+        ],
+    );
+    let who = match process {
+        Process::Walreceiver | Process::Startup => standby(dice, nodes),
+        Process::Walsender => Who::Primary,
+        _ => who(dice, nodes),
+    };
+    (who, process)
+}
+
+/// Two different parties, at least one of them a database node.
+fn ends(dice: &mut Dice, nodes: u8) -> (Party, Party) {
+    let first = who(dice, nodes);
+    let other = match (first, standby(dice, nodes)) {
+        (Who::Primary, other) => other,
+        (Who::Standby(mine), Who::Standby(theirs)) if mine != theirs => Who::Standby(theirs),
+        _ => Who::Primary,
+    };
+    let second = match dice.below(10) {
+        0..6 => Party::Node(other),
+        6..9 => Party::Lock,
+        _ => Party::Client,
+    };
+    // A cut of one direction must be able to hit either.
+    if dice.percent(50) {
+        (Party::Node(first), second)
+    } else {
+        (second, Party::Node(first))
+    }
+}

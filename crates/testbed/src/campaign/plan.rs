@@ -1,0 +1,367 @@
+//! What a campaign does and when: a pure function of its seed, and a file to repeat it from.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::dice::Dice;
+use super::menu;
+
+/// How long faults go on in a round, milliseconds; every fault ends within it.
+pub(super) const ROUND_MS: u64 = 60_000;
+
+/// Everything that a campaign does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it was made from.
+    pub seed: u64,
+    /// Database nodes.
+    pub nodes: u8,
+    /// Clients that write through the writer VIP.
+    pub writers: u32,
+    /// Size of the data disks in MiB where they are to be filled.
+    pub data_disk_mib: Option<u32>,
+    /// Faults, healing and the checker, again and again.
+    pub rounds: Vec<Round>,
+}
+
+/// The faults between two states of health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// In the order of their beginning.
+    pub steps: Vec<Step>,
+}
+
+/// One fault with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counts through the whole plan, from 1.
+    pub number: u32,
+    /// When it begins, milliseconds after the beginning of the round.
+    pub at_ms: u64,
+    /// How long it lasts.
+    pub for_ms: u64,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// A database node by what it is when the fault happens, so that a fault finds its victim whatever
+/// has happened before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// The primary, or the last one where there is none now.
+    Primary,
+    /// One of the others; which one, counts from 0.
+    Standby(u8),
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Party {
+    /// A database node.
+    Node(Who),
+    /// The lock service's node.
+    Lock,
+    /// The clients.
+    Client,
+}
+
+/// How a lock service that is reachable refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Nobody may log in.
+    Login,
+    /// The table is gone.
+    Table,
+    /// Every transaction is read-only.
+    ReadOnly,
+}
+
+/// What goes wrong, or what an operator does meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// Power gone, and back at the end.
+    PowerCut(Who),
+    /// The power of every database node, at once.
+    PowerCutAll,
+    /// The power of a database node and of the lock service, at once.
+    PowerCutWithLock(Who),
+    /// An orderly stop of Pacemaker, power off, and on again at the end.
+    Reboot(Who),
+    /// Every process of the node stands still.
+    Freeze(Who),
+    /// SIGKILL; what does not come back by itself is started at the end, as a service manager would.
+    Kill(Who, Process),
+    /// SIGSTOP, and SIGCONT at the end.
+    Stop(Who, Process),
+    /// Nothing passes.
+    Cut {
+        /// One end.
+        a: Party,
+        /// The other.
+        b: Party,
+        /// Whether what `b` sends still reaches `a`.
+        one_way: bool,
+    },
+    /// Nothing passes between a node and anybody.
+    Isolate(Who),
+    /// This share of packets is lost, both ways.
+    Lose {
+        /// One end.
+        a: Party,
+        /// The other.
+        b: Party,
+        /// In percent.
+        percent: u8,
+    },
+    /// Milliseconds on the way to a node, where the kernel can do that.
+    Delay(Who, u32),
+    /// The interface of a node has no carrier.
+    LinkDown(Who),
+    /// The data disk is full to the last block.
+    FillDisk(Who),
+    /// The lock service is stopped.
+    LockStop,
+    /// The lock service's processes stand still.
+    LockFreeze,
+    /// The lock service's machine has no power.
+    LockPowerCut,
+    /// The lock service answers errors.
+    LockBreak(Refusal),
+    /// The lock service's row is put back to what it was at the beginning of the round, after its
+    /// end, and the primary loses its power before `cls_recovery_master` mends it.
+    LockRestore,
+    /// `cls_online_switch`, typed on this node.
+    Switch(Who),
+    /// `cls_cleanup`.
+    Cleanup(Who),
+    /// `cls_stop`, and `cls_start` at the end.
+    StopAll(Who),
+    /// `cls_standby_node`, and `cls_unstandby_node` at the end.
+    Standby(Who),
+    /// `cls_repair_slave` on a node that may not need it.
+    Repair(Who),
+}
+
+/// A process that a fault picks out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Process {
+    /// PostgreSQL's first process.
+    Postmaster,
+    /// PostgreSQL's process of this title.
+    Walreceiver,
+    /// See [`Process::Walreceiver`].
+    Walsender,
+    /// See [`Process::Walreceiver`].
+    Checkpointer,
+    /// See [`Process::Walreceiver`]: the one that replays.
+    Startup,
+    /// The daemon `corosync`.
+    Corosync,
+    /// The daemon of this name.
+    Pacemakerd,
+    /// `pacemaker-based`.
+    Based,
+    /// `pacemaker-controld`.
+    Controld,
+    /// `pacemaker-attrd`.
+    Attrd,
+    /// `pacemaker-execd`.
+    Execd,
+    /// `pacemaker-schedulerd`.
+    Schedulerd,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn new(seed: u64, nodes: u8, writers: u32, disk: Option<u32>, rounds: usize) -> Plan {
+        // So that a seed is another campaign with another number of nodes.
+        let mut dice = Dice::new(seed ^ (u64::from(nodes) << 56));
+        let mut number = 0;
+        let rounds = (0..rounds)
+            .map(|_| Round {
+                steps: menu::steps(&mut dice, nodes, disk.is_some(), &mut number),
+            })
+            .collect();
+        Plan {
+            seed,
+            nodes,
+            writers,
+            data_disk_mib: disk,
+            rounds,
+        }
+    }
+
+    /// The same with the steps of these numbers alone; rounds that become empty are left out.
+    #[must_use]
+    pub fn only(mut self, numbers: &[std::ops::RangeInclusive<u32>]) -> Plan {
+        for round in &mut self.rounds {
+            round
+                .steps
+                .retain(|step| numbers.iter().any(|range| range.contains(&step.number)));
+        }
+        self.rounds.retain(|round| !round.steps.is_empty());
+        self
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Primary => write!(f, "primary"),
+            Who::Standby(which) => write!(f, "standby {}", which + 1),
+        }
+    }
+}
+
+impl Process {
+    /// Its name, as faults are reported by.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Process::Postmaster => "postmaster",
+            Process::Walreceiver => "walreceiver",
+            Process::Walsender => "walsender",
+            Process::Checkpointer => "checkpointer",
+            Process::Startup => "startup",
+            Process::Corosync => "corosync",
+            Process::Pacemakerd => "pacemakerd",
+            Process::Based => "pacemaker-based",
+            Process::Controld => "pacemaker-controld",
+            Process::Attrd => "pacemaker-attrd",
+            Process::Execd => "pacemaker-execd",
+            Process::Schedulerd => "pacemaker-schedulerd",
+        }
+    }
+
+    /// Whether it is a process of PostgreSQL.
+    pub(super) fn of_database(self) -> bool {
+        matches!(
+            self,
+            Process::Postmaster
+                | Process::Walreceiver
+                | Process::Walsender
+                | Process::Checkpointer
+                | Process::Startup
+        )
+    }
+}
+
+impl Fault {
+    /// The kind in one or two words, for counting.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self {
+            Fault::PowerCut(_) => "power cut".to_owned(),
+            Fault::PowerCutAll => "power cut of all".to_owned(),
+            Fault::PowerCutWithLock(_) => "power cut with lock service".to_owned(),
+            Fault::Reboot(_) => "reboot".to_owned(),
+            Fault::Freeze(_) => "freeze".to_owned(),
+            Fault::Kill(_, process) => format!("kill {}", process.name()),
+            Fault::Stop(_, process) => format!("stop {}", process.name()),
+            Fault::Cut { one_way: false, .. } => "cut".to_owned(),
+            Fault::Cut { one_way: true, .. } => "cut one way".to_owned(),
+            Fault::Isolate(_) => "isolate".to_owned(),
+            Fault::Lose { .. } => "lose packets".to_owned(),
+            Fault::Delay(..) => "delay".to_owned(),
+            Fault::LinkDown(_) => "link down".to_owned(),
+            Fault::FillDisk(_) => "full disk".to_owned(),
+            Fault::LockStop => "lock service stopped".to_owned(),
+            Fault::LockFreeze => "lock service frozen".to_owned(),
+            Fault::LockPowerCut => "lock service without power".to_owned(),
+            Fault::LockBreak(refusal) => {
+                format!("lock service refusing {refusal:?}").to_lowercase()
+            }
+            Fault::LockRestore => "lock service restored".to_owned(),
+            Fault::Switch(_) => "cls_online_switch".to_owned(),
+            Fault::Cleanup(_) => "cls_cleanup".to_owned(),
+            Fault::StopAll(_) => "cls_stop".to_owned(),
+            Fault::Standby(_) => "cls_standby_node".to_owned(),
+            Fault::Repair(_) => "cls_repair_slave".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{Plan, ROUND_MS};
+
+    fn plan(seed: u64) -> Plan {
+        let nodes = u8::try_from(2 + seed % 2).unwrap();
+        Plan::new(seed, nodes, 3, Some(512), 5)
+    }
+
+    #[test]
+    fn a_seed_is_a_plan_and_a_plan_is_a_file() {
+        for seed in 0..300 {
+            let made = plan(seed);
+            assert_eq!(made, plan(seed));
+            assert_ne!(made.rounds, plan(seed + 2).rounds, "seed {seed}");
+            let text = serde_json::to_string_pretty(&made).unwrap();
+            assert_eq!(made, serde_json::from_str(&text).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_longer_campaign_begins_like_a_shorter_one() {
+        let (short, long) = (Plan::new(9, 2, 3, None, 2), Plan::new(9, 2, 3, None, 6));
+        assert_eq!(short.rounds, long.rounds[..2]);
+    }
+
+    #[test]
+    fn every_fault_ends_within_its_round_and_steps_are_numbered_through() {
+        for seed in 0..300 {
+            let mut expected = 1;
+            for round in plan(seed).rounds {
+                assert!(round.steps.is_sorted_by_key(|step| step.at_ms));
+                for step in round.steps {
+                    assert!(step.at_ms + step.for_ms <= ROUND_MS, "{step:?}");
+                    assert_eq!(step.number, expected);
+                    expected += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_used_and_faults_overlap() {
+        let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+        let mut overlapping = 0;
+        for seed in 0..300 {
+            for round in plan(seed).rounds {
+                for step in &round.steps {
+                    *kinds.entry(step.fault.kind()).or_default() += 1;
+                }
+                let pairs = round.steps.windows(2);
+                overlapping += pairs
+                    .filter(|pair| pair[1].at_ms < pair[0].at_ms + pair[0].for_ms)
+                    .count();
+            }
+        }
+        // Twenty-one kinds of one form, two signals to each of twelve processes, three refusals.
+        assert_eq!(kinds.len(), 48, "{kinds:#?}");
+        assert!(overlapping > 1000, "{overlapping}");
+    }
+
+    #[test]
+    fn steps_can_be_picked_out() {
+        let whole = plan(4);
+        let some = whole.clone().only(&[2..=3, 7..=7]);
+        let numbers: BTreeSet<u32> = some
+            .rounds
+            .iter()
+            .flat_map(|round| round.steps.iter().map(|step| step.number))
+            .collect();
+        assert_eq!(numbers, [2, 3, 7].into());
+        assert!(some.rounds.iter().all(|round| !round.steps.is_empty()));
+    }
+}
