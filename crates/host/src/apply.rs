@@ -36,7 +36,10 @@ pub(crate) fn perform(
         Action::WritePrimarySettings => done(node.write_settings(false, &[])),
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
-        Action::StartPostgres => done(node.pg.start(deadline).map(drop).map_err(text)),
+        Action::StartPostgres => {
+            node.forget_death();
+            done(node.pg.start(deadline).map(drop).map_err(text))
+        }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
         Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {
@@ -85,6 +88,12 @@ pub(crate) fn perform(
         Action::WriteReplInfo(info) => {
             done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
         }
+        Action::StartGuard => done(node.start_guard(deadline)),
+        Action::EndGuard => done(node.end_guard(deadline)),
+        Action::ClaimDeath => node.claim_death().map(Effect::Claimed),
+        Action::ReportDeath => done(node.report_death(deadline)),
+        // The guard does it over the connection that it keeps.
+        Action::AskStandbys(_) => Err("only the guard asks the standbys".to_owned()),
         Action::Warn(message) => {
             warn!("{message}");
             Ok(Effect::Done)
@@ -113,7 +122,10 @@ impl Node {
     }
 
     fn lock_deadline(&self, deadline: Deadline) -> Deadline {
-        deadline.sub_budget(LOCK_BUDGET.min(deadline.left() / 2))
+        deadline.sub_budget(
+            self.lock_budget
+                .unwrap_or(LOCK_BUDGET.min(deadline.left() / 2)),
+        )
     }
 
     fn write_settings(&self, standby: bool, names: &[String]) -> Result<(), String> {
@@ -218,6 +230,7 @@ impl Node {
             Attribute::Receiver(status) => {
                 transient(resource.attribute("receiver-status"), status.clone())
             }
+            Attribute::Guard(text) => transient(resource.attribute("guard"), text.clone()),
             Attribute::Position(position) => {
                 transient(
                     resource.attribute("timeline"),

@@ -32,6 +32,8 @@ pub(super) fn next_stop(snapshot: &Snapshot, kindest: StopMode) -> Option<StopMo
 
 /// Stops what still runs; `None` once PostgreSQL is proven stopped. `exhausted` is the end when
 /// even SIGKILL has not helped (a process in uninterruptible sleep): then nothing is released (R8).
+/// The guard goes first: it would renew a lease that is about to be given back, and take the end of
+/// the postmaster for a failure.
 pub(super) fn stop_or(
     snapshot: &Snapshot,
     kindest: StopMode,
@@ -39,6 +41,9 @@ pub(super) fn stop_or(
 ) -> Option<Step> {
     if snapshot.process == Process::Absent {
         return None;
+    }
+    if snapshot.guard.is_there() {
+        return Some(Step::then_continue(vec![Action::EndGuard]));
     }
     Some(match next_stop(snapshot, kindest) {
         Some(mode) => Step::then_reobserve(vec![Action::StopPostgres(mode)]),

@@ -46,6 +46,24 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "monitor-absent-claim",
+        says: "No postmaster, and a guard runs, which sees its death as well: note it first, so that Pacemaker counts it once.",
+        decide: |s| {
+            let both = !matches!(s.process, Process::Alive { .. }) && s.guard.is_there();
+            (both && s.progress.death_claimed.is_none())
+                .then(|| Step::then_continue(vec![Action::ClaimDeath]))
+        },
+    },
+    Rule {
+        id: "monitor-absent-told",
+        says: "No postmaster, and the guard has told Pacemaker a moment ago: this monitor does not count it again.",
+        decide: |s| {
+            let told = s.progress.death_claimed == Some(false);
+            (told && !matches!(s.process, Process::Alive { .. }))
+                .then(|| Step::finish(role_on_disk(s)))
+        },
+    },
+    Rule {
         id: "monitor-absent",
         says: "No postmaster of this data directory: not running.",
         decide: |s| {
