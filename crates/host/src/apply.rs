@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tracing::warn;
 
 use crate::clock::Deadline;
+use crate::guard::Teller;
 use crate::lock_external;
 use crate::node::Node;
 use crate::pgconf;
@@ -90,7 +91,7 @@ pub(crate) fn perform(
         }
         Action::StartGuard => done(node.start_guard(deadline)),
         Action::EndGuard => done(node.end_guard(deadline)),
-        Action::ClaimDeath => node.claim_death().map(Effect::Claimed),
+        Action::ClaimDeath => node.claim_death(Teller::Monitor).map(Effect::Claimed),
         Action::ReportDeath => done(node.report_death(deadline)),
         // The guard does it over the connection that it keeps.
         Action::AskStandbys(_) => Err("only the guard asks the standbys".to_owned()),

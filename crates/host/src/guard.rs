@@ -29,6 +29,7 @@ use crate::{apply, observe};
 pub use keep::WORD;
 use place::Held;
 pub(crate) use place::Place;
+pub(crate) use place::Teller;
 use proofs::Proofs;
 use wake::{Signals, Woken};
 use watchdog::Watchdog;
@@ -71,10 +72,9 @@ pub fn run(mut node: Node) -> Exit {
             reason: Some(reason),
         }
     };
-    // The agent's process group gets SIGTERM and SIGKILL when an operation takes too long.
-    if let Err(errno) = rustix::process::setsid() {
-        return failed(format!("setsid: {errno}"));
-    }
+    // The agent's process group gets SIGTERM and SIGKILL when an operation takes too long. Whoever
+    // leads a group already, started by hand, is not in it.
+    let _ = rustix::process::setsid();
     let signals = match Signals::take() {
         Ok(signals) => signals,
         Err(errno) => return failed(format!("signalfd: {errno}")),

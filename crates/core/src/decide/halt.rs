@@ -39,11 +39,11 @@ pub(super) fn stop_or(
     kindest: StopMode,
     exhausted: fn(&Snapshot) -> Step,
 ) -> Option<Step> {
-    if snapshot.process == Process::Absent {
-        return None;
-    }
     if snapshot.guard.is_there() {
         return Some(Step::then_continue(vec![Action::EndGuard]));
+    }
+    if snapshot.process == Process::Absent {
+        return None;
     }
     Some(match next_stop(snapshot, kindest) {
         Some(mode) => Step::then_reobserve(vec![Action::StopPostgres(mode)]),

@@ -7,7 +7,7 @@ use crate::decide::timeline::{Descent, descent};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step, StopMode};
 use crate::register::{Reading, Update};
-use crate::snapshot::{Answer, Mode, Process, Snapshot};
+use crate::snapshot::{Answer, Guard, Mode, Process, Snapshot};
 use crate::timeline::WalPosition;
 
 /// A probe: Pacemaker asks about a resource that it did not start. It touches nothing.
@@ -47,10 +47,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "monitor-absent-claim",
-        says: "No postmaster, and a guard runs, which sees its death as well: note it first, so that Pacemaker counts it once.",
+        says: "No postmaster, and a guard may have seen its death as well: note it first, so that Pacemaker counts it once.",
         decide: |s| {
-            let both = !matches!(s.process, Process::Alive { .. }) && s.guard.is_there();
-            (both && s.progress.death_claimed.is_none())
+            let gone = !matches!(s.process, Process::Alive { .. });
+            let guarded = s.builtin() && s.guard != Guard::Unknown;
+            (gone && guarded && s.progress.death_claimed.is_none())
                 .then(|| Step::then_continue(vec![Action::ClaimDeath]))
         },
     },

@@ -527,11 +527,26 @@ fn one_death_is_counted_once() {
         world.death_noted = noted;
         world.carry(&MONITOR).expect(code, &["claim-death"]);
     }
-    // Without a guard nobody else can have told it.
+    // It cannot be noted: better twice than not at all.
     let mut world = World::primary();
     world.guard = Guard::Absent;
     world.process = Process::Absent;
     world.answer = Answer::NotAsked;
-    world.death_noted = true;
-    world.carry(&MONITOR).expect(OcfCode::NotRunning, &[]);
+    world.broken.insert("claim-death");
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::NotRunning, &["claim-death!"]);
+}
+
+#[test]
+fn a_guard_is_ended_also_when_postgresql_is_gone_already() {
+    for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
+        let mut world = World::primary();
+        world.guard = Guard::Running;
+        world.process = Process::Absent;
+        world.answer = Answer::NotAsked;
+        let run = world.carry(&operation);
+        assert_eq!(run.actions[0], "end-guard", "{operation:?}");
+        assert_eq!(run.code, Some(OcfCode::Success));
+    }
 }

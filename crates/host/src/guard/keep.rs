@@ -8,6 +8,7 @@ use pha_core::snapshot::{Guard, Operation};
 use rustix::process::Signal;
 use tracing::warn;
 
+use super::place::Teller;
 use crate::clock::{Deadline, since_boot};
 use crate::command::Command;
 use crate::node::Node;
@@ -109,14 +110,16 @@ impl Node {
         Err(format!("the guard (process {}) survives SIGKILL", note.pid))
     }
 
-    /// Notes the postmaster's death; whether this was the first to do so.
-    pub(crate) fn claim_death(&self) -> Result<bool, String> {
-        self.place.claim_death().map_err(|error| error.to_string())
+    /// Notes the postmaster's death; whether `by` is the one to tell it.
+    pub(crate) fn claim_death(&self, by: Teller) -> Result<bool, String> {
+        self.place
+            .claim_death(by)
+            .map_err(|error| error.to_string())
     }
 
     /// Notes the postmaster's death and tells Pacemaker, unless a monitor has noted it already.
     pub(crate) fn report_death(&self, deadline: Deadline) -> Result<(), String> {
-        if !self.claim_death()? {
+        if !self.claim_death(Teller::Guard)? {
             return Ok(());
         }
         let told = self.pacemaker.report_failure(&self.settings.me, deadline);

@@ -30,6 +30,22 @@ pub(crate) struct Place {
     resource: ResourceName,
 }
 
+/// Who tells Pacemaker of a dead postmaster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    Guard,
+    Monitor,
+}
+
+impl Teller {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
 /// What a guard has written about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Note {
@@ -126,12 +142,18 @@ impl Place {
         }
     }
 
-    /// Notes the postmaster's death; whether this was the first to do so.
-    pub(crate) fn claim_death(&self) -> io::Result<bool> {
+    /// Notes the postmaster's death; whether `by` is the one to tell it. The guard is not where
+    /// anybody has noted it, a monitor where the guard has: what earlier monitors have found, a later
+    /// one finds again, until Pacemaker has dealt with it.
+    pub(crate) fn claim_death(&self, by: Teller) -> io::Result<bool> {
         self.on_death(|noted| {
             let now = since_boot();
-            let known = noted.is_some_and(|at| now.saturating_sub(at) < SAME_DEATH);
-            ((!known).then_some(Some(now)), !known)
+            let noted = noted.filter(|(at, _)| now.saturating_sub(*at) < SAME_DEATH);
+            let told = match (by, noted) {
+                (_, None) | (Teller::Monitor, Some((_, Teller::Monitor))) => false,
+                (Teller::Guard, Some(_)) | (Teller::Monitor, Some((_, Teller::Guard))) => true,
+            };
+            ((!told).then_some(Some((now, by))), !told)
         })
     }
 
@@ -146,20 +168,25 @@ impl Place {
     /// Reads the note and changes it (`Some(None)` empties it) while nobody else does.
     fn on_death<T>(
         &self,
-        change: impl FnOnce(Option<Duration>) -> (Option<Option<Duration>>, T),
+        change: impl FnOnce(Option<(Duration, Teller)>) -> (Option<Option<(Duration, Teller)>>, T),
     ) -> io::Result<T> {
         let (mut file, path) = self.open("death")?;
         flock(&file, FlockOperation::LockExclusive)?;
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(|error| named(&path, error))?;
-        let noted = text.trim().parse().ok().map(Duration::from_millis);
+        let noted = text.trim().split_once(' ').and_then(|(at, by)| {
+            let by = [Teller::Guard, Teller::Monitor]
+                .into_iter()
+                .find(|teller| teller.word() == by)?;
+            Some((Duration::from_millis(at.parse().ok()?), by))
+        });
         let (next, result) = change(noted);
         if let Some(next) = next {
             file.set_len(0)?;
             file.rewind()?;
-            if let Some(at) = next {
-                writeln!(file, "{}", at.as_millis())?;
+            if let Some((at, by)) = next {
+                writeln!(file, "{} {}", at.as_millis(), by.word())?;
             }
         }
         Ok(result)
@@ -261,14 +288,18 @@ mod tests {
     #[test]
     fn a_death_is_told_by_the_first_that_notes_it() {
         let place = place("death");
+        let claims = |by| place.claim_death(by).unwrap();
         place.forget_death().unwrap();
-        assert!(place.claim_death().unwrap());
-        assert!(!place.claim_death().unwrap());
+        assert!(claims(Teller::Guard));
+        assert!(!claims(Teller::Guard));
+        assert!(!claims(Teller::Monitor));
         place.forget_death().unwrap();
-        assert!(place.claim_death().unwrap());
+        assert!(claims(Teller::Monitor));
+        assert!(claims(Teller::Monitor), "found again");
+        assert!(!claims(Teller::Guard));
         // One that is long past is not this one.
-        std::fs::write(place.path("death"), "1\n").unwrap();
-        assert!(since_boot() < SAME_DEATH || place.claim_death().unwrap());
+        std::fs::write(place.path("death"), "1 guard\n").unwrap();
+        assert!(since_boot() < SAME_DEATH || claims(Teller::Monitor));
         std::fs::remove_dir_all(&place.directory).unwrap();
     }
 
