@@ -17,7 +17,6 @@ use tracing::{Level, warn};
 
 /// Runs the action of the command line.
 pub(crate) fn run() -> Exit {
-    log::init(Level::INFO);
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .map(|(key, value)| {
             (
@@ -29,7 +28,12 @@ pub(crate) fn run() -> Exit {
     let mut words = std::env::args_os()
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned());
-    let (Some(word), None) = (words.next(), words.next()) else {
+    let (word, more) = (words.next(), words.next());
+    if word.as_deref() == Some(pha_host::guard::WORD) && more.is_none() {
+        return crate::guard::run(&environment);
+    }
+    log::init(Level::INFO);
+    let (Some(word), None) = (word, more) else {
         return fail(
             OcfCode::Args,
             "expgsql takes one argument, the action: start, stop, monitor, promote, demote, notify, validate-all, meta-data, methods or status",
@@ -67,7 +71,7 @@ fn print(text: &str) -> Exit {
     }
 }
 
-fn fail(code: OcfCode, reason: impl Into<String>) -> Exit {
+pub(crate) fn fail(code: OcfCode, reason: impl Into<String>) -> Exit {
     Exit {
         code,
         reason: Some(reason.into()),
@@ -137,7 +141,7 @@ fn without_replication(action: Action, params: &Params) -> Option<Exit> {
 }
 
 /// Pacemaker's name for this node; outside of Pacemaker, the host's name.
-fn this_node(context: &OcfContext) -> Result<NodeName, String> {
+pub(crate) fn this_node(context: &OcfContext) -> Result<NodeName, String> {
     match &context.on_node {
         Some(node) => Ok(node.clone()),
         None => pha_host::node::host_name(),

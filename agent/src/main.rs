@@ -3,6 +3,7 @@
 
 mod app;
 mod exit;
+mod guard;
 
 fn main() -> std::process::ExitCode {
     exit::with(app::run())

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::pg::{self, Result, Server};
 
 /// Pacemaker's tools that the shims play.
-pub const TOOLS: [&str; 3] = ["cibadmin", "crm_attribute", "attrd_updater"];
+pub const TOOLS: [&str; 4] = ["cibadmin", "crm_attribute", "attrd_updater", "crm_resource"];
 
 /// PostgreSQL's programs that are recorded, and on demand broken.
 const PROGRAMS: [&str; 4] = ["pg_ctl", "postgres", "pg_controldata", "pg_waldump"];
@@ -428,6 +428,18 @@ impl World {
         file.lines().next()?.trim().parse().ok()
     }
 
+    /// The guard that runs beside the primary, if one does.
+    #[must_use]
+    pub fn guard(&self) -> Option<i32> {
+        let line = fs::read_to_string(self.dir.join("run/pgsql.guard")).ok()?;
+        let pid: i32 = line.split(' ').next()?.parse().ok()?;
+        // A zombie is no guard: nobody reaps it here, because its agent has ended.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let alive = stat.rsplit_once(") ")?.1.chars().next()? != 'Z';
+        let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        (alive && arguments.ends_with("\0guard\0")).then_some(pid)
+    }
+
     /// The server processes of the data directory, as the kernel shows them.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
@@ -469,6 +481,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if let Some(guard) = self.guard() {
+            send(guard, Signal::KILL);
+        }
         self.crash();
         if std::thread::panicking() && std::env::var_os("PHA_KEEP").is_some() {
             return;

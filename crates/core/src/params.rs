@@ -117,6 +117,10 @@ pub struct Params {
     pub lock_service: LockService,
     /// How long the lock is held without being renewed.
     pub distlock_ttl: Duration,
+    /// How long the guard lets a primary run without Pacemaker; zero for ever.
+    pub guard_pacemaker_timeout: Duration,
+    /// The watchdog device that the guard feeds.
+    pub guard_watchdog: Option<String>,
     /// The hosts that are asked over ssh whether the lock service is dead.
     pub deadcheck_nodes: Vec<String>,
 }

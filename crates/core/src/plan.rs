@@ -1,5 +1,7 @@
 //! What a decision answers with: typed actions and a verdict.
 
+use std::collections::BTreeSet;
+
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
@@ -8,7 +10,10 @@ use crate::register::{
     Update, tally,
 };
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Acquired, Answer, Cluster, ClusterNode, ExternalLock, Process, Snapshot};
+use crate::snapshot::{
+    Acquired, Answer, Cluster, ClusterNode, Death, ExternalLock, Guard, Operation, Process,
+    Snapshot,
+};
 use crate::status::{DataStatus, PgsqlStatus, Score};
 use crate::timeline::WalPosition;
 
@@ -38,6 +43,8 @@ pub enum Attribute {
     Baseline(Lsn),
     /// `pgsql-receiver-status`, until the node restarts.
     Receiver(String),
+    /// `pgsql-guard`, until the node restarts.
+    Guard(String),
 }
 
 /// One effect. The edge performs it and reports an [`Effect`].
@@ -82,6 +89,16 @@ pub enum Action {
     SetAttribute(NodeName, Attribute),
     /// Write `pgsql_REPL_INFO`.
     WriteReplInfo(ReplInfo),
+    /// Start the guard, in place of one that is there.
+    StartGuard,
+    /// Tell the guard to end and see that it has.
+    EndGuard,
+    /// Note the postmaster's death where guard and monitor both look, so that one of them tells it.
+    ClaimDeath,
+    /// Note the postmaster's death and tell Pacemaker of it (the guard).
+    ReportDeath,
+    /// Write WAL and see which of these standbys acknowledge it (the guard).
+    AskStandbys(BTreeSet<NodeName>),
     /// Say something to the operator in the log.
     Warn(String),
 }
@@ -110,6 +127,11 @@ impl Action {
             Self::UnlockExternal => "unlock-external",
             Self::SetAttribute(..) => "set-attribute",
             Self::WriteReplInfo(_) => "write-repl-info",
+            Self::StartGuard => "start-guard",
+            Self::EndGuard => "end-guard",
+            Self::ClaimDeath => "claim-death",
+            Self::ReportDeath => "report-death",
+            Self::AskStandbys(_) => "ask-standbys",
             Self::Warn(_) => "warn",
         }
     }
@@ -132,6 +154,8 @@ pub enum Effect {
     Barrier(Lsn),
     /// The data directory.
     Disk(crate::snapshot::Disk),
+    /// Whether this was the first to note the death.
+    Claimed(bool),
 }
 
 /// An action that failed.
@@ -338,6 +362,10 @@ impl Snapshot {
                     missing: vec![text.to_owned()],
                 });
             }
+            // It was told and then killed: what is left of it can do no harm that waiting would mend.
+            Action::EndGuard => self.guard = Guard::Absent,
+            Action::ClaimDeath => self.progress.death_claimed = Some(true),
+            Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
             _ => {}
         }
     }
@@ -353,6 +381,7 @@ impl Snapshot {
             }
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
+            Effect::Claimed(first) => self.progress.death_claimed = Some(first),
             Effect::Barrier(lsn) => {
                 if let Action::TakeBarrier(name) = action {
                     self.progress.barrier = Some((name.clone(), lsn));
@@ -381,6 +410,9 @@ impl Snapshot {
             }
             Action::RestartReceiver(_) => self.progress.receiver_restarted = true,
             Action::UnlockExternal => self.progress.released = true,
+            Action::StartGuard => self.guard = Guard::Running,
+            Action::EndGuard => self.guard = Guard::Absent,
+            Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
             Action::Remember(memory) => self.memory = *memory,
             Action::SetAttribute(node, attribute) => self.fold_attribute(node, attribute),
             Action::WriteReplInfo(info) => {
@@ -459,6 +491,17 @@ impl Snapshot {
         self.register = Some(reply.reading());
     }
 
+    /// What the guard has tried in this round it does not try again in it.
+    fn fold_watch(&mut self, action: &Action) {
+        if let Operation::Guard(watch) = &mut self.operation {
+            match action {
+                Action::ReportDeath => watch.death = Death::Told,
+                Action::AskStandbys(_) => watch.links_tried = true,
+                _ => {}
+            }
+        }
+    }
+
     fn fold_attribute(&mut self, node: &NodeName, attribute: &Attribute) {
         let Ok(cluster) = &mut self.cluster else {
             return;
@@ -474,6 +517,7 @@ impl Snapshot {
             Attribute::Position(value) => entry.position = Some(value),
             Attribute::Baseline(value) => entry.baseline = Some(value),
             Attribute::Receiver(value) => entry.receiver = Some(value),
+            Attribute::Guard(value) => entry.guard = Some(value),
         }
     }
 
@@ -496,6 +540,7 @@ pub fn changed(cluster: &Cluster, node: &NodeName, attribute: &Attribute) -> boo
         Attribute::Position(value) => known.position.as_ref() != Some(value),
         Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
         Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
+        Attribute::Guard(value) => known.guard.as_ref() != Some(value),
     }
 }
 

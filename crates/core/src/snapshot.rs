@@ -11,7 +11,7 @@ use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 use crate::plan::{Failure, StopMode};
-use crate::register::{Memory, Promises, Reading};
+use crate::register::{Memory, Promises, Reading, Register};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -94,6 +94,81 @@ pub enum Operation {
     },
     /// A notification before or after an action somewhere in the cluster.
     Notify(Notification),
+    /// One round of the guard, the resident process beside a primary; Pacemaker does not ask for it.
+    Guard(Watch),
+}
+
+/// Whether every other node has promised not to promote at the epoch that this primary last saw (R7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Promised {
+    /// Every one of them, durably, at that very epoch.
+    EveryPeer,
+    /// At least one has refused or cannot be reached.
+    NotEveryPeer,
+    /// Nobody was asked.
+    #[default]
+    Unasked,
+}
+
+/// The end of the postmaster, as the guard knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// Nothing to tell: it lives, or it was stopped in an orderly way.
+    #[default]
+    None,
+    /// It has died, and Pacemaker does not know it yet.
+    Untold,
+    /// It has died, and Pacemaker has been told, by the guard or by a monitor.
+    Told,
+}
+
+/// What the guard knows beyond the rest of the snapshot: how old its proofs are. All times are of a
+/// clock that goes on while the machine is suspended, and begin when the question was *sent*.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Since the last renewal that the register confirmed, or since the register was last found in
+    /// a state in which it gives the lease to nobody. Without any: since the guard began.
+    pub unrenewed: Duration,
+    /// Per node, since WAL was written that this node then acknowledged as a standby of this primary.
+    pub links: BTreeMap<NodeName, Duration>,
+    /// The row as it was last seen in this node's hands.
+    pub last: Option<Register>,
+    /// R7.
+    pub promised: Promised,
+    /// The standbys were asked in this round.
+    pub links_tried: bool,
+    /// This round began much later than it was to: the process or the machine stood still.
+    pub overslept: bool,
+    /// The postmaster's end.
+    pub death: Death,
+    /// How long there has been no process of PostgreSQL.
+    pub absent: Duration,
+    /// How long Pacemaker has not been running here.
+    pub pacemaker_gone: Duration,
+    /// How long that may be (`guard_pacemaker_timeout`); zero for ever.
+    pub pacemaker_timeout: Duration,
+}
+
+/// The guard as an operation of the agent finds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// It was not looked for; nothing is done about it.
+    #[default]
+    Unknown,
+    /// None runs.
+    Absent,
+    /// One runs, of this very program and with these very parameters.
+    Running,
+    /// One runs that has to be replaced, and why.
+    Stale(String),
+}
+
+impl Guard {
+    /// Whether a process is there that has to end before PostgreSQL may be stopped in an orderly way.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        matches!(self, Self::Running | Self::Stale(_))
+    }
 }
 
 /// The server processes of PGDATA, as /proc shows them.
@@ -209,6 +284,8 @@ pub struct ClusterNode {
     pub baseline: Option<Lsn>,
     /// `pgsql-receiver-status`.
     pub receiver: Option<String>,
+    /// `pgsql-guard`.
+    pub guard: Option<String>,
 }
 
 /// The part of the CIB that decisions look at.
@@ -285,6 +362,8 @@ pub struct Progress {
     pub external: Option<ExternalLock>,
     /// The WAL receiver was told to reconnect.
     pub receiver_restarted: bool,
+    /// Whether this monitor is the first to note the postmaster's death, once it has asked.
+    pub death_claimed: Option<bool>,
     /// Holders that the operator or a stop in this transition takes away.
     pub leaving: BTreeSet<NodeName>,
     /// Actions that failed, in order.
@@ -338,6 +417,8 @@ pub struct Snapshot {
     pub register: Option<Reading>,
     /// What this node has durably seen.
     pub memory: Memory,
+    /// The guard of this node.
+    pub guard: Guard,
     /// What this operation has done so far.
     pub progress: Progress,
 }

@@ -8,6 +8,8 @@ mod demote_stop;
 mod endless;
 #[path = "scenarios/external.rs"]
 mod external;
+#[path = "scenarios/guard.rs"]
+mod guard;
 #[path = "scenarios/notify.rs"]
 mod notify;
 #[path = "scenarios/outage.rs"]

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tracing::warn;
 
 use crate::clock::Deadline;
+use crate::guard::Teller;
 use crate::lock_external;
 use crate::node::Node;
 use crate::pacemaker::Pacemaker;
@@ -37,7 +38,10 @@ pub(crate) fn perform(
         Action::WritePrimarySettings => done(node.write_settings(false, &[])),
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
-        Action::StartPostgres => done(node.pg.start(deadline).map(drop).map_err(text)),
+        Action::StartPostgres => {
+            node.forget_death();
+            done(node.pg.start(deadline).map(drop).map_err(text))
+        }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
         Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {
@@ -87,6 +91,12 @@ pub(crate) fn perform(
         Action::WriteReplInfo(info) => {
             done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
         }
+        Action::StartGuard => done(node.start_guard(deadline)),
+        Action::EndGuard => done(node.end_guard(deadline)),
+        Action::ClaimDeath => node.claim_death(Teller::Monitor).map(Effect::Claimed),
+        Action::ReportDeath => done(node.report_death(deadline)),
+        // The guard does it over the connection that it keeps.
+        Action::AskStandbys(_) => Err("only the guard asks the standbys".to_owned()),
         Action::Warn(message) => {
             warn!("{message}");
             Ok(Effect::Done)
@@ -115,7 +125,10 @@ impl Node {
     }
 
     fn lock_deadline(&self, deadline: Deadline) -> Deadline {
-        deadline.sub_budget(LOCK_BUDGET.min(deadline.left() / 2))
+        deadline.sub_budget(
+            self.lock_budget
+                .unwrap_or(LOCK_BUDGET.min(deadline.left() / 2)),
+        )
     }
 
     fn write_settings(&self, standby: bool, names: &[String]) -> Result<(), String> {
@@ -227,6 +240,7 @@ impl Node {
             Attribute::Receiver(status) => {
                 transient(resource.attribute("receiver-status"), status.clone())
             }
+            Attribute::Guard(text) => transient(resource.attribute("guard"), text.clone()),
             Attribute::Position(position) => {
                 transient(
                     resource.attribute("timeline"),

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// The moment at which a wait has to be over, on the monotonic clock.
 ///
 /// Comparing orders deadlines by time: the earlier one is the smaller.
@@ -57,6 +59,18 @@ impl Deadline {
     pub fn instant(self) -> Instant {
         self.0
     }
+}
+
+/// Time since the machine started, the time that it was suspended included. Unlike [`Instant`], two
+/// processes can compare it, and it knows of a night in which nothing ran.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    // Neither part is ever negative on this clock.
+    Duration::new(
+        now.tv_sec.try_into().unwrap_or_default(),
+        now.tv_nsec.try_into().unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::user::User;
 use capture::Capture;
 
 mod capture;
+mod detach;
 
 /// How much of each stream is kept unless [`Command::keep`] says otherwise; the rest is read and dropped.
 pub const KEPT_BYTES: usize = 1 << 20;

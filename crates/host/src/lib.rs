@@ -10,6 +10,7 @@ pub mod config;
 pub mod conninfo;
 pub mod drive;
 pub mod files;
+pub mod guard;
 pub mod lock;
 pub mod lock_external;
 pub mod log;

@@ -35,6 +35,21 @@ pub fn init(level: Level) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
+/// The same for a process of its own, whose standard error is a file: with the time in front.
+pub fn init_resident(level: Level) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var(FILTER_VARIABLE)
+        .from_env_lossy();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
 /// Writes the reason for a failure where Pacemaker looks for it, once: only the first call of a
 /// process has an effect, since the first reason is the cause of those that follow.
 pub fn exit_reason(reason: &str) {

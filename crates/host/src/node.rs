@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::clock::Deadline;
 use crate::conninfo::{Conninfo, Secret};
 use crate::drive::Edge;
+use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
 use crate::pacemaker::Pacemaker;
@@ -42,6 +43,9 @@ pub struct Node {
     pub(crate) memory: MemoryFile,
     pub(crate) memory_lost: Option<String>,
     pub(crate) promotion: Option<Guard>,
+    pub(crate) place: Place,
+    /// How long one exchange with the lock service may take, where it is not half of what is left.
+    pub(crate) lock_budget: Option<Duration>,
     pub(crate) began: Instant,
     pub(crate) cluster_seen: Option<Instant>,
     silent_file: PathBuf,
@@ -55,6 +59,7 @@ impl Node {
     /// connection string cannot be used.
     pub fn new(resource: ResourceName, me: NodeName, params: Params) -> Result<Self, Refusal> {
         let pg = pg_ctl(&params)?;
+        let run_dir = directory("PHA_RUN_DIR", RUN_DIR);
         Ok(Self {
             postgres: local_postgres(&params, &pg.user),
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
@@ -64,7 +69,9 @@ impl Node {
             promotion: None,
             began: Instant::now(),
             cluster_seen: None,
-            silent_file: directory("PHA_RUN_DIR", RUN_DIR).join(format!("{resource}.silent")),
+            place: Place::new(&run_dir, &resource),
+            lock_budget: None,
+            silent_file: run_dir.join(format!("{resource}.silent")),
             settings: settings(resource, me, &params),
             pg,
             params,

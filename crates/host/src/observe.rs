@@ -63,6 +63,7 @@ pub(crate) fn snapshot(
         cluster,
         register: None,
         memory,
+        guard: node.guard_seen(operation),
         progress,
     };
     if first && snapshot.builtin() {
@@ -77,7 +78,7 @@ pub(crate) fn snapshot(
     snapshot
 }
 
-fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
+pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
     let pgdata = &node.pg.pgdata;
     match Postmaster::of(pgdata) {
         Ok(Postmaster::Alive { state, file, .. }) => (
@@ -127,7 +128,7 @@ fn answer(
         postgres::Answer::Up(view) => view,
         other => return not_up(other),
     };
-    match of_view(node, &view) {
+    match of_view(&view, |timeline| node.history(timeline)) {
         Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -168,12 +169,15 @@ fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     }
 }
 
-fn of_view(node: &Node, view: &ServerView) -> Result<Answer, String> {
+pub(crate) fn of_view(
+    view: &ServerView,
+    history: impl FnOnce(TimelineId) -> Result<History, String>,
+) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
     match &view.role {
         RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
             timeline: primary.timeline,
-            history: node.history(primary.timeline)?,
+            history: history(primary.timeline)?,
             flushed: primary.flushed,
             complete: primary.complete,
             slots: slots(),
@@ -310,6 +314,7 @@ fn read_node(node: &CibNode, resource: &ResourceName) -> (ClusterNode, Vec<Strin
             Lsn::from_hex16(text).map_err(|e| e.to_string())
         }),
         receiver: transient("receiver-status").cloned(),
+        guard: transient("guard").cloned(),
     };
     (read, malformed)
 }
@@ -362,7 +367,7 @@ impl Node {
     }
 
     /// Where no parameter names the socket's directory, the server itself has written where it is.
-    fn locate_socket(&mut self) {
+    pub(crate) fn locate_socket(&mut self) {
         if self.params.pghost.is_some() || self.params.socketdir.is_some() {
             return;
         }

@@ -13,6 +13,7 @@ use crate::process::PmStatus;
 use crate::sql::{Session, SqlError, SqlErrorKind};
 use crate::user::{User, UserError};
 
+mod follow;
 mod in_force;
 mod view;
 
@@ -166,6 +167,15 @@ impl Postgres {
     /// The server's view, or why there is none.
     pub fn view(&self, deadline: Deadline) -> Result<ServerView, PostgresError> {
         ServerView::read(&mut self.connect(deadline)?, deadline)
+    }
+
+    /// The same over a connection that is kept.
+    pub fn view_over(
+        &self,
+        session: &mut Session,
+        deadline: Deadline,
+    ) -> Result<ServerView, PostgresError> {
+        ServerView::read(session, deadline)
     }
 
     /// Runs the administrator's own statement (`monitor_sql`), as it is.

@@ -222,6 +222,19 @@ impl Process {
         })
     }
 
+    /// The first process whose program has this short name.
+    pub fn named(name: &str) -> Option<Self> {
+        let entries = std::fs::read_dir("/proc").ok()?;
+        entries.flatten().find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.name == name)?;
+            Some(Self {
+                pid,
+                started: stat.started,
+            })
+        })
+    }
+
     /// Its number.
     pub fn pid(self) -> i32 {
         self.pid
@@ -277,6 +290,11 @@ impl Process {
             }
         }
         true
+    }
+
+    /// A descriptor that can be read once the process has ended; `None` where the kernel has none.
+    pub fn end(self) -> Option<OwnedFd> {
+        self.pidfd().ok().flatten().filter(|_| self.is_alive())
     }
 
     /// A descriptor of the process; `None` where the kernel knows none (before Linux 5.3, or under a filter).

@@ -8,8 +8,8 @@ use pha_core::lsn::Lsn;
 use pha_core::plan::{Action, Effect, Failure, Verdict};
 use pha_core::register::{Memory, Reading, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Cluster, ClusterNode, Disk, Mode, Operation, PrimaryView, Process, Progress,
-    Settings, Snapshot, StandbyLink, StandbyView,
+    Answer, Arbiter, Cluster, ClusterNode, Disk, Guard, Mode, Operation, PrimaryView, Process,
+    Progress, Settings, Snapshot, StandbyLink, StandbyView,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -82,6 +82,7 @@ impl Explored {
             cluster: Ok(self.members(state, i, online)),
             register: None,
             memory,
+            guard: Guard::Unknown,
             progress,
         };
         snapshot.begin_round();

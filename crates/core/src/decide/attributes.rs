@@ -3,7 +3,7 @@
 use crate::names::NodeName;
 use crate::plan::{Action, Attribute, changed};
 use crate::register::Reading;
-use crate::snapshot::{Cluster, Mode, Snapshot, StandbyLink};
+use crate::snapshot::{Cluster, Guard, Mode, Snapshot, StandbyLink};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
@@ -33,11 +33,24 @@ pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
         (me.clone(), Attribute::DataStatus(DataStatus::Latest)),
         (me.clone(), Attribute::Score(Score::Primary)),
     ];
+    if let Some(text) = of_guard(snapshot) {
+        wanted.push((me.clone(), Attribute::Guard(text.to_owned())));
+    }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
         let link = view.standbys.iter().find(|link| link.name == node.as_str());
         of_other(snapshot, cluster, node, link, &mut wanted);
     }
     needed(snapshot, wanted)
+}
+
+/// Whether the guard of a primary runs, where there is to be one and somebody has looked.
+fn of_guard(snapshot: &Snapshot) -> Option<&'static str> {
+    match snapshot.guard {
+        _ if !snapshot.builtin() => None,
+        Guard::Unknown => None,
+        Guard::Running => Some("running"),
+        Guard::Absent | Guard::Stale(_) => Some("not running"),
+    }
 }
 
 fn of_other(

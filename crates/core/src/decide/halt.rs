@@ -32,11 +32,16 @@ pub(super) fn next_stop(snapshot: &Snapshot, kindest: StopMode) -> Option<StopMo
 
 /// Stops what still runs; `None` once PostgreSQL is proven stopped. `exhausted` is the end when
 /// even SIGKILL has not helped (a process in uninterruptible sleep): then nothing is released (R8).
+/// The guard goes first: it would renew a lease that is about to be given back, and take the end of
+/// the postmaster for a failure.
 pub(super) fn stop_or(
     snapshot: &Snapshot,
     kindest: StopMode,
     exhausted: fn(&Snapshot) -> Step,
 ) -> Option<Step> {
+    if snapshot.guard.is_there() {
+        return Some(Step::then_continue(vec![Action::EndGuard]));
+    }
     if snapshot.process == Process::Absent {
         return None;
     }

@@ -6,6 +6,7 @@ mod attributes;
 mod demote;
 mod election;
 mod gate;
+pub mod guard;
 mod halt;
 mod monitor;
 mod notify;
@@ -38,10 +39,11 @@ pub fn decide_without(snapshot: &Snapshot, dropped: &[&str]) -> Plan {
         Operation::Start => &[start::RULES],
         Operation::Stop => &[stop::RULES],
         Operation::Monitor { probe: true } => &[monitor::PROBE],
-        Operation::Monitor { probe: false } => &[monitor::RULES, primary::RULES],
+        Operation::Monitor { probe: false } => &[monitor::RULES, guard::KEEPING, primary::RULES],
         Operation::Promote => &[promote::RULES],
         Operation::Demote { .. } => &[demote::RULES],
-        Operation::Notify(_) => &[notify::RULES, primary::RULES],
+        Operation::Notify(_) => &[notify::RULES, guard::KEEPING, primary::RULES],
+        Operation::Guard(_) => &[guard::RULES],
     };
     first_match(tables, snapshot, dropped)
 }
@@ -84,6 +86,11 @@ pub fn on_deadline(snapshot: &Snapshot, awaited: &str) -> Exit {
             code: OcfCode::Success,
             reason: None,
         },
+        // The guard has no deadline; each of its rounds is bounded by what it may still wait for.
+        Operation::Guard(_) => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
     }
 }
 
@@ -95,10 +102,15 @@ pub fn tables() -> Vec<(&'static str, &'static [Rule])> {
         ("stop", stop::RULES),
         ("probe", monitor::PROBE),
         ("monitor", monitor::RULES),
+        (
+            "keeping the guard (monitor and notify, on a primary)",
+            guard::KEEPING,
+        ),
         ("primary (monitor and notify)", primary::RULES),
         ("promote", promote::RULES),
         ("demote", demote::RULES),
         ("notify", notify::RULES),
+        ("guard", guard::RULES),
     ]
 }
 

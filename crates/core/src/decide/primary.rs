@@ -283,7 +283,7 @@ fn renew(s: &Snapshot) -> Option<Step> {
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
 /// a record, of which a crash leaves nothing that counts: recorded, it would make a healthy node look
 /// as if its data had been put back. What is replayed ends with a record, on the primary as well.
-fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
+pub(super) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
     let Some(view) = s.primary() else {
         return BTreeMap::new();
     };
@@ -309,6 +309,14 @@ fn ownership(s: &Snapshot) -> Option<Ownership> {
     let reading = s.register.as_ref()?;
     let term = s.memory.reign.map_or(0, |reign| reign.term);
     Some(judge_owner(reading, s.me(), term, &s.memory))
+}
+
+/// Why the register is damaged, where it is.
+pub(super) fn damage(s: &Snapshot) -> Option<String> {
+    match ownership(s)? {
+        Ownership::Damage(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// The register, where it says that this node owns it.

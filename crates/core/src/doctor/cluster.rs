@@ -1,6 +1,7 @@
 //! Rules about the nodes, the network, the lock service and Pacemaker.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Examination, Found, Rule};
 
@@ -57,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "lease",
-        well: "the lease outlasts a missed monitor",
+        well: "the lease outlasts a late answer of the lock service",
         look: lease,
     },
     Rule {
@@ -318,27 +319,27 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
     )]
 }
 
+/// The guard renews the lease, whatever the interval of the monitors is; what it needs is time for
+/// an answer of the lock service that comes late.
 fn lease(seen: &Examination) -> Vec<Found> {
-    let Some(monitor) = seen
-        .monitor
-        .filter(|_| seen.params.lock_service.is_builtin())
-    else {
-        return Vec::new();
-    };
-    let ttl = seen.params.distlock_ttl.as_secs();
-    if ttl >= 2 * u64::from(monitor) {
+    let ttl = seen.params.distlock_ttl;
+    if !seen.params.lock_service.is_builtin() || ttl >= SHORTEST_LEASE {
         return Vec::new();
     }
     vec![Found::warning(
         format!(
-            "the lease of {ttl} s can run out between two monitors, which are {monitor} s apart"
+            "the lease of {} ms is short: a primary that waits a moment longer for the lock service is stopped",
+            ttl.as_millis()
         ),
         format!(
             "pgsql_distlock_ttl={} in config.ini, then cls_setup",
-            2 * monitor
+            SHORTEST_LEASE.as_secs()
         ),
     )]
 }
+
+/// A lease shorter than this makes a stop of one lost packet.
+const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
 fn arbiter(seen: &Examination) -> Vec<Found> {
     let none = !seen.params.lock_service.is_on();

@@ -190,7 +190,7 @@ fn every_rule_finds_what_it_looks_for() {
             lock.named = Some(vec!["othernode".to_owned()]);
         }),
         ("lease", Warning, |e| {
-            e.params.distlock_ttl = Duration::from_secs(5);
+            e.params.distlock_ttl = Duration::from_secs(1);
         }),
         ("arbiter", Error, |e| {
             e.params.lock_service = crate::params::LockService::Off;

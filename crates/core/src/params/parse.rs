@@ -203,6 +203,8 @@ impl<'a> Reader<'a> {
             }),
             lock_service: self.lock_service(),
             distlock_ttl: self.seconds("distlock_ttl"),
+            guard_pacemaker_timeout: self.seconds("guard_pacemaker_timeout"),
+            guard_watchdog: self.path("guard_watchdog"),
             deadcheck_nodes: self
                 .read("distlock_lockservice_deadcheck_nodelist", |_, value| {
                     values::ssh_hosts(value)

@@ -383,9 +383,25 @@ pub const TABLE: &[Spec] = &[
     Spec::new(
         "distlock_ttl",
         Kind::Seconds(1, 3_600),
-        "6",
+        "3",
         "how long the lock lasts",
-        "How long the lock of the built-in lock service is held without being renewed. The primary renews it with every monitor: take at least twice the monitor's interval.",
+        "How long the lock of the built-in lock service is held without being renewed. The guard, a small process beside the primary, renews it four times as often (every second at the least). A standby that takes over from a dead primary waits for its end. A primary that is cut off from the lock service and from the other nodes is stopped before it.",
+    )
+    .reloadable(),
+    Spec::new(
+        "guard_pacemaker_timeout",
+        Kind::Seconds(0, DAY),
+        "0",
+        "how long a primary may run without Pacemaker",
+        "The guard stops the primary when Pacemaker has not been running on its node for so long. 0: never; then Pacemaker can be restarted under a running database, and the guard goes on renewing the lease, so that no other node takes over meanwhile.",
+    )
+    .reloadable(),
+    Spec::new(
+        "guard_watchdog",
+        Kind::Path,
+        "",
+        "watchdog device",
+        "A watchdog device, for example /dev/watchdog, that the guard feeds as long as it can do its work and stops when it ends in an orderly way. The machine is rebooted when the guard stands still, or cannot stop PostgreSQL, for longer than the device's own timeout. Not together with sbd or another program that uses the same device.",
     )
     .reloadable(),
     Spec::new(

@@ -42,7 +42,7 @@ fn defaults_are_those_of_the_agent_it_descends_from() {
     assert_eq!(params.crm_attr_timeout, Duration::from_secs(5));
     assert_eq!(params.rep_mode, RepMode::None);
     assert_eq!(params.lock_service, LockService::Off);
-    assert_eq!(params.distlock_ttl, Duration::from_secs(6));
+    assert_eq!(params.distlock_ttl, Duration::from_secs(3));
     assert_eq!(params.tmpdir, "/var/lib/pgsql/tmp");
 }
 

@@ -11,7 +11,7 @@ use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Exit, Verdict};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Cluster, ClusterNode, Disk, ExternalLock, Mode, Operation, PrimaryView,
+    Answer, Arbiter, Cluster, ClusterNode, Disk, ExternalLock, Guard, Mode, Operation, PrimaryView,
     Process, Progress, Settings, Snapshot, StandbyLink, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
@@ -115,6 +115,10 @@ pub(crate) struct World {
     pub(crate) immortal: bool,
     /// Each look at a primary shows its standbys this much further.
     pub(crate) standbys_advance: u64,
+    /// The guard of this node.
+    pub(crate) guard: Guard,
+    /// A guard has noted the postmaster's death.
+    pub(crate) death_noted: bool,
 }
 
 impl World {
@@ -163,6 +167,8 @@ impl World {
             owner_renews: false,
             immortal: false,
             standbys_advance: 0,
+            guard: Guard::Unknown,
+            death_noted: false,
         }
     }
 
@@ -295,10 +301,11 @@ impl World {
             Attribute::Position(value) => known.position = Some(value),
             Attribute::Baseline(value) => known.baseline = Some(value),
             Attribute::Receiver(value) => known.receiver = Some(value),
+            Attribute::Guard(value) => known.guard = Some(value),
         }
     }
 
-    fn perform(&mut self, action: &Action) -> Result<Effect, String> {
+    pub(crate) fn perform(&mut self, action: &Action) -> Result<Effect, String> {
         if self.broken.contains(action.kind()) {
             return Err(format!("{} is broken", action.kind()));
         }
@@ -348,6 +355,10 @@ impl World {
                     view.slots.retain(|slot| !left.contains(slot));
                 }
             }
+            Action::StartGuard => self.guard = Guard::Running,
+            Action::EndGuard => self.guard = Guard::Absent,
+            Action::ClaimDeath => return Ok(Effect::Claimed(!self.death_noted)),
+            Action::ReportDeath | Action::AskStandbys(_) => {}
             Action::RestartReceiver(_) | Action::UnlockExternal | Action::Warn(_) => {}
         }
         Ok(Effect::Done)
@@ -380,10 +391,16 @@ impl World {
             cluster: self.cluster.clone(),
             register: None,
             memory,
+            guard: self.guard.clone(),
             progress,
         };
         snapshot.begin_round();
         snapshot
+    }
+
+    /// The first picture of an operation.
+    pub(crate) fn look(&mut self, operation: &Operation) -> Snapshot {
+        self.observe(operation, None)
     }
 
     fn wait(&mut self) {

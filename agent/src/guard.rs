@@ -1,0 +1,40 @@
+//! `expgsql guard`: the resident process that the agent starts beside a primary.
+
+use std::collections::BTreeMap;
+
+use pha_core::ocf::{OcfCode, OcfContext};
+use pha_core::params::Params;
+use pha_core::plan::Exit;
+use pha_host::node::Node;
+use pha_host::{guard, log};
+use tracing::Level;
+
+use crate::app::{fail, this_node};
+
+/// Runs the guard with the parameters of the operation that started it.
+pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
+    log::init_resident(Level::INFO);
+    let given = || environment.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let context = match OcfContext::parse("monitor", given()) {
+        Ok(context) => context,
+        Err(error) => return fail(error.code(), error.to_string()),
+    };
+    let (params, _) = match Params::parse(Params::from_environment(given())) {
+        Ok(parsed) => parsed,
+        Err(error) => return fail(error.code, error.to_string()),
+    };
+    if !params.lock_service.is_builtin() || !params.rep_mode.is_replicated() {
+        return fail(
+            OcfCode::Configured,
+            "the guard needs rep_mode=sync or async and the built-in lock service",
+        );
+    }
+    let me = match this_node(&context) {
+        Ok(me) => me,
+        Err(reason) => return fail(OcfCode::Generic, reason),
+    };
+    match Node::new(context.resource, me, params) {
+        Ok(node) => guard::run(node),
+        Err(refusal) => fail(refusal.code, refusal.reason),
+    }
+}

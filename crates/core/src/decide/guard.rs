@@ -1,0 +1,389 @@
+//! The guard: a resident process beside a primary. It renews the lease about every second, stops a
+//! superseded primary at once (R5), and stops a primary that cannot prove any more that nobody else
+//! can be granted the lease, before somebody is.
+//!
+//! **When a primary is fenced.** Durability does not need it: no commit is acknowledged without the
+//! holders (R1, R3). What it bounds is how long an isolated primary goes on answering queries while
+//! another node may already be primary. So the question is not "does the lock service answer?" but
+//! "could another node be granted the lease?", and it cannot as long as one of these is proven:
+//!
+//! * the register confirmed a renewal, and the lease that this gave has not run out;
+//! * the register answers in a state in which it promotes nobody (it is missing, damaged or older
+//!   than what was seen);
+//! * no other node is a holder, nor named as one that may become it: R1 refuses all others;
+//! * every other node has promised not to promote at this epoch (R7);
+//! * every other node that may promote acknowledges, as a standby of *this* primary, WAL that was
+//!   written just now. A standby that is promoted first ends its WAL receiver.
+//!
+//! Each proof counts from the moment its question was sent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::decide::{halt, primary};
+use crate::names::NodeName;
+use crate::ocf::OcfCode;
+use crate::plan::{Action, Rule, Step, StopMode};
+use crate::register::{Reading, Register, Update};
+use crate::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Promised, Snapshot, Watch};
+
+/// How long a guard waits for a PostgreSQL that is gone to come back (an administrator restarts an
+/// unmanaged one) before it ends itself.
+const RETURN: Duration = Duration::from_secs(60);
+
+/// The longest time between two renewals.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long one question may take, whatever time there is.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// The last look of a guard that has stood still past its limit.
+const LAST_LOOK: Duration = Duration::from_millis(400);
+
+/// What an operation of the agent on a primary does about the guard, before the primary's own rules.
+pub(super) const KEEPING: &[Rule] = &[
+    Rule {
+        id: "guard-keep-end",
+        says: "A guard runs and none is wanted, because the built-in lock service is not configured any more: end it.",
+        decide: |s| {
+            (!s.builtin() && s.guard.is_there() && s.progress.failure("end-guard").is_none())
+                .then(|| Step::then_continue(vec![Action::EndGuard]))
+        },
+    },
+    Rule {
+        id: "guard-keep-replace",
+        says: "The guard hangs, or was started by another version of the program or with other parameters: replace it.",
+        decide: |s| match &s.guard {
+            Guard::Stale(why) if may_start(s) => Some(Step::then_continue(vec![
+                Action::Warn(format!("the guard is replaced: {why}")),
+                Action::StartGuard,
+            ])),
+            _ => None,
+        },
+    },
+    Rule {
+        id: "guard-keep-start",
+        says: "PostgreSQL is the registered primary and no guard runs beside it: start it.",
+        decide: |s| {
+            (s.guard == Guard::Absent && may_start(s))
+                .then(|| Step::then_continue(vec![Action::StartGuard]))
+        },
+    },
+];
+
+fn may_start(s: &Snapshot) -> bool {
+    s.builtin()
+        && s.primary().is_some()
+        && s.memory.reign.is_some()
+        && s.progress.failure("start-guard").is_none()
+}
+
+/// One round of the guard.
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "guard-stopped",
+        says: "The guard has stopped PostgreSQL: tell Pacemaker and end. The agent starts another guard with the next primary.",
+        decide: |s| {
+            (s.process == Process::Absent && !s.progress.stops.is_empty()).then(|| {
+                let reason = "the guard stopped PostgreSQL; the lines before this one say why";
+                let end = Step::fail(OcfCode::NotRunning, reason);
+                match watch(s).death {
+                    Death::Told => end,
+                    Death::None | Death::Untold => end.after(vec![Action::ReportDeath]),
+                }
+            })
+        },
+    },
+    Rule {
+        id: "guard-standby",
+        says: "PostgreSQL is a standby: there is nothing to guard.",
+        decide: |s| s.standby().map(|_| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "guard-tell-death",
+        says: "The postmaster has died: tell Pacemaker now instead of leaving it to the next monitor, unless a monitor was faster.",
+        decide: |s| {
+            let dead = matches!(s.process, Process::Absent | Process::Orphans);
+            (dead && watch(s).death == Death::Untold)
+                .then(|| Step::then_continue(vec![Action::ReportDeath]))
+        },
+    },
+    Rule {
+        id: "guard-ended",
+        says: "PostgreSQL has been gone for a minute: end.",
+        decide: |s| {
+            (s.process == Process::Absent && watch(s).absent >= RETURN)
+                .then(|| Step::finish(OcfCode::Success))
+        },
+    },
+    Rule {
+        id: "guard-absent",
+        says: "PostgreSQL is not there, so that there is no lease to keep: wait until it is back or the agent ends this guard.",
+        decide: |s| (s.process == Process::Absent).then(|| Step::wait("PostgreSQL to come back")),
+    },
+    Rule {
+        id: "guard-overdue",
+        says: "The time for proofs is over: stop PostgreSQL, immediate mode, then SIGKILL to every process. One that has only stood still (a frozen machine) asks the register once more first.",
+        decide: |s| (exposed(s)? >= limit(s.settings.ttl) && !watch(s).overslept).then(|| fence(s)),
+    },
+    Rule {
+        id: "guard-renew",
+        says: "Renew the lease, with the positions that were last seen (R10); the reply says who owns the register.",
+        decide: |s| {
+            s.register.is_none().then(|| {
+                Step::then_continue(vec![match term(s) {
+                    Some(term) => Action::UpdateRegister(Update::Renew {
+                        node: s.me().clone(),
+                        term,
+                        positions: primary::positions(s),
+                        ttl: s.settings.ttl,
+                    }),
+                    None => Action::ReadRegister,
+                }])
+            })
+        },
+    },
+    Rule {
+        id: "guard-superseded",
+        says: "Another node owns the register: stop PostgreSQL at once, immediate mode, then SIGKILL to every process (R5).",
+        decide: |s| primary::superseded(s).map(|row| or_wait(primary::stop_superseded(s, row))),
+    },
+    Rule {
+        id: "guard-pacemaker-gone",
+        says: "Pacemaker has not been running here for longer than guard_pacemaker_timeout: stop PostgreSQL.",
+        decide: |s| {
+            let watch = watch(s);
+            let over = !watch.pacemaker_timeout.is_zero()
+                && watch.pacemaker_gone >= watch.pacemaker_timeout;
+            over.then(|| {
+                stop(
+                    s,
+                    format!(
+                        "Pacemaker has not been running for {} s (guard_pacemaker_timeout)",
+                        watch.pacemaker_gone.as_secs()
+                    ),
+                )
+            })
+        },
+    },
+    Rule {
+        id: "guard-renewed",
+        says: "The register is this node's: all is well until the next renewal.",
+        decide: |s| match &s.register {
+            Some(Reading::Row(row)) if row.is_owned_by(s.me()) && s.progress.renewed => {
+                Some(Step::wait("the next renewal"))
+            }
+            _ => None,
+        },
+    },
+    Rule {
+        id: "guard-damaged",
+        says: "The register is missing, makes no sense, or is older than what this node has seen: it promotes nobody, so PostgreSQL goes on and the operator is told.",
+        decide: |s| {
+            let text = primary::damage(s)?;
+            Some(
+                Step::wait("the register to be mended").after(vec![Action::Warn(format!(
+                    "the register is damaged: {text}"
+                ))]),
+            )
+        },
+    },
+    Rule {
+        id: "guard-promised",
+        says: "Not renewed, and every other node has promised not to promote (R7): PostgreSQL goes on.",
+        decide: |s| {
+            (watch(s).promised == Promised::EveryPeer)
+                .then(|| Step::wait("the lock service; every peer has promised"))
+        },
+    },
+    Rule {
+        id: "guard-only-holder",
+        says: "Not renewed, and no other node is a holder or on its way to be one: none can be promoted (R1), so PostgreSQL goes on.",
+        decide: |s| {
+            rivals(s)
+                .is_empty()
+                .then(|| Step::wait("the lock service; no other node is a holder"))
+        },
+    },
+    Rule {
+        id: "guard-ask-standbys",
+        says: "Not renewed: write WAL and see whether every node that may be promoted acknowledges it as a standby of this primary.",
+        decide: |s| {
+            (!watch(s).links_tried && s.primary().is_some())
+                .then(|| Step::then_reobserve(vec![Action::AskStandbys(rivals(s))]))
+        },
+    },
+    Rule {
+        id: "guard-linked",
+        says: "Not renewed, and every node that may be promoted has just acknowledged WAL as a standby of this primary, which one that is promoted does not: PostgreSQL goes on.",
+        decide: |s| {
+            (linked(s)? < limit(s.settings.ttl))
+                .then(|| Step::wait("the lock service; the standbys still follow"))
+        },
+    },
+    Rule {
+        id: "guard-fence",
+        says: "Nothing proves any more that no other node can be promoted: stop PostgreSQL before one could be, immediate mode, then SIGKILL to every process.",
+        decide: |s| (exposed(s)? >= limit(s.settings.ttl)).then(|| fence(s)),
+    },
+    Rule {
+        id: "guard-in-doubt",
+        says: "No proof in this round, and the last one still holds: try again at once.",
+        decide: |_| Some(Step::wait("a proof that no other node can be promoted")),
+    },
+];
+
+/// How long after its last proof a primary is stopped. The rest of the lease is for stopping it and
+/// for what two clocks may differ by in so short a time.
+#[must_use]
+pub fn limit(ttl: Duration) -> Duration {
+    ttl.saturating_sub(margin(ttl))
+}
+
+/// The part of the lease in which a primary that is fenced has to be gone.
+#[must_use]
+pub fn margin(ttl: Duration) -> Duration {
+    (ttl / 4).clamp(Duration::from_millis(300), Duration::from_secs(5))
+}
+
+/// How often the lease is renewed: so often that two renewals may fail.
+#[must_use]
+pub fn interval(ttl: Duration) -> Duration {
+    INTERVAL.min(ttl / 4)
+}
+
+/// How long this primary may still look for a proof; none when it needs none.
+#[must_use]
+pub fn time_for_proof(s: &Snapshot) -> Option<Duration> {
+    Some(limit(s.settings.ttl).saturating_sub(exposed(s)?))
+}
+
+/// How long one question for a proof may take: half of the time that there is for one, so that
+/// another can be asked. One that has stood still past its limit has a last look at each.
+#[must_use]
+pub fn patience(s: &Snapshot) -> Duration {
+    let share = time_for_proof(s).map_or(LONGEST, |left| left / 2);
+    let least = if watch(s).overslept {
+        LAST_LOOK
+    } else {
+        LAST_LOOK / 8
+    };
+    share.clamp(least, LONGEST)
+}
+
+/// How long a guard pauses after a round: until the next renewal is due, and not longer than a third
+/// of the time that it has for another proof.
+#[must_use]
+pub fn pause(s: &Snapshot) -> Duration {
+    let interval = interval(s.settings.ttl);
+    time_for_proof(s).map_or(interval, |left| {
+        interval.min((left / 3).max(Duration::from_millis(50)))
+    })
+}
+
+/// Whether the register's answer in this round proves that no other node can be granted the lease
+/// before the one that this node was given runs out.
+#[must_use]
+pub fn proven(s: &Snapshot) -> bool {
+    s.progress.renewed || primary::damage(s).is_some()
+}
+
+static UNWATCHED: Watch = Watch {
+    unrenewed: Duration::ZERO,
+    links: std::collections::BTreeMap::new(),
+    last: None,
+    promised: Promised::Unasked,
+    links_tried: false,
+    overslept: false,
+    death: Death::None,
+    absent: Duration::ZERO,
+    pacemaker_gone: Duration::ZERO,
+    pacemaker_timeout: Duration::ZERO,
+};
+
+fn watch(s: &Snapshot) -> &Watch {
+    match &s.operation {
+        Operation::Guard(watch) => watch,
+        _ => &UNWATCHED,
+    }
+}
+
+/// The term at which the lease is renewed: the one that this node reigns at, or a later one that the
+/// register has given it (the node was interrupted while it promoted, and a monitor will adopt it).
+fn term(s: &Snapshot) -> Option<u64> {
+    let mine = s.memory.reign.map(|reign| reign.term);
+    let given = watch(s).last.as_ref().map(|row| row.term);
+    mine.max(given)
+}
+
+/// The nodes that could be promoted if the lease ran out: in synchronous mode the other holders, and
+/// the standbys that are named, which become holders; every other node where that is not known, and
+/// in asynchronous mode, where R1 asks for no holder.
+fn rivals(s: &Snapshot) -> BTreeSet<NodeName> {
+    let others = || s.settings.nodes.iter().filter(|node| *node != s.me());
+    let (Some(row), Answer::Primary(view)) = (known_row(s), &s.answer) else {
+        return others().cloned().collect();
+    };
+    if s.settings.mode != Mode::Sync || view.names.iter().any(|name| name == "*") {
+        return others().cloned().collect();
+    }
+    let held = row.holders.iter().filter(|node| *node != s.me()).cloned();
+    let named = others().filter(|node| view.names.iter().any(|name| name == node.as_str()));
+    held.chain(named.cloned()).collect()
+}
+
+/// The row as last seen, where nothing has been written to it since: a monitor that changed the
+/// holders has kept the later epoch in this node's memory.
+fn known_row(s: &Snapshot) -> Option<&Register> {
+    let row = watch(s).last.as_ref()?;
+    (row.epoch >= s.memory.epoch && row.term >= s.memory.term).then_some(row)
+}
+
+/// The age of the oldest of the links that prove it; none where one was never seen.
+fn linked(s: &Snapshot) -> Option<Duration> {
+    let ages = rivals(s)
+        .into_iter()
+        .map(|node| watch(s).links.get(&node).copied());
+    ages.collect::<Option<Vec<Duration>>>()?.into_iter().max()
+}
+
+/// How long nothing has proven that no other node can be promoted; none where nothing needs to.
+fn exposed(s: &Snapshot) -> Option<Duration> {
+    if watch(s).promised == Promised::EveryPeer || rivals(s).is_empty() {
+        return None;
+    }
+    let unrenewed = watch(s).unrenewed;
+    Some(linked(s).map_or(unrenewed, |linked| linked.min(unrenewed)))
+}
+
+fn fence(s: &Snapshot) -> Step {
+    let rivals: Vec<String> = rivals(s).iter().map(ToString::to_string).collect();
+    stop(
+        s,
+        format!(
+            "for {} ms nothing has proven that {} cannot be promoted: the lock service does not renew the lease, \
+             and no such standby acknowledges WAL",
+            exposed(s).unwrap_or_default().as_millis(),
+            rivals.join(", "),
+        ),
+    )
+}
+
+fn stop(s: &Snapshot, why: String) -> Step {
+    let reason = format!("PostgreSQL on {} is stopped: {why}", s.me());
+    or_wait(match halt::next_stop(s, StopMode::Immediate) {
+        Some(mode) => Step::then_reobserve(vec![Action::Warn(reason), Action::StopPostgres(mode)]),
+        None => super::stop::not_stopped(s),
+    })
+}
+
+/// A process that survives SIGKILL does not end the guard: it tries again, and no watchdog is fed.
+fn or_wait(step: Step) -> Step {
+    match step.verdict {
+        crate::plan::Verdict::Finish(exit) => {
+            let text = exit.reason.unwrap_or_default();
+            Step::wait("processes that survive SIGKILL").after(vec![Action::Warn(text)])
+        }
+        _ => step,
+    }
+}

@@ -1,0 +1,552 @@
+//! The guard: rounds of it on a primary, with the clock, the lock service and the standbys as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pha_core::decide::{decide, guard};
+use pha_core::names::NodeName;
+use pha_core::ocf::{self, OcfCode, When};
+use pha_core::plan::{Action, Effect, StopMode, Verdict};
+use pha_core::register::{Reading, Register, Trouble};
+use pha_core::snapshot::{
+    Answer, Death, Guard, Mode, Operation, Process, Promised, Snapshot, Watch,
+};
+
+use crate::world::{MONITOR, World, node, nodes, notification, owned};
+
+const TTL: Duration = Duration::from_secs(3);
+const RENEW: &str = "renew by node1";
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// A guard beside the primary of `world`, and what it remembers between its rounds.
+struct Resident {
+    world: World,
+    now: Duration,
+    renewed_at: Duration,
+    linked_at: BTreeMap<NodeName, Duration>,
+    last: Option<Register>,
+    /// The standbys that acknowledge WAL.
+    following: BTreeSet<NodeName>,
+    promised: Promised,
+    death: Death,
+    absent_since: Option<Duration>,
+    pacemaker_gone: Duration,
+    pacemaker_timeout: Duration,
+    /// How long the lock service takes for an answer, or for none.
+    lock_takes: Duration,
+    actions: Vec<String>,
+}
+
+/// How a round ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Round(&'static str),
+    Guard(&'static str),
+}
+
+impl Resident {
+    fn beside(world: World) -> Self {
+        let mut world = world;
+        world.settings.ttl = TTL;
+        Self {
+            last: world.register.as_ref().ok().cloned(),
+            world,
+            now: seconds(1000.0),
+            renewed_at: seconds(1000.0),
+            linked_at: BTreeMap::new(),
+            following: nodes(&[2]),
+            promised: Promised::Unasked,
+            death: Death::None,
+            absent_since: None,
+            pacemaker_gone: Duration::ZERO,
+            pacemaker_timeout: Duration::ZERO,
+            lock_takes: seconds(0.01),
+            actions: vec![],
+        }
+    }
+
+    fn primary() -> Self {
+        Self::beside(World::primary())
+    }
+
+    /// The lock service does not answer from now on.
+    fn without_lock_service(mut self) -> Self {
+        self.world.register = Err(silence());
+        self.lock_takes = seconds(60.0);
+        self
+    }
+
+    fn watch(&self, before: Option<&Watch>, overslept: bool) -> Watch {
+        Watch {
+            unrenewed: self.now - self.renewed_at,
+            links: self
+                .linked_at
+                .iter()
+                .map(|(node, at)| (node.clone(), self.now - *at))
+                .collect(),
+            last: self.last.clone(),
+            promised: self.promised,
+            links_tried: before.is_some_and(|watch| watch.links_tried),
+            overslept,
+            death: self.death,
+            absent: self.absent_since.map_or(Duration::ZERO, |at| self.now - at),
+            pacemaker_gone: self.pacemaker_gone,
+            pacemaker_timeout: self.pacemaker_timeout,
+        }
+    }
+
+    /// Carries one round through and sleeps until the next.
+    fn round(&mut self, overslept: bool) -> End {
+        let mut s = self
+            .world
+            .look(&Operation::Guard(self.watch(None, overslept)));
+        for _ in 0..30 {
+            let plan = decide(&s);
+            for action in &plan.actions {
+                s = self.perform(action, s);
+            }
+            match plan.verdict {
+                Verdict::Finish(_) => return End::Guard(plan.rule),
+                Verdict::Wait(_) => {
+                    self.now += guard::pause(&self.refreshed(s, overslept));
+                    return End::Round(plan.rule);
+                }
+                Verdict::Continue | Verdict::Reobserve => s = self.refreshed(s, overslept),
+            }
+        }
+        panic!("a round without an end: {:?}", self.actions);
+    }
+
+    fn refreshed(&self, mut s: Snapshot, overslept: bool) -> Snapshot {
+        let Operation::Guard(before) = &s.operation else {
+            unreachable!("the guard's own snapshot");
+        };
+        s.operation = Operation::Guard(self.watch(Some(before), overslept));
+        s.process = self.world.process;
+        s
+    }
+
+    fn perform(&mut self, action: &Action, s: Snapshot) -> Snapshot {
+        let asked = self.now;
+        match action {
+            Action::Warn(_) => {}
+            Action::UpdateRegister(update) => self.actions.push(update.reason()),
+            other => self.actions.push(other.kind().to_owned()),
+        }
+        let result = match action {
+            Action::AskStandbys(standbys) => {
+                for standby in standbys.intersection(&self.following) {
+                    self.linked_at.insert(standby.clone(), asked);
+                }
+                self.now += seconds(0.02);
+                Ok(Effect::Done)
+            }
+            Action::ReportDeath => {
+                self.death = Death::Told;
+                Ok(Effect::Done)
+            }
+            Action::UpdateRegister(_) | Action::ReadRegister => {
+                self.now += self.lock_takes.min(guard::patience(&s));
+                self.world.perform(action)
+            }
+            other => self.world.perform(other),
+        };
+        let s = s.fold(action, result);
+        if matches!(action, Action::UpdateRegister(_) | Action::ReadRegister) {
+            if guard::proven(&s) {
+                self.renewed_at = asked;
+            }
+            if let Some(Reading::Row(row)) = &s.register
+                && row.is_owned_by(&node(1))
+            {
+                self.last = Some(row.clone());
+            }
+        }
+        s
+    }
+
+    /// Rounds until the guard ends or `time` has passed; the last round and how long it took.
+    fn rounds(&mut self, time: Duration) -> (End, Duration) {
+        let began = self.now;
+        loop {
+            let end = self.round(false);
+            if matches!(end, End::Guard(_)) || self.now - began > time {
+                return (end, self.now - began);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect_fence(mut self) {
+        let (end, _) = self.rounds(seconds(60.0));
+        assert_eq!(end, End::Guard("guard-stopped"), "{:?}", self.actions);
+        assert_eq!(self.world.process, Process::Absent);
+        // What a standby acknowledged counts where every other holder did.
+        let others = self.last.as_ref().unwrap().holders.iter().skip(1);
+        let linked = others.map(|node| self.linked_at.get(node).copied());
+        let linked = linked.collect::<Option<Vec<_>>>().unwrap_or_default();
+        let linked = linked.into_iter().min();
+        let took = self.now - linked.map_or(self.renewed_at, |at| at.max(self.renewed_at));
+        assert!(took <= guard::limit(TTL) + seconds(0.1), "after {took:?}");
+        assert!(took >= guard::limit(TTL), "too soon: {took:?}");
+        let stopped = self.actions.iter().position(|done| done == "stop-postgres");
+        assert!(stopped.is_some(), "{:?}", self.actions);
+        assert_eq!(self.actions.last().unwrap(), "report-death");
+    }
+
+    #[track_caller]
+    fn goes_on(mut self, rule: &'static str) {
+        let (end, _) = self.rounds(seconds(60.0));
+        assert_eq!(end, End::Round(rule), "{:?}", self.actions);
+        assert_eq!(self.world.process, Process::Alive { frozen: false });
+    }
+}
+
+fn silence() -> Reading {
+    Reading::Unknown(Trouble::Unreachable("no route to host".to_owned()))
+}
+
+#[test]
+fn the_lease_is_renewed_four_times_in_its_length() {
+    let mut resident = Resident::primary();
+    let (end, _) = resident.rounds(seconds(30.0));
+    assert_eq!(end, End::Round("guard-renewed"));
+    assert_eq!(resident.world.row().positions.len(), 2, "R10");
+    let renewals = resident.actions.len();
+    assert!((38..=41).contains(&renewals), "{renewals} in 30 s");
+    assert!(resident.actions.iter().all(|done| done == RENEW));
+    // A longer lease is still renewed every second or so.
+    assert_eq!(guard::interval(seconds(60.0)), seconds(1.0));
+    assert!(guard::limit(seconds(1.0)) > 2 * guard::interval(seconds(1.0)));
+}
+
+#[test]
+fn an_isolated_primary_is_stopped_before_its_lease_runs_out() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.expect_fence();
+    // Whatever the lock service answers instead of renewing.
+    let mut resident = Resident::primary();
+    resident.world.register = Err(Reading::Unknown(Trouble::Answered("no table".to_owned())));
+    resident.following.clear();
+    resident.expect_fence();
+}
+
+#[test]
+fn without_the_lock_service_a_primary_goes_on_as_long_as_its_standby_follows() {
+    Resident::primary()
+        .without_lock_service()
+        .goes_on("guard-linked");
+    let mut resident = Resident::primary().without_lock_service();
+    resident.rounds(seconds(30.0));
+    resident.following.clear();
+    resident.expect_fence();
+}
+
+#[test]
+fn every_node_that_could_be_promoted_has_to_follow() {
+    // node3 is no holder and not named: it cannot be promoted, whether or not it follows.
+    let mut world = World::primary();
+    world.settings.nodes.push(node(3));
+    Resident::beside(world.clone())
+        .without_lock_service()
+        .goes_on("guard-linked");
+    world.register = Ok(owned(1, 1, &[1, 2, 3]));
+    Resident::beside(world)
+        .without_lock_service()
+        .expect_fence();
+    // Named and not yet a holder: the monitor may have made it one meanwhile.
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    let mut resident = Resident::beside(world).without_lock_service();
+    resident.following.clear();
+    resident.expect_fence();
+}
+
+#[test]
+fn the_only_holder_needs_no_lease() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    world.answer = with_names(&world, &[]);
+    world.standbys.clear();
+    let alone = || {
+        let mut resident = Resident::beside(world.clone()).without_lock_service();
+        resident.following.clear();
+        resident
+    };
+    alone().goes_on("guard-only-holder");
+    // A monitor has changed the holders since the guard last saw the row.
+    let mut resident = alone();
+    resident.world.memory.epoch += 1;
+    resident.expect_fence();
+    // PostgreSQL does not say whom it waits for.
+    let mut resident = alone();
+    resident.world.answer = Answer::NoAnswer;
+    resident.expect_fence();
+    // In asynchronous mode anybody may be promoted (R1).
+    let mut resident = alone();
+    resident.world.settings.mode = Mode::Async;
+    resident.expect_fence();
+}
+
+fn with_names(world: &World, names: &[&str]) -> Answer {
+    let Answer::Primary(mut view) = world.answer.clone() else {
+        unreachable!("a primary");
+    };
+    view.names = names.iter().map(|name| (*name).to_owned()).collect();
+    Answer::Primary(view)
+}
+
+#[test]
+fn the_promise_of_every_peer_is_as_good_as_a_lease() {
+    for (promised, rule) in [
+        (Promised::EveryPeer, Some("guard-promised")),
+        (Promised::NotEveryPeer, None),
+        (Promised::Unasked, None),
+    ] {
+        let mut resident = Resident::primary().without_lock_service();
+        resident.following.clear();
+        resident.promised = promised;
+        match rule {
+            Some(rule) => resident.goes_on(rule),
+            None => resident.expect_fence(),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_register_promotes_nobody() {
+    let mut older = owned(1, 1, &[1, 2]);
+    older.epoch = 3;
+    for register in [
+        Err(Reading::Missing),
+        Err(Reading::Damaged("holders is NULL".to_owned())),
+        Ok(older),
+    ] {
+        let mut resident = Resident::primary();
+        resident.world.register = register;
+        resident.following.clear();
+        let renewed = resident.world.register.is_ok();
+        let (end, _) = resident.rounds(seconds(20.0));
+        // An older row in this node's own hands is renewed by the same update.
+        let rule = if renewed {
+            "guard-renewed"
+        } else {
+            "guard-damaged"
+        };
+        assert_eq!(end, End::Round(rule));
+        assert_eq!(resident.world.process, Process::Alive { frozen: false });
+    }
+}
+
+#[test]
+fn a_superseded_primary_is_stopped_at_once() {
+    let mut resident = Resident::primary();
+    resident.world.register = Ok(owned(2, 2, &[2]));
+    assert_eq!(resident.round(false), End::Guard("guard-stopped"));
+    assert_eq!(resident.actions, [RENEW, "stop-postgres", "report-death"]);
+    // Nobody, at a later term: an operator has decided.
+    let mut resident = Resident::primary();
+    let mut row = owned(2, 2, &[2]);
+    row.owner = None;
+    resident.world.register = Ok(row);
+    assert_eq!(resident.round(false), End::Guard("guard-stopped"));
+}
+
+#[test]
+fn a_promotion_that_was_not_remembered_is_renewed_at_its_own_term() {
+    let mut resident = Resident::primary();
+    resident.world.register = Ok(owned(1, 2, &[1]));
+    assert_eq!(resident.round(false), End::Round("guard-linked"));
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+}
+
+/// The process was stopped by a signal, or the machine was suspended: what it knows is old.
+#[test]
+fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
+    // Nobody has taken over: the lease is renewed, and all goes on.
+    let mut resident = Resident::primary();
+    resident.now += seconds(600.0);
+    assert_eq!(resident.round(true), End::Round("guard-renewed"));
+    assert_eq!(resident.actions, [RENEW]);
+    // Another node has: R5.
+    let mut resident = Resident::primary();
+    resident.now += seconds(600.0);
+    resident.world.register = Ok(owned(2, 2, &[2]));
+    assert_eq!(resident.round(true), End::Guard("guard-stopped"));
+    assert_eq!(resident.actions, [RENEW, "stop-postgres", "report-death"]);
+    // It cannot be told: one look each, and then the end.
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.now += seconds(600.0);
+    assert_eq!(resident.round(true), End::Guard("guard-stopped"));
+    assert_eq!(
+        resident.actions,
+        [RENEW, "ask-standbys", "stop-postgres", "report-death"]
+    );
+    // One that was awake had its chances already.
+    let mut resident = Resident::primary().without_lock_service();
+    resident.now += seconds(600.0);
+    assert_eq!(resident.round(false), End::Guard("guard-stopped"));
+    assert_eq!(resident.actions, ["stop-postgres", "report-death"]);
+}
+
+#[test]
+fn what_survives_immediate_mode_is_killed_and_what_survives_that_is_not_given_up() {
+    let mut resident = Resident::primary();
+    resident.world.register = Ok(owned(2, 2, &[2]));
+    resident.world.immortal = true;
+    assert_eq!(resident.round(false), End::Round("guard-superseded"));
+    assert_eq!(resident.actions, [RENEW, "stop-postgres", "stop-postgres"]);
+    resident.world.immortal = false;
+    assert_eq!(resident.round(false), End::Guard("guard-stopped"));
+}
+
+#[test]
+fn a_dead_postmaster_is_told_once_and_its_return_awaited() {
+    let mut resident = Resident::primary();
+    resident.world.process = Process::Absent;
+    resident.world.answer = Answer::NotAsked;
+    resident.death = Death::Untold;
+    resident.absent_since = Some(resident.now);
+    assert_eq!(resident.round(false), End::Round("guard-absent"));
+    assert_eq!(resident.actions, ["report-death"]);
+    assert_eq!(resident.round(false), End::Round("guard-absent"));
+    assert_eq!(resident.actions, ["report-death"], "told twice, or renewed");
+    let (end, took) = resident.rounds(seconds(90.0));
+    assert_eq!(end, End::Guard("guard-ended"));
+    assert!(took >= seconds(58.0), "{took:?}");
+}
+
+#[test]
+fn an_orderly_end_is_not_told() {
+    let mut resident = Resident::primary();
+    resident.world.process = Process::Absent;
+    resident.absent_since = Some(resident.now);
+    assert_eq!(resident.round(false), End::Round("guard-absent"));
+    assert!(resident.actions.is_empty());
+}
+
+#[test]
+fn orphans_of_a_dead_postmaster_are_fenced_too() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.world.process = Process::Orphans;
+    resident.death = Death::Told;
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"));
+}
+
+#[test]
+fn pacemaker_may_be_gone_for_as_long_as_is_configured() {
+    for (timeout, gone, end) in [
+        (0.0, 86_400.0, End::Round("guard-renewed")),
+        (60.0, 59.0, End::Round("guard-renewed")),
+        (60.0, 60.0, End::Guard("guard-stopped")),
+    ] {
+        let mut resident = Resident::primary();
+        resident.pacemaker_timeout = seconds(timeout);
+        resident.pacemaker_gone = seconds(gone);
+        assert_eq!(resident.round(false), end, "{timeout} {gone}");
+    }
+}
+
+#[test]
+fn there_is_nothing_to_guard_beside_a_standby() {
+    let mut resident = Resident::beside(World::standby());
+    assert_eq!(resident.round(false), End::Guard("guard-standby"));
+}
+
+#[test]
+fn monitors_and_notifications_of_a_primary_keep_the_guard() {
+    let after = notification(When::Post, ocf::Operation::Promote, 1);
+    for operation in [&MONITOR, &after] {
+        for found in [Guard::Absent, Guard::Stale("it hangs".to_owned())] {
+            let mut world = World::primary();
+            world.guard = found;
+            let run = world.carry(operation);
+            assert_eq!(run.actions[..2], ["start-guard", RENEW], "{operation:?}");
+            assert_eq!(shown(&world), Some("running"));
+        }
+    }
+    let mut world = World::primary();
+    world.guard = Guard::Running;
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+    // One that does not come up is no reason to fail, and is shown.
+    let mut world = World::primary();
+    world.guard = Guard::Absent;
+    world.broken.insert("start-guard");
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["start-guard!", RENEW]);
+    assert_eq!(shown(&world), Some("not running"));
+}
+
+fn shown(world: &World) -> Option<&str> {
+    let known = world.cluster.as_ref().unwrap().nodes.get(&node(1)).unwrap();
+    known.guard.as_deref()
+}
+
+#[test]
+fn the_guard_ends_before_the_agent_stops_postgresql() {
+    let demote = Operation::Demote { then_stop: true };
+    for operation in [Operation::Stop, demote] {
+        let mut world = World::primary();
+        world.guard = Guard::Running;
+        let run = world.carry(&operation);
+        assert_eq!(
+            run.actions[..2],
+            ["end-guard", &format!("stop-postgres {:?}", StopMode::Fast)],
+            "{operation:?}"
+        );
+        // It does not hear: PostgreSQL is stopped all the same.
+        let mut world = World::primary();
+        world.guard = Guard::Running;
+        world.broken.insert("end-guard");
+        let run = world.carry(&operation);
+        assert_eq!(run.code, Some(OcfCode::Success), "{:?}", run.actions);
+    }
+}
+
+#[test]
+fn one_death_is_counted_once() {
+    for (noted, code) in [
+        (false, OcfCode::NotRunning),
+        (true, OcfCode::RunningPromoted),
+    ] {
+        let mut world = World::primary();
+        world.guard = Guard::Running;
+        world.process = Process::Absent;
+        world.answer = Answer::NotAsked;
+        world.death_noted = noted;
+        world.carry(&MONITOR).expect(code, &["claim-death"]);
+    }
+    // It cannot be noted: better twice than not at all.
+    let mut world = World::primary();
+    world.guard = Guard::Absent;
+    world.process = Process::Absent;
+    world.answer = Answer::NotAsked;
+    world.broken.insert("claim-death");
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::NotRunning, &["claim-death!"]);
+}
+
+#[test]
+fn a_guard_is_ended_also_when_postgresql_is_gone_already() {
+    for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
+        let mut world = World::primary();
+        world.guard = Guard::Running;
+        world.process = Process::Absent;
+        world.answer = Answer::NotAsked;
+        let run = world.carry(&operation);
+        assert_eq!(run.actions[0], "end-guard", "{operation:?}");
+        assert_eq!(run.code, Some(OcfCode::Success));
+    }
+}

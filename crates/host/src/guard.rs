@@ -1,0 +1,374 @@
+//! The guard: a resident process beside a primary, which outlives the agent and Pacemaker. What it
+//! does is decided in `pha_core::decide::guard`; here are its rounds, its clock and its connections.
+//!
+//! A round reads files of `/proc` and asks the lock service over one kept connection, then
+//! PostgreSQL over another. It starts no program, except to tell Pacemaker of a dead postmaster.
+//! The order matters to a guard that wakes up late: first the clock, then the register, then PostgreSQL.
+
+mod keep;
+mod place;
+mod proofs;
+mod wake;
+mod watchdog;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use pha_core::decide::{decide, guard};
+use pha_core::ocf::OcfCode;
+use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
+use pha_core::snapshot::{Answer, Death, Operation, Process, Progress, Snapshot, Watch};
+use tracing::{error, info, warn};
+
+use crate::clock::{Deadline, since_boot};
+use crate::node::Node;
+use crate::process::Postmaster;
+use crate::{apply, observe};
+
+pub use keep::WORD;
+use place::Held;
+pub(crate) use place::Place;
+pub(crate) use place::Teller;
+use proofs::Proofs;
+use wake::{Signals, Woken};
+use watchdog::Watchdog;
+
+/// How long a new guard waits for the lock of one that is ending.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
+/// Decisions of one round, far more than any needs.
+const MOST_DECISIONS: usize = 30;
+
+/// What a step may be late by before the guard takes it that it, or the machine, stood still.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// How long a look at PostgreSQL may take.
+const POSTGRES: Duration = Duration::from_millis(500);
+
+/// What the guard was started with, as a number: who has other parameters has another number.
+#[must_use]
+pub(crate) fn parameters() -> u64 {
+    let mut given: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with("OCF_RESKEY_")
+                && !name.starts_with("OCF_RESKEY_CRM_meta_")
+                && name != "OCF_RESKEY_crm_feature_set"
+        })
+        .collect();
+    given.sort();
+    let mut hasher = DefaultHasher::new();
+    given.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Runs until PostgreSQL has been stopped, or the agent says so.
+pub fn run(mut node: Node) -> Exit {
+    let failed = |reason: String| {
+        error!("{reason}");
+        Exit {
+            code: OcfCode::Generic,
+            reason: Some(reason),
+        }
+    };
+    // The agent's process group gets SIGTERM and SIGKILL when an operation takes too long. Whoever
+    // leads a group already, started by hand, is not in it.
+    let _ = rustix::process::setsid();
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(errno) => return failed(format!("signalfd: {errno}")),
+    };
+    let held = match node.place.hold(Deadline::after(TAKE_OVER)) {
+        Ok(Some(held)) => held,
+        Ok(None) => return failed("another guard runs already".to_owned()),
+        Err(error) => return failed(error.to_string()),
+    };
+    // Whoever frees memory takes it from somebody else; without the rights this stays as it is.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    node.lock_budget = Some(Duration::MAX);
+    let watchdog = Watchdog::open(node.params.guard_watchdog.as_deref());
+    let watchdog = watchdog.unwrap_or_else(|error| {
+        error!("{error}; the guard goes on without it");
+        Watchdog::none()
+    });
+    let mut resident = Resident {
+        proofs: Proofs::new(since_boot()),
+        node,
+        held,
+        signals,
+        watchdog,
+        last_rule: "",
+        last_warning: String::new(),
+        told: false,
+        absent_since: None,
+        postmaster: None,
+    };
+    info!("the guard is at work");
+    let exit = resident.guard();
+    info!("the guard ends");
+    if let Err(error) = resident.watchdog.disarm() {
+        error!("the watchdog could not be stopped: {error}");
+    }
+    exit
+}
+
+struct Resident {
+    node: Node,
+    held: Held,
+    signals: Signals,
+    watchdog: Watchdog,
+    proofs: Proofs,
+    last_rule: &'static str,
+    last_warning: String,
+    /// Pacemaker knows of the death of the postmaster that was last seen.
+    told: bool,
+    absent_since: Option<Duration>,
+    /// The postmaster that was last seen, and a descriptor that shows its end.
+    postmaster: Option<(crate::process::Process, Option<OwnedFd>)>,
+}
+
+impl Resident {
+    fn guard(&mut self) -> Exit {
+        // When the step that is under way is to be over.
+        let mut due = since_boot();
+        loop {
+            if !self.held.is_current() {
+                let reason = "the guard's file was removed; the agent starts another guard";
+                return ended(OcfCode::Generic, reason);
+            }
+            if let Err(error) = self.held.beat(parameters()) {
+                warn!("{error}");
+            }
+            let mut snapshot = self.look(&mut due);
+            if let Some(exit) = self.round(&mut snapshot, &mut due) {
+                return exit;
+            }
+            self.look_at_postgres(&snapshot);
+            let fed = snapshot.progress.stops.is_empty() || snapshot.process == Process::Absent;
+            if fed && let Err(error) = self.watchdog.feed() {
+                self.complain(format!("the watchdog could not be fed: {error}"));
+            }
+            self.refresh(&mut snapshot, &mut due);
+            let pause = guard::pause(&snapshot);
+            due = since_boot() + pause;
+            let end = self.postmaster.as_ref().and_then(|(_, end)| end.as_ref());
+            if self.signals.sleep(pause, end) == Woken::ToEnd {
+                return Exit {
+                    code: OcfCode::Success,
+                    reason: None,
+                };
+            }
+        }
+    }
+
+    /// Decides and acts until there is nothing more to do now.
+    fn round(&mut self, snapshot: &mut Snapshot, due: &mut Duration) -> Option<Exit> {
+        for _ in 0..MOST_DECISIONS {
+            let plan = decide(snapshot);
+            self.trace(&plan);
+            for action in &plan.actions {
+                let asked = since_boot();
+                let result = self.perform(action, snapshot, due);
+                let failed = result.is_err();
+                *snapshot = snapshot.clone().fold(action, result);
+                self.proofs.learn(action, snapshot, asked);
+                if failed {
+                    break;
+                }
+            }
+            match plan.verdict {
+                Verdict::Finish(exit) => return Some(exit),
+                Verdict::Wait(_) => return None,
+                Verdict::Continue | Verdict::Reobserve => self.refresh(snapshot, due),
+            }
+            if self.signals.pending() == Woken::ToEnd {
+                return Some(Exit {
+                    code: OcfCode::Success,
+                    reason: None,
+                });
+            }
+        }
+        None
+    }
+
+    /// The picture at the beginning of a round, of what costs nothing to look at.
+    fn look(&mut self, due: &mut Duration) -> Snapshot {
+        self.proofs.remember(&self.node.memory);
+        let mut snapshot = Snapshot {
+            settings: self.node.settings.clone(),
+            operation: Operation::Guard(Watch::default()),
+            elapsed: Duration::ZERO,
+            left: Duration::from_secs(60),
+            process: Process::Absent,
+            answer: self.proofs.answer.clone(),
+            silent_before: 0,
+            standby_signal: false,
+            disk: None,
+            cluster: Err("the guard does not ask".to_owned()),
+            register: None,
+            memory: self.proofs.memory,
+            guard: Default::default(),
+            progress: Progress::default(),
+        };
+        self.refresh(&mut snapshot, due);
+        snapshot
+    }
+
+    /// Brings the clock and the processes up to date. What the register said before the guard stood
+    /// still is of the past, and is asked again.
+    fn refresh(&mut self, snapshot: &mut Snapshot, due: &mut Duration) {
+        let now = since_boot();
+        let before = match &snapshot.operation {
+            Operation::Guard(watch) => watch.clone(),
+            _ => Watch::default(),
+        };
+        let late = now > *due + SLACK;
+        if late {
+            info!("stood still for {} ms", (now - *due).as_millis());
+            snapshot.register = None;
+            snapshot.progress.renewed = false;
+            *due = now;
+        }
+        snapshot.process = self.look_at_processes(now);
+        snapshot.operation = Operation::Guard(Watch {
+            unrenewed: now.saturating_sub(self.proofs.renewed_at),
+            links: self.proofs.links(now),
+            last: self.proofs.last.clone(),
+            promised: self.promised(),
+            links_tried: before.links_tried && !late,
+            overslept: before.overslept || late,
+            death: self.death(snapshot.process),
+            absent: self
+                .absent_since
+                .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            pacemaker_gone: self
+                .proofs
+                .pacemaker_gone(now, self.node.params.guard_pacemaker_timeout),
+            pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
+        });
+    }
+
+    /// Whether every other node has promised not to promote at the epoch that was last seen (R7).
+    fn promised(&self) -> pha_core::snapshot::Promised {
+        pha_core::snapshot::Promised::Unasked
+    }
+
+    fn look_at_processes(&mut self, now: Duration) -> Process {
+        let process = observe::server_process(&self.node).0;
+        match (process, Postmaster::of(&self.node.pg.pgdata)) {
+            (Process::Alive { .. }, Ok(Postmaster::Alive { process, .. })) => {
+                if self.postmaster.as_ref().map(|(known, _)| *known) != Some(process) {
+                    self.postmaster = Some((process, process.end()));
+                    self.told = false;
+                    self.node.forget_death();
+                }
+                self.absent_since = None;
+            }
+            _ => {
+                self.absent_since.get_or_insert(now);
+                // Its descriptor would wake the guard at once, again and again.
+                if let Some((_, end)) = &mut self.postmaster {
+                    *end = None;
+                }
+            }
+        }
+        process
+    }
+
+    /// A postmaster that ends in an orderly way takes its file along, one that is killed does not.
+    /// An administrator who restarts PostgreSQL is not reported as a failure; a monitor that finds
+    /// it stopped decides about it.
+    fn death(&self, process: Process) -> Death {
+        let gone = matches!(process, Process::Absent | Process::Orphans);
+        let left = || {
+            matches!(
+                Postmaster::of(&self.node.pg.pgdata),
+                Ok(Postmaster::Stale { .. })
+            )
+        };
+        match (self.told, gone && self.postmaster.is_some() && left()) {
+            (true, true) => Death::Told,
+            (false, true) => Death::Untold,
+            (_, false) => Death::None,
+        }
+    }
+
+    fn perform(
+        &mut self,
+        action: &Action,
+        snapshot: &Snapshot,
+        due: &mut Duration,
+    ) -> Result<Effect, String> {
+        let budget = match action {
+            Action::StopPostgres(_) => guard::margin(snapshot.settings.ttl),
+            Action::ReportDeath => self.node.params.crm_attr_timeout,
+            _ => guard::patience(snapshot),
+        };
+        *due = since_boot() + budget;
+        let deadline = Deadline::after(budget);
+        match action {
+            Action::Warn(text) => {
+                self.complain(text.clone());
+                Ok(Effect::Done)
+            }
+            Action::AskStandbys(standbys) => {
+                let asked = since_boot();
+                let found = self.proofs.ask(&self.node.postgres, standbys, deadline);
+                self.proofs.linked(&found?, asked);
+                Ok(Effect::Done)
+            }
+            Action::ReportDeath => {
+                self.told = true;
+                let told = self.node.report_death(deadline).map(|()| Effect::Done);
+                if let Err(error) = &told {
+                    warn!("Pacemaker could not be told of the dead postmaster: {error}");
+                }
+                told
+            }
+            other => apply::perform(&mut self.node, other, snapshot, deadline),
+        }
+    }
+
+    /// Looks at PostgreSQL for the positions and names of the next round. It comes last: a server
+    /// that hangs keeps nobody from its lease.
+    fn look_at_postgres(&mut self, snapshot: &Snapshot) {
+        if !matches!(snapshot.process, Process::Alive { frozen: false }) {
+            self.proofs.answer = Answer::NotAsked;
+            return;
+        }
+        let deadline = Deadline::after(guard::patience(snapshot).min(POSTGRES));
+        self.node.locate_socket();
+        self.proofs.look(&self.node.postgres, deadline);
+    }
+
+    fn trace(&mut self, plan: &Plan) {
+        // Each round renews; that is no news.
+        let routine = matches!(plan.rule, "guard-renew" | "guard-ask-standbys");
+        if !routine && plan.rule != self.last_rule {
+            let verdict = match &plan.verdict {
+                Verdict::Wait(what) => format!("waiting for {what}"),
+                Verdict::Finish(exit) => exit.reason.clone().unwrap_or_else(|| "end".to_owned()),
+                Verdict::Continue | Verdict::Reobserve => "acting".to_owned(),
+            };
+            info!(rule = plan.rule, "{verdict}");
+            self.last_rule = plan.rule;
+        }
+    }
+
+    /// Says what is wrong, once as long as it stays the same.
+    fn complain(&mut self, text: String) {
+        if text != self.last_warning {
+            warn!("{text}");
+            self.last_warning = text;
+        }
+    }
+}
+
+fn ended(code: OcfCode, reason: &str) -> Exit {
+    warn!("{reason}");
+    Exit {
+        code,
+        reason: Some(reason.to_owned()),
+    }
+}

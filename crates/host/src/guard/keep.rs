@@ -1,0 +1,151 @@
+//! What the agent does about the guard: look for it, start it, end it, note a death.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use pha_core::snapshot::{Guard, Operation};
+use rustix::process::Signal;
+use tracing::warn;
+
+use super::place::Teller;
+use crate::clock::{Deadline, since_boot};
+use crate::command::Command;
+use crate::node::Node;
+use crate::process::Process;
+
+/// Rounds of a guard are shorter than this; one that has begun none for so long hangs.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// How long a new guard may take until it holds its lock.
+const START: Duration = Duration::from_secs(3);
+
+/// How long a guard that was told to end may take before it is killed.
+const END: Duration = Duration::from_secs(1);
+
+/// The signal that ends a guard. SIGTERM does not: Pacemaker sends it to what an agent that took too
+/// long has left behind, and systemd to what is left of a service.
+pub(crate) const END_SIGNAL: Signal = Signal::USR1;
+
+/// The word on the command line that makes the agent's program the guard.
+pub const WORD: &str = "guard";
+
+impl Node {
+    /// The guard as it is now. A probe touches nothing and is not asked about it.
+    pub(crate) fn guard_seen(&self, operation: &Operation) -> Guard {
+        if matches!(operation, Operation::Monitor { probe: true }) {
+            return Guard::Unknown;
+        }
+        let note = match self.place.occupant() {
+            Ok(None) => return Guard::Absent,
+            Ok(Some(note)) => note,
+            Err(why) => return Guard::Stale(why),
+        };
+        let silent = since_boot().saturating_sub(note.beat);
+        if silent > HANGS {
+            Guard::Stale(format!("it has not moved for {} s", silent.as_secs()))
+        } else if note.parameters != super::parameters() {
+            Guard::Stale("it was started with other parameters".to_owned())
+        } else if !is_this_program(note.pid) {
+            Guard::Stale("it is of another version of the program".to_owned())
+        } else {
+            Guard::Running
+        }
+    }
+
+    /// Starts the guard, after the end of one that is there, and sees that it is at work.
+    pub(crate) fn start_guard(&self, deadline: Deadline) -> Result<(), String> {
+        self.end_guard(deadline)?;
+        let deadline = deadline.sub_budget(START);
+        let log = self.place.log().map_err(|error| error.to_string())?;
+        // A file that was replaced under this process has a path that leads nowhere; the kernel's
+        // own link still leads to it.
+        let own = std::env::current_exe().unwrap_or_default();
+        let program = if own.exists() {
+            own.as_path()
+        } else {
+            Path::new("/proc/self/exe")
+        };
+        let mut child = Command::new(program)
+            .arg(WORD)
+            .detach(log)
+            .map_err(|error| error.to_string())?;
+        loop {
+            if matches!(self.place.occupant(), Ok(Some(_))) {
+                return Ok(());
+            }
+            let ended = child.try_wait().map_err(|error| error.to_string())?;
+            if ended.is_some() || deadline.expired() {
+                return Err(format!(
+                    "the guard did not come up; it said: {}",
+                    self.place.last_words()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Tells the guard to end and waits until it has; one that does not hear is killed.
+    pub(crate) fn end_guard(&self, deadline: Deadline) -> Result<(), String> {
+        // One that has only just started has not said who it is yet.
+        let named = deadline.sub_budget(END);
+        let note = loop {
+            match self.place.occupant() {
+                Ok(None) => return Ok(()),
+                Ok(Some(note)) => break note,
+                Err(why) if named.expired() => return Err(format!("the guard: {why}")),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let Some(process) = note.process() else {
+            return Ok(());
+        };
+        for signal in [END_SIGNAL, Signal::KILL] {
+            process.signal(signal).map_err(|error| error.to_string())?;
+            if process.wait_gone(deadline.sub_budget(END)) {
+                return Ok(());
+            }
+            warn!("the guard (process {}) does not end", note.pid);
+        }
+        Err(format!("the guard (process {}) survives SIGKILL", note.pid))
+    }
+
+    /// Notes the postmaster's death; whether `by` is the one to tell it.
+    pub(crate) fn claim_death(&self, by: Teller) -> Result<bool, String> {
+        self.place
+            .claim_death(by)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Notes the postmaster's death and tells Pacemaker, unless a monitor has noted it already.
+    pub(crate) fn report_death(&self, deadline: Deadline) -> Result<(), String> {
+        if !self.claim_death(Teller::Guard)? {
+            return Ok(());
+        }
+        let told = self.pacemaker.report_failure(&self.settings.me, deadline);
+        told.map_err(|error| {
+            // The next monitor finds it, and has to be the first then.
+            let forgotten = self.place.forget_death();
+            forgotten.map_or_else(|other| format!("{error}; {other}"), |()| error.to_string())
+        })
+    }
+
+    /// A postmaster runs again: its end will be another death.
+    pub(crate) fn forget_death(&self) {
+        if let Err(error) = self.place.forget_death() {
+            warn!("{error}");
+        }
+    }
+}
+
+/// Whether a process runs the very file that this one does. An upgrade puts another file in its place.
+fn is_this_program(pid: i32) -> bool {
+    let file = |path: &str| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()))
+    };
+    let own = file("/proc/self/exe");
+    // One that has ended meanwhile is no other version; the next look finds it gone.
+    Process::of(pid).is_none() || file(&format!("/proc/{pid}/exe")) == own
+}

@@ -1,0 +1,317 @@
+//! Where guard and agent meet: small files in a directory that a reboot empties.
+//!
+//! `<resource>.guard` is locked by the guard as long as it runs, so that there are never two, and
+//! holds a line about it. `<resource>.death` is where the first one that sees the postmaster dead
+//! notes it. Both are in memory (`/run`), so that no hanging disk can keep the guard from its work.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pha_core::names::ResourceName;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::clock::{Deadline, since_boot};
+use crate::process::Process;
+
+/// The log is begun anew by the guard that finds it larger.
+const LOG_LIMIT: u64 = 1 << 20;
+
+/// For how long a death that was noted is the same one: afterwards it has been dealt with, or what
+/// was told got lost and has to be told again.
+const SAME_DEATH: Duration = Duration::from_secs(10);
+
+/// The files of one resource.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    directory: PathBuf,
+    resource: ResourceName,
+}
+
+/// Who tells Pacemaker of a dead postmaster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    Guard,
+    Monitor,
+}
+
+impl Teller {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+/// What a guard has written about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// Its process number.
+    pub(crate) pid: i32,
+    /// [`super::parameters`] as it was started with.
+    pub(crate) parameters: u64,
+    /// When it last began a round, on the clock that counts from the machine's start.
+    pub(crate) beat: Duration,
+}
+
+/// The lock that makes a process the guard, as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Held {
+    file: File,
+    path: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(directory: &Path, resource: &ResourceName) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            resource: resource.clone(),
+        }
+    }
+
+    fn path(&self, extension: &str) -> PathBuf {
+        self.directory
+            .join(format!("{}.{extension}", self.resource))
+    }
+
+    fn open(&self, extension: &str) -> io::Result<(File, PathBuf)> {
+        std::fs::create_dir_all(&self.directory)?;
+        let path = self.path(extension);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| named(&path, error))?;
+        Ok((file, path))
+    }
+
+    /// Where the guard's words go.
+    pub(crate) fn log(&self) -> io::Result<File> {
+        std::fs::create_dir_all(&self.directory)?;
+        let path = self.path("guard.log");
+        if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_LIMIT) {
+            std::fs::rename(&path, self.path("guard.log.old"))?;
+        }
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| named(&path, error))
+    }
+
+    /// The last line of the log, for the message of a guard that did not come up.
+    pub(crate) fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(self.path("guard.log")).unwrap_or_default();
+        text.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+
+    /// Becomes the guard; `None` while another process is. Whoever only looks holds the lock for a
+    /// moment, so that this is tried until the deadline.
+    pub(crate) fn hold(&self, deadline: Deadline) -> io::Result<Option<Held>> {
+        let (file, path) = self.open("guard")?;
+        while !locked(&file, FlockOperation::NonBlockingLockExclusive)? {
+            if deadline.expired() {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(10).min(deadline.left()));
+        }
+        Ok(Some(Held { file, path }))
+    }
+
+    /// The guard that runs, if one does; `Err` when one does and has not said who it is yet.
+    pub(crate) fn occupant(&self) -> Result<Option<Note>, String> {
+        let Ok(mut file) = File::open(self.path("guard")) else {
+            return Ok(None);
+        };
+        let text = |error: io::Error| format!("{}: {error}", self.path("guard").display());
+        if locked(&file, FlockOperation::NonBlockingLockShared).map_err(text)? {
+            return Ok(None);
+        }
+        let mut line = String::new();
+        file.read_to_string(&mut line).map_err(text)?;
+        match Note::parse(&line) {
+            Some(note) => Ok(Some(note)),
+            None => Err("it has not said who it is".to_owned()),
+        }
+    }
+
+    /// Notes the postmaster's death; whether `by` is the one to tell it. The guard is not where
+    /// anybody has noted it, a monitor where the guard has: what earlier monitors have found, a later
+    /// one finds again, until Pacemaker has dealt with it.
+    pub(crate) fn claim_death(&self, by: Teller) -> io::Result<bool> {
+        self.on_death(|noted| {
+            let now = since_boot();
+            let noted = noted.filter(|(at, _)| now.saturating_sub(*at) < SAME_DEATH);
+            let told = match (by, noted) {
+                (_, None) | (Teller::Monitor, Some((_, Teller::Monitor))) => false,
+                (Teller::Guard, Some(_)) | (Teller::Monitor, Some((_, Teller::Guard))) => true,
+            };
+            ((!told).then_some(Some((now, by))), !told)
+        })
+    }
+
+    /// Forgets it: a postmaster runs, or telling it has failed.
+    pub(crate) fn forget_death(&self) -> io::Result<()> {
+        if !self.path("death").exists() {
+            return Ok(());
+        }
+        self.on_death(|noted| (noted.map(|_| None), ()))
+    }
+
+    /// Reads the note and changes it (`Some(None)` empties it) while nobody else does.
+    fn on_death<T>(
+        &self,
+        change: impl FnOnce(Option<(Duration, Teller)>) -> (Option<Option<(Duration, Teller)>>, T),
+    ) -> io::Result<T> {
+        let (mut file, path) = self.open("death")?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)
+            .map_err(|error| named(&path, error))?;
+        let noted = text.trim().split_once(' ').and_then(|(at, by)| {
+            let by = [Teller::Guard, Teller::Monitor]
+                .into_iter()
+                .find(|teller| teller.word() == by)?;
+            Some((Duration::from_millis(at.parse().ok()?), by))
+        });
+        let (next, result) = change(noted);
+        if let Some(next) = next {
+            file.set_len(0)?;
+            file.rewind()?;
+            if let Some((at, by)) = next {
+                writeln!(file, "{} {}", at.as_millis(), by.word())?;
+            }
+        }
+        Ok(result)
+    }
+}
+
+impl Held {
+    /// Writes the line anew, with the time of now.
+    pub(crate) fn beat(&self, parameters: u64) -> io::Result<()> {
+        let note = Note {
+            pid: i32::try_from(std::process::id()).unwrap_or_default(),
+            parameters,
+            beat: since_boot(),
+        };
+        // Always of the same length, so that nothing of an older line is left.
+        self.file.write_all_at(note.line().as_bytes(), 0)
+    }
+
+    /// Whether the file that is locked is still the one that others look at.
+    pub(crate) fn is_current(&self) -> bool {
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+}
+
+impl Note {
+    fn line(&self) -> String {
+        format!(
+            "{:010} {:016x} {:016}\n",
+            self.pid,
+            self.parameters,
+            self.beat.as_millis()
+        )
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.lines().next()?.split(' ');
+        let pid = words.next()?.parse().ok()?;
+        let parameters = u64::from_str_radix(words.next()?, 16).ok()?;
+        let beat = Duration::from_millis(words.next()?.parse().ok()?);
+        Some(Self {
+            pid,
+            parameters,
+            beat,
+        })
+    }
+
+    /// The process, while it is there.
+    pub(crate) fn process(&self) -> Option<Process> {
+        Process::of(self.pid)
+    }
+}
+
+fn locked(file: &File, how: FlockOperation) -> io::Result<bool> {
+    match flock(file, how) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        let directory =
+            std::env::temp_dir().join(format!("pha-guard-{name}-{}", std::process::id()));
+        Place::new(&directory, &"pgsql".parse().unwrap())
+    }
+
+    #[test]
+    fn one_guard_at_a_time_and_it_is_seen() {
+        let place = place("hold");
+        let soon = || Deadline::after(Duration::from_millis(50));
+        assert_eq!(place.occupant(), Ok(None));
+        let held = place.hold(soon()).unwrap().unwrap();
+        assert!(place.occupant().is_err(), "it has said nothing yet");
+        held.beat(7).unwrap();
+        let note = place.occupant().unwrap().unwrap();
+        assert_eq!(note.parameters, 7);
+        assert_eq!(note.process(), Process::of(note.pid));
+        assert!(place.hold(soon()).unwrap().is_none(), "a second guard");
+        assert!(held.is_current());
+        std::fs::remove_file(place.path("guard")).unwrap();
+        assert!(!held.is_current());
+        drop(held);
+        assert_eq!(place.occupant(), Ok(None));
+        std::fs::remove_dir_all(&place.directory).unwrap();
+    }
+
+    #[test]
+    fn a_death_is_told_by_the_first_that_notes_it() {
+        let place = place("death");
+        let claims = |by| place.claim_death(by).unwrap();
+        place.forget_death().unwrap();
+        assert!(claims(Teller::Guard));
+        assert!(!claims(Teller::Guard));
+        assert!(!claims(Teller::Monitor));
+        place.forget_death().unwrap();
+        assert!(claims(Teller::Monitor));
+        assert!(claims(Teller::Monitor), "found again");
+        assert!(!claims(Teller::Guard));
+        // One that is long past is not this one.
+        std::fs::write(place.path("death"), "1 guard\n").unwrap();
+        assert!(since_boot() < SAME_DEATH || claims(Teller::Monitor));
+        std::fs::remove_dir_all(&place.directory).unwrap();
+    }
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        let note = Note {
+            pid: 4711,
+            parameters: u64::MAX - 1,
+            beat: Duration::from_millis(123_456),
+        };
+        assert_eq!(Note::parse(&note.line()), Some(note));
+        assert_eq!(Note::parse(""), None);
+        assert_eq!(Note::parse("1 2\n"), None);
+    }
+}

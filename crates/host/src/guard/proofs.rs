@@ -1,0 +1,174 @@
+//! What the guard has learned, and when it asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use pha_core::decide::guard;
+use pha_core::names::NodeName;
+use pha_core::plan::Action;
+use pha_core::register::{Memory, Reading, Register};
+use pha_core::snapshot::{Answer, Snapshot};
+use pha_core::timeline::History;
+use tracing::{info, warn};
+
+use crate::clock::Deadline;
+use crate::memory::MemoryFile;
+use crate::observe;
+use crate::postgres::Postgres;
+use crate::process::Process;
+use crate::sql::Session;
+
+/// How often processes are searched for a Pacemaker that is not there.
+const PACEMAKER: Duration = Duration::from_secs(5);
+
+/// Everything that outlives a round.
+pub(crate) struct Proofs {
+    /// When the last confirmed renewal was sent.
+    pub(crate) renewed_at: Duration,
+    /// The row as it was last seen in this node's hands.
+    pub(crate) last: Option<Register>,
+    /// What PostgreSQL answered last.
+    pub(crate) answer: Answer,
+    /// What the agent has kept of the register.
+    pub(crate) memory: Memory,
+    memory_file: Option<(u64, i64, i64)>,
+    linked_at: BTreeMap<NodeName, Duration>,
+    session: Option<Session>,
+    pacemaker: Option<Process>,
+    pacemaker_seen: Duration,
+    pacemaker_sought: Option<Duration>,
+}
+
+impl Proofs {
+    /// Nothing is proven yet; the lease that was given when the primary was promoted, or renewed by
+    /// the monitor that starts this guard, has just begun.
+    pub(crate) fn new(now: Duration) -> Self {
+        Self {
+            renewed_at: now,
+            last: None,
+            answer: Answer::NotAsked,
+            memory: Memory::default(),
+            memory_file: None,
+            linked_at: BTreeMap::new(),
+            session: None,
+            pacemaker: None,
+            pacemaker_seen: now,
+            pacemaker_sought: None,
+        }
+    }
+
+    /// Reads the memory where it has changed. The guard itself keeps nothing there: it changes
+    /// nothing that a memory is needed for, and must not wait for a disk.
+    pub(crate) fn remember(&mut self, file: &MemoryFile) {
+        let Ok(meta) = std::fs::metadata(file.path()) else {
+            return;
+        };
+        let version = (meta.ino(), meta.mtime(), meta.mtime_nsec());
+        if self.memory_file == Some(version) {
+            return;
+        }
+        match file.load() {
+            Ok(memory) => {
+                self.memory = memory;
+                self.memory_file = Some(version);
+            }
+            Err(error) => warn!("{error}"),
+        }
+    }
+
+    /// Takes in what came of an action whose question was sent at `asked`.
+    pub(crate) fn learn(&mut self, action: &Action, snapshot: &Snapshot, asked: Duration) {
+        if !matches!(action, Action::UpdateRegister(_) | Action::ReadRegister) {
+            return;
+        }
+        if guard::proven(snapshot) {
+            self.renewed_at = asked;
+        }
+        if let Some(Reading::Row(row)) = &snapshot.register
+            && row.is_owned_by(snapshot.me())
+        {
+            self.last = Some(row.clone());
+        }
+    }
+
+    /// The ages of the links.
+    pub(crate) fn links(&self, now: Duration) -> BTreeMap<NodeName, Duration> {
+        let ages = self.linked_at.iter();
+        ages.map(|(node, at)| (node.clone(), now.saturating_sub(*at)))
+            .collect()
+    }
+
+    /// These standbys acknowledged what was written at `asked`.
+    pub(crate) fn linked(&mut self, standbys: &BTreeSet<NodeName>, asked: Duration) {
+        let seen = standbys.iter().map(|node| (node.clone(), asked));
+        self.linked_at.extend(seen);
+    }
+
+    /// Writes WAL and sees which of the standbys acknowledge it.
+    pub(crate) fn ask(
+        &mut self,
+        postgres: &Postgres,
+        standbys: &BTreeSet<NodeName>,
+        deadline: Deadline,
+    ) -> Result<BTreeSet<NodeName>, String> {
+        self.over(postgres, deadline, |session| {
+            postgres.acknowledged_by(session, standbys, deadline)
+        })
+    }
+
+    /// Asks PostgreSQL for its view.
+    pub(crate) fn look(&mut self, postgres: &Postgres, deadline: Deadline) {
+        let view = self.over(postgres, deadline, |session| {
+            postgres.view_over(session, deadline)
+        });
+        // The guard needs no history, which lies on the disk.
+        let answer = view.and_then(|view| {
+            observe::of_view(&view, |timeline| Ok(History::without_ancestors(timeline)))
+        });
+        self.answer = match answer {
+            Ok(answer) => answer,
+            Err(text) => {
+                if !matches!(self.answer, Answer::Refused(_)) {
+                    info!("PostgreSQL does not show its view: {text}");
+                }
+                Answer::Refused(text)
+            }
+        };
+    }
+
+    /// Does something over the kept connection; one that has failed is made anew the next time.
+    fn over<T>(
+        &mut self,
+        postgres: &Postgres,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Session) -> Result<T, crate::postgres::PostgresError>,
+    ) -> Result<T, String> {
+        let kept = self.session.take().filter(Session::is_usable);
+        let session = kept.map_or_else(|| postgres.connect(deadline), Ok);
+        let mut session = session.map_err(|error| error.to_string())?;
+        let result = work(&mut session).map_err(|error| error.to_string());
+        if result.is_ok() {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    /// How long Pacemaker has not been running here, where anybody wants to know.
+    pub(crate) fn pacemaker_gone(&mut self, now: Duration, timeout: Duration) -> Duration {
+        if timeout.is_zero() {
+            return Duration::ZERO;
+        }
+        let due = self
+            .pacemaker_sought
+            .is_none_or(|sought| now.saturating_sub(sought) >= PACEMAKER);
+        if !self.pacemaker.is_some_and(Process::is_alive) && due {
+            self.pacemaker = Process::named("pacemakerd");
+            self.pacemaker_sought = Some(now);
+        }
+        if self.pacemaker.is_some_and(Process::is_alive) {
+            self.pacemaker_seen = now;
+        }
+        now.saturating_sub(self.pacemaker_seen)
+    }
+}
