@@ -442,7 +442,9 @@ impl Snapshot {
             PromiseVerdict::Promises(promises) => promises,
             PromiseVerdict::Relayed(reply) => {
                 if let Reply::Applied(row) | Reply::NotApplied(row) = &reply {
-                    self.progress.epoch_moved |= matches!(reply, Reply::Applied(_));
+                    let made = matches!(reply, Reply::Applied(_));
+                    self.progress.epoch_moved |= made;
+                    self.progress.renewed |= made;
                     self.memory = self.memory.seeing(row);
                 }
                 self.register = Some(reply.reading());

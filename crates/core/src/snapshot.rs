@@ -98,18 +98,6 @@ pub enum Operation {
     Guard(Watch),
 }
 
-/// Whether every other node has promised not to promote at the epoch that this primary last saw (R7).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Promised {
-    /// Every one of them, durably, at that very epoch.
-    EveryPeer,
-    /// At least one has refused or cannot be reached.
-    NotEveryPeer,
-    /// Nobody was asked.
-    #[default]
-    Unasked,
-}
-
 /// The end of the postmaster, as the guard knows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Death {
@@ -133,8 +121,8 @@ pub struct Watch {
     pub links: BTreeMap<NodeName, Duration>,
     /// The row as it was last seen in this node's hands.
     pub last: Option<Register>,
-    /// R7.
-    pub promised: Promised,
+    /// Every other node has promised not to promote at the epoch that this primary last saw (R7).
+    pub promised: bool,
     /// The standbys were asked in this round.
     pub links_tried: bool,
     /// This round began much later than it was to: the process or the machine stood still.

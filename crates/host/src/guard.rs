@@ -235,7 +235,7 @@ impl Resident {
             unrenewed: now.saturating_sub(self.proofs.renewed_at),
             links: self.proofs.links(now),
             last: self.proofs.last.clone(),
-            promised: self.promised(),
+            promised: self.proofs.promised(),
             links_tried: before.links_tried && !late,
             overslept: before.overslept || late,
             death: self.death(snapshot.process),
@@ -247,11 +247,6 @@ impl Resident {
                 .pacemaker_gone(now, self.node.params.guard_pacemaker_timeout),
             pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
         });
-    }
-
-    /// Whether every other node has promised not to promote at the epoch that was last seen (R7).
-    fn promised(&self) -> pha_core::snapshot::Promised {
-        pha_core::snapshot::Promised::Unasked
     }
 
     fn look_at_processes(&mut self, now: Duration) -> Process {

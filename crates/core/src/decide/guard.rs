@@ -20,12 +20,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::{halt, primary};
+use crate::decide::{halt, outage, primary};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Promised, Snapshot, Watch};
+use crate::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
 /// How long a guard waits for a PostgreSQL that is gone to come back (an administrator restarts an
 /// unmanaged one) before it ends itself.
@@ -192,7 +192,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "guard-promised",
         says: "Not renewed, and every other node has promised not to promote (R7): PostgreSQL goes on.",
         decide: |s| {
-            (watch(s).promised == Promised::EveryPeer)
+            watch(s)
+                .promised
                 .then(|| Step::wait("the lock service; every peer has promised"))
         },
     },
@@ -220,6 +221,11 @@ pub(super) const RULES: &[Rule] = &[
             (linked(s)? < limit(s.settings.ttl))
                 .then(|| Step::wait("the lock service; the standbys still follow"))
         },
+    },
+    Rule {
+        id: "guard-ask-promises",
+        says: "Not renewed, the lock service is out of reach, and no such standby follows: ask every other node to promise not to be promoted, or to pass the change of the holders on (R7).",
+        decide: |s| outage::ask(s).map(|ask| Step::then_reobserve(vec![ask])),
     },
     Rule {
         id: "guard-fence",
@@ -292,7 +298,7 @@ static UNWATCHED: Watch = Watch {
     unrenewed: Duration::ZERO,
     links: std::collections::BTreeMap::new(),
     last: None,
-    promised: Promised::Unasked,
+    promised: false,
     links_tried: false,
     overslept: false,
     death: Death::None,
@@ -349,7 +355,7 @@ fn linked(s: &Snapshot) -> Option<Duration> {
 
 /// How long nothing has proven that no other node can be promoted; none where nothing needs to.
 fn exposed(s: &Snapshot) -> Option<Duration> {
-    if watch(s).promised == Promised::EveryPeer || rivals(s).is_empty() {
+    if watch(s).promised || rivals(s).is_empty() {
         return None;
     }
     let unrenewed = watch(s).unrenewed;

@@ -7,10 +7,8 @@ use pha_core::decide::{decide, guard};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, Effect, StopMode, Verdict};
-use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{
-    Answer, Death, Guard, Mode, Operation, Process, Promised, Snapshot, Watch,
-};
+use pha_core::register::{PromiseAnswer, Reading, Register, Reply, Trouble};
+use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
 use crate::world::{MONITOR, World, node, nodes, notification, owned};
 
@@ -30,7 +28,7 @@ struct Resident {
     last: Option<Register>,
     /// The standbys that acknowledge WAL.
     following: BTreeSet<NodeName>,
-    promised: Promised,
+    promised_at: Option<u64>,
     death: Death,
     absent_since: Option<Duration>,
     pacemaker_gone: Duration,
@@ -58,7 +56,7 @@ impl Resident {
             renewed_at: seconds(1000.0),
             linked_at: BTreeMap::new(),
             following: nodes(&[2]),
-            promised: Promised::Unasked,
+            promised_at: None,
             death: Death::None,
             absent_since: None,
             pacemaker_gone: Duration::ZERO,
@@ -88,7 +86,7 @@ impl Resident {
                 .map(|(node, at)| (node.clone(), self.now - *at))
                 .collect(),
             last: self.last.clone(),
-            promised: self.promised,
+            promised: self.promised_at == Some(self.world.memory.epoch),
             links_tried: before.is_some_and(|watch| watch.links_tried),
             overslept,
             death: self.death,
@@ -155,7 +153,13 @@ impl Resident {
             other => self.world.perform(other),
         };
         let s = s.fold(action, result);
-        if matches!(action, Action::UpdateRegister(_) | Action::ReadRegister) {
+        if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
+            self.promised_at = promises.cover(ask.epoch).then_some(ask.epoch);
+        }
+        if matches!(
+            action,
+            Action::UpdateRegister(_) | Action::ReadRegister | Action::AskPromises(_)
+        ) {
             if guard::proven(&s) {
                 self.renewed_at = asked;
             }
@@ -303,19 +307,40 @@ fn with_names(world: &World, names: &[&str]) -> Answer {
 
 #[test]
 fn the_promise_of_every_peer_is_as_good_as_a_lease() {
-    for (promised, rule) in [
-        (Promised::EveryPeer, Some("guard-promised")),
-        (Promised::NotEveryPeer, None),
-        (Promised::Unasked, None),
-    ] {
+    let isolated = |answer: Option<PromiseAnswer>| {
         let mut resident = Resident::primary().without_lock_service();
         resident.following.clear();
-        resident.promised = promised;
-        match rule {
-            Some(rule) => resident.goes_on(rule),
-            None => resident.expect_fence(),
-        }
-    }
+        let epoch = resident.world.memory.epoch;
+        let answers = answer.map(|answer| (node(2), answer));
+        resident.world.answers = answers.into_iter().collect();
+        (resident, epoch)
+    };
+    let (mut resident, epoch) = isolated(None);
+    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
+    resident.goes_on("guard-promised");
+    // A promise for another epoch, a refusal, and silence are none.
+    let (resident, _) = isolated(Some(PromiseAnswer::Promised { epoch: epoch + 1 }));
+    resident.expect_fence();
+    let (resident, _) = isolated(Some(PromiseAnswer::Refused("promoting".to_owned())));
+    resident.expect_fence();
+    let (resident, _) = isolated(None);
+    resident.expect_fence();
+    // One that was given ends with the epoch at which it was given.
+    let (mut resident, _) = isolated(None);
+    resident.promised_at = Some(epoch - 1);
+    resident.expect_fence();
+}
+
+#[test]
+fn a_renewal_that_another_node_has_passed_on_is_as_good_as_a_direct_one() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    let epoch = resident.world.memory.epoch;
+    let mut row = owned(1, 1, &[1]);
+    row.epoch = epoch + 1;
+    let relayed = PromiseAnswer::Relayed(Reply::Applied(row));
+    resident.world.answers = vec![(node(2), relayed)];
+    resident.goes_on("guard-renewed");
 }
 
 #[test]
@@ -386,7 +411,13 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
     assert_eq!(resident.round(true), End::Guard("guard-stopped"));
     assert_eq!(
         resident.actions,
-        [RENEW, "ask-standbys", "stop-postgres", "report-death"]
+        [
+            RENEW,
+            "ask-standbys",
+            "ask-promises",
+            "stop-postgres",
+            "report-death"
+        ]
     );
     // One that was awake had its chances already.
     let mut resident = Resident::primary().without_lock_service();
