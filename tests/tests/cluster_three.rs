@@ -122,7 +122,8 @@ fn whole(bed: &Bed, primary: &str) -> Roles {
     let mut repaired = BTreeSet::new();
     bed.until("three nodes in agreement", || {
         for node in NODES {
-            if bed.refusal(primary, node).is_some() && repaired.insert(node) {
+            let stopped = bed.server_processes(node) == 0;
+            if stopped && bed.refusal(primary, node).is_some() && repaired.insert(node) {
                 say(&format!("{node} was refused, and is repaired"));
                 let said = ends(bed, primary, &["repair_slave", "--node", node], 0);
                 assert!(said.contains("successed"), "{said}");
@@ -232,7 +233,18 @@ fn cut_off(bed: &Bed, before: &Roles) {
     });
     assert_eq!(after.term, before.term + 1);
     must(writer.stop());
+    no_failure(bed, &third);
     must(bed.boot(&before.primary));
+}
+
+/// Nothing that happened made the database fail on a node that lived on.
+#[track_caller]
+fn no_failure(bed: &Bed, ask: &str) {
+    let alive = NODES.into_iter().filter(|node| bed.node(node).is_on());
+    for node in alive {
+        let text = bed.monitor_text(ask);
+        assert_eq!(bed.fail_count(ask, node), "0", "on {node}: {text}");
+    }
 }
 
 /// The same where the synchronous standby stays a member of the cluster and only replication to it
@@ -259,5 +271,6 @@ fn out_of_reach(bed: &Bed, before: &Roles) {
     });
     assert_eq!(after.term, before.term + 1);
     must(writer.stop());
+    no_failure(bed, &third);
     must(bed.boot(&before.primary));
 }

@@ -127,7 +127,7 @@ fn answer(
         postgres::Answer::Up(view) => view,
         other => return not_up(other),
     };
-    match of_view(node, &view) {
+    match of_view(node, &view, budget) {
         Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -168,7 +168,7 @@ fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     }
 }
 
-fn of_view(node: &Node, view: &ServerView) -> Result<Answer, String> {
+fn of_view(node: &Node, view: &ServerView, deadline: Deadline) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
     match &view.role {
         RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
@@ -196,16 +196,38 @@ fn of_view(node: &Node, view: &ServerView) -> Result<Answer, String> {
             // What is received begins at the start of a segment, so it may lie before what was replayed.
             slots: slots(),
             position: standby.received.max(standby.replayed),
-            timeline: Some(standby.timeline),
-            streaming: standby
-                .receiver
-                .as_ref()
-                .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming")),
+            timeline: Some(timeline_of(node, standby, deadline)?),
+            streaming: streams(standby),
             receiver: standby
                 .receiver
                 .as_ref()
                 .and_then(|receiver| u32::try_from(receiver.pid).ok()),
         })),
+    }
+}
+
+fn streams(standby: &crate::postgres::StandbyView) -> bool {
+    let receiver = standby.receiver.as_ref();
+    receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+}
+
+/// What the receiver says, and where none streams, what lies on the disk.
+fn timeline_of(
+    node: &Node,
+    standby: &crate::postgres::StandbyView,
+    deadline: Deadline,
+) -> Result<TimelineId, String> {
+    let position = standby.received.max(standby.replayed);
+    match position.filter(|_| !streams(standby)) {
+        Some(lsn) => {
+            let known = WalPosition {
+                timeline: standby.timeline,
+                lsn,
+            };
+            let found = node.pg.timeline_of(known, deadline);
+            found.map_err(|error| error.to_string())
+        }
+        None => Ok(standby.timeline),
     }
 }
 
