@@ -405,6 +405,7 @@ fn a_node_without_pacemaker(bed: &Bed) {
     let said = ends(bed, primary, &["start"], 2);
     assert!(said.contains(standby), "{said}");
     must(bed.start_pacemaker(standby));
+    must(bed.wait_for_members(PATIENCE));
     ends(bed, primary, &["start"], 0);
     bed.settle(primary, &[standby]);
     let row = must(register(bed));
