@@ -167,6 +167,8 @@ impl ClsError {
         match self {
             Self::NoCluster => Exit::NoCluster,
             Self::NoQuorum | Self::Disagree(_) => Exit::NoQuorum,
+            // However short its time was: nobody can say whether it had an effect.
+            Self::Tool(CommandError::TimedOut { .. }) => Exit::Timeout,
             Self::Tool(_)
             | Self::Cib(_)
             | Self::NoPrimary

@@ -128,7 +128,8 @@ fn answer(
         postgres::Answer::Up(view) => view,
         other => return not_up(other),
     };
-    match of_view(&view, |timeline| node.history(timeline)) {
+    let timeline = |standby: &_| timeline_of(node, standby, budget);
+    match of_view(&view, |timeline| node.history(timeline), timeline) {
         Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -169,9 +170,11 @@ fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     }
 }
 
+/// `history` and `timeline` look on the disk for what the view does not tell.
 pub(crate) fn of_view(
     view: &ServerView,
     history: impl FnOnce(TimelineId) -> Result<History, String>,
+    timeline: impl FnOnce(&crate::postgres::StandbyView) -> Result<TimelineId, String>,
 ) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
     match &view.role {
@@ -200,16 +203,38 @@ pub(crate) fn of_view(
             // What is received begins at the start of a segment, so it may lie before what was replayed.
             slots: slots(),
             position: standby.received.max(standby.replayed),
-            timeline: Some(standby.timeline),
-            streaming: standby
-                .receiver
-                .as_ref()
-                .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming")),
+            timeline: Some(timeline(standby)?),
+            streaming: streams(standby),
             receiver: standby
                 .receiver
                 .as_ref()
                 .and_then(|receiver| u32::try_from(receiver.pid).ok()),
         })),
+    }
+}
+
+fn streams(standby: &crate::postgres::StandbyView) -> bool {
+    let receiver = standby.receiver.as_ref();
+    receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+}
+
+/// What the receiver says, and where none streams, what lies on the disk.
+fn timeline_of(
+    node: &Node,
+    standby: &crate::postgres::StandbyView,
+    deadline: Deadline,
+) -> Result<TimelineId, String> {
+    let position = standby.received.max(standby.replayed);
+    match position.filter(|_| !streams(standby)) {
+        Some(lsn) => {
+            let known = WalPosition {
+                timeline: standby.timeline,
+                lsn,
+            };
+            let found = node.pg.timeline_of(known, deadline);
+            found.map_err(|error| error.to_string())
+        }
+        None => Ok(standby.timeline),
     }
 }
 

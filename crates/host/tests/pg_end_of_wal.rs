@@ -139,6 +139,11 @@ fn pg_a_standby_that_went_on_to_a_new_timeline_is_on_that_one() {
         "1",
     );
     let said = flushed(&standby);
+    // While it runs and its receiver is gone, its control file still is on the old timeline.
+    let timeline_of = |cluster: &Cluster, known| cluster.ctl.timeline_of(known, soon()).unwrap();
+    assert_eq!(timeline_of(&third, at(1, said)).get(), 2);
+    assert_eq!(timeline_of(&third, at(2, said)).get(), 2);
+    assert_eq!(timeline_of(&primary, at(1, said)).get(), 1);
     kill(&third);
     let control = third.ctl.controldata(soon()).unwrap();
     assert_eq!(
@@ -174,6 +179,7 @@ fn pg_a_standby_that_went_on_to_a_new_timeline_is_on_that_one() {
     let text = std::fs::read(third.ctl.wal_dir().join("00000002.history")).unwrap();
     std::fs::write(primary.ctl.wal_dir().join("00000002.history"), text).unwrap();
     assert_eq!(end(&primary), at(1, switch.end));
+    assert_eq!(timeline_of(&primary, at(1, said)).get(), 1);
 
     // WAL past the switch on the old timeline is divergence, and is seen as such.
     primary.start();

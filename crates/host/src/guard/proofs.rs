@@ -139,9 +139,10 @@ impl Proofs {
         let view = self.over(postgres, deadline, |session| {
             postgres.view_over(session, deadline)
         });
-        // The guard needs no history, which lies on the disk.
+        // The guard needs nothing that lies on the disk.
         let answer = view.and_then(|view| {
-            observe::of_view(&view, |timeline| Ok(History::without_ancestors(timeline)))
+            let history = |timeline| Ok(History::without_ancestors(timeline));
+            observe::of_view(&view, history, |standby| Ok(standby.timeline))
         });
         self.answer = match answer {
             Ok(answer) => answer,

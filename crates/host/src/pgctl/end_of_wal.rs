@@ -60,6 +60,40 @@ impl PgCtl {
         Ok(WalPosition { timeline, lsn: end })
     }
 
+    /// The timeline of what a running standby has, where no receiver tells it. The control file is as
+    /// old as the latest restartpoint, so that the standby of a fresh primary would seem to have left
+    /// the old timeline's end behind it: to have diverged. As in [`Self::end_of_wal`] a history file
+    /// alone counts for nothing; a receiver only writes WAL of a timeline that these data may follow.
+    ///
+    /// # Errors
+    /// `pg_wal` or the control file cannot be read.
+    pub fn timeline_of(
+        &self,
+        known: WalPosition,
+        deadline: Deadline,
+    ) -> Result<TimelineId, PgError> {
+        let mut newer = self.history_files()?;
+        newer.retain(|timeline| *timeline > known.timeline);
+        if newer.is_empty() {
+            return Ok(known.timeline);
+        }
+        newer.sort();
+        let geometry = self.controldata(deadline)?.wal;
+        for timeline in newer.into_iter().rev() {
+            let switch = self
+                .history(timeline)?
+                .and_then(|history| history.last_switch());
+            let begun = switch.is_some_and(|switch| {
+                let first = geometry.segment_file(timeline, switch.end);
+                switch.end < known.lsn && self.wal_dir().join(first).exists()
+            });
+            if begun {
+                return Ok(timeline);
+            }
+        }
+        Ok(known.timeline)
+    }
+
     /// The ancestry of a timeline as `pg_wal` has it; `None` when there is no history file. The
     /// first timeline has no ancestors, and no file.
     pub fn history(&self, timeline: TimelineId) -> Result<Option<History>, PgError> {
