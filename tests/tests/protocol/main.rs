@@ -26,12 +26,20 @@ const TWO_COMMITS: Explored = bounds(2, 2, 2, false);
 /// Two nodes, one commit.
 const SMALL: Explored = bounds(2, 1, 2, false);
 
+/// The same, and the lock service is out of the primary's reach at times (R7).
+const OUTAGES: Explored = Explored {
+    outages: true,
+    ..SMALL
+};
+
 const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explored {
     Explored {
         nodes,
         commits,
         timelines,
         delays,
+        outages: false,
+        replicating: false,
         mutation: Mutation::None,
     }
 }
@@ -105,6 +113,63 @@ fn three_nodes_keep_the_promise() {
     // All of it has tens of millions of states; the first ones are those of the shortest stories.
     let most = if long() { 30_000_000 } else { 800_000 };
     holds(bounds(3, 1, 2, false), Some(most));
+}
+
+#[test]
+fn two_nodes_keep_the_promise_through_outages_of_the_lock_service() {
+    holds(OUTAGES, None);
+    if long() {
+        let stuck = deadend::search(&Explored {
+            replicating: true,
+            ..OUTAGES
+        });
+        assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+        let three = Explored {
+            outages: true,
+            replicating: true,
+            ..bounds(3, 1, 2, false)
+        };
+        holds(three, Some(10_000_000));
+        let late = Explored {
+            outages: true,
+            ..DELAYED
+        };
+        holds(late, None);
+    }
+}
+
+#[test]
+fn every_part_of_the_promise_during_an_outage_is_needed() {
+    use Mutation as M;
+    for mutation in [
+        M::PromiseIgnored,
+        M::PromiseNotKept,
+        M::UnreachablePromises,
+        M::PromiseOfAnOldEpoch,
+        M::PromiseWhileAsked,
+        M::DegradeWhileAsked,
+        M::PromotionLockIgnored,
+    ] {
+        let model = Explored {
+            mutation,
+            replicating: true,
+            ..OUTAGES
+        };
+        let broken = explore(model, HasDiscoveries::AnyFailures, None);
+        assert!(
+            broken.iter().any(|(name, _)| *name == ACKNOWLEDGED),
+            "{mutation:?} is not noticed: {broken:?}"
+        );
+    }
+    let stuck = deadend::search(&Explored {
+        mutation: M::VoidPromiseKept,
+        replicating: true,
+        ..OUTAGES
+    });
+    assert!(
+        stuck.is_some(),
+        "a void promise that is kept is not noticed"
+    );
 }
 
 #[test]

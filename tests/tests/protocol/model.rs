@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
-use pha_core::register::{Eligibility, Memory, Reading, Reign, may_promote};
+use pha_core::register::{Eligibility, Memory, Reading, may_promote};
 use stateright::{Model, Property};
 
-use crate::agent::{fresh_progress, timeline_id};
+use crate::agent::fresh_progress;
 use crate::mutation::Mutation;
-use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, members, name};
+use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, TERM, View, members, name};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
@@ -21,6 +21,11 @@ pub(crate) struct Explored {
     pub(crate) timelines: u8,
     /// Whether updates may take effect after their sender has given up.
     pub(crate) delays: bool,
+    /// Whether a primary's monitor may find the lock service out of reach, and asks for promises.
+    pub(crate) outages: bool,
+    /// Whether it begins with a primary and a standby that holds everything, instead of with the
+    /// election: shorter stories.
+    pub(crate) replicating: bool,
     pub(crate) mutation: Mutation,
 }
 
@@ -31,12 +36,12 @@ pub(crate) enum Move {
     Dies(usize),
     /// The operation in flight is killed between two of its actions (or with its node).
     Interrupted(usize),
-    /// Pacemaker asks for an operation; the node sees the others as members, or none of them.
-    Begins(usize, Kind, bool),
+    /// Pacemaker asks for an operation; what it reaches.
+    Begins(usize, Kind, View),
     /// The next action of the operation in flight.
     Acts(usize, Outcome),
     /// The operation in flight observes again.
-    Looks(usize, bool),
+    Looks(usize, View),
     /// The checkpointer makes the names of the settings file those that backends wait for.
     InForce(usize),
     /// A promotion that PostgreSQL was told of comes to its end.
@@ -59,7 +64,29 @@ pub(crate) enum Outcome {
     Unreachable,
     ReplyLost,
     Delayed,
+    /// What becomes of the question to each other node (R7).
+    Asked([Fate; 2]),
 }
+
+/// What becomes of a request for a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The node is reached, and does not reach the lock service itself.
+    Answered,
+    /// The same, and its answer is lost.
+    AnswerLost,
+    /// It is not reached.
+    Unreachable,
+    /// It reaches the lock service.
+    Relays,
+}
+
+const FATES: [Fate; 4] = [
+    Fate::Answered,
+    Fate::AnswerLost,
+    Fate::Unreachable,
+    Fate::Relays,
+];
 
 impl Model for Explored {
     type State = State;
@@ -75,6 +102,8 @@ impl Model for Explored {
             standby_signal: true,
             names: 0,
             reign: None,
+            seen: Memory::default(),
+            bound_for_ever: false,
             run: None,
         };
         let fresh = State {
@@ -89,7 +118,11 @@ impl Model for Explored {
             acknowledged: 0,
             next_commit: 0,
             violation: None,
+            moved: (false, false),
         };
+        if self.replicating {
+            return vec![self.replicating_from(fresh)];
+        }
         // The last node of node_list has a commit of the time before the register (R0).
         let mut newer = fresh.clone();
         newer.nodes[self.nodes - 1].log.commit(0);
@@ -118,23 +151,16 @@ impl Model for Explored {
         match step {
             Move::Dies(i) => state.nodes[i].postgres = Postgres::Down,
             Move::Interrupted(i) => state.nodes[i].run = None,
-            Move::Begins(i, kind, online) => {
-                let node = &state.nodes[i];
-                let memory = Memory {
-                    reign: node.reign.map(|(term, timeline)| Reign {
-                        term,
-                        timeline: timeline_id(timeline),
-                    }),
-                    ..Memory::default()
-                };
-                let snapshot = self.observe(&state, i, kind, online, fresh_progress(), memory);
-                self.decide(&mut state, i, kind, online, snapshot);
+            Move::Begins(i, kind, view) => {
+                let memory = state.nodes[i].memory();
+                let snapshot = self.observe(&state, i, kind, view, fresh_progress(), memory);
+                self.decide(&mut state, i, kind, view, snapshot);
             }
-            Move::Looks(i, online) => {
+            Move::Looks(i, view) => {
                 let run = state.nodes[i].run.take()?;
                 let (progress, memory) = (run.snapshot.progress.clone(), run.snapshot.memory);
-                let snapshot = self.observe(&state, i, run.kind, online, progress, memory);
-                self.decide(&mut state, i, run.kind, online, snapshot);
+                let snapshot = self.observe(&state, i, run.kind, view, progress, memory);
+                self.decide(&mut state, i, run.kind, view, snapshot);
             }
             Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
             Move::InForce(i) => {
@@ -166,6 +192,7 @@ impl Model for Explored {
                 self.update(&mut state, &update);
             }
         }
+        state.moved = (false, false);
         settle(&mut state);
         self.forget_what_cannot_happen(&mut state);
         forget_what_is_written_again(&mut state);
@@ -216,7 +243,7 @@ fn acknowledged_is_kept(state: &State) -> bool {
         let end = Lsn::new(node.log.len() as u64 + 1);
         lacks(node)
             && matches!(
-                may_promote(&reading, &name(i), &Memory::default(), Some(end), None),
+                may_promote(&reading, &name(i), &node.seen, Some(end), None),
                 Eligibility::Yes(_)
             )
     })
@@ -271,6 +298,29 @@ fn settle(state: &mut State) {
 }
 
 impl Explored {
+    /// The first node is the primary, and the second one its standby, which holds everything.
+    fn replicating_from(&self, fresh: State) -> State {
+        let mut state = fresh;
+        let standbys = 1 << 1;
+        state.row = Row {
+            owner: Some(0),
+            elected: true,
+            holders: 1 | standbys,
+            lease: Lease::Running,
+        };
+        for node in &mut state.nodes {
+            set_upstream(node, Some(0));
+            if self.outages {
+                node.seen = Memory::default().seeing(&state.row.register());
+            }
+        }
+        let primary = &mut state.nodes[0];
+        primary.postgres = Postgres::Primary { in_force: standbys };
+        (primary.standby_signal, primary.names) = (false, standbys);
+        primary.reign = Some((TERM, 1));
+        state
+    }
+
     fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
         let Some(run) = &node.run else {
             let kinds: &[Kind] = match node.postgres {
@@ -281,9 +331,12 @@ impl Explored {
                 }
             };
             for kind in kinds {
-                moves.push(Move::Begins(i, *kind, true));
+                moves.push(Move::Begins(i, *kind, View::All));
                 if differs_alone(state, *kind) {
-                    moves.push(Move::Begins(i, *kind, false));
+                    moves.push(Move::Begins(i, *kind, View::Alone));
+                }
+                if self.outages && *kind == Kind::Monitor {
+                    moves.push(Move::Begins(i, *kind, View::NoLock));
                 }
             }
             return;
@@ -292,9 +345,12 @@ impl Explored {
         match run.queue.first() {
             None if waits_in_vain(node) => {}
             None => {
-                moves.push(Move::Looks(i, true));
+                moves.push(Move::Looks(i, View::All));
                 if run.kind == Kind::Monitor {
-                    moves.push(Move::Looks(i, false));
+                    moves.push(Move::Looks(i, View::Alone));
+                    if self.outages {
+                        moves.push(Move::Looks(i, View::NoLock));
+                    }
                 }
             }
             Some(Action::UpdateRegister(_)) => {
@@ -303,6 +359,18 @@ impl Explored {
                 moves.push(Move::Acts(i, Outcome::ReplyLost));
                 if self.delays && state.delayed.is_none() {
                     moves.push(Move::Acts(i, Outcome::Delayed));
+                }
+            }
+            Some(Action::AskPromises(ask)) => {
+                for first in FATES {
+                    let second: &[Fate] = if ask.peers.len() > 1 {
+                        &FATES
+                    } else {
+                        &FATES[..1]
+                    };
+                    for second in second {
+                        moves.push(Move::Acts(i, Outcome::Asked([first, *second])));
+                    }
                 }
             }
             Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),
