@@ -10,6 +10,7 @@ use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
 use crate::mutation::Mutation;
+use crate::operator::{REPLACED, superseded_from};
 use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, TERM, View, members, name};
 
 /// What is explored, and how far.
@@ -23,10 +24,21 @@ pub(crate) struct Explored {
     pub(crate) delays: bool,
     /// Whether a primary's monitor may find the lock service out of reach, and asks for promises.
     pub(crate) outages: bool,
-    /// Whether it begins with a primary and a standby that holds everything, instead of with the
-    /// election: shorter stories.
-    pub(crate) replicating: bool,
+    /// Whether an operator copies data (R6) and hands over (R9).
+    pub(crate) operator: bool,
+    pub(crate) start: Start,
     pub(crate) mutation: Mutation,
+}
+
+/// Where the stories begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nobody was ever primary.
+    Election,
+    /// A primary with a standby that holds everything: shorter stories.
+    Replicating,
+    /// See [`crate::operator::superseded_from`].
+    Superseded,
 }
 
 /// One transition.
@@ -53,6 +65,13 @@ pub(crate) enum Move {
     Detaches(usize),
     Receives(usize),
     LeaseRunsOut,
+    /// An operator begins to copy the data of the second node to the first one (R6).
+    CopyBegins(usize, usize),
+    CopyGoesOn(usize, Outcome),
+    /// The copy is broken off.
+    CopyEnds(usize),
+    /// The first node, stopped, hands over to the second one (R9).
+    HandsOver(usize, usize, Outcome),
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
 }
@@ -104,6 +123,8 @@ impl Model for Explored {
             reign: None,
             seen: Memory::default(),
             bound_for_ever: false,
+            copy: None,
+            unfinished: false,
             run: None,
         };
         let fresh = State {
@@ -120,8 +141,10 @@ impl Model for Explored {
             violation: None,
             moved: (false, false),
         };
-        if self.replicating {
-            return vec![self.replicating_from(fresh)];
+        match self.start {
+            Start::Election => {}
+            Start::Replicating => return vec![self.replicating_from(fresh)],
+            Start::Superseded => return vec![superseded_from(fresh)],
         }
         // The last node of node_list has a commit of the time before the register (R0).
         let mut newer = fresh.clone();
@@ -137,6 +160,7 @@ impl Model for Explored {
             }
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
+            self.operator_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running {
             moves.push(Move::LeaseRunsOut);
@@ -186,6 +210,10 @@ impl Model for Explored {
                 let from = state.nodes[upstream(&state.nodes[i])?].log;
                 state.nodes[i].log.receive_from(&from);
             }
+            Move::CopyBegins(i, j) => self.copy_begins(&mut state, i, j),
+            Move::CopyGoesOn(i, outcome) => self.copy_goes_on(&mut state, i, outcome)?,
+            Move::CopyEnds(i) => state.nodes[i].copy = None,
+            Move::HandsOver(i, j, outcome) => self.hands_over(&mut state, i, j, outcome)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::Delivered => {
                 let update = state.delayed.take()?;
@@ -208,12 +236,17 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(ACKNOWLEDGED, |_, state: &State| acknowledged_is_kept(state)),
+            Property::always(ACKNOWLEDGED, |model: &Self, state: &State| {
+                acknowledged_is_kept(state, model.mutation != Mutation::CopyMarkIgnored)
+            }),
             Property::always(SINGLE_WRITER, |_, state: &State| {
                 state.violation != Some(SINGLE_WRITER)
             }),
             Property::always(SUPERSEDED, |_, state: &State| {
                 state.violation != Some(SUPERSEDED)
+            }),
+            Property::always(REPLACED, |_, state: &State| {
+                state.violation != Some(REPLACED)
             }),
             Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
         ]
@@ -231,7 +264,7 @@ pub(crate) const SUPERSEDED: &str = "no operation leaves a superseded primary ru
 pub(crate) const SAME_TIMELINE: &str =
     "what PostgreSQL lets stream is a prefix: no two histories have one name";
 
-fn acknowledged_is_kept(state: &State) -> bool {
+fn acknowledged_is_kept(state: &State, marked: bool) -> bool {
     if state.acknowledged == 0 || !state.row.elected {
         return true;
     }
@@ -242,6 +275,7 @@ fn acknowledged_is_kept(state: &State) -> bool {
     !state.nodes.iter().enumerate().any(|(i, node)| {
         let end = Lsn::new(node.log.len() as u64 + 1);
         lacks(node)
+            && !(marked && node.unfinished)
             && matches!(
                 may_promote(&reading, &name(i), &node.seen, Some(end), None),
                 Eligibility::Yes(_)
@@ -324,6 +358,7 @@ impl Explored {
     fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
         let Some(run) = &node.run else {
             let kinds: &[Kind] = match node.postgres {
+                Postgres::Down if node.unfinished || node.copy.is_some() => &[],
                 Postgres::Down => &[Kind::Start, Kind::Stop],
                 Postgres::Standby { .. } => &[Kind::Promote, Kind::Demote, Kind::Stop],
                 Postgres::Primary { .. } => {

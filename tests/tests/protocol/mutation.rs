@@ -68,6 +68,16 @@ pub(crate) enum Mutation {
     DegradeWhileAsked,
     /// R7: a promise is given while this node is being promoted.
     PromotionLockIgnored,
+    /// R6: a node does not leave the holders before its data are replaced.
+    CopyWhileHolder,
+    /// R6: a data directory that is neither old nor new is not marked.
+    CopyMarkIgnored,
+    /// R6: whoever runs as a primary is copied.
+    CopyFromAnyone,
+    /// R9: it is not looked at whether the successor has received everything.
+    HandOverUnseen,
+    /// R9: a hand-over of another time is accepted.
+    HandOverOfAnotherTime,
     /// R7: a promise holds after the epoch has moved.
     VoidPromiseKept,
 }
@@ -227,6 +237,7 @@ impl Mutation {
             Self::LeaseIgnored => &[C::LeaseFree],
             Self::PromotionFromAnOldReading => &[C::OwnerAsRead, C::TermAsRead, C::EpochAsRead],
             Self::HoldersFromAnOldReading => &[C::EpochAsRead],
+            Self::HandOverOfAnotherTime => &[C::OwnerAtTerm, C::EpochAsRead],
             _ => &[],
         }
     }

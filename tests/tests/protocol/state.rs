@@ -16,6 +16,8 @@ use pha_core::register::{Memory, Reading, Register, Reign, Update};
 use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
 
+use crate::operator::Copy;
+
 /// The most nodes.
 pub(crate) const NODES: usize = 3;
 /// The register's term, as it is kept; every older one is 1, and 0 is "never elected".
@@ -157,6 +159,10 @@ pub(crate) struct Node {
     pub(crate) seen: Memory,
     /// It has promised at an epoch that has passed since, and keeps to that (a mutation).
     pub(crate) bound_for_ever: bool,
+    /// A copy of another node's data that is under way (R6).
+    pub(crate) copy: Option<Copy>,
+    /// Its data directory is marked as the rest of a copy, and is not started.
+    pub(crate) unfinished: bool,
     pub(crate) run: Option<Arc<Run>>,
 }
 
@@ -210,6 +216,9 @@ impl fmt::Display for Node {
                 f,
                 " seen {term}/{epoch} promised {promised:?} asked {asked:?}"
             )?;
+        }
+        if self.unfinished || self.copy.is_some() {
+            write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
         }
         if let Some(run) = &self.run {
             let next: Vec<&str> = run.queue.iter().map(Action::kind).collect();
@@ -389,6 +398,9 @@ impl State {
                 *reign = (older_term(reign.0), 1);
             }
             node.seen = aged(term, epoch, node.seen);
+            if term && let Some(copy) = &mut node.copy {
+                copy.term = older_term(copy.term);
+            }
             if let Some(run) = &mut node.run {
                 Arc::make_mut(run).age(term, epoch);
             }
