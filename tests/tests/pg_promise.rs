@@ -289,7 +289,7 @@ fn pg_what_is_no_request_is_an_error_and_promises_nothing() {
         good.replace("\"epoch\":2", "\"epoch\":-2").into_bytes(),
         good.replace("\"pgsql\"", "\"../pgsql\"").into_bytes(),
         good.replace("\"version\":1", "\"version\":0").into_bytes(),
-        good[..good.len() / 2].as_bytes().to_vec(),
+        good.as_bytes()[..good.len() / 2].to_vec(),
         format!("{good}{good}").into_bytes(),
     ];
     for case in cases {
