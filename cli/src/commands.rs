@@ -14,6 +14,7 @@ mod online_switch;
 mod rebuild_slave;
 mod recovery_master;
 mod repair_slave;
+mod seen;
 mod setup;
 mod standby_node;
 mod start;

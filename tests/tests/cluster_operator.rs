@@ -144,3 +144,98 @@ fn nothing_left_on(bed: &Bed, node: &str) {
     let xml = bed.run(node, &["cibadmin", "--query", "--scope=configuration"]);
     assert!(!xml.contains("pha4pgsql_operation"));
 }
+
+/// What somebody has done to the register, and what the primary then says.
+const DAMAGES: [(&str, &str, &str); 4] = [
+    ("row deleted", "DELETE FROM distlock", "no row of this name"),
+    (
+        "an older row restored",
+        "UPDATE distlock SET term = term - 1, epoch = epoch - 1",
+        "was restored",
+    ),
+    (
+        "the same term at an older epoch restored",
+        "UPDATE distlock SET epoch = epoch - 1",
+        "was restored",
+    ),
+    (
+        "row edited by hand",
+        "UPDATE distlock SET holders = '{\"no node\"}'",
+        "row is damaged",
+    ),
+];
+
+#[test]
+fn cluster_register_damaged_and_mended_by_one_command() {
+    let bed = Bed::replicating("damaged");
+    // Two more terms, so that there is something to go back to.
+    for _ in 0..2 {
+        must(bed.lock_sql("UPDATE distlock SET epoch = epoch + 1"));
+        bed.settle("node1", &["node2"]);
+    }
+    for (what, sql, says) in DAMAGES {
+        scenario(&format!("bad input: {what}, beside a running primary"));
+        let before = bed.settle("node1", &["node2"]);
+        let writer = bed.writer();
+        must(writer.wait_for(50, PATIENCE));
+        let said = bed.logged("node1", says);
+        must(bed.lock_sql(sql));
+        bed.until(
+            "the primary to say so, and the standby's gate closed",
+            || {
+                let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
+                let score = cib.transient("node2", "master-pgsql");
+                let more = bed.logged("node1", says) - said;
+                if more > 0 && score.as_deref() == Some("-INFINITY") {
+                    Ok(())
+                } else {
+                    Err(format!("said {more} times, score of node2 {score:?}"))
+                }
+            },
+        );
+        assert!(bed.logged("node1", "cls_recovery_master") > 0);
+        must(writer.wait_for(50, PATIENCE));
+        assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+
+        // Not in place of the primary, and then by the one command.
+        let output = cls(&bed, "node2", &["recovery_master", "--node", "node2"]);
+        assert_ne!(output.code, 0, "{}", output.stderr);
+        assert!(
+            output.stderr.contains("node1 is the primary"),
+            "{}",
+            output.stderr
+        );
+        let said = ends(&bed, "node2", &["recovery_master", "--confirm", "node1"], 0);
+        assert!(said.contains("the register is mended"), "{said}");
+        must(writer.wait_for(50, PATIENCE));
+        let after = bed.conclude(writer, "node1", &["node2"]);
+        assert_eq!(after.timeline, before.timeline, "nothing was promoted");
+        assert!(after.register.term > before.register.term);
+        assert!(after.register.epoch > before.register.epoch);
+        for node in ["node1", "node2"] {
+            assert_eq!(bed.fail_count("node1", node), "0", "{node}");
+        }
+    }
+
+    scenario("bad input: row deleted, and the primary loses its power: nobody is promoted");
+    let before = bed.settle("node1", &["node2"]);
+    must(bed.lock_sql("DELETE FROM distlock"));
+    must(bed.power_cut("node1"));
+    bed.until("node2 alone, its gate closed", || {
+        let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
+        let seen = (cib.members(), cib.transient("node2", "master-pgsql"));
+        if seen == (vec!["node2".to_owned()], Some("-INFINITY".to_owned())) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
+    assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+    let said = ends(&bed, "node2", &["recovery_master", "--confirm", "node2"], 0);
+    assert!(said.contains("node2 is primary"), "{said}");
+    let after = must(register(&bed));
+    assert!(after.term > before.register.term && after.epoch > before.register.epoch);
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    nothing_left(&bed);
+}

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::doctor::facts;
 use super::setup::passfile::Passfiles;
-use super::wal_end;
+use super::{seen, wal_end};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -51,6 +51,11 @@ enum Question {
     Clock,
     /// Print where this node's WAL ends, as JSON
     WalEnd,
+    /// Print what this node has seen of the register, as JSON
+    Seen {
+        /// The database resource
+        resource: String,
+    },
 }
 
 impl Internal {
@@ -78,6 +83,7 @@ impl Internal {
             }
             Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
             Question::WalEnd => wal_end::run(session)?,
+            Question::Seen { resource } => seen::run(session, resource)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {
                 let written = crate::pages::write(&crate::app::command(), directory);

@@ -5,16 +5,15 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::decide::operator::{NodePosition, RecoveryFacts, RecoveryPlan, plan_recovery};
+use pha_core::decide::operator::{NodePosition, RecoveryFacts, RecoveryPlan, Seen, plan_recovery};
 use pha_core::names::NodeName;
-use pha_core::register::{Register, Reply, Update};
+use pha_core::register::{Reading, Register, Reply, Update};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::user::User;
 use serde_json::json;
 
-use super::cleanup;
-use super::wal_end;
+use super::{cleanup, seen, wal_end};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
@@ -52,7 +51,16 @@ impl RecoveryMaster {
         show(session, &facts, &plan);
         self.confirm(session, &plan.node)?;
         if let Some(read) = &plan.register {
-            decide(&cluster, read, &plan.node, deadline)?;
+            decide(&cluster, &plan, read, facts.seen, deadline)?;
+        }
+        if plan.goes_on {
+            taken_over(session, &cluster, &plan.node, deadline)?;
+            drop(guard);
+            session.ui.done(
+                &format!("the register is mended; {} is primary as before", plan.node),
+                json!({ "primary": plan.node, "lost": plan.losses }),
+            );
+            return Ok(());
         }
         forget(&cluster, deadline)?;
         let primary = elected(session, &cluster, deadline)?;
@@ -110,6 +118,10 @@ impl RecoveryMaster {
             replicated: cluster.params.rep_mode.is_replicated(),
             promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
             nodes: nodes.collect(),
+            seen: match &register {
+                Some(_) => seen::by_all(session, cluster, deadline)?,
+                None => Seen::default(),
+            },
             register,
         })
     }
@@ -150,9 +162,16 @@ fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
             .ui
             .progress(&format!("  {}{state}: {end}", node.node));
     }
-    session
-        .ui
-        .progress(&format!("{} would be the primary", plan.node));
+    if plan.goes_on {
+        session.ui.progress(&format!(
+            "{} is primary and goes on; the register is damaged and would be mended from what the nodes know",
+            plan.node
+        ));
+    } else {
+        session
+            .ui
+            .progress(&format!("{} would be the primary", plan.node));
+    }
     if plan.losses.is_empty() {
         session.ui.progress("nothing is known that would be lost");
     }
@@ -165,10 +184,12 @@ fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
 /// has changed there since it was read.
 fn decide(
     cluster: &Cluster,
+    plan: &RecoveryPlan,
     read: &Register,
-    node: &NodeName,
+    seen: Seen,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
+    let node = &plan.node;
     let failed = |what: String| {
         ClsError::failed(
             format!("the decision could not be registered, and nothing was done: {what}"),
@@ -179,6 +200,11 @@ fn decide(
         return Ok(());
     };
     let mut service = service.map_err(failed)?;
+    if plan.remake {
+        service
+            .remake(deadline.sub_budget(ASK))
+            .map_err(|trouble| failed(trouble.to_string()))?;
+    }
     let who = std::env::var("SUDO_USER").ok().or_else(|| {
         let user = User::current().ok()?;
         Some(user.name().to_owned())
@@ -190,7 +216,10 @@ fn decide(
         ),
         from_term: read.term,
         from_epoch: read.epoch,
-        owner: None,
+        above_term: seen.term,
+        above_epoch: seen.epoch,
+        // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
+        owner: plan.goes_on.then(|| node.clone()),
         holders: BTreeSet::from([node.clone()]),
     };
     match service.update(&update, deadline.sub_budget(ASK)) {
@@ -203,6 +232,32 @@ fn decide(
         Reply::Damaged(text) => Err(failed(text)),
         Reply::Unknown(trouble) => Err(failed(trouble.to_string())),
     }
+}
+
+/// Waits until the running primary has found the register to be its own and renewed its lease.
+fn taken_over(
+    session: &Session,
+    cluster: &Cluster,
+    primary: &NodeName,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let what = format!("{primary} to take the register over");
+    wait::until(session, &what, deadline, || {
+        let Some(Ok(mut service)) = cluster.lock_service() else {
+            return Ok(Look::Pending("no lock service is configured".to_owned()));
+        };
+        match service.read(deadline.sub_budget(ASK)) {
+            Reading::Row(row) if row.is_owned_by(primary) && !row.lease_left.is_zero() => {
+                Ok(Look::Done(()))
+            }
+            other => Ok(Look::Pending(match other {
+                Reading::Row(_) => "its next monitor has not come yet".to_owned(),
+                Reading::Unknown(trouble) => trouble.to_string(),
+                Reading::Missing => "there is no row".to_owned(),
+                Reading::Damaged(text) => text,
+            })),
+        }
+    })
 }
 
 /// As the specification has it: the recorded switch and every node's data status are cleared.

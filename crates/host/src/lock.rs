@@ -21,7 +21,7 @@ use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, IdentifierError, Session, SqlError};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
-pub use table::{Change, Details, History, history, init, show};
+pub use table::{Change, Details, History, history, init, remake, show};
 
 /// Which row of which table: `distlock:pgsql_cls1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,14 @@ impl LockService {
     #[must_use]
     pub fn place(&self) -> (String, String) {
         (self.info.without_password(), self.lock.to_string())
+    }
+
+    /// See [`remake`]: for a row that is missing or makes no sense.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn remake(&mut self, deadline: Deadline) -> Result<(), Trouble> {
+        remake(&self.info, &self.lock, deadline)
     }
 
     /// Reads the row.

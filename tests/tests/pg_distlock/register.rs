@@ -165,6 +165,8 @@ fn any_update(row: Register) -> impl Strategy<Value = Update> {
                     by: "root@a".to_owned(),
                     from_term: term,
                     from_epoch,
+                    above_term: 0,
+                    above_epoch: 0,
                     owner: twist.3.filter(|_| twist.1 == 0),
                     holders,
                 },

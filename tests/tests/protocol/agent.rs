@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
 use pha_core::plan::{Action, Effect, Failure, Verdict};
-use pha_core::register::{Memory, Reading, Reply, Trouble, Update};
+use pha_core::register::{
+    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, RelayStep, Reply,
+    Trouble, Update, relay_step,
+};
 use pha_core::snapshot::{
     Answer, Arbiter, Cluster, ClusterNode, Disk, Guard, Mode, Operation, PrimaryView, Process,
     Progress, Settings, Snapshot, StandbyLink, StandbyView,
@@ -14,8 +18,11 @@ use pha_core::snapshot::{
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
-use crate::model::{Explored, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
-use crate::state::{Kind, Lease, Node, Postgres, Run, State, TTL, index, members, name};
+use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
+use crate::mutation::Mutation;
+use crate::state::{
+    EPOCH, Kind, Lease, Node, Postgres, Run, State, TERM, TTL, View, index, members, name,
+};
 
 /// More decisions than any operation takes between two actions.
 const MOST_DECISIONS: usize = 100;
@@ -43,7 +50,7 @@ impl Explored {
         state: &State,
         i: usize,
         kind: Kind,
-        online: bool,
+        view: View,
         progress: Progress,
         memory: Memory,
     ) -> Snapshot {
@@ -79,7 +86,7 @@ impl Explored {
             silent_before: 0,
             standby_signal: node.standby_signal,
             disk: None,
-            cluster: Ok(self.members(state, i, online)),
+            cluster: Ok(self.members(state, i, view)),
             register: None,
             memory,
             guard: Guard::Unknown,
@@ -89,11 +96,11 @@ impl Explored {
         snapshot
     }
 
-    fn members(&self, state: &State, i: usize, online: bool) -> Cluster {
+    fn members(&self, state: &State, i: usize, view: View) -> Cluster {
         let node = |(j, node): (usize, &Node)| {
             let up = !state.row.elected && node.postgres != Postgres::Down;
             let known = ClusterNode {
-                online: online || i == j,
+                online: view != View::Alone || i == j,
                 position: up.then(|| WalPosition {
                     timeline: timeline_id(node.log.timeline()),
                     lsn: Lsn::new(node.log.len() as u64 + 1),
@@ -114,7 +121,7 @@ impl Explored {
         state: &mut State,
         i: usize,
         kind: Kind,
-        online: bool,
+        view: View,
         snapshot: Snapshot,
     ) {
         let mut snapshot = snapshot;
@@ -130,7 +137,7 @@ impl Explored {
                 snapshot,
                 queue: plan.actions,
                 verdict: plan.verdict,
-                online,
+                view,
             };
             if !self.perform_unseen(state, i, &mut run) {
                 return keep(state, i, run);
@@ -140,7 +147,7 @@ impl Explored {
                 Verdict::Continue => snapshot = run.snapshot,
                 Verdict::Reobserve if looks_at_once(kind) => {
                     let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
-                    snapshot = self.observe(state, i, kind, online, progress, memory);
+                    snapshot = self.observe(state, i, kind, view, progress, memory);
                 }
                 Verdict::Reobserve | Verdict::Wait(_) => return keep(state, i, run),
             }
@@ -168,9 +175,11 @@ impl Explored {
                 Action::StartPostgres => matches!(run.kind, Kind::Start | Kind::Demote),
                 _ => false,
             };
-            let outcome = match run.online || !matches!(run.kind, Kind::Stop | Kind::Demote) {
-                true => Outcome::Answered,
-                false => Outcome::Unreachable,
+            let outcome = match (run.view, run.kind) {
+                (View::Alone, Kind::Stop | Kind::Demote) | (View::NoLock, _) => {
+                    Outcome::Unreachable
+                }
+                _ => Outcome::Answered,
             };
             if !unseen || self.perform(state, i, run, outcome).is_none() {
                 return false;
@@ -188,11 +197,11 @@ impl Explored {
         }
         match run.verdict {
             Verdict::Finish(_) => {}
-            Verdict::Continue => self.decide(state, i, run.kind, run.online, run.snapshot),
+            Verdict::Continue => self.decide(state, i, run.kind, run.view, run.snapshot),
             Verdict::Reobserve if looks_at_once(run.kind) => {
                 let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
-                let snapshot = self.observe(state, i, run.kind, true, progress, memory);
-                self.decide(state, i, run.kind, true, snapshot);
+                let snapshot = self.observe(state, i, run.kind, View::All, progress, memory);
+                self.decide(state, i, run.kind, View::All, snapshot);
             }
             Verdict::Reobserve | Verdict::Wait(_) => {
                 keep(state, i, run);
@@ -203,18 +212,155 @@ impl Explored {
 
     /// Performs the first action of the plan and folds its result; `None` where it cannot end now.
     fn perform(&self, state: &mut State, i: usize, run: &mut Run, outcome: Outcome) -> Option<()> {
+        if self.outages {
+            run.snapshot.memory = run.snapshot.memory_before(&run.queue[0]);
+            state.nodes[i].remember(&run.snapshot.memory);
+        }
         let action = run.queue.remove(0);
+        state.moved = (false, false);
         let result = self.effect(state, i, &action, outcome)?;
         if result.is_err() {
             run.queue.clear();
         }
         run.snapshot = self.mutation.fold(run.snapshot.clone(), &action, result);
         run.snapshot.progress.other_owner_seen = None;
-        run.snapshot.memory = Memory {
-            reign: run.snapshot.memory.reign,
-            ..Memory::default()
-        };
+        if self.outages {
+            self.catch_up(state, i, run);
+        } else {
+            run.snapshot.memory = Memory {
+                reign: run.snapshot.memory.reign,
+                ..Memory::default()
+            };
+        }
         Some(())
+    }
+
+    /// The result was folded with terms and epochs as they were before; now they are as they are.
+    fn catch_up(&self, state: &mut State, i: usize, run: &mut Run) {
+        let (term, epoch) = state.moved;
+        let snapshot = &mut run.snapshot;
+        if let Some(promises) = &mut snapshot.progress.promises
+            && !promises.missing.is_empty()
+        {
+            promises.missing = vec![String::new()];
+        }
+        if term || epoch {
+            let new = |number: u64, present: u64| (number > present).then_some(present);
+            let row = match &snapshot.register {
+                Some(Reading::Row(row)) => Some((new(row.term, TERM), new(row.epoch, EPOCH))),
+                _ => None,
+            };
+            let memory = snapshot.memory;
+            run.age(term, epoch);
+            let snapshot = &mut run.snapshot;
+            if let (Some(Reading::Row(to)), Some((term, epoch))) = (&mut snapshot.register, row) {
+                (to.term, to.epoch) = (term.unwrap_or(to.term), epoch.unwrap_or(to.epoch));
+            }
+            if let Some(epoch) = new(memory.epoch, EPOCH) {
+                (snapshot.memory.epoch, snapshot.memory.asked) = (epoch, None);
+            }
+            if let Some(term) = new(memory.term, TERM) {
+                snapshot.memory.term = term;
+            }
+        }
+        state.nodes[i].remember(&run.snapshot.memory);
+    }
+
+    /// The row as an answer shows it whose receiver still counts as before it was changed.
+    fn shown(state: &State) -> Register {
+        let mut row = state.row.register();
+        row.term += u64::from(state.moved.0);
+        row.epoch += u64::from(state.moved.1);
+        row
+    }
+
+    /// What a node answers to a primary that asks for its promise (R7).
+    fn asked(
+        &self,
+        state: &mut State,
+        ask: &PromiseAsk,
+        peer: &NodeName,
+        fate: Fate,
+    ) -> PromiseAnswer {
+        let refused = || PromiseAnswer::Refused(String::new());
+        let promised = PromiseAnswer::Promised { epoch: ask.epoch };
+        let Some(j) = index(peer).filter(|_| fate != Fate::Unreachable) else {
+            return match self.mutation {
+                Mutation::UnreachablePromises => promised,
+                _ => refused(),
+            };
+        };
+        let node = &state.nodes[j];
+        let promotes = node
+            .run
+            .as_ref()
+            .is_some_and(|run| run.kind == Kind::Promote);
+        if matches!(node.postgres, Postgres::Primary { .. })
+            || (promotes && self.mutation != Mutation::PromotionLockIgnored)
+        {
+            return refused();
+        }
+        // Of what was asked before another node has moved the register, everything is older now.
+        let (mut term, mut epoch) = (ask.term, ask.epoch);
+        if state.moved.1 {
+            epoch = 0;
+        }
+        if state.moved.0 {
+            term = term.min(1);
+        }
+        if fate == Fate::Relays {
+            let ask = PromiseAsk {
+                term,
+                epoch,
+                ..ask.clone()
+            };
+            return self.relayed(state, j, &ask).unwrap_or_else(refused);
+        }
+        let mut memory = node.seen;
+        if self.mutation == Mutation::PromiseWhileAsked {
+            memory.asked = None;
+        }
+        match memory.promising(term, epoch) {
+            Ok(memory) => {
+                if self.mutation != Mutation::PromiseNotKept {
+                    state.nodes[j].seen = memory;
+                    // One for an epoch that has passed is void.
+                    let kept = &mut state.nodes[j].seen.promised;
+                    *kept = kept.filter(|epoch| *epoch == EPOCH);
+                }
+            }
+            Err(_) if self.mutation == Mutation::PromiseOfAnOldEpoch => {}
+            Err(_) => return refused(),
+        }
+        match fate {
+            Fate::AnswerLost => refused(),
+            _ => promised,
+        }
+    }
+
+    fn relayed(&self, state: &mut State, j: usize, ask: &PromiseAsk) -> Option<PromiseAnswer> {
+        let row = state.row.register();
+        let known = state.nodes[j].seen;
+        state.nodes[j].remember(&known.seeing(&row));
+        let resource = "pgsql".parse().expect("a name");
+        let request = PromiseRequest::new(ask, name(j), resource, TTL);
+        match relay_step(&request, &Reading::Row(row), &known) {
+            RelayStep::Send(update) => {
+                let made = self.update(state, &update);
+                let seen = state.nodes[j].seen.seeing(&state.row.register());
+                state.nodes[j].remember(&seen);
+                let row = Self::shown(state);
+                Some(PromiseAnswer::Relayed(match made {
+                    true => Reply::Applied(row),
+                    false => Reply::NotApplied(row),
+                }))
+            }
+            RelayStep::Answer(PromiseAnswer::Relayed(Reply::NotApplied(_))) => Some(
+                PromiseAnswer::Relayed(Reply::NotApplied(Self::shown(state))),
+            ),
+            RelayStep::Answer(answer) => Some(answer),
+            RelayStep::Promise => None,
+        }
     }
 
     fn effect(
@@ -276,6 +422,16 @@ impl Explored {
                 return Some(Ok(Effect::Register(Reading::Row(state.row.register()))));
             }
             Action::UpdateRegister(update) => return self.send(state, update, outcome),
+            Action::AskPromises(ask) => {
+                let Outcome::Asked(fates) = outcome else {
+                    return Some(Err(String::new()));
+                };
+                let mut answers = vec![];
+                for (peer, fate) in ask.peers.iter().zip(fates) {
+                    answers.push((peer.clone(), self.asked(state, ask, peer, fate)));
+                }
+                return Some(Ok(Effect::Promises(answers)));
+            }
             Action::Remember(memory) => {
                 node.reign = memory
                     .reign
@@ -294,10 +450,17 @@ impl Explored {
     ) -> Option<Result<Effect, String>> {
         let unknown = Reply::Unknown(unreachable());
         let reply = match outcome {
-            Outcome::Answered => match self.update(state, update) {
-                true => Reply::Applied(state.row.register()),
-                false => Reply::NotApplied(state.row.register()),
-            },
+            Outcome::Answered | Outcome::Asked(_) => {
+                let made = self.update(state, update);
+                let row = match self.outages {
+                    true => Self::shown(state),
+                    false => state.row.register(),
+                };
+                match made {
+                    true => Reply::Applied(row),
+                    false => Reply::NotApplied(row),
+                }
+            }
             Outcome::Unreachable => unknown,
             Outcome::ReplyLost => self.update(state, update).then_some(unknown)?,
             Outcome::Delayed => {
@@ -324,7 +487,13 @@ impl Explored {
         {
             state.violation = Some(SINGLE_WRITER);
         }
+        let promised: Vec<_> = state.nodes.iter().map(|node| node.seen.promised).collect();
         state.set_register(&before, &after);
+        if self.mutation == Mutation::VoidPromiseKept {
+            for (node, promised) in state.nodes.iter_mut().zip(promised) {
+                node.bound_for_ever |= state.moved.1 && promised.is_some();
+            }
+        }
         true
     }
 
@@ -369,7 +538,7 @@ fn blank(run: &mut Run) {
     if run.verdict == Verdict::Continue {
         return;
     }
-    run.online = false;
+    run.view = View::All;
     let snapshot = &mut run.snapshot;
     snapshot.answer = Answer::NotAsked;
     snapshot.process = Process::Absent;

@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use stateright::Model;
 
 use crate::model::{Explored, Move, Outcome};
-use crate::state::{Kind, Postgres, State, members};
+use crate::state::{EPOCH, Kind, Postgres, State, members};
 
 /// Searches all reachable states for one from which a holder cannot come back alone; its story.
 pub(crate) fn search(model: &Explored) -> Option<String> {
@@ -21,6 +21,9 @@ pub(crate) fn search(model: &Explored) -> Option<String> {
     let mut queue: VecDeque<State> = seen.iter().cloned().collect();
     while let Some(state) = queue.pop_front() {
         for holder in members(state.row.holders) {
+            if state.nodes[holder].seen.has_promised(EPOCH) {
+                continue; // it waits for the primary that it has promised (R7)
+            }
             let left = left_alone(&state, holder);
             if !solved.contains(&left) && !serves_again(&alone, left, holder, &mut solved) {
                 return Some(format!("from {state:#?}\nnode {holder} never serves again"));
@@ -49,6 +52,7 @@ fn left_alone(state: &State, holder: usize) -> State {
             let log = node.log;
             *node = state.nodes[i].clone();
             (node.postgres, node.run, node.names, node.reign) = (Postgres::Down, None, 0, None);
+            node.seen = pha_core::register::Memory::default();
             node.log = log;
         }
     }

@@ -10,12 +10,14 @@ mod agent;
 mod deadend;
 mod model;
 mod mutation;
+mod operator;
 mod state;
 
 use std::fmt::Write as _;
 
-use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED};
+use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
+use operator::REPLACED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
@@ -26,12 +28,37 @@ const TWO_COMMITS: Explored = bounds(2, 2, 2, false);
 /// Two nodes, one commit.
 const SMALL: Explored = bounds(2, 1, 2, false);
 
+/// The same, and the lock service is out of the primary's reach at times (R7).
+const OUTAGES: Explored = Explored {
+    outages: true,
+    ..SMALL
+};
+
+/// Two nodes with an operator who copies data and hands over (R6, R9).
+const OPERATED: Explored = Explored {
+    operator: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// Three nodes, of which one does not know that it was replaced.
+const OF_THREE: Explored = Explored {
+    nodes: 3,
+    timelines: 3,
+    operator: true,
+    start: Start::Superseded,
+    ..SMALL
+};
+
 const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explored {
     Explored {
         nodes,
         commits,
         timelines,
         delays,
+        outages: false,
+        operator: false,
+        start: Start::Election,
         mutation: Mutation::None,
     }
 }
@@ -105,6 +132,93 @@ fn three_nodes_keep_the_promise() {
     // All of it has tens of millions of states; the first ones are those of the shortest stories.
     let most = if long() { 30_000_000 } else { 800_000 };
     holds(bounds(3, 1, 2, false), Some(most));
+}
+
+#[test]
+fn two_nodes_keep_the_promise_through_outages_of_the_lock_service() {
+    holds(OUTAGES, None);
+    if long() {
+        let stuck = deadend::search(&Explored {
+            start: Start::Replicating,
+            ..OUTAGES
+        });
+        assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+        let three = Explored {
+            outages: true,
+            start: Start::Replicating,
+            ..bounds(3, 1, 2, false)
+        };
+        holds(three, Some(2_000_000));
+        let late = Explored {
+            outages: true,
+            ..DELAYED
+        };
+        holds(late, None);
+    }
+}
+
+#[test]
+fn every_part_of_the_promise_during_an_outage_is_needed() {
+    use Mutation as M;
+    for mutation in [
+        M::PromiseIgnored,
+        M::PromiseNotKept,
+        M::UnreachablePromises,
+        M::PromiseOfAnOldEpoch,
+        M::PromiseWhileAsked,
+        M::DegradeWhileAsked,
+        M::PromotionLockIgnored,
+    ] {
+        let model = Explored {
+            mutation,
+            start: Start::Replicating,
+            ..OUTAGES
+        };
+        let broken = explore(model, HasDiscoveries::AnyFailures, None);
+        assert!(
+            broken.iter().any(|(name, _)| *name == ACKNOWLEDGED),
+            "{mutation:?} is not noticed: {broken:?}"
+        );
+    }
+    let stuck = deadend::search(&Explored {
+        mutation: M::VoidPromiseKept,
+        start: Start::Replicating,
+        ..OUTAGES
+    });
+    assert!(
+        stuck.is_some(),
+        "a void promise that is kept is not noticed"
+    );
+}
+
+#[test]
+fn copies_and_hand_overs_keep_the_promise() {
+    holds(OPERATED, if long() { None } else { Some(400_000) });
+    // The source of a copy matters with three nodes only.
+    holds(OF_THREE, Some(if long() { 3_000_000 } else { 200_000 }));
+}
+
+#[test]
+fn every_part_of_copies_and_hand_overs_is_needed() {
+    use Mutation as M;
+    let late = Explored {
+        delays: true,
+        ..OPERATED
+    };
+    for (mutation, model, breaks) in [
+        (M::CopyWhileHolder, OPERATED, REPLACED),
+        (M::CopyMarkIgnored, late.clone(), ACKNOWLEDGED),
+        (M::CopyFromAnyone, OF_THREE, ACKNOWLEDGED),
+        (M::HandOverUnseen, OPERATED, ACKNOWLEDGED),
+        (M::HandOverOfAnotherTime, late, ACKNOWLEDGED),
+    ] {
+        let model = Explored { mutation, ..model };
+        let broken = explore(model, HasDiscoveries::AnyFailures, None);
+        assert!(
+            broken.iter().any(|(name, _)| *name == breaks),
+            "{mutation:?} is not noticed by {breaks}: {broken:?}"
+        );
+    }
 }
 
 #[test]

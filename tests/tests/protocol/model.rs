@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
-use pha_core::register::{Eligibility, Memory, Reading, Reign, may_promote};
+use pha_core::register::{Eligibility, Memory, Reading, may_promote};
 use stateright::{Model, Property};
 
-use crate::agent::{fresh_progress, timeline_id};
+use crate::agent::fresh_progress;
 use crate::mutation::Mutation;
-use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, members, name};
+use crate::operator::{REPLACED, superseded_from};
+use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, TERM, View, members, name};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
@@ -21,7 +22,23 @@ pub(crate) struct Explored {
     pub(crate) timelines: u8,
     /// Whether updates may take effect after their sender has given up.
     pub(crate) delays: bool,
+    /// Whether a primary's monitor may find the lock service out of reach, and asks for promises.
+    pub(crate) outages: bool,
+    /// Whether an operator copies data (R6) and hands over (R9).
+    pub(crate) operator: bool,
+    pub(crate) start: Start,
     pub(crate) mutation: Mutation,
+}
+
+/// Where the stories begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nobody was ever primary.
+    Election,
+    /// A primary with a standby that holds everything: shorter stories.
+    Replicating,
+    /// See [`crate::operator::superseded_from`].
+    Superseded,
 }
 
 /// One transition.
@@ -31,12 +48,12 @@ pub(crate) enum Move {
     Dies(usize),
     /// The operation in flight is killed between two of its actions (or with its node).
     Interrupted(usize),
-    /// Pacemaker asks for an operation; the node sees the others as members, or none of them.
-    Begins(usize, Kind, bool),
+    /// Pacemaker asks for an operation; what it reaches.
+    Begins(usize, Kind, View),
     /// The next action of the operation in flight.
     Acts(usize, Outcome),
     /// The operation in flight observes again.
-    Looks(usize, bool),
+    Looks(usize, View),
     /// The checkpointer makes the names of the settings file those that backends wait for.
     InForce(usize),
     /// A promotion that PostgreSQL was told of comes to its end.
@@ -48,6 +65,13 @@ pub(crate) enum Move {
     Detaches(usize),
     Receives(usize),
     LeaseRunsOut,
+    /// An operator begins to copy the data of the second node to the first one (R6).
+    CopyBegins(usize, usize),
+    CopyGoesOn(usize, Outcome),
+    /// The copy is broken off.
+    CopyEnds(usize),
+    /// The first node, stopped, hands over to the second one (R9).
+    HandsOver(usize, usize, Outcome),
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
 }
@@ -59,7 +83,29 @@ pub(crate) enum Outcome {
     Unreachable,
     ReplyLost,
     Delayed,
+    /// What becomes of the question to each other node (R7).
+    Asked([Fate; 2]),
 }
+
+/// What becomes of a request for a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The node is reached, and does not reach the lock service itself.
+    Answered,
+    /// The same, and its answer is lost.
+    AnswerLost,
+    /// It is not reached.
+    Unreachable,
+    /// It reaches the lock service.
+    Relays,
+}
+
+const FATES: [Fate; 4] = [
+    Fate::Answered,
+    Fate::AnswerLost,
+    Fate::Unreachable,
+    Fate::Relays,
+];
 
 impl Model for Explored {
     type State = State;
@@ -75,6 +121,10 @@ impl Model for Explored {
             standby_signal: true,
             names: 0,
             reign: None,
+            seen: Memory::default(),
+            bound_for_ever: false,
+            copy: None,
+            unfinished: false,
             run: None,
         };
         let fresh = State {
@@ -89,7 +139,13 @@ impl Model for Explored {
             acknowledged: 0,
             next_commit: 0,
             violation: None,
+            moved: (false, false),
         };
+        match self.start {
+            Start::Election => {}
+            Start::Replicating => return vec![self.replicating_from(fresh)],
+            Start::Superseded => return vec![superseded_from(fresh)],
+        }
         // The last node of node_list has a commit of the time before the register (R0).
         let mut newer = fresh.clone();
         newer.nodes[self.nodes - 1].log.commit(0);
@@ -104,6 +160,7 @@ impl Model for Explored {
             }
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
+            self.operator_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running {
             moves.push(Move::LeaseRunsOut);
@@ -118,23 +175,16 @@ impl Model for Explored {
         match step {
             Move::Dies(i) => state.nodes[i].postgres = Postgres::Down,
             Move::Interrupted(i) => state.nodes[i].run = None,
-            Move::Begins(i, kind, online) => {
-                let node = &state.nodes[i];
-                let memory = Memory {
-                    reign: node.reign.map(|(term, timeline)| Reign {
-                        term,
-                        timeline: timeline_id(timeline),
-                    }),
-                    ..Memory::default()
-                };
-                let snapshot = self.observe(&state, i, kind, online, fresh_progress(), memory);
-                self.decide(&mut state, i, kind, online, snapshot);
+            Move::Begins(i, kind, view) => {
+                let memory = state.nodes[i].memory();
+                let snapshot = self.observe(&state, i, kind, view, fresh_progress(), memory);
+                self.decide(&mut state, i, kind, view, snapshot);
             }
-            Move::Looks(i, online) => {
+            Move::Looks(i, view) => {
                 let run = state.nodes[i].run.take()?;
                 let (progress, memory) = (run.snapshot.progress.clone(), run.snapshot.memory);
-                let snapshot = self.observe(&state, i, run.kind, online, progress, memory);
-                self.decide(&mut state, i, run.kind, online, snapshot);
+                let snapshot = self.observe(&state, i, run.kind, view, progress, memory);
+                self.decide(&mut state, i, run.kind, view, snapshot);
             }
             Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
             Move::InForce(i) => {
@@ -160,12 +210,17 @@ impl Model for Explored {
                 let from = state.nodes[upstream(&state.nodes[i])?].log;
                 state.nodes[i].log.receive_from(&from);
             }
+            Move::CopyBegins(i, j) => self.copy_begins(&mut state, i, j),
+            Move::CopyGoesOn(i, outcome) => self.copy_goes_on(&mut state, i, outcome)?,
+            Move::CopyEnds(i) => state.nodes[i].copy = None,
+            Move::HandsOver(i, j, outcome) => self.hands_over(&mut state, i, j, outcome)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::Delivered => {
                 let update = state.delayed.take()?;
                 self.update(&mut state, &update);
             }
         }
+        state.moved = (false, false);
         settle(&mut state);
         self.forget_what_cannot_happen(&mut state);
         forget_what_is_written_again(&mut state);
@@ -181,12 +236,17 @@ impl Model for Explored {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(ACKNOWLEDGED, |_, state: &State| acknowledged_is_kept(state)),
+            Property::always(ACKNOWLEDGED, |model: &Self, state: &State| {
+                acknowledged_is_kept(state, model.mutation != Mutation::CopyMarkIgnored)
+            }),
             Property::always(SINGLE_WRITER, |_, state: &State| {
                 state.violation != Some(SINGLE_WRITER)
             }),
             Property::always(SUPERSEDED, |_, state: &State| {
                 state.violation != Some(SUPERSEDED)
+            }),
+            Property::always(REPLACED, |_, state: &State| {
+                state.violation != Some(REPLACED)
             }),
             Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
         ]
@@ -204,7 +264,7 @@ pub(crate) const SUPERSEDED: &str = "no operation leaves a superseded primary ru
 pub(crate) const SAME_TIMELINE: &str =
     "what PostgreSQL lets stream is a prefix: no two histories have one name";
 
-fn acknowledged_is_kept(state: &State) -> bool {
+fn acknowledged_is_kept(state: &State, marked: bool) -> bool {
     if state.acknowledged == 0 || !state.row.elected {
         return true;
     }
@@ -215,8 +275,9 @@ fn acknowledged_is_kept(state: &State) -> bool {
     !state.nodes.iter().enumerate().any(|(i, node)| {
         let end = Lsn::new(node.log.len() as u64 + 1);
         lacks(node)
+            && !(marked && node.unfinished)
             && matches!(
-                may_promote(&reading, &name(i), &Memory::default(), Some(end), None),
+                may_promote(&reading, &name(i), &node.seen, Some(end), None),
                 Eligibility::Yes(_)
             )
     })
@@ -271,9 +332,33 @@ fn settle(state: &mut State) {
 }
 
 impl Explored {
+    /// The first node is the primary, and the second one its standby, which holds everything.
+    fn replicating_from(&self, fresh: State) -> State {
+        let mut state = fresh;
+        let standbys = 1 << 1;
+        state.row = Row {
+            owner: Some(0),
+            elected: true,
+            holders: 1 | standbys,
+            lease: Lease::Running,
+        };
+        for node in &mut state.nodes {
+            set_upstream(node, Some(0));
+            if self.outages {
+                node.seen = Memory::default().seeing(&state.row.register());
+            }
+        }
+        let primary = &mut state.nodes[0];
+        primary.postgres = Postgres::Primary { in_force: standbys };
+        (primary.standby_signal, primary.names) = (false, standbys);
+        primary.reign = Some((TERM, 1));
+        state
+    }
+
     fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
         let Some(run) = &node.run else {
             let kinds: &[Kind] = match node.postgres {
+                Postgres::Down if node.unfinished || node.copy.is_some() => &[],
                 Postgres::Down => &[Kind::Start, Kind::Stop],
                 Postgres::Standby { .. } => &[Kind::Promote, Kind::Demote, Kind::Stop],
                 Postgres::Primary { .. } => {
@@ -281,9 +366,12 @@ impl Explored {
                 }
             };
             for kind in kinds {
-                moves.push(Move::Begins(i, *kind, true));
+                moves.push(Move::Begins(i, *kind, View::All));
                 if differs_alone(state, *kind) {
-                    moves.push(Move::Begins(i, *kind, false));
+                    moves.push(Move::Begins(i, *kind, View::Alone));
+                }
+                if self.outages && *kind == Kind::Monitor {
+                    moves.push(Move::Begins(i, *kind, View::NoLock));
                 }
             }
             return;
@@ -292,9 +380,12 @@ impl Explored {
         match run.queue.first() {
             None if waits_in_vain(node) => {}
             None => {
-                moves.push(Move::Looks(i, true));
+                moves.push(Move::Looks(i, View::All));
                 if run.kind == Kind::Monitor {
-                    moves.push(Move::Looks(i, false));
+                    moves.push(Move::Looks(i, View::Alone));
+                    if self.outages {
+                        moves.push(Move::Looks(i, View::NoLock));
+                    }
                 }
             }
             Some(Action::UpdateRegister(_)) => {
@@ -303,6 +394,18 @@ impl Explored {
                 moves.push(Move::Acts(i, Outcome::ReplyLost));
                 if self.delays && state.delayed.is_none() {
                     moves.push(Move::Acts(i, Outcome::Delayed));
+                }
+            }
+            Some(Action::AskPromises(ask)) => {
+                for first in FATES {
+                    let second: &[Fate] = if ask.peers.len() > 1 {
+                        &FATES
+                    } else {
+                        &FATES[..1]
+                    };
+                    for second in second {
+                        moves.push(Move::Acts(i, Outcome::Asked([first, *second])));
+                    }
                 }
             }
             Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),

@@ -54,6 +54,32 @@ pub(crate) enum Mutation {
     NeverANewTimeline,
     /// R8: the lock is released before PostgreSQL is stopped.
     ReleaseBeforeStop,
+    /// R7: a node that has promised is promoted all the same.
+    PromiseIgnored,
+    /// R7: a promise is not on the disk when it is told.
+    PromiseNotKept,
+    /// R7: a node that was not reached counts as one that has promised.
+    UnreachablePromises,
+    /// R7: a node promises for an epoch that has passed, as it knows.
+    PromiseOfAnOldEpoch,
+    /// R7: a node promises that has asked to be promoted and does not know what came of it.
+    PromiseWhileAsked,
+    /// R7: a primary relies on promises although its own addition of a holder is not settled.
+    DegradeWhileAsked,
+    /// R7: a promise is given while this node is being promoted.
+    PromotionLockIgnored,
+    /// R6: a node does not leave the holders before its data are replaced.
+    CopyWhileHolder,
+    /// R6: a data directory that is neither old nor new is not marked.
+    CopyMarkIgnored,
+    /// R6: whoever runs as a primary is copied.
+    CopyFromAnyone,
+    /// R9: it is not looked at whether the successor has received everything.
+    HandOverUnseen,
+    /// R9: a hand-over of another time is accepted.
+    HandOverOfAnotherTime,
+    /// R7: a promise holds after the epoch has moved.
+    VoidPromiseKept,
 }
 
 impl Mutation {
@@ -114,6 +140,10 @@ impl Mutation {
                     view.names = vec![link.name.clone()];
                 }
             }
+            Self::PromiseIgnored if snapshot.operation == Operation::Promote => {
+                shown.memory.promised = None;
+            }
+            Self::DegradeWhileAsked => shown.memory.asked = None,
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
@@ -207,6 +237,7 @@ impl Mutation {
             Self::LeaseIgnored => &[C::LeaseFree],
             Self::PromotionFromAnOldReading => &[C::OwnerAsRead, C::TermAsRead, C::EpochAsRead],
             Self::HoldersFromAnOldReading => &[C::EpochAsRead],
+            Self::HandOverOfAnotherTime => &[C::OwnerAtTerm, C::EpochAsRead],
             _ => &[],
         }
     }

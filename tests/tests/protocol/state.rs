@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Verdict};
-use pha_core::register::{Reading, Register, Update};
+use pha_core::register::{Memory, Reading, Register, Reign, Update};
 use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
+
+use crate::operator::Copy;
 
 /// The most nodes.
 pub(crate) const NODES: usize = 3;
@@ -152,7 +154,44 @@ pub(crate) struct Node {
     pub(crate) names: u8,
     /// Term and timeline of the last promotion that was completed here.
     pub(crate) reign: Option<(u64, u8)>,
+    /// What it has durably seen, promised and asked; nothing unless outages are explored, because
+    /// nothing else depends on it while the register is never put back.
+    pub(crate) seen: Memory,
+    /// It has promised at an epoch that has passed since, and keeps to that (a mutation).
+    pub(crate) bound_for_ever: bool,
+    /// A copy of another node's data that is under way (R6).
+    pub(crate) copy: Option<Copy>,
+    /// Its data directory is marked as the rest of a copy, and is not started.
+    pub(crate) unfinished: bool,
     pub(crate) run: Option<Arc<Run>>,
+}
+
+impl Node {
+    pub(crate) fn memory(&self) -> Memory {
+        let reign = self.reign.map(|(term, timeline)| Reign {
+            term,
+            timeline: TimelineId::new(u32::from(timeline)).expect("a timeline"),
+        });
+        Memory {
+            reign,
+            promised: match self.bound_for_ever {
+                true => Some(EPOCH),
+                false => self.seen.promised,
+            },
+            ..self.seen
+        }
+    }
+
+    /// Keeps what was seen as the agent does: nothing that is there is taken back.
+    pub(crate) fn remember(&mut self, memory: &Memory) {
+        self.seen = Memory {
+            reign: None,
+            ..self.seen.merged(memory)
+        };
+        if self.bound_for_ever {
+            self.seen.promised = None;
+        }
+    }
 }
 
 impl fmt::Display for Node {
@@ -164,6 +203,22 @@ impl fmt::Display for Node {
         )?;
         if let Some((term, _)) = self.reign {
             write!(f, " reigned at {term}")?;
+        }
+        if self.seen != Memory::default() {
+            let Memory {
+                term,
+                epoch,
+                promised,
+                asked,
+                ..
+            } = self.seen;
+            write!(
+                f,
+                " seen {term}/{epoch} promised {promised:?} asked {asked:?}"
+            )?;
+        }
+        if self.unfinished || self.copy.is_some() {
+            write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
         }
         if let Some(run) = &self.run {
             let next: Vec<&str> = run.queue.iter().map(Action::kind).collect();
@@ -183,6 +238,17 @@ pub(crate) enum Kind {
     Demote,
 }
 
+/// What an operation can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum View {
+    /// Everything.
+    All,
+    /// It sees no other node as a member; what stops a primary does not reach the lock service.
+    Alone,
+    /// The other nodes, and not the lock service.
+    NoLock,
+}
+
 /// An operation in flight: what it has seen, what it will do next.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
@@ -190,8 +256,8 @@ pub(crate) struct Run {
     pub(crate) snapshot: Snapshot,
     pub(crate) queue: Vec<Action>,
     pub(crate) verdict: Verdict,
-    /// Whether it sees the other nodes as members; only kept while a decision may look at it again.
-    pub(crate) online: bool,
+    /// What it reaches; only kept while a decision may look at it again.
+    pub(crate) view: View,
 }
 
 impl Run {
@@ -210,7 +276,7 @@ impl Run {
             &s.progress,
             &self.queue,
             &self.verdict,
-            self.online,
+            self.view,
         )
     }
 }
@@ -311,6 +377,8 @@ pub(crate) struct State {
     pub(crate) next_commit: u8,
     /// What must never happen and is not to be seen in a state alone.
     pub(crate) violation: Option<&'static str>,
+    /// Whether the transition that is being made has moved the term and the epoch.
+    pub(crate) moved: (bool, bool),
 }
 
 impl State {
@@ -324,35 +392,63 @@ impl State {
         if !term && !epoch {
             return;
         }
+        self.moved = (self.moved.0 | term, self.moved.1 | epoch);
         for node in &mut self.nodes {
             if term && let Some(reign) = &mut node.reign {
                 *reign = (older_term(reign.0), 1);
             }
+            node.seen = aged(term, epoch, node.seen);
+            if term && let Some(copy) = &mut node.copy {
+                copy.term = older_term(copy.term);
+            }
             if let Some(run) = &mut node.run {
-                let run = Arc::make_mut(run);
-                if let Some(Reading::Row(row)) = &mut run.snapshot.register {
-                    age(term, epoch, &mut row.term, Some(&mut row.epoch));
-                }
-                if term && let Some(reign) = &mut run.snapshot.memory.reign {
-                    (reign.term, reign.timeline) = (older_term(reign.term), TimelineId::FIRST);
-                }
-                for action in &mut run.queue {
-                    match action {
-                        Action::UpdateRegister(update) => age_update(term, epoch, update),
-                        Action::Remember(memory) if term => {
-                            if let Some(reign) = &mut memory.reign {
-                                reign.term = older_term(reign.term);
-                            }
-                        }
-                        _ => {}
-                    }
-                }
+                Arc::make_mut(run).age(term, epoch);
             }
         }
         if let Some(update) = &mut self.delayed {
             age_update(term, epoch, update);
         }
     }
+}
+
+impl Run {
+    /// The register has moved: what this operation has in mind is older by one.
+    pub(crate) fn age(&mut self, term: bool, epoch: bool) {
+        if let Some(Reading::Row(row)) = &mut self.snapshot.register {
+            age(term, epoch, &mut row.term, Some(&mut row.epoch));
+        }
+        self.snapshot.memory = aged(term, epoch, self.snapshot.memory);
+        if epoch && let Some(promises) = &mut self.snapshot.progress.promises {
+            promises.epoch = 0;
+        }
+        for action in &mut self.queue {
+            match action {
+                Action::UpdateRegister(update) => age_update(term, epoch, update),
+                Action::Remember(memory) => *memory = aged(term, epoch, *memory),
+                Action::AskPromises(ask) => {
+                    age(term, epoch, &mut ask.term, Some(&mut ask.epoch));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A promise at an epoch that has passed is void.
+fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
+    let mut memory = memory;
+    if by_term {
+        memory.term = older_term(memory.term);
+        if let Some(reign) = &mut memory.reign {
+            (reign.term, reign.timeline) = (older_term(reign.term), TimelineId::FIRST);
+        }
+    }
+    if by_epoch {
+        memory.epoch = 0;
+        memory.promised = None;
+        memory.asked = memory.asked.map(|_| 0);
+    }
+    memory
 }
 
 fn older_term(term: u64) -> u64 {
@@ -378,6 +474,11 @@ fn age_update(by_term: bool, by_epoch: bool, update: &mut Update) {
             age(by_term, by_epoch, from_term, Some(from_epoch));
         }
         Update::SetHolders {
+            term, from_epoch, ..
+        } => {
+            age(by_term, by_epoch, term, Some(from_epoch));
+        }
+        Update::HandOver {
             term, from_epoch, ..
         } => {
             age(by_term, by_epoch, term, Some(from_epoch));

@@ -2,7 +2,7 @@
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
 use crate::decide::election::{Election, elect};
-use crate::register::{Eligibility, Register, may_promote};
+use crate::register::{Eligibility, Reading, Register, may_promote};
 use crate::snapshot::{Cluster, Mode, Snapshot};
 use crate::status::{DataStatus, Score};
 
@@ -56,12 +56,12 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
         Eligibility::Yes(_) => Gate::set(Score::MayPromote, "this node may take over"),
         Eligibility::LeaseRunning { register, .. } => under_a_lease(cluster, &register),
         Eligibility::Unknown(trouble) => Gate::keep(trouble.to_string()),
-        refused => Gate::set(Score::MayNot, refused.to_string()),
+        refused => Gate::set(Score::MayNot, explained(snapshot, &refused)),
     }
 }
 
 /// Whether this node may promote, by the register (R0, R1, R7, R10).
-pub(super) fn eligibility(snapshot: &Snapshot, reading: &crate::register::Reading) -> Eligibility {
+pub(super) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
     let flushed = snapshot.standby().and_then(|view| view.position);
     let bounded_loss =
         (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
@@ -72,6 +72,20 @@ pub(super) fn eligibility(snapshot: &Snapshot, reading: &crate::register::Readin
         flushed,
         bounded_loss,
     )
+}
+
+/// The refusal, with a hint where the register is another cluster's.
+pub(super) fn explained(snapshot: &Snapshot, refused: &Eligibility) -> String {
+    let owner = match &snapshot.register {
+        Some(Reading::Row(row)) => row.owner.as_ref(),
+        _ => None,
+    };
+    match owner.filter(|owner| !snapshot.settings.nodes.contains(owner)) {
+        Some(owner) => format!(
+            "{refused}; {owner}, which owns the lock, is not in node_list: if another cluster uses the same lock name, give this one another distlock_lockname"
+        ),
+        None => refused.to_string(),
+    }
 }
 
 /// Another node's lease runs and this node is a holder. While the owner is a member of this

@@ -77,7 +77,9 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| match ownership(s)? {
             Ownership::Damage(text) => Some(show_and_end(
                 s,
-                format!("the register is damaged: {text}; look at it with distlock show"),
+                format!(
+                    "the register is damaged: {text}; nothing is promoted and no standby is let go until cls_recovery_master has mended it"
+                ),
             )),
             _ => None,
         },

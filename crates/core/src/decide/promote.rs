@@ -322,7 +322,7 @@ pub(super) fn refusal(s: &Snapshot) -> Option<String> {
         Eligibility::Unknown(trouble) => out_of_time.then(|| trouble.to_string()),
         // A standby answers before it has replayed all WAL that it has; its position still rises.
         behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
-        refused => Some(refused.to_string()),
+        refused => Some(gate::explained(s, &refused)),
     }
 }
 

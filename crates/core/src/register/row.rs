@@ -32,7 +32,7 @@ pub struct RawRow {
 /// A row that makes no sense: edited by hand, or not of this program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the lock service's row is damaged: {column} is {value}, {expected} is expected; look at it with `distlock <conninfo> show <table:lockname>` and at its past with `distlock <conninfo> history <table:lockname>`"
+    "the lock service's row is damaged: {column} is {value}, {expected} is expected; look at it with `distlock <conninfo> show <table:lockname>` and at its past with `distlock <conninfo> history <table:lockname>`, and mend it with cls_recovery_master"
 )]
 pub struct RowError {
     column: &'static str,

@@ -116,6 +116,8 @@ fn an_override_starts_anew_from_the_named_holders() {
         by: "root@a".to_owned(),
         from_term: 3,
         from_epoch: 7,
+        above_term: 0,
+        above_epoch: 0,
         owner: None,
         holders: nodes(&["b"]),
     };
@@ -144,6 +146,8 @@ fn refusals() -> Vec<(Condition, Update, Register)> {
         by: "x".to_owned(),
         from_term: 3,
         from_epoch: 7,
+        above_term: 0,
+        above_epoch: 0,
         owner: None,
         holders: nodes(holders),
     };
@@ -541,6 +545,8 @@ fn a_lost_reply_is_decided_by_what_the_row_shows() {
         by: "x".to_owned(),
         from_term: 3,
         from_epoch: 7,
+        above_term: 0,
+        above_epoch: 0,
         owner: None,
         holders: nodes(&["b"]),
     };

@@ -84,6 +84,11 @@ pub enum Update {
         from_term: u64,
         /// The epoch that was read.
         from_epoch: u64,
+        /// The highest term that any node has seen: the new one is above it. A register that was
+        /// put back would otherwise stay damaged for the nodes that remember more.
+        above_term: u64,
+        /// The highest epoch that any node has seen or promised for.
+        above_epoch: u64,
         /// The owner from now on; usually none, so that any holder may promote.
         owner: Option<NodeName>,
         /// The holders from now on; at least one.
@@ -256,10 +261,16 @@ impl Update {
             Self::Leave { node } => {
                 next.holders.remove(node);
             }
-            Self::Override { owner, holders, .. } => {
+            Self::Override {
+                owner,
+                holders,
+                above_term,
+                above_epoch,
+                ..
+            } => {
                 next.owner.clone_from(owner);
-                next.term += 1;
-                next.epoch += 1;
+                next.term = row.term.max(*above_term) + 1;
+                next.epoch = row.epoch.max(*above_epoch) + 1;
                 next.holders.clone_from(holders);
                 next.positions.clear();
                 next.lease(Duration::ZERO);

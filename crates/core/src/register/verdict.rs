@@ -54,8 +54,7 @@ pub(super) fn known_row(reading: &Reading) -> Result<&Register, NoRow> {
         Reading::Row(register) => Ok(register),
         Reading::Missing => Err(NoRow::Damage(
             "the lock service answers, but has no row of this name; if it was restored or replaced, \
-             make sure which node holds the newest data, then run `distlock <conninfo> init <table:lockname>` \
-             and `cls_recovery_master`"
+             run cls_recovery_master, which makes it again from what the nodes know"
                 .to_owned(),
         )),
         Reading::Damaged(text) => Err(NoRow::Damage(text.clone())),
@@ -68,7 +67,7 @@ pub(super) fn term_went_back(register: &Register, memory: &Memory) -> Option<Str
     (register.term < memory.term).then(|| {
         format!(
             "the lock service's row has term {}, but this node has seen term {}: it was restored \
-             from a backup or belongs to another cluster",
+             from a backup or belongs to another cluster; run cls_recovery_master",
             register.term, memory.term
         )
     })
@@ -79,7 +78,7 @@ pub(super) fn epoch_went_back(register: &Register, memory: &Memory) -> Option<St
     (register.epoch < memory.epoch).then(|| {
         format!(
             "the lock service's row has epoch {}, but this node has seen epoch {}: it was restored \
-             from a backup or belongs to another cluster",
+             from a backup or belongs to another cluster; run cls_recovery_master",
             register.epoch, memory.epoch
         )
     })
@@ -168,12 +167,14 @@ fn shows(update: &Update, row: &Register) -> bool {
         Update::Override {
             from_term,
             from_epoch,
+            above_term,
+            above_epoch,
             owner,
             holders,
             ..
         } => {
-            row.term == from_term + 1
-                && row.epoch == from_epoch + 1
+            row.term == from_term.max(above_term) + 1
+                && row.epoch == from_epoch.max(above_epoch) + 1
                 && row.owner == *owner
                 && row.holders.is_subset(holders)
         }

@@ -301,6 +301,17 @@ fn a_memory_that_cannot_be_kept_does_not_fail_a_promotion() {
     assert_eq!(world.memory.reign, None);
 }
 
+#[test]
+fn a_register_of_another_cluster_is_recognised() {
+    let mut world = successor();
+    world.register = Ok(expired(7, 1, &[7]));
+    let run = world.carry(&Operation::Promote);
+    run.expect(OcfCode::Generic, &["read-register"]);
+    for part in ["node7", "is not in node_list", "distlock_lockname"] {
+        assert!(run.reason.contains(part), "{}", run.reason);
+    }
+}
+
 /// What is asked of the register is on the disk before it is asked: a promise could be given
 /// otherwise by a node that has been promoted without its knowing (R7).
 #[test]

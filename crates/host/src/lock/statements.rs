@@ -190,12 +190,14 @@ pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
         Update::Override {
             from_term,
             from_epoch,
+            above_term,
+            above_epoch,
             owner,
             holders,
             ..
         } => statement(
             format!(
-                "owner = $3, term = term + 1, epoch = epoch + 1, holders = $6, \
+                "owner = $3, term = greatest(term, $7) + 1, epoch = greatest(epoch, $8) + 1, holders = $6, \
                  positions = '{{}}', {LEASE_ENDS}"
             ),
             "term = $4 and epoch = $5 and cardinality($6) > 0".to_owned(),
@@ -203,7 +205,9 @@ pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
         )
         .count(*from_term)
         .count(*from_epoch)
-        .names(holders),
+        .names(holders)
+        .count(*above_term)
+        .count(*above_epoch),
         Update::HandOver {
             node,
             term,

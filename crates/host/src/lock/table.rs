@@ -42,6 +42,28 @@ pub fn init(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Chan
     run().map_err(|error| trouble(&error, lock))
 }
 
+/// Makes the row as new, also one that makes no sense: what an operator's decision is written on
+/// afterwards. The history keeps what it was.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn remake(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<(), Trouble> {
+    init(info, lock, deadline)?;
+    let run = || -> Result<(), SqlError> {
+        let sql = format!(
+            "update {} set owner = '', term = 0, epoch = 0, holders = '{{}}', positions = '{{}}', \
+             ts = clock_timestamp(), expired_time = interval '0', reason = 'made again' \
+             where lockname = $1 returning 1",
+            lock.table.quoted()
+        );
+        let mut session = connect(info, deadline)?;
+        session
+            .query_typed(&sql, &[(&lock.name, Type::TEXT)], deadline)
+            .map(drop)
+    };
+    run().map_err(|error| trouble(&error, lock))
+}
+
 fn make_row(
     session: &mut Session,
     lock: &LockName,

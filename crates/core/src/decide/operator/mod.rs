@@ -15,7 +15,7 @@ pub use copy::{
     Instance, Method, plan_copy,
 };
 pub use recovery::{
-    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, plan_recovery,
+    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, Seen, plan_recovery,
 };
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
 

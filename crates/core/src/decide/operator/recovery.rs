@@ -1,5 +1,7 @@
 //! The emergency: no node may be promoted, and an operator decides whose data to go on with.
 
+use serde::{Deserialize, Serialize};
+
 use super::Refusal;
 use crate::names::NodeName;
 use crate::register::{Reading, Register};
@@ -16,6 +18,41 @@ pub struct NodePosition {
     pub end: Result<WalPosition, String>,
 }
 
+/// The highest term and epoch that nodes have durably seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The term.
+    pub term: u64,
+    /// The epoch, also one that was promised for.
+    pub epoch: u64,
+}
+
+/// How much a node that cannot be asked may have seen beyond the others: numbers are only compared,
+/// so leaving some out costs nothing.
+const UNASKED: u64 = 1000;
+
+impl Seen {
+    /// What all nodes have seen together; none for one that could not be asked.
+    #[must_use]
+    pub fn of_all(nodes: impl IntoIterator<Item = Option<Self>>) -> Self {
+        let (mut all, mut margin) = (Self::default(), 0);
+        for node in nodes {
+            match node {
+                Some(node) => {
+                    all.term = all.term.max(node.term);
+                    all.epoch = all.epoch.max(node.epoch);
+                }
+                None => margin = UNASKED,
+            }
+        }
+        Self {
+            term: all.term.saturating_add(margin),
+            epoch: all.epoch.saturating_add(margin),
+        }
+    }
+}
+
 /// What was observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryFacts {
@@ -29,6 +66,8 @@ pub struct RecoveryFacts {
     pub nodes: Vec<NodePosition>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
+    /// What the nodes that could be asked have seen of the register.
+    pub seen: Seen,
 }
 
 /// What will be done, and what it costs.
@@ -39,6 +78,10 @@ pub struct RecoveryPlan {
     pub node: NodeName,
     /// The register that the decision is made on.
     pub register: Option<Register>,
+    /// The row is missing or makes no sense, and has to be made again first.
+    pub remake: bool,
+    /// The node is the primary and goes on: only the register is mended.
+    pub goes_on: bool,
     /// What would be lost, a sentence each; empty if nothing that is known of.
     pub losses: Vec<String>,
 }
@@ -69,9 +112,14 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
     },
     RecoveryRule {
         id: "recovery-no-primary",
-        says: "There is no primary: a running one is never replaced this way.",
+        says: "There is no primary, or the register is damaged and the primary is to go on: a running one is never replaced this way.",
         check: |facts| {
             let primary = facts.promoted.first()?;
+            if goes_on(facts)
+                .is_some_and(|primary| facts.wanted.as_ref().is_none_or(|w| w == primary))
+            {
+                return None;
+            }
             Some((
                 format!("{primary} is the primary, so there is no emergency"),
                 "to change it: cls_online_switch".to_owned(),
@@ -119,15 +167,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
         id: "recovery-register",
         says: "The register can be read: what is decided is written there first.",
         check: |facts| match facts.register.as_ref()? {
-            Reading::Row(_) => None,
-            Reading::Missing => Some((
-                "the register has no row for this cluster".to_owned(),
-                "distlock init makes one".to_owned(),
-            )),
-            Reading::Damaged(text) => Some((
-                format!("the register is damaged: {text}"),
-                "look at it with distlock show".to_owned(),
-            )),
+            Reading::Row(_) | Reading::Missing | Reading::Damaged(_) => None,
             Reading::Unknown(trouble) => Some((
                 format!("the decision cannot be registered: {trouble}"),
                 "bring the lock service back, then try again".to_owned(),
@@ -140,6 +180,9 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
         check: |facts| match facts.register.as_ref()? {
             Reading::Row(row) if !row.lease_left.is_zero() => {
                 let owner = row.owner.as_ref()?;
+                if goes_on(facts) == Some(owner) {
+                    return None;
+                }
                 Some((
                     format!("the lease of {owner} still runs for {} ms", row.lease_left.as_millis()),
                     "wait for its end; if it is renewed, the primary lives where this node cannot see it".to_owned(),
@@ -204,8 +247,25 @@ fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
         .map(|(_, node)| node)
 }
 
+/// Whether the register was put back, replaced, or makes no sense.
+fn damaged(facts: &RecoveryFacts) -> bool {
+    match &facts.register {
+        Some(Reading::Missing | Reading::Damaged(_)) => true,
+        Some(Reading::Row(row)) => row.term < facts.seen.term || row.epoch < facts.seen.epoch,
+        Some(Reading::Unknown(_)) | None => false,
+    }
+}
+
+/// The only primary, where it runs beside a damaged register.
+fn goes_on(facts: &RecoveryFacts) -> Option<&NodeName> {
+    match &facts.promoted[..] {
+        [primary] if damaged(facts) => Some(primary),
+        _ => None,
+    }
+}
+
 fn chosen(facts: &RecoveryFacts) -> Option<&NodePosition> {
-    match &facts.wanted {
+    match facts.wanted.as_ref().or(goes_on(facts)) {
         Some(wanted) => facts.nodes.iter().find(|node| node.node == *wanted),
         None => newest(facts),
     }
@@ -232,9 +292,34 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
         node: chosen.node.clone(),
         register: match &facts.register {
             Some(Reading::Row(row)) => Some(row.clone()),
-            _ => None,
+            Some(Reading::Missing | Reading::Damaged(_)) => Some(Register::fresh()),
+            Some(Reading::Unknown(_)) | None => None,
         },
+        remake: matches!(facts.register, Some(Reading::Missing | Reading::Damaged(_))),
+        goes_on: goes_on(facts) == Some(&chosen.node),
         losses: losses(facts, chosen),
+    })
+}
+
+/// The register names nodes that are none of this cluster's: another cluster uses the same name, and
+/// loses the register by this decision.
+fn foreign(facts: &RecoveryFacts) -> Option<String> {
+    let Some(Reading::Row(row)) = &facts.register else {
+        return None;
+    };
+    let known = |node: &NodeName| facts.nodes.iter().any(|own| own.node == *node);
+    let named: Vec<&str> = row
+        .owner
+        .iter()
+        .chain(&row.holders)
+        .filter(|node| !known(node))
+        .map(NodeName::as_str)
+        .collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "the register names {}, which is none of this cluster's nodes: if another cluster uses the same lock name, give this one another distlock_lockname instead",
+            named.join(", ")
+        )
     })
 }
 
@@ -244,8 +329,12 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
     let Some(own) = end(chosen) else {
         return losses;
     };
+    if let Some(foreign) = foreign(facts) {
+        losses.push(foreign);
+    }
     if let Some(Reading::Row(row)) = &facts.register
         && row.term > 0
+        && goes_on(facts).is_none()
         && !row.holders.contains(&chosen.node)
     {
         let holders: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
@@ -323,7 +412,66 @@ mod tests {
                 positions: [(name("node1"), Lsn::new(0x4000))].into(),
                 ..Register::fresh()
             })),
+            seen: Seen { term: 1, epoch: 4 },
         }
+    }
+
+    /// A running primary is not replaced, and goes on when the register is mended.
+    #[test]
+    fn a_damaged_register_is_mended_beside_its_primary() {
+        let older = |term, epoch| {
+            let mut facts = d1();
+            if let Some(Reading::Row(row)) = &mut facts.register {
+                (row.term, row.epoch) = (term, epoch);
+            }
+            facts.register
+        };
+        for (register, remake) in [
+            (Some(Reading::Missing), true),
+            (Some(Reading::Damaged("holders is NULL".to_owned())), true),
+            (older(0, 0), false),
+            (older(1, 3), false),
+        ] {
+            let mut facts = d1();
+            facts.nodes[0] = node("node1", 1, 0x4000);
+            facts.register = register;
+            facts.promoted = vec![name("node1")];
+            let plan = plan_recovery(&facts).unwrap();
+            assert_eq!(
+                (plan.node, plan.goes_on, plan.remake),
+                (name("node1"), true, remake)
+            );
+            assert_eq!(plan.losses, Vec::<String>::new());
+            facts.wanted = Some(name("node2"));
+            assert_eq!(plan_recovery(&facts).unwrap_err().id, "recovery-no-primary");
+            // The same without a primary: a decision as any other.
+            (facts.promoted, facts.wanted) = (vec![], None);
+            let plan = plan_recovery(&facts).unwrap();
+            assert_eq!((plan.node, plan.goes_on), (name("node1"), false));
+        }
+    }
+
+    #[test]
+    fn another_cluster_of_the_same_name_is_told() {
+        let mut facts = d1();
+        if let Some(Reading::Row(row)) = &mut facts.register {
+            row.owner = Some(name("other1"));
+            row.holders = [name("other1")].into();
+        }
+        let text = plan_recovery(&facts).unwrap().losses.join("\n");
+        assert!(
+            text.contains("other1") && text.contains("distlock_lockname"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_a_node_that_cannot_be_asked_has_seen_is_allowed_for() {
+        let seen = |term, epoch| Some(Seen { term, epoch });
+        let all = Seen::of_all([seen(3, 8), seen(4, 7)]);
+        assert_eq!(all, Seen { term: 4, epoch: 8 });
+        let all = Seen::of_all([seen(3, 8), None]);
+        assert!(all.term > 100 && all.epoch > 100, "{all:?}");
     }
 
     #[test]
@@ -366,10 +514,6 @@ mod tests {
             ("recovery-usable-node", |f| {
                 f.wanted = Some(name("node2"));
                 f.nodes[1].end = Err("no control file".to_owned());
-            }),
-            ("recovery-register", |f| f.register = Some(Reading::Missing)),
-            ("recovery-register", |f| {
-                f.register = Some(Reading::Damaged("x".into()))
             }),
             ("recovery-register", |f| {
                 f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));

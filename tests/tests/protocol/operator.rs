@@ -1,0 +1,227 @@
+//! What an operator asks for beside Pacemaker: a copy of the primary's data (R6), step by step and
+//! interrupted between any two, and the hand-over of a primary that is stopped (R9).
+
+use pha_core::decide::operator::{
+    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, Instance, plan_copy,
+};
+use pha_core::lsn::Lsn;
+use pha_core::register::{Reading, Update};
+
+use crate::model::{Explored, Move, Outcome};
+use crate::mutation::Mutation;
+use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM, name};
+
+/// A copy that has been begun.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Copy {
+    pub(crate) source: u8,
+    /// The term at which it was planned, as the register's is kept.
+    pub(crate) term: u64,
+    pub(crate) was_holder: bool,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// The steps of `CopyStep` that others can see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    Leave,
+    /// The data directory is marked, and is neither old nor new from here on.
+    Begin,
+    End,
+    CheckSource,
+}
+
+/// R6.
+pub(crate) const REPLACED: &str =
+    "no data are replaced of a node that its command knows to be a holder";
+
+impl Explored {
+    pub(crate) fn operator_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
+        let node = &state.nodes[i];
+        if !self.operator || node.postgres != Postgres::Down || node.run.is_some() {
+            return;
+        }
+        match node.copy.as_ref().and_then(|copy| copy.steps.first()) {
+            Some(Step::Leave) => {
+                for outcome in [Outcome::Answered, Outcome::ReplyLost, Outcome::Unreachable] {
+                    moves.push(Move::CopyGoesOn(i, outcome));
+                }
+            }
+            Some(_) => moves.push(Move::CopyGoesOn(i, Outcome::Answered)),
+            None => {}
+        }
+        if node.copy.is_some() {
+            moves.push(Move::CopyEnds(i));
+            return;
+        }
+        for (j, other) in state.nodes.iter().enumerate() {
+            if matches!(other.postgres, Postgres::Primary { .. }) {
+                moves.push(Move::CopyBegins(i, j));
+            }
+            if j != i && matches!(other.postgres, Postgres::Standby { .. }) && node.reign.is_some()
+            {
+                moves.push(Move::HandsOver(i, j, Outcome::Answered));
+                if self.delays && state.delayed.is_none() {
+                    moves.push(Move::HandsOver(i, j, Outcome::Delayed));
+                }
+            }
+        }
+    }
+
+    /// The operator takes the node `j` for the primary, because it is one or because its side of a
+    /// partition says so.
+    pub(crate) fn copy_begins(&self, state: &mut State, i: usize, j: usize) {
+        let mut row = state.row.register();
+        if self.mutation == Mutation::CopyFromAnyone {
+            row.owner = Some(name(j));
+        }
+        let was_holder = row.holders.contains(&name(i));
+        let facts = CopyFacts {
+            node: name(i),
+            replicated: true,
+            promoted: vec![name(j)],
+            repl_info: Some(name(j)),
+            register: Some(Reading::Row(row)),
+            instance: Instance::Stopped,
+            data: Data::Cluster {
+                major: 15,
+                clean: false,
+                rewindable: true,
+                system: 1,
+            },
+            primary_system: Some((1, 15)),
+            managed: true,
+            in_standby: false,
+            unfinished: None,
+        };
+        let request = CopyRequest {
+            kind: CopyKind::Repair,
+            or_rebuild: true,
+            keep_old: false,
+        };
+        let CopyVerdict::Go(plan) = plan_copy(&request, &facts) else {
+            return;
+        };
+        let mut steps = vec![];
+        for step in plan.steps {
+            match step {
+                CopyStep::Leave if self.mutation == Mutation::CopyWhileHolder => {}
+                CopyStep::Leave => steps.push(Step::Leave),
+                CopyStep::Rewind | CopyStep::Backup => steps.extend([Step::Begin, Step::End]),
+                CopyStep::CheckSource => steps.push(Step::CheckSource),
+                _ => {}
+            }
+        }
+        state.nodes[i].copy = Some(Copy {
+            source: j as u8,
+            term: plan.term.unwrap_or(0),
+            was_holder,
+            steps,
+        });
+    }
+
+    pub(crate) fn copy_goes_on(&self, state: &mut State, i: usize, outcome: Outcome) -> Option<()> {
+        let mut copy = state.nodes[i].copy.take()?;
+        let source = state.nodes[usize::from(copy.source)].clone();
+        let serves = matches!(source.postgres, Postgres::Primary { .. });
+        let goes_on = match copy.steps.remove(0) {
+            Step::Leave => {
+                let leave = Update::Leave { node: name(i) };
+                let left = outcome != Outcome::Unreachable && self.update(state, &leave);
+                let gone = state.row.holders & 1 << i == 0;
+                outcome == Outcome::Answered && (left || gone)
+            }
+            Step::Begin => {
+                if copy.was_holder && state.row.holders & 1 << i != 0 {
+                    state.violation = Some(REPLACED);
+                }
+                let node = &mut state.nodes[i];
+                (node.log, node.unfinished) = (Log::default(), true);
+                serves
+            }
+            Step::End => {
+                state.nodes[i].log = source.log;
+                serves
+            }
+            Step::CheckSource => {
+                let owned =
+                    state.row.owner == Some(copy.source) && state.row.elected && copy.term == TERM;
+                let good = serves && (owned || self.mutation == Mutation::CopyFromAnyone);
+                if good {
+                    let node = &mut state.nodes[i];
+                    (node.unfinished, node.standby_signal) = (false, true);
+                }
+                false
+            }
+        };
+        if goes_on {
+            state.nodes[i].copy = Some(copy);
+        }
+        Some(())
+    }
+
+    /// R9: the stopped owner has seen that the other node has everything, and makes it a holder.
+    pub(crate) fn hands_over(
+        &self,
+        state: &mut State,
+        i: usize,
+        j: usize,
+        outcome: Outcome,
+    ) -> Option<()> {
+        let (from, to) = (&state.nodes[i], &state.nodes[j]);
+        let received = from.log.is_prefix_of(&to.log);
+        if !received && self.mutation != Mutation::HandOverUnseen {
+            return None;
+        }
+        let update = Update::HandOver {
+            node: name(i),
+            term: from.reign?.0,
+            from_epoch: state.row.register().epoch,
+            successor: name(j),
+            position: Lsn::new(from.log.len() as u64 + 1),
+        };
+        match outcome {
+            Outcome::Delayed => state.delayed = Some(update),
+            _ => drop(self.update(state, &update)),
+        }
+        Some(())
+    }
+}
+
+/// Three nodes, where the source of a copy matters. The first one is a primary that has not noticed
+/// that it was replaced, at a term when it waited for the third one; that one followed as owner, and
+/// then the second one. It takes some twenty steps to come here.
+pub(crate) fn superseded_from(fresh: State) -> State {
+    let mut state = fresh;
+    let third = 1 << 2;
+    let mut log = Log::default();
+    log.begin_timeline(2);
+    state.nodes[2] = Node {
+        postgres: Postgres::Down,
+        log,
+        reign: Some((1, 1)),
+        ..state.nodes[2].clone()
+    };
+    log.begin_timeline(1);
+    state.nodes[1] = Node {
+        postgres: Postgres::Primary { in_force: 0 },
+        log,
+        standby_signal: false,
+        reign: Some((TERM, 3)),
+        ..state.nodes[1].clone()
+    };
+    state.nodes[0] = Node {
+        postgres: Postgres::Primary { in_force: third },
+        standby_signal: false,
+        names: third,
+        reign: Some((1, 1)),
+        ..state.nodes[0].clone()
+    };
+    state.row = Row {
+        owner: Some(1),
+        elected: true,
+        holders: 1 << 1,
+        lease: Lease::Running,
+    };
+    state
+}
