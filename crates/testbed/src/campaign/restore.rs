@@ -8,7 +8,8 @@ use super::watch::Seen;
 use crate::error::{Error, Result};
 use crate::writer::now_us;
 
-/// How long the nodes are left with it once the old lease has ended, by the lock service's clock.
+/// How long the nodes are left with it, by the lock service's clock, once the primary is dead and
+/// the old lease has ended.
 const TEMPTATION: &str = "interval '12 seconds'";
 /// How long one look at the clock, or one command, is tried again.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -77,8 +78,10 @@ pub(super) fn play(stage: &Stage<'_>, step: u32, primary: &str) -> Result<()> {
 
 /// Waits until every lease has long ended, and sees whether somebody became primary meanwhile.
 fn tempted(stage: &Stage<'_>, primary: &str) -> Result<()> {
+    let now = stage.cluster.lock_sql("SELECT clock_timestamp()")?;
     let ended = format!(
-        "SELECT clock_timestamp() - ts - expired_time > {TEMPTATION}, owner, term FROM distlock"
+        "SELECT clock_timestamp() - greatest(ts + expired_time, '{now}') > {TEMPTATION}, \
+         owner, term FROM distlock"
     );
     let others: Vec<String> = stage
         .cluster
