@@ -267,6 +267,8 @@ impl Impostor {
 
 fn lock_fault(begin: impl FnOnce(&mut Node), hint: &str) {
     let mut node = Node::new();
+    // A lease that outlasts the test: what the guard does when one ends is `pg_guard`'s subject.
+    node.world.set("distlock_ttl", "600");
     node.primary();
     node.name_lost_standby();
     let sound = node.world.params.clone();

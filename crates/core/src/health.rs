@@ -196,6 +196,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         look: lease_expired,
     },
     HealthRule {
+        id: "guard",
+        condition: None,
+        meaning: "no guard runs beside the primary and none could be started",
+        look: unguarded,
+    },
+    HealthRule {
         id: "repl-info",
         condition: None,
         meaning: "REPL_INFO is malformed or names another node than the primary",
@@ -516,6 +522,33 @@ fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
     );
     let remedy = format!("{primary} stops by itself at its next monitor; wait and look again");
     vec![problem(Level::Critical, text, &remedy).on(primary)]
+}
+
+fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
+    let attribute = seen.resource.attribute("guard");
+    let Some(primary) = seen.primary() else {
+        return Vec::new();
+    };
+    let shown = seen
+        .cib
+        .node(primary)
+        .and_then(|node| node.transient.get(&attribute));
+    if shown.is_none_or(|text| text == "running") {
+        return Vec::new();
+    }
+    vec![
+        problem(
+            Level::Warning,
+            format!(
+                "no guard runs beside the primary on {primary}: only the monitors renew its lease"
+            ),
+            &format!(
+                "on {primary} look at /run/pha4pgsql/{}.guard.log and at the log of Pacemaker",
+                seen.resource
+            ),
+        )
+        .on(primary),
+    ]
 }
 
 fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {

@@ -93,9 +93,7 @@ pub enum Action {
     StartGuard,
     /// Tell the guard to end and see that it has.
     EndGuard,
-    /// Note the postmaster's death where guard and monitor both look, so that one of them tells it.
-    ClaimDeath,
-    /// Note the postmaster's death and tell Pacemaker of it (the guard).
+    /// Have Pacemaker's monitor look at the dead postmaster now (the guard).
     ReportDeath,
     /// Write WAL and see which of these standbys acknowledge it (the guard).
     AskStandbys(BTreeSet<NodeName>),
@@ -129,7 +127,6 @@ impl Action {
             Self::WriteReplInfo(_) => "write-repl-info",
             Self::StartGuard => "start-guard",
             Self::EndGuard => "end-guard",
-            Self::ClaimDeath => "claim-death",
             Self::ReportDeath => "report-death",
             Self::AskStandbys(_) => "ask-standbys",
             Self::Warn(_) => "warn",
@@ -154,8 +151,6 @@ pub enum Effect {
     Barrier(Lsn),
     /// The data directory.
     Disk(crate::snapshot::Disk),
-    /// Whether this was the first to note the death.
-    Claimed(bool),
 }
 
 /// An action that failed.
@@ -364,7 +359,6 @@ impl Snapshot {
             }
             // It was told and then killed: what is left of it can do no harm that waiting would mend.
             Action::EndGuard => self.guard = Guard::Absent,
-            Action::ClaimDeath => self.progress.death_claimed = Some(true),
             Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
             _ => {}
         }
@@ -381,7 +375,6 @@ impl Snapshot {
             }
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
-            Effect::Claimed(first) => self.progress.death_claimed = Some(first),
             Effect::Barrier(lsn) => {
                 if let Action::TakeBarrier(name) = action {
                     self.progress.barrier = Some((name.clone(), lsn));

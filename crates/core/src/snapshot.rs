@@ -106,7 +106,7 @@ pub enum Death {
     None,
     /// It has died, and Pacemaker does not know it yet.
     Untold,
-    /// It has died, and Pacemaker has been told, by the guard or by a monitor.
+    /// It has died, and Pacemaker has been told.
     Told,
 }
 
@@ -350,8 +350,6 @@ pub struct Progress {
     pub external: Option<ExternalLock>,
     /// The WAL receiver was told to reconnect.
     pub receiver_restarted: bool,
-    /// Whether this monitor is the first to note the postmaster's death, once it has asked.
-    pub death_claimed: Option<bool>,
     /// Holders that the operator or a stop in this transition takes away.
     pub leaving: BTreeSet<NodeName>,
     /// Actions that failed, in order.

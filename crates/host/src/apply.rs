@@ -11,7 +11,6 @@ use rustix::process::Signal;
 use tracing::warn;
 
 use crate::clock::Deadline;
-use crate::guard::Teller;
 use crate::lock_external;
 use crate::node::Node;
 use crate::pacemaker::Pacemaker;
@@ -38,10 +37,7 @@ pub(crate) fn perform(
         Action::WritePrimarySettings => done(node.write_settings(false, &[])),
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
-        Action::StartPostgres => {
-            node.forget_death();
-            done(node.pg.start(deadline).map(drop).map_err(text))
-        }
+        Action::StartPostgres => done(node.pg.start(deadline).map(drop).map_err(text)),
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
         Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {
@@ -93,8 +89,11 @@ pub(crate) fn perform(
         }
         Action::StartGuard => done(node.start_guard(deadline)),
         Action::EndGuard => done(node.end_guard(deadline)),
-        Action::ClaimDeath => node.claim_death(Teller::Monitor).map(Effect::Claimed),
-        Action::ReportDeath => done(node.report_death(deadline)),
+        Action::ReportDeath => done(
+            node.pacemaker
+                .look_now(&node.settings.me, deadline)
+                .map_err(text),
+        ),
         // The guard does it over the connection that it keeps.
         Action::AskStandbys(_) => Err("only the guard asks the standbys".to_owned()),
         Action::Warn(message) => {

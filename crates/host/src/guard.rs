@@ -29,7 +29,6 @@ use crate::{apply, observe};
 pub use keep::WORD;
 use place::Held;
 pub(crate) use place::Place;
-pub(crate) use place::Teller;
 use proofs::Proofs;
 use wake::{Signals, Woken};
 use watchdog::Watchdog;
@@ -256,7 +255,6 @@ impl Resident {
                 if self.postmaster.as_ref().map(|(known, _)| *known) != Some(process) {
                     self.postmaster = Some((process, process.end()));
                     self.told = false;
-                    self.node.forget_death();
                 }
                 self.absent_since = None;
             }
@@ -315,7 +313,7 @@ impl Resident {
             }
             Action::ReportDeath => {
                 self.told = true;
-                let told = self.node.report_death(deadline).map(|()| Effect::Done);
+                let told = apply::perform(&mut self.node, action, snapshot, deadline);
                 if let Err(error) = &told {
                     warn!("Pacemaker could not be told of the dead postmaster: {error}");
                 }

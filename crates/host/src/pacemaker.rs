@@ -22,6 +22,8 @@ const NOT_FOUND: i32 = 105;
 const EXISTS: i32 = 108;
 /// … `attrd_updater --query` from 2.1.5 on: nobody has ever set that attribute.
 const NEVER_SET: i32 = 78;
+/// A monitor's answer about a primary (`OCF_RUNNING_PROMOTED`).
+const PROMOTED: u8 = 8;
 
 /// Why Pacemaker did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -315,19 +317,29 @@ impl Pacemaker {
         self.run(command, deadline).map(drop)
     }
 
-    /// Tells the cluster that the resource has failed on a node, so that it is recovered there.
+    /// Has the monitor of a primary on that node run now instead of at its next time.
+    ///
+    /// The record of the recurring monitor is taken out of the status section: the scheduler finds
+    /// it missing and orders it, and the executor, which has it already, runs it at once
+    /// (`merge_recurring_duplicate`). So a failure is found, explained and counted by the monitor
+    /// itself. `crm_resource --fail` writes two records of one failure, and the controller counts
+    /// each of them (2.1.5).
+    ///
+    /// Without such a record the monitor runs at this moment or has failed already: as good.
     ///
     /// # Errors
     /// As [`Self::cib_xml`].
-    pub fn report_failure(
-        &self,
-        node: &NodeName,
-        deadline: Deadline,
-    ) -> Result<(), PacemakerError> {
-        let command = Command::new("crm_resource")
-            .arg("--fail")
-            .arg(format!("--resource={}", self.resource))
-            .arg(format!("--node={node}"));
+    pub fn look_now(&self, node: &NodeName, deadline: Deadline) -> Result<(), PacemakerError> {
+        let resource = &self.resource;
+        let xpath = format!(
+            "//node_state[@uname='{node}']/lrm/lrm_resources\
+             /lrm_resource[@id='{resource}' or starts-with(@id,'{resource}:')]\
+             /lrm_rsc_op[@operation='monitor' and @interval!='0' and @rc-code='{PROMOTED}']"
+        );
+        let command = Command::new("cibadmin")
+            .arg("--delete")
+            .arg(format!("--xpath={xpath}"))
+            .accept(NOT_FOUND);
         self.run(command, deadline).map(drop)
     }
 

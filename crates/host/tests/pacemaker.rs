@@ -205,7 +205,7 @@ fn shim_no_cluster() {
             .swap_repl_info(Some(&new), &new, soon())
             .map(drop)
             .unwrap_err(),
-        tools.report_failure(&node, soon()).unwrap_err(),
+        tools.look_now(&node, soon()).unwrap_err(),
     ];
     for failure in failures {
         assert!(matches!(failure, PacemakerError::NotRunning), "{failure}");
@@ -303,7 +303,7 @@ fn shim_words() {
     tools
         .delete_transient(&node, "pgsql-status", soon())
         .unwrap();
-    tools.report_failure(&node, soon()).unwrap();
+    tools.look_now(&node, soon()).unwrap();
     // The shim answers nothing to the question, so the value is set.
     tools
         .restore_transient(&node, "pgsql-status", "PRI", soon())
@@ -311,7 +311,9 @@ fn shim_words() {
     let log = std::fs::read_to_string(std::env::var("SHIM_LOG").unwrap()).unwrap();
     let expected = "attrd_updater\n--node=node1\n--name=master-pgsql\n--update=-INFINITY\n\
                     attrd_updater\n--node=node1\n--name=pgsql-status\n--delete\n\
-                    crm_resource\n--fail\n--resource=pgsql\n--node=node1\n\
+                    cibadmin\n--delete\n--xpath=//node_state[@uname='node1']/lrm/lrm_resources\
+                    /lrm_resource[@id='pgsql' or starts-with(@id,'pgsql:')]\
+                    /lrm_rsc_op[@operation='monitor' and @interval!='0' and @rc-code='8']\n\
                     attrd_updater\n--node=node1\n--name=pgsql-status\n--query\n\
                     attrd_updater\n--node=node1\n--name=pgsql-status\n--update=PRI\n";
     assert_eq!(log, expected);

@@ -61,7 +61,7 @@ const QUESTIONS: [(&str, &[&str]); 8] = [
 ];
 
 /// Log files of a node.
-const LOGS: [&str; 7] = [
+const LOGS: [&str; 8] = [
     "/var/log/corosync/corosync.log",
     "/var/log/pacemaker/pacemaker.log",
     "/var/log/pacemakerd.out",
@@ -69,6 +69,7 @@ const LOGS: [&str; 7] = [
     "/var/log/postgresql/lock.log",
     "/var/log/sshd.log",
     "/var/log/pha4pgsql.log",
+    "/run/pha4pgsql/pgsql.guard.log",
 ];
 
 const PATIENCE: Duration = Duration::from_secs(10);

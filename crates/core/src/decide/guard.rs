@@ -101,7 +101,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "guard-tell-death",
-        says: "The postmaster has died: tell Pacemaker now instead of leaving it to the next monitor, unless a monitor was faster.",
+        says: "The postmaster has died: have Pacemaker's monitor look now instead of at its next time.",
         decide: |s| {
             let dead = matches!(s.process, Process::Absent | Process::Orphans);
             (dead && watch(s).death == Death::Untold)

@@ -7,7 +7,7 @@ use crate::decide::timeline::{Descent, descent};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step, StopMode};
 use crate::register::{Reading, Update};
-use crate::snapshot::{Answer, Guard, Mode, Process, Snapshot};
+use crate::snapshot::{Answer, Mode, Process, Snapshot};
 use crate::timeline::WalPosition;
 
 /// A probe: Pacemaker asks about a resource that it did not start. It touches nothing.
@@ -43,25 +43,6 @@ pub(super) const RULES: &[Rule] = &[
             (s.process == Process::Orphans && !s.progress.stops.is_empty())
                 .then(|| super::halt::stop_or(s, StopMode::Kill, super::stop::not_stopped))
                 .flatten()
-        },
-    },
-    Rule {
-        id: "monitor-absent-claim",
-        says: "No postmaster, and a guard may have seen its death as well: note it first, so that Pacemaker counts it once.",
-        decide: |s| {
-            let gone = !matches!(s.process, Process::Alive { .. });
-            let guarded = s.builtin() && s.guard != Guard::Unknown;
-            (gone && guarded && s.progress.death_claimed.is_none())
-                .then(|| Step::then_continue(vec![Action::ClaimDeath]))
-        },
-    },
-    Rule {
-        id: "monitor-absent-told",
-        says: "No postmaster, and the guard has told Pacemaker a moment ago: this monitor does not count it again.",
-        decide: |s| {
-            let told = s.progress.death_claimed == Some(false);
-            (told && !matches!(s.process, Process::Alive { .. }))
-                .then(|| Step::finish(role_on_disk(s)))
         },
     },
     Rule {

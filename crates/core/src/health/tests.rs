@@ -25,7 +25,7 @@ const PRIMARY: Node = Node {
     state: UP,
     operations: &[("start", 0), ("promote", 0)],
     data: "LATEST",
-    transient: &[],
+    transient: &[("pgsql-guard", "running")],
     standby: false,
 };
 
@@ -175,6 +175,22 @@ fn every_deviation_is_found_and_has_a_remedy() {
         &[u8],
         &str,
     )> = vec![
+        (
+            "no guard beside the primary",
+            vec![
+                Node {
+                    transient: &[("pgsql-guard", "not running")],
+                    ..PRIMARY
+                },
+                STANDBY,
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["guard"],
+            &[],
+            "pgsql.guard.log",
+        ),
         (
             "standby switched off",
             vec![

@@ -546,30 +546,6 @@ fn the_guard_ends_before_the_agent_stops_postgresql() {
 }
 
 #[test]
-fn one_death_is_counted_once() {
-    for (noted, code) in [
-        (false, OcfCode::NotRunning),
-        (true, OcfCode::RunningPromoted),
-    ] {
-        let mut world = World::primary();
-        world.guard = Guard::Running;
-        world.process = Process::Absent;
-        world.answer = Answer::NotAsked;
-        world.death_noted = noted;
-        world.carry(&MONITOR).expect(code, &["claim-death"]);
-    }
-    // It cannot be noted: better twice than not at all.
-    let mut world = World::primary();
-    world.guard = Guard::Absent;
-    world.process = Process::Absent;
-    world.answer = Answer::NotAsked;
-    world.broken.insert("claim-death");
-    world
-        .carry(&MONITOR)
-        .expect(OcfCode::NotRunning, &["claim-death!"]);
-}
-
-#[test]
 fn a_guard_is_ended_also_when_postgresql_is_gone_already() {
     for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
         let mut world = World::primary();

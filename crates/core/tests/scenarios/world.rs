@@ -117,8 +117,6 @@ pub(crate) struct World {
     pub(crate) standbys_advance: u64,
     /// The guard of this node.
     pub(crate) guard: Guard,
-    /// A guard has noted the postmaster's death.
-    pub(crate) death_noted: bool,
 }
 
 impl World {
@@ -168,7 +166,6 @@ impl World {
             immortal: false,
             standbys_advance: 0,
             guard: Guard::Unknown,
-            death_noted: false,
         }
     }
 
@@ -357,7 +354,6 @@ impl World {
             }
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
-            Action::ClaimDeath => return Ok(Effect::Claimed(!self.death_noted)),
             Action::ReportDeath | Action::AskStandbys(_) => {}
             Action::RestartReceiver(_) | Action::UnlockExternal | Action::Warn(_) => {}
         }

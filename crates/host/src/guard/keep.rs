@@ -1,4 +1,4 @@
-//! What the agent does about the guard: look for it, start it, end it, note a death.
+//! What the agent does about the guard: look for it, start it, end it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,7 +8,6 @@ use pha_core::snapshot::{Guard, Operation};
 use rustix::process::Signal;
 use tracing::warn;
 
-use super::place::Teller;
 use crate::clock::{Deadline, since_boot};
 use crate::command::Command;
 use crate::node::Node;
@@ -108,33 +107,6 @@ impl Node {
             warn!("the guard (process {}) does not end", note.pid);
         }
         Err(format!("the guard (process {}) survives SIGKILL", note.pid))
-    }
-
-    /// Notes the postmaster's death; whether `by` is the one to tell it.
-    pub(crate) fn claim_death(&self, by: Teller) -> Result<bool, String> {
-        self.place
-            .claim_death(by)
-            .map_err(|error| error.to_string())
-    }
-
-    /// Notes the postmaster's death and tells Pacemaker, unless a monitor has noted it already.
-    pub(crate) fn report_death(&self, deadline: Deadline) -> Result<(), String> {
-        if !self.claim_death(Teller::Guard)? {
-            return Ok(());
-        }
-        let told = self.pacemaker.report_failure(&self.settings.me, deadline);
-        told.map_err(|error| {
-            // The next monitor finds it, and has to be the first then.
-            let forgotten = self.place.forget_death();
-            forgotten.map_or_else(|other| format!("{error}; {other}"), |()| error.to_string())
-        })
-    }
-
-    /// A postmaster runs again: its end will be another death.
-    pub(crate) fn forget_death(&self) {
-        if let Err(error) = self.place.forget_death() {
-            warn!("{error}");
-        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Where guard and agent meet: small files in a directory that a reboot empties.
 //!
 //! `<resource>.guard` is locked by the guard as long as it runs, so that there are never two, and
-//! holds a line about it. `<resource>.death` is where the first one that sees the postmaster dead
-//! notes it. Both are in memory (`/run`), so that no hanging disk can keep the guard from its work.
+//! holds a line about it. It is in memory (`/run`), and so is the log beside it, so that no hanging
+//! disk can keep the guard from its work.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,31 +19,11 @@ use crate::process::Process;
 /// The log is begun anew by the guard that finds it larger.
 const LOG_LIMIT: u64 = 1 << 20;
 
-/// For how long a death that was noted is the same one: afterwards it has been dealt with, or what
-/// was told got lost and has to be told again.
-const SAME_DEATH: Duration = Duration::from_secs(10);
-
 /// The files of one resource.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     directory: PathBuf,
     resource: ResourceName,
-}
-
-/// Who tells Pacemaker of a dead postmaster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Teller {
-    Guard,
-    Monitor,
-}
-
-impl Teller {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Guard => "guard",
-            Self::Monitor => "monitor",
-        }
-    }
 }
 
 /// What a guard has written about itself.
@@ -141,56 +121,6 @@ impl Place {
             None => Err("it has not said who it is".to_owned()),
         }
     }
-
-    /// Notes the postmaster's death; whether `by` is the one to tell it. The guard is not where
-    /// anybody has noted it, a monitor where the guard has: what earlier monitors have found, a later
-    /// one finds again, until Pacemaker has dealt with it.
-    pub(crate) fn claim_death(&self, by: Teller) -> io::Result<bool> {
-        self.on_death(|noted| {
-            let now = since_boot();
-            let noted = noted.filter(|(at, _)| now.saturating_sub(*at) < SAME_DEATH);
-            let told = match (by, noted) {
-                (_, None) | (Teller::Monitor, Some((_, Teller::Monitor))) => false,
-                (Teller::Guard, Some(_)) | (Teller::Monitor, Some((_, Teller::Guard))) => true,
-            };
-            ((!told).then_some(Some((now, by))), !told)
-        })
-    }
-
-    /// Forgets it: a postmaster runs, or telling it has failed.
-    pub(crate) fn forget_death(&self) -> io::Result<()> {
-        if !self.path("death").exists() {
-            return Ok(());
-        }
-        self.on_death(|noted| (noted.map(|_| None), ()))
-    }
-
-    /// Reads the note and changes it (`Some(None)` empties it) while nobody else does.
-    fn on_death<T>(
-        &self,
-        change: impl FnOnce(Option<(Duration, Teller)>) -> (Option<Option<(Duration, Teller)>>, T),
-    ) -> io::Result<T> {
-        let (mut file, path) = self.open("death")?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)
-            .map_err(|error| named(&path, error))?;
-        let noted = text.trim().split_once(' ').and_then(|(at, by)| {
-            let by = [Teller::Guard, Teller::Monitor]
-                .into_iter()
-                .find(|teller| teller.word() == by)?;
-            Some((Duration::from_millis(at.parse().ok()?), by))
-        });
-        let (next, result) = change(noted);
-        if let Some(next) = next {
-            file.set_len(0)?;
-            file.rewind()?;
-            if let Some((at, by)) = next {
-                writeln!(file, "{} {}", at.as_millis(), by.word())?;
-            }
-        }
-        Ok(result)
-    }
 }
 
 impl Held {
@@ -282,24 +212,6 @@ mod tests {
         assert!(!held.is_current());
         drop(held);
         assert_eq!(place.occupant(), Ok(None));
-        std::fs::remove_dir_all(&place.directory).unwrap();
-    }
-
-    #[test]
-    fn a_death_is_told_by_the_first_that_notes_it() {
-        let place = place("death");
-        let claims = |by| place.claim_death(by).unwrap();
-        place.forget_death().unwrap();
-        assert!(claims(Teller::Guard));
-        assert!(!claims(Teller::Guard));
-        assert!(!claims(Teller::Monitor));
-        place.forget_death().unwrap();
-        assert!(claims(Teller::Monitor));
-        assert!(claims(Teller::Monitor), "found again");
-        assert!(!claims(Teller::Guard));
-        // One that is long past is not this one.
-        std::fs::write(place.path("death"), "1 guard\n").unwrap();
-        assert!(since_boot() < SAME_DEATH || claims(Teller::Monitor));
         std::fs::remove_dir_all(&place.directory).unwrap();
     }
 
