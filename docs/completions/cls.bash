@@ -139,6 +139,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,running)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__running"
                 ;;
+            cls__subcmd__help__subcmd__internal,seen)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__seen"
+                ;;
             cls__subcmd__help__subcmd__internal,wal-end)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__wal__subcmd__end"
                 ;;
@@ -166,6 +169,9 @@ _cls() {
             cls__subcmd__internal,running)
                 cmd="cls__subcmd__internal__subcmd__running"
                 ;;
+            cls__subcmd__internal,seen)
+                cmd="cls__subcmd__internal__subcmd__seen"
+                ;;
             cls__subcmd__internal,wal-end)
                 cmd="cls__subcmd__internal__subcmd__wal__subcmd__end"
                 ;;
@@ -192,6 +198,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,running)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__running"
+                ;;
+            cls__subcmd__internal__subcmd__help,seen)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__seen"
                 ;;
             cls__subcmd__internal__subcmd__help,wal-end)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__wal__subcmd__end"
@@ -341,7 +350,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts running clock wal-end"
+            opts="config commands pages passfile facts running clock wal-end seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -439,6 +448,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__running)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__seen)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -649,7 +672,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts running clock wal-end help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts running clock wal-end seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -779,7 +802,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts running clock wal-end help"
+            opts="config commands pages passfile facts running clock wal-end seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -904,6 +927,20 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__help__subcmd__seen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__help__subcmd__wal__subcmd__end)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -986,6 +1023,28 @@ _cls() {
                     return 0
                     ;;
                 --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__seen)
+            opts="-q -h --json --quiet --timeout --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
