@@ -192,9 +192,13 @@ fn state(mut operations: Vec<Operation<'_>>) -> ResourceState {
             state.role = Some(Role::Stopped);
         }
         if operation.status == PENDING {
-            state.pending = Some(Pending {
-                operation: operation.name.to_owned(),
-            });
+            // A recurring monitor changes nothing that anybody would have to wait for. And the entry
+            // of one that was ordered and then cancelled may stay for good (Pacemaker 2.1.5).
+            if operation.name != "monitor" || operation.is_probe {
+                state.pending = Some(Pending {
+                    operation: operation.name.to_owned(),
+                });
+            }
             continue;
         }
         state.role = outcome(operation).or(state.role);

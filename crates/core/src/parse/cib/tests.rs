@@ -216,6 +216,9 @@ fn failures_and_running_operations_are_said() {
     assert_eq!(pending.pending.unwrap().operation, "promote");
     assert_eq!(pending.last_operation.as_deref(), Some("start"));
     assert!(pending.failure.is_none());
+    let monitored = with_operations(&(op("stop", 4, 0, 0) + &op("monitor", -1, 193, 3000)));
+    assert!(monitored.pending.is_none());
+    assert_eq!(monitored.role, Some(Role::Stopped));
 }
 
 #[test]
