@@ -396,7 +396,7 @@ impl PgCtl {
     /// PostgreSQL itself refuses to start when the number in such a file is that of any process of
     /// the same account, a zombie among them (`CreateLockFile`), which after a power cut or a
     /// SIGKILL is a matter of luck.
-    fn remove_stale_locks(&self) -> Result<(), PgError> {
+    pub(crate) fn remove_stale_locks(&self) -> Result<(), PgError> {
         let (pid, why) = match Postmaster::of(&self.pgdata)? {
             Postmaster::Stale { pid, why } => (pid, why),
             // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.

@@ -169,6 +169,9 @@ impl PgCtl {
             .cancel_when(ended);
         if dry_run {
             command = command.arg("--dry-run");
+        } else {
+            // A server that crashed is recovered first, and its lock file would be in the way of that.
+            self.remove_stale_locks()?;
         }
         // With the configuration elsewhere, the recovery of a crashed server has to be told.
         if self.config != self.pgdata.join("postgresql.conf") && self.data_version()?.major() >= 15

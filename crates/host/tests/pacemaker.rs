@@ -289,7 +289,7 @@ fn shim_memory() {
 fn each_option_is_one_word() {
     with_shim(
         "shim_words",
-        "for word in \"$0\" \"$@\"; do printf '%s\\n' \"${word##*/}\"; done >>\"$SHIM_LOG\"",
+        "printf '%s\\n' \"${0##*/}\" \"$@\" >>\"$SHIM_LOG\"",
     );
 }
 

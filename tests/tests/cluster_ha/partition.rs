@@ -230,6 +230,15 @@ fn in_doubt_and_gone(bed: &Bed) -> State {
     );
     let row = must(register(bed));
     assert!(row.holders.iter().eq(["node1"]), "{row:?}");
+    // What shows the primary comes after what it keeps of its reign, without which a new timeline
+    // would begin (R2).
+    bed.until("a promotion that is complete", || {
+        let cib = bed.cib_of("node1").map_err(|error| error.to_string())?;
+        match cib.transient("node1", "pgsql-status").as_deref() {
+            Some("PRI") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     must(bed.power_cut("node1"));
     State {
         register: row,

@@ -99,7 +99,7 @@ mod tests {
     fn what_is_written_means_the_same_and_holds_no_password() {
         for text in [
             "host=node3 port=5439 dbname=postgres user=postgres password=geheim",
-            "host=a,b hostaddr=10.0.0.1,10.0.0.2 port=1,2 dbname='a b' user='o''k' password=geheim",
+            "host=a,b hostaddr=10.0.0.1,10.0.0.2 port=1,2 dbname='a b' user='o\\'k' password=geheim",
             "postgresql://u:geheim@[::1]:5433/d?sslmode=verify-full&sslrootcert=/r.crt",
             "host=/run/pg user=u dbname=d options='-c x=1' keepalives=0 tcp_user_timeout=1500 \
              connect_timeout=3 keepalives_idle=1 keepalives_interval=2 keepalives_count=3 \
