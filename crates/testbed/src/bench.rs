@@ -3,11 +3,13 @@
 
 mod monitor;
 mod report;
+mod steady;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::builder::ClusterBuilder;
@@ -15,16 +17,21 @@ use crate::cargo::build_product;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::interrupt::{self, Undo};
-use crate::pacemaker::RESOURCE;
+use crate::pacemaker::{CLONE, RESOURCE};
 use crate::progress::Progress;
-use crate::scene::{Course, Pair, cut_power, judge, wait_for_pair};
+use crate::scene::{Course, Pair, judge, strike, wait_for_pair};
 use crate::writer::{WriterPlan, now_us};
 use crate::{binaries, packages, peer};
 
 use monitor::Monitor;
+use steady::Steady;
 
 /// How long a step of a cluster may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// How long the client that measures an outage waits for a connection before it tries again. A
+/// longer one would measure the client.
+const GRAIN: Duration = Duration::from_millis(50);
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -32,12 +39,21 @@ pub(crate) struct Options {
     /// Power cuts of the primary, each on a fresh cluster
     #[arg(long, default_value_t = 5)]
     runs: u32,
+    /// SIGKILLs of the primary's postmaster, each on a fresh cluster
+    #[arg(long, default_value_t = 5)]
+    kills: u32,
+    /// Planned switches, each on a fresh cluster
+    #[arg(long, default_value_t = 5)]
+    switches: u32,
     /// Runs of the double fault D1: link cut, then the power of the primary that went on alone
     #[arg(long, default_value_t = 3)]
     d1: u32,
     /// Without the packaged agent
     #[arg(long)]
     no_peer: bool,
+    /// Another value for a parameter of the product's agent
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::cli::assignment)]
+    parameter: Vec<(String, String)>,
     /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
@@ -87,16 +103,25 @@ impl Losses {
     }
 }
 
+/// What one kind of fault did to the clients.
+#[derive(Debug, Default, Clone, Serialize)]
+struct Outages {
+    /// Seconds without an acknowledged commit.
+    gap_s: Samples,
+    losses: Losses,
+}
+
 /// The figures of one agent.
 #[derive(Debug, Default, Clone, Serialize)]
 struct Figures {
     agent: String,
     monitor: Option<Monitor>,
-    /// Seconds without an acknowledged commit after a power cut.
-    gap_s: Samples,
+    steady: Option<Steady>,
     /// Seconds from the configuration to a synchronous standby.
     start_s: Samples,
-    power_cut: Losses,
+    power_cut: Outages,
+    kill: Outages,
+    switch: Outages,
     d1: Losses,
     /// What did not work.
     failures: Vec<String>,
@@ -124,18 +149,22 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     let load_before = report::load();
     let mut ours = Figures::of("expgsql");
     let mut theirs = (!options.no_peer).then(|| Figures::of(peer::AGENT));
-    for number in 1..=options.runs.max(1) {
-        for figures in std::iter::once(&mut ours).chain(theirs.as_mut()) {
-            progress.say(&format!(
-                "power cut {number} of {}: {}",
-                options.runs, figures.agent
-            ));
-            attempt(figures, &progress, power_cut)?;
+    let courses: [(&str, u32, Measure); 3] = [
+        ("power cut", options.runs, power_cut),
+        ("kill -9 of the postmaster", options.kills, kill),
+        ("planned switch", options.switches, switch),
+    ];
+    for (what, times, measure) in courses {
+        for number in 1..=times {
+            for figures in std::iter::once(&mut ours).chain(theirs.as_mut()) {
+                progress.say(&format!("{what} {number} of {times}: {}", figures.agent));
+                attempt(figures, options, &progress, measure)?;
+            }
         }
     }
     for number in 1..=options.d1 {
         progress.say(&format!("D1 {number} of {}", options.d1));
-        attempt(&mut ours, &progress, double_fault)?;
+        attempt(&mut ours, options, &progress, double_fault)?;
     }
     let sizes = binaries::INSTALLED
         .iter()
@@ -154,17 +183,23 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     Ok(u8::from(!report.good()))
 }
 
+/// One run on a fresh cluster.
+type Measure = fn(&Cluster, &mut Figures, &Progress) -> Result<()>;
+
 /// One run on a cluster of its own. A failure of the run is a figure too; the wreck is kept.
 fn attempt(
     figures: &mut Figures,
+    options: &Options,
     progress: &Progress,
-    run: fn(&Cluster, &mut Figures, &Progress) -> Result<()>,
+    run: Measure,
 ) -> Result<()> {
     let ours = figures.agent != peer::AGENT;
-    let cluster = ClusterBuilder::new("bench")
-        .agent(&figures.agent)
-        .lock_service(ours)
-        .up()?;
+    let builder = ClusterBuilder::new("bench").agent(&figures.agent);
+    let mut builder = builder.lock_service(ours);
+    for (name, value) in options.parameter.iter().filter(|_| ours) {
+        builder = builder.parameter(name, value);
+    }
+    let cluster = builder.up()?;
     let _undo = Undo::cluster(cluster.name());
     if let Err(error) = run(&cluster, figures, progress) {
         progress.say(&format!("this run failed: {error}"));
@@ -176,33 +211,98 @@ fn attempt(
     Ok(())
 }
 
-/// Configures, and waits for a synchronous standby; how long that took.
-fn start(cluster: &Cluster, progress: &Progress) -> Result<(Pair, Duration)> {
+/// Configures, and waits for a synchronous standby.
+fn start(cluster: &Cluster, figures: &mut Figures, progress: &Progress) -> Result<Pair> {
     let begin = Instant::now();
     cluster.configure()?;
     let pair = wait_for_pair(cluster, progress, PATIENCE)?;
-    Ok((pair, begin.elapsed()))
+    figures.start_s.push(begin.elapsed().as_secs_f64());
+    Ok(pair)
 }
 
 fn power_cut(cluster: &Cluster, figures: &mut Figures, progress: &Progress) -> Result<()> {
-    let (pair, elapsed) = start(cluster, progress)?;
-    figures.start_s.push(elapsed.as_secs_f64());
+    let pair = start(cluster, figures, progress)?;
     if figures.monitor.is_none() {
         let _step = progress.step("monitors, one by one");
         figures.monitor = Some(monitor::measure(cluster, &cluster.find(&pair.primary)?)?);
     }
-    let writer = cluster.start_writer(&WriterPlan::new(1))?;
+    if figures.steady.is_none() {
+        let _step = progress.step("a minute in which nothing happens");
+        figures.steady = Some(steady::measure(cluster, &pair)?);
+    }
+    let what = format!("the power of {} is cut", pair.primary);
+    let blow = || cluster.power_cut(&pair.primary);
+    let course = outage(cluster, progress, (&what, blow))?;
+    add(&mut figures.power_cut, cluster, &course, progress);
+    Ok(())
+}
+
+fn kill(cluster: &Cluster, figures: &mut Figures, progress: &Progress) -> Result<()> {
+    let pair = start(cluster, figures, progress)?;
+    let node = cluster.find(&pair.primary)?;
+    let what = format!("the postmaster of {} is killed", pair.primary);
+    let blow = || {
+        node.kill_postmaster(Signal::KILL);
+        Ok(())
+    };
+    let course = outage(cluster, progress, (&what, blow))?;
+    add(&mut figures.kill, cluster, &course, progress);
+    Ok(())
+}
+
+/// The product's own command; with the packaged agent what its documentation tells an operator.
+fn switch(cluster: &Cluster, figures: &mut Figures, progress: &Progress) -> Result<()> {
+    let pair = start(cluster, figures, progress)?;
+    let standby = pair.standby.as_str();
+    let ours = ["/opt/pha4pgsql/bin/cls_online_switch", "--quiet"];
+    let theirs = [
+        "crm_resource",
+        "--resource",
+        CLONE,
+        "--move",
+        "--promoted",
+        "--node",
+        standby,
+    ];
+    let settled = ["crm_resource", "--wait"];
+    let words: &[&[&str]] = if figures.agent == peer::AGENT {
+        &[&theirs, &settled]
+    } else {
+        &[&ours]
+    };
+    let node = cluster.find(&pair.primary)?;
+    let what = format!("{standby} is to be the primary");
+    let blow = || {
+        let mut words = words.iter();
+        words.try_for_each(|words| node.run(words, PATIENCE).map(drop))
+    };
+    let course = outage(cluster, progress, (&what, blow))?;
+    add(&mut figures.switch, cluster, &course, progress);
+    Ok(())
+}
+
+/// One fault below one writer.
+fn outage(
+    cluster: &Cluster,
+    progress: &Progress,
+    blow: (&str, impl FnOnce() -> Result<()>),
+) -> Result<Course> {
+    let plan = WriterPlan::new(1).connect_deadline(GRAIN);
+    let writer = cluster.start_writer(&plan)?;
     writer.wait_for(300, PATIENCE)?;
     let after = Duration::from_secs(2);
-    let course = cut_power(cluster, &pair, writer, progress, PATIENCE, after)?;
+    let course = strike(cluster, writer, progress, PATIENCE, after, blow)?;
     progress.say(&format!(
-        "stood still for {:.2} s",
+        "writes stood still for {:.2} s",
         course.gap.as_secs_f64()
     ));
-    figures.gap_s.push(course.gap.as_secs_f64());
-    figures.power_cut.add(&course);
-    keep_if_wrong(cluster, &course, progress);
-    Ok(())
+    Ok(course)
+}
+
+fn add(outages: &mut Outages, cluster: &Cluster, course: &Course, progress: &Progress) {
+    outages.gap_s.push(course.gap.as_secs_f64());
+    outages.losses.add(course);
+    keep_if_wrong(cluster, course, progress);
 }
 
 fn keep_if_wrong(cluster: &Cluster, course: &Course, progress: &Progress) {
@@ -216,7 +316,7 @@ fn keep_if_wrong(cluster: &Cluster, course: &Course, progress: &Progress) {
 /// power. The other one must not take over with what it has, however this goes on: an operator
 /// cleans up, the cut is healed, or nothing happens until every lease has run out.
 fn double_fault(cluster: &Cluster, figures: &mut Figures, progress: &Progress) -> Result<()> {
-    let (pair, _) = start(cluster, progress)?;
+    let pair = start(cluster, figures, progress)?;
     let writer = cluster.start_writer(&WriterPlan::new(1))?;
     writer.wait_for(200, PATIENCE)?;
     cluster.cut(&pair.primary, &pair.standby)?;

@@ -58,8 +58,8 @@ enum Command {
         #[arg(long)]
         data_disk: Option<u32>,
         /// Another value for a parameter of the agent (name=value)
-        #[arg(long = "parameter", value_name = "NAME=VALUE")]
-        parameters: Vec<String>,
+        #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = assignment)]
+        parameters: Vec<(String, String)>,
         /// Push Pacemaker's configuration too
         #[arg(long)]
         configure: bool,
@@ -220,6 +220,12 @@ enum Fault {
     },
 }
 
+/// `name=value` of a command line.
+pub(crate) fn assignment(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Reads the command line and does what it asks for.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -313,10 +319,7 @@ fn up(name: &str, command: &Command) -> Result<()> {
     if let Some(size) = data_disk {
         builder = builder.data_disk_mib(*size);
     }
-    for parameter in parameters {
-        let (name, value) = parameter
-            .split_once('=')
-            .ok_or_else(|| Error::Asked(format!("--parameter {parameter}: write name=value")))?;
+    for (name, value) in parameters {
         builder = builder.parameter(name, value);
     }
     let cluster = builder.up()?;

@@ -46,6 +46,36 @@ impl ProcessId {
 struct Stat {
     state: char,
     started: u64,
+    /// Clock ticks in user mode and in the kernel, of the process and of children it waited for.
+    ticks: [u64; 4],
+}
+
+/// The CPU that a process has used, milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cpu {
+    /// By itself.
+    pub(crate) own: u64,
+    /// By the children that it has waited for, and theirs.
+    pub(crate) children: u64,
+}
+
+/// User and system time of a process (fields 14 to 17 of /proc/PID/stat).
+pub(crate) fn cpu_ms(pid: i32) -> Option<Cpu> {
+    let [user, system, children_user, children_system] = stat(pid)?.ticks;
+    let ms = |ticks: u64| ticks * 1000 / rustix::param::clock_ticks_per_second();
+    Some(Cpu {
+        own: ms(user + system),
+        children: ms(children_user + children_system),
+    })
+}
+
+/// Memory of a process that is in RAM, KiB (VmRSS of /proc/PID/status).
+pub(crate) fn resident_kib(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -53,8 +83,13 @@ fn stat(pid: i32) -> Option<Stat> {
     // The second field is the name in parentheses and may itself hold spaces and parentheses.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, started })
+    // The fields after the state, which is the third; those that may be negative are not asked for.
+    let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+    Some(Stat {
+        state,
+        started: *fields.get(18)?,
+        ticks: fields.get(10..14)?.try_into().ok()?,
+    })
 }
 
 /// The scheduler state letter of a process (`R`, `S`, `T`, `Z` …).

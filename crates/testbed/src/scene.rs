@@ -87,32 +87,32 @@ pub(crate) struct Course {
     pub(crate) verdict: Verdict,
 }
 
-/// Cuts the primary's power below a writer, waits until it is acknowledged again, lets it go on
-/// for `after`, and judges.
+/// Does something to the primary below a writer (`blow`, which `what` names), waits until commits
+/// are acknowledged again, lets them go on for `after`, and judges.
 ///
 /// # Errors
 /// Writes did not go on within `timeout`, or something of the testbed failed. What was lost is not
 /// an error but part of the verdict.
-pub(crate) fn cut_power(
+pub(crate) fn strike(
     cluster: &Cluster,
-    pair: &Pair,
     writer: Writer,
     progress: &Progress,
     timeout: Duration,
     after: Duration,
+    (what, blow): (&str, impl FnOnce() -> Result<()>),
 ) -> Result<Course> {
     let fault = now_us();
-    cluster.power_cut(&pair.primary)?;
-    progress.say(&format!("the power of {} is cut", pair.primary));
+    blow()?;
+    progress.say(what);
     let shown = std::cell::RefCell::new(String::new());
     let before = writer.acknowledged();
-    wait("an acknowledgement after the power cut", timeout, || {
+    wait("an acknowledgement after the fault", timeout, || {
         let text = roles(cluster).map_or_else(|error| error, |roles| describe(&roles));
         if *shown.borrow() != text {
             progress.say(&text);
             shown.replace(text);
         }
-        // A commit that was acknowledged just before the cut may be counted a moment later.
+        // A commit that was acknowledged just before the fault may be counted a moment later.
         if writer.acknowledged() > before + 5 {
             Ok(())
         } else {
@@ -123,6 +123,23 @@ pub(crate) fn cut_power(
     writer.wait_time(after);
     writer.stop()?;
     judge(cluster, fault)
+}
+
+/// [`strike`] with a power cut of the primary.
+///
+/// # Errors
+/// As [`strike`].
+pub(crate) fn cut_power(
+    cluster: &Cluster,
+    pair: &Pair,
+    writer: Writer,
+    progress: &Progress,
+    timeout: Duration,
+    after: Duration,
+) -> Result<Course> {
+    let what = format!("the power of {} is cut", pair.primary);
+    let blow = || cluster.power_cut(&pair.primary);
+    strike(cluster, writer, progress, timeout, after, (&what, blow))
 }
 
 /// How a node that was primary and lost its power came back.
@@ -213,18 +230,13 @@ pub(crate) fn switch_back(
     judge(cluster, begin)
 }
 
-/// The verdict on every powered database node, and the outage that a fault at `fault` caused.
+/// The verdict on every node whose PostgreSQL runs, and the outage that a fault at `fault` caused.
 pub(crate) fn judge(cluster: &Cluster, fault: u64) -> Result<Course> {
-    let on: Vec<Node> = cluster
-        .databases()
-        .into_iter()
-        .filter(Node::is_on)
-        .collect();
-    let names: Vec<&str> = on.iter().map(Node::name).collect();
+    let mut running = cluster.databases();
+    running.retain(|node| node.is_on() && node.postmaster_pid().is_some());
+    let names: Vec<&str> = running.iter().map(Node::name).collect();
     if names.is_empty() {
-        return Err(Error::Asked(
-            "every database node is powered off".to_owned(),
-        ));
+        return Err(Error::Asked("PostgreSQL runs on no node".to_owned()));
     }
     let verdict = cluster.check(&names, Duration::from_secs(15))?;
     Ok(Course {

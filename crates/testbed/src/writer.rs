@@ -89,6 +89,14 @@ impl WriterPlan {
         self
     }
 
+    /// Waits no longer than this for a connection before it tries again: the grain of an outage that
+    /// it measures.
+    #[must_use]
+    pub fn connect_deadline(mut self, deadline: Duration) -> WriterPlan {
+        self.connect_deadline = deadline;
+        self
+    }
+
     /// Pauses this long after each acknowledgement.
     #[must_use]
     pub fn pace(mut self, pace: Duration) -> WriterPlan {

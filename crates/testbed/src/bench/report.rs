@@ -47,8 +47,10 @@ impl Report {
 
     /// Nothing of the product failed and nothing was lost.
     pub(super) fn good(&self) -> bool {
-        let fine = |losses: &Losses| losses.lost == 0 && losses.wrong == 0;
-        fine(&self.ours.power_cut) && fine(&self.ours.d1) && self.ours.failures.is_empty()
+        let ours = &self.ours;
+        let all = [&ours.power_cut, &ours.kill, &ours.switch].map(|outages| &outages.losses);
+        let mut all = all.into_iter().chain([&ours.d1]);
+        all.all(|losses| losses.lost == 0 && losses.wrong == 0) && ours.failures.is_empty()
     }
 
     pub(super) fn json(&self) -> Result<String> {
@@ -70,72 +72,22 @@ impl Report {
             "expgsql",
             peer.map_or("", |_| "ocf:heartbeat:pgsql")
         );
-        let monitor = |of: fn(&super::Monitor) -> Samples| {
-            let get = |figures: &Figures| figures.monitor.as_ref().map(of).unwrap_or_default();
-            (get(&self.ours), peer.map(get))
-        };
-        let single = |value: f64| Samples {
-            values: vec![value],
-        };
-        for (name, unit, (ours, theirs)) in [
-            (
-                "monitor of a sync primary: CPU, children too",
-                "ms",
-                monitor(|m| m.cpu_ms.clone()),
-            ),
-            ("  wall time", "ms", monitor(|m| m.wall_ms.clone())),
-            (
-                "  processes made",
-                "",
-                (
-                    single(
-                        self.ours
-                            .monitor
-                            .as_ref()
-                            .map_or(f64::NAN, |m| count(m.processes)),
-                    ),
-                    peer.and_then(|p| p.monitor.as_ref())
-                        .map(|m| single(count(m.processes))),
-                ),
-            ),
-            (
-                "  peak memory of the largest process",
-                "MiB",
-                (
-                    single(
-                        self.ours
-                            .monitor
-                            .as_ref()
-                            .map_or(f64::NAN, |m| mib(m.peak_kib * 1024)),
-                    ),
-                    peer.and_then(|p| p.monitor.as_ref())
-                        .map(|m| single(mib(m.peak_kib * 1024))),
-                ),
-            ),
-            (
-                "configuration pushed until sync standby",
-                "s",
-                (self.ours.start_s.clone(), peer.map(|p| p.start_s.clone())),
-            ),
-            (
-                "power cut: writes stand still",
-                "s",
-                (self.ours.gap_s.clone(), peer.map(|p| p.gap_s.clone())),
-            ),
-        ] {
+        for (name, unit, of) in ROWS {
+            let (ours, theirs) = (of(&self.ours), peer.map(of));
             let _ = writeln!(text, "{}", row(name, unit, &ours, theirs.as_ref()));
         }
-        for (name, losses) in [("power cut", &self.ours.power_cut), ("D1", &self.ours.d1)] {
-            let _ = writeln!(
-                text,
-                "{:<48}{}",
-                format!("{name}: commits lost"),
-                lost(losses)
-            );
-        }
-        if let Some(peer) = peer {
-            let title = "power cut: commits lost, packaged agent";
-            let _ = writeln!(text, "{title:<48}{}", lost(&peer.power_cut));
+        for figures in std::iter::once(&self.ours).chain(peer) {
+            for (name, losses) in [
+                ("power cut", &figures.power_cut.losses),
+                ("kill -9", &figures.kill.losses),
+                ("planned switch", &figures.switch.losses),
+                ("D1", &figures.d1),
+            ] {
+                if losses.runs > 0 {
+                    let title = format!("{name}: commits lost, {}", figures.agent);
+                    let _ = writeln!(text, "{title:<48}{}", lost(losses));
+                }
+            }
         }
         for (name, bytes) in &self.sizes {
             let title = format!("size of {name}, stripped");
@@ -147,6 +99,52 @@ impl Report {
             }
         }
         text
+    }
+}
+
+/// One line of the table: its name, the unit, and where the values are.
+type Row = (&'static str, &'static str, fn(&Figures) -> Samples);
+
+const ROWS: [Row; 11] = [
+    ("monitor of a sync primary: CPU, children too", "ms", |f| {
+        monitor(f, |m| m.cpu_ms.clone())
+    }),
+    ("  wall time", "ms", |f| monitor(f, |m| m.wall_ms.clone())),
+    ("  processes made", "", |f| {
+        monitor(f, |m| single(count(m.processes)))
+    }),
+    ("  peak memory of the largest process", "MiB", |f| {
+        monitor(f, |m| single(mib(m.peak_kib * 1024)))
+    }),
+    ("a quiet minute, both nodes: CPU", "ms", |f| {
+        steady(f, |s| Some(s.total_ms()))
+    }),
+    ("  of it the guard's", "ms", |f| steady(f, |s| s.guard_ms)),
+    ("  memory of the guard", "MiB", |f| {
+        steady(f, |s| s.guard_kib.map(|kib| mib(kib * 1024)))
+    }),
+    ("configuration pushed until sync standby", "s", |f| {
+        f.start_s.clone()
+    }),
+    ("power cut: writes stand still", "s", |f| {
+        f.power_cut.gap_s.clone()
+    }),
+    ("kill -9 of the postmaster", "s", |f| f.kill.gap_s.clone()),
+    ("planned switch", "s", |f| f.switch.gap_s.clone()),
+];
+
+fn monitor(figures: &Figures, of: fn(&super::Monitor) -> Samples) -> Samples {
+    figures.monitor.as_ref().map(of).unwrap_or_default()
+}
+
+fn steady(figures: &Figures, of: fn(&super::Steady) -> Option<f64>) -> Samples {
+    let value = figures.steady.as_ref().and_then(of);
+    value.map(single).unwrap_or_default()
+}
+
+fn single(value: f64) -> Samples {
+    Samples {
+        values: vec![value],
     }
 }
 
