@@ -11,8 +11,10 @@ use tracing::{debug, info, warn};
 
 use crate::clock::Deadline;
 
-/// How long a wait sleeps between two looks: short against every time that an operator sees.
-const POLL: Duration = Duration::from_millis(100);
+/// How long a wait sleeps between two looks: an eighth of the time that it has slept already,
+/// within these bounds. What comes soon is seen soon, and what takes long is not asked for more
+/// often than ten times a second.
+const POLL: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 
 /// Decisions of one operation before it is given up: far more than any operation needs, so that a
 /// rule that would apply for ever becomes an error instead of a busy loop.
@@ -67,6 +69,7 @@ pub fn drive(edge: &mut impl Edge, operation: &Operation, deadline: Deadline) ->
     let mut kept: Option<Memory> = None;
     let mut snapshot = edge.observe(operation, None, false, deadline);
     let mut awaited = "the first look at the node".to_owned();
+    let mut slept = Duration::ZERO;
     for _ in 0..MOST_DECISIONS {
         if deadline.expired() {
             let exit = on_deadline(&snapshot, &awaited);
@@ -90,11 +93,14 @@ pub fn drive(edge: &mut impl Edge, operation: &Operation, deadline: Deadline) ->
             }
             Verdict::Continue => {}
             Verdict::Reobserve => {
-                snapshot = edge.observe(operation, Some(snapshot), false, deadline)
+                slept = Duration::ZERO;
+                snapshot = edge.observe(operation, Some(snapshot), false, deadline);
             }
             Verdict::Wait(what) => {
                 awaited = what;
-                edge.pause(POLL.min(deadline.left()));
+                let pause = (slept / 8).clamp(POLL[0], POLL[1]).min(deadline.left());
+                edge.pause(pause);
+                slept += pause;
                 snapshot = edge.observe(operation, Some(snapshot), true, deadline);
             }
         }

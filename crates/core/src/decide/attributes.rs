@@ -3,7 +3,7 @@
 use crate::names::NodeName;
 use crate::plan::{Action, Attribute, changed};
 use crate::register::Reading;
-use crate::snapshot::{Cluster, Guard, Mode, Snapshot, StandbyLink};
+use crate::snapshot::{Cluster, Guard, Mode, Operation, Snapshot, StandbyLink};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
@@ -43,10 +43,11 @@ pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     needed(snapshot, wanted)
 }
 
-/// Whether the guard of a primary runs, where there is to be one and somebody has looked.
+/// Whether the guard of a primary runs, where there is to be one and somebody has looked. The
+/// notification that follows a promotion starts it.
 fn of_guard(snapshot: &Snapshot) -> Option<&'static str> {
     match snapshot.guard {
-        _ if !snapshot.builtin() => None,
+        _ if !snapshot.builtin() || snapshot.operation == Operation::Promote => None,
         Guard::Unknown => None,
         Guard::Running => Some("running"),
         Guard::Absent | Guard::Stale(_) => Some("not running"),
@@ -60,12 +61,17 @@ fn of_other(
     link: Option<&StandbyLink>,
     wanted: &mut Vec<(NodeName, Attribute)>,
 ) {
+    let online = cluster.node(node).online;
+    if !online && snapshot.builtin() && snapshot.operation == Operation::Promote {
+        // Clients wait. The register says who holds what, and the next monitor what the status is.
+        return;
+    }
     let data_status = link.map_or(DataStatus::Disconnect, |link| {
         DataStatus::replication(link.state, link.sync)
     });
     wanted.push((node.clone(), Attribute::DataStatus(data_status)));
     // Transient attributes belong to members; another node's are gone with it.
-    if !cluster.node(node).online {
+    if !online {
         return;
     }
     if let Some(link) = link {
