@@ -397,6 +397,8 @@ pub struct Snapshot {
     pub standby_signal: bool,
     /// The data directory, where the decision needs it.
     pub disk: Option<Disk>,
+    /// The disk has no room for WAL to go on with: PostgreSQL would end as soon as it is a primary.
+    pub disk_full: bool,
     /// The cluster, or why it cannot be told.
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.

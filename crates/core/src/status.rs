@@ -203,6 +203,8 @@ pub enum Score {
     Primary,
     /// 100: may be promoted.
     MayPromote,
+    /// 10: may be promoted where no other node can, since its disk is full.
+    LastResort,
     /// -INFINITY: may not be promoted.
     MayNot,
     /// A score that somebody else has set.
@@ -219,6 +221,7 @@ impl Score {
         match self {
             Self::Primary => 1000,
             Self::MayPromote => 100,
+            Self::LastResort => 10,
             Self::MayNot => -Self::INFINITY,
             Self::Other(value) => value,
         }
@@ -228,6 +231,7 @@ impl Score {
         match value {
             1000 => Self::Primary,
             100 => Self::MayPromote,
+            10 => Self::LastResort,
             ..=-1_000_000 => Self::MayNot,
             other => Self::Other(other),
         }

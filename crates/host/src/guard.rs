@@ -204,6 +204,7 @@ impl Resident {
             silent_before: 0,
             standby_signal: false,
             disk: None,
+            disk_full: false,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
             memory: self.proofs.memory,

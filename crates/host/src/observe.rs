@@ -60,6 +60,7 @@ pub(crate) fn snapshot(
         silent_before,
         standby_signal: node.has_standby_signal(),
         disk,
+        disk_full: node.pg.disk_full(),
         cluster,
         register: None,
         memory,

@@ -216,6 +216,24 @@ impl PgCtl {
         Ok(())
     }
 
+    /// Whether the file system of `pg_wal` has no room for two more segments: one that PostgreSQL
+    /// begins when it becomes a primary, and one to go on with. `false` where it cannot be told.
+    #[must_use]
+    pub fn disk_full(&self) -> bool {
+        let wal = self.pgdata.join("pg_wal");
+        let (Ok(space), Ok(entries)) = (rustix::fs::statvfs(&wal), std::fs::read_dir(&wal)) else {
+            return false;
+        };
+        // The segments are as large as initdb was told; any file of such a name says how large.
+        let segment = entries.flatten().find_map(|entry| {
+            let name = entry.file_name();
+            let name = name.to_str().filter(|name| name.len() == 24)?;
+            let file = u128::from_str_radix(name, 16).ok().map(|_| entry)?;
+            file.metadata().ok().map(|file| file.len())
+        });
+        segment.is_some_and(|segment| space.f_bavail.saturating_mul(space.f_frsize) < 2 * segment)
+    }
+
     /// Tells the server to stop and waits for the end of all its processes, those that have lost
     /// their postmaster included.
     pub fn stop(&self, mode: StopMode, deadline: Deadline) -> Result<Stopped, PgError> {

@@ -86,6 +86,7 @@ impl Explored {
             silent_before: 0,
             standby_signal: node.standby_signal,
             disk: None,
+            disk_full: false,
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory,

@@ -37,10 +37,19 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     let Ok(cluster) = &snapshot.cluster else {
         return Gate::keep("Pacemaker does not answer");
     };
-    if snapshot.builtin() {
+    let gate = if snapshot.builtin() {
         by_register(snapshot, cluster)
     } else {
         by_attributes(snapshot, cluster)
+    };
+    match gate.score {
+        // A promotion takes the other holders out of the register, and PostgreSQL then ends for want
+        // of room for its WAL: a holder with room has to come first.
+        Some(Score::Primary | Score::MayPromote) if snapshot.disk_full => Gate::set(
+            Score::LastResort,
+            format!("{}, and its disk is full", gate.why),
+        ),
+        _ => gate,
     }
 }
 

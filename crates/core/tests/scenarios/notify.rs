@@ -87,6 +87,23 @@ fn the_gate_says_what_the_register_says() {
 }
 
 #[test]
+fn a_node_without_room_for_wal_comes_after_every_other_holder() {
+    for (register, wanted) in [
+        (expired(2, 1, &[1, 2]), Score::LastResort),
+        (expired(1, 1, &[1, 2]), Score::LastResort),
+        (expired(2, 1, &[2]), Score::MayNot),
+    ] {
+        let mut world = World::standby();
+        world.disk_full = true;
+        world.register = Ok(register.clone());
+        world
+            .carry(&MONITOR)
+            .expect(OcfCode::Success, &["read-register"]);
+        assert_eq!(score(&world), Some(wanted), "{register:?}");
+    }
+}
+
+#[test]
 fn a_gate_that_was_closed_stays_closed_while_an_owner_out_of_sight_renews() {
     let mut world = holder(true);
     world.owner_renews = true;

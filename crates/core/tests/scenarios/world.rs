@@ -90,6 +90,7 @@ pub(crate) struct World {
     pub(crate) answer: Answer,
     pub(crate) silent_before: u32,
     pub(crate) standby_signal: bool,
+    pub(crate) disk_full: bool,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
@@ -146,6 +147,7 @@ impl World {
             answer: Answer::NotAsked,
             silent_before: 0,
             standby_signal: true,
+            disk_full: false,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             disk_error: None,
@@ -384,6 +386,7 @@ impl World {
             silent_before: self.silent_before,
             standby_signal: self.standby_signal,
             disk: None,
+            disk_full: self.disk_full,
             cluster: self.cluster.clone(),
             register: None,
             memory,
