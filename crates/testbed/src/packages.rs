@@ -15,7 +15,7 @@ const TO_BUILD: [(&str, &str); 3] = [
 ];
 
 /// The same for what runs in the nodes.
-const TO_RUN: [(&str, &str); 10] = [
+const TO_RUN: [(&str, &str); 11] = [
     ("/usr/sbin/pacemakerd", "pacemaker"),
     ("/usr/sbin/crm_mon", "pacemaker-cli-utils"),
     ("/usr/sbin/corosync", "corosync"),
@@ -29,10 +29,17 @@ const TO_RUN: [(&str, &str); 10] = [
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/fuser", "psmisc"),
     ("/usr/bin/ip", "iproute2"),
+    ("/usr/bin/faketime", "faketime"),
 ];
 
 /// The same for measuring.
 const TO_MEASURE: [(&str, &str); 2] = [("/usr/bin/strace", "strace"), ("/usr/bin/time", "time")];
+
+/// The library that gives a program another time, from the package faketime.
+pub(crate) fn clock_library() -> String {
+    let machine = std::env::consts::ARCH;
+    format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1")
+}
 
 /// The packages that the nodes need and that are not installed.
 #[must_use]

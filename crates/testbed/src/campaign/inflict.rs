@@ -125,6 +125,13 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
             service.break_with_errors(how)?;
             Ok(Begun::silent("", move || service.repair(how)).having([claim]))
         }
+        Fault::LockClock(ahead) => {
+            let claim = stage.claim(LOCK)?;
+            let service = stage.cluster.lock_service()?;
+            service.set_clock(*ahead)?;
+            let right = move || service.set_clock(0);
+            Ok(Begun::silent(&format!("{ahead:+} s"), right).having([claim]))
+        }
         Fault::LockRestore => Err(Error::Asked("played after the round".to_owned())),
         Fault::Switch(who) => command(stage, *who, &["online_switch"]),
         Fault::Cleanup(who) => command(stage, *who, &["cleanup"]),

@@ -86,7 +86,8 @@ fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
         70..72 => Fault::LinkDown(who(dice, nodes)),
         72..75 if disk => Fault::FillDisk(who(dice, nodes)),
         72..75 => Fault::PowerCut(who(dice, nodes)),
-        75..78 => Fault::LockStop,
+        75..77 => Fault::LockStop,
+        77 => Fault::LockClock(dice.pick(3600, &[5, -5, -3600])),
         78..82 => Fault::LockFreeze,
         82..84 => Fault::LockPowerCut,
         84..88 => {

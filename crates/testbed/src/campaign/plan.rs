@@ -133,6 +133,8 @@ pub enum Fault {
     LockPowerCut,
     /// The lock service answers errors.
     LockBreak(Refusal),
+    /// The lock service's clock is set so many seconds forward or back, and right again at the end.
+    LockClock(i32),
     /// The lock service's row is put back to what it was at the beginning of the round, after its
     /// end, and the primary loses its power before `cls_recovery_master` mends it.
     LockRestore,
@@ -278,6 +280,8 @@ impl Fault {
             Fault::LockBreak(refusal) => {
                 format!("lock service refusing {refusal:?}").to_lowercase()
             }
+            Fault::LockClock(ahead) if *ahead < 0 => "clock of the lock service back".to_owned(),
+            Fault::LockClock(_) => "clock of the lock service forward".to_owned(),
             Fault::LockRestore => "lock service restored".to_owned(),
             Fault::Switch(_) => "cls_online_switch".to_owned(),
             Fault::Cleanup(_) => "cls_cleanup".to_owned(),
@@ -347,8 +351,8 @@ mod tests {
                     .count();
             }
         }
-        // Twenty-one kinds of one form, two signals to each of twelve processes, three refusals.
-        assert_eq!(kinds.len(), 48, "{kinds:#?}");
+        // Twenty-three kinds of one form, two signals to each of twelve processes, three refusals.
+        assert_eq!(kinds.len(), 50, "{kinds:#?}");
         assert!(overlapping > 1000, "{overlapping}");
     }
 
