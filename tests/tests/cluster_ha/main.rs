@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crashes;
+mod disasters;
 mod lock;
 mod modes;
 mod partition;

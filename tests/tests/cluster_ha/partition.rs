@@ -136,7 +136,7 @@ fn degraded_and_gone(bed: &Bed) -> State {
 }
 
 /// The lease of the dead primary has run out, and the standby has had time for several monitors.
-fn lease_long_over(bed: &Bed) {
+pub(crate) fn lease_long_over(bed: &Bed) {
     bed.until("a lease that ended ten seconds ago", || {
         let row = register(bed)?;
         assert_eq!(row.owner, "node1", "the standby took the register: {row:?}");

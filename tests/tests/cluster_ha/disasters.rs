@@ -1,0 +1,145 @@
+//! Everything at once, one after the other in the wrong order, and a standby that cannot replay.
+
+use pha_testbed::{Cluster, ClusterBuilder, Signal};
+use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
+
+use crate::partition::lease_long_over;
+
+#[test]
+fn cluster_disasters() {
+    let bed = Bed::replicating("disaster");
+    stale_standby_first(&bed);
+    everything_at_once(&bed);
+    frozen_startup(&bed);
+}
+
+/// The order in which machines come back decides nothing: the one that is behind waits.
+fn stale_standby_first(bed: &Bed) {
+    scenario("standby lost, then the primary, and the standby that is behind comes back first");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut("node2"));
+    bed.until("a register that names the primary alone", || {
+        let row = register(bed)?;
+        let alone = row.holders.len() == 1 && row.holders.contains("node1");
+        alone.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(100, PATIENCE));
+    must(bed.power_cut("node1"));
+    must(bed.boot("node2"));
+    bed.until("PostgreSQL on the standby", || {
+        let processes = bed.server_processes("node2");
+        (processes > 0).then_some(()).ok_or_else(String::new)
+    });
+    bed.cleanup("node2");
+    lease_long_over(bed);
+    must(bed.boot("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(
+        (after.timeline, &after.repl_info),
+        (before.timeline, &before.repl_info),
+        "only the one that has everything was promoted, in place"
+    );
+}
+
+/// Primary, standby and arbiter lose their power in one moment; nothing has to be done by hand.
+fn everything_at_once(bed: &Bed) {
+    scenario("both databases and the lock service lose their power at once and are rebooted");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut_all(&["node1", "node2", "node3"]));
+    for node in ["node2", "node1", "node3"] {
+        must(bed.boot(node));
+    }
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline, "in place");
+}
+
+/// The standby's startup process stands still while it is to be promoted. It owns the register by
+/// then, so nobody else can be; it has everything, and serves as soon as it goes on.
+fn frozen_startup(bed: &Bed) {
+    scenario("the standby's startup process is stopped while the standby takes over");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    assert_eq!(startup(bed, Signal::STOP), 1);
+    must(bed.power_cut("node1"));
+    bed.until("the standby as the register's owner", || {
+        let row = register(bed)?;
+        let owner = row.owner == "node2";
+        owner.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    assert_eq!(startup(bed, Signal::CONT), 1);
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node2", &[]);
+    assert_eq!(after.timeline, before.timeline + 1);
+    assert_eq!(after.register.term, before.register.term + 1);
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    let _ = bed.verdict();
+}
+
+/// Signals the process that replays WAL on node2; how many there were.
+fn startup(bed: &Cluster, signal: Signal) -> usize {
+    let replays = |process: &pha_testbed::Process| process.cmdline.contains("startup recovering");
+    bed.node("node2").kill(replays, signal)
+}
+
+#[test]
+fn cluster_link_and_disk() {
+    let bed = Bed::up(
+        ClusterBuilder::new("linkdisk")
+            .configured(true)
+            .data_disk_mib(300),
+    );
+    bed.settle("node1", &["node2"]);
+    interface_down(&bed);
+    full_disk(&bed);
+}
+
+/// Nobody fences the node whose interface is down, and its PostgreSQL is the primary.
+fn interface_down(bed: &Bed) {
+    scenario("the primary's network interface goes down: its guard stops it, the other takes over");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.link("node1", false));
+    must(writer.wait_for(50, PATIENCE));
+    bed.until("no PostgreSQL as primary on node1", || {
+        let in_recovery = bed.sql("node1", "SELECT pg_is_in_recovery()");
+        match in_recovery.as_deref() {
+            Ok("f") => Err("it serves".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    must(bed.link("node1", true));
+    bed.rejoin("node1", "node2");
+    let after = bed.conclude(writer, "node2", &["node1"]);
+    assert_eq!(after.timeline, before.timeline + 1);
+}
+
+/// PostgreSQL ends when it cannot write WAL, and cannot start again. Another node has room.
+fn full_disk(bed: &Bed) {
+    scenario("the primary's disk is full: the other node takes over, and it comes back with room");
+    let before = bed.settle("node2", &["node1"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.node("node2").fill_data_disk());
+    bed.until("the other node as the register's owner", || {
+        // Uses up the segments that PostgreSQL has in stock; what it answers is no matter.
+        let _ = bed.sql("node2", "SELECT pg_switch_wal()");
+        let row = register(bed)?;
+        let owner = row.owner == "node1";
+        owner.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.node("node2").free_data_disk());
+    bed.cleanup("node1");
+    bed.rejoin("node2", "node1");
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline + 1);
+}
