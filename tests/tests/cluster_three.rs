@@ -93,8 +93,10 @@ fn look(bed: &Bed) -> Result<Roles, String> {
         found.next().map(|place| place.node.clone())
     };
     let (writers, readers) = (at("vip-master"), at("vip-slave"));
-    if writers.as_ref() != Some(&primary) || readers.is_none() || readers == writers {
-        return Err(format!("the addresses are on {writers:?} and {readers:?}"));
+    if writers.as_ref() != Some(&primary) || readers.as_ref() != Some(sync) {
+        return Err(format!(
+            "the addresses are on {writers:?} and {readers:?}, {sync} is in sync"
+        ));
     }
     Ok(Roles {
         sync: sync.clone(),

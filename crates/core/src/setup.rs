@@ -239,7 +239,7 @@ impl SetupPlan {
         let configuration = after.child_or_new("configuration");
         properties(configuration, design, &mut journal);
         let database = resources::ensure(configuration, design, &mut journal)?;
-        constraints::ensure(configuration, design, &mut journal);
+        constraints::ensure(configuration, design, &database, &mut journal);
         defaults(configuration, &mut journal);
         Ok(Self {
             changes: journal.changes,

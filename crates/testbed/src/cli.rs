@@ -208,6 +208,12 @@ enum Fault {
     LockFreeze,
     /// Let a frozen lock service go on
     LockThaw,
+    /// Set the lock service's clock so many seconds ahead of the right time, or behind it
+    LockClock {
+        /// 0 sets it right
+        #[arg(allow_negative_numbers = true)]
+        seconds: i32,
+    },
     /// Make the lock service answer errors: login, table or read-only
     LockBreak {
         /// Which error
@@ -478,6 +484,7 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::FreeDisk { node } => cluster.find(node)?.free_data_disk(),
         Fault::LockStop => cluster.lock_service()?.stop(),
         Fault::LockStart => cluster.lock_service()?.start(),
+        Fault::LockClock { seconds } => cluster.lock_service()?.set_clock(*seconds),
         Fault::LockFreeze => cluster.lock_service()?.freeze(),
         Fault::LockThaw => cluster.lock_service()?.thaw(),
         Fault::LockBreak { how } => cluster.lock_service()?.break_with_errors(breakage(how)?),

@@ -34,6 +34,9 @@ pub struct Config {
     pub addresses: bool,
     /// Whether the clone is promotable; rep_mode none and slave want a plain one.
     pub promotable: bool,
+    /// Whether the reader's address prefers a synchronous standby, which makes a difference where
+    /// there are several.
+    pub reader_prefers_sync: bool,
     /// Further cluster properties by name.
     pub properties: BTreeMap<String, String>,
 }
@@ -90,6 +93,7 @@ impl Config {
             migration_threshold: 3,
             no_quorum_policy: if nodes.len() > 2 { "stop" } else { "ignore" }.to_owned(),
             addresses: true,
+            reader_prefers_sync: nodes.len() > 2,
             promotable: true,
             properties: BTreeMap::new(),
         }
@@ -119,7 +123,11 @@ impl Config {
         xml.push_str(&self.clone_xml());
         xml.push_str("  </resources>\n");
         if self.addresses && self.promotable {
-            xml.push_str(CONSTRAINTS);
+            let mut constraints = CONSTRAINTS.to_owned();
+            for (plain, preferring) in PREFERENCE.iter().filter(|_| self.reader_prefers_sync) {
+                constraints = constraints.replace(plain, preferring);
+            }
+            xml.push_str(&constraints);
         }
         xml.push_str(DEFAULTS);
         xml.push_str("</configuration>\n");
@@ -263,9 +271,20 @@ fn address(id: &str, ip: &str) -> String {
     )
 }
 
-/// No location rule for the reader address: a rule that prefers the node in state HS:sync counts
-/// for the clone's instance there too, through the colocation, and lifts a fresh standby above the
-/// primary (Pacemaker 2.1.5 then demotes the one and promotes the other).
+/// As `cls_setup` makes it for three nodes and more. Without `influence` the rule would count for the
+/// clone's instance there too, and lift a fresh standby above the primary.
+const PREFERENCE: [(&str, &str); 2] = [
+    (
+        r#"with-rsc-role="Unpromoted" score="INFINITY""#,
+        r#"with-rsc-role="Unpromoted" score="INFINITY" influence="false""#,
+    ),
+    (
+        "  </constraints>",
+        r#"    <rsc_location id="loc-vip-slave" rsc="vip-slave"><rule id="loc-vip-slave-rule" score="100"><expression id="loc-vip-slave-sync" attribute="pgsql-status" operation="eq" value="HS:sync"/></rule></rsc_location>
+  </constraints>"#,
+    ),
+];
+
 const CONSTRAINTS: &str = r#"  <constraints>
     <rsc_colocation id="col-vip-master" rsc="vip-master" with-rsc="msPostgresql" with-rsc-role="Promoted" score="INFINITY"/>
     <rsc_order id="ord-promote-vip-master" first="msPostgresql" first-action="promote" then="vip-master" then-action="start" symmetrical="false" kind="Mandatory"/>

@@ -1,17 +1,35 @@
 //! Where the addresses may be, and in which order things happen.
 //!
-//! There is no rule that prefers the node in state `HS:sync` for the reader's address: through the
-//! colocation it counts for the clone's instance there too and lifts a fresh standby above the
-//! primary (Pacemaker 2.1.5 then demotes the one and promotes the other). One that is found, as
-//! old configurations have it, is removed.
+//! A rule that prefers the node in state `HS:sync` for the reader's address counts, through the
+//! colocation, for the clone's instance there too and lifts a fresh standby above the primary
+//! (Pacemaker 2.1.5 then demotes the one and promotes the other). Only a colocation with
+//! `influence="false"`, which Pacemaker 2.1 has, keeps the two apart (Pacemaker Explained, "Colocation
+//! Influence"). So there is such a rule where there is a choice, among three nodes or more, and where
+//! that attribute is known; any other one, as old configurations have it, is removed.
 
-use super::{Design, Element, Journal, Kind};
+use super::{Design, Element, Journal, Kind, RoleWords};
 
-pub(super) fn ensure(configuration: &mut Element, design: &Design, journal: &mut Journal) {
+/// By how much the reader's address prefers a synchronous standby: more than any stickiness that is
+/// usual, less than a rule that an administrator means seriously.
+const PREFERENCE: &str = "100";
+
+pub(super) fn ensure(
+    configuration: &mut Element,
+    design: &Design,
+    database: &str,
+    journal: &mut Journal,
+) {
     let section = configuration.child_or_new("constraints");
     let (clone, writer, reader) = (&design.clone, &design.writer, &design.reader);
     let (promoted, unpromoted) = (journal.words.promoted(), journal.words.unpromoted());
-    colocation(section, journal, [writer, clone, promoted, "INFINITY"]);
+    let choice = design.quorum && journal.words == RoleWords::Promoted;
+    let influence = choice.then_some("false");
+    colocation(
+        section,
+        journal,
+        [writer, clone, promoted, "INFINITY"],
+        None,
+    );
     order(
         section,
         journal,
@@ -22,7 +40,8 @@ pub(super) fn ensure(configuration: &mut Element, design: &Design, journal: &mut
         journal,
         [clone, "demote", writer, "stop", "Optional"],
     );
-    harmful_rules(section, design, journal);
+    let rule = (choice && design.reader_ip.is_some()).then(|| preference(reader, database));
+    location_rules(section, design, rule, journal);
     if design.reader_ip.is_none() {
         let why = Some("config.ini has no reader_vip");
         remove(section, journal, why, |element| names(element, reader));
@@ -30,14 +49,24 @@ pub(super) fn ensure(configuration: &mut Element, design: &Design, journal: &mut
     }
     if design.reader_on_primary {
         // Anywhere that the database runs, rather not beside the primary.
-        colocation(section, journal, [reader, clone, "", "INFINITY"]);
-        colocation(section, journal, [reader, clone, promoted, "-100"]);
+        colocation(section, journal, [reader, clone, "", "INFINITY"], influence);
+        colocation(
+            section,
+            journal,
+            [reader, clone, promoted, "-100"],
+            influence,
+        );
         let why = Some("the reader's address may move to the primary");
         remove(section, journal, why, |element| {
             is_colocation(element, [reader, clone]) && role(element) == Role::Unpromoted
         });
     } else {
-        colocation(section, journal, [reader, clone, unpromoted, "INFINITY"]);
+        colocation(
+            section,
+            journal,
+            [reader, clone, unpromoted, "INFINITY"],
+            influence,
+        );
         let why = Some("the reader's address stays with a standby");
         remove(section, journal, why, |element| {
             is_colocation(element, [reader, clone]) && role(element) != Role::Unpromoted
@@ -94,7 +123,12 @@ fn describe(element: &Element) -> String {
     format!("{} {}", element.tag, attributes.join(" "))
 }
 
-fn colocation(section: &mut Element, journal: &mut Journal, words: [&str; 4]) {
+fn colocation(
+    section: &mut Element,
+    journal: &mut Journal,
+    words: [&str; 4],
+    influence: Option<&str>,
+) {
     let [resource, with, with_role, score] = words;
     let id = format!("{resource}-with-{with}");
     let mut wanted = Element::new("rsc_colocation")
@@ -104,24 +138,29 @@ fn colocation(section: &mut Element, journal: &mut Journal, words: [&str; 4]) {
     if !with_role.is_empty() {
         wanted.set("with-rsc-role", with_role);
     }
-    wanted.set("score", score);
+    let values: Vec<(&str, &str)> = std::iter::once(("score", score))
+        .chain(influence.map(|value| ("influence", value)))
+        .collect();
+    for (name, value) in &values {
+        wanted.set(name, value);
+    }
     let found = section
         .children
         .iter_mut()
         .find(|element| is_colocation(element, [resource, with]) && role(element) == role(&wanted));
-    match found {
-        Some(found) if found.attribute("score") == Some(score) => {}
-        Some(found) => {
-            let old = found.attribute("score").unwrap_or("none").to_owned();
-            found.set("score", score);
-            let what = format!("score of {}", found.id());
-            journal.push(Kind::Set, what, Some(old), Some(score.to_owned()), None);
-        }
-        None => {
-            let id = journal.id(&id);
-            wanted.set("id", &id);
-            journal.add(describe(&wanted), None);
-            section.children.push(wanted);
+    let Some(found) = found else {
+        let id = journal.id(&id);
+        wanted.set("id", &id);
+        journal.add(describe(&wanted), None);
+        section.children.push(wanted);
+        return;
+    };
+    for (name, value) in values {
+        let old = found.attribute(name).unwrap_or("none").to_owned();
+        if old != value {
+            found.set(name, value);
+            let what = format!("{name} of {}", found.id());
+            journal.push(Kind::Set, what, Some(old), Some(value.to_owned()), None);
         }
     }
 }
@@ -152,11 +191,31 @@ fn order(section: &mut Element, journal: &mut Journal, words: [&str; 5]) {
     section.children.push(wanted);
 }
 
-fn harmful_rules(section: &mut Element, design: &Design, journal: &mut Journal) {
+/// The rule that prefers a synchronous standby, but for its ids.
+fn preference(reader: &str, database: &str) -> Element {
+    let expression = Element::new("expression")
+        .with("attribute", &format!("{database}-status"))
+        .with("operation", "eq")
+        .with("value", "HS:sync");
+    let rule = Element::new("rule")
+        .with("score", PREFERENCE)
+        .and(expression);
+    Element::new("rsc_location").with("rsc", reader).and(rule)
+}
+
+/// Keeps or makes the one rule about the state of replication that is wanted, and removes any other.
+fn location_rules(
+    section: &mut Element,
+    design: &Design,
+    wanted: Option<Element>,
+    journal: &mut Journal,
+) {
+    let is_wanted = |element: &Element| Some(without_ids(element)) == wanted;
     let why = Some("it can demote a healthy primary");
     remove(section, journal, why, |element| {
         element.tag == "rsc_location"
             && element.attribute("rsc") == Some(&design.reader)
+            && !is_wanted(element)
             && element.descendants().any(|expression| {
                 expression.tag == "expression"
                     && expression
@@ -167,6 +226,37 @@ fn harmful_rules(section: &mut Element, design: &Design, journal: &mut Journal) 
                         .is_some_and(|value| value.starts_with("HS:"))
             })
     });
+    if section.children.iter().any(is_wanted) {
+        return;
+    }
+    if let Some(wanted) = wanted {
+        let id = journal.id(&format!("{}-prefers-sync", design.reader));
+        let what = format!("{id} ({} rather on a synchronous standby)", design.reader);
+        journal.add(what, None);
+        section.children.push(with_ids(wanted, &id));
+    }
+}
+
+fn without_ids(element: &Element) -> Element {
+    let mut plain = Element::new(&element.tag);
+    let named = element.attributes.iter().filter(|(name, _)| name != "id");
+    plain.attributes = named.cloned().collect();
+    plain.children = element.children.iter().map(without_ids).collect();
+    plain
+}
+
+fn with_ids(element: Element, id: &str) -> Element {
+    let mut named = Element::new(&element.tag).with("id", id);
+    named.attributes.extend(element.attributes);
+    named.children = element
+        .children
+        .into_iter()
+        .map(|child| {
+            let id = format!("{id}-{}", child.tag);
+            with_ids(child, &id)
+        })
+        .collect();
+    named
 }
 
 fn remove(

@@ -84,6 +84,36 @@ fn the_old_words_are_used_where_the_new_ones_are_not_known() {
     ));
 }
 
+#[test]
+fn among_three_nodes_the_readers_address_prefers_a_synchronous_standby() {
+    let mut three = design();
+    three.quorum = true;
+    for on_primary in [false, true] {
+        three.reader_on_primary = on_primary;
+        for before in [NEW, ADOPTED] {
+            let plan = make(before, &three);
+            let xml = plan.after.to_xml();
+            let rule = format!("attribute=\"{}-status\"", plan.database);
+            assert!(
+                xml.contains(&rule) && xml.contains("-prefers-sync"),
+                "{xml}"
+            );
+            // Without this attribute the rule lifts a standby above the primary.
+            let tags = xml.split("<rsc_colocation").skip(1);
+            let tags = tags.filter_map(|rest| rest.split('>').next());
+            for tag in tags.filter(|tag| tag.contains("rsc=\"vip-slave\"")) {
+                assert!(tag.contains("influence=\"false\""), "{tag}");
+            }
+            assert!(make(&done(before, &plan), &three).is_done());
+            // A node less, and nothing is left of it but what does no harm.
+            let two = make(&done(before, &plan), &design()).after.to_xml();
+            assert!(!two.contains("-prefers-sync"), "{two}");
+        }
+    }
+    let old = NEW.replace("pacemaker-3.9", "pacemaker-3.5");
+    assert!(!make(&old, &three).after.to_xml().contains("influence"));
+}
+
 /// Identifiers as pcs makes them, the words of Pacemaker 1.1, the external lock command, a rule
 /// that does harm, an operator's timeout.
 const ADOPTED: &str = r#"<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9"><configuration><crm_config><cluster_property_set id="x"><nvpair id="x-1" name="no-quorum-policy" value="ignore"/><nvpair id="x-2" name="stonith-enabled" value="true"/></cluster_property_set></crm_config><nodes/><resources>
