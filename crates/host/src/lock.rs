@@ -193,10 +193,26 @@ impl LockService {
 
     fn try_read(&mut self, deadline: Deadline) -> Result<Reading, SqlError> {
         let sql = statements::read(&self.lock.table);
+        let reading = self.ask(&sql, deadline)?;
+        match &reading {
+            Reading::Row(row) if row.lease_left > row.ttl => {
+                // Where it cannot be put right now, what was read still holds.
+                let again = self.ask(&statements::lease_from_now(&self.lock.table), deadline);
+                Ok(match again {
+                    Ok(Reading::Row(row)) => Reading::Row(row),
+                    _ => reading,
+                })
+            }
+            _ => Ok(reading),
+        }
+    }
+
+    /// Sends a statement that answers with the row.
+    fn ask(&mut self, sql: &str, deadline: Deadline) -> Result<Reading, SqlError> {
         let name = self.lock.name.clone();
         let rows = self
             .session(deadline)?
-            .query_typed(&sql, &[(&name, Type::TEXT)], deadline)?;
+            .query_typed(sql, &[(&name, Type::TEXT)], deadline)?;
         Ok(match rows.first() {
             None => Reading::Missing,
             Some(row) => match statements::register(row) {

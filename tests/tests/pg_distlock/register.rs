@@ -71,6 +71,23 @@ fn pg_a_whole_life_of_a_register() {
     assert_eq!(terms, [0, 1, 1, 2]);
 }
 
+#[test]
+fn pg_a_lease_from_the_future_runs_no_longer_than_any_other() {
+    let server = pg::shared().unwrap();
+    let (mut service, _) = fresh(&server, "future");
+    let before = first(&mut service, "a");
+    // What an owner has written whose server's clock was an hour ahead.
+    server
+        .sql("update distlock set ts = ts + interval '1 hour' where lockname = 'future'")
+        .unwrap();
+    let after = row(service.read(soon()));
+    assert!(after.lease_left <= TTL, "{after:?}");
+    assert!(after.lease_left > TTL - Duration::from_secs(5), "{after:?}");
+    assert!(after.same_but_for_time(&before), "{after:?}");
+    let again = row(service.read(soon()));
+    assert!(again.lease_left <= after.lease_left, "it runs");
+}
+
 fn any_node() -> impl Strategy<Value = NodeName> {
     prop::sample::select(vec![node("a"), node("b"), node("c")])
 }

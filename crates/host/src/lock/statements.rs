@@ -75,6 +75,16 @@ pub(super) fn read(table: &Identifier) -> String {
     )
 }
 
+/// Lets a lease that begins in the future begin now, and reads the row; `$1` is the lock's name. The
+/// server's clock was set back, and the lease of an owner that has died meanwhile would run for as
+/// long as that. It ends no earlier than the owner expects, who renewed it before now.
+pub(super) fn lease_from_now(table: &Identifier) -> String {
+    format!(
+        "update {} set ts = clock_timestamp() where lockname = $1 and ts > clock_timestamp() returning {COLUMNS}",
+        table.quoted()
+    )
+}
+
 /// Reads the columns; a row that makes no sense is an error that quotes it.
 pub(super) fn register(row: &Row) -> Result<Register, String> {
     let raw = || -> Result<RawRow, tokio_postgres::Error> {
