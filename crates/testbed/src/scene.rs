@@ -29,14 +29,9 @@ pub(crate) fn wait_for_pair(
     progress: &Progress,
     timeout: Duration,
 ) -> Result<Pair> {
-    let mut shown = String::new();
+    let mut picture = Picture::new(progress);
     wait("a primary with a synchronous standby", timeout, || {
-        let roles = roles(cluster)?;
-        let text = describe(&roles);
-        if text != shown {
-            progress.say(&text);
-            shown.clone_from(&text);
-        }
+        let (roles, text) = picture.look(cluster)?;
         let with = |status: &str| {
             let mut found = roles.iter().filter(|(_, is)| is == status);
             found.next().map(|(node, _)| node.clone())
@@ -52,12 +47,37 @@ pub(crate) fn wait_for_pair(
     })
 }
 
-fn describe(roles: &[(String, String)]) -> String {
-    let words: Vec<String> = roles
-        .iter()
-        .map(|(node, status)| format!("{node} {status}"))
-        .collect();
-    words.join(", ")
+/// The roles as they were shown last, so that they are shown again only when they change.
+struct Picture<'p> {
+    progress: &'p Progress,
+    shown: String,
+}
+
+impl<'p> Picture<'p> {
+    fn new(progress: &'p Progress) -> Picture<'p> {
+        Picture {
+            progress,
+            shown: String::new(),
+        }
+    }
+
+    /// The roles, and the same in words.
+    fn look(
+        &mut self,
+        cluster: &Cluster,
+    ) -> std::result::Result<(Vec<(String, String)>, String), String> {
+        let roles = roles(cluster)?;
+        let words: Vec<String> = roles
+            .iter()
+            .map(|(node, status)| format!("{node} {status}"))
+            .collect();
+        let text = words.join(", ");
+        if self.shown != text {
+            self.progress.say(&text);
+            self.shown.clone_from(&text);
+        }
+        Ok((roles, text))
+    }
 }
 
 /// Every database node with its `pgsql-status`; `off` without power.
@@ -104,19 +124,17 @@ pub(crate) fn strike(
     let fault = now_us();
     blow()?;
     progress.say(what);
-    let shown = std::cell::RefCell::new(String::new());
+    let mut picture = Picture::new(progress);
     let before = writer.acknowledged();
     wait("an acknowledgement after the fault", timeout, || {
-        let text = roles(cluster).map_or_else(|error| error, |roles| describe(&roles));
-        if *shown.borrow() != text {
-            progress.say(&text);
-            shown.replace(text);
-        }
+        let text = picture
+            .look(cluster)
+            .map_or_else(|error| error, |(_, text)| text);
         // A commit that was acknowledged just before the fault may be counted a moment later.
         if writer.acknowledged() > before + 5 {
             Ok(())
         } else {
-            Err(shown.borrow().clone())
+            Err(text)
         }
     })?;
     progress.say("commits are acknowledged again");
@@ -168,14 +186,9 @@ pub(crate) fn bring_back(
     progress.say(&format!("{} gets its power back", pair.primary));
     cluster.boot(&pair.primary)?;
     let new = cluster.find(&pair.standby)?;
-    let mut shown = String::new();
+    let mut picture = Picture::new(progress);
     let refused = wait("the old primary back or refused", timeout, || {
-        let roles = roles(cluster)?;
-        let text = describe(&roles);
-        if text != shown {
-            progress.say(&text);
-            shown.clone_from(&text);
-        }
+        let (roles, text) = picture.look(cluster)?;
         if roles.contains(&(pair.primary.clone(), "HS:sync".to_owned())) {
             return Ok(None);
         }
