@@ -33,6 +33,11 @@ pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
 /// Nobody is primary: what the register says of who may be next.
 fn none(seen: &Observation<'_>) -> Problem {
     let critical = |remedy: &str| problem(Level::Critical, NOBODY, remedy);
+    if !seen.cib.have_quorum {
+        let text = "no node of this part of the cluster is primary";
+        let remedy = "cls_status on the other nodes: one of them may be primary";
+        return problem(Level::Critical, text, remedy);
+    }
     match seen.register {
         RegisterSeen::Read(Reading::Row(_)) if seen.register_went_back().is_some() => {
             critical("cls_recovery_master: while the register is damaged nobody is promoted")

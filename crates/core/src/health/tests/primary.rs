@@ -101,6 +101,19 @@ fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
 }
 
 #[test]
+fn without_quorum_the_other_part_may_have_a_primary() {
+    let extra = Extra {
+        no_quorum: true,
+        ..Extra::default()
+    };
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let verdict = verdict(&[WAS_PRIMARY, STANDBY], &extra, &unknown);
+    let found = verdict.findings.iter().find(|f| f.id == "primary").unwrap();
+    assert_eq!(found.text, "no node of this part of the cluster is primary");
+    assert!(found.remedy.as_deref().unwrap().contains("other nodes"));
+}
+
+#[test]
 fn a_failure_that_names_a_command_needs_no_other() {
     let refused = Node {
         operations: &[("start", 5)],
