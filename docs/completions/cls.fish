@@ -74,7 +74,7 @@ complete -c cls -n "__fish_cls_using_subcommand stop" -l resource -d 'The databa
 complete -c cls -n "__fish_cls_using_subcommand stop" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]' -r
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]; in synchronous mode one that holds every acknowledged commit: "every acknowledged commit is on" in cls_status' -r
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l resource -d 'The database resource, where the cluster has several' -r

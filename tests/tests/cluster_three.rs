@@ -195,6 +195,20 @@ fn cluster_three_nodes_lose_one_after_the_other() {
         "{said}"
     );
     assert_eq!(whole(&bed, &after.primary).term, after.term);
+
+    scenario("the commands that the refusal names: the standbys exchange their parts");
+    let (sync, primary) = (after.sync.clone(), after.primary.clone());
+    for words in [["standby_node", &sync], ["unstandby_node", &sync]] {
+        let named = format!("cls_{} {}", words[0], words[1]);
+        assert!(said.contains(&named), "{named}: {said}");
+        ends(&bed, "node1", &words, 0);
+        settle(&bed, "the other standby in its place", |roles| {
+            roles.sync == to && roles.primary == primary
+        });
+    }
+    whole(&bed, &primary);
+    ends(&bed, "node1", &["online_switch", "--to", &to], 0);
+    assert_eq!(whole(&bed, &to).term, after.term + 1);
     judged(&bed);
 }
 

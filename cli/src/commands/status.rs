@@ -14,6 +14,7 @@ use super::Outcome;
 use report::Report;
 use sources::Sources;
 
+mod commits;
 mod report;
 mod sources;
 mod text;
@@ -85,6 +86,11 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .as_ref()
             .and_then(|answer| answer.as_ref().ok())
             .map(Vec::as_slice),
+        commits: seen
+            .commits
+            .as_ref()
+            .and_then(|answer| answer.as_ref().ok()),
+        memory: seen.memory.as_ref(),
         primary_hangs: seen.primary_hangs,
     });
     Ok(Report::new(&seen, verdict, began.elapsed()))

@@ -9,14 +9,17 @@ use serde::Serialize;
 
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Cib, CibNode, CibResource};
-use crate::register::{Reading, Register};
+use crate::register::{Memory, Reading, Register, went_back};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, Role};
 
+mod commits;
 mod failures;
+mod primary;
 #[cfg(test)]
 mod tests;
 
+pub use commits::CommitWaits;
 pub use failures::{Count, FailCount, fail_counts};
 
 /// How bad something is.
@@ -72,6 +75,10 @@ pub struct Observation<'a> {
     pub register: RegisterSeen<'a>,
     /// The primary's standbys; `None` where the primary could not be asked.
     pub replication: Option<&'a [ReplicationRow]>,
+    /// For whom the primary's commits wait; `None` where the primary could not be asked.
+    pub commits: Option<&'a CommitWaits>,
+    /// What this node has durably seen of the register, before the row was read.
+    pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
     pub primary_hangs: bool,
 }
@@ -151,7 +158,7 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         id: "primary",
         condition: Some(2),
         meaning: "no node, or more than one, is promoted",
-        look: not_one_primary,
+        look: primary::not_one_primary,
     },
     HealthRule {
         id: "started",
@@ -164,6 +171,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "the primary's PostgreSQL gives no answer",
         look: hangs,
+    },
+    HealthRule {
+        id: "commits",
+        condition: None,
+        meaning: "commits wait for a standby, or will have to",
+        look: commits::waiting,
     },
     HealthRule {
         id: "streaming",
@@ -304,6 +317,11 @@ impl Observation<'_> {
         }
     }
 
+    /// How the register shows that it was put back, by what this node has seen of it.
+    fn register_went_back(&self) -> Option<String> {
+        went_back(self.register()?, self.memory?)
+    }
+
     /// Whether an operator has stopped the database (`cls_stop`).
     fn is_stopped_on_purpose(&self) -> bool {
         self.meta("target-role")
@@ -335,31 +353,6 @@ fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
     let remedy =
         "start the missing nodes, or look at the network between them (corosync-cfgtool -s)";
     vec![problem(Level::Critical, text, remedy)]
-}
-
-fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
-    let promoted: Vec<&str> = seen
-        .cib
-        .promoted(seen.resource)
-        .map(NodeName::as_str)
-        .collect();
-    match promoted[..] {
-        [_] => Vec::new(),
-        [] if seen.is_stopped_on_purpose() => {
-            let text = "the database is stopped, as an operator asked";
-            vec![problem(Level::Critical, text, "cls_start")]
-        }
-        [] => {
-            let text = "no node is primary: nobody can write";
-            let remedy = "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary";
-            vec![problem(Level::Critical, text, remedy)]
-        }
-        _ => {
-            let text = format!("{} are primary at the same time", promoted.join(" and "));
-            let remedy = "cls_standby_node <node> for the one that is not the register's owner";
-            vec![problem(Level::Critical, text, remedy)]
-        }
-    }
 }
 
 fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
@@ -410,9 +403,8 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
                 "the database does not run on {name}: {} failed with {}: {reason}",
                 failure.operation, failure.code
             );
-            let remedy = format!(
-                "mend the cause, or on {name}: cls_repair_slave or cls_rebuild_slave; then cls_cleanup --node {name}"
-            );
+            let remedy = named_command(reason, name)
+                .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}"));
             problem(Level::Warning, text, &remedy)
         }
         None => {
@@ -420,6 +412,18 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
             problem(Level::Warning, text, &format!("cls_cleanup --node {name}"))
         }
     }
+}
+
+/// The command that the agent's reason names; it cleans the failure up itself.
+fn named_command(reason: &str, node: &NodeName) -> Option<String> {
+    if reason.contains("run cls_repair_slave") {
+        return Some(format!(
+            "on {node}: cls_repair_slave; if it says that pg_rewind cannot: cls_rebuild_slave --keep-old"
+        ));
+    }
+    reason
+        .contains("run cls_rebuild_slave")
+        .then(|| format!("on {node}: cls_rebuild_slave --keep-old"))
 }
 
 fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
@@ -446,6 +450,10 @@ fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
                 Some("DISCONNECT") | None => (
                     format!("{name} runs and does not stream from the primary"),
                     format!("look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave"),
+                ),
+                Some("LATEST") if seen.primary().is_none() => (
+                    format!("{name} was the primary last, and is a standby until it may be promoted"),
+                    String::new(),
                 ),
                 Some("LATEST") => (
                     format!("{name} was primary last, and the primary has not seen it as a standby"),
@@ -481,26 +489,25 @@ fn not_synchronous(seen: &Observation<'_>) -> Vec<Problem> {
     )]
 }
 
+/// A running primary goes on meanwhile; nothing is promoted and no standby is let go.
+const MEND: &str = "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)";
+
 fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
     let RegisterSeen::Read(reading) = seen.register else {
         return Vec::new();
     };
+    let damaged = |text: String| {
+        let text = format!("the register is damaged: {text}");
+        vec![problem(Level::Critical, text, MEND)]
+    };
     match reading {
-        Reading::Row(_) => Vec::new(),
-        Reading::Missing => vec![problem(
-            Level::Critical,
-            "the lock service has no row for this cluster",
-            "distlock <conninfo> init <table:lockname>, and cls_recovery_master if there is data already",
-        )],
-        Reading::Damaged(text) => vec![problem(
-            Level::Critical,
-            text.clone(),
-            "distlock <conninfo> show <table:lockname>",
-        )],
+        Reading::Row(_) => seen.register_went_back().map_or_else(Vec::new, damaged),
+        Reading::Missing => damaged("the lock service has no row for this cluster".to_owned()),
+        Reading::Damaged(text) => damaged(text.clone()),
         Reading::Unknown(trouble) => vec![problem(
             Level::Warning,
             trouble.to_string(),
-            "bring the lock service back: without it no takeover and no change to asynchronous replication happens",
+            "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over",
         )],
     }
 }
@@ -509,7 +516,7 @@ fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
     let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
         return Vec::new();
     };
-    if register.is_owned_by(primary) || register.term == 0 {
+    if register.is_owned_by(primary) || register.term == 0 || seen.register_went_back().is_some() {
         return Vec::new();
     }
     let owner = register
@@ -555,7 +562,8 @@ fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {
     let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
         return Vec::new();
     };
-    if !register.is_owned_by(primary) || !register.lease_left.is_zero() {
+    let damaged = seen.register_went_back().is_some();
+    if damaged || !register.is_owned_by(primary) || !register.lease_left.is_zero() {
         return Vec::new();
     }
     let text = format!("{primary} has not renewed its lease in time");
@@ -611,14 +619,25 @@ fn failed(seen: &Observation<'_>) -> Vec<Problem> {
                     ""
                 },
             );
-            problem(
-                Level::Warning,
-                text,
-                &format!("after mending the cause: cls_cleanup --node {}", count.node),
-            )
-            .on(&count.node)
+            let mended = repaired_by(seen, &count).map_or_else(
+                || format!("after mending the cause: cls_cleanup --node {}", count.node),
+                |_| "nothing else: the command above clears it".to_owned(),
+            );
+            problem(Level::Warning, text, &mended).on(&count.node)
         })
         .collect()
+}
+
+/// The command that the database's failure names, where this count is of that failure.
+fn repaired_by(seen: &Observation<'_>, count: &FailCount) -> Option<String> {
+    let ours = count.resource == seen.resource.as_str();
+    let node = seen.cib.node(&count.node).filter(|_| ours)?;
+    let failure = node.resource(seen.resource)?.last_failure.as_ref()?;
+    let reason = failure
+        .reason
+        .as_deref()
+        .filter(|_| seen.role(node) == Role::Stopped)?;
+    named_command(reason, &count.node)
 }
 
 /// After how many failures the resource leaves a node, where it or its clone says so.

@@ -35,7 +35,7 @@ pub use promotion::{
 };
 pub use row::{RawRow, RowError};
 pub use update::{Condition, Update};
-pub use verdict::{Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply};
+pub use verdict::{Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, went_back};
 
 /// The lock service's row for one cluster, as it was at one moment.
 ///

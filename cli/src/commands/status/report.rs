@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::health::{FailCount, ReplicationRow, Verdict, fail_counts};
+use pha_core::health::{CommitWaits, FailCount, ReplicationRow, Verdict, fail_counts};
 use pha_core::names::NodeName;
 use pha_core::register::Reading;
 use pha_core::status::Role;
@@ -27,6 +27,8 @@ pub(super) struct Report {
     pub(super) nodes: Vec<Node>,
     /// The primary's standbys.
     pub(super) replication: Option<Vec<ReplicationRow>>,
+    /// For whom commits wait, and how many do; `None` where the primary could not be asked.
+    pub(super) commits: Option<CommitWaits>,
     /// The lock service's row.
     pub(super) register: Option<RegisterRow>,
     /// Where the lock service is.
@@ -87,9 +89,11 @@ impl Report {
         if let Err(error) = &seen.crm_mon {
             silent.insert("crm_mon", error.clone());
         }
-        if let Some(Err(error)) = &seen.replication {
-            silent.insert("replication", error.clone());
-        }
+        match (&seen.replication, &seen.commits) {
+            (Some(Err(error)), _) => silent.insert("replication", error.clone()),
+            (_, Some(Err(error))) => silent.insert("commits", error.clone()),
+            _ => None,
+        };
         if let Some(Reading::Unknown(trouble)) = &seen.register {
             silent.insert("register", trouble.to_string());
         }
@@ -100,6 +104,11 @@ impl Report {
             nodes: nodes(seen),
             replication: seen
                 .replication
+                .as_ref()
+                .and_then(|answer| answer.as_ref().ok())
+                .cloned(),
+            commits: seen
+                .commits
                 .as_ref()
                 .and_then(|answer| answer.as_ref().ok())
                 .cloned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::ReplicationRow;
+use pha_core::health::{CommitWaits, ReplicationRow};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -15,6 +15,8 @@ use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
 use crate::primary::Primary;
+
+use super::commits;
 
 /// How long the cluster information base may take; without it there is nothing to ask the others.
 const CIB: Duration = Duration::from_millis(2_500);
@@ -33,6 +35,8 @@ pub(super) struct Sources {
     pub(super) lock: Option<String>,
     /// The primary's standbys; `None` where there is no primary.
     pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
+    /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
+    pub(super) commits: Option<Result<CommitWaits, String>>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
@@ -54,6 +58,10 @@ fn answer<T>(receiver: &Receiver<T>, deadline: Deadline) -> Option<T> {
     receiver.recv_timeout(deadline.left()).ok()
 }
 
+fn of_primary<T>(receiver: &Receiver<Result<T, String>>, deadline: Deadline) -> Result<T, String> {
+    answer(receiver, deadline).unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
+}
+
 fn silent(what: &str) -> String {
     format!("{what} hangs: no answer in time")
 }
@@ -71,18 +79,19 @@ impl Sources {
             Ok((info, name)) => format!("{name} on {info}"),
             Err(error) => error,
         });
+        // Before the register is read: what is seen later than the row would make it look old.
+        let memory = memory(&cluster);
         let register = cluster.lock_service().map(|service| match service {
             Ok(mut service) => ask(move || service.read(latest)),
             Err(error) => ask(move || Reading::Unknown(Trouble::Answered(error))),
         });
-        let replication = cluster.primary().ok().map(|primary| {
-            let primary = Primary::new(&cluster, &primary, latest);
-            ask(move || primary.rows(ROWS, latest).and_then(parse))
-        });
-        let memory = memory(&cluster);
-        let replication = replication.map(|receiver| {
-            answer(&receiver, deadline).unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
-        });
+        let primary = cluster.primary().ok();
+        let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
+        let commits = primary.clone();
+        let commits = commits.map(|primary| ask(move || commits::waits(&primary, latest)));
+        let replication =
+            primary.map(|primary| ask(move || primary.rows(ROWS, latest).and_then(parse)));
+        let replication = replication.map(|receiver| of_primary(&receiver, deadline));
         let primary_hangs = matches!(&replication, Some(Err(_))) && latest.left() < SPARE;
         Ok(Self {
             crm_mon: answer(&crm_mon, deadline).unwrap_or_else(|| Err(silent("crm_mon"))),
@@ -92,6 +101,7 @@ impl Sources {
                 })
             }),
             replication,
+            commits: commits.map(|receiver| of_primary(&receiver, deadline)),
             primary_hangs,
             lock,
             memory,

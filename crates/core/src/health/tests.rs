@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::*;
 use crate::register::Trouble;
 
+mod commits;
+mod primary;
+
 /// A node in the cluster: its name, its last operations, its data status, and further transient
 /// attributes.
 struct Node {
@@ -15,6 +18,8 @@ struct Node {
     data: &'static str,
     transient: &'static [(&'static str, &'static str)],
     standby: bool,
+    /// Why an operation failed.
+    reason: &'static str,
 }
 
 const UP: &str = r#"in_ccm="true" crmd="online" join="member""#;
@@ -27,6 +32,7 @@ const PRIMARY: Node = Node {
     data: "LATEST",
     transient: &[("pgsql-guard", "running")],
     standby: false,
+    reason: "because of this",
 };
 
 const STANDBY: Node = Node {
@@ -36,6 +42,7 @@ const STANDBY: Node = Node {
     data: "STREAMING|SYNC",
     transient: &[],
     standby: false,
+    reason: "because of this",
 };
 
 #[derive(Default)]
@@ -63,7 +70,8 @@ fn cib(nodes: &[Node], extra: &Extra) -> Cib {
             .map(|(call, (name, code))| {
                 let status = if *code == 193 { -1 } else { 0 };
                 format!(
-                    r#"<lrm_rsc_op id="o{id}{call}" operation="{name}" call-id="{call}" rc-code="{code}" op-status="{status}" interval="0" exit-reason="because of this"/>"#
+                    r#"<lrm_rsc_op id="o{id}{call}" operation="{name}" call-id="{call}" rc-code="{code}" op-status="{status}" interval="0" exit-reason="{}"/>"#,
+                    node.reason
                 )
             })
             .collect();
@@ -108,6 +116,8 @@ fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
         sync: true,
         register: RegisterSeen::Read(reading),
         replication: None,
+        commits: None,
+        memory: None,
         primary_hangs: false,
     })
 }
@@ -123,6 +133,8 @@ fn a_primary_that_hangs_is_named() {
             sync: true,
             register: RegisterSeen::Read(&reading),
             replication: None,
+            commits: None,
+            memory: None,
             primary_hangs: true,
         })
         .findings
@@ -241,7 +253,7 @@ fn every_deviation_is_found_and_has_a_remedy() {
             Level::Warning,
             &["started", "synchronous", "failures"],
             &[1],
-            "cls_repair_slave",
+            "mend the cause, then cls_cleanup --node node2",
         ),
         (
             "standby starting",
@@ -322,7 +334,7 @@ fn every_deviation_is_found_and_has_a_remedy() {
             Level::Critical,
             &["primary", "streaming"],
             &[2, 3],
-            "cls_recovery_master",
+            "wait: node1 has every acknowledged commit",
         ),
         (
             "two primaries",
@@ -426,7 +438,7 @@ fn every_deviation_is_found_and_has_a_remedy() {
             Level::Critical,
             &["register"],
             &[],
-            "init",
+            "cls_recovery_master",
         ),
         (
             "repl info of another",

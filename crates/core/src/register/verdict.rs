@@ -84,6 +84,13 @@ pub(super) fn epoch_went_back(register: &Register, memory: &Memory) -> Option<St
     })
 }
 
+/// How a row shows that it was put back: its term or its epoch is lower than one that this node has
+/// durably seen.
+#[must_use]
+pub fn went_back(register: &Register, memory: &Memory) -> Option<String> {
+    term_went_back(register, memory).or_else(|| epoch_went_back(register, memory))
+}
+
 /// Decides whether `me`, promoted at `my_term`, is still the owner.
 pub fn judge_owner(reading: &Reading, me: &NodeName, my_term: u64, memory: &Memory) -> Ownership {
     let register = match known_row(reading) {
@@ -91,9 +98,7 @@ pub fn judge_owner(reading: &Reading, me: &NodeName, my_term: u64, memory: &Memo
         Err(NoRow::Damage(text)) => return Ownership::Damage(text),
         Err(NoRow::Unknown(text)) => return Ownership::Unknown(text),
     };
-    if let Some(text) =
-        term_went_back(register, memory).or_else(|| epoch_went_back(register, memory))
-    {
+    if let Some(text) = went_back(register, memory) {
         return Ownership::Damage(text);
     }
     if register.is_owned_at(me, my_term) {

@@ -1,0 +1,130 @@
+//! Commits that wait for a synchronous standby.
+//!
+//! PostgreSQL shows such a backend with the wait event `SyncRep`. In a healthy cluster every commit
+//! is there for a moment, so only what lasts is said.
+
+use serde::Serialize;
+
+use super::{Level, Observation, Problem, RegisterSeen, problem};
+use crate::names::NodeName;
+use crate::parse::standby_names::{StandbyName, StandbyNames};
+use crate::register::Reading;
+
+/// What the primary says of its commits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CommitWaits {
+    /// `synchronous_standby_names` in force: for whom commits wait.
+    #[serde(rename = "standby_names", serialize_with = "as_text")]
+    pub names: StandbyNames,
+    /// How many backends have been waiting for longer than a few seconds.
+    pub waiting: usize,
+    /// Since when the first of them waits, as the primary's server writes a time.
+    pub since: Option<String>,
+    /// Seconds that it has waited.
+    pub longest_seconds: Option<f64>,
+}
+
+fn as_text<S: serde::Serializer>(names: &StandbyNames, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(names)
+}
+
+impl CommitWaits {
+    fn whom(&self) -> String {
+        let names: Vec<&str> = self
+            .names
+            .names()
+            .iter()
+            .map(|name| match name {
+                StandbyName::Every => "any standby",
+                StandbyName::Name(name) => name,
+            })
+            .collect();
+        names.join(" or ")
+    }
+
+    /// What is seen of it, in the beginning of a sentence.
+    fn seen(&self) -> String {
+        let whom = self.whom();
+        let (Some(since), Some(seconds)) = (&self.since, self.longest_seconds) else {
+            return format!("every commit has to wait for {whom}");
+        };
+        let many = match self.waiting {
+            1 => "1 commit waits".to_owned(),
+            many => format!("{many} commits wait"),
+        };
+        format!("{many} for {whom}, since {since} ({seconds:.0} s)")
+    }
+}
+
+/// The rule: commits wait, or will have to, since the standby and the register are both gone.
+pub(super) fn waiting(seen: &Observation<'_>) -> Vec<Problem> {
+    let (Some(commits), Some(primary)) = (seen.commits, seen.primary()) else {
+        return Vec::new();
+    };
+    if commits.names == StandbyNames::Off {
+        return Vec::new();
+    }
+    let confirmed = confirms(seen, &commits.names);
+    let held = !confirmed && kept_from_going_on(seen);
+    if commits.waiting == 0 && !held {
+        return Vec::new();
+    }
+    let (why, remedy) = why(seen, commits, primary, confirmed);
+    let text = format!("{}: {why}", commits.seen());
+    vec![problem(Level::Critical, text, &remedy).on(primary)]
+}
+
+/// Whether a standby that commits wait for streams.
+fn confirms(seen: &Observation<'_>, names: &StandbyNames) -> bool {
+    seen.replication.is_some_and(|rows| {
+        rows.iter().any(|row| {
+            row.state.as_deref() == Some("streaming") && names.contains(row.standby.as_str())
+        })
+    })
+}
+
+/// Whether the primary may not leave a lost standby behind by itself (R3).
+fn kept_from_going_on(seen: &Observation<'_>) -> bool {
+    match seen.register {
+        RegisterSeen::NotConfigured => false,
+        RegisterSeen::Read(Reading::Row(_)) => seen.register_went_back().is_some(),
+        RegisterSeen::Read(_) => true,
+    }
+}
+
+fn why(
+    seen: &Observation<'_>,
+    commits: &CommitWaits,
+    primary: &NodeName,
+    confirmed: bool,
+) -> (String, String) {
+    let whom = commits.whom();
+    if confirmed {
+        return (
+            "it streams, and does not confirm them".to_owned(),
+            format!(
+                "on {whom}: look at the disk and at PostgreSQL's log; cls_standby_node {whom} lets commits go on without it"
+            ),
+        );
+    }
+    if !kept_from_going_on(seen) {
+        return (
+            "it does not stream".to_owned(),
+            format!(
+                "wait ten seconds, the primary goes on without it by itself; if it does not, see in Pacemaker's log on {primary} why"
+            ),
+        );
+    }
+    match seen.register {
+        RegisterSeen::Read(Reading::Unknown(_)) => (
+            "it does not stream, and the lock service cannot be asked".to_owned(),
+            format!(
+                "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why"
+            ),
+        ),
+        _ => (
+            "it does not stream, and the register is damaged".to_owned(),
+            "cls_recovery_master".to_owned(),
+        ),
+    }
+}

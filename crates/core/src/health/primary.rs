@@ -1,0 +1,95 @@
+//! No primary, or more than one.
+
+use super::{Level, Observation, Problem, RegisterSeen, problem};
+use crate::names::NodeName;
+use crate::parse::cib::CibNode;
+use crate::register::{Reading, Register};
+use crate::status::Role;
+
+const NOBODY: &str = "no node is primary: nobody can write";
+
+/// The rule.
+pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
+    let promoted: Vec<&str> = seen
+        .cib
+        .promoted(seen.resource)
+        .map(NodeName::as_str)
+        .collect();
+    match promoted[..] {
+        [_] => Vec::new(),
+        [] if seen.is_stopped_on_purpose() => {
+            let text = "the database is stopped, as an operator asked";
+            vec![problem(Level::Critical, text, "cls_start")]
+        }
+        [] => vec![none(seen)],
+        _ => {
+            let text = format!("{} are primary at the same time", promoted.join(" and "));
+            let remedy = "cls_standby_node <node> for the one that is not the register's owner";
+            vec![problem(Level::Critical, text, remedy)]
+        }
+    }
+}
+
+/// Nobody is primary: what the register says of who may be next.
+fn none(seen: &Observation<'_>) -> Problem {
+    let critical = |remedy: &str| problem(Level::Critical, NOBODY, remedy);
+    if !seen.cib.have_quorum {
+        let text = "no node of this part of the cluster is primary";
+        let remedy = "cls_status on the other nodes: one of them may be primary";
+        return problem(Level::Critical, text, remedy);
+    }
+    match seen.register {
+        RegisterSeen::Read(Reading::Row(_)) if seen.register_went_back().is_some() => {
+            critical("cls_recovery_master: while the register is damaged nobody is promoted")
+        }
+        RegisterSeen::Read(Reading::Row(row)) if row.term > 0 => by_register(seen, row),
+        RegisterSeen::Read(Reading::Missing | Reading::Damaged(_)) => {
+            critical("cls_recovery_master: while the register is damaged nobody is promoted")
+        }
+        RegisterSeen::Read(Reading::Unknown(_)) => critical(
+            "bring the lock service back: without it nobody is promoted; then it goes on by itself",
+        ),
+        RegisterSeen::Read(Reading::Row(_)) | RegisterSeen::NotConfigured => critical(
+            "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary",
+        ),
+    }
+}
+
+fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
+    if let Some(owner) = row.owner.as_ref().filter(|_| !row.lease_left.is_zero())
+        && seen.cib.node(owner).is_none_or(|node| !node.online)
+    {
+        let text = format!(
+            "no node that this one sees is primary; {owner}, which it does not see, holds the lock for {:.1} s more",
+            row.lease_left.as_secs_f64()
+        );
+        let remedy = format!(
+            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, nothing else"
+        );
+        return problem(Level::Critical, text, &remedy);
+    }
+    let names: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
+    let names = names.join(" or ");
+    let holders = || row.holders.iter().filter_map(|name| seen.cib.node(name));
+    let find = |fits: fn(&Observation<'_>, &CibNode) -> bool| {
+        holders()
+            .find(|node| fits(seen, node))
+            .map(|node| &node.name)
+    };
+    let remedy = if let Some(node) = find(|seen, node| seen.role(node) != Role::Stopped) {
+        format!(
+            "wait: {node} has every acknowledged commit and may become primary; if it has not within a minute: cls_cleanup"
+        )
+    } else if let Some(node) = find(|_, node| node.online && node.standby) {
+        format!("cls_unstandby_node {node}: it has every acknowledged commit")
+    } else if let Some(node) = find(|_, node| node.online) {
+        format!(
+            "see below why the database does not run on {node}, which has every acknowledged commit; then cls_cleanup --node {node}"
+        )
+    } else {
+        format!(
+            "start {names}: no other node has every acknowledged commit. Only if it is lost for good: cls_recovery_master, which shows what would be lost and asks"
+        )
+    };
+    problem(Level::Critical, NOBODY, &remedy)
+}

@@ -1,0 +1,138 @@
+//! Commits that wait.
+
+use super::*;
+use crate::parse::standby_names::StandbyNames;
+
+/// Commits wait for node2.
+fn commits(waiting: usize) -> CommitWaits {
+    CommitWaits {
+        names: StandbyNames::first(1, ["node2"]),
+        waiting,
+        since: (waiting > 0).then(|| "2026-01-01 03:00:00+00".to_owned()),
+        longest_seconds: (waiting > 0).then_some(41.6),
+    }
+}
+
+fn streaming() -> Vec<ReplicationRow> {
+    vec![ReplicationRow {
+        standby: "node2".to_owned(),
+        state: Some("streaming".to_owned()),
+        sync_state: Some("sync".to_owned()),
+        flush_lag_bytes: Some(0),
+        replay_lag_bytes: Some(0),
+        replay_lag_seconds: None,
+    }]
+}
+
+fn memory(term: u64, epoch: u64) -> Memory {
+    Memory {
+        term,
+        epoch,
+        ..Memory::default()
+    }
+}
+
+/// What the rule says of a healthy cluster with these commits, standbys and register.
+fn said(
+    commits: &CommitWaits,
+    standbys: &[ReplicationRow],
+    reading: &Reading,
+    memory: &Memory,
+) -> Option<(Level, String, String)> {
+    let verdict = judge(&Observation {
+        cib: &cib(&[PRIMARY, STANDBY], &Extra::default()),
+        resource: &"pgsql".parse().unwrap(),
+        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        sync: true,
+        register: RegisterSeen::Read(reading),
+        replication: Some(standbys),
+        commits: Some(commits),
+        memory: Some(memory),
+        primary_hangs: false,
+    });
+    let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
+    let finding = found.next()?;
+    Some((finding.level, finding.text, finding.remedy.unwrap()))
+}
+
+#[test]
+fn commits_that_wait_are_said_with_the_reason_and_what_to_type() {
+    let (row, known) = (row("node1", 4), memory(3, 5));
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let gone: [ReplicationRow; 0] = [];
+    let cases = [
+        (
+            said(&commits(3), &gone, &row, &known),
+            "3 commits wait for node2, since 2026-01-01 03:00:00+00 (42 s): it does not stream",
+            "the primary goes on without it by itself",
+        ),
+        (
+            said(&commits(1), &streaming(), &row, &known),
+            "1 commit waits for node2, since 2026-01-01 03:00:00+00 (42 s): it streams, and does not confirm them",
+            "cls_standby_node node2",
+        ),
+        (
+            said(&commits(1), &streaming(), &unknown, &known),
+            "1 commit waits for node2, since 2026-01-01 03:00:00+00 (42 s): it streams, and does not confirm them",
+            "cls_standby_node node2",
+        ),
+        (
+            said(&commits(0), &gone, &unknown, &known),
+            "every commit has to wait for node2: it does not stream, and the lock service cannot be asked",
+            "bring back one of the two",
+        ),
+        (
+            said(&commits(2), &gone, &Reading::Missing, &known),
+            "2 commits wait for node2, since 2026-01-01 03:00:00+00 (42 s): it does not stream, and the register is damaged",
+            "cls_recovery_master",
+        ),
+        (
+            said(&commits(0), &gone, &row, &memory(4, 5)),
+            "every commit has to wait for node2: it does not stream, and the register is damaged",
+            "cls_recovery_master",
+        ),
+    ];
+    for (said, text, remedy) in cases {
+        let (level, found, next) = said.unwrap_or_else(|| panic!("not found: {text}"));
+        assert_eq!((level, found.as_str()), (Level::Critical, text));
+        assert!(next.contains(remedy), "{next}");
+    }
+}
+
+#[test]
+fn nothing_is_said_while_commits_are_confirmed_or_wait_for_nobody() {
+    let (row, known) = (row("node1", 4), memory(3, 5));
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let off = CommitWaits {
+        names: StandbyNames::Off,
+        ..commits(0)
+    };
+    assert_eq!(said(&commits(0), &streaming(), &row, &known), None);
+    assert_eq!(said(&commits(0), &streaming(), &unknown, &known), None);
+    assert_eq!(said(&commits(0), &[], &row, &known), None, "it is let go");
+    assert_eq!(said(&off, &[], &unknown, &known), None);
+}
+
+/// A row that was put back looks like a good one, but for what this node has seen.
+#[test]
+fn a_register_that_was_put_back_is_damaged() {
+    let found = |memory: &Memory| {
+        let verdict = judge(&Observation {
+            cib: &cib(&[PRIMARY, STANDBY], &Extra::default()),
+            resource: &"pgsql".parse().unwrap(),
+            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            sync: true,
+            register: RegisterSeen::Read(&row("node2", 0)),
+            replication: None,
+            commits: None,
+            memory: Some(memory),
+            primary_hangs: false,
+        });
+        let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();
+        (verdict.level, ids)
+    };
+    // What it says of the owner and the lease is not believed either.
+    assert_eq!(found(&memory(4, 5)), (Level::Critical, vec!["register"]));
+    assert_eq!(found(&memory(3, 6)), (Level::Critical, vec!["register"]));
+    assert_eq!(found(&memory(3, 5)), (Level::Critical, vec!["owner"]));
+}

@@ -1,0 +1,138 @@
+//! What is said while nobody is primary, by what the register says.
+
+use super::*;
+
+const WAS_PRIMARY: Node = Node {
+    operations: &[("start", 0)],
+    ..PRIMARY
+};
+const OFF: Node = Node {
+    state: DOWN,
+    ..WAS_PRIMARY
+};
+
+fn held_by(holders: &[&str], lease: u64) -> Reading {
+    let Reading::Row(row) = row("node1", lease) else {
+        unreachable!()
+    };
+    Reading::Row(Register {
+        holders: holders.iter().map(|name| name.parse().unwrap()).collect(),
+        ..row
+    })
+}
+
+/// The text and the remedy of the rule.
+fn said(nodes: &[Node], reading: &Reading) -> (String, String) {
+    let verdict = verdict(nodes, &Extra::default(), reading);
+    assert_eq!(verdict.level, Level::Critical);
+    let mut found = verdict.findings.into_iter().filter(|f| f.id == "primary");
+    let finding = found.next().unwrap();
+    (finding.text, finding.remedy.unwrap())
+}
+
+#[test]
+fn without_a_primary_the_register_says_what_to_type() {
+    let stopped = || Node {
+        operations: &[("start", 0), ("stop", 0)],
+        ..STANDBY
+    };
+    let spared = || Node {
+        standby: true,
+        ..stopped()
+    };
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let both = held_by(&["node1", "node2"], 0);
+    let cases = [
+        (
+            "taken over",
+            vec![OFF, STANDBY],
+            &both,
+            "wait: node2 has every acknowledged commit",
+        ),
+        (
+            "its node in standby",
+            vec![OFF, spared()],
+            &both,
+            "cls_unstandby_node node2",
+        ),
+        (
+            "its database stopped",
+            vec![OFF, stopped()],
+            &both,
+            "cls_cleanup --node node2",
+        ),
+        (
+            "the only holder is off",
+            vec![OFF, STANDBY],
+            &held_by(&["node1"], 0),
+            "start node1: no other node has",
+        ),
+        (
+            "the lock service is gone",
+            vec![WAS_PRIMARY, STANDBY],
+            &unknown,
+            "bring the lock service back",
+        ),
+        (
+            "no row",
+            vec![WAS_PRIMARY, STANDBY],
+            &Reading::Missing,
+            "cls_recovery_master",
+        ),
+    ];
+    for (name, nodes, reading, remedy) in cases {
+        let (text, next) = said(&nodes, reading);
+        assert_eq!(text, "no node is primary: nobody can write", "{name}");
+        assert!(next.contains(remedy), "{name}: {next}");
+    }
+}
+
+/// A partition, or the moment after a power cut: nobody can tell which before the lease is over.
+#[test]
+fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
+    let (text, next) = said(&[OFF, STANDBY], &held_by(&["node1", "node2"], 2));
+    assert!(
+        text.contains("node1, which it does not see, holds the lock for 2.0 s more"),
+        "{text}"
+    );
+    assert!(next.contains("mend the network"), "{next}");
+    let (text, _) = said(&[WAS_PRIMARY, STANDBY], &held_by(&["node1"], 2));
+    assert_eq!(text, "no node is primary: nobody can write");
+}
+
+#[test]
+fn without_quorum_the_other_part_may_have_a_primary() {
+    let extra = Extra {
+        no_quorum: true,
+        ..Extra::default()
+    };
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let verdict = verdict(&[WAS_PRIMARY, STANDBY], &extra, &unknown);
+    let found = verdict.findings.iter().find(|f| f.id == "primary").unwrap();
+    assert_eq!(found.text, "no node of this part of the cluster is primary");
+    assert!(found.remedy.as_deref().unwrap().contains("other nodes"));
+}
+
+#[test]
+fn a_failure_that_names_a_command_needs_no_other() {
+    let refused = Node {
+        operations: &[("start", 5)],
+        reason: "run cls_repair_slave on node2: it has WAL up to 0/30C4F08",
+        data: "DISCONNECT",
+        transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+        ..STANDBY
+    };
+    let verdict = verdict(&[PRIMARY, refused], &Extra::default(), &row("node1", 4));
+    let remedies: Vec<&str> = verdict
+        .findings
+        .iter()
+        .filter(|finding| ["started", "failures"].contains(&finding.id))
+        .filter_map(|finding| finding.remedy.as_deref())
+        .collect();
+    assert_eq!(remedies.len(), 2);
+    assert!(
+        remedies[0].starts_with("on node2: cls_repair_slave;"),
+        "{remedies:?}"
+    );
+    assert!(!remedies[1].contains("cls_cleanup"), "{remedies:?}");
+}
