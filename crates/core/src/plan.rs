@@ -321,6 +321,7 @@ impl Snapshot {
     pub fn memory_before(&self, action: &Action) -> Memory {
         match action {
             Action::UpdateRegister(update) => self.memory.asking(update),
+            Action::AskPromises(ask) => self.memory.relying(ask.epoch),
             _ => self.memory,
         }
     }
@@ -332,9 +333,13 @@ impl Snapshot {
             action: "remember",
             text: text.to_owned(),
         });
-        if let Action::UpdateRegister(_) = action {
+        match action {
             // As when the memory cannot be read: without it nothing is decided on the register.
-            self.register = Some(Reading::Damaged(text.to_owned()));
+            Action::UpdateRegister(_) => {
+                self.register = Some(Reading::Damaged(text.to_owned()));
+            }
+            Action::AskPromises(_) => self.fold_failure(action, text),
+            _ => {}
         }
         self
     }

@@ -297,6 +297,7 @@ impl Resident {
         let budget = match action {
             Action::StopPostgres(_) => guard::margin(snapshot.settings.ttl),
             Action::ReportDeath => self.node.params.crm_attr_timeout,
+            Action::AskPromises(_) => guard::last_patience(snapshot),
             _ => guard::patience(snapshot),
         };
         *due = since_boot() + budget;
@@ -311,6 +312,11 @@ impl Resident {
                 let found = self.proofs.ask(&self.node.postgres, standbys, deadline);
                 self.proofs.linked(&found?, asked);
                 Ok(Effect::Done)
+            }
+            Action::AskPromises(ask) => {
+                let noted = self.node.place.rely(ask.epoch);
+                noted.map_err(|error| error.to_string())?;
+                apply::perform(&mut self.node, action, snapshot, deadline)
             }
             Action::ReportDeath => {
                 self.told = true;

@@ -383,7 +383,9 @@ impl Node {
             let share = deadline.sub_budget(deadline.left() / 2);
             self.promotion = Some(self.memory.guard(share)?);
         }
-        self.memory.load()
+        let memory = self.memory.load()?;
+        let by_guard = self.place.relied().filter(|epoch| *epoch >= memory.epoch);
+        Ok(by_guard.map_or(memory, |epoch| memory.relying(epoch)))
     }
 
     fn has_standby_signal(&self) -> bool {

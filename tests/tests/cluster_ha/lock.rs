@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pha_testbed::Breakage;
+use pha_testbed::{Breakage, Signal};
 use pha_tests::cluster::{Bed, PATIENCE, State, must, register, scenario};
 
 /// Lets the lock service fail for several monitors of the primary and the standby, and sees that
@@ -201,7 +201,22 @@ fn goes_on_by_promise(bed: &Bed, writer: &pha_testbed::Writer) {
         0 => Ok(()),
         left => Err(format!("{left} processes")),
     });
-    must(writer.wait_for(100, PATIENCE));
+    // At 5 ms each that is longer than the lease: the guard goes on by the promise, too.
+    must(writer.wait_for(1000, PATIENCE));
+}
+
+/// What the guard on node1 goes by, while the lock service is away.
+fn guard_goes_by(bed: &Bed, rule: &str) {
+    bed.until(&format!("{rule} in the guard's log"), || {
+        let log = bed.node("node1").read("/run/pha4pgsql/pgsql.guard.log");
+        let log = String::from_utf8_lossy(&log.map_err(|error| error.to_string())?).into_owned();
+        // What it does in between, such as asking, changes nothing of it.
+        let mut rules = log.lines().filter(|line| line.contains("waiting for"));
+        match rules.next_back() {
+            Some(last) if last.contains(rule) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
 }
 
 /// node2, alone with the lock service, does not become primary: its gate is closed, and its
@@ -280,6 +295,9 @@ fn cluster_lock_service_gone_with_the_standby() {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     must(lock.stop());
+    // Its standby follows for longer than the lease, and only then is stopped.
+    guard_goes_by(&bed, "guard-linked");
+    must(writer.wait_for(1000, PATIENCE));
     goes_on_by_promise(&bed, &writer);
     must(lock.start());
     let alone = row_with(&bed, after.register.epoch + 1, &["node1"]);
@@ -290,6 +308,35 @@ fn cluster_lock_service_gone_with_the_standby() {
     must(bed.boot("node1"));
     must(writer.wait_for(50, PATIENCE));
     let _ = bed.conclude(writer, "node1", &["node2"]);
+
+    scenario(
+        "R7: the standby hangs while the lock service is away, and goes on: its promise ends with the outage, and it takes over",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(lock.stop());
+    guard_goes_by(&bed, "guard-linked");
+    assert_eq!(walreceiver(&bed, Signal::STOP), 1);
+    guard_goes_by(&bed, "guard-promised");
+    assert_eq!(walreceiver(&bed, Signal::CONT), 1);
+    must(writer.wait_for(50, PATIENCE));
+    must(lock.start());
+    row_with(&bed, before.register.epoch + 1, &["node1", "node2"]);
+    bed.settle("node1", &["node2"]);
+    must(bed.power_cut("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node2", &[]);
+    assert_eq!(after.register.term, before.register.term + 1);
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    let _ = bed.verdict();
+}
+
+/// Signals the process of node2 that receives WAL; how many there were.
+fn walreceiver(bed: &Bed, signal: Signal) -> usize {
+    let receives = |process: &pha_testbed::Process| process.cmdline.contains("walreceiver");
+    bed.node("node2").kill(receives, signal)
 }
 
 #[test]

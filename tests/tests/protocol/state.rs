@@ -210,11 +210,12 @@ impl fmt::Display for Node {
                 epoch,
                 promised,
                 asked,
+                relied,
                 ..
             } = self.seen;
             write!(
                 f,
-                " seen {term}/{epoch} promised {promised:?} asked {asked:?}"
+                " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?}"
             )?;
         }
         if self.unfinished || self.copy.is_some() {
@@ -447,6 +448,7 @@ fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
         memory.epoch = 0;
         memory.promised = None;
         memory.asked = memory.asked.map(|_| 0);
+        memory.relied = None;
     }
     memory
 }

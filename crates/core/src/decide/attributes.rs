@@ -125,6 +125,11 @@ pub(super) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attribute)> {
     };
     let me = snapshot.me();
     let mut wanted = vec![(me.clone(), Attribute::Status(own_status(snapshot, cluster)))];
+    let guard = cluster.node(me).guard;
+    if snapshot.guard == Guard::Absent && guard.is_some() {
+        // It ended with the primary that this node was.
+        wanted.push((me.clone(), Attribute::Guard("not running".to_owned())));
+    }
     if let Some(position) = position_to_report(snapshot, cluster) {
         wanted.push((me.clone(), Attribute::Position(position)));
     }

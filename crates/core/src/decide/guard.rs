@@ -216,9 +216,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "guard-linked",
-        says: "Not renewed, and every node that may be promoted has just acknowledged WAL as a standby of this primary, which one that is promoted does not: PostgreSQL goes on.",
+        says: "Not renewed, and every node that may be promoted has acknowledged WAL a moment ago as a standby of this primary, which one that is promoted does not: PostgreSQL goes on.",
         decide: |s| {
-            (linked(s)? < limit(s.settings.ttl))
+            (linked(s)? < limit(s.settings.ttl) / 3)
                 .then(|| Step::wait("the lock service; the standbys still follow"))
         },
     },
@@ -264,11 +264,22 @@ pub fn time_for_proof(s: &Snapshot) -> Option<Duration> {
     Some(limit(s.settings.ttl).saturating_sub(exposed(s)?))
 }
 
-/// How long one question for a proof may take: half of the time that there is for one, so that
-/// another can be asked. One that has stood still past its limit has a last look at each.
+/// How long one question for a proof may take: a third of the time that there is for one, so that
+/// the others can be asked.
 #[must_use]
 pub fn patience(s: &Snapshot) -> Duration {
-    let share = time_for_proof(s).map_or(LONGEST, |left| left / 2);
+    share(s, 3)
+}
+
+/// How long the last question of a round may take, which is the one for promises: all that is left.
+#[must_use]
+pub fn last_patience(s: &Snapshot) -> Duration {
+    share(s, 1)
+}
+
+/// A guard that has stood still past its limit has a last look at everything.
+fn share(s: &Snapshot, parts: u32) -> Duration {
+    let share = time_for_proof(s).map_or(LONGEST, |left| left / parts);
     let least = if watch(s).overslept {
         LAST_LOOK
     } else {

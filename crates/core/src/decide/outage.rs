@@ -6,7 +6,7 @@
 //! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
 
 use crate::plan::Action;
-use crate::register::{PromiseAsk, Reading, Trouble};
+use crate::register::{PromiseAsk, Reading, Register, Trouble, Update};
 use crate::snapshot::{Mode, Snapshot};
 
 /// The question to every other node, where it would be of use: once in an operation, while the lock
@@ -33,6 +33,20 @@ pub(super) fn promised(s: &Snapshot) -> bool {
     promises
         .zip(reign(s))
         .is_some_and(|(promises, (_, epoch))| promises.cover(epoch))
+}
+
+/// Whether other nodes may have promised at the present epoch, and it is settled that commits wait
+/// for every holder (the caller has seen to that): the promises have no use any more, and while they
+/// hold nobody could take over.
+pub(super) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
+    (s.memory.relied == Some(row.epoch)).then(|| {
+        Action::UpdateRegister(Update::set_holders(
+            row,
+            s.me().clone(),
+            row.holders.clone(),
+            s.settings.ttl,
+        ))
+    })
 }
 
 /// Why commits go on waiting, for the operator.

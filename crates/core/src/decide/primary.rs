@@ -120,6 +120,11 @@ pub(super) const RULES: &[Rule] = &[
         decide: drop_holder,
     },
     Rule {
+        id: "primary-end-promises",
+        says: "Other nodes were asked to promise at this epoch, the register is back, and commits wait for every holder: move the epoch, so that a holder may be promoted again (R7).",
+        decide: |s| outage::end(s, &mine(s)?).map(|end| Step::then_continue(vec![end])),
+    },
+    Rule {
         id: "primary-degrade-lock",
         says: "With the external lock, a name may only be taken away under the lock.",
         decide: |s| {

@@ -129,7 +129,7 @@ pub(super) const RULES: &[Rule] = &[
             Some(Step::fail(
                 OcfCode::Installed,
                 format!(
-                    "run cls_rebuild_slave on {}: where its WAL ends cannot be told, so it is not known whether its data \
+                    "run cls_rebuild_slave --keep-old on {}: where its WAL ends cannot be told, so it is not known whether its data \
                      belongs to {}'s: {why}",
                     s.me(),
                     info.node
@@ -245,7 +245,7 @@ pub(super) fn diverged(s: &Snapshot) -> Option<String> {
         Descent::Follows => None,
         Descent::Diverged { fork, end } => Some(format!(
             "run cls_repair_slave on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {fork} \
-             to become primary ({text}); cls_rebuild_slave if that fails",
+             to become primary ({text}); cls_rebuild_slave --keep-old if that fails",
             me = s.me(),
             primary = info.node,
             before = info.timeline,

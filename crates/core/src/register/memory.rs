@@ -27,6 +27,11 @@ pub struct Memory {
     /// it. Until then this node gives no promise at that epoch and relies on none (R7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<u64>,
+    /// The epoch at which this node, as the primary, last asked the others to promise. They keep to
+    /// it until the epoch moves, also where it was not needed in the end: then this node moves it
+    /// (R7). Written before the question is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relied: Option<u64>,
     /// The last promotion that this node completed. It is written after PostgreSQL has become the
     /// primary, so that a promotion interrupted between the register and PostgreSQL is not taken
     /// for the service of a whole term (R2).
@@ -86,6 +91,7 @@ impl Memory {
             epoch: self.epoch.max(register.epoch),
             promised: self.promised.filter(|epoch| *epoch >= register.epoch),
             asked: self.asked.filter(|epoch| *epoch >= register.epoch),
+            relied: self.relied.filter(|epoch| *epoch >= register.epoch),
             reign: self.reign,
         }
     }
@@ -115,6 +121,7 @@ impl Memory {
             epoch,
             promised: Some(epoch),
             asked: None,
+            relied: None,
             reign: self.reign,
         })
     }
@@ -139,6 +146,15 @@ impl Memory {
         }
     }
 
+    /// The memory that has to be kept before the other nodes are asked to promise at `epoch`.
+    #[must_use]
+    pub fn relying(&self, epoch: u64) -> Self {
+        Self {
+            relied: self.relied.max(Some(epoch)),
+            ..*self
+        }
+    }
+
     /// Whether a change that this node asked for from `epoch` may still be made without its knowing.
     #[must_use]
     pub fn unsettled_at(&self, epoch: u64) -> bool {
@@ -158,6 +174,7 @@ impl Memory {
                 .max(other.promised)
                 .filter(|promised| *promised >= epoch),
             asked: self.asked.max(other.asked).filter(|asked| *asked >= epoch),
+            relied: self.relied.max(other.relied).filter(|at| *at >= epoch),
             reign: match (self.reign, other.reign) {
                 (Some(mine), Some(theirs)) if theirs.term < mine.term => Some(mine),
                 (mine, theirs) => theirs.or(mine),

@@ -331,6 +331,18 @@ fn the_promise_of_every_peer_is_as_good_as_a_lease() {
     resident.expect_fence();
 }
 
+/// The lock service has been away for a while when the standby goes too.
+#[test]
+fn promises_are_asked_for_in_time_after_the_standby_has_gone_as_well() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.rounds(seconds(30.0));
+    assert!(!resident.actions.iter().any(|done| done == "ask-promises"));
+    resident.following.clear();
+    let epoch = resident.world.memory.epoch;
+    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
+    resident.goes_on("guard-promised");
+}
+
 #[test]
 fn a_renewal_that_another_node_has_passed_on_is_as_good_as_a_direct_one() {
     let mut resident = Resident::primary().without_lock_service();

@@ -225,6 +225,24 @@ fn the_gate_of_a_node_that_has_promised_stays_shut_until_the_epoch_moves() {
     assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
 }
 
+/// Nobody knows of the promises' end but the primary: the standby follows again and the register is
+/// back before anything was changed.
+#[test]
+fn promises_that_were_not_needed_end_when_the_register_is_back() {
+    let mut world = World::primary();
+    world.memory = world.memory.relying(10);
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    assert_eq!(
+        (world.row().epoch, &world.row().holders),
+        (11, &nodes(&[1, 2]))
+    );
+    // Once is enough.
+    world.carry(&MONITOR);
+    assert_eq!(world.row().epoch, 11);
+    assert_eq!(world.memory.relied, None);
+}
+
 /// The primary that went on alone crashes, and the lock service comes back: it restarts by its own
 /// right, which ends the promise of a node that is no holder then.
 #[test]

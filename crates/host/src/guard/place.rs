@@ -92,6 +92,24 @@ impl Place {
         text.lines().last().unwrap_or("it said nothing").to_owned()
     }
 
+    /// Says that the other nodes are asked to promise at this epoch ([`Memory::relied`]). It is here
+    /// and not in the memory, whose disk may hang: what a reboot takes away here it takes from
+    /// PostgreSQL too, and the next promotion moves the epoch.
+    ///
+    /// [`Memory::relied`]: pha_core::register::Memory::relied
+    pub(crate) fn rely(&self, epoch: u64) -> io::Result<()> {
+        std::fs::create_dir_all(&self.directory)?;
+        let (fresh, path) = (self.path("promises.new"), self.path("promises"));
+        std::fs::write(&fresh, format!("{epoch}\n")).map_err(|error| named(&fresh, error))?;
+        std::fs::rename(&fresh, &path).map_err(|error| named(&path, error))
+    }
+
+    /// The epoch of the last [`Place::rely`].
+    pub(crate) fn relied(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.path("promises")).ok()?;
+        text.trim().parse().ok()
+    }
+
     /// Becomes the guard; `None` while another process is. Whoever only looks holds the lock for a
     /// moment, so that this is tried until the deadline.
     pub(crate) fn hold(&self, deadline: Deadline) -> io::Result<Option<Held>> {
