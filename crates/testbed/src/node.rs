@@ -254,6 +254,7 @@ impl Node {
         };
         self.fabric().unplug(self.name())?;
         init.signal(Signal::KILL);
+        procfs::wake_entrances(init.pid);
         // A pid namespace's first process ends only after all the others have.
         let deadline = Instant::now() + Duration::from_secs(10);
         match ends_before(u32::try_from(init.pid).unwrap_or(0), deadline) {
@@ -375,6 +376,7 @@ impl Node {
             procfs::signal_pid(process.pid, Signal::CONT);
         }
         init.signal(Signal::CONT);
+        procfs::wake_entrances(init.pid);
         Ok(())
     }
 

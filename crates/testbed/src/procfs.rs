@@ -133,6 +133,26 @@ pub(crate) fn processes_of(init: i32) -> Vec<Process> {
         .collect()
 }
 
+/// Lets the programs go on that wait outside a node for one inside ([`Node::entrance`]). nsenter
+/// stops itself when its child is stopped, and then never learns that it goes on or has died: a node
+/// whose dead are not fetched does not end.
+///
+/// [`Node::entrance`]: crate::node::Node::entrance
+pub(crate) fn wake_entrances(init: i32) {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return;
+    };
+    let target = format!("nsenter\0--target\0{init}\0");
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| state(*pid) == Some('T'))
+        .filter(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline"));
+            words.is_ok_and(|words| words.starts_with(target.as_bytes()))
+        })
+        .for_each(|pid| signal_pid(pid, Signal::CONT));
+}
+
 fn describe(pid: i32) -> Option<Process> {
     if matches!(state(pid), None | Some('Z' | 'X')) {
         return None;

@@ -231,10 +231,22 @@ fn cluster_pacemaker_survives_power_cut_freeze_and_partition() {
     cluster.heal().unwrap();
     members("node1", &["node1", "node2"]);
 
-    cluster.node("node2").freeze().unwrap();
-    members("node1", &["node1"]);
-    cluster.node("node2").thaw().unwrap();
-    members("node1", &["node1", "node2"]);
+    // A program that is run from outside meanwhile stands still too, and goes on too.
+    let node = cluster.node("node2");
+    std::thread::scope(|scope| {
+        let program = scope.spawn(|| node.run(&["sleep", "3"], SHORT));
+        let asleep = || node.processes().iter().any(|p| p.cmdline == "sleep 3");
+        cluster
+            .wait("the program", SHORT, || {
+                asleep().then_some(()).ok_or_else(String::new)
+            })
+            .unwrap();
+        node.freeze().unwrap();
+        members("node1", &["node1"]);
+        node.thaw().unwrap();
+        members("node1", &["node1", "node2"]);
+        program.join().unwrap().unwrap();
+    });
 
     assert_eq!(
         cluster.node("node2").kill_named("corosync", Signal::KILL),
