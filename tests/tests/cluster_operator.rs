@@ -192,6 +192,13 @@ fn cluster_register_damaged_and_mended_by_one_command() {
         must(writer.wait_for(50, PATIENCE));
         assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
 
+        // What such a row says is not shown as if it were so.
+        let shown = cls(&bed, "node1", &["status"]).stdout;
+        assert!(
+            !shown.contains("\n  every acknowledged commit is on"),
+            "{shown}"
+        );
+
         // Not in place of the primary, and then by the one command.
         let output = cls(&bed, "node2", &["recovery_master", "--node", "node2"]);
         assert_ne!(output.code, 0, "{}", output.stderr);

@@ -202,11 +202,13 @@ fn cluster_three_nodes_lose_one_after_the_other() {
         let named = format!("cls_{} {}", words[0], words[1]);
         assert!(said.contains(&named), "{named}: {said}");
         ends(&bed, "node1", &words, 0);
-        settle(&bed, "the other standby in its place", |roles| {
-            roles.sync == to && roles.primary == primary
+        bed.until("the other standby in its place", || {
+            let row = register(&bed)?;
+            let changed = row.holders.contains(&to) && !row.holders.contains(&sync);
+            changed.then_some(()).ok_or_else(|| format!("{row:?}"))
         });
     }
-    whole(&bed, &primary);
+    assert_eq!(whole(&bed, &primary).sync, to);
     ends(&bed, "node1", &["online_switch", "--to", &to], 0);
     assert_eq!(whole(&bed, &to).term, after.term + 1);
     judged(&bed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
-use pha_core::register::{Reading, Reply};
+use pha_core::register::{PromiseVerdict, Reading, Reply, tally};
 use pha_core::snapshot::{Disk, Operation, Snapshot};
 use rustix::process::Signal;
 use tracing::warn;
@@ -68,7 +68,16 @@ pub(crate) fn perform(
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))
         }
-        Action::AskPromises(ask) => node.ask_promises(ask, deadline).map(Effect::Promises),
+        Action::AskPromises(ask) => {
+            let answers = node.ask_promises(ask, deadline)?;
+            if let PromiseVerdict::Promises(given) = tally(ask, &answers)
+                && given.cover(ask.epoch)
+                && let Err(error) = node.place.promised(ask.term, ask.epoch)
+            {
+                warn!("the guard does not learn of the promises: {error}");
+            }
+            Ok(Effect::Promises(answers))
+        }
         // The loop keeps the memory durably as soon as it has changed.
         Action::Remember(_) => Ok(Effect::Done),
         Action::LockExternal => Ok(Effect::External(lock_external::obtain(

@@ -235,7 +235,8 @@ impl Resident {
             unrenewed: now.saturating_sub(self.proofs.renewed_at),
             links: self.proofs.links(now),
             last: self.proofs.last.clone(),
-            promised: self.proofs.promised(),
+            promised: (self.node.place)
+                .has_promises(self.proofs.memory.term, self.proofs.memory.epoch),
             links_tried: before.links_tried && !late,
             overslept: before.overslept || late,
             death: self.death(snapshot.process),

@@ -108,11 +108,14 @@ fn register(text: &mut String, ui: &Ui, report: &Report) {
         Some(row) => {
             let _ = writeln!(text, "  {}", owner(row));
             let holders: Vec<&str> = row.holders.iter().map(|node| node.as_str()).collect();
-            let _ = writeln!(
-                text,
-                "  every acknowledged commit is on: {}",
-                holders.join(" ")
-            );
+            let memory = report.memory.as_ref();
+            let older = memory.is_some_and(|seen| seen.term > row.term || seen.epoch > row.epoch);
+            let says = if older {
+                "not believed, since this node has seen a later one; it says that every acknowledged commit is on"
+            } else {
+                "every acknowledged commit is on"
+            };
+            let _ = writeln!(text, "  {says}: {}", holders.join(" "));
         }
         None => {
             let _ = writeln!(text, "  its row is not known");

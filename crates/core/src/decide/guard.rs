@@ -208,10 +208,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "guard-ask-standbys",
-        says: "Not renewed: write WAL and see whether every node that may be promoted acknowledges it as a standby of this primary.",
+        says: "Not renewed, and every node that may be promoted is connected: write WAL and see whether each acknowledges it as a standby of this primary.",
         decide: |s| {
-            (!watch(s).links_tried && s.primary().is_some())
-                .then(|| Step::then_reobserve(vec![Action::AskStandbys(rivals(s))]))
+            let view = s.primary()?;
+            let rivals = rivals(s);
+            let connected = |node: &NodeName| view.standbys.iter().any(|l| l.name == node.as_str());
+            (!watch(s).links_tried && rivals.iter().all(connected))
+                .then(|| Step::then_reobserve(vec![Action::AskStandbys(rivals)]))
         },
     },
     Rule {

@@ -98,16 +98,34 @@ impl Place {
     ///
     /// [`Memory::relied`]: pha_core::register::Memory::relied
     pub(crate) fn rely(&self, epoch: u64) -> io::Result<()> {
-        std::fs::create_dir_all(&self.directory)?;
-        let (fresh, path) = (self.path("promises.new"), self.path("promises"));
-        std::fs::write(&fresh, format!("{epoch}\n")).map_err(|error| named(&fresh, error))?;
-        std::fs::rename(&fresh, &path).map_err(|error| named(&path, error))
+        self.note("promises.asked", &epoch.to_string())
     }
 
     /// The epoch of the last [`Place::rely`].
     pub(crate) fn relied(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(self.path("promises")).ok()?;
-        text.trim().parse().ok()
+        self.noted("promises.asked")?.parse().ok()
+    }
+
+    /// Says that every other node has promised not to promote at this term and epoch (R7). What the
+    /// agent was promised is the guard's proof, and what the guard was promised the next guard's.
+    pub(crate) fn promised(&self, term: u64, epoch: u64) -> io::Result<()> {
+        self.note("promises.given", &format!("{term} {epoch}"))
+    }
+
+    /// Whether that was said of this term and epoch.
+    pub(crate) fn has_promises(&self, term: u64, epoch: u64) -> bool {
+        self.noted("promises.given") == Some(format!("{term} {epoch}"))
+    }
+
+    fn note(&self, extension: &str, text: &str) -> io::Result<()> {
+        std::fs::create_dir_all(&self.directory)?;
+        let (fresh, path) = (self.path(&format!("{extension}.new")), self.path(extension));
+        std::fs::write(&fresh, text).map_err(|error| named(&fresh, error))?;
+        std::fs::rename(&fresh, &path).map_err(|error| named(&path, error))
+    }
+
+    fn noted(&self, extension: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(extension)).ok()
     }
 
     /// Becomes the guard; `None` while another process is. Whoever only looks holds the lock for a

@@ -34,8 +34,6 @@ pub(crate) struct Proofs {
     pub(crate) memory: Memory,
     memory_file: Option<(u64, i64, i64)>,
     linked_at: BTreeMap<NodeName, Duration>,
-    /// The epoch at which every other node has promised not to promote.
-    promised_at: Option<u64>,
     session: Option<Session>,
     pacemaker: Option<Process>,
     pacemaker_seen: Duration,
@@ -53,7 +51,6 @@ impl Proofs {
             memory: Memory::default(),
             memory_file: None,
             linked_at: BTreeMap::new(),
-            promised_at: None,
             session: None,
             pacemaker: None,
             pacemaker_seen: now,
@@ -84,10 +81,7 @@ impl Proofs {
     pub(crate) fn learn(&mut self, action: &Action, snapshot: &Snapshot, asked: Duration) {
         match action {
             Action::UpdateRegister(_) | Action::ReadRegister => {}
-            Action::AskPromises(ask) => {
-                let promises = snapshot.progress.promises.as_ref();
-                let given = promises.is_some_and(|promises| promises.cover(ask.epoch));
-                self.promised_at = given.then_some(ask.epoch);
+            Action::AskPromises(_) => {
                 // A change that another node has passed on moves the epoch before a monitor sees it.
                 self.memory = self.memory.merged(&snapshot.memory);
             }
@@ -101,12 +95,6 @@ impl Proofs {
         {
             self.last = Some(row.clone());
         }
-    }
-
-    /// Whether every other node has promised not to promote at the epoch that this node last saw
-    /// (R7): a promise is void once the epoch has moved.
-    pub(crate) fn promised(&self) -> bool {
-        self.promised_at == Some(self.memory.epoch)
     }
 
     /// The ages of the links.

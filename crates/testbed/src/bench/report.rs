@@ -74,6 +74,10 @@ impl Report {
         );
         for (name, unit, of) in ROWS {
             let (ours, theirs) = (of(&self.ours), peer.map(of));
+            let both = std::iter::once(&ours).chain(&theirs);
+            if both.into_iter().all(|samples| samples.values.is_empty()) {
+                continue;
+            }
             let _ = writeln!(text, "{}", row(name, unit, &ours, theirs.as_ref()));
         }
         for figures in std::iter::once(&self.ours).chain(peer) {
