@@ -123,6 +123,9 @@ pub struct Watch {
     pub last: Option<Register>,
     /// Every other node has promised not to promote at the epoch that this primary last saw (R7).
     pub promised: bool,
+    /// Since the memory was read with which no other node could last be promoted, whatever became of
+    /// the lease ([`crate::decide::guard::safe`]); none where there never was such a moment.
+    pub safe: Option<Duration>,
     /// The standbys were asked in this round.
     pub links_tried: bool,
     /// This round began much later than it was to: the process or the machine stood still.

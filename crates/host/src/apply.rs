@@ -18,6 +18,10 @@ use crate::pgconf;
 use crate::pgctl::{self, Stopped};
 use crate::process::Process;
 
+/// How long an operation may ask for promises, at most. A node without power answers nothing, and the
+/// operation has other things to do.
+const ASK: Duration = Duration::from_secs(8);
+
 /// How long one exchange with the lock service may take, at most: a service that hangs must leave
 /// time for what does not need it.
 const LOCK_BUDGET: Duration = Duration::from_secs(3);
@@ -69,6 +73,11 @@ pub(crate) fn perform(
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))
         }
         Action::AskPromises(ask) => {
+            // After this the guard has nothing else to try.
+            let deadline = match snapshot.operation {
+                Operation::Guard(_) => deadline,
+                _ => deadline.sub_budget(ASK.min(deadline.left() / 2)),
+            };
             let answers = node.ask_promises(ask, deadline)?;
             if let PromiseVerdict::Promises(given) = tally(ask, &answers)
                 && given.cover(ask.epoch)

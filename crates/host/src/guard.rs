@@ -237,6 +237,7 @@ impl Resident {
             last: self.proofs.last.clone(),
             promised: (self.node.place)
                 .has_promises(self.proofs.memory.term, self.proofs.memory.epoch),
+            safe: self.proofs.safe(now),
             links_tried: before.links_tried && !late,
             overslept: before.overslept || late,
             death: self.death(snapshot.process),
@@ -248,6 +249,7 @@ impl Resident {
                 .pacemaker_gone(now, self.node.params.guard_pacemaker_timeout),
             pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
         });
+        self.proofs.judge(snapshot);
     }
 
     fn look_at_processes(&mut self, now: Duration) -> Process {
@@ -315,8 +317,7 @@ impl Resident {
                 Ok(Effect::Done)
             }
             Action::AskPromises(ask) => {
-                let noted = self.node.place.rely(ask.epoch);
-                noted.map_err(|error| error.to_string())?;
+                self.node.place.rely(ask.epoch)?;
                 apply::perform(&mut self.node, action, snapshot, deadline)
             }
             Action::ReportDeath => {

@@ -25,10 +25,6 @@ use crate::node::{self, Node};
 use crate::process::Postmaster;
 use crate::ssh::Ssh;
 
-/// How long asking may take, at most. A node without power answers nothing, and the operation has
-/// other things to do.
-const ASK: Duration = Duration::from_secs(8);
-
 /// How long a request may take to come in, once the program runs.
 const READ: Duration = Duration::from_secs(5);
 
@@ -43,7 +39,6 @@ impl Node {
         deadline: Deadline,
     ) -> Result<Vec<(NodeName, PromiseAnswer)>, String> {
         let program = program()?;
-        let deadline = deadline.sub_budget(ASK.min(deadline.left() / 2));
         let lock = self.lock_place();
         // The other node stops trying a little earlier than this one stops waiting.
         let within = deadline.left().mul_f64(0.7);

@@ -15,7 +15,8 @@
 //! * every other node that may promote acknowledges, as a standby of *this* primary, WAL that was
 //!   written just now. A standby that is promoted first ends its WAL receiver.
 //!
-//! Each proof counts from the moment its question was sent.
+//! Each proof counts from the moment its question was sent; what this node itself brings to an end
+//! (it adds a holder, or moves the epoch of promises) from when it was last seen not to have begun.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -191,11 +192,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "guard-promised",
         says: "Not renewed, and every other node has promised not to promote (R7): PostgreSQL goes on.",
-        decide: |s| {
-            watch(s)
-                .promised
-                .then(|| Step::wait("the lock service; every peer has promised"))
-        },
+        decide: |s| promised(s).then(|| Step::wait("the lock service; every peer has promised")),
     },
     Rule {
         id: "guard-only-holder",
@@ -280,9 +277,10 @@ pub fn last_patience(s: &Snapshot) -> Duration {
     share(s, 1)
 }
 
-/// A guard that has stood still past its limit has a last look at everything.
+/// A guard that has stood still past its limit has a last look at everything. One that needs no proof
+/// now may need one in the next round, which must not begin too late for it.
 fn share(s: &Snapshot, parts: u32) -> Duration {
-    let share = time_for_proof(s).map_or(LONGEST, |left| left / parts);
+    let share = time_for_proof(s).unwrap_or_else(|| limit(s.settings.ttl)) / parts;
     let least = if watch(s).overslept {
         LAST_LOOK
     } else {
@@ -313,6 +311,7 @@ static UNWATCHED: Watch = Watch {
     links: std::collections::BTreeMap::new(),
     last: None,
     promised: false,
+    safe: None,
     links_tried: false,
     overslept: false,
     death: Death::None,
@@ -367,13 +366,31 @@ fn linked(s: &Snapshot) -> Option<Duration> {
     ages.collect::<Option<Vec<Duration>>>()?.into_iter().max()
 }
 
+/// Whether every other node has promised at an epoch from which this node has asked for no change:
+/// one whose reply was lost would end the promises unheard (R7).
+fn promised(s: &Snapshot) -> bool {
+    watch(s).promised && settled(s)
+}
+
+fn settled(s: &Snapshot) -> bool {
+    !s.memory.unsettled_at(s.memory.epoch)
+}
+
+/// Whether no other node can be promoted, lease or not, by what this node's memory says. It is the
+/// owner that ends that, by a change that is in the memory before it is sent, and that begins a new
+/// lease: so the time for another proof counts from when the memory was read.
+#[must_use]
+pub fn safe(s: &Snapshot) -> bool {
+    settled(s) && (watch(s).promised || rivals(s).is_empty())
+}
+
 /// How long nothing has proven that no other node can be promoted; none where nothing needs to.
 fn exposed(s: &Snapshot) -> Option<Duration> {
-    if watch(s).promised || rivals(s).is_empty() {
+    if promised(s) || rivals(s).is_empty() {
         return None;
     }
-    let unrenewed = watch(s).unrenewed;
-    Some(linked(s).map_or(unrenewed, |linked| linked.min(unrenewed)))
+    let proofs = [Some(watch(s).unrenewed), linked(s), watch(s).safe];
+    proofs.into_iter().flatten().min()
 }
 
 fn fence(s: &Snapshot) -> Step {

@@ -29,6 +29,9 @@ struct Resident {
     /// The standbys that acknowledge WAL.
     following: BTreeSet<NodeName>,
     promised_at: Option<u64>,
+    /// When the memory was read, and when it last showed that nobody else could be promoted.
+    remembered_at: Duration,
+    safe_at: Option<Duration>,
     death: Death,
     absent_since: Option<Duration>,
     pacemaker_gone: Duration,
@@ -57,6 +60,8 @@ impl Resident {
             linked_at: BTreeMap::new(),
             following: nodes(&[2]),
             promised_at: None,
+            remembered_at: seconds(1000.0),
+            safe_at: None,
             death: Death::None,
             absent_since: None,
             pacemaker_gone: Duration::ZERO,
@@ -87,6 +92,7 @@ impl Resident {
                 .collect(),
             last: self.last.clone(),
             promised: self.promised_at == Some(self.world.memory.epoch),
+            safe: self.safe_at.map(|at| self.now - at),
             links_tried: before.is_some_and(|watch| watch.links_tried),
             overslept,
             death: self.death,
@@ -98,9 +104,11 @@ impl Resident {
 
     /// Carries one round through and sleeps until the next.
     fn round(&mut self, overslept: bool) -> End {
+        self.remembered_at = self.now;
         let mut s = self
             .world
             .look(&Operation::Guard(self.watch(None, overslept)));
+        self.judge(&s);
         for _ in 0..30 {
             let plan = decide(&s);
             for action in &plan.actions {
@@ -109,7 +117,8 @@ impl Resident {
             match plan.verdict {
                 Verdict::Finish(_) => return End::Guard(plan.rule),
                 Verdict::Wait(_) => {
-                    self.now += guard::pause(&self.refreshed(s, overslept));
+                    let s = self.refreshed(s, overslept);
+                    self.now += guard::pause(&s);
                     return End::Round(plan.rule);
                 }
                 Verdict::Continue | Verdict::Reobserve => s = self.refreshed(s, overslept),
@@ -118,12 +127,19 @@ impl Resident {
         panic!("a round without an end: {:?}", self.actions);
     }
 
-    fn refreshed(&self, mut s: Snapshot, overslept: bool) -> Snapshot {
+    fn judge(&mut self, s: &Snapshot) {
+        if guard::safe(s) {
+            self.safe_at = Some(self.remembered_at);
+        }
+    }
+
+    fn refreshed(&mut self, mut s: Snapshot, overslept: bool) -> Snapshot {
         let Operation::Guard(before) = &s.operation else {
             unreachable!("the guard's own snapshot");
         };
         s.operation = Operation::Guard(self.watch(Some(before), overslept));
         s.process = self.world.process;
+        self.judge(&s);
         s
     }
 
@@ -341,6 +357,61 @@ fn promises_are_asked_for_in_time_after_the_standby_has_gone_as_well() {
     let epoch = resident.world.memory.epoch;
     resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
     resident.goes_on("guard-promised");
+}
+
+/// The lock service is back, and a monitor was there first: what it has changed ends the promises, and
+/// the guard has not renewed yet.
+#[test]
+fn the_end_of_the_promises_is_the_beginning_of_the_time_for_another_proof() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    let epoch = resident.world.memory.epoch;
+    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Round("guard-promised"));
+    let mut row = owned(1, 1, &[1, 2]);
+    row.epoch = epoch + 1;
+    resident.world.register = Ok(row);
+    resident.world.memory.epoch += 1;
+    resident.lock_takes = seconds(0.01);
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+
+    // The same for the only holder, to which a monitor has added another one.
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    world.answer = with_names(&world, &[]);
+    let mut resident = Resident::beside(world).without_lock_service();
+    resident.following.clear();
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Round("guard-only-holder"));
+    let mut row = owned(1, 1, &[1, 2]);
+    row.epoch = resident.world.memory.epoch + 1;
+    resident.world.memory.epoch = row.epoch;
+    resident.world.register = Ok(row);
+    resident.lock_takes = seconds(0.01);
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+    // Where it is not, the time is over as ever.
+    let mut resident = resident.without_lock_service();
+    resident.world.memory.epoch += 1;
+    resident.expect_fence();
+}
+
+/// The register may have moved unheard, and the promises with it.
+#[test]
+fn promises_are_no_proof_while_an_own_change_is_unsettled() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    let epoch = resident.world.memory.epoch;
+    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Round("guard-promised"));
+    resident.world.memory.asked = Some(epoch);
+    let began = resident.now;
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
+    let took = resident.now - began;
+    assert!(took <= guard::limit(TTL) + seconds(0.1), "after {took:?}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use pha_core::names::ResourceName;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::{Deadline, since_boot};
+use crate::files;
 use crate::process::Process;
 
 /// The log is begun anew by the guard that finds it larger.
@@ -97,7 +98,7 @@ impl Place {
     /// PostgreSQL too, and the next promotion moves the epoch.
     ///
     /// [`Memory::relied`]: pha_core::register::Memory::relied
-    pub(crate) fn rely(&self, epoch: u64) -> io::Result<()> {
+    pub(crate) fn rely(&self, epoch: u64) -> Result<(), String> {
         self.note("promises.asked", &epoch.to_string())
     }
 
@@ -108,7 +109,7 @@ impl Place {
 
     /// Says that every other node has promised not to promote at this term and epoch (R7). What the
     /// agent was promised is the guard's proof, and what the guard was promised the next guard's.
-    pub(crate) fn promised(&self, term: u64, epoch: u64) -> io::Result<()> {
+    pub(crate) fn promised(&self, term: u64, epoch: u64) -> Result<(), String> {
         self.note("promises.given", &format!("{term} {epoch}"))
     }
 
@@ -117,11 +118,10 @@ impl Place {
         self.noted("promises.given") == Some(format!("{term} {epoch}"))
     }
 
-    fn note(&self, extension: &str, text: &str) -> io::Result<()> {
-        std::fs::create_dir_all(&self.directory)?;
-        let (fresh, path) = (self.path(&format!("{extension}.new")), self.path(extension));
-        std::fs::write(&fresh, text).map_err(|error| named(&fresh, error))?;
-        std::fs::rename(&fresh, &path).map_err(|error| named(&path, error))
+    fn note(&self, extension: &str, text: &str) -> Result<(), String> {
+        let text = text.as_bytes();
+        std::fs::create_dir_all(&self.directory).map_err(|error| error.to_string())?;
+        files::replace(&self.path(extension), text, 0o600).map_err(|error| error.to_string())
     }
 
     fn noted(&self, extension: &str) -> Option<String> {

@@ -12,7 +12,7 @@ use pha_core::snapshot::{Answer, Snapshot};
 use pha_core::timeline::History;
 use tracing::{info, warn};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, since_boot};
 use crate::memory::MemoryFile;
 use crate::observe;
 use crate::postgres::Postgres;
@@ -32,7 +32,11 @@ pub(crate) struct Proofs {
     pub(crate) answer: Answer,
     /// What the agent has kept of the register.
     pub(crate) memory: Memory,
+    /// When the memory was last read.
+    remembered_at: Duration,
     memory_file: Option<(u64, i64, i64)>,
+    /// `remembered_at` of the last picture that was [`guard::safe`].
+    safe_at: Option<Duration>,
     linked_at: BTreeMap<NodeName, Duration>,
     session: Option<Session>,
     pacemaker: Option<Process>,
@@ -49,7 +53,9 @@ impl Proofs {
             last: None,
             answer: Answer::NotAsked,
             memory: Memory::default(),
+            remembered_at: now,
             memory_file: None,
+            safe_at: None,
             linked_at: BTreeMap::new(),
             session: None,
             pacemaker: None,
@@ -61,17 +67,20 @@ impl Proofs {
     /// Reads the memory where it has changed. The guard itself keeps nothing there: it changes
     /// nothing that a memory is needed for, and must not wait for a disk.
     pub(crate) fn remember(&mut self, file: &MemoryFile) {
+        let now = since_boot();
         let Ok(meta) = std::fs::metadata(file.path()) else {
             return;
         };
         let version = (meta.ino(), meta.mtime(), meta.mtime_nsec());
         if self.memory_file == Some(version) {
+            self.remembered_at = now;
             return;
         }
         match file.load() {
             Ok(memory) => {
                 self.memory = self.memory.merged(&memory);
                 self.memory_file = Some(version);
+                self.remembered_at = now;
             }
             Err(error) => warn!("{error}"),
         }
@@ -95,6 +104,19 @@ impl Proofs {
         {
             self.last = Some(row.clone());
         }
+    }
+
+    /// Keeps in mind that no other node could be promoted when the memory was read, where the picture
+    /// says so.
+    pub(crate) fn judge(&mut self, snapshot: &Snapshot) {
+        if guard::safe(snapshot) {
+            self.safe_at = Some(self.remembered_at);
+        }
+    }
+
+    /// How long ago that was.
+    pub(crate) fn safe(&self, now: Duration) -> Option<Duration> {
+        self.safe_at.map(|at| now.saturating_sub(at))
     }
 
     /// The ages of the links.
