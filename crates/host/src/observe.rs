@@ -35,6 +35,7 @@ pub(crate) fn snapshot(
     let (process, status) = server_process(node);
     let answer = answer(node, operation, process, status, deadline);
     let cluster = cluster(node, operation, before.as_ref(), waiting, deadline);
+    let disk_full = matches!(answer, Answer::Standby(_)) && node.pg.disk_full();
     let first = before.is_none();
     let (memory, progress, disk, silent_before) = match before {
         Some(before) => (
@@ -60,7 +61,8 @@ pub(crate) fn snapshot(
         silent_before,
         standby_signal: node.has_standby_signal(),
         disk,
-        disk_full: node.pg.disk_full(),
+        // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
+        disk_full,
         cluster,
         register: None,
         memory,
