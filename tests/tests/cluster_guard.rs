@@ -56,16 +56,6 @@ fn kill_pacemaker(bed: &Bed, node: &str) {
     });
 }
 
-/// Resident memory of a process of a node in kilobytes.
-fn memory(process: &Process) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// The processor time that a process has used, in nanoseconds.
 fn cpu(process: &Process) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/schedstat", process.pid)).unwrap();
@@ -87,7 +77,7 @@ fn cluster_guard_keeps_tells_and_is_kept() {
     // A rate needs time to pass; nothing is waited for here.
     std::thread::sleep(Duration::from_secs(10));
     let share = (cpu(&first) - used) as f64 / began.elapsed().as_nanos() as f64;
-    let kilobytes = memory(&first);
+    let kilobytes = first.resident_kib().unwrap();
     say(&format!(
         "the guard: {kilobytes} kB resident, {:.3} % of a processor",
         share * 100.0

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use pha_core::decide::operator::{Refusal, SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
 use pha_core::health::fail_counts;
 use pha_core::names::NodeName;
 use pha_core::params::RepMode;
@@ -80,8 +80,7 @@ impl OnlineSwitch {
         };
         let cluster = cluster.again(session)?;
         let facts = self.facts(&cluster)?;
-        let plan = plan_switch(&facts).map_err(|refusal| explained(&facts, refusal))?;
-        let Some(SwitchPlan { from: old, to: new }) = plan else {
+        let Some(SwitchPlan { from: old, to: new }) = plan_switch(&facts)? else {
             let primary = cluster.primary()?;
             let sentence = format!("{primary} is the primary already");
             session.ui.done(&sentence, json!({ "primary": primary }));
@@ -145,43 +144,6 @@ impl OnlineSwitch {
             promoted,
             to,
         })
-    }
-}
-
-/// The refusal of a node that is well and is no holder, with the way to make it one.
-///
-/// Nothing here makes it a holder: commits would have to wait for it first (R4), so the present
-/// holder would have to go, and until the other one has taken its part the primary would be alone.
-/// That is for an operator to decide.
-fn explained(facts: &SwitchFacts, refusal: Refusal) -> Refusal {
-    let (Some(to), Some(primary)) = (&facts.to, facts.promoted.first()) else {
-        return refusal;
-    };
-    let well = |standby: &&SwitchStandby| standby.running && standby.streaming;
-    let holds = |standby: &&SwitchStandby| match &facts.register {
-        Some(Reading::Row(row)) => row.holders.contains(&standby.node),
-        _ => standby.synchronous,
-    };
-    let asked = facts.standbys.iter().find(|standby| standby.node == *to);
-    let applies = refusal.id == "switch-successor" && facts.mode == Some(true);
-    if !applies || asked.filter(well).is_none_or(|standby| holds(&standby)) {
-        return refusal;
-    }
-    let other = facts.standbys.iter().filter(well).find(holds);
-    let Some(SwitchStandby { node: other, .. }) = other else {
-        return Refusal {
-            hint: format!("wait until cls_status shows HS:sync for {to}, then try again"),
-            ..refusal
-        };
-    };
-    Refusal {
-        what: format!(
-            "{to} does not hold every acknowledged commit: it is no holder, {primary} and {other} are, since commits wait for {other}"
-        ),
-        hint: format!(
-            "cls_online_switch --to {other}; or make {to} the one that commits wait for: cls_standby_node {other}, cls_status until it shows HS:sync for {to}, cls_unstandby_node {other}, then try again"
-        ),
-        ..refusal
     }
 }
 
@@ -413,90 +375,4 @@ fn rejoined(
             (role, _) => Ok(Look::Pending(role.to_string())),
         }
     })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use pha_core::register::Register;
-
-    use super::*;
-
-    fn name(text: &str) -> NodeName {
-        text.parse().unwrap()
-    }
-
-    fn standby(node: &str) -> SwitchStandby {
-        SwitchStandby {
-            node: name(node),
-            running: true,
-            streaming: true,
-            synchronous: node == "node2",
-            promotable: node == "node2",
-            lag: Some(0),
-        }
-    }
-
-    /// Three nodes: commits wait for node2, and node3 only follows.
-    fn three() -> SwitchFacts {
-        SwitchFacts {
-            to: Some(name("node3")),
-            force: false,
-            mode: Some(true),
-            nodes: ["node1", "node2", "node3"].map(name).to_vec(),
-            absent: vec![],
-            promoted: vec![name("node1")],
-            standbys: ["node2", "node3"].map(standby).to_vec(),
-            register: Some(Reading::Row(Register {
-                owner: Some(name("node1")),
-                term: 1,
-                holders: ["node1", "node2"].map(name).into(),
-                ..Register::fresh()
-            })),
-            pending: vec![],
-            failures: vec![],
-            busy: vec![],
-        }
-    }
-
-    fn refused(facts: &SwitchFacts) -> Refusal {
-        explained(facts, plan_switch(facts).unwrap_err())
-    }
-
-    #[test]
-    fn a_standby_that_is_no_holder_is_refused_with_the_way_to_make_it_one() {
-        let refusal = refused(&three());
-        assert!(refusal.what.contains("commits wait for node2"), "{refusal}");
-        assert!(
-            refusal.hint.contains("cls_online_switch --to node2; or")
-                && refusal.hint.contains("cls_standby_node node2")
-                && refusal.hint.contains("cls_unstandby_node node2"),
-            "{}",
-            refusal.hint
-        );
-        // With an external lock the data status is all that is known.
-        let external = SwitchFacts {
-            register: None,
-            ..three()
-        };
-        assert!(refused(&external).hint.contains("cls_standby_node node2"));
-        // Two nodes: it is on its way.
-        let mut alone = three();
-        alone.standbys.remove(0);
-        assert!(refused(&alone).hint.contains("HS:sync for node3"));
-    }
-
-    #[test]
-    fn other_refusals_stay_as_they_are() {
-        let mut facts = three();
-        facts.standbys[1].streaming = false;
-        assert_eq!(refused(&facts), plan_switch(&facts).unwrap_err());
-        let mut facts = three();
-        facts.to = Some(name("node2"));
-        facts.standbys[0].promotable = false;
-        assert_eq!(refused(&facts), plan_switch(&facts).unwrap_err());
-        let mut facts = three();
-        facts.failures = vec!["start of pgsql on node2".to_owned()];
-        assert_eq!(refused(&facts), plan_switch(&facts).unwrap_err());
-    }
 }

@@ -123,11 +123,7 @@ impl Config {
         xml.push_str(&self.clone_xml());
         xml.push_str("  </resources>\n");
         if self.addresses && self.promotable {
-            let mut constraints = CONSTRAINTS.to_owned();
-            for (plain, preferring) in PREFERENCE.iter().filter(|_| self.reader_prefers_sync) {
-                constraints = constraints.replace(plain, preferring);
-            }
-            xml.push_str(&constraints);
+            xml.push_str(&constraints(self.reader_prefers_sync));
         }
         xml.push_str(DEFAULTS);
         xml.push_str("</configuration>\n");
@@ -271,29 +267,31 @@ fn address(id: &str, ip: &str) -> String {
     )
 }
 
-/// As `cls_setup` makes it for three nodes and more. Without `influence` the rule would count for the
-/// clone's instance there too, and lift a fresh standby above the primary.
-const PREFERENCE: [(&str, &str); 2] = [
-    (
-        r#"with-rsc-role="Unpromoted" score="INFINITY""#,
-        r#"with-rsc-role="Unpromoted" score="INFINITY" influence="false""#,
-    ),
-    (
-        "  </constraints>",
-        r#"    <rsc_location id="loc-vip-slave" rsc="vip-slave"><rule id="loc-vip-slave-rule" score="100"><expression id="loc-vip-slave-sync" attribute="pgsql-status" operation="eq" value="HS:sync"/></rule></rsc_location>
-  </constraints>"#,
-    ),
-];
-
-const CONSTRAINTS: &str = r#"  <constraints>
+/// What belongs together, and in which order. With `prefer`, as `cls_setup` makes it for three nodes
+/// and more, the reader's address is rather on a synchronous standby. Without `influence` that rule
+/// would count for the clone's instance there too, and lift a fresh standby above the primary.
+fn constraints(prefer: bool) -> String {
+    let (influence, rule) = if prefer {
+        (
+            r#" influence="false""#,
+            r#"    <rsc_location id="loc-vip-slave" rsc="vip-slave"><rule id="loc-vip-slave-rule" score="100"><expression id="loc-vip-slave-sync" attribute="pgsql-status" operation="eq" value="HS:sync"/></rule></rsc_location>
+"#,
+        )
+    } else {
+        ("", "")
+    };
+    format!(
+        r#"  <constraints>
     <rsc_colocation id="col-vip-master" rsc="vip-master" with-rsc="msPostgresql" with-rsc-role="Promoted" score="INFINITY"/>
     <rsc_order id="ord-promote-vip-master" first="msPostgresql" first-action="promote" then="vip-master" then-action="start" symmetrical="false" kind="Mandatory"/>
     <rsc_order id="ord-demote-vip-master" first="msPostgresql" first-action="demote" then="vip-master" then-action="stop" symmetrical="false" kind="Optional"/>
-    <rsc_colocation id="col-vip-slave" rsc="vip-slave" with-rsc="msPostgresql" with-rsc-role="Unpromoted" score="INFINITY"/>
+    <rsc_colocation id="col-vip-slave" rsc="vip-slave" with-rsc="msPostgresql" with-rsc-role="Unpromoted" score="INFINITY"{influence}/>
     <rsc_order id="ord-promote-vip-slave" first="msPostgresql" first-action="promote" then="vip-slave" then-action="start" symmetrical="false" kind="Mandatory"/>
     <rsc_order id="ord-stop-vip-slave" first="msPostgresql" first-action="stop" then="vip-slave" then-action="stop" symmetrical="false" kind="Optional"/>
-  </constraints>
-"#;
+{rule}  </constraints>
+"#
+    )
+}
 
 const DEFAULTS: &str = r#"  <rsc_defaults><meta_attributes id="rsc-options">
     <nvpair id="rd-stickiness" name="resource-stickiness" value="1"/>

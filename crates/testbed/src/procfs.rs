@@ -69,15 +69,6 @@ pub(crate) fn cpu_ms(pid: i32) -> Option<Cpu> {
     })
 }
 
-/// Memory of a process that is in RAM, KiB (VmRSS of /proc/PID/status).
-pub(crate) fn resident_kib(pid: i32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
-}
-
 fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may itself hold spaces and parentheses.
@@ -115,6 +106,18 @@ pub struct Process {
     pub comm: String,
     /// The arguments, or the title that the process gave itself, joined by spaces.
     pub cmdline: String,
+}
+
+impl Process {
+    /// Memory that is in RAM, KiB (VmRSS of /proc/PID/status); none of a process that is gone.
+    #[must_use]
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    }
 }
 
 /// The processes in the pid namespace of `init`, without `init` itself and kernel leftovers.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::pacemaker::RESOURCE;
 use crate::progress::Progress;
+use crate::run::Output;
 use crate::wait::wait;
 use crate::writer::{Writer, now_us};
 
@@ -210,12 +211,17 @@ pub(crate) fn bring_back(
     let old = cluster.find(&pair.primary)?;
     let output = old.run(&["/opt/pha4pgsql/bin/cls", "repair_slave"], timeout)?;
     progress.say(&format!("{}# cls_repair_slave", pair.primary));
-    for line in output.stderr.lines().chain(output.stdout.lines()) {
-        progress.say(&format!("  {line}"));
-    }
+    tell(progress, &output);
     Ok(Return::Repaired {
         took: output.elapsed,
     })
+}
+
+/// What an operator's command has said.
+fn tell(progress: &Progress, output: &Output) {
+    for line in output.stderr.lines().chain(output.stdout.lines()) {
+        progress.say(&format!("  {line}"));
+    }
 }
 
 /// A planned switch back to the old primary below a writer: what became of it, and the gap.
@@ -234,9 +240,7 @@ pub(crate) fn switch_back(
     progress.say(&format!("{}# cls_online_switch", pair.standby));
     let command = ["/opt/pha4pgsql/bin/cls", "online_switch"];
     let output = cluster.find(&pair.standby)?.run(&command, timeout)?;
-    for line in output.stderr.lines().chain(output.stdout.lines()) {
-        progress.say(&format!("  {line}"));
-    }
+    tell(progress, &output);
     writer.wait_for(20, timeout)?;
     writer.wait_time(after);
     writer.stop()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pha_core::health::{CommitWaits, FailCount, ReplicationRow, Verdict, fail_counts};
 use pha_core::names::NodeName;
-use pha_core::register::Reading;
+use pha_core::register::{Reading, went_back};
 use pha_core::status::Role;
 use serde::Serialize;
 
@@ -71,6 +71,9 @@ pub(super) struct RegisterRow {
     pub(super) lease_left: f64,
     /// Seconds that it is given for.
     pub(super) lease: f64,
+    /// This node has seen a later row; what this one says is not believed.
+    #[serde(skip)]
+    pub(super) went_back: bool,
 }
 
 /// What this node remembers.
@@ -160,5 +163,6 @@ fn register(seen: &Sources) -> Option<RegisterRow> {
         lease_age: (left > 0.0).then_some(lease - left),
         lease_left: left,
         lease,
+        went_back: (seen.memory.as_ref()).is_some_and(|memory| went_back(row, memory).is_some()),
     })
 }

@@ -108,9 +108,7 @@ fn register(text: &mut String, ui: &Ui, report: &Report) {
         Some(row) => {
             let _ = writeln!(text, "  {}", owner(row));
             let holders: Vec<&str> = row.holders.iter().map(|node| node.as_str()).collect();
-            let memory = report.memory.as_ref();
-            let older = memory.is_some_and(|seen| seen.term > row.term || seen.epoch > row.epoch);
-            let says = if older {
+            let says = if row.went_back {
                 "not believed, since this node has seen a later one; it says that every acknowledged commit is on"
             } else {
                 "every acknowledged commit is on"

@@ -62,7 +62,7 @@ pub(super) fn measure(cluster: &Cluster, pair: &Pair) -> Result<Steady> {
     let before = (operations()?, guard.as_ref().map(own).transpose()?);
     std::thread::sleep(TIME);
     let after = (operations()?, guard.as_ref().map(own).transpose()?);
-    let kib = |process: &Process| procfs::resident_kib(process.pid).ok_or_else(|| gone(process));
+    let kib = |process: &Process| process.resident_kib().ok_or_else(|| gone(process));
     Ok(Steady {
         operations_ms: difference(before.0, after.0),
         guard_ms: before.1.zip(after.1).map(|(a, b)| difference(a, b)),

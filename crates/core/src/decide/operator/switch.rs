@@ -207,15 +207,11 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
     if !standby.streaming {
         return Some(format!("{node} does not stream from the primary"));
     }
-    if let (Some(true), Some(Reading::Row(row))) = (facts.mode, &facts.register)
-        && !row.holders.contains(node)
-    {
-        return Some(format!(
-            "{node} does not hold every acknowledged commit (it is no holder)"
-        ));
-    }
-    if facts.mode == Some(true) && facts.register.is_none() && !standby.synchronous {
-        return Some(format!("{node} is no synchronous standby"));
+    if facts.mode == Some(true) && !holds(facts, standby) {
+        return Some(match facts.register {
+            Some(_) => format!("{node} does not hold every acknowledged commit (it is no holder)"),
+            None => format!("{node} is no synchronous standby"),
+        });
     }
     if !standby.promotable {
         return Some(format!(
@@ -229,6 +225,44 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether commits wait for it: by the register, and without one by its data status.
+fn holds(facts: &SwitchFacts, standby: &SwitchStandby) -> bool {
+    match &facts.register {
+        Some(Reading::Row(row)) => row.holders.contains(&standby.node),
+        _ => standby.synchronous,
+    }
+}
+
+/// How the node that was asked for becomes a holder, where it is well and nothing else is missing.
+///
+/// A switch does not make it one: commits would have to wait for it first (R4), so the present
+/// holder would have to go, and until the other one has taken its part the primary would be alone.
+/// That is for an operator to decide.
+fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
+    let (to, primary) = (facts.to.as_ref()?, facts.promoted.first()?);
+    let well = |standby: &&SwitchStandby| standby.running && standby.streaming;
+    let mut asked = facts.standbys.iter().filter(well);
+    let asked = asked.find(|standby| standby.node == *to)?;
+    if facts.mode != Some(true) || holds(facts, asked) {
+        return None;
+    }
+    let mut others = facts.standbys.iter().filter(well);
+    Some(match others.find(|standby| holds(facts, standby)) {
+        None => (
+            why.to_owned(),
+            format!("wait until cls_status shows HS:sync for {to}, then try again"),
+        ),
+        Some(SwitchStandby { node: other, .. }) => (
+            format!(
+                "{to} does not hold every acknowledged commit: it is no holder, {primary} and {other} are, since commits wait for {other}"
+            ),
+            format!(
+                "cls_online_switch --to {other}; or make {to} the one that commits wait for: cls_standby_node {other}, cls_status until it shows HS:sync for {to}, cls_unstandby_node {other}, then try again"
+            ),
+        ),
+    })
 }
 
 fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
@@ -248,7 +282,8 @@ fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
         .iter()
         .map(|standby| unfit(facts, standby))
         .collect();
-    reasons.map(|reasons| (reasons.join("; "), hint()))
+    let why = reasons?.join("; ");
+    Some(way_to_hold(facts, &why).unwrap_or_else(|| (why, hint())))
 }
 
 /// Decides to which node the switch goes. `Ok(None)`: the node asked for is the primary already.
@@ -403,6 +438,54 @@ mod tests {
                 rule.id
             );
         }
+    }
+
+    /// Three nodes: commits wait for node2, and node3, which is asked for, only follows.
+    fn three() -> SwitchFacts {
+        let mut facts = healthy();
+        facts.to = Some(name("node3"));
+        facts.nodes.push(name("node3"));
+        facts.standbys.push(SwitchStandby {
+            synchronous: false,
+            promotable: false,
+            ..standby("node3")
+        });
+        facts
+    }
+
+    #[test]
+    fn a_standby_that_is_no_holder_is_refused_with_the_way_to_make_it_one() {
+        let refused = |facts: &SwitchFacts| plan_switch(facts).unwrap_err();
+        let refusal = refused(&three());
+        assert!(refusal.what.contains("commits wait for node2"), "{refusal}");
+        assert!(
+            refusal.hint.contains("cls_online_switch --to node2; or")
+                && refusal.hint.contains("cls_standby_node node2")
+                && refusal.hint.contains("cls_unstandby_node node2"),
+            "{}",
+            refusal.hint
+        );
+        // With an external lock the data status is all that is known.
+        let external = SwitchFacts {
+            register: None,
+            ..three()
+        };
+        assert!(refused(&external).hint.contains("cls_standby_node node2"));
+        // Two nodes: it is on its way.
+        let mut alone = three();
+        alone.standbys.remove(0);
+        assert!(refused(&alone).hint.contains("HS:sync for node3"));
+        // What else is missing is said as it is.
+        let mut facts = three();
+        facts.standbys[1].streaming = false;
+        assert!(refused(&facts).hint.contains("what each standby needs"));
+        let mut facts = three();
+        facts.to = Some(name("node2"));
+        facts.standbys[0].promotable = false;
+        assert!(refused(&facts).hint.contains("what each standby needs"));
+        let mut facts = three();
+        facts.failures = vec!["start of pgsql on node2".to_owned()];
+        assert_eq!(refused(&facts).id, "switch-no-failures");
     }
 
     #[test]
