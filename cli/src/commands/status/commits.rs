@@ -91,32 +91,26 @@ fn parse(rows: TextRows) -> Result<Seen, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::sources::tests::row;
     use super::*;
-
-    fn row(columns: [&str; 4]) -> Vec<Option<String>> {
-        columns
-            .iter()
-            .map(|text| (!text.is_empty()).then(|| (*text).to_owned()))
-            .collect()
-    }
 
     #[test]
     fn rows_of_the_view_are_read() {
-        let none = parse(vec![row(["\"node2\"", "", "", ""])]).unwrap();
+        let none = parse(vec![row(&["\"node2\"", "", "", ""])]).unwrap();
         assert!(none.names.contains("node2"));
         assert_eq!(none.waiting, []);
         // Over ssh an empty value and none are the same.
-        let off = parse(vec![row(["", "", "", ""])]).unwrap();
+        let off = parse(vec![row(&["", "", "", ""])]).unwrap();
         assert_eq!(off.names, StandbyNames::Off);
         let seen = parse(vec![
-            row(["\"node2\"", "17 a", "2026-01-01 03:00:00+00", "42.5"]),
-            row(["\"node2\"", "18 b", "2026-01-01 03:00:30+00", "12"]),
+            row(&["\"node2\"", "17 a", "2026-01-01 03:00:00+00", "42.5"]),
+            row(&["\"node2\"", "18 b", "2026-01-01 03:00:30+00", "12"]),
         ])
         .unwrap();
         assert_eq!(seen.waiting.len(), 2);
         assert_eq!(seen.waiting[0].seconds, 42.5);
-        assert!(parse(vec![row(["\"node2\"", "17 a", "x", "long"])]).is_err());
-        assert!(parse(vec![row(["node2,,", "", "", ""])]).is_err());
+        assert!(parse(vec![row(&["\"node2\"", "17 a", "x", "long"])]).is_err());
+        assert!(parse(vec![row(&["node2,,", "", "", ""])]).is_err());
         assert!(parse(vec![vec![None]]).is_err());
     }
 

@@ -161,10 +161,11 @@ fn parse(rows: TextRows) -> Result<Vec<ReplicationRow>, String> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(columns: &[&str]) -> Vec<Option<String>> {
+    /// A row as psql gives it; empty is NULL.
+    pub(in super::super) fn row(columns: &[&str]) -> Vec<Option<String>> {
         columns
             .iter()
             .map(|text| (!text.is_empty()).then(|| (*text).to_owned()))

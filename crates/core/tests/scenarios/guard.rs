@@ -359,16 +359,22 @@ fn promises_are_asked_for_in_time_after_the_standby_has_gone_as_well() {
     resident.goes_on("guard-promised");
 }
 
-/// The lock service is back, and a monitor was there first: what it has changed ends the promises, and
-/// the guard has not renewed yet.
-#[test]
-fn the_end_of_the_promises_is_the_beginning_of_the_time_for_another_proof() {
+/// Lock service and standby have been gone for a minute, and node2 has promised at this epoch.
+fn living_by_promises() -> (Resident, u64) {
     let mut resident = Resident::primary().without_lock_service();
     resident.following.clear();
     let epoch = resident.world.memory.epoch;
     resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
     let (end, _) = resident.rounds(seconds(60.0));
     assert_eq!(end, End::Round("guard-promised"));
+    (resident, epoch)
+}
+
+/// The lock service is back, and a monitor was there first: what it has changed ends the promises, and
+/// the guard has not renewed yet.
+#[test]
+fn the_end_of_the_promises_is_the_beginning_of_the_time_for_another_proof() {
+    let (mut resident, epoch) = living_by_promises();
     let mut row = owned(1, 1, &[1, 2]);
     row.epoch = epoch + 1;
     resident.world.register = Ok(row);
@@ -400,12 +406,7 @@ fn the_end_of_the_promises_is_the_beginning_of_the_time_for_another_proof() {
 /// The register may have moved unheard, and the promises with it.
 #[test]
 fn promises_are_no_proof_while_an_own_change_is_unsettled() {
-    let mut resident = Resident::primary().without_lock_service();
-    resident.following.clear();
-    let epoch = resident.world.memory.epoch;
-    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
-    let (end, _) = resident.rounds(seconds(60.0));
-    assert_eq!(end, End::Round("guard-promised"));
+    let (mut resident, epoch) = living_by_promises();
     resident.world.memory.asked = Some(epoch);
     let began = resident.now;
     let (end, _) = resident.rounds(seconds(60.0));
