@@ -39,7 +39,8 @@ pub enum Attribute {
     Score(Score),
     /// `pgsql-timeline` and `pgsql-xlog-loc`, until the node restarts.
     Position(WalPosition),
-    /// `pgsql-master-baseline`, until the node restarts.
+    /// `pgsql-master-baseline`, until the node restarts: where the primary's timeline began, as in
+    /// `pgsql_REPL_INFO`.
     Baseline(Lsn),
     /// `pgsql-receiver-status`, until the node restarts.
     Receiver(String),

@@ -1,6 +1,7 @@
 //! From the tools to a snapshot. Each source is asked at most once per round, bounded, and a source
 //! that does not answer is part of the picture instead of an error.
 
+use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use pha_core::lsn::Lsn;
@@ -33,8 +34,15 @@ pub(crate) fn snapshot(
     deadline: Deadline,
 ) -> Snapshot {
     let (process, status) = server_process(node);
-    let answer = answer(node, operation, process, status, deadline);
-    let cluster = cluster(node, operation, before.as_ref(), waiting, deadline);
+    let (answer, cluster) = answers(
+        node,
+        operation,
+        process,
+        status,
+        before.as_ref(),
+        waiting,
+        deadline,
+    );
     let disk_full = matches!(answer, Answer::Standby(_)) && node.pg.disk_full();
     let first = before.is_none();
     let (memory, progress, disk, silent_before) = match before {
@@ -253,40 +261,64 @@ fn names_of(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-fn cluster(
+/// What PostgreSQL and Pacemaker say. They are asked side by side: the time goes into waiting for
+/// them, and clients may be waiting for this operation.
+fn answers(
     node: &mut Node,
+    operation: &Operation,
+    process: Process,
+    status: Option<PmStatus>,
+    before: Option<&Snapshot>,
+    waiting: bool,
+    deadline: Deadline,
+) -> (Answer, Result<Cluster, String>) {
+    if let Some(known) = cluster_known(node, operation, before, waiting, deadline) {
+        return (answer(node, operation, process, status, deadline), known);
+    }
+    let pacemaker = node.pacemaker.clone();
+    let (answer, xml) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| pacemaker.cib_xml(deadline));
+        let answer = answer(node, operation, process, status, deadline);
+        let xml = asked.join();
+        (answer, xml.unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let cib = xml
+        .map_err(|error| error.to_string())
+        .and_then(|xml| Cib::parse(&xml).map_err(|error| error.to_string()));
+    let cluster = cib.map(|cib| of_cib(&cib, &node.settings.resource));
+    if let Ok(cluster) = &cluster {
+        node.cluster_seen = Some(Instant::now());
+        for text in &cluster.malformed {
+            warn!("{text}");
+        }
+    }
+    (answer, cluster)
+}
+
+/// What is said of the cluster without asking Pacemaker.
+fn cluster_known(
+    node: &Node,
     operation: &Operation,
     before: Option<&Snapshot>,
     waiting: bool,
     deadline: Deadline,
-) -> Result<Cluster, String> {
+) -> Option<Result<Cluster, String>> {
     let needed = match node.settings.mode {
         Mode::Standalone | Mode::Slave => false,
         Mode::Async | Mode::Sync => *operation != (Operation::Monitor { probe: true }),
     };
     if !needed {
-        return Ok(Cluster::default());
+        return Some(Ok(Cluster::default()));
     }
     let fresh = node
         .cluster_seen
         .is_some_and(|seen| seen.elapsed() < CLUSTER_AGE);
     if let Some(before) = before.filter(|before| waiting && fresh && before.cluster.is_ok()) {
-        return before.cluster.clone();
+        return Some(before.cluster.clone());
     }
-    if deadline.expired() {
-        return Err("the time of the operation is over".to_owned());
-    }
-    let xml = node
-        .pacemaker
-        .cib_xml(deadline)
-        .map_err(|error| error.to_string())?;
-    let cib = Cib::parse(&xml).map_err(|error| error.to_string())?;
-    node.cluster_seen = Some(Instant::now());
-    let cluster = of_cib(&cib, &node.settings.resource);
-    for text in &cluster.malformed {
-        warn!("{text}");
-    }
-    Ok(cluster)
+    deadline
+        .expired()
+        .then(|| Err("the time of the operation is over".to_owned()))
 }
 
 /// The part of the CIB that decisions look at. A text that no version of the agent writes is

@@ -1,6 +1,8 @@
 //! The node attributes that show the state of replication.
 
+use crate::decide::primary;
 use crate::names::NodeName;
+use crate::ocf::{self, When};
 use crate::plan::{Action, Attribute, changed};
 use crate::register::Reading;
 use crate::snapshot::{Cluster, Guard, Mode, Operation, Snapshot, StandbyLink};
@@ -22,6 +24,22 @@ pub(super) fn needed(snapshot: &Snapshot, wanted: Vec<(NodeName, Attribute)>) ->
         .collect()
 }
 
+/// Whether clients wait for this very operation: a promotion by the register, or the notification
+/// that follows it, after which Pacemaker starts the writer's address. What nobody acts upon is then
+/// left to the first monitor, which begins together with that address.
+fn clients_wait(snapshot: &Snapshot) -> bool {
+    snapshot.builtin()
+        && match &snapshot.operation {
+            Operation::Promote => true,
+            Operation::Notify(about) => {
+                about.when == When::Post
+                    && about.operation == ocf::Operation::Promote
+                    && about.promote.contains(snapshot.me())
+            }
+            _ => false,
+        }
+}
+
 /// What a primary shows of itself and of every other node.
 pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     let (Some(view), Ok(cluster)) = (snapshot.primary(), &snapshot.cluster) else {
@@ -30,11 +48,16 @@ pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     let me = snapshot.me();
     let mut wanted = vec![
         (me.clone(), Attribute::Status(PgsqlStatus::Pri)),
-        (me.clone(), Attribute::DataStatus(DataStatus::Latest)),
         (me.clone(), Attribute::Score(Score::Primary)),
     ];
-    if let Some(text) = of_guard(snapshot) {
-        wanted.push((me.clone(), Attribute::Guard(text.to_owned())));
+    if !clients_wait(snapshot) {
+        wanted.push((me.clone(), Attribute::DataStatus(DataStatus::Latest)));
+        if let Some(info) = primary::repl_info(snapshot) {
+            wanted.push((me.clone(), Attribute::Baseline(info.end)));
+        }
+        if let Some(text) = of_guard(snapshot) {
+            wanted.push((me.clone(), Attribute::Guard(text.to_owned())));
+        }
     }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
         let link = view.standbys.iter().find(|link| link.name == node.as_str());
@@ -43,11 +66,10 @@ pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     needed(snapshot, wanted)
 }
 
-/// Whether the guard of a primary runs, where there is to be one and somebody has looked. The
-/// notification that follows a promotion starts it.
+/// Whether the guard of a primary runs, where there is to be one and somebody has looked.
 fn of_guard(snapshot: &Snapshot) -> Option<&'static str> {
     match snapshot.guard {
-        _ if !snapshot.builtin() || snapshot.operation == Operation::Promote => None,
+        _ if !snapshot.builtin() => None,
         Guard::Unknown => None,
         Guard::Running => Some("running"),
         Guard::Absent | Guard::Stale(_) => Some("not running"),
@@ -61,17 +83,14 @@ fn of_other(
     link: Option<&StandbyLink>,
     wanted: &mut Vec<(NodeName, Attribute)>,
 ) {
-    let online = cluster.node(node).online;
-    if !online && snapshot.builtin() && snapshot.operation == Operation::Promote {
-        // Clients wait. The register says who holds what, and the next monitor what the status is.
-        return;
+    if !clients_wait(snapshot) {
+        let data_status = link.map_or(DataStatus::Disconnect, |link| {
+            DataStatus::replication(link.state, link.sync)
+        });
+        wanted.push((node.clone(), Attribute::DataStatus(data_status)));
     }
-    let data_status = link.map_or(DataStatus::Disconnect, |link| {
-        DataStatus::replication(link.state, link.sync)
-    });
-    wanted.push((node.clone(), Attribute::DataStatus(data_status)));
     // Transient attributes belong to members; another node's are gone with it.
-    if !online {
+    if !cluster.node(node).online {
         return;
     }
     if let Some(link) = link {

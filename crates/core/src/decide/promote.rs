@@ -6,7 +6,7 @@ use crate::ocf::OcfCode;
 use crate::plan::{Action, Attribute, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Reading, Register, Reign, Update};
 use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
-use crate::status::{PgsqlStatus, Score};
+use crate::status::Score;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -37,21 +37,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "promote-show",
-        says: "Show the new primary; every other node is disconnected until it streams, and may not be promoted until it holds all.",
-        decide: |s| {
-            let mut actions = attributes::of_primary(s);
-            let view = s.primary()?;
-            if s.cluster
-                .as_ref()
-                .is_ok_and(|c| c.node(s.me()).status != Some(PgsqlStatus::Pri))
-            {
-                actions.extend(attributes::needed(
-                    s,
-                    vec![(s.me().clone(), Attribute::Baseline(view.flushed))],
-                ));
-            }
-            (!actions.is_empty()).then(|| Step::then_continue(actions))
-        },
+        says: "Show the new primary, and who else may be promoted; what nobody acts upon is left to the first monitor while clients wait.",
+        decide: primary::show,
     },
     Rule {
         id: "promote-done",

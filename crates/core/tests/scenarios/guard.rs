@@ -585,6 +585,10 @@ fn monitors_and_notifications_of_a_primary_keep_the_guard() {
             world.guard = found;
             let run = world.carry(operation);
             assert_eq!(run.actions[..2], ["start-guard", RENEW], "{operation:?}");
+            // Clients wait for the notification of a promotion; the monitor shows it then.
+            let at_once = operation == &MONITOR;
+            assert_eq!(shown(&world).is_some(), at_once, "{operation:?}");
+            world.carry(&MONITOR);
             assert_eq!(shown(&world), Some("running"));
         }
     }

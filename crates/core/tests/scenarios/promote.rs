@@ -1,12 +1,14 @@
 //! `promote`: the right first, then PostgreSQL, then the record.
 
 use pha_core::lsn::Lsn;
-use pha_core::ocf::OcfCode;
+use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Mode, Operation, Process};
-use pha_core::status::{PgsqlStatus, Score};
+use pha_core::status::{DataStatus, PgsqlStatus, Score};
 
-use crate::world::{World, at, expired, node, nodes, owned, reign, shown, timeline};
+use crate::world::{
+    MONITOR, World, at, expired, node, nodes, notification, owned, reign, shown, timeline,
+};
 
 /// A standby that was primary at term 1 and whose reign is remembered.
 fn returning() -> World {
@@ -153,6 +155,26 @@ fn a_holder_takes_over_onto_a_new_timeline() {
     assert_eq!(world.row().owner, Some(node(1)));
     assert_eq!(world.row().holders, nodes(&[1]));
     assert_eq!(world.memory.reign, reign(2, 2));
+}
+
+#[test]
+fn while_clients_wait_only_what_others_act_upon_is_shown() {
+    let mut world = successor();
+    let after = notification(When::Post, ocf::Operation::Promote, 1);
+    for operation in [&Operation::Promote, &after] {
+        world.carry(operation);
+        let own = world.cluster().node(&node(1));
+        assert_eq!(own.status, Some(PgsqlStatus::Pri), "{operation:?}");
+        assert_eq!(own.score, Some(Score::Primary), "{operation:?}");
+        assert_ne!(own.data_status, Some(DataStatus::Latest), "{operation:?}");
+    }
+    world.carry(&MONITOR);
+    let (own, other) = (
+        world.cluster().node(&node(1)),
+        world.cluster().node(&node(2)),
+    );
+    assert_eq!(own.data_status, Some(DataStatus::Latest));
+    assert_eq!(other.data_status, Some(DataStatus::Disconnect));
 }
 
 #[test]
