@@ -20,6 +20,7 @@ pub struct ClusterBuilder {
     token_ms: u32,
     rep_mode: String,
     agent: String,
+    own_clocks: bool,
     data_disk_mib: Option<u32>,
     parameters: Vec<(String, String)>,
     monitors: (u32, u32),
@@ -43,6 +44,7 @@ impl ClusterBuilder {
             token_ms: 1000,
             rep_mode: "sync".to_owned(),
             agent: "expgsql".to_owned(),
+            own_clocks: false,
             data_disk_mib: None,
             parameters: Vec::new(),
             monitors: (4, 3),
@@ -117,6 +119,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn monitors(mut self, unpromoted: u32, promoted: u32) -> ClusterBuilder {
         self.monitors = (unpromoted, promoted);
+        self
+    }
+
+    /// Gives each database node a clock of its own, see [`crate::Node::set_clock`].
+    #[must_use]
+    pub fn own_clocks(mut self) -> ClusterBuilder {
+        self.own_clocks = true;
         self
     }
 
@@ -196,6 +205,7 @@ impl ClusterBuilder {
             name: self.name.clone(),
             nodes,
             token_ms: self.token_ms,
+            own_clocks: self.own_clocks,
             data_disk_mib: self.data_disk_mib,
             pacemaker,
             bare: self.bare,

@@ -136,6 +136,7 @@ pub(crate) fn run(name: &str, options: &Options) -> Result<u8> {
     let mut builder = ClusterBuilder::detached(name)
         .kept(false)
         .databases(plan.nodes)
+        .own_clocks()
         .configured(true)
         .progress(progress.clone());
     if let Some(size) = plan.data_disk_mib {

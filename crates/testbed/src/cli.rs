@@ -54,6 +54,9 @@ enum Command {
         /// corosync's token timeout in milliseconds
         #[arg(long, default_value_t = 1000)]
         token: u32,
+        /// A clock of its own for each database node, so that it can be set
+        #[arg(long)]
+        own_clocks: bool,
         /// Data disks in memory of this many MiB, so that they can be filled
         #[arg(long)]
         data_disk: Option<u32>,
@@ -208,8 +211,11 @@ enum Fault {
     LockFreeze,
     /// Let a frozen lock service go on
     LockThaw,
-    /// Set the lock service's clock so many seconds ahead of the right time, or behind it
-    LockClock {
+    /// Set a node's clock so many seconds ahead of the right time, or behind it (the lock service's
+    /// node, or any of `up --own-clocks`)
+    Clock {
+        /// The node
+        node: String,
         /// 0 sets it right
         #[arg(allow_negative_numbers = true)]
         seconds: i32,
@@ -305,6 +311,7 @@ fn up(name: &str, command: &Command) -> Result<()> {
         agent,
         no_lock,
         token,
+        own_clocks,
         data_disk,
         parameters,
         configure,
@@ -322,6 +329,9 @@ fn up(name: &str, command: &Command) -> Result<()> {
         .token_ms(*token)
         .configured(*configure)
         .progress(progress.clone());
+    if *own_clocks {
+        builder = builder.own_clocks();
+    }
     if let Some(size) = data_disk {
         builder = builder.data_disk_mib(*size);
     }
@@ -484,7 +494,7 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::FreeDisk { node } => cluster.find(node)?.free_data_disk(),
         Fault::LockStop => cluster.lock_service()?.stop(),
         Fault::LockStart => cluster.lock_service()?.start(),
-        Fault::LockClock { seconds } => cluster.lock_service()?.set_clock(*seconds),
+        Fault::Clock { node, seconds } => cluster.find(node)?.set_clock(*seconds),
         Fault::LockFreeze => cluster.lock_service()?.freeze(),
         Fault::LockThaw => cluster.lock_service()?.thaw(),
         Fault::LockBreak { how } => cluster.lock_service()?.break_with_errors(breakage(how)?),

@@ -182,7 +182,7 @@ impl Cluster {
         services::furnish(node, &self.spec, keys)?;
         if node.spec().duty == Duty::Database {
             services::start_ssh(node)?;
-            services::start_cluster(node)?;
+            services::start_cluster(node, self.spec.own_clocks)?;
         }
         if let Some(templates) = templates {
             templates.furnish(node)?;
@@ -236,7 +236,7 @@ impl Cluster {
         node.power_on()?;
         services::start_ssh(&node)?;
         match node.spec().duty {
-            Duty::Database => services::start_cluster(&node),
+            Duty::Database => services::start_cluster(&node, self.spec.own_clocks),
             Duty::Lock => self.lock_service()?.start(),
         }
     }
@@ -246,7 +246,7 @@ impl Cluster {
     /// # Errors
     /// A daemon did not start.
     pub fn start_pacemaker(&self, node: &str) -> Result<()> {
-        services::start_cluster(&self.find(node)?)
+        services::start_cluster(&self.find(node)?, self.spec.own_clocks)
     }
 
     /// Stops Pacemaker (its resources first) and corosync on a node that stays on.

@@ -63,6 +63,8 @@ pub struct Spec {
     pub nodes: Vec<NodeSpec>,
     /// corosync's token timeout, milliseconds.
     pub token_ms: u32,
+    /// Whether each database node goes by a clock of its own, see [`crate::node::Node::set_clock`].
+    pub own_clocks: bool,
     /// Size of each database node's data disk in MiB; `None` is the host's disk.
     pub data_disk_mib: Option<u32>,
     /// The Pacemaker configuration that `push` without a file gives.

@@ -27,6 +27,7 @@ mod cargo;
 pub mod checker;
 pub mod cib;
 pub mod cli;
+mod clock;
 mod cluster;
 mod demo;
 mod error;

@@ -9,12 +9,9 @@ use crate::error::{Error, Result};
 use crate::layout::{LOCK_PORT, SUBNET, Spec};
 use crate::node::Node;
 use crate::postgres::{self, LOCK_DATA};
-use crate::{binaries, packages, procfs};
+use crate::{binaries, clock, procfs};
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// By how much the time that PostgreSQL is told differs from the right one, for libfaketime.
-const CLOCK: &str = "/run/lock-clock";
 
 /// How a lock service that is reachable can refuse to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +74,7 @@ impl LockService {
         &self.node
     }
 
-    /// Starts PostgreSQL with the right time and waits until it accepts connections.
+    /// Starts PostgreSQL and waits until it accepts connections.
     ///
     /// # Errors
     /// It did not start.
@@ -85,38 +82,15 @@ impl LockService {
         if self.node.postmaster_of(LOCK_DATA).is_some() {
             return Ok(());
         }
-        self.set_clock(0)?;
+        self.node.wind_clock()?;
         let ctl = format!("{}/pg_ctl", postgres::bin_dir()?);
-        let clock = [
-            format!("LD_PRELOAD={}", packages::clock_library()),
-            format!("FAKETIME_TIMESTAMP_FILE={CLOCK}"),
-            // The file is looked at again after a second. What waits goes by the monotonic clock,
-            // which nobody sets.
-            "FAKETIME_CACHE_DURATION=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-        ];
-        let [library, file, cache, monotonic] = &clock;
-        self.node
-            .as_postgres(
-                &[
-                    "env",
-                    library,
-                    file,
-                    cache,
-                    monotonic,
-                    &ctl,
-                    "-D",
-                    LOCK_DATA,
-                    "-l",
-                    "/var/log/postgresql/lock.log",
-                    "-w",
-                    "-t",
-                    "50",
-                    "start",
-                ],
-                LONG,
-            )
-            .map(drop)
+        let mut argv = vec!["env".to_owned()];
+        argv.extend(clock::environment());
+        argv.push(ctl);
+        let log = "/var/log/postgresql/lock.log";
+        let start = ["-D", LOCK_DATA, "-l", log, "-w", "-t", "50", "start"];
+        argv.extend(start.map(str::to_owned));
+        self.node.as_postgres(&argv, LONG).map(drop)
     }
 
     /// Stops PostgreSQL, sessions included.
@@ -133,18 +107,6 @@ impl LockService {
                 LONG,
             )
             .map(drop)
-    }
-
-    /// Sets its clock this many seconds ahead of the right time, or behind it, within a second.
-    /// That lasts until it is set again or PostgreSQL is started.
-    ///
-    /// # Errors
-    /// The node is off.
-    pub fn set_clock(&self, ahead_s: i32) -> Result<()> {
-        // Replaced as a whole: a file that is read while it is written would be another time.
-        let fresh = format!("{CLOCK}.new");
-        self.node.write(&fresh, format!("{ahead_s:+}\n"), 0o644)?;
-        self.node.run(&["mv", "-f", &fresh, CLOCK], LONG).map(drop)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::binaries;
 use crate::error::{Error, Result};
 use crate::layout::{Duty, Spec};
 use crate::node::Node;
 use crate::pacemaker::seed_cib;
 use crate::run::Run;
 use crate::wait::wait;
+use crate::{binaries, clock};
 
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -171,11 +171,16 @@ pub(crate) fn start_ssh(node: &Node) -> Result<()> {
     .map(drop)
 }
 
+/// Starts Pacemaker with more of an environment.
+const PACEMAKER: &str = "exec env PCMK_logfile=/var/log/pacemaker/pacemaker.log \"$@\" \
+    setsid --fork pacemakerd -f </dev/null >/var/log/pacemakerd.out 2>&1";
+
 /// Starts corosync and, once it answers, Pacemaker; does not wait for the cluster to form.
+/// `own_clock` has Pacemaker and everything that it starts go by the node's clock.
 ///
 /// # Errors
 /// A daemon did not start; the message holds the end of its log.
-pub(crate) fn start_cluster(node: &Node) -> Result<()> {
+pub(crate) fn start_cluster(node: &Node, own_clock: bool) -> Result<()> {
     let processes = node.processes();
     let runs = |name: &str| processes.iter().any(|process| process.comm == name);
     if runs("pacemakerd") {
@@ -184,15 +189,12 @@ pub(crate) fn start_cluster(node: &Node) -> Result<()> {
     if !runs("corosync") {
         start_corosync(node)?;
     }
-    node.run(
-        &[
-            "sh",
-            "-c",
-            "PCMK_logfile=/var/log/pacemaker/pacemaker.log setsid --fork pacemakerd -f </dev/null >/var/log/pacemakerd.out 2>&1",
-        ],
-        SHORT,
-    )
-    .map(drop)
+    let mut argv = ["sh", "-c", PACEMAKER, "sh"].map(str::to_owned).to_vec();
+    if own_clock {
+        node.wind_clock()?;
+        argv.extend(clock::environment());
+    }
+    node.run(&argv, SHORT).map(drop)
 }
 
 fn start_corosync(node: &Node) -> Result<()> {

@@ -90,15 +90,17 @@ fn startup(bed: &Cluster, signal: Signal) -> usize {
 }
 
 #[test]
-fn cluster_link_and_disk() {
+fn cluster_link_disk_and_clock() {
     let bed = Bed::up(
         ClusterBuilder::new("linkdisk")
             .configured(true)
+            .own_clocks()
             .data_disk_mib(300),
     );
     bed.settle("node1", &["node2"]);
     interface_down(&bed);
     full_disk(&bed);
+    clocks(&bed);
 }
 
 /// Nobody fences the node whose interface is down, and its PostgreSQL is the primary.
@@ -141,5 +143,40 @@ fn full_disk(bed: &Bed) {
     bed.cleanup("node1");
     bed.rejoin("node2", "node1");
     let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline + 1);
+}
+
+/// Nothing waits by a clock that can be set.
+fn clocks(bed: &Bed) {
+    scenario(
+        "clocks of both nodes are set forward and back: nobody is replaced, and a takeover works",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    for (node, ahead) in [
+        ("node1", 3600),
+        ("node2", 3600),
+        ("node1", -3600),
+        ("node2", -3600),
+    ] {
+        must(bed.node(node).set_clock(ahead));
+        bed.until("PostgreSQL with the other time", || {
+            let right = bed.lock_sql("SELECT clock_timestamp()");
+            let right = right.map_err(|error| error.to_string())?;
+            let off = format!("SELECT extract(epoch FROM clock_timestamp() - '{right}')::int");
+            let off = bed.sql(node, &off).map_err(|error| error.to_string())?;
+            let near = off.parse().is_ok_and(|off: i32| (off - ahead).abs() < 60);
+            near.then_some(()).ok_or(off)
+        });
+        must(writer.wait_for(50, PATIENCE));
+    }
+    let meanwhile = bed.settle("node1", &["node2"]);
+    assert_eq!(meanwhile.timeline, before.timeline);
+    must(bed.power_cut("node1"));
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    let after = bed.conclude(writer, "node2", &["node1"]);
     assert_eq!(after.timeline, before.timeline + 1);
 }

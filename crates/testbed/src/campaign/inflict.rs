@@ -104,6 +104,7 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
         Fault::Lose { a, b, percent } => lose(stage, step.number, *a, *b, *percent, false),
         Fault::Isolate(who) => isolate(stage, step.number, *who),
         Fault::Delay(who, milliseconds) => delay(stage, *who, *milliseconds),
+        Fault::Clock(who, ahead) => clock(stage, *who, *ahead),
         Fault::LinkDown(who) => link_down(stage, *who),
         Fault::FillDisk(who) => fill_disk(stage, *who),
         Fault::LockStop => {
@@ -128,8 +129,8 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
         Fault::LockClock(ahead) => {
             let claim = stage.claim(LOCK)?;
             let service = stage.cluster.lock_service()?;
-            service.set_clock(*ahead)?;
-            let right = move || service.set_clock(0);
+            service.node().set_clock(*ahead)?;
+            let right = move || service.node().set_clock(0);
             Ok(Begun::silent(&format!("{ahead:+} s"), right).having([claim]))
         }
         Fault::LockRestore => Err(Error::Asked("played after the round".to_owned())),
@@ -335,6 +336,22 @@ fn delay<'s>(stage: &'s Stage<'_>, who: Who, milliseconds: u32) -> Result<Begun<
     stage.cluster.netem(&name, &["delay", &time, &jitter])?;
     let what = format!("{name}, {time}");
     Ok(Begun::silent(&what, move || stage.cluster.netem(&name, &[])).having([claim]))
+}
+
+fn clock<'s>(stage: &'s Stage<'_>, who: Who, ahead_s: i32) -> Result<Begun<'s>> {
+    let node = stage.node(who)?;
+    let claim = stage.claim(&format!("clock of {}", node.name()))?;
+    node.set_clock(ahead_s)?;
+    let what = format!("{}, {ahead_s:+} s", node.name());
+    // A machine that starts again has the right time.
+    let right = move || {
+        if node.is_on() {
+            node.set_clock(0)
+        } else {
+            Ok(())
+        }
+    };
+    Ok(Begun::silent(&what, right).having([claim]))
 }
 
 fn link_down<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {

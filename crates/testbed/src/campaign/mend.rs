@@ -38,6 +38,7 @@ pub(super) fn heal(stage: &Stage<'_>) -> crate::Result<()> {
             stage.boot(node.name())?;
         }
         node.thaw()?;
+        node.set_clock(0)?;
         stage.cluster.link(node.name(), true)?;
     }
     for node in stage.cluster.databases() {

@@ -67,10 +67,11 @@ fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
             let (who, process) = victim(dice, nodes);
             Fault::Kill(who, process)
         }
-        39..49 => {
+        39..47 => {
             let (who, process) = victim(dice, nodes);
             Fault::Stop(who, process)
         }
+        47..49 => Fault::Clock(who(dice, nodes), dice.pick(3600, &[30, -30, -3600])),
         49..61 => {
             let (a, b) = ends(dice, nodes);
             let one_way = dice.percent(40);

@@ -121,6 +121,8 @@ pub enum Fault {
     },
     /// Milliseconds on the way to a node, where the kernel can do that.
     Delay(Who, u32),
+    /// A node's clock is set so many seconds forward or back, and right again at the end.
+    Clock(Who, i32),
     /// The interface of a node has no carrier.
     LinkDown(Who),
     /// The data disk is full to the last block.
@@ -272,6 +274,8 @@ impl Fault {
             Fault::Isolate(_) => "isolate".to_owned(),
             Fault::Lose { .. } => "lose packets".to_owned(),
             Fault::Delay(..) => "delay".to_owned(),
+            Fault::Clock(_, ahead) if *ahead < 0 => "clock back".to_owned(),
+            Fault::Clock(..) => "clock forward".to_owned(),
             Fault::LinkDown(_) => "link down".to_owned(),
             Fault::FillDisk(_) => "full disk".to_owned(),
             Fault::LockStop => "lock service stopped".to_owned(),
@@ -351,8 +355,8 @@ mod tests {
                     .count();
             }
         }
-        // Twenty-three kinds of one form, two signals to each of twelve processes, three refusals.
-        assert_eq!(kinds.len(), 50, "{kinds:#?}");
+        // Twenty-five kinds of one form, two signals to each of twelve processes, three refusals.
+        assert_eq!(kinds.len(), 52, "{kinds:#?}");
         assert!(overlapping > 1000, "{overlapping}");
     }
 
