@@ -282,7 +282,17 @@ fn a_superseded_primary_is_stopped_at_once() {
     assert!(took < LEASE, "{took:?}");
     primary.is_told_once();
     assert_eq!(primary.row("owner"), "node2");
-    primary.world.monitor().run().is(7);
+    let found = primary.world.monitor().run().is(7);
+    found.because("the guard: node2 owns the register");
+
+    // The next death is not the guard's.
+    primary.world.call("demote").run().is(0);
+    primary.world.call("start").run().is(0);
+    send(primary.world.postmaster().unwrap(), Signal::KILL);
+    let ended = || primary.world.processes().is_empty();
+    assert!(eventually(PATIENCE, ended));
+    let found = primary.world.monitor().run().is(7);
+    found.because("its log says why");
 }
 
 #[test]

@@ -41,7 +41,10 @@ pub(crate) fn perform(
         Action::WritePrimarySettings => done(node.write_settings(false, &[])),
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
-        Action::StartPostgres => done(node.pg.start(deadline).map(drop).map_err(text)),
+        Action::StartPostgres => {
+            node.place.forget_fenced().map_err(text)?;
+            done(node.pg.start(deadline).map(drop).map_err(text))
+        }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
         Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {

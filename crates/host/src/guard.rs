@@ -205,6 +205,7 @@ impl Resident {
             standby_signal: false,
             disk: None,
             disk_full: false,
+            fenced: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
             memory: self.proofs.memory,
@@ -327,6 +328,13 @@ impl Resident {
                     warn!("Pacemaker could not be told of the dead postmaster: {error}");
                 }
                 told
+            }
+            Action::StopPostgres(_) => {
+                // The monitor that finds PostgreSQL gone tells the operator.
+                if let Err(error) = self.node.place.fenced(&self.last_warning) {
+                    warn!("the agent does not learn of the reason: {error}");
+                }
+                apply::perform(&mut self.node, action, snapshot, deadline)
             }
             other => apply::perform(&mut self.node, other, snapshot, deadline),
         }

@@ -71,6 +71,10 @@ pub(crate) fn snapshot(
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
         disk_full,
+        fenced: match process {
+            Process::Alive { .. } => None,
+            Process::Absent | Process::Orphans => node.place.why_fenced(),
+        },
         cluster,
         register: None,
         memory,

@@ -87,6 +87,7 @@ impl Explored {
             standby_signal: node.standby_signal,
             disk: None,
             disk_full: false,
+            fenced: None,
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory,

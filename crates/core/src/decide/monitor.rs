@@ -14,7 +14,7 @@ use crate::timeline::WalPosition;
 pub(super) const PROBE: &[Rule] = &[
     Rule {
         id: "probe-absent",
-        says: "No postmaster of this data directory: not running.",
+        says: "No postmaster of this data directory: not running, with the guard's reason where it was the guard that stopped it.",
         decide: |s| {
             (!matches!(s.process, Process::Alive { .. })).then(|| Step::finish(OcfCode::NotRunning))
         },
@@ -50,13 +50,14 @@ pub(super) const RULES: &[Rule] = &[
         says: "No postmaster of this data directory: not running.",
         decide: |s| {
             (!matches!(s.process, Process::Alive { .. })).then(|| {
-                Step::fail(
-                    OcfCode::NotRunning,
-                    format!(
+                let reason = match &s.fenced {
+                    Some(why) => format!("the guard: {why}"),
+                    None => format!(
                         "PostgreSQL is not running on {}; its log says why it ended",
                         s.me()
                     ),
-                )
+                };
+                Step::fail(OcfCode::NotRunning, reason)
             })
         },
     },

@@ -613,6 +613,22 @@ fn shown(world: &World) -> Option<&str> {
 }
 
 #[test]
+fn a_monitor_says_why_the_guard_stopped_postgresql() {
+    let mut world = World::primary();
+    world.process = Process::Absent;
+    world.answer = Answer::NotAsked;
+    for (fenced, said) in [
+        (Some("no proof for 3 s"), "the guard: no proof for 3 s"),
+        (None, "its log says why it ended"),
+    ] {
+        world.fenced = fenced.map(str::to_owned);
+        let run = world.carry(&MONITOR);
+        assert_eq!(run.code, Some(OcfCode::NotRunning));
+        assert!(run.reason.ends_with(said), "{}", run.reason);
+    }
+}
+
+#[test]
 fn the_guard_ends_before_the_agent_stops_postgresql() {
     let demote = Operation::Demote { then_stop: true };
     for operation in [Operation::Stop, demote] {

@@ -91,6 +91,7 @@ pub(crate) struct World {
     pub(crate) silent_before: u32,
     pub(crate) standby_signal: bool,
     pub(crate) disk_full: bool,
+    pub(crate) fenced: Option<String>,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
@@ -148,6 +149,7 @@ impl World {
             silent_before: 0,
             standby_signal: true,
             disk_full: false,
+            fenced: None,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             disk_error: None,
@@ -387,6 +389,7 @@ impl World {
             standby_signal: self.standby_signal,
             disk: None,
             disk_full: self.disk_full,
+            fenced: self.fenced.clone(),
             cluster: self.cluster.clone(),
             register: None,
             memory,

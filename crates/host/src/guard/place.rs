@@ -118,6 +118,24 @@ impl Place {
         self.noted("promises.given") == Some(format!("{term} {epoch}"))
     }
 
+    /// Says why PostgreSQL is about to be stopped by the guard.
+    pub(crate) fn fenced(&self, why: &str) -> Result<(), String> {
+        self.note("guard.stopped", why)
+    }
+
+    /// What [`Place::fenced`] said since PostgreSQL was last started.
+    pub(crate) fn why_fenced(&self) -> Option<String> {
+        self.noted("guard.stopped")
+    }
+
+    /// PostgreSQL is about to be started: whatever stops it next, it was not the guard before.
+    pub(crate) fn forget_fenced(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.path("guard.stopped")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     fn note(&self, extension: &str, text: &str) -> Result<(), String> {
         let text = text.as_bytes();
         std::fs::create_dir_all(&self.directory).map_err(|error| error.to_string())?;
