@@ -403,7 +403,7 @@ pub struct Snapshot {
     /// The disk has no room for WAL to go on with: PostgreSQL would end as soon as it is a primary.
     pub disk_full: bool,
     /// Why the guard stopped PostgreSQL, where nothing has started it since.
-    pub fenced: Option<String>,
+    pub stopped_by_guard: Option<String>,
     /// The cluster, or why it cannot be told.
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.

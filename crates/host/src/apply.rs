@@ -42,7 +42,7 @@ pub(crate) fn perform(
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
         Action::StartPostgres => {
-            node.place.forget_fenced().map_err(text)?;
+            node.place.forget_stop();
             done(node.pg.start(deadline).map(drop).map_err(text))
         }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
@@ -76,7 +76,7 @@ pub(crate) fn perform(
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))
         }
         Action::AskPromises(ask) => {
-            // After this the guard has nothing else to try.
+            // The guard has set its own.
             let deadline = match snapshot.operation {
                 Operation::Guard(_) => deadline,
                 _ => deadline.sub_budget(ASK.min(deadline.left() / 2)),

@@ -83,6 +83,7 @@ pub fn run(mut node: Node) -> Exit {
         Ok(None) => return failed("another guard runs already".to_owned()),
         Err(error) => return failed(error.to_string()),
     };
+    node.place.forget_stop();
     // Whoever frees memory takes it from somebody else; without the rights this stays as it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     node.lock_budget = Some(Duration::MAX);
@@ -205,7 +206,7 @@ impl Resident {
             standby_signal: false,
             disk: None,
             disk_full: false,
-            fenced: None,
+            stopped_by_guard: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
             memory: self.proofs.memory,
@@ -331,7 +332,7 @@ impl Resident {
             }
             Action::StopPostgres(_) => {
                 // The monitor that finds PostgreSQL gone tells the operator.
-                if let Err(error) = self.node.place.fenced(&self.last_warning) {
+                if let Err(error) = self.node.place.stopping(&self.last_warning) {
                     warn!("the agent does not learn of the reason: {error}");
                 }
                 apply::perform(&mut self.node, action, snapshot, deadline)

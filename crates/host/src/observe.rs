@@ -71,9 +71,9 @@ pub(crate) fn snapshot(
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
         disk_full,
-        fenced: match process {
+        stopped_by_guard: match process {
             Process::Alive { .. } => None,
-            Process::Absent | Process::Orphans => node.place.why_fenced(),
+            Process::Absent | Process::Orphans => node.place.why_stopped(),
         },
         cluster,
         register: None,
@@ -280,8 +280,8 @@ fn answers(
         return (answer(node, operation, process, status, deadline), known);
     }
     let pacemaker = node.pacemaker.clone();
-    let (answer, xml) = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| pacemaker.cib_xml(deadline));
+    let (answer, (xml, seen)) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| (pacemaker.cib_xml(deadline), Instant::now()));
         let answer = answer(node, operation, process, status, deadline);
         let xml = asked.join();
         (answer, xml.unwrap_or_else(|panic| resume_unwind(panic)))
@@ -291,7 +291,7 @@ fn answers(
         .and_then(|xml| Cib::parse(&xml).map_err(|error| error.to_string()));
     let cluster = cib.map(|cib| of_cib(&cib, &node.settings.resource));
     if let Ok(cluster) = &cluster {
-        node.cluster_seen = Some(Instant::now());
+        node.cluster_seen = Some(seen);
         for text in &cluster.malformed {
             warn!("{text}");
         }

@@ -1,5 +1,5 @@
 //! Clocks that can be set: programs of a node are told another time than the right one, by
-//! libfaketime. What waits goes by the monotonic clock, which nobody can set.
+//! libfaketime. The monotonic clock stays as it is, as it does for an administrator who sets the time.
 
 use std::time::Duration;
 

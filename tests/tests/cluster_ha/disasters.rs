@@ -146,7 +146,7 @@ fn full_disk(bed: &Bed) {
     assert_eq!(after.timeline, before.timeline + 1);
 }
 
-/// Nothing waits by a clock that can be set.
+/// No decision goes by a clock that can be set.
 fn clocks(bed: &Bed) {
     scenario(
         "clocks of both nodes are set forward and back: nobody is replaced, and a takeover works",

@@ -87,7 +87,7 @@ impl Explored {
             standby_signal: node.standby_signal,
             disk: None,
             disk_full: false,
-            fenced: None,
+            stopped_by_guard: None,
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory,

@@ -83,14 +83,16 @@ fn of_other(
     link: Option<&StandbyLink>,
     wanted: &mut Vec<(NodeName, Attribute)>,
 ) {
-    if !clients_wait(snapshot) {
+    let online = cluster.node(node).online;
+    // A member that only seems to stream would be taken for a standby that is back.
+    if online || !clients_wait(snapshot) {
         let data_status = link.map_or(DataStatus::Disconnect, |link| {
             DataStatus::replication(link.state, link.sync)
         });
         wanted.push((node.clone(), Attribute::DataStatus(data_status)));
     }
     // Transient attributes belong to members; another node's are gone with it.
-    if !cluster.node(node).online {
+    if !online {
         return;
     }
     if let Some(link) = link {

@@ -268,19 +268,21 @@ pub fn time_for_proof(s: &Snapshot) -> Option<Duration> {
 /// the others can be asked.
 #[must_use]
 pub fn patience(s: &Snapshot) -> Duration {
-    share(s, 3)
+    share(s, Duration::ZERO, 3)
 }
 
-/// How long the last question of a round may take, which is the one for promises: all that is left.
+/// How long the last question of a round may take, which is the one for promises: what is left, but
+/// for the time in which the lease is asked for once more. The lock service may be back by then.
 #[must_use]
 pub fn last_patience(s: &Snapshot) -> Duration {
-    share(s, 1)
+    share(s, limit(s.settings.ttl) / 6, 1)
 }
 
 /// A guard that has stood still past its limit has a last look at everything. One that needs no proof
 /// now may need one in the next round, which must not begin too late for it.
-fn share(s: &Snapshot, parts: u32) -> Duration {
-    let share = time_for_proof(s).unwrap_or_else(|| limit(s.settings.ttl)) / parts;
+fn share(s: &Snapshot, reserved: Duration, parts: u32) -> Duration {
+    let left = time_for_proof(s).unwrap_or_else(|| limit(s.settings.ttl));
+    let share = left.saturating_sub(reserved) / parts;
     let least = if watch(s).overslept {
         LAST_LOOK
     } else {

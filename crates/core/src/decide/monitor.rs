@@ -14,7 +14,7 @@ use crate::timeline::WalPosition;
 pub(super) const PROBE: &[Rule] = &[
     Rule {
         id: "probe-absent",
-        says: "No postmaster of this data directory: not running, with the guard's reason where it was the guard that stopped it.",
+        says: "No postmaster of this data directory: not running.",
         decide: |s| {
             (!matches!(s.process, Process::Alive { .. })).then(|| Step::finish(OcfCode::NotRunning))
         },
@@ -47,10 +47,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "monitor-absent",
-        says: "No postmaster of this data directory: not running.",
+        says: "No postmaster of this data directory: not running, with the guard's reason where it was the guard that stopped it.",
         decide: |s| {
             (!matches!(s.process, Process::Alive { .. })).then(|| {
-                let reason = match &s.fenced {
+                let reason = match &s.stopped_by_guard {
                     Some(why) => format!("the guard: {why}"),
                     None => format!(
                         "PostgreSQL is not running on {}; its log says why it ended",

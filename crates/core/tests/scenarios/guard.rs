@@ -38,6 +38,8 @@ struct Resident {
     pacemaker_timeout: Duration,
     /// How long the lock service takes for an answer, or for none.
     lock_takes: Duration,
+    /// The same of the other nodes that are asked to promise.
+    peers_take: Duration,
     actions: Vec<String>,
 }
 
@@ -67,6 +69,7 @@ impl Resident {
             pacemaker_gone: Duration::ZERO,
             pacemaker_timeout: Duration::ZERO,
             lock_takes: seconds(0.01),
+            peers_take: seconds(0.02),
             actions: vec![],
         }
     }
@@ -164,6 +167,10 @@ impl Resident {
             }
             Action::UpdateRegister(_) | Action::ReadRegister => {
                 self.now += self.lock_takes.min(guard::patience(&s));
+                self.world.perform(action)
+            }
+            Action::AskPromises(_) => {
+                self.now += self.peers_take.min(guard::last_patience(&s));
                 self.world.perform(action)
             }
             other => self.world.perform(other),
@@ -357,6 +364,23 @@ fn promises_are_asked_for_in_time_after_the_standby_has_gone_as_well() {
     let epoch = resident.world.memory.epoch;
     resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch })];
     resident.goes_on("guard-promised");
+}
+
+#[test]
+fn the_lease_is_asked_for_once_more_after_a_question_that_nobody_answers() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.peers_take = seconds(60.0);
+    while resident
+        .actions
+        .last()
+        .is_none_or(|done| done != "ask-promises")
+    {
+        assert_eq!(resident.round(false), End::Round("guard-in-doubt"));
+    }
+    resident.world.register = Resident::primary().world.register;
+    resident.lock_takes = seconds(0.05);
+    resident.goes_on("guard-renewed");
 }
 
 /// Lock service and standby have been gone for a minute, and node2 has promised at this epoch.
@@ -617,11 +641,11 @@ fn a_monitor_says_why_the_guard_stopped_postgresql() {
     let mut world = World::primary();
     world.process = Process::Absent;
     world.answer = Answer::NotAsked;
-    for (fenced, said) in [
+    for (why, said) in [
         (Some("no proof for 3 s"), "the guard: no proof for 3 s"),
         (None, "its log says why it ended"),
     ] {
-        world.fenced = fenced.map(str::to_owned);
+        world.stopped_by_guard = why.map(str::to_owned);
         let run = world.carry(&MONITOR);
         assert_eq!(run.code, Some(OcfCode::NotRunning));
         assert!(run.reason.ends_with(said), "{}", run.reason);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use pha_core::names::ResourceName;
 use rustix::fs::{FlockOperation, flock};
+use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
 use crate::files;
@@ -119,20 +120,22 @@ impl Place {
     }
 
     /// Says why PostgreSQL is about to be stopped by the guard.
-    pub(crate) fn fenced(&self, why: &str) -> Result<(), String> {
+    pub(crate) fn stopping(&self, why: &str) -> Result<(), String> {
         self.note("guard.stopped", why)
     }
 
-    /// What [`Place::fenced`] said since PostgreSQL was last started.
-    pub(crate) fn why_fenced(&self) -> Option<String> {
+    /// What [`Place::stopping`] said since PostgreSQL was last started.
+    pub(crate) fn why_stopped(&self) -> Option<String> {
         self.noted("guard.stopped")
     }
 
-    /// PostgreSQL is about to be started: whatever stops it next, it was not the guard before.
-    pub(crate) fn forget_fenced(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.path("guard.stopped")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+    /// PostgreSQL is about to run again: what stops it next is another story.
+    pub(crate) fn forget_stop(&self) {
+        let path = self.path("guard.stopped");
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!("{}: {error}", path.display());
         }
     }
 
