@@ -396,20 +396,25 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
         let text = format!("{name} is busy: {} is under way", pending.operation);
         return problem(Level::Warning, text, "");
     }
-    match state.and_then(|state| state.last_failure.as_ref()) {
+    let failure = state.and_then(|state| state.last_failure.as_ref());
+    // cls_cleanup changes nothing there, and is refused.
+    let quorum = (!seen.cib.have_quorum).then(|| "bring the quorum back first".to_owned());
+    match failure {
         Some(failure) => {
             let reason = failure.reason.as_deref().unwrap_or("no reason given");
             let text = format!(
                 "the database does not run on {name}: {} failed with {}: {reason}",
                 failure.operation, failure.code
             );
-            let remedy = named_command(reason, name)
+            let remedy = quorum
+                .or_else(|| named_command(reason, name))
                 .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}"));
             problem(Level::Warning, text, &remedy)
         }
         None => {
             let text = format!("the database does not run on {name}");
-            problem(Level::Warning, text, &format!("cls_cleanup --node {name}"))
+            let remedy = quorum.unwrap_or_else(|| format!("cls_cleanup --node {name}"));
+            problem(Level::Warning, text, &remedy)
         }
     }
 }

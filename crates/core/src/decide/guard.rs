@@ -400,8 +400,8 @@ fn fence(s: &Snapshot) -> Step {
     stop(
         s,
         format!(
-            "for {} ms nothing has proven that {} cannot be promoted: the lock service does not renew the lease, \
-             and no such standby acknowledges WAL",
+            "for {} ms neither its lease nor a standby has proven that {} cannot be promoted: the lock \
+             service does not renew the lease, and no such standby acknowledges WAL",
             exposed(s).unwrap_or_default().as_millis(),
             rivals.join(", "),
         ),

@@ -366,6 +366,28 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "corosync-cfgtool",
         ),
         (
+            "stopped without quorum",
+            vec![
+                Node {
+                    operations: &[("stop", 0)],
+                    ..PRIMARY
+                },
+                Node {
+                    state: DOWN,
+                    ..STANDBY
+                },
+            ],
+            Extra {
+                no_quorum: true,
+                ..none()
+            },
+            &on,
+            Level::Critical,
+            &["primary", "quorum", "started"],
+            &[1, 2],
+            "bring the quorum back first",
+        ),
+        (
             "stopped",
             vec![
                 Node {
