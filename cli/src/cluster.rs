@@ -171,6 +171,13 @@ impl Cluster {
             .filter_map(|resource| ResourceName::new(resource.id.as_str()).ok())
     }
 
+    /// The addresses that are placed with the database.
+    pub(crate) fn addresses(&self) -> Vec<ResourceName> {
+        self.primitives()
+            .filter(|resource| *resource != self.resource)
+            .collect()
+    }
+
     /// Why the database does not run on a node that is in the cluster.
     pub(crate) fn why_stopped(&self, node: &CibNode) -> String {
         if node.standby {
@@ -193,8 +200,8 @@ impl Cluster {
 
     /// Whether an operator has stopped the database (`cls_stop`).
     pub(crate) fn is_stopped_on_purpose(&self) -> bool {
-        self.meta("target-role")
-            .is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
+        self.definition()
+            .is_some_and(CibResource::is_stopped_on_purpose)
     }
 
     /// Whether an operator has taken the database out of Pacemaker's control (`cls_unmanage`).
@@ -205,14 +212,13 @@ impl Cluster {
         is(self.meta("is-managed"), false) || is(self.cib.property("maintenance-mode"), true)
     }
 
-    /// A meta attribute of the database or of the clone around it.
+    fn definition(&self) -> Option<&CibResource> {
+        self.cib.resource(&self.resource)
+    }
+
+    /// A meta attribute of the database.
     fn meta(&self, name: &str) -> Option<&str> {
-        let resource = self.cib.resource(&self.resource)?;
-        resource
-            .meta
-            .get(name)
-            .or_else(|| resource.container.as_ref()?.meta.get(name))
-            .map(String::as_str)
+        self.definition()?.meta_attribute(name)
     }
 
     /// Whether Pacemaker does not try the database on a node again by itself: the node is away, the

@@ -86,6 +86,11 @@ pub(crate) enum ClsError {
     /// The partition has no quorum.
     #[error("this node's part of the cluster has no quorum")]
     NoQuorum,
+    /// It has lost it before a change was seen to last.
+    #[error(
+        "the change was made, but this node's part of the cluster has no quorum any more, and the other part may undo it"
+    )]
+    NotKept,
     /// The nodes disagree about something.
     #[error("the nodes disagree: {0}")]
     Disagree(String),
@@ -166,7 +171,7 @@ impl ClsError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoCluster => Exit::NoCluster,
-            Self::NoQuorum | Self::Disagree(_) => Exit::NoQuorum,
+            Self::NoQuorum | Self::NotKept | Self::Disagree(_) => Exit::NoQuorum,
             // However short its time was: nobody can say whether it had an effect.
             Self::Tool(CommandError::TimedOut { .. }) => Exit::Timeout,
             Self::Tool(_)
@@ -188,6 +193,9 @@ impl ClsError {
             Self::Tool(_) | Self::Cib(_) => "see whether `crm_mon -1` answers, and Pacemaker's log",
             Self::NoQuorum => {
                 "start the missing nodes, or look at the network between them: corosync-quorumtool -s"
+            }
+            Self::NotKept => {
+                "bring the quorum back (corosync-quorumtool -s), and type the command again if cls_status does not show the change then"
             }
             Self::Disagree(_) => "cls_status on every node",
             Self::NoPrimary => "cls_status says why",

@@ -9,6 +9,8 @@ use crate::error::ClsError;
 
 /// Exit status of Pacemaker's tools: no cluster is running here.
 const NO_CLUSTER: i32 = 102;
+/// Exit status of Pacemaker's tools: this part of the cluster has no quorum.
+const NO_QUORUM: i32 = 106;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
 /// Exit status of Pacemaker's tools: it is so already.
@@ -22,6 +24,23 @@ pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsErr
         Ok(output) => Ok(output),
         Err(error) if error.status() == Some(NO_CLUSTER) => Err(ClsError::NoCluster),
         Err(error) => Err(ClsError::Tool(error)),
+    }
+}
+
+/// Runs a tool that changes the cluster's configuration, and sees that the change will last. A part
+/// without quorum takes changes, too, and when the parts meet again the configuration of the other
+/// one holds. The configuration itself says so only seconds later, when a coordinator has been
+/// elected in this part, so Pacemaker's controller is asked, and after the change: quorum may be
+/// lost between any two steps, and a change that waited for the new membership is done after that.
+///
+/// # Errors
+/// Those of [`run`], and [`ClsError::NotKept`].
+pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
+    let output = run(command, deadline)?;
+    let quorum = Command::new("crm_node").arg("--quorum").accept(NO_QUORUM);
+    match run(quorum, deadline)?.text().trim() {
+        "1" => Ok(output),
+        _ => Err(ClsError::NotKept),
     }
 }
 
@@ -40,7 +59,7 @@ pub(crate) fn set_meta(
         .arg("--meta")
         .arg(format!("--set-parameter={name}"))
         .arg(format!("--parameter-value={value}"));
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Takes a meta attribute of a resource away; it is no error if there is none.
@@ -49,7 +68,7 @@ pub(crate) fn delete_meta(resource: &str, name: &str, deadline: Deadline) -> Res
         .arg("--meta")
         .arg(format!("--delete-parameter={name}"))
         .accept(NOT_FOUND);
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Forgets a resource's failures, on one node or on all.
@@ -62,7 +81,7 @@ pub(crate) fn cleanup(
     if let Some(node) = node {
         command = command.arg(format!("--node={node}"));
     }
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Sets an attribute of a node that lasts.
@@ -77,7 +96,7 @@ pub(crate) fn set_node(
         .arg(format!("--node={node}"))
         .arg(format!("--name={name}"))
         .arg(format!("--update={value}"));
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Takes an attribute of a node away; it is no error if there is none.
@@ -88,7 +107,7 @@ pub(crate) fn delete_node(node: &str, name: &str, deadline: Deadline) -> Result<
         .arg(format!("--name={name}"))
         .arg("--delete")
         .accept(NOT_FOUND);
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Asks Pacemaker to promote a clone's instance on this node, and there it stays if it is promoted
@@ -106,17 +125,17 @@ pub(crate) fn promote_on(
         .arg("--master")
         .arg(format!("--node={node}"))
         .arg(format!("--lifetime=PT{}S", lifetime.as_secs().max(1)));
-    if run(command.clone().accept(EXISTS), deadline)?.code != EXISTS {
+    if change(command.clone().accept(EXISTS), deadline)?.code != EXISTS {
         return Ok(());
     }
     // It is promoted there, and a wish for another node may be in the way: only with `--force` is
     // that replaced. From anywhere else, `--force` would also ban the node that it comes from.
-    run(command.arg("--force"), deadline).map(drop)
+    change(command.arg("--force"), deadline).map(drop)
 }
 
 /// Takes away the constraint that [`promote_on`] has made.
 pub(crate) fn clear_promotion(clone: &str, deadline: Deadline) -> Result<(), ClsError> {
-    run(crm_resource(clone).arg("--clear"), deadline).map(drop)
+    change(crm_resource(clone).arg("--clear"), deadline).map(drop)
 }
 
 /// Keeps a clone's instance off this node until [`allow_on`]; the constraint has no effect any more
@@ -131,7 +150,7 @@ pub(crate) fn keep_off(
         .arg("--ban")
         .arg(format!("--node={node}"))
         .arg(format!("--lifetime=PT{}S", lifetime.as_secs().max(1)));
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Takes away the constraint that [`keep_off`] has made.
@@ -139,7 +158,7 @@ pub(crate) fn allow_on(clone: &str, node: &str, deadline: Deadline) -> Result<()
     let command = crm_resource(clone)
         .arg("--clear")
         .arg(format!("--node={node}"));
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }
 
 /// Takes a cluster property away; it is no error if there is none.
@@ -150,5 +169,5 @@ pub(crate) fn delete_property(set: &str, name: &str, deadline: Deadline) -> Resu
         .arg(format!("--name={name}"))
         .arg("--delete")
         .accept(NOT_FOUND);
-    run(command, deadline).map(drop)
+    change(command, deadline).map(drop)
 }

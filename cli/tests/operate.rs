@@ -62,6 +62,30 @@ fn stop_and_start_name_every_resource_and_wait() {
     assert!(run.err.contains("pgsql on node1"), "{run:?}");
 }
 
+/// A node that is cut off takes changes for seconds before its information base says that there is
+/// no quorum, and the other part's configuration holds when they meet again.
+#[test]
+fn a_change_without_quorum_is_no_success() {
+    let up = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    let down = cib(
+        &[stopped(PRIMARY), stopped(STANDBY)],
+        TWO,
+        &[("target-role", "Stopped")],
+    );
+    let shims = changing("crm_resource", &up, &down);
+    shims.quorum(false);
+    let run = shims.cls(&["stop"]);
+    assert_eq!(run.code, 102, "{run:?}");
+    assert!(run.err.contains("may undo it"), "{run:?}");
+    assert!(run.err.contains("type the command again"), "{run:?}");
+
+    // What is seen is a node that runs, since it has never been stopped in this part.
+    let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
+    shims.quorum(false);
+    let run = shims.cls(&["unstandby_node", "node2"]);
+    assert_eq!(run.code, 102, "{run:?}");
+}
+
 #[test]
 fn start_says_what_is_missing() {
     // Nothing starts.

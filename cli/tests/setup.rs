@@ -1,6 +1,8 @@
 //! `cls_setup` with Pacemaker's own tools, on a configuration in a file instead of a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +35,10 @@ impl Site {
         std::fs::create_dir_all(&site.0).unwrap();
         std::fs::write(site.0.join("cib.xml"), cib).unwrap();
         std::fs::write(site.0.join("config.ini"), config).unwrap();
+        // Whether there is quorum is the one thing that a file does not tell.
+        let controller = site.0.join("crm_node");
+        std::fs::write(&controller, "#!/bin/sh\necho 1\n").unwrap();
+        std::fs::set_permissions(controller, Permissions::from_mode(0o755)).unwrap();
         site
     }
 
@@ -41,12 +47,14 @@ impl Site {
     }
 
     fn cls(&self, words: &[&str]) -> Output {
+        let path = std::env::var("PATH").unwrap();
         Command::new(env!("CARGO_BIN_EXE_cls"))
             .arg("setup")
             .args(words)
             .arg("--config")
             .arg(self.0.join("config.ini"))
             .env("CIB_file", self.0.join("cib.xml"))
+            .env("PATH", format!("{}:{path}", self.0.display()))
             .output()
             .unwrap()
     }

@@ -180,8 +180,9 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     let third = whole(&bed, &primary);
     out_of_reach(&bed, &third);
     let primary = must(register(&bed)).owner;
-    whole(&bed, &primary);
+    let fourth = whole(&bed, &primary);
     judged(&bed);
+    not_kept(&bed, &fourth);
 
     scenario("a planned switch to the synchronous standby, and none to the other one");
     let before = whole(&bed, &primary);
@@ -257,6 +258,19 @@ fn cut_off(bed: &Bed, before: &Roles) {
     must(writer.stop());
     no_failure(bed, &third);
     must(bed.boot(&before.primary));
+}
+
+/// A node that was just cut off still takes an operator's change, in its own part of the cluster.
+/// It must not call that done: when the parts meet, the configuration of the other one may hold.
+fn not_kept(bed: &Bed, before: &Roles) {
+    scenario("a command on a node that was just cut off does not promise what cannot last");
+    let third = before.other.clone().expect("a third node");
+    ends(bed, &before.primary, &["standby_node", &third], 0);
+    must(bed.isolate(&third));
+    ends(bed, &third, &["unstandby_node", &third], 102);
+    must(bed.heal());
+    ends(bed, &before.primary, &["unstandby_node", &third], 0);
+    assert_eq!(whole(bed, &before.primary).term, before.term);
 }
 
 /// Nothing that happened made the database fail on a node that lived on.

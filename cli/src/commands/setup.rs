@@ -300,5 +300,5 @@ fn push(plan: &SetupPlan, deadline: Deadline) -> Result<(), ClsError> {
     let push = Command::new("cibadmin")
         .args(["--patch", "--xml-pipe"])
         .stdin_bytes(patch);
-    tools::run(push, deadline).map(drop)
+    tools::change(push, deadline).map(drop)
 }

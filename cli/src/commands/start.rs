@@ -114,8 +114,8 @@ fn progress(cluster: &Cluster) -> Progress {
         return Progress::Primary(primary, missing.join(", "));
     }
     let resources: Vec<String> = cluster
-        .primitives()
-        .filter(|resource| *resource != cluster.resource)
+        .addresses()
+        .into_iter()
         .filter(|resource| {
             let runs = |node| cluster.role_of(node, resource) != Role::Stopped;
             !cluster.cib.nodes.iter().any(runs)

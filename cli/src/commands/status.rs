@@ -72,10 +72,13 @@ fn look(session: &Session) -> Result<Report, ClsError> {
         .map_or(LIMIT, |limit| limit.min(LIMIT));
     let seen = Sources::ask(session, Deadline::after(limit))?;
     let nodes = seen.cluster.nodes();
+    let addresses = seen.cluster.addresses();
     let verdict = judge(&Observation {
         cib: &seen.cluster.cib,
         resource: &seen.cluster.resource,
         nodes: &nodes,
+        addresses: &addresses,
+        writer_ip: seen.cluster.params.master_ip.as_deref(),
         sync: seen.cluster.params.rep_mode == RepMode::Sync,
         register: seen
             .register

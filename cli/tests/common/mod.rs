@@ -29,7 +29,7 @@ impl Shims {
         shims.write("cib.xml", cib);
         shims.tool("cibadmin", "cat \"$here/cib.xml\"");
         shims.tool("crm_mon", "echo 'Online: [ node1 node2 ]'");
-        shims.tool("crm_node", "echo node1");
+        shims.quorum(true);
         shims
     }
 
@@ -42,6 +42,13 @@ impl Shims {
         let path = self.directory.join(name);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         self
+    }
+
+    /// What Pacemaker's controller knows of the quorum, before it is in the information base.
+    pub(crate) fn quorum(&self, has: bool) {
+        let answer = if has { "echo 1" } else { "echo 0; exit 106" };
+        let lines = format!("case $1 in --quorum) {answer} ;; *) echo node1 ;; esac");
+        self.tool("crm_node", &lines);
     }
 
     /// A file that tools can read.
@@ -162,9 +169,15 @@ pub(crate) fn cib(
         };
         let (operation, code) = node.last;
         let status = if code == 193 { -1 } else { 0 };
+        // The address is where the primary is.
+        let address = if node.last == ("promote", 0) {
+            r#"<lrm_resource id="vip-master" type="IPaddr2" class="ocf" provider="heartbeat"><lrm_rsc_op id="v" operation="start" call-id="6" rc-code="0" op-status="0" interval="0"/></lrm_resource>"#
+        } else {
+            ""
+        };
         let _ = write!(
             states,
-            r#"<node_state id="{id}" uname="{name}" {state}><lrm id="{id}"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat"><lrm_rsc_op id="o{id}" operation="{operation}" call-id="5" rc-code="{code}" op-status="{status}" interval="0" exit-reason="it is broken"/></lrm_resource></lrm_resources></lrm><transient_attributes id="{id}"><instance_attributes id="i{id}">{}</instance_attributes></transient_attributes></node_state>"#,
+            r#"<node_state id="{id}" uname="{name}" {state}><lrm id="{id}"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat"><lrm_rsc_op id="o{id}" operation="{operation}" call-id="5" rc-code="{code}" op-status="{status}" interval="0" exit-reason="it is broken"/></lrm_resource>{address}</lrm_resources></lrm><transient_attributes id="{id}"><instance_attributes id="i{id}">{}</instance_attributes></transient_attributes></node_state>"#,
             pairs(&format!("t{id}"), node.transient)
         );
     }

@@ -13,6 +13,7 @@ use crate::register::{Memory, Reading, Register, went_back};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, Role};
 
+mod address;
 mod commits;
 mod failures;
 mod primary;
@@ -69,6 +70,10 @@ pub struct Observation<'a> {
     pub resource: &'a ResourceName,
     /// The nodes that should run it (`node_list`).
     pub nodes: &'a [NodeName],
+    /// The addresses that are placed with it.
+    pub addresses: &'a [ResourceName],
+    /// The one at which clients write (`master_ip`), where the agent knows it.
+    pub writer_ip: Option<&'a str>,
     /// Whether `rep_mode` is `sync`.
     pub sync: bool,
     /// The lock service's row.
@@ -171,6 +176,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "the primary's PostgreSQL gives no answer",
         look: hangs,
+    },
+    HealthRule {
+        id: "address",
+        condition: None,
+        meaning: "an address that clients use is on no node",
+        look: address::nowhere,
     },
     HealthRule {
         id: "commits",
@@ -300,14 +311,9 @@ impl Observation<'_> {
         self.cib.resource(self.resource)
     }
 
-    /// A meta attribute of the resource or of the clone around it.
+    /// A meta attribute of the database.
     fn meta(&self, name: &str) -> Option<&str> {
-        let resource = self.definition()?;
-        resource
-            .meta
-            .get(name)
-            .or_else(|| resource.container.as_ref()?.meta.get(name))
-            .map(String::as_str)
+        self.definition()?.meta_attribute(name)
     }
 
     fn register(&self) -> Option<&Register> {
@@ -324,8 +330,8 @@ impl Observation<'_> {
 
     /// Whether an operator has stopped the database (`cls_stop`).
     fn is_stopped_on_purpose(&self) -> bool {
-        self.meta("target-role")
-            .is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
+        self.definition()
+            .is_some_and(CibResource::is_stopped_on_purpose)
     }
 }
 
@@ -647,21 +653,10 @@ fn repaired_by(seen: &Observation<'_>, count: &FailCount) -> Option<String> {
 
 /// After how many failures the resource leaves a node, where it or its clone says so.
 fn threshold(seen: &Observation<'_>, resource: &str) -> Option<u32> {
-    let definition = seen
-        .cib
-        .resources
-        .iter()
-        .find(|known| known.id == resource)?;
-    definition
-        .meta
-        .get("migration-threshold")
-        .or_else(|| {
-            definition
-                .container
-                .as_ref()?
-                .meta
-                .get("migration-threshold")
-        })?
+    let mut resources = seen.cib.resources.iter();
+    resources
+        .find(|known| known.id == resource)?
+        .meta_attribute("migration-threshold")?
         .parse()
         .ok()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::register::Trouble;
 
+mod address;
 mod commits;
 mod primary;
 
@@ -20,6 +21,8 @@ struct Node {
     standby: bool,
     /// Why an operation failed.
     reason: &'static str,
+    /// Other resources that were started here.
+    others: &'static [&'static str],
 }
 
 const UP: &str = r#"in_ccm="true" crmd="online" join="member""#;
@@ -33,6 +36,7 @@ const PRIMARY: Node = Node {
     transient: &[("pgsql-guard", "running")],
     standby: false,
     reason: "because of this",
+    others: &[],
 };
 
 const STANDBY: Node = Node {
@@ -43,6 +47,7 @@ const STANDBY: Node = Node {
     transient: &[],
     standby: false,
     reason: "because of this",
+    others: &[],
 };
 
 #[derive(Default)]
@@ -50,6 +55,7 @@ struct Extra {
     meta: &'static str,
     properties: &'static str,
     no_quorum: bool,
+    resources: &'static str,
 }
 
 fn cib(nodes: &[Node], extra: &Extra) -> Cib {
@@ -75,6 +81,15 @@ fn cib(nodes: &[Node], extra: &Extra) -> Cib {
                 )
             })
             .collect();
+        let others: String = node
+            .others
+            .iter()
+            .map(|name| {
+                format!(
+                    r#"<lrm_resource id="{name}" type="IPaddr2" class="ocf" provider="heartbeat"><lrm_rsc_op id="{name}{id}" operation="start" call-id="1" rc-code="0" op-status="0" interval="0"/></lrm_resource>"#
+                )
+            })
+            .collect();
         let transient: String = node
             .transient
             .iter()
@@ -83,14 +98,14 @@ fn cib(nodes: &[Node], extra: &Extra) -> Cib {
             })
             .collect();
         states += &format!(
-            r#"<node_state id="{id}" uname="{}" {}><lrm id="{id}"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat">{operations}</lrm_resource></lrm_resources></lrm><transient_attributes id="{id}"><instance_attributes id="i{id}">{transient}</instance_attributes></transient_attributes></node_state>"#,
+            r#"<node_state id="{id}" uname="{}" {}><lrm id="{id}"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat">{operations}</lrm_resource>{others}</lrm_resources></lrm><transient_attributes id="{id}"><instance_attributes id="i{id}">{transient}</instance_attributes></transient_attributes></node_state>"#,
             node.name, node.state
         );
     }
     let quorum = u8::from(!extra.no_quorum);
     Cib::parse(&format!(
-        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone></resources></configuration><status>{states}</status></cib>"#,
-        extra.properties, extra.meta
+        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone>{}</resources></configuration><status>{states}</status></cib>"#,
+        extra.properties, extra.meta, extra.resources
     ))
     .unwrap()
 }
@@ -113,6 +128,8 @@ fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
         cib: &cib(nodes, extra),
         resource: &"pgsql".parse().unwrap(),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        addresses: &[],
+        writer_ip: None,
         sync: true,
         register: RegisterSeen::Read(reading),
         replication: None,
@@ -130,6 +147,8 @@ fn a_primary_that_hangs_is_named() {
             cib: &cib(nodes, &Extra::default()),
             resource: &name,
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            addresses: &[],
+            writer_ip: None,
             sync: true,
             register: RegisterSeen::Read(&reading),
             replication: None,

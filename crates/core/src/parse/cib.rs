@@ -72,6 +72,24 @@ pub struct CibResource {
     pub container: Option<Container>,
 }
 
+impl CibResource {
+    /// A meta attribute of it, or of the clone or group around it.
+    #[must_use]
+    pub fn meta_attribute(&self, name: &str) -> Option<&str> {
+        self.meta
+            .get(name)
+            .or_else(|| self.container.as_ref()?.meta.get(name))
+            .map(String::as_str)
+    }
+
+    /// Whether an operator has stopped it (`cls_stop`).
+    #[must_use]
+    pub fn is_stopped_on_purpose(&self) -> bool {
+        self.meta_attribute("target-role")
+            .is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
+    }
+}
+
 /// A clone, a group or (before Pacemaker 2.0's syntax) a `master` around a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {

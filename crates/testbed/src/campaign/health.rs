@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::stage::CLS;
 use crate::cluster::Cluster;
 use crate::pacemaker::RESOURCE;
 
@@ -155,7 +156,7 @@ fn placed(cluster: &Cluster, primary: &str) -> Result<(), Wrong> {
 
 /// What the product itself says to a monitoring system.
 pub(super) fn status(cluster: &Cluster, node: &str) -> Result<(), Wrong> {
-    let argv = ["/opt/pha4pgsql/bin/cls", "status", "--check"];
+    let argv = [CLS, "status", "--check"];
     let output = cluster
         .find(node)
         .and_then(|node| node.exec(&argv, Duration::from_secs(20)))

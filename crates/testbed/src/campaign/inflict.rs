@@ -401,17 +401,12 @@ fn command<'s>(stage: &'s Stage<'_>, who: Who, words: &[&str]) -> Result<Begun<'
 fn stop_all<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
     let claim = stage.claim(OPERATOR)?;
-    stage.debts().stopped = true;
     let (_, said) = stage.cls(&node, &["stop"], COMMAND)?;
     let start = move || {
         if !node.is_on() {
             return Ok(String::new());
         }
-        let (code, said) = stage.cls(&node, &["start"], COMMAND)?;
-        // 2: the primary is up and a standby is not.
-        if matches!(code, 0 | 2) {
-            stage.debts().stopped = false;
-        }
+        let (_, said) = stage.cls(&node, &["start"], COMMAND)?;
         Ok(format!("; cls_start: {said}"))
     };
     Ok(Begun::new(&said, start).having([claim]))
@@ -421,16 +416,12 @@ fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
     let claim = stage.claim(OPERATOR)?;
     let name = node.name().to_owned();
-    stage.debts().standby.insert(name.clone());
     let (_, said) = stage.cls(&node, &["standby_node", &name], COMMAND)?;
     let back = move || {
         if !node.is_on() {
             return Ok(String::new());
         }
-        let (code, said) = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
-        if code == 0 {
-            stage.debts().standby.remove(&name);
-        }
+        let (_, said) = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
         Ok(format!("; cls_unstandby_node: {said}"))
     };
     Ok(Begun::new(&said, back).having([claim]))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::health;
 use super::inflict::go_on_database;
-use super::stage::{Event, Stage};
+use super::stage::{CLS, Event, Stage};
 use crate::node::Node;
 use crate::writer::now_us;
 
@@ -105,16 +105,15 @@ impl Operator<'_, '_> {
         let Some(desk) = self.desk() else {
             return;
         };
-        if self.stage.debts().stopped {
-            if let Some(0 | 2) = self.command(&desk, &["start"]) {
-                self.stage.debts().stopped = false;
-            }
+        let orders = orders(&desk);
+        let ordered = |command: &str| orders.iter().any(|order| order == command);
+        if ordered("cls_start") {
+            self.command(&desk, &["start"]);
             return;
         }
-        let standby: Vec<String> = self.stage.debts().standby.iter().cloned().collect();
-        for name in standby {
-            if self.command(&desk, &["unstandby_node", &name]) == Some(0) {
-                self.stage.debts().standby.remove(&name);
+        for node in self.stage.cluster.databases() {
+            if ordered(&format!("cls_unstandby_node {}", node.name())) {
+                self.command(&desk, &["unstandby_node", node.name()]);
             }
         }
         let text = picture(&desk);
@@ -192,6 +191,16 @@ impl Operator<'_, '_> {
         });
         code
     }
+}
+
+/// What `cls_status` says is to be typed next.
+fn orders(node: &Node) -> Vec<String> {
+    let output = node.exec(&[CLS, "status"], Duration::from_secs(15));
+    let text = output.map_or_else(|_| String::new(), |output| output.stdout);
+    let next = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("next: "));
+    next.map(str::to_owned).collect()
 }
 
 /// Resources, fail counts and exit reasons, as an operator sees them; nothing where Pacemaker does

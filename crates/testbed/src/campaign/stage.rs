@@ -43,12 +43,8 @@ pub(super) struct Event {
     pub(super) done: bool,
 }
 
-/// What an operator's command has left to be undone.
-#[derive(Debug, Default)]
-pub(super) struct Debts {
-    pub(super) stopped: bool,
-    pub(super) standby: BTreeSet<String>,
-}
+/// The commands on a node.
+pub(super) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 
 /// See the module.
 pub(super) struct Stage<'a> {
@@ -59,7 +55,6 @@ pub(super) struct Stage<'a> {
     losses: Mutex<BTreeMap<u32, Vec<Loss>>>,
     power: BTreeMap<String, Mutex<()>>,
     events: Mutex<Vec<Event>>,
-    debts: Mutex<Debts>,
 }
 
 /// Something that one step has for itself until it is dropped.
@@ -92,12 +87,7 @@ impl<'a> Stage<'a> {
             losses: Mutex::default(),
             power: names.map(|name| (name, Mutex::new(()))).collect(),
             events: Mutex::default(),
-            debts: Mutex::default(),
         }
-    }
-
-    pub(super) fn debts(&self) -> MutexGuard<'_, Debts> {
-        lock(&self.debts)
     }
 
     // ---- who is meant ------------------------------------------------------------------------
@@ -233,7 +223,7 @@ impl<'a> Stage<'a> {
         limit: Duration,
     ) -> Result<(i32, String)> {
         let seconds = limit.as_secs().to_string();
-        let argv = [&["/opt/pha4pgsql/bin/cls"], words, &["--timeout", &seconds]].concat();
+        let argv = [&[CLS], words, &["--timeout", &seconds]].concat();
         let output = node.exec(&argv, limit + GRACE)?;
         let line = format!(
             "{}, exit code {}{}",

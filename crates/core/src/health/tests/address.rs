@@ -1,0 +1,110 @@
+//! The addresses.
+
+use super::*;
+
+const ADDRESSES: &str = r#"<primitive id="vip-master" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="w"><nvpair id="w1" name="ip" value="192.0.2.1"/></instance_attributes></primitive><primitive id="vip-slave" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="r"><nvpair id="r1" name="ip" value="192.0.2.2"/></instance_attributes></primitive>"#;
+const STOPPED: &str = r#"<primitive id="vip-master" class="ocf" provider="heartbeat" type="IPaddr2"><meta_attributes id="v"><nvpair id="v1" name="target-role" value="Stopped"/></meta_attributes></primitive>"#;
+
+/// What the rule says, with its level and what to type.
+fn said(
+    nodes: &[Node],
+    resources: &'static str,
+    meta: &'static str,
+) -> Vec<(Level, String, String)> {
+    let extra = Extra {
+        resources,
+        meta,
+        ..Extra::default()
+    };
+    let name = |text: &str| text.parse().unwrap();
+    let verdict = judge(&Observation {
+        cib: &cib(nodes, &extra),
+        resource: &name("pgsql"),
+        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        addresses: &[name("vip-master"), name("vip-slave")],
+        writer_ip: Some("192.0.2.1"),
+        sync: true,
+        register: RegisterSeen::NotConfigured,
+        replication: None,
+        commits: None,
+        memory: None,
+        primary_hangs: false,
+    });
+    let ours = verdict.findings.into_iter().filter(|f| f.id == "address");
+    ours.map(|f| (f.level, f.text, f.remedy.unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn an_address_on_no_node_is_found() {
+    let both = Node {
+        others: &["vip-master", "vip-slave"],
+        ..PRIMARY
+    };
+    assert_eq!(said(&[both, STANDBY], ADDRESSES, ""), []);
+    // One that is configured for something else is not ours to judge.
+    assert_eq!(
+        said(
+            &[PRIMARY, STANDBY],
+            r#"<primitive id="web" class="ocf" provider="heartbeat" type="Dummy"/>"#,
+            ""
+        ),
+        []
+    );
+
+    let reader = Node {
+        others: &["vip-slave"],
+        ..STANDBY
+    };
+    let found = said(&[PRIMARY, reader], ADDRESSES, "");
+    let [(Level::Critical, text, _)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(text.contains("192.0.2.1 (vip-master)"), "{text}");
+
+    // What ran on a node that is away does not run.
+    let gone = Node {
+        state: DOWN,
+        others: &["vip-slave"],
+        ..STANDBY
+    };
+    let writer = Node {
+        others: &["vip-master"],
+        ..PRIMARY
+    };
+    let found = said(&[writer, gone], ADDRESSES, "");
+    let [(Level::Warning, text, _)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(text.contains("192.0.2.2 (vip-slave)"), "{text}");
+}
+
+#[test]
+fn an_address_that_a_command_has_left_stopped_is_started() {
+    let found = said(&[PRIMARY, STANDBY], STOPPED, "");
+    let [(_, _, remedy)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(remedy, "cls_start");
+}
+
+#[test]
+fn an_address_that_failed_points_to_its_failure() {
+    let failed = Node {
+        transient: &[("fail-count-vip-master#start_0", "INFINITY")],
+        others: &["vip-slave"],
+        ..PRIMARY
+    };
+    let found = said(&[failed, STANDBY], ADDRESSES, "");
+    let [(Level::Critical, _, remedy)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(remedy.contains("why it has failed"), "{remedy}");
+}
+
+#[test]
+fn without_a_primary_no_address_is_missed() {
+    assert_eq!(said(&[STANDBY], ADDRESSES, ""), []);
+    let stopped = r#"<nvpair id="x" name="target-role" value="Stopped"/>"#;
+    assert_eq!(said(&[PRIMARY, STANDBY], ADDRESSES, stopped), []);
+}
