@@ -183,6 +183,8 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     let fourth = whole(&bed, &primary);
     judged(&bed);
     not_kept(&bed, &fourth);
+    two_switches_ago(&bed, &whole(&bed, &primary));
+    let primary = must(register(&bed)).owner;
 
     scenario("a planned switch to the synchronous standby, and none to the other one");
     let before = whole(&bed, &primary);
@@ -271,6 +273,38 @@ fn not_kept(bed: &Bed, before: &Roles) {
     must(bed.heal());
     ends(bed, &before.primary, &["unstandby_node", &third], 0);
     assert_eq!(whole(bed, &before.primary).term, before.term);
+}
+
+/// pgsql_REPL_INFO tells of the last switch only, so that who left in an earlier one is let in. It
+/// finds out from the histories that its receiver fetches.
+fn two_switches_ago(bed: &Bed, before: &Roles) {
+    scenario("an old primary with WAL of its own comes back after two switches, and is refused");
+    let old = before.primary.clone();
+    let third = before.other.clone().expect("a third node");
+    for standby in [&before.sync, &third] {
+        must(bed.cut_port(&old, standby, 5432));
+    }
+    let own = "SET synchronous_commit = local; CREATE TABLE never_sent AS SELECT generate_series(1, 10000)";
+    must(bed.sql(&old, own));
+    must(bed.power_cut(&old));
+    must(bed.heal());
+    settle(bed, "the synchronous standby primary", |roles| {
+        roles.primary == before.sync
+    });
+    for word in ["standby_node", "unstandby_node"] {
+        ends(bed, &third, &[word, &before.sync], 0);
+    }
+    settle(bed, "a second switch", |roles| roles.primary == third);
+    must(bed.boot(&old));
+    let reason = bed.until("the refusal of the old primary", || {
+        bed.refusal(&third, &old)
+            .ok_or_else(|| bed.monitor_text(&third))
+    });
+    assert!(reason.contains("left timeline"), "{reason}");
+    whole(bed, &third);
+    let there = must(bed.sql(&old, "SELECT to_regclass('never_sent') IS NOT NULL"));
+    assert_eq!(there, "f", "{old} still has what was never acknowledged");
+    judged(bed);
 }
 
 /// Nothing that happened made the database fail on a node that lived on.

@@ -241,6 +241,9 @@ pub struct StandbyView {
     pub position: Option<Lsn>,
     /// The timeline of that WAL.
     pub timeline: Option<TimelineId>,
+    /// What `pg_wal` has of the history of that timeline and of newer ones, which the receiver
+    /// fetches from the primary; empty while it streams.
+    pub histories: Vec<History>,
     /// Whether a WAL receiver is streaming.
     pub streaming: bool,
     /// The process id of the WAL receiver.
@@ -256,6 +259,8 @@ pub struct Disk {
     pub end: Result<WalPosition, String>,
     /// The history of that timeline.
     pub history: History,
+    /// The histories of newer timelines that are in `pg_wal`.
+    pub newer: Vec<History>,
 }
 
 /// One node in Pacemaker's view.

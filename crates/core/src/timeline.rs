@@ -120,6 +120,33 @@ impl History {
             .find(|entry| entry.parent == timeline)
             .map(|entry| entry.end)
     }
+
+    /// Where WAL of this timeline that ends at `end` leaves the common history with another one;
+    /// `None` where all of it belongs to the other one too, or where that cannot be told since the
+    /// ancestors are not known.
+    #[must_use]
+    pub fn leaves(&self, end: Lsn, other: &Self) -> Option<WalPosition> {
+        let mine = self.entries.iter().map(|entry| (entry.parent, entry.end));
+        let mut common = None;
+        for (timeline, lsn) in mine.chain([(self.own, end)]) {
+            if timeline == other.own {
+                return None;
+            }
+            let Some(theirs) = other.end_of(timeline) else {
+                return common;
+            };
+            let fork = WalPosition {
+                timeline,
+                lsn: theirs.min(lsn),
+            };
+            // Only the last timeline may end before the other one has left it.
+            if theirs < lsn || (theirs > lsn && timeline != self.own) {
+                return Some(fork);
+            }
+            common = Some(fork);
+        }
+        None
+    }
 }
 
 /// A position on a timeline, ordered by timeline and then by position: among nodes of one cluster
@@ -190,5 +217,39 @@ mod tests {
         assert_eq!(history.end_of(timeline(2)), Some(Lsn::new(200)));
         assert_eq!(history.end_of(timeline(3)), None);
         assert_eq!(history.last_switch().unwrap().parent, timeline(2));
+    }
+
+    #[test]
+    fn the_fork_of_two_histories_is_found() {
+        let history = |own, entries: &[(u32, u64)]| History {
+            own: timeline(own),
+            entries: entries
+                .iter()
+                .map(|(parent, end)| HistoryEntry {
+                    parent: timeline(*parent),
+                    end: Lsn::new(*end),
+                })
+                .collect(),
+        };
+        let theirs = history(5, &[(1, 100), (2, 200), (3, 300)]);
+        let cases = [
+            (history(2, &[(1, 100)]), 200, None),
+            (history(2, &[(1, 100)]), 150, None),
+            (history(2, &[(1, 100)]), 201, Some((2, 200))),
+            (history(2, &[(1, 90)]), 150, Some((1, 90))),
+            (history(2, &[(1, 110)]), 150, Some((1, 100))),
+            (history(1, &[]), 101, Some((1, 100))),
+            // A branch that the other one never had: the common history ends where it began.
+            (history(4, &[(1, 100), (2, 200)]), 250, Some((2, 200))),
+            (history(4, &[(1, 100), (2, 180)]), 250, Some((2, 180))),
+            (history(5, &[(1, 100), (2, 200), (3, 300)]), 900, None),
+            // The ancestors of a branch that is not known.
+            (history(4, &[]), 250, None),
+        ];
+        for (mine, end, expected) in cases {
+            let found = mine.leaves(Lsn::new(end), &theirs);
+            let found = found.map(|fork| (fork.timeline.get(), fork.lsn.as_u64()));
+            assert_eq!(found, expected, "{mine:?} up to {end}");
+        }
     }
 }

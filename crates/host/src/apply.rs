@@ -227,7 +227,12 @@ impl Node {
             .as_ref()
             .map_or(control.checkpoint_timeline, |end| end.timeline);
         let history = self.history(timeline)?;
-        Ok(Disk { end, history })
+        let newer = self.pg.histories_after(timeline).map_err(text)?;
+        Ok(Disk {
+            end,
+            history,
+            newer,
+        })
     }
 
     fn set_attribute(

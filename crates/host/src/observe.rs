@@ -19,6 +19,7 @@ use tracing::warn;
 use crate::clock::Deadline;
 use crate::memory::MemoryError;
 use crate::node::Node;
+use crate::pgctl::PgError;
 use crate::postgres::{self, PostgresError, RoleView, ServerView};
 use crate::process::{self, PidFile, PmStatus, Postmaster};
 
@@ -143,8 +144,8 @@ fn answer(
         postgres::Answer::Up(view) => view,
         other => return not_up(other),
     };
-    let timeline = |standby: &_| timeline_of(node, standby, budget);
-    match of_view(&view, |timeline| node.history(timeline), timeline) {
+    let lineage = |standby: &_| lineage(node, standby, budget);
+    match of_view(&view, |timeline| node.history(timeline), lineage) {
         Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -185,11 +186,11 @@ fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     }
 }
 
-/// `history` and `timeline` look on the disk for what the view does not tell.
+/// `history` and `lineage` look on the disk for what the view does not tell.
 pub(crate) fn of_view(
     view: &ServerView,
     history: impl FnOnce(TimelineId) -> Result<History, String>,
-    timeline: impl FnOnce(&crate::postgres::StandbyView) -> Result<TimelineId, String>,
+    lineage: impl FnOnce(&crate::postgres::StandbyView) -> Result<(TimelineId, Vec<History>), String>,
 ) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
     match &view.role {
@@ -214,17 +215,21 @@ pub(crate) fn of_view(
                 })
                 .collect(),
         })),
-        RoleView::Standby(standby) => Ok(Answer::Standby(StandbyView {
-            // What is received begins at the start of a segment, so it may lie before what was replayed.
-            slots: slots(),
-            position: standby.received.max(standby.replayed),
-            timeline: Some(timeline(standby)?),
-            streaming: streams(standby),
-            receiver: standby
-                .receiver
-                .as_ref()
-                .and_then(|receiver| u32::try_from(receiver.pid).ok()),
-        })),
+        RoleView::Standby(standby) => {
+            let (timeline, histories) = lineage(standby)?;
+            Ok(Answer::Standby(StandbyView {
+                // What is received begins at the start of a segment, so it may lie before what was replayed.
+                slots: slots(),
+                position: standby.received.max(standby.replayed),
+                timeline: Some(timeline),
+                histories,
+                streaming: streams(standby),
+                receiver: standby
+                    .receiver
+                    .as_ref()
+                    .and_then(|receiver| u32::try_from(receiver.pid).ok()),
+            }))
+        }
     }
 }
 
@@ -233,24 +238,28 @@ fn streams(standby: &crate::postgres::StandbyView) -> bool {
     receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
 }
 
-/// What the receiver says, and where none streams, what lies on the disk.
-fn timeline_of(
+/// The timeline that the receiver says, and where none streams, what lies on the disk: the timeline,
+/// its history and those of newer ones.
+fn lineage(
     node: &Node,
     standby: &crate::postgres::StandbyView,
     deadline: Deadline,
-) -> Result<TimelineId, String> {
+) -> Result<(TimelineId, Vec<History>), String> {
     let position = standby.received.max(standby.replayed);
-    match position.filter(|_| !streams(standby)) {
-        Some(lsn) => {
-            let known = WalPosition {
-                timeline: standby.timeline,
-                lsn,
-            };
-            let found = node.pg.timeline_of(known, deadline);
-            found.map_err(|error| error.to_string())
-        }
-        None => Ok(standby.timeline),
-    }
+    let Some(lsn) = position.filter(|_| !streams(standby)) else {
+        return Ok((standby.timeline, Vec::new()));
+    };
+    let known = WalPosition {
+        timeline: standby.timeline,
+        lsn,
+    };
+    let read = || {
+        let timeline = node.pg.timeline_of(known, deadline)?;
+        let mut histories = node.pg.histories_after(timeline)?;
+        histories.extend(node.pg.history(timeline)?);
+        Ok::<_, PgError>((timeline, histories))
+    };
+    read().map_err(|error| error.to_string())
 }
 
 fn names_of(text: &str) -> Result<Vec<String>, String> {

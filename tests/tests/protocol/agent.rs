@@ -414,6 +414,7 @@ impl Explored {
                 let disk = Disk {
                     end: Err("not asked".to_owned()),
                     history: History::without_ancestors(TimelineId::FIRST),
+                    newer: vec![],
                 };
                 return Some(Ok(Effect::Disk(disk)));
             }
@@ -578,6 +579,7 @@ fn answer(state: &State, i: usize) -> Answer {
         Postgres::Standby { .. } => Answer::Standby(StandbyView {
             position: Some(Lsn::new(1)),
             timeline: Some(TimelineId::FIRST),
+            histories: vec![],
             streaming: false,
             receiver: None,
             slots: vec![],

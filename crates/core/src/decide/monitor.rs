@@ -8,7 +8,7 @@ use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step, StopMode};
 use crate::register::{Reading, Update};
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
-use crate::timeline::WalPosition;
+use crate::timeline::{History, WalPosition};
 
 /// A probe: Pacemaker asks about a resource that it did not start. It touches nothing.
 pub(super) const PROBE: &[Rule] = &[
@@ -236,20 +236,24 @@ fn standby_diverged(s: &Snapshot) -> Option<Step> {
         timeline: view.timeline?,
         lsn: view.position?,
     };
-    // Only a position on the very timeline that was left can be judged without the history file.
-    let before = crate::timeline::TimelineId::new(info.timeline)?;
-    if end.timeline != before || cluster.primary().is_none() {
+    // One that has gone on to the primary's own timeline has passed the switch with the primary.
+    if end.timeline.get() > info.timeline || cluster.primary().is_none() {
         return None;
     }
-    let history = crate::timeline::History::without_ancestors(end.timeline);
-    match descent(&info, s.me(), end, &history) {
+    let own = view.histories.iter().find(|own| own.own == end.timeline);
+    let history = own
+        .cloned()
+        .unwrap_or_else(|| History::without_ancestors(end.timeline));
+    match descent(&info, s.me(), end, &history, &view.histories) {
         Descent::Follows => None,
         Descent::Diverged { fork, end } => Some(Step::fail(
             OcfCode::Generic,
             format!(
-                "run cls_repair_slave on {}: it has WAL up to {end}, but {} left that timeline at {fork}",
+                "run cls_repair_slave on {}: it has WAL up to {end}, but {} left timeline {} at {}",
                 s.me(),
-                info.node
+                info.node,
+                fork.timeline,
+                fork.lsn
             ),
         )),
     }

@@ -241,14 +241,15 @@ pub(super) fn diverged(s: &Snapshot) -> Option<String> {
     let info = switch_to_compare(s)?;
     let disk = s.disk.as_ref()?;
     let end = *disk.end.as_ref().ok()?;
-    match descent(&info, s.me(), end, &disk.history) {
+    match descent(&info, s.me(), end, &disk.history, &disk.newer) {
         Descent::Follows => None,
         Descent::Diverged { fork, end } => Some(format!(
-            "run cls_repair_slave on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {fork} \
+            "run cls_repair_slave on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {lsn} \
              to become primary ({text}); cls_rebuild_slave --keep-old if that fails",
             me = s.me(),
             primary = info.node,
-            before = info.timeline,
+            before = fork.timeline,
+            lsn = fork.lsn,
             text = info,
         )),
     }

@@ -1,6 +1,5 @@
 //! Whether a data directory may follow the primary that `pgsql_REPL_INFO` names.
 
-use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::repl_info::ReplInfo;
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -14,7 +13,7 @@ pub enum Descent {
     /// It has WAL that the primary does not have: from `fork` on, its history is its own.
     Diverged {
         /// Where the primary left the common history.
-        fork: Lsn,
+        fork: WalPosition,
         /// Where this data directory's WAL ends.
         end: WalPosition,
     },
@@ -22,13 +21,28 @@ pub enum Descent {
 
 /// Compares the real end of WAL (not the last checkpoint, which may lie before the fork although the
 /// WAL reaches past it) and the timeline history with the switch that `pgsql_REPL_INFO` records.
-pub fn descent(info: &ReplInfo, me: &NodeName, end: WalPosition, history: &History) -> Descent {
+///
+/// An older timeline was left in an earlier switch, of which only the newer timelines' histories
+/// tell. PostgreSQL compares with them too, but a standby that has diverged only asks again and again.
+pub fn descent(
+    info: &ReplInfo,
+    me: &NodeName,
+    end: WalPosition,
+    history: &History,
+    newer: &[History],
+) -> Descent {
     let Some(before) = TimelineId::new(info.timeline) else {
         return Descent::Follows; // no switch has happened yet
     };
-    if &info.node == me || end.timeline < before {
-        // PostgreSQL itself compares an older timeline with the primary's history when it connects.
+    if &info.node == me {
         return Descent::Follows;
+    }
+    if end.timeline < before {
+        let theirs = newer.iter().find(|newer| newer.own == before);
+        return match theirs.and_then(|theirs| history.leaves(end.lsn, theirs)) {
+            Some(fork) => Descent::Diverged { fork, end },
+            None => Descent::Follows,
+        };
     }
     let mine_on_that_timeline = if end.timeline == before {
         Some(end.lsn)
@@ -41,7 +55,10 @@ pub fn descent(info: &ReplInfo, me: &NodeName, end: WalPosition, history: &Histo
         // Already past a switch: it must be this very switch.
         Some(lsn) if end.timeline != before && lsn == info.end => Descent::Follows,
         _ => Descent::Diverged {
-            fork: info.end,
+            fork: WalPosition {
+                timeline: before,
+                lsn: info.end,
+            },
             end,
         },
     }
@@ -51,6 +68,7 @@ pub fn descent(info: &ReplInfo, me: &NodeName, end: WalPosition, history: &Histo
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::lsn::Lsn;
     use crate::timeline::HistoryEntry;
 
     fn at(timeline: u32, lsn: u64) -> WalPosition {
@@ -117,7 +135,7 @@ mod tests {
             ),
         ];
         for (name, end, history, follows) in cases {
-            let found = descent(&info, &me, end, &history);
+            let found = descent(&info, &me, end, &history, &[]);
             assert_eq!(
                 matches!(found, Descent::Follows),
                 follows,
@@ -127,16 +145,42 @@ mod tests {
     }
 
     #[test]
+    fn a_timeline_that_was_left_earlier_is_judged_by_the_history_files() {
+        let me: NodeName = "node1".parse().unwrap();
+        let info: ReplInfo = "node3|3|0000000009000000".parse().unwrap();
+        let mine = history(2, &[(1, 0x5000000)]);
+        let theirs = [
+            history(3, &[(1, 0x5000000), (2, 0x7000410)]),
+            history(4, &[(1, 0x5000000), (2, 0x7000410), (3, 0x9000000)]),
+        ];
+        let found = |lsn, newer: &[History]| descent(&info, &me, at(2, lsn), &mine, newer);
+        assert_eq!(found(0x7000410, &theirs), Descent::Follows);
+        assert_eq!(
+            found(0x7000448, &theirs),
+            Descent::Diverged {
+                fork: at(2, 0x7000410),
+                end: at(2, 0x7000448),
+            }
+        );
+        // Without the history file nothing can be told, and a stray one of another switch says nothing.
+        assert_eq!(found(0x7000448, &[]), Descent::Follows);
+        assert_eq!(
+            found(0x7000448, &[history(5, &[(1, 0x5000000), (2, 0x6000000)])]),
+            Descent::Follows
+        );
+    }
+
+    #[test]
     fn the_named_node_and_a_cluster_before_any_switch_follow() {
         let me: NodeName = "node1".parse().unwrap();
         let own: ReplInfo = "node1|2|0000000007000410".parse().unwrap();
         assert_eq!(
-            descent(&own, &me, at(2, 0x8000000), &history(2, &[])),
+            descent(&own, &me, at(2, 0x8000000), &history(2, &[]), &[]),
             Descent::Follows
         );
         let fresh = ReplInfo::before_any_switch("node2".parse().unwrap());
         assert_eq!(
-            descent(&fresh, &me, at(1, 0x8000000), &history(1, &[])),
+            descent(&fresh, &me, at(1, 0x8000000), &history(1, &[]), &[]),
             Descent::Follows
         );
     }

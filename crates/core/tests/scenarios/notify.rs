@@ -192,3 +192,23 @@ fn a_standby_with_wal_of_its_own_fails_so_that_the_next_start_refuses_it() {
     run.expect(OcfCode::Generic, &[]);
     assert!(run.reason.contains("cls_repair_slave"), "{}", run.reason);
 }
+
+#[test]
+fn a_standby_that_left_two_switches_ago_fails_when_the_receiver_has_the_history() {
+    let mut world = World::standby();
+    let cluster = world.cluster();
+    cluster.repl_info = Some(Ok("node2|2|0000000000001000".parse().unwrap()));
+    cluster.nodes.get_mut(&node(2)).unwrap().status = Some(PgsqlStatus::Pri);
+    world.register = Ok(owned(2, 2, &[2]));
+    // Nothing tells yet where the primary has left timeline 1.
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+
+    for (fork, code) in [(1000, OcfCode::Success), (999, OcfCode::Generic)] {
+        world.left_at(fork);
+        let run = world.carry(&MONITOR);
+        assert_eq!(run.code, Some(code), "{fork}: {}", run.reason);
+    }
+    let run = world.carry(&MONITOR);
+    assert!(run.reason.contains("cls_repair_slave"), "{}", run.reason);
+}

@@ -67,6 +67,22 @@ fn an_old_primary_with_wal_past_the_fork_is_refused_before_it_starts() {
 }
 
 #[test]
+fn an_old_primary_of_two_switches_ago_is_refused_once_it_has_the_history() {
+    let mut world = World::new();
+    world.register = Ok(owned(2, 2, &[2]));
+    world.cluster().repl_info = Some(Ok("node2|2|0000000000001000".parse().unwrap()));
+    world.left_at(1000);
+    let run = world.clone().carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+
+    world.left_at(999);
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+    let told = "cls_repair_slave on node1: it has WAL up to 0/3E8 on timeline 1, and node2 left timeline 1 at 0/3E7";
+    assert!(run.reason.contains(told), "{}", run.reason);
+}
+
+#[test]
 fn pgsql_repl_info_of_the_wrong_side_does_not_refuse_the_owner() {
     // A partition healed, and the CIB of the other side won; the register names this node.
     let mut world = after_a_switch(999);

@@ -95,6 +95,8 @@ pub(crate) struct World {
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
+    /// The histories of newer timelines in `pg_wal`.
+    pub(crate) newer: Vec<History>,
     pub(crate) disk_error: Option<String>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
@@ -152,6 +154,7 @@ impl World {
             stopped_by_guard: None,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
+            newer: Vec::new(),
             disk_error: None,
             names: vec![],
             standbys: vec![],
@@ -170,6 +173,20 @@ impl World {
             immortal: false,
             standbys_advance: 0,
             guard: Guard::Unknown,
+        }
+    }
+
+    /// The receiver has fetched the history of timeline 2, whose WAL begins at `fork`.
+    pub(crate) fn left_at(&mut self, fork: u64) {
+        self.newer = vec![History {
+            own: timeline(2),
+            entries: vec![HistoryEntry {
+                parent: timeline(1),
+                end: Lsn::new(fork),
+            }],
+        }];
+        if matches!(self.answer, Answer::Standby(_)) {
+            self.run();
         }
     }
 
@@ -213,6 +230,7 @@ impl World {
                 slots: vec![],
                 position: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
+                histories: [&self.newer[..], std::slice::from_ref(&self.history)].concat(),
                 streaming: false,
                 receiver: None,
             })
@@ -333,6 +351,7 @@ impl World {
                 return Ok(Effect::Disk(Disk {
                     end: self.disk_error.clone().map_or(Ok(self.end), Err),
                     history: self.history.clone(),
+                    newer: self.newer.clone(),
                 }));
             }
             Action::ReadRegister => return Ok(Effect::Register(self.reading())),

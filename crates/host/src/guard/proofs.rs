@@ -152,7 +152,7 @@ impl Proofs {
         // The guard needs nothing that lies on the disk.
         let answer = view.and_then(|view| {
             let history = |timeline| Ok(History::without_ancestors(timeline));
-            observe::of_view(&view, history, |standby| Ok(standby.timeline))
+            observe::of_view(&view, history, |standby| Ok((standby.timeline, Vec::new())))
         });
         self.answer = match answer {
             Ok(answer) => answer,

@@ -72,26 +72,18 @@ impl PgCtl {
         known: WalPosition,
         deadline: Deadline,
     ) -> Result<TimelineId, PgError> {
-        let mut newer = self.history_files()?;
-        newer.retain(|timeline| *timeline > known.timeline);
+        let newer = self.histories_after(known.timeline)?;
         if newer.is_empty() {
             return Ok(known.timeline);
         }
-        newer.sort();
         let geometry = self.controldata(deadline)?.wal;
-        for timeline in newer.into_iter().rev() {
-            let switch = self
-                .history(timeline)?
-                .and_then(|history| history.last_switch());
-            let begun = switch.is_some_and(|switch| {
-                let first = geometry.segment_file(timeline, switch.end);
+        let begun = newer.into_iter().find(|history| {
+            history.last_switch().is_some_and(|switch| {
+                let first = geometry.segment_file(history.own, switch.end);
                 switch.end < known.lsn && self.wal_dir().join(first).exists()
-            });
-            if begun {
-                return Ok(timeline);
-            }
-        }
-        Ok(known.timeline)
+            })
+        });
+        Ok(begun.map_or(known.timeline, |history| history.own))
     }
 
     /// The ancestry of a timeline as `pg_wal` has it; `None` when there is no history file. The
@@ -111,14 +103,7 @@ impl PgCtl {
 
     /// The timelines that this data directory could have gone on to, newest first.
     fn successors(&self, control: &ControlData) -> Result<Vec<History>, PgError> {
-        let known = self
-            .history_files()?
-            .into_iter()
-            .filter(|timeline| *timeline > control.checkpoint_timeline);
-        let histories: Result<Vec<History>, PgError> = known
-            .filter_map(|timeline| self.history(timeline).transpose())
-            .collect();
-        let mut successors = histories?;
+        let mut successors = self.histories_after(control.checkpoint_timeline)?;
         successors.retain(|history| {
             // Past the checkpoint, and past what a standby has replayed: a timeline that began
             // before either is one that these data have diverged from.
@@ -131,8 +116,21 @@ impl PgCtl {
                     .min_recovery_end
                     .is_none_or(|end| passes(history, end))
         });
-        successors.sort_by_key(|history| std::cmp::Reverse(history.own));
         Ok(successors)
+    }
+
+    /// The histories of newer timelines than this one that are in `pg_wal`, newest first.
+    ///
+    /// # Errors
+    /// `pg_wal` cannot be read, or a history file is malformed.
+    pub fn histories_after(&self, timeline: TimelineId) -> Result<Vec<History>, PgError> {
+        let mut newer = self.history_files()?;
+        newer.retain(|found| *found > timeline);
+        newer.sort_unstable_by_key(|found| std::cmp::Reverse(*found));
+        newer
+            .into_iter()
+            .filter_map(|found| self.history(found).transpose())
+            .collect()
     }
 
     fn history_files(&self) -> Result<Vec<TimelineId>, PgError> {
