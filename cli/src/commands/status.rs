@@ -70,13 +70,16 @@ fn look(session: &Session) -> Result<Report, ClsError> {
         .common
         .timeout
         .map_or(LIMIT, |limit| limit.min(LIMIT));
-    let seen = Sources::ask(session, Deadline::after(limit))?;
+    let deadline = Deadline::after(limit);
+    let seen = Sources::ask(session, deadline)?;
+    let here = seen.cluster.local_node(deadline).ok();
     let nodes = seen.cluster.nodes();
     let addresses = seen.cluster.addresses();
     let verdict = judge(&Observation {
         cib: &seen.cluster.cib,
         resource: &seen.cluster.resource,
         nodes: &nodes,
+        here: here.as_ref(),
         addresses: &addresses,
         writer_ip: seen.cluster.params.master_ip.as_deref(),
         sync: seen.cluster.params.rep_mode == RepMode::Sync,

@@ -70,6 +70,8 @@ pub struct Observation<'a> {
     pub resource: &'a ResourceName,
     /// The nodes that should run it (`node_list`).
     pub nodes: &'a [NodeName],
+    /// The node that looks, where it is known.
+    pub here: Option<&'a NodeName>,
     /// The addresses that are placed with it.
     pub addresses: &'a [ResourceName],
     /// The one at which clients write (`master_ip`), where the agent knows it.
@@ -376,6 +378,32 @@ fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
         .collect()
 }
 
+/// A node that is no member. Pacemaker may answer on it all the same: `pacemakerd` does not start a
+/// controller again that ended in a moment when corosync did not answer.
+fn absent(seen: &Observation<'_>, name: &NodeName) -> Problem {
+    let (text, remedy) = if seen.here == Some(name) {
+        (
+            format!(
+                "{name} is not in the cluster although Pacemaker answers on it: its controller is joining, or has ended"
+            ),
+            outside(name),
+        )
+    } else {
+        (
+            format!("{name} is not in the cluster: switched off, or cut off"),
+            format!("on {name}: systemctl start corosync pacemaker, then cls_status"),
+        )
+    };
+    problem(Level::Warning, text, &remedy)
+}
+
+/// What to do on a node that answers and is no member.
+fn outside(here: &NodeName) -> String {
+    format!(
+        "wait ten seconds and look again; if it stays so, on {here}: systemctl restart pacemaker"
+    )
+}
+
 fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) -> Problem {
     let Some(node) = node else {
         let text = format!("{name} is in node_list, but no node of the cluster");
@@ -386,12 +414,7 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
         );
     };
     if !node.online {
-        let text = format!("{name} is not in the cluster: switched off, or cut off");
-        return problem(
-            Level::Warning,
-            text,
-            &format!("on {name}: systemctl start corosync pacemaker"),
-        );
+        return absent(seen, name);
     }
     if node.standby {
         let text = format!("{name} is in standby, as an operator asked");

@@ -1,6 +1,6 @@
 //! No primary, or more than one.
 
-use super::{Level, Observation, Problem, RegisterSeen, problem};
+use super::{Level, Observation, Problem, RegisterSeen, outside, problem};
 use crate::names::NodeName;
 use crate::parse::cib::CibNode;
 use crate::register::{Reading, Register};
@@ -59,12 +59,17 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     if let Some(owner) = row.owner.as_ref().filter(|_| !row.lease_left.is_zero())
         && seen.cib.node(owner).is_none_or(|node| !node.online)
     {
+        if seen.here == Some(owner) {
+            let text =
+                format!("{owner} holds the lock, but Pacemaker does not see what runs on it");
+            return problem(Level::Critical, text, &outside(owner));
+        }
         let text = format!(
             "no node that this one sees is primary; {owner}, which it does not see, holds the lock for {:.1} s more",
             row.lease_left.as_secs_f64()
         );
         let remedy = format!(
-            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, nothing else"
+            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, or what cls_status on {owner} names, nothing else"
         );
         return problem(Level::Critical, text, &remedy);
     }

@@ -124,10 +124,17 @@ fn row(owner: &str, lease: u64) -> Reading {
 }
 
 fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
+    verdict_on(None, nodes, extra, reading)
+}
+
+/// As one of the nodes sees it.
+fn verdict_on(here: Option<&str>, nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
+    let here = here.map(|name| name.parse().unwrap());
     judge(&Observation {
         cib: &cib(nodes, extra),
         resource: &"pgsql".parse().unwrap(),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        here: here.as_ref(),
         addresses: &[],
         writer_ip: None,
         sync: true,
@@ -147,6 +154,7 @@ fn a_primary_that_hangs_is_named() {
             cib: &cib(nodes, &Extra::default()),
             resource: &name,
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            here: None,
             addresses: &[],
             writer_ip: None,
             sync: true,
@@ -572,4 +580,21 @@ fn rules_have_names_of_their_own() {
     names.dedup();
     assert_eq!(names.len(), HEALTH_RULES.len());
     assert!(HEALTH_RULES.iter().all(|rule| !rule.meaning.is_empty()));
+}
+
+#[test]
+fn a_node_whose_controller_has_ended_finds_itself_outside() {
+    let gone = || Node {
+        state: DOWN,
+        ..STANDBY
+    };
+    let said = |here| {
+        let nodes = [PRIMARY, gone()];
+        let verdict = verdict_on(Some(here), &nodes, &Extra::default(), &row("node1", 3));
+        let found = verdict.findings.into_iter().find(|f| f.id == "started");
+        found.unwrap().remedy.unwrap()
+    };
+    let elsewhere = "on node2: systemctl start corosync pacemaker, then cls_status";
+    assert_eq!(said("node1"), elsewhere);
+    assert!(said("node2").ends_with("on node2: systemctl restart pacemaker"));
 }

@@ -60,6 +60,7 @@ pub(super) fn recover(stage: &Stage<'_>) -> Result<Recovery, String> {
         commands: 0,
         cleaned: None,
         hopeless: BTreeSet::new(),
+        restarted: BTreeSet::new(),
     };
     loop {
         let wrong = match health::primary(stage.cluster) {
@@ -97,6 +98,8 @@ struct Operator<'s, 'a> {
     cleaned: Option<Instant>,
     /// Nodes that `cls_repair_slave` could not mend.
     hopeless: BTreeSet<String>,
+    /// Nodes whose Pacemaker was restarted.
+    restarted: BTreeSet<String>,
 }
 
 impl Operator<'_, '_> {
@@ -116,6 +119,9 @@ impl Operator<'_, '_> {
                 self.command(&desk, &["unstandby_node", node.name()]);
             }
         }
+        for node in self.stage.cluster.databases() {
+            self.restart_pacemaker(&node);
+        }
         let text = picture(&desk);
         for node in self.stage.cluster.databases() {
             self.repair(&node, &text);
@@ -126,6 +132,26 @@ impl Operator<'_, '_> {
             self.cleaned = Some(Instant::now());
             self.command(&desk, &["cleanup"]);
         }
+    }
+
+    /// A node on which Pacemaker has lost its controller for good says that it is outside, to itself.
+    fn restart_pacemaker(&mut self, node: &Node) {
+        let patient = self.begin.elapsed() > CLEANUP_AFTER;
+        let name = node.name().to_owned();
+        let last = format!("on {name}: systemctl restart pacemaker");
+        if !patient || self.restarted.contains(&name) {
+            return;
+        }
+        if !orders(node).iter().any(|order| order.ends_with(&last)) {
+            return;
+        }
+        self.restarted.insert(name);
+        self.typed("systemctl restart pacemaker", || {
+            let cluster = self.stage.cluster;
+            cluster.stop_pacemaker(node.name(), COMMAND)?;
+            cluster.start_pacemaker(node.name())?;
+            Ok((0, node.name().to_owned()))
+        });
     }
 
     /// Where the operator types: where the primary is, or else on any node.
@@ -174,21 +200,30 @@ impl Operator<'_, '_> {
     }
 
     fn command(&mut self, node: &Node, words: &[&str]) -> Option<i32> {
-        self.commands += 1;
+        let kind = format!("cls_{}", words.join(" "));
+        self.typed(&kind, || self.stage.cls(node, words, COMMAND))
+    }
+
+    fn typed(
+        &mut self,
+        kind: &str,
+        command: impl FnOnce() -> crate::Result<(i32, String)>,
+    ) -> Option<i32> {
         let begin = now_us();
-        let (code, what) = match self.stage.cls(node, words, COMMAND) {
+        let (code, what) = match command() {
             Ok((code, said)) => (Some(code), said),
             // A node that cannot be typed on is one on which the command failed.
             Err(error) => (None, error.to_string()),
         };
         self.stage.record(Event {
             step: 0,
-            kind: format!("cls_{}", words.join(" ")),
+            kind: kind.to_owned(),
             what,
             begin,
             end: now_us(),
             done: true,
         });
+        self.commands += 1;
         code
     }
 }

@@ -21,6 +21,7 @@ fn said(
         cib: &cib(nodes, &extra),
         resource: &name("pgsql"),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        here: None,
         addresses: &[name("vip-master"), name("vip-slave")],
         writer_ip: Some("192.0.2.1"),
         sync: true,

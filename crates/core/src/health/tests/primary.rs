@@ -96,6 +96,15 @@ fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
         "{text}"
     );
     assert!(next.contains("mend the network"), "{next}");
+    // On the owner itself it is not the network.
+    let held = held_by(&["node1", "node2"], 2);
+    let there = verdict_on(Some("node1"), &[OFF, STANDBY], &Extra::default(), &held);
+    let found = there.findings.into_iter().find(|f| f.id == "primary");
+    let next = found.unwrap().remedy.unwrap();
+    assert!(
+        next.ends_with("on node1: systemctl restart pacemaker"),
+        "{next}"
+    );
     let (text, _) = said(&[WAS_PRIMARY, STANDBY], &held_by(&["node1"], 2));
     assert_eq!(text, "no node is primary: nobody can write");
 }
