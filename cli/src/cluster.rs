@@ -1,5 +1,6 @@
 //! The cluster as a command sees it: one `cibadmin --query`, and the database resource in it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use pha_core::health::{Count, fail_counts};
@@ -12,6 +13,7 @@ use pha_host::command::Command;
 use pha_host::conninfo::{Conninfo, Secret};
 use pha_host::lock::{LockName, LockService};
 use pha_host::pacemaker::Pacemaker;
+use pha_host::pgctl;
 use pha_host::postgres::Postgres;
 use pha_host::user::User;
 
@@ -293,7 +295,8 @@ impl Cluster {
     pub(crate) fn lock_service(&self) -> Option<Result<LockService, String>> {
         self.lock().map(|lock| {
             let (info, name) = lock?;
-            Ok(LockService::new(info, name))
+            let system = pgctl::system_identifier(Path::new(&self.params.pgdata));
+            Ok(LockService::new(info, name).of_system(system))
         })
     }
 

@@ -38,9 +38,11 @@ pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsErr
 pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
     let output = run(command, deadline)?;
     let quorum = Command::new("crm_node").arg("--quorum").accept(NO_QUORUM);
-    match run(quorum, deadline)?.text().trim() {
-        "1" => Ok(output),
-        _ => Err(ClsError::NotKept),
+    match run(quorum, deadline) {
+        Ok(answer) if answer.text().trim() == "1" => Ok(output),
+        // Pacemaker answered just now, so it is its controller that has gone.
+        Ok(_) | Err(ClsError::NoCluster) => Err(ClsError::NotKept),
+        Err(error) => Err(error),
     }
 }
 

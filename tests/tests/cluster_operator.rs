@@ -146,7 +146,7 @@ fn nothing_left_on(bed: &Bed, node: &str) {
 }
 
 /// What somebody has done to the register, and what the primary then says.
-const DAMAGES: [(&str, &str, &str); 4] = [
+const DAMAGES: [(&str, &str, &str); 5] = [
     ("row deleted", "DELETE FROM distlock", "no row of this name"),
     (
         "an older row restored",
@@ -162,6 +162,11 @@ const DAMAGES: [(&str, &str, &str); 4] = [
         "row edited by hand",
         "UPDATE distlock SET holders = '{\"no node\"}'",
         "row is damaged",
+    ),
+    (
+        "the row of another cluster whose nodes have the same names",
+        "UPDATE distlock SET system_identifier = '7000000000000000001', expired_time = '0'",
+        "belongs to another database",
     ),
 ];
 

@@ -13,7 +13,7 @@ mod table;
 use std::fmt;
 use std::str::FromStr;
 
-use pha_core::register::{Aftermath, Reading, Reply, Trouble, Update, after_lost_reply};
+use pha_core::register::{Aftermath, Reading, Register, Reply, Trouble, Update, after_lost_reply};
 use tokio_postgres::types::Type;
 
 use crate::clock::Deadline;
@@ -69,6 +69,7 @@ impl fmt::Display for LockName {
 pub struct LockService {
     info: Conninfo,
     lock: LockName,
+    system: Option<String>,
     session: Option<Session>,
 }
 
@@ -82,7 +83,19 @@ impl LockService {
         Self {
             info: info.or_application_name("pha4pgsql"),
             lock,
+            system: None,
             session: None,
+        }
+    }
+
+    /// The same for a node whose data have this system identifier, as far as it has any: the row of
+    /// another database is damage, and is not changed. Two clusters whose nodes have the same names
+    /// would otherwise share a row, and each would take the other's holders for its own.
+    #[must_use]
+    pub fn of_system(self, system: Option<u64>) -> Self {
+        Self {
+            system: system.map(|number| number.to_string()),
+            ..self
         }
     }
 
@@ -92,12 +105,13 @@ impl LockService {
         (self.info.without_password(), self.lock.to_string())
     }
 
-    /// See [`remake`]: for a row that is missing or makes no sense.
+    /// See [`remake`]: for a row that is missing, makes no sense, or is another database's whose
+    /// lease has run out.
     ///
     /// # Errors
     /// [`Trouble`].
     pub fn remake(&mut self, deadline: Deadline) -> Result<(), Trouble> {
-        remake(&self.info, &self.lock, deadline)
+        remake(&self.info, &self.lock, self.system.as_deref(), deadline)
     }
 
     /// Reads the row.
@@ -215,22 +229,36 @@ impl LockService {
             .query_typed(sql, &[(&name, Type::TEXT)], deadline)?;
         Ok(match rows.first() {
             None => Reading::Missing,
-            Some(row) => match statements::register(row) {
+            Some(row) => match self.register(row) {
                 Ok(register) => Reading::Row(register),
                 Err(text) => Reading::Damaged(text),
             },
         })
     }
 
+    fn register(&self, row: &tokio_postgres::Row) -> Result<Register, String> {
+        let mine = self.system.as_deref();
+        match statements::stranger(row, mine) {
+            None => statements::register(row),
+            Some(theirs) => Err(format!(
+                "the row {} belongs to another database (system identifier {theirs}, here {}): if another cluster \
+                 uses the same lock name, give this one another distlock_lockname (`distlock <conninfo> init \
+                 <table:lockname>` makes its row); if these data were made anew, cls_recovery_master takes the row over",
+                self.lock,
+                mine.unwrap_or("unknown"),
+            )),
+        }
+    }
+
     /// Sends the change: the row as changed, or none when no row met the condition.
     fn send(&mut self, update: &Update, deadline: Deadline) -> Result<Option<Reply>, SqlError> {
         // Some of the time is kept for looking what came of it.
         let step = deadline.reserving(deadline.left() / 3);
-        let statement = statements::update(&self.lock, update);
+        let statement = statements::update(&self.lock, update, self.system.as_deref());
         let rows = self
             .session(step)?
             .query_typed(&statement.sql, &statement.params(), step)?;
-        Ok(rows.first().map(|row| match statements::register(row) {
+        Ok(rows.first().map(|row| match self.register(row) {
             Ok(register) => Reply::Applied(register),
             Err(text) => Reply::Damaged(text),
         }))

@@ -17,7 +17,7 @@ use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
 use crate::pacemaker::Pacemaker;
-use crate::pgctl::PgCtl;
+use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
 use crate::preflight::Refusal;
 use crate::user::User;
@@ -235,7 +235,8 @@ fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
     let name = format!("{table}:{lockname}")
         .parse()
         .map_err(|error| wrong(format!("{error}")))?;
-    Ok(Some(LockService::new(info, name)))
+    let system = pgctl::system_identifier(Path::new(&params.pgdata));
+    Ok(Some(LockService::new(info, name).of_system(system)))
 }
 
 impl Node {

@@ -4,6 +4,7 @@
 //! postmaster, which is all that `pg_ctl` would do (PostgreSQL manual, "Shutting Down the Server"):
 //! so they work when the configuration or the programs are broken, and the end is noticed at once.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use pha_core::lsn::Lsn;
@@ -172,6 +173,16 @@ pub struct PgCtl {
     pub logfile: PathBuf,
     /// A directory of shared libraries, for programs outside the system's paths (`pglibs`).
     pub libraries: Option<PathBuf>,
+}
+
+/// The system identifier of a data directory: the first field of `global/pg_control` in every version,
+/// made by initdb and the same on every node of a cluster. `None` without a data directory.
+#[must_use]
+pub fn system_identifier(pgdata: &Path) -> Option<u64> {
+    let mut first = [0; size_of::<u64>()];
+    let mut file = std::fs::File::open(pgdata.join("global/pg_control")).ok()?;
+    file.read_exact(&mut first).ok()?;
+    Some(u64::from_ne_bytes(first))
 }
 
 impl PgCtl {

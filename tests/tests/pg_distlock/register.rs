@@ -224,6 +224,52 @@ fn write(server: &mut postgres::Client, row: &Register) {
         .unwrap();
 }
 
+/// Two clusters with one lock name, whose nodes have the same names.
+#[test]
+fn pg_a_row_belongs_to_one_database() {
+    let server = pg::shared().unwrap();
+    let (service, lock) = fresh(&server, "two_clusters");
+    let info = info(&server.conninfo());
+    let mut ours = service.of_system(Some(7_711_122_782_245_847_118));
+    let mut theirs = LockService::new(info, lock).of_system(Some(u64::MAX));
+    let row_of = first(&mut ours, "node1");
+    let foreign = |text: &str| text.contains("belongs to another database");
+
+    assert!(matches!(theirs.read(soon()), Reading::Damaged(text) if foreign(&text)));
+    let changes = [
+        Update::Renew {
+            node: node("node1"),
+            term: row_of.term,
+            positions: BTreeMap::new(),
+            ttl: TTL,
+        },
+        Update::Release {
+            node: node("node1"),
+            term: row_of.term,
+        },
+    ];
+    for change in &changes {
+        let reply = theirs.update(change, soon());
+        assert!(
+            matches!(&reply, Reply::Damaged(text) if foreign(text)),
+            "{reply:?}"
+        );
+    }
+    let trouble = theirs.remake(soon()).unwrap_err();
+    assert!(
+        trouble.text().contains("another distlock_lockname"),
+        "{trouble}"
+    );
+    let row_now = row(ours.read(soon()));
+    assert!(row_now.same_but_for_time(&row_of), "{row_now:?}");
+
+    // Nobody holds it: an operator may take it over, and then it is not the first one's any more.
+    applied(ours.update(&changes[1], soon()));
+    theirs.remake(soon()).unwrap();
+    first(&mut theirs, "node1");
+    assert!(matches!(ours.read(soon()), Reading::Damaged(text) if foreign(&text)));
+}
+
 /// The SQL of every change is equal to its pure meaning: the row count and the row afterwards.
 #[test]
 fn pg_sql_equals_apply() {

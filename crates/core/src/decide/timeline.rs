@@ -38,7 +38,10 @@ pub fn descent(
         return Descent::Follows;
     }
     if end.timeline < before {
-        let theirs = newer.iter().find(|newer| newer.own == before);
+        // A file of that number may be of another branch; this one has the very switch.
+        let theirs = newer
+            .iter()
+            .find(|newer| newer.contains_switch(before, info.end));
         return match theirs.and_then(|theirs| history.leaves(end.lsn, theirs)) {
             Some(fork) => Descent::Diverged { fork, end },
             None => Descent::Follows,
@@ -162,12 +165,13 @@ mod tests {
                 end: at(2, 0x7000448),
             }
         );
-        // Without the history file nothing can be told, and a stray one of another switch says nothing.
+        // Without the history file nothing can be told, and one of another branch says nothing.
         assert_eq!(found(0x7000448, &[]), Descent::Follows);
-        assert_eq!(
-            found(0x7000448, &[history(5, &[(1, 0x5000000), (2, 0x6000000)])]),
-            Descent::Follows
-        );
+        let stray = [
+            history(3, &[(1, 0x5000000), (2, 0x6000000)]),
+            history(4, &[(1, 0x5000000), (2, 0x6000000), (3, 0x8000000)]),
+        ];
+        assert_eq!(found(0x7000448, &stray), Descent::Follows);
     }
 
     #[test]

@@ -176,14 +176,16 @@ impl World {
         }
     }
 
-    /// The receiver has fetched the history of timeline 2, whose WAL begins at `fork`.
+    /// The receiver has fetched the history of timeline 3: timeline 1 was left at `fork`, and
+    /// timeline 2 at 0x1000.
     pub(crate) fn left_at(&mut self, fork: u64) {
+        let entry = |parent, end| HistoryEntry {
+            parent: timeline(parent),
+            end: Lsn::new(end),
+        };
         self.newer = vec![History {
-            own: timeline(2),
-            entries: vec![HistoryEntry {
-                parent: timeline(1),
-                end: Lsn::new(fork),
-            }],
+            own: timeline(3),
+            entries: vec![entry(1, fork), entry(2, 0x1000)],
         }];
         if matches!(self.answer, Answer::Standby(_)) {
             self.run();

@@ -18,7 +18,10 @@ use crate::sql::Identifier;
 const COLUMNS: &str = "owner::text, term::bigint, epoch::bigint, holders::text[], positions::text, \
      extract(epoch from ts + expired_time - clock_timestamp())::float8, \
      extract(epoch from expired_time)::float8, \
-     to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+     to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), system_identifier";
+
+/// Stands for the number of the parameter that holds the caller's system identifier.
+const SYSTEM: &str = "$system";
 
 /// R1: no other node's lease runs. `$3` is the node that asks.
 const LEASE_FREE: &str = "(owner = '' or owner = $3 or ts + expired_time <= clock_timestamp())";
@@ -59,6 +62,13 @@ impl Statement {
     fn micros(self, time: std::time::Duration) -> Self {
         let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         self.with(micros, Type::INT8)
+    }
+
+    /// Adds the caller's system identifier; NULL where it is not known.
+    fn of_system(mut self, system: Option<&str>) -> Self {
+        self = self.with(system.map(str::to_owned), Type::TEXT);
+        self.sql = self.sql.replace(SYSTEM, &format!("${}", self.values.len()));
+        self
     }
 
     fn with(mut self, value: impl ToSql + Sync + 'static, kind: Type) -> Self {
@@ -105,13 +115,22 @@ pub(super) fn register(row: &Row) -> Result<Register, String> {
         .map_err(|error: pha_core::register::RowError| error.to_string())
 }
 
-/// The conditional change. `$1` is the lock's name, `$2` the reason for the history, `$3` the node
-/// that asks (for an override, the new owner).
-pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
+/// The other database that a row belongs to, where both are known and differ.
+pub(super) fn stranger(row: &Row, system: Option<&str>) -> Option<String> {
+    let theirs: Option<String> = row.try_get(8).ok()?;
+    theirs.filter(|theirs| system.is_some_and(|mine| mine != theirs))
+}
+
+/// The conditional change, by a node whose data have this system identifier. `$1` is the lock's name,
+/// `$2` the reason for the history, `$3` the node that asks (for an override, the new owner). The first
+/// change after the row was made gives it to the database of the node that makes it.
+pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> Statement {
     let statement = |set: String, condition: String, who: &str| {
         Statement {
             sql: format!(
-                "update {} set reason = $2, {set} where lockname = $1 and {condition} returning {COLUMNS}",
+                "update {} set reason = $2, system_identifier = coalesce(system_identifier, {SYSTEM}), {set} \
+                 where lockname = $1 and ({SYSTEM} is null or coalesce(system_identifier, {SYSTEM}) = {SYSTEM}) \
+                 and {condition} returning {COLUMNS}",
                 lock.table.quoted()
             ),
             values: Vec::new(),
@@ -120,7 +139,7 @@ pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
         .text(update.reason())
         .text(who)
     };
-    match update {
+    let statement = match update {
         Update::FirstPrimary { node, ttl } => statement(
             promoted("$4"),
             format!("term = 0 and {LEASE_FREE}"),
@@ -237,7 +256,8 @@ pub(super) fn update(lock: &LockName, update: &Update) -> Statement {
         .count(*from_epoch)
         .text(successor.as_str())
         .text(position.to_string()),
-    }
+    };
+    statement.of_system(system)
 }
 
 /// R0, R1: the node that asks takes everything.

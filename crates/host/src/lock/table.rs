@@ -2,7 +2,7 @@
 
 use pha_core::register::Trouble;
 use serde_json::{Map, Value};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{LockName, connect, trouble};
 use crate::clock::Deadline;
@@ -43,25 +43,38 @@ pub fn init(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Chan
 }
 
 /// Makes the row as new, also one that makes no sense: what an operator's decision is written on
-/// afterwards. The history keeps what it was.
+/// afterwards. The history keeps what it was. A row that another database holds by a lease that runs is
+/// left alone.
 ///
 /// # Errors
 /// [`Trouble`].
-pub fn remake(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<(), Trouble> {
+pub fn remake(
+    info: &Conninfo,
+    lock: &LockName,
+    system: Option<&str>,
+    deadline: Deadline,
+) -> Result<(), Trouble> {
     init(info, lock, deadline)?;
-    let run = || -> Result<(), SqlError> {
+    let run = || -> Result<bool, SqlError> {
         let sql = format!(
             "update {} set owner = '', term = 0, epoch = 0, holders = '{{}}', positions = '{{}}', \
-             ts = clock_timestamp(), expired_time = interval '0', reason = 'made again' \
-             where lockname = $1 returning 1",
+             ts = clock_timestamp(), expired_time = interval '0', reason = 'made again', \
+             system_identifier = null where lockname = $1 and ($2 is null or system_identifier is null \
+             or system_identifier = $2 or ts + expired_time <= clock_timestamp()) returning 1",
             lock.table.quoted()
         );
         let mut session = connect(info, deadline)?;
-        session
-            .query_typed(&sql, &[(&lock.name, Type::TEXT)], deadline)
-            .map(drop)
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&lock.name, Type::TEXT), (&system, Type::TEXT)];
+        let rows = session.query_typed(&sql, &params, deadline)?;
+        Ok(!rows.is_empty())
     };
-    run().map_err(|error| trouble(&error, lock))
+    match run().map_err(|error| trouble(&error, lock))? {
+        true => Ok(()),
+        false => Err(Trouble::Answered(format!(
+            "another cluster renews the row {lock} at this moment; give this one another distlock_lockname"
+        ))),
+    }
 }
 
 fn make_row(
@@ -99,7 +112,8 @@ fn schema(table: &Identifier) -> String {
            add column if not exists epoch bigint not null default 0,\
            add column if not exists holders text[] not null default '{{}}',\
            add column if not exists positions jsonb not null default '{{}}',\
-           add column if not exists reason text not null default '';\
+           add column if not exists reason text not null default '',\
+           add column if not exists system_identifier text;\
          create table if not exists {history} (\
            id serial primary key, lockname text not null, owner text not null, \
            ts timestamptz not null, expired_time interval not null);\

@@ -1,5 +1,5 @@
-//! What the steps of a campaign share: who holds which machine, which packets are lost, what has
-//! happened so far, and what an operator still has to undo.
+//! What the steps of a campaign share: who holds which machine, which packets are lost, and what has
+//! happened so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
