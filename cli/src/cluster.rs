@@ -291,11 +291,23 @@ impl Cluster {
         })
     }
 
-    /// The built-in lock service, if one is configured.
+    /// The system identifier of this node's data, if it has any.
+    pub(crate) fn local_system(&self) -> Option<u64> {
+        pgctl::system_identifier(Path::new(&self.params.pgdata))
+    }
+
+    /// The built-in lock service, if one is configured, for this node's data.
     pub(crate) fn lock_service(&self) -> Option<Result<LockService, String>> {
+        self.lock_service_of(self.local_system())
+    }
+
+    /// The same for the database with this system identifier.
+    pub(crate) fn lock_service_of(
+        &self,
+        system: Option<u64>,
+    ) -> Option<Result<LockService, String>> {
         self.lock().map(|lock| {
             let (info, name) = lock?;
-            let system = pgctl::system_identifier(Path::new(&self.params.pgdata));
             Ok(LockService::new(info, name).of_system(system))
         })
     }

@@ -103,13 +103,17 @@ impl RecoveryMaster {
                 .ui
                 .progress(&format!("looking for the end of WAL on {name}"));
             let node = cluster.cib.node(&name);
+            let (end, system) = if name == here {
+                (wal_end::here(cluster, deadline), cluster.local_system())
+            } else {
+                let answer = wal_end::there(&name, cluster, deadline);
+                let system = answer.as_ref().ok().and_then(|answer| answer.system);
+                (answer.map(|answer| answer.position), system)
+            };
             NodePosition {
                 usable: node.is_some_and(|node| node.online && !node.standby),
-                end: if name == here {
-                    wal_end::here(cluster, deadline)
-                } else {
-                    wal_end::there(&name, cluster, deadline)
-                },
+                end,
+                system,
                 node: name,
             }
         });
@@ -118,6 +122,7 @@ impl RecoveryMaster {
             replicated: cluster.params.rep_mode.is_replicated(),
             promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
             nodes: nodes.collect(),
+            here: cluster.local_system(),
             seen: match &register {
                 Some(_) => seen::by_all(session, cluster, deadline)?,
                 None => Seen::default(),

@@ -202,7 +202,14 @@ fn lock_part(
             })?;
     let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
         Ok(Some(row)) => {
-            let columns = ["term", "epoch", "holders", "positions", "reason"];
+            let columns = [
+                "term",
+                "epoch",
+                "holders",
+                "positions",
+                "reason",
+                "system_identifier",
+            ];
             let old = columns
                 .iter()
                 .any(|column| !row.columns.contains_key(*column));

@@ -9,6 +9,7 @@ use pha_host::node::pg_ctl;
 use pha_host::postgres::{RoleView, ServerView};
 use pha_host::process::Postmaster;
 use pha_host::ssh::Ssh;
+use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
 use crate::cluster::Cluster;
@@ -21,10 +22,22 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) fn run(session: &Session) -> Result<(), ClsError> {
     let deadline = Deadline::after(session.common.timeout.unwrap_or(LIMIT));
     let cluster = Cluster::look(session, deadline)?;
-    let end = here(&cluster, deadline)
+    let position = here(&cluster, deadline)
         .map_err(|why| ClsError::failed(why, "look at the data directory"))?;
-    session.ui.print_json(&end);
+    session.ui.print_json(&WalEnd {
+        position,
+        system: cluster.local_system(),
+    });
     Ok(())
+}
+
+/// A node's answer.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct WalEnd {
+    /// Where its WAL ends.
+    pub(super) position: WalPosition,
+    /// The system identifier of its data.
+    pub(super) system: Option<u64>,
 }
 
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.
@@ -69,7 +82,7 @@ pub(super) fn there(
     node: &NodeName,
     cluster: &Cluster,
     deadline: Deadline,
-) -> Result<WalPosition, String> {
+) -> Result<WalEnd, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let resource = format!("--resource={}", cluster.resource);
     let words = [

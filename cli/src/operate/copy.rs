@@ -56,6 +56,9 @@ struct Work<'a> {
     request: CopyRequest,
     order: &'a Order,
     deadline: Deadline,
+    /// The system identifier of the primary's data, which this node is to have; what it has now may be
+    /// another database's.
+    system: Option<u64>,
     /// The standby was stopped by a constraint that has to go again.
     banned: bool,
     /// A slot on the source that was made for the copy.
@@ -96,6 +99,7 @@ pub(crate) fn run(
         request,
         order,
         deadline,
+        system: None,
         banned: false,
         slot: None,
         aside: Vec::new(),

@@ -239,6 +239,8 @@ pub struct StandbyLink {
 pub struct StandbyView {
     /// The end of the WAL that it has: the larger of received and replayed.
     pub position: Option<Lsn>,
+    /// The end of what it has replayed: whole records only, unlike what was received.
+    pub replayed: Option<Lsn>,
     /// The timeline of that WAL.
     pub timeline: Option<TimelineId>,
     /// What `pg_wal` has of the history of that timeline and of newer ones, which the receiver

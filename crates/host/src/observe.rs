@@ -221,6 +221,7 @@ pub(crate) fn of_view(
                 // What is received begins at the start of a segment, so it may lie before what was replayed.
                 slots: slots(),
                 position: standby.received.max(standby.replayed),
+                replayed: standby.replayed,
                 timeline: Some(timeline),
                 histories,
                 streaming: streams(standby),

@@ -578,6 +578,7 @@ fn answer(state: &State, i: usize) -> Answer {
         // Its position matters to R10 and to attributes, which are not part of this exploration.
         Postgres::Standby { .. } => Answer::Standby(StandbyView {
             position: Some(Lsn::new(1)),
+            replayed: Some(Lsn::new(1)),
             timeline: Some(TimelineId::FIRST),
             histories: vec![],
             streaming: false,

@@ -48,6 +48,7 @@ impl Work<'_> {
             }
             _ => None,
         };
+        self.system = primary_system.map(|(system, _)| system);
         Ok(CopyFacts {
             node: self.node.clone(),
             replicated: matches!(cluster.params.rep_mode, RepMode::Async | RepMode::Sync),
@@ -87,7 +88,7 @@ impl Work<'_> {
     }
 
     pub(super) fn register(&self) -> Result<Option<Reading>, ClsError> {
-        let Some(service) = self.cluster.lock_service() else {
+        let Some(service) = self.cluster.lock_service_of(self.system) else {
             return Ok(None);
         };
         let mut service = service

@@ -11,7 +11,7 @@ use crate::operate::ASK;
 impl Work<'_> {
     /// R6: before its data are touched, the node no longer counts as one that holds all of them.
     pub(super) fn leave(&mut self) -> Result<(), ClsError> {
-        let Some(service) = self.cluster.lock_service() else {
+        let Some(service) = self.cluster.lock_service_of(self.system) else {
             return Ok(());
         };
         let mut service = service.map_err(|error| broken(&error))?;

@@ -234,7 +234,8 @@ fn standby_diverged(s: &Snapshot) -> Option<Step> {
     }
     let end = WalPosition {
         timeline: view.timeline?,
-        lsn: view.position?,
+        // A part of a record that the primary never had may be received, and is not replayed.
+        lsn: view.replayed?,
     };
     // One that has gone on to the primary's own timeline has passed the switch with the primary.
     if end.timeline.get() > info.timeline || cluster.primary().is_none() {

@@ -231,6 +231,7 @@ impl World {
             Answer::Standby(StandbyView {
                 slots: vec![],
                 position: Some(self.end.lsn),
+                replayed: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
                 histories: [&self.newer[..], std::slice::from_ref(&self.history)].concat(),
                 streaming: false,

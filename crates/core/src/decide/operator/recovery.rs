@@ -16,6 +16,8 @@ pub struct NodePosition {
     pub usable: bool,
     /// The end of its WAL, or why it is not known.
     pub end: Result<WalPosition, String>,
+    /// The system identifier of its data, where it is known.
+    pub system: Option<u64>,
 }
 
 /// The highest term and epoch that nodes have durably seen.
@@ -64,6 +66,8 @@ pub struct RecoveryFacts {
     pub promoted: Vec<NodeName>,
     /// Every node that should run the database.
     pub nodes: Vec<NodePosition>,
+    /// The system identifier of the data on the node that asks, for which it reads the register.
+    pub here: Option<u64>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
     /// What the nodes that could be asked have seen of the register.
@@ -161,6 +165,25 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
                     "give another node with --node".to_owned(),
                 )
             }),
+        },
+    },
+    RecoveryRule {
+        id: "recovery-same-database",
+        says: "The register is written for the database of the node that asks, so the chosen one's data must be of the same.",
+        check: |facts| {
+            facts.register.as_ref()?;
+            let node = chosen(facts)?;
+            let same =
+                facts.here.is_some() && node.system.is_none_or(|system| facts.here == Some(system));
+            (!same).then(|| {
+                (
+                    format!(
+                        "this node has no data, or those of another database than {}",
+                        node.node
+                    ),
+                    format!("on {0}: cls_recovery_master --node {0}", node.node),
+                )
+            })
         },
     },
     RecoveryRule {
@@ -387,6 +410,7 @@ mod tests {
                 timeline: TimelineId::new(timeline).unwrap(),
                 lsn: Lsn::new(lsn),
             }),
+            system: Some(7),
         }
     }
 
@@ -404,6 +428,7 @@ mod tests {
                 },
                 node("node2", 1, 0x3000),
             ],
+            here: Some(7),
             register: Some(Reading::Row(Register {
                 owner: Some(name("node1")),
                 term: 1,
@@ -413,6 +438,23 @@ mod tests {
                 ..Register::fresh()
             })),
             seen: Seen { term: 1, epoch: 4 },
+        }
+    }
+
+    #[test]
+    fn the_register_is_written_for_the_data_of_the_chosen_node() {
+        for (here, theirs, allowed) in [
+            (Some(7), Some(7), true),
+            (Some(7), None, true),
+            (Some(8), Some(7), false),
+            (None, Some(7), false),
+        ] {
+            let mut facts = d1();
+            facts.here = here;
+            facts.nodes[1].system = theirs;
+            let refused = plan_recovery(&facts).err().map(|refusal| refusal.id);
+            let expected = (!allowed).then_some("recovery-same-database");
+            assert_eq!(refused, expected, "{here:?} {theirs:?}");
         }
     }
 
@@ -515,6 +557,7 @@ mod tests {
                 f.wanted = Some(name("node2"));
                 f.nodes[1].end = Err("no control file".to_owned());
             }),
+            ("recovery-same-database", |f| f.here = None),
             ("recovery-register", |f| {
                 f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));
             }),
