@@ -69,13 +69,15 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     let row = must(register(&bed));
     assert!(!row.holders.contains("node2"), "it has left: {row:?}");
 
-    scenario("a rebuild keeps the old data and the node's configuration");
+    scenario("a rebuild keeps the old data, of another database at that, and the configuration");
     bed.run(
         "node2",
         &[
             "sh",
-            "-c",
-            "echo '# of node2' >>/data/postgresql/data/postgresql.conf",
+            "-ec",
+            "cd /data/postgresql; mv data mine; \
+             runuser -u postgres -- /usr/lib/postgresql/*/bin/initdb -A trust -D data; \
+             cp -p mine/*.conf data; rm -r mine; echo '# of node2' >>data/postgresql.conf",
         ],
     );
     let said = ends(
