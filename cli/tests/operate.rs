@@ -37,15 +37,20 @@ fn changing(tool: &str, before: &str, after: &str) -> Shims {
     shims
 }
 
-#[test]
-fn stop_and_start_name_every_resource_and_wait() {
+/// A cluster that runs, and is stopped by the first change.
+fn stopping() -> Shims {
     let up = cib(&[PRIMARY, STANDBY], TWO, &[]);
     let down = cib(
         &[stopped(PRIMARY), stopped(STANDBY)],
         TWO,
         &[("target-role", "Stopped")],
     );
-    let shims = changing("crm_resource", &up, &down);
+    changing("crm_resource", &up, &down)
+}
+
+#[test]
+fn stop_and_start_name_every_resource_and_wait() {
+    let shims = stopping();
     let run = shims.cls(&["stop"]);
     assert_eq!(run.code, 0, "{run:?}");
     let calls = shims.calls();
@@ -66,13 +71,7 @@ fn stop_and_start_name_every_resource_and_wait() {
 /// no quorum, and the other part's configuration holds when they meet again.
 #[test]
 fn a_change_without_quorum_is_no_success() {
-    let up = cib(&[PRIMARY, STANDBY], TWO, &[]);
-    let down = cib(
-        &[stopped(PRIMARY), stopped(STANDBY)],
-        TWO,
-        &[("target-role", "Stopped")],
-    );
-    let shims = changing("crm_resource", &up, &down);
+    let shims = stopping();
     shims.quorum(false);
     let run = shims.cls(&["stop"]);
     assert_eq!(run.code, 102, "{run:?}");

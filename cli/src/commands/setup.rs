@@ -201,20 +201,8 @@ fn lock_part(
                 ClsError::refused(error.to_string(), "correct pgsql_distlock_lockname")
             })?;
     let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
-        Ok(Some(row)) => {
-            let columns = [
-                "term",
-                "epoch",
-                "holders",
-                "positions",
-                "reason",
-                "system_identifier",
-            ];
-            let old = columns
-                .iter()
-                .any(|column| !row.columns.contains_key(*column));
-            old.then(|| format!("~ lock {name}: its table gets new columns, the row is kept"))
-        }
+        Ok(Some(row)) => (!row.is_migrated())
+            .then(|| format!("~ lock {name}: its table gets new columns, the row is kept")),
         Ok(None) => Some(format!("+ lock {name}: the row")),
         Err(trouble) if trouble.to_string().contains("distlock <conninfo> init") => {
             Some(format!("+ lock {name}: tables and row"))

@@ -151,6 +151,26 @@ pub struct Details {
     pub ttl: Option<f64>,
 }
 
+/// The columns that [`init`] adds to the specification's table; [`schema`] makes them.
+const ADDED: [&str; 6] = [
+    "term",
+    "epoch",
+    "holders",
+    "positions",
+    "reason",
+    "system_identifier",
+];
+
+impl Details {
+    /// Whether the table has every column of this version, so that [`init`] has nothing to add.
+    #[must_use]
+    pub fn is_migrated(&self) -> bool {
+        ADDED
+            .iter()
+            .all(|column| self.columns.contains_key(*column))
+    }
+}
+
 /// Reads the row for a person or a script; none when there is none.
 ///
 /// # Errors

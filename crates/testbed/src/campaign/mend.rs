@@ -146,7 +146,7 @@ impl Operator<'_, '_> {
             return;
         }
         self.restarted.insert(name);
-        self.typed("systemctl restart pacemaker", || {
+        self.typed("restart of corosync and Pacemaker", || {
             let cluster = self.stage.cluster;
             cluster.stop_pacemaker(node.name(), COMMAND)?;
             cluster.start_pacemaker(node.name())?;
