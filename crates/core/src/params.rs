@@ -117,6 +117,8 @@ pub struct Params {
     pub lock_service: LockService,
     /// How long the lock is held without being renewed.
     pub distlock_ttl: Duration,
+    /// How much WAL, in bytes, an asynchronous standby may lack and still take over.
+    pub async_max_lag: u64,
     /// How long the guard lets a primary run without Pacemaker; zero for ever.
     pub guard_pacemaker_timeout: Duration,
     /// The watchdog device that the guard feeds.

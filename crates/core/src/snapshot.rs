@@ -254,6 +254,17 @@ pub struct StandbyView {
     pub slots: Vec<String>,
 }
 
+impl StandbyView {
+    /// The end of the WAL that it has, where both parts of it are known.
+    #[must_use]
+    pub fn end(&self) -> Option<WalPosition> {
+        Some(WalPosition {
+            timeline: self.timeline?,
+            lsn: self.position?,
+        })
+    }
+}
+
 /// What the data directory says, read when the server is down or before it changes its role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Disk {

@@ -273,10 +273,6 @@ fn settings(resource: ResourceName, me: NodeName, params: &Params) -> Settings {
             .iter()
             .filter_map(|node| Some((node.clone(), params.slot_for(node)?)))
             .collect(),
-        async_max_lag: ASYNC_MAX_LAG,
+        async_max_lag: params.async_max_lag,
     }
 }
-
-/// How much WAL an asynchronous candidate may lack of what the primary last recorded of itself:
-/// one segment of the default size.
-const ASYNC_MAX_LAG: u64 = 16 << 20;

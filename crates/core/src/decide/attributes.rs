@@ -7,6 +7,7 @@ use crate::plan::{Action, Attribute, changed};
 use crate::register::Reading;
 use crate::snapshot::{Cluster, Guard, Mode, Operation, Snapshot, StandbyLink};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+use crate::timeline::WalPosition;
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
 /// broken attribute daemon does not keep an operation from its end.
@@ -183,19 +184,12 @@ fn own_status(snapshot: &Snapshot, cluster: &Cluster) -> PgsqlStatus {
 
 /// The end of WAL is reported while it may decide who becomes primary: as long as no primary is to
 /// be seen. Then it does not move, so that this costs one write and not one per monitor.
-fn position_to_report(
-    snapshot: &Snapshot,
-    cluster: &Cluster,
-) -> Option<crate::timeline::WalPosition> {
+pub(super) fn position_to_report(snapshot: &Snapshot, cluster: &Cluster) -> Option<WalPosition> {
     if cluster.primary().is_some() {
         return None;
     }
     let reported = cluster.node(snapshot.me()).position;
-    let view = snapshot.standby()?;
-    let now = crate::timeline::WalPosition {
-        timeline: view.timeline?,
-        lsn: view.position?,
-    };
+    let now = snapshot.standby()?.end()?;
     // A standby that is still replaying shows less than it has; what `start` read from the disk stands.
     reported.is_none_or(|before| now > before).then_some(now)
 }

@@ -2,9 +2,11 @@
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
 use crate::decide::election::{Election, elect};
+use crate::names::NodeName;
 use crate::register::{Eligibility, Reading, Register, may_promote};
-use crate::snapshot::{Cluster, Mode, Snapshot};
+use crate::snapshot::{Cluster, ClusterNode, Mode, Snapshot};
 use crate::status::{DataStatus, Score};
+use crate::timeline::WalPosition;
 
 /// What a standby's score ought to be, and why.
 #[must_use]
@@ -49,8 +51,49 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
             Score::LastResort,
             format!("{}, and its disk is full", gate.why),
         ),
+        Some(Score::MayPromote) => match ahead(snapshot, cluster) {
+            Some(node) => Gate::set(
+                Score::LastResort,
+                format!("{}, and {node} has more WAL", gate.why),
+            ),
+            None => gate,
+        },
         _ => gate,
     }
+}
+
+/// Asynchronous mode: another standby that may be promoted and has reported more WAL than this node
+/// has, while there is no primary. In synchronous mode every holder has everything.
+fn ahead<'c>(snapshot: &Snapshot, cluster: &'c Cluster) -> Option<&'c NodeName> {
+    let mine = end_of_wal(snapshot, cluster)?;
+    let best = rivals(snapshot, cluster).max_by_key(|(_, node)| node.position)?;
+    (best.1.position > Some(mine)).then_some(best.0)
+}
+
+/// Asynchronous mode: another standby that may be promoted and has not reported as much WAL as this
+/// node has: it is behind, or has not reported yet.
+pub(super) fn not_reported<'c>(snapshot: &Snapshot, cluster: &'c Cluster) -> Option<&'c NodeName> {
+    let mine = end_of_wal(snapshot, cluster)?;
+    let mut rivals = rivals(snapshot, cluster);
+    let behind = rivals.find(|(_, node)| node.position < Some(mine));
+    behind.map(|(name, _)| name)
+}
+
+/// What this node has, as far as it is known: a standby that is still replaying shows less than it
+/// has, and what `start` read from the disk and reported stands.
+fn end_of_wal(snapshot: &Snapshot, cluster: &Cluster) -> Option<WalPosition> {
+    let reported = cluster.node(snapshot.me()).position;
+    reported.max(snapshot.standby()?.end())
+}
+
+fn rivals<'c>(
+    snapshot: &Snapshot,
+    cluster: &'c Cluster,
+) -> impl Iterator<Item = (&'c NodeName, &'c ClusterNode)> {
+    let asked = snapshot.settings.mode == Mode::Async && cluster.primary().is_none();
+    cluster.nodes.iter().filter(move |(name, node)| {
+        asked && *name != snapshot.me() && node.online && node.score == Some(Score::MayPromote)
+    })
 }
 
 fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {

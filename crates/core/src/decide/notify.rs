@@ -1,11 +1,18 @@
 //! `notify`: what happens around actions elsewhere in the cluster.
 
+use std::time::Duration;
+
 use crate::decide::demote::show_standby;
-use crate::decide::{gate, promote};
+use crate::decide::{attributes, gate, promote};
 use crate::ocf::{self, OcfCode, When};
-use crate::plan::{Action, Rule, Step};
+use crate::plan::{Action, Attribute, Rule, Step};
 use crate::register::Eligibility;
-use crate::snapshot::{Operation, Snapshot};
+use crate::snapshot::{Mode, Operation, Snapshot};
+use crate::status::Score;
+
+/// How long a standby that is to be promoted waits for what another one has to report. The others are
+/// notified at the same time, and report within a fraction of that.
+const REPORTS: Duration = Duration::from_secs(1);
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -70,6 +77,34 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "notify-pre-promote-report",
+        says: "Asynchronous mode: before a promotion every standby reports its end of WAL and sees it in the cluster, so that the one with the most is promoted.",
+        decide: |s| {
+            before_promotion(s).filter(|_| s.settings.mode == Mode::Async)?;
+            let position = attributes::position_to_report(s, s.cluster.as_ref().ok()?)?;
+            reobserved(s, Attribute::Position(position))
+        },
+    },
+    Rule {
+        id: "notify-pre-promote-yield",
+        says: "Another standby has more WAL than the one that is to be promoted: lower its score and see it lowered, so that Pacemaker promotes the other.",
+        decide: |s| {
+            let about = before_promotion(s)?;
+            let lower =
+                about.promote.contains(s.me()) && gate::gate(s).score == Some(Score::LastResort);
+            lower.then(|| reobserved(s, Attribute::Score(Score::LastResort)))?
+        },
+    },
+    Rule {
+        id: "notify-pre-promote-compare",
+        says: "Asynchronous mode: the one that is to be promoted waits a second for another standby to report as much WAL; who has not by then is behind.",
+        decide: |s| {
+            before_promotion(s).filter(|about| about.promote.contains(s.me()))?;
+            let other = gate::not_reported(s, s.cluster.as_ref().ok()?)?;
+            (s.elapsed < REPORTS).then(|| Step::wait(format!("{other} to report its WAL")))
+        },
+    },
+    Rule {
         id: "notify-post-promote-reconnect",
         says: "Another node is the primary now: end the WAL receiver, so that it connects there at once and not after its timeout.",
         decide: |s| {
@@ -115,13 +150,22 @@ fn about(s: &Snapshot) -> Option<&ocf::Notification> {
     }
 }
 
+/// This node is a standby, and some node is about to be promoted.
+fn before_promotion(s: &Snapshot) -> Option<&ocf::Notification> {
+    s.standby()?;
+    about(s).filter(|n| n.when == When::Pre && n.operation == ocf::Operation::Promote)
+}
+
+/// Writes what is not there yet, and looks again: the attribute daemon answers before the value is
+/// in the CIB, and the notification must not be over before that.
+fn reobserved(s: &Snapshot, attribute: Attribute) -> Option<Step> {
+    let actions = attributes::needed(s, vec![(s.me().clone(), attribute)]);
+    (!actions.is_empty()).then(|| Step::then_reobserve(actions))
+}
+
 /// Whether this standby is the one that is about to be promoted, and the register decides.
 fn candidate(s: &Snapshot) -> Option<()> {
-    let about = about(s)?;
-    (s.builtin()
-        && s.standby().is_some()
-        && about.when == When::Pre
-        && about.operation == ocf::Operation::Promote
-        && about.promote.contains(s.me()))
-    .then_some(())
+    before_promotion(s)
+        .filter(|about| s.builtin() && about.promote.contains(s.me()))
+        .map(drop)
 }

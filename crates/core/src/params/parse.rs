@@ -203,6 +203,7 @@ impl<'a> Reader<'a> {
             }),
             lock_service: self.lock_service(),
             distlock_ttl: self.seconds("distlock_ttl"),
+            async_max_lag: u64::from(self.integer("async_max_lag")) << 20,
             guard_pacemaker_timeout: self.seconds("guard_pacemaker_timeout"),
             guard_watchdog: self.path("guard_watchdog"),
             deadcheck_nodes: self

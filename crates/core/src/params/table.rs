@@ -389,6 +389,14 @@ pub const TABLE: &[Spec] = &[
     )
     .reloadable(),
     Spec::new(
+        "async_max_lag",
+        Kind::Integer(0, 1_048_576),
+        "16",
+        "WAL that a takeover may lose, in MiB",
+        "rep_mode=async with the built-in lock service: how much WAL, in MiB, a standby may lack of what the primary last recorded about itself and still take over. A standby that lacks more is not promoted. Among those that may, the one with the most WAL is.",
+    )
+    .reloadable(),
+    Spec::new(
         "guard_pacemaker_timeout",
         Kind::Seconds(0, DAY),
         "0",

@@ -2,10 +2,10 @@
 
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Trouble};
-use pha_core::snapshot::{Answer, Operation, Process};
+use pha_core::snapshot::{Answer, ClusterNode, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
 
-use crate::world::{MONITOR, World, expired, node, notification, owned};
+use crate::world::{MONITOR, World, at, expired, node, notification, owned};
 
 fn pre_promote(number: u8) -> Operation {
     notification(When::Pre, ocf::Operation::Promote, number)
@@ -100,6 +100,67 @@ fn a_node_without_room_for_wal_comes_after_every_other_holder() {
             .carry(&MONITOR)
             .expect(OcfCode::Success, &["read-register"]);
         assert_eq!(score(&world), Some(wanted), "{register:?}");
+    }
+}
+
+/// node1 has WAL up to 1000, and beside it is node3, which has reported up to `lsn`.
+fn two_asynchronous(lsn: u64, score: Score) -> World {
+    let mut world = holder(false);
+    world.settings.mode = Mode::Async;
+    world.settings.nodes.push(node(3));
+    let other = ClusterNode {
+        online: true,
+        score: Some(score),
+        position: Some(at(1, lsn)),
+        ..ClusterNode::default()
+    };
+    world.cluster().nodes.insert(node(3), other);
+    world
+}
+
+#[test]
+fn an_asynchronous_standby_yields_to_one_with_more_wal() {
+    for (lsn, others, wanted) in [
+        (1001, Score::MayPromote, Score::LastResort),
+        (1000, Score::MayPromote, Score::MayPromote),
+        (999, Score::MayPromote, Score::MayPromote),
+        (1001, Score::MayNot, Score::MayPromote),
+        (1001, Score::LastResort, Score::MayPromote),
+    ] {
+        for operation in [pre_promote(1), MONITOR] {
+            let mut world = two_asynchronous(lsn, others);
+            let run = world.carry(&operation);
+            assert_eq!(run.code, Some(OcfCode::Success));
+            assert_eq!(
+                score(&world),
+                Some(wanted),
+                "{lsn} {others:?} {operation:?}"
+            );
+        }
+        // Where no other can be, it is promoted with the score that it has.
+        let mut world = two_asynchronous(lsn, others);
+        world.carry(&MONITOR);
+        world.carry(&Operation::Promote);
+        assert_eq!(world.row().owner, Some(node(1)));
+    }
+    let mut world = two_asynchronous(1001, Score::MayPromote);
+    world.settings.mode = Mode::Sync;
+    world.carry(&pre_promote(1));
+    assert_eq!(
+        score(&world),
+        Some(Score::MayPromote),
+        "a holder has it all"
+    );
+}
+
+#[test]
+fn before_an_asynchronous_promotion_every_standby_reports_its_wal() {
+    for number in [1, 3] {
+        let mut world = two_asynchronous(1000, Score::MayPromote);
+        let run = world.carry(&pre_promote(number));
+        assert_eq!(run.code, Some(OcfCode::Success));
+        let reported = world.cluster().node(&node(1)).position;
+        assert_eq!(reported, Some(at(1, 1000)), "node{number} is promoted");
     }
 }
 
