@@ -285,5 +285,55 @@ fn manage_waits_for_the_primarys_score() {
 
     let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
     assert_eq!(shims.cls(&["manage"]).code, 0);
+    let changes = shims.calls().into_iter();
+    let changed: Vec<String> = changes.filter(|call| call.contains("is-managed")).collect();
+    // The addresses first: one that is not managed would move the primary by its colocation.
+    assert!(
+        changed[0].contains("vip-master") && changed[1].contains("msPostgresql"),
+        "{changed:?}"
+    );
     assert_eq!(shims.cls(&["unmanage"]).code, 0);
+}
+
+/// What a killed switch leaves in the information base.
+fn left_over(text: &str) -> String {
+    text.replace(
+        "</crm_config>",
+        r#"<cluster_property_set id="pha4pgsql_operation"><nvpair id="o" name="pha4pgsql_operation" value="cls_online_switch node1 1 0"/></cluster_property_set></crm_config>"#,
+    )
+    .replace(
+        "<constraints>",
+        r#"<constraints><rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"/>"#,
+    )
+}
+
+#[test]
+fn cleanup_takes_away_what_a_killed_command_has_left() {
+    let healthy = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    // The process of that number began at another time.
+    let shims = Shims::cluster(&left_over(&healthy));
+    shims.tool("crm_resource", "exit 0");
+    let status = shims.cls(&["status"]);
+    assert!(
+        status.out.contains("was ended before it was done"),
+        "{status:?}"
+    );
+    assert!(status.out.contains("cli-prefer-msPostgresql"), "{status:?}");
+    let run = shims.cls(&["cleanup"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let clear = "crm_resource --resource=msPostgresql --clear".to_owned();
+    assert!(shims.calls().contains(&clear), "{:?}", shims.calls());
+
+    // The note of one that runs, and its constraint, are its own.
+    let own = std::process::id();
+    let stat = std::fs::read_to_string(format!("/proc/{own}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let began = fields.split_whitespace().nth(19).unwrap();
+    let runs = left_over(&healthy).replace("node1 1 0", &format!("node1 {own} {began}"));
+    let shims = Shims::cluster(&runs);
+    shims.tool("crm_resource", "exit 0");
+    let status = shims.cls(&["status"]);
+    assert!(!status.out.contains("cli-prefer"), "{status:?}");
+    assert_eq!(shims.cls(&["cleanup"]).code, 0);
+    assert!(!shims.calls().contains(&clear), "{:?}", shims.calls());
 }

@@ -1,5 +1,5 @@
 //! The operator's commands at their edges, on a real cluster: what they refuse, run twice, started
-//! by two at once, interrupted in the middle, while something hangs, and Pacemaker restarted below
+//! by two at once, interrupted or killed in the middle, while something hangs, and Pacemaker restarted below
 //! them. One cluster for all of it. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -47,10 +47,14 @@ fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
 /// Nothing of an operation stays in the cluster's configuration.
 #[track_caller]
 fn nothing_left(bed: &Bed) {
+    assert_eq!(left(bed), [] as [&str; 0]);
+}
+
+/// What of an operation is in the cluster's configuration.
+fn left(bed: &Bed) -> Vec<&'static str> {
     let xml = bed.run("node1", &["cibadmin", "--query", "--scope=configuration"]);
-    for trace in ["cli-prefer", "cli-ban", "pha4pgsql_operation"] {
-        assert!(!xml.contains(trace), "{trace} is left in the configuration");
-    }
+    let traces = ["cli-prefer", "cli-ban", "pha4pgsql_operation"];
+    traces.into_iter().filter(|t| xml.contains(t)).collect()
 }
 
 /// The postmasters, which stay the same while PostgreSQL notices nothing.
@@ -71,6 +75,8 @@ fn cluster_commands_at_their_edges() {
     something_hangs(&bed);
     pacemaker_restarted(&bed);
     interrupted_switches(&bed);
+    killed_switches(&bed);
+    killed_rebuild(&bed);
     stopped_and_started(&bed);
     a_node_without_pacemaker(&bed);
     let _ = bed.verdict();
@@ -369,6 +375,151 @@ fn interrupted_switches(bed: &Bed) {
     if state.primary != "node1" {
         ends(bed, "node1", &["online_switch"], 0);
     }
+}
+
+/// Starts a command on a node and kills it with SIGKILL when `moment` has come.
+fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
+    thread::scope(|scope| {
+        let command = scope.spawn(|| cls(bed, node, words));
+        while !moment() {
+            assert!(!command.is_finished(), "cls {words:?} has ended by itself");
+        }
+        assert_eq!(bed.node(node).kill_named("cls", Signal::KILL), 1);
+        let output = command.join().expect("the end of a command");
+        assert_ne!(output.code, 0, "{}", output.stderr);
+    });
+}
+
+/// The rule's findings, each with what to type next.
+#[track_caller]
+fn found(bed: &Bed, node: &str, text: &str, next: &str) {
+    let said = ends(bed, node, &["status"], 0);
+    let verdict = said.lines().skip_while(|line| !line.starts_with("Health:"));
+    let mut lines = verdict.skip_while(|line| !line.contains(text));
+    assert!(lines.next().is_some(), "{text:?} is not in {said}");
+    let remedy = lines.next().unwrap_or_default().trim();
+    assert_eq!(remedy, format!("next: {next}"), "{said}");
+}
+
+/// A switch that is killed is carried through by Pacemaker, for which its constraint is enough.
+fn killed_switches(bed: &Bed) {
+    let agent = |node: &str, operation: &str| {
+        let line = format!("expgsql {operation}");
+        let processes = bed.node(node).processes();
+        processes.iter().any(|p| p.cmdline.ends_with(&line))
+    };
+    let wished = || bed.cib().is_ok_and(|cib| cib.xml.contains("cli-prefer"));
+    let promoted = || agent("node2", "guard");
+    let moments: [(&str, &dyn Fn() -> bool, bool); 4] = [
+        ("its constraint is there", &wished, true),
+        (
+            "the old primary is being stopped",
+            &|| agent("node1", "demote"),
+            true,
+        ),
+        (
+            "the new primary is being promoted",
+            &|| agent("node2", "promote"),
+            false,
+        ),
+        ("the new primary has been promoted", &promoted, false),
+    ];
+    for (what, moment, mended) in moments {
+        scenario(&format!(
+            "kill -9 of cls_online_switch when {what}: nothing is lost"
+        ));
+        let before = bed.settle("node1", &["node2"]);
+        let writer = bed.writer();
+        must(writer.wait_for(50, PATIENCE));
+        killed(bed, "node1", &["online_switch"], moment);
+        must(writer.wait_for(50, PATIENCE));
+        let after = bed.conclude(writer, "node2", &["node1"]);
+        assert_eq!(after.timeline, before.timeline + 1);
+        let left_over = left(bed);
+        assert!(left_over.contains(&"pha4pgsql_operation"), "{left_over:?}");
+        let text = "cls_online_switch on node1 was ended";
+        found(bed, "node2", text, "cls_cleanup");
+        if left_over.contains(&"cli-prefer") {
+            found(bed, "node1", "cli-prefer-msPostgresql", "cls_cleanup");
+        }
+        if mended {
+            ends(bed, "node2", &["cleanup"], 0);
+            nothing_left(bed);
+            let said = ends(bed, "node1", &["status"], 0);
+            assert!(said.contains("Health: healthy"), "{said}");
+        }
+        ends(bed, "node1", &["online_switch"], 0);
+        bed.settle("node1", &["node2"]);
+        nothing_left(bed);
+    }
+}
+
+/// The copies that are being made on a node.
+fn copies(bed: &Bed, node: &str) -> usize {
+    let processes = bed.node(node).processes();
+    let copies = processes.iter().filter(|p| p.comm == "pg_basebackup");
+    copies.count()
+}
+
+fn killed_rebuild(bed: &Bed) {
+    scenario(
+        "kill -9 of cls_rebuild_slave in the middle of its copy: the half copy is not started",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    // A standby that does not stream: it is stopped by a constraint, which outlives the command.
+    must(bed.sql(
+        "node2",
+        "ALTER SYSTEM SET primary_conninfo = 'host=nowhere'",
+    ));
+    must(bed.sql("node2", "SELECT pg_reload_conf()"));
+    bed.until("node2 no holder any more", || {
+        let row = register(bed)?;
+        match row.holders.contains("node2") {
+            false => Ok(()),
+            true => Err(format!("{row:?}")),
+        }
+    });
+    let words = ["rebuild_slave", "--keep-old", "--max-rate", "256k"];
+    let half = || {
+        let there = bed
+            .node("node2")
+            .read("/data/postgresql/data/global/pg_filenode.map");
+        copies(bed, "node2") > 0 && there.is_ok()
+    };
+    killed(bed, "node2", &words, &half);
+    must(writer.wait_for(50, PATIENCE));
+    assert_eq!(left(bed), ["cli-ban", "pha4pgsql_operation"]);
+    let again = "on node2: cls_rebuild_slave --keep-old";
+    found(bed, "node1", "cls_rebuild_slave on node2 was ended", again);
+    found(bed, "node1", "cli-ban-msPostgresql-on-node2", "cls_cleanup");
+
+    scenario("what cls_status names: the start of the half copy is refused, the rebuild mends it");
+    // It fails anew, before or after the command has looked.
+    cls(bed, "node1", &["cleanup"]);
+    nothing_left(bed);
+    bed.until("the start on record as failed", || {
+        match bed.fail_count("node1", "node2").as_str() {
+            "INFINITY" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    found(bed, "node1", "a pg_basebackup into", again);
+    assert_eq!(bed.server_processes("node2"), 0);
+    // It goes on without the command, and must not write into the next copy.
+    assert!(copies(bed, "node2") > 0);
+    let said = ends(bed, "node2", &["rebuild_slave", "--keep-old"], 0);
+    assert!(said.contains("has left at work"), "{said}");
+    assert_eq!(copies(bed, "node2"), 0);
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+    nothing_left(bed);
+    let slots = must(bed.sql("node1", "SELECT count(*) FROM pg_replication_slots"));
+    assert_eq!(slots, "0", "the slot of the copy stays");
+    ends(bed, "node1", &["online_switch"], 0);
+    ends(bed, "node1", &["online_switch"], 0);
+    bed.settle("node1", &["node2"]);
 }
 
 fn stopped_and_started(bed: &Bed) {

@@ -1,12 +1,13 @@
 //! The guard on real clusters: it keeps the lease without Pacemaker, stops an isolated primary,
-//! tells of a dead postmaster, and is kept by the monitor.
+//! tells of a dead postmaster, and is kept by the monitor; and the guard itself dead or frozen.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use pha_testbed::{Process, Signal, now_us};
-use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
+use pha_testbed::{Output, Process, Signal, now_us};
+use pha_tests::cluster::{Bed, PATIENCE, Register, State, must, register, say, scenario};
 
 /// What is configured, and the default.
 const LEASE: Duration = Duration::from_secs(3);
@@ -139,29 +140,256 @@ fn cluster_guard_keeps_tells_and_is_kept() {
     );
     let _ = guard(&bed, "node1");
 
-    scenario("no Pacemaker and cut off from everybody: PostgreSQL is stopped within the lease");
+    scenario(
+        "no Pacemaker and cut off from everybody: PostgreSQL is stopped within the lease, and with it an open session of the node's own",
+    );
+    must(bed.sql("node1", "CREATE TABLE own (number serial)"));
     kill_pacemaker(&bed, "node1");
-    let cut = Instant::now();
-    must(bed.isolate("node1"));
-    bed.until("no process of PostgreSQL on node1", || {
-        match bed.server_processes("node1") {
-            0 => Ok(()),
-            left => Err(format!("{left} processes")),
-        }
+    let session = thread::scope(|scope| {
+        let session = scope.spawn(|| commits_here(&bed));
+        bed.until("commits of the session", || {
+            let count = bed.sql("node1", "SELECT count(*) > 5 FROM own");
+            match count.as_deref() {
+                Ok("t") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        let cut = Instant::now();
+        must(bed.isolate("node1"));
+        bed.until("no process of PostgreSQL on node1", || {
+            match bed.server_processes("node1") {
+                0 => Ok(()),
+                left => Err(format!("{left} processes")),
+            }
+        });
+        let took = cut.elapsed();
+        say(&format!("stopped after {} ms", took.as_millis()));
+        assert!(took < LEASE, "{took:?}");
+        session.join().expect("the end of a session")
     });
-    let took = cut.elapsed();
-    say(&format!("stopped after {} ms", took.as_millis()));
-    assert!(took < LEASE, "{took:?}");
-    let over = bed.until("node2 the primary", || {
-        let row = register(&bed)?;
+    assert_ne!(session.code, 0, "the session ended by itself");
+    let over = taken_over(&bed);
+    assert_eq!(over.term, back.register.term + 1);
+    let kept = must(bed.sql("node2", "SELECT number FROM own"));
+    let kept: Vec<&str> = kept.lines().collect();
+    let acknowledged = session.stdout.lines().map(str::trim);
+    let numbers = acknowledged.filter(|line| line.parse::<u32>().is_ok());
+    for number in numbers {
+        assert!(kept.contains(&number), "{number} is lost: {kept:?}");
+    }
+    must(bed.heal());
+    must(bed.start_pacemaker("node1"));
+    bed.rejoin("node1", "node2");
+    let _ = bed.verdict();
+}
+
+/// A session on node1's own socket that goes on committing until it is ended, and shows each number
+/// once its commit was acknowledged (cloudnative-pg#11280).
+fn commits_here(bed: &Bed) -> Output {
+    let argv = [
+        "psql",
+        "-qAtX",
+        "-U",
+        "postgres",
+        "-d",
+        "postgres",
+        "-v",
+        "ON_ERROR_STOP=1",
+    ];
+    let commits = "INSERT INTO own DEFAULT VALUES RETURNING number \\watch 0.05\n";
+    must(bed.node("node1").exec_with(&argv, commits, PATIENCE))
+}
+
+/// Waits until node2 is the primary, by the register and by its own word.
+#[track_caller]
+fn taken_over(bed: &Bed) -> Register {
+    bed.until("node2 the primary", || {
+        let row = register(bed)?;
         match bed.sql("node2", "SELECT pg_is_in_recovery()") {
             Ok(recovery) if recovery == "f" && row.owner == "node2" => Ok(row),
             other => Err(format!("{other:?}, {row:?}")),
         }
+    })
+}
+
+/// The watchdog of node1, as a file that grows with every feeding.
+const WATCHDOG: &str = "/run/watchdog";
+const GUARD_LOG: &str = "/run/pha4pgsql/pgsql.guard.log";
+
+fn guard_log(bed: &Bed) -> String {
+    let log = must(bed.node("node1").read(GUARD_LOG));
+    String::from_utf8_lossy(&log).into_owned()
+}
+
+fn fed(bed: &Bed) -> Vec<u8> {
+    must(bed.node("node1").read(WATCHDOG))
+}
+
+fn status(bed: &Bed, node: &str) -> String {
+    bed.run(node, &["/opt/pha4pgsql/bin/cls", "status"])
+}
+
+fn reign(state: &State) -> (&str, u32, u64) {
+    (&state.primary, state.timeline, state.register.term)
+}
+
+#[test]
+fn cluster_guard_dead_frozen_and_without_pacemaker() {
+    let bed = Bed::replicating("unguarded");
+    no_other_guard(&bed);
+    frozen(&bed);
+    frozen_and_cut_off(&bed);
+    without_pacemaker(&bed);
+    let _ = bed.verdict();
+}
+
+fn no_other_guard(bed: &Bed) {
+    scenario("the guard is dead and no other can be started: cls_status says so, writes go on");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let first = guard(bed, "node1");
+    // A log that cannot be opened.
+    bed.run("node1", &["mv", GUARD_LOG, "/run/guard.log"]);
+    bed.run("node1", &["mkdir", GUARD_LOG]);
+    bed.node("node1").kill(|p| p.pid == first.pid, Signal::KILL);
+    bed.until("a status that says so", || {
+        let said = status(bed, "node2");
+        match said.contains("no guard runs beside the primary on node1") {
+            true => Ok(()),
+            false => Err(said),
+        }
     });
-    assert_eq!(over.term, back.register.term + 1);
+    must(writer.wait_for(100, PATIENCE));
+    bed.run("node1", &["rmdir", GUARD_LOG]);
+    let _ = guard(bed, "node1");
+    bed.until("a status without it", || {
+        let said = status(bed, "node2");
+        match said.contains("Health: healthy") {
+            true => Ok(()),
+            false => Err(said),
+        }
+    });
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+}
+
+/// The guard that is there instead of this one.
+#[track_caller]
+fn next_guard(bed: &Bed, before: &Process) -> Process {
+    bed.until("another guard", || match guard_on(bed, "node1") {
+        Some(other) if other.pid != before.pid => Ok(other),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+fn frozen(bed: &Bed) {
+    scenario("the guard is frozen: the monitors renew the lease, and one of them replaces it");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let first = guard(bed, "node1");
+    bed.node("node1").kill(|p| p.pid == first.pid, Signal::STOP);
+    next_guard(bed, &first);
+    // Pacemaker logs what an operation said when it has ended.
+    bed.until("the reason in the log", || {
+        match bed.logged("node1", "the guard is replaced: it has not moved for") {
+            0 => Err("none"),
+            _ => Ok(()),
+        }
+        .map_err(str::to_owned)
+    });
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+    for node in ["node1", "node2"] {
+        assert_eq!(bed.fail_count("node1", node), "0", "{node}");
+    }
+}
+
+/// Nothing stops the old primary in time then. It acknowledges nothing, since its commits wait for
+/// the standby and the register is out of its reach (R3), and is stopped by the next guard.
+fn frozen_and_cut_off(bed: &Bed) {
+    scenario(
+        "the guard is frozen and its node cut off: the other node takes over, nothing is lost",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    let own = bed.writer_to("node1");
+    must(writer.wait_for(50, PATIENCE));
+    let first = guard(bed, "node1");
+    bed.node("node1").kill(|p| p.pid == first.pid, Signal::STOP);
+    must(bed.isolate("node1"));
+    let over = taken_over(bed);
+    assert_eq!(over.term, before.register.term + 1);
+    bed.until("the old primary stopped", || {
+        match bed.sql("node1", "SELECT pg_is_in_recovery()").as_deref() {
+            Ok("f") => Err("it is a primary still".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    must(writer.wait_for(50, PATIENCE));
     must(bed.heal());
+    bed.rejoin("node1", "node2");
+    must(own.stop());
+    must(writer.stop());
+    let _ = bed.verdict();
+}
+
+fn without_pacemaker(bed: &Bed) {
+    bed.run(
+        "node2",
+        &["/opt/pha4pgsql/bin/cls", "online_switch", "--to", "node1"],
+    );
+    scenario("guard_watchdog: the guard feeds it");
+    bed.settle("node1", &["node2"]);
+    let first = guard(bed, "node1");
+    must(bed.node("node1").write(WATCHDOG, "", 0o600));
+    must(bed.node("node2").write(WATCHDOG, "", 0o600));
+    let config = bed.spec().pacemaker.clone();
+    let config = config
+        .with("guard_pacemaker_timeout", "5")
+        .with("guard_watchdog", WATCHDOG);
+    must(bed.push_configuration(&config));
+    let second = next_guard(bed, &first);
+    bed.until("food for the watchdog", || match fed(bed).len() {
+        0 | 1 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+
+    scenario(
+        "guard_pacemaker_timeout: without Pacemaker the guard stops PostgreSQL, the other node takes over",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    assert_eq!(
+        guard(bed, "node1").pid,
+        second.pid,
+        "a reload is no restart"
+    );
+    let (writer, own) = (bed.writer_to("node2"), bed.writer_to("node1"));
+    must(own.wait_for(50, PATIENCE));
+    kill_pacemaker(bed, "node1");
+    let over = taken_over(bed);
+    assert_eq!(over.term, before.register.term + 1);
+    assert_eq!(bed.node("node1").postmaster_pid(), None);
+    let log = guard_log(bed);
+    assert!(log.contains("(guard_pacemaker_timeout)"), "{log}");
+    must(writer.wait_for(50, PATIENCE));
+
+    bed.until("the end of the guard", || match guard_on(bed, "node1") {
+        None => Ok(()),
+        Some(guard) => Err(format!("{guard:?}")),
+    });
+    // PostgreSQL is stopped, so that there is no reason to reboot the machine.
+    let food = fed(bed);
+    let (last, before) = food.split_last().expect("food for the watchdog");
+    assert!(
+        *last == b'V' && before.iter().all(|byte| *byte == 0),
+        "{food:?}"
+    );
     must(bed.start_pacemaker("node1"));
     bed.rejoin("node1", "node2");
+    must(own.stop());
+    must(writer.stop());
     let _ = bed.verdict();
 }

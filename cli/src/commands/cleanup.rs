@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::health::{FailCount, fail_counts};
+use pha_core::health::{FailCount, fail_counts, left_constraints};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate::lock;
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -17,7 +18,8 @@ use crate::wait::{self, Look};
 ///
 /// After so many failures (migration-threshold) Pacemaker does not use a node any more. When the
 /// cause is mended, this clears the failures of the database and its addresses and waits until
-/// Pacemaker has tried again.
+/// Pacemaker has tried again. What a command has left in the configuration that was killed is taken
+/// away before.
 #[derive(Debug, Args)]
 pub(crate) struct Cleanup {
     /// On this node only
@@ -34,6 +36,7 @@ impl Cleanup {
         if let Some(node) = &self.node {
             cluster.node(node)?;
         }
+        take_away(session, &cluster, deadline)?;
         clean(session, &cluster, self.node.as_deref(), deadline)?;
         let cluster = cluster.again(session)?;
         let left = self.counts(&cluster);
@@ -48,6 +51,31 @@ impl Cleanup {
     fn counts(&self, cluster: &Cluster) -> Vec<FailCount> {
         counts(cluster, self.node.as_deref())
     }
+}
+
+/// Takes away what a command has left that was ended before it was done: its note and the constraint
+/// that it has made. One that runs does so itself.
+fn take_away(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
+    let noted = lock::noted(cluster);
+    let constrained =
+        |cluster: &Cluster| !left_constraints(&cluster.cib, &cluster.resource).is_empty();
+    if noted.is_none() && !constrained(cluster) {
+        return Ok(());
+    }
+    if let Some(other) = &noted
+        && lock::lives(cluster, other, deadline)?()
+    {
+        return Ok(());
+    }
+    // Takes the note over, and away at the end.
+    let _guard = lock::acquire(session, cluster, "cls_cleanup", deadline)?;
+    if constrained(&cluster.again(session)?) {
+        session
+            .ui
+            .progress("taking away the constraint of a command that was ended");
+        tools::clear_promotion(&cluster.clone, deadline)?;
+    }
+    Ok(())
 }
 
 /// The fail counts of our resources, on one node or on all.

@@ -66,7 +66,9 @@ impl Manage {
         wait::until(session, "Pacemaker to know what runs", deadline, || {
             Ok(known(&cluster.again(session)?))
         })?;
-        for resource in &cluster.ours {
+        // The clone last: an address that nobody manages is as good as nailed to its node, and by its
+        // colocation the reader's address would lift the standby there above the primary.
+        for resource in cluster.ours.iter().rev() {
             session.ui.progress(&format!("managing {resource}"));
             tools::delete_meta(resource, MANAGED, deadline)?;
         }

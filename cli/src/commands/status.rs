@@ -98,6 +98,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .and_then(|answer| answer.as_ref().ok()),
         memory: seen.memory.as_ref(),
         primary_hangs: seen.primary_hangs,
+        operation: seen.operation.as_ref(),
     });
     Ok(Report::new(&seen, verdict, began.elapsed()))
 }

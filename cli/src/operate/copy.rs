@@ -10,6 +10,7 @@ use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::node::pg_ctl;
 use pha_host::pgctl::PgCtl;
+use pha_host::process::{self, Signal};
 use pha_host::rewind::Source;
 use pha_host::unfinished;
 use serde_json::json;
@@ -29,6 +30,9 @@ mod start;
 
 /// How long a copy may take unless `--timeout` says otherwise.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long a copy that was left behind may take to be gone once it was killed.
+const GONE: Duration = Duration::from_secs(10);
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -145,6 +149,7 @@ impl Work<'_> {
             );
             return Ok(());
         }
+        self.end_left_copies()?;
         let performed = self.perform(&facts, &plan);
         let ended = self.put_in_order(&plan);
         performed?;
@@ -164,6 +169,33 @@ impl Work<'_> {
                 .ui
                 .progress(&format!("  {number}. {}", step.says(facts, plan)));
         }
+    }
+
+    /// A command that is killed leaves `pg_basebackup` or `pg_rewind` at work. It would go on to write
+    /// what is old by now into the new copy, or remove the copy when it fails.
+    fn end_left_copies(&self) -> Result<(), ClsError> {
+        let pgdata = &self.pg.pgdata;
+        let left = process::copies_into(pgdata).map_err(|error| broken(&error))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.session
+            .ui
+            .progress("ending the copy that an earlier command has left at work");
+        let deadline = self.deadline.sub_budget(GONE);
+        for process in left {
+            process
+                .signal(Signal::KILL)
+                .map_err(|error| broken(&error))?;
+            if !process.wait_gone(deadline) {
+                return Err(broken(&format!(
+                    "process {} of an earlier copy into {} survives SIGKILL",
+                    process.pid(),
+                    pgdata.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn perform(&mut self, facts: &CopyFacts, plan: &CopyPlan) -> Result<(), ClsError> {

@@ -28,9 +28,9 @@ const RELEASE: Duration = Duration::from_secs(20);
 
 /// Who operates: the command, and the process that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Holder {
-    command: String,
-    node: NodeName,
+pub(crate) struct Holder {
+    pub(crate) command: String,
+    pub(crate) node: NodeName,
     pid: u32,
     /// When the process began, in clock ticks since the boot: numbers of processes are used again.
     began: u64,
@@ -120,11 +120,16 @@ fn xml(holder: &Holder) -> String {
     )
 }
 
+/// What is noted; a note that makes no sense is none.
+pub(crate) fn noted(cluster: &Cluster) -> Option<Holder> {
+    Holder::parse(cluster.cib.property_in(NOTE, NOTE)?)
+}
+
 fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Guard, ClsError> {
     let known = cluster.cib.property_in(NOTE, NOTE).unwrap_or_default();
     let other = Holder::parse(known);
     if let Some(other) = &other
-        && lives(cluster, other, deadline)?
+        && lives(cluster, other, deadline)?()
     {
         return Err(ClsError::refused(
             format!(
@@ -156,30 +161,39 @@ fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Gu
     ))
 }
 
-/// Whether the process that made the note is still there.
-fn lives(cluster: &Cluster, other: &Holder, deadline: Deadline) -> Result<bool, ClsError> {
-    let path = format!("/proc/{}/stat", other.pid);
-    if other.node == cluster.local_node(deadline)? {
-        let stat = std::fs::read_to_string(path).unwrap_or_default();
-        return Ok(began(&stat) == Some(other.began));
-    }
-    if !cluster
-        .cib
-        .node(&other.node)
-        .is_some_and(|node| node.online)
-    {
-        return Ok(false);
-    }
-    // What cannot be told counts as alive.
-    let output = Ssh::default().exec(
-        other.node.as_str(),
-        &["cat", &path],
-        b"",
-        deadline.sub_budget(ASK),
-    );
-    Ok(output.map_or(true, |output| {
-        output.code == 0 && began(&output.text()) == Some(other.began)
-    }))
+/// The question whether the process that made the note is still there. What cannot be told counts as
+/// alive.
+///
+/// # Errors
+/// The name of this node cannot be told.
+pub(crate) fn lives(
+    cluster: &Cluster,
+    other: &Holder,
+    deadline: Deadline,
+) -> Result<impl FnOnce() -> bool + Send + use<>, ClsError> {
+    let here = other.node == cluster.local_node(deadline)?;
+    let node = cluster.cib.node(&other.node);
+    let online = node.is_some_and(|node| node.online);
+    let other = other.clone();
+    Ok(move || {
+        let path = format!("/proc/{}/stat", other.pid);
+        if here {
+            let stat = std::fs::read_to_string(path).unwrap_or_default();
+            return began(&stat) == Some(other.began);
+        }
+        if !online {
+            return false;
+        }
+        let output = Ssh::default().exec(
+            other.node.as_str(),
+            &["cat", &path],
+            b"",
+            deadline.sub_budget(ASK),
+        );
+        output.map_or(true, |output| {
+            output.code == 0 && began(&output.text()) == Some(other.began)
+        })
+    })
 }
 
 #[cfg(test)]

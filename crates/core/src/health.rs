@@ -16,12 +16,14 @@ use crate::status::{DataStatus, Role};
 mod address;
 mod commits;
 mod failures;
+mod left;
 mod primary;
 #[cfg(test)]
 mod tests;
 
 pub use commits::CommitWaits;
 pub use failures::{Count, FailCount, fail_counts};
+pub use left::{Operation, left_constraints};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -88,6 +90,8 @@ pub struct Observation<'a> {
     pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
     pub primary_hangs: bool,
+    /// The operation of `cls` that is noted in the cluster's configuration.
+    pub operation: Option<&'a Operation>,
 }
 
 /// Something that is not as it should be.
@@ -238,6 +242,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "a resource has failed on a node",
         look: failed,
+    },
+    HealthRule {
+        id: "left-over",
+        condition: None,
+        meaning: "a command was killed and has left something in the cluster's configuration",
+        look: left::over,
     },
     HealthRule {
         id: "unmanaged",

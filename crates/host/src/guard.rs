@@ -145,8 +145,9 @@ impl Resident {
                 return exit;
             }
             self.look_at_postgres(&snapshot);
-            let fed = snapshot.progress.stops.is_empty() || snapshot.process == Process::Absent;
-            if fed && let Err(error) = self.watchdog.feed() {
+            if guard::feeds(&snapshot)
+                && let Err(error) = self.watchdog.feed()
+            {
                 self.complain(format!("the watchdog could not be fed: {error}"));
             }
             self.refresh(&mut snapshot, &mut due);

@@ -5,7 +5,7 @@
 //! executable is `postgres` and whose current directory is the data directory, which every process
 //! of a server has from its start (`ChangeToDataDir`) to its end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -329,6 +329,36 @@ pub fn server_processes(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
         };
         // A process that ends while it is looked at is simply not there.
         if is_postgres(pid) && home.is_home_of(pid) {
+            found.extend(Process::of(pid));
+        }
+    }
+    Ok(found)
+}
+
+/// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`). They run
+/// in a process group of their own, and so go on where the command that began them was killed.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn copies_into(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
+    let ours = ["--pgdata", "--target-pgdata"].map(|option| {
+        let mut word = OsString::from(option);
+        word.push("=");
+        word.push(pgdata);
+        word
+    });
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(ProcessError::Proc)? {
+        let name = entry.map_err(ProcessError::Proc)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let is_copy = Stat::of(pid)
+            .is_some_and(|stat| matches!(stat.name.as_str(), "pg_basebackup" | "pg_rewind"));
+        // A process that ends while it is looked at is simply not there.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        if is_copy && words.any(|word| ours.iter().any(|our| our.as_bytes() == word)) {
             found.extend(Process::of(pid));
         }
     }

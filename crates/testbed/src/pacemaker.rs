@@ -203,7 +203,7 @@ impl Config {
                 " on-fail=\"restart\" role=\"Promoted\"",
             );
             add("promote", "promote", 0, " on-fail=\"restart\"");
-            add("demote", "demote", 0, " on-fail=\"stop\"");
+            add("demote", "demote", 0, " on-fail=\"restart\"");
         }
         add("notify", "notify", 0, "");
         xml

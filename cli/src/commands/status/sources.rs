@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, ReplicationRow};
+use pha_core::health::{CommitWaits, Operation, ReplicationRow};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -14,6 +14,7 @@ use pha_host::sql::TextRows;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate::lock;
 use crate::primary::Primary;
 
 use super::commits;
@@ -41,6 +42,8 @@ pub(super) struct Sources {
     pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
     pub(super) memory: Option<Memory>,
+    /// The operation that is noted in the cluster's configuration.
+    pub(super) operation: Option<Operation>,
 }
 
 /// Starts a question on a thread of its own. One that hangs beyond its deadline is left behind: the
@@ -85,6 +88,13 @@ impl Sources {
             Ok(mut service) => ask(move || service.read(latest)),
             Err(error) => ask(move || Reading::Unknown(Trouble::Answered(error))),
         });
+        let operation = match lock::noted(&cluster) {
+            Some(holder) => {
+                let lives = ask(lock::lives(&cluster, &holder, latest)?);
+                Some((holder, lives))
+            }
+            None => None,
+        };
         let primary = cluster.primary().ok();
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
@@ -102,6 +112,11 @@ impl Sources {
             }),
             replication,
             commits: commits.map(|receiver| of_primary(&receiver, deadline)),
+            operation: operation.map(|(holder, lives)| Operation {
+                runs: answer(&lives, deadline).unwrap_or(true),
+                command: holder.command,
+                node: holder.node,
+            }),
             primary_hangs,
             lock,
             memory,

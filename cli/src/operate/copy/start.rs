@@ -61,6 +61,8 @@ impl Work<'_> {
     }
 
     pub(super) fn let_start(&mut self) -> Result<(), ClsError> {
+        // Also the constraint of an earlier command that was killed.
+        self.banned = true;
         self.lift_ban()?;
         for resource in &self.cluster.ours {
             self.session

@@ -301,6 +301,13 @@ pub fn pause(s: &Snapshot) -> Duration {
     })
 }
 
+/// Whether the watchdog is fed at the end of this round: not while PostgreSQL is to be stopped and
+/// processes of it survive, so that the machine is rebooted under them.
+#[must_use]
+pub fn feeds(s: &Snapshot) -> bool {
+    s.progress.stops.is_empty() || s.process == Process::Absent
+}
+
 /// Whether the register's answer in this round proves that no other node can be granted the lease
 /// before the one that this node was given runs out.
 #[must_use]

@@ -8,6 +8,7 @@ use crate::register::Trouble;
 
 mod address;
 mod commits;
+mod left;
 mod primary;
 
 /// A node in the cluster: its name, its last operations, its data status, and further transient
@@ -56,6 +57,7 @@ struct Extra {
     properties: &'static str,
     no_quorum: bool,
     resources: &'static str,
+    constraints: &'static str,
 }
 
 fn cib(nodes: &[Node], extra: &Extra) -> Cib {
@@ -104,8 +106,8 @@ fn cib(nodes: &[Node], extra: &Extra) -> Cib {
     }
     let quorum = u8::from(!extra.no_quorum);
     Cib::parse(&format!(
-        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone>{}</resources></configuration><status>{states}</status></cib>"#,
-        extra.properties, extra.meta, extra.resources
+        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone>{}</resources><constraints>{}</constraints></configuration><status>{states}</status></cib>"#,
+        extra.properties, extra.meta, extra.resources, extra.constraints
     ))
     .unwrap()
 }
@@ -143,6 +145,7 @@ fn verdict_on(here: Option<&str>, nodes: &[Node], extra: &Extra, reading: &Readi
         commits: None,
         memory: None,
         primary_hangs: false,
+        operation: None,
     })
 }
 
@@ -163,6 +166,7 @@ fn a_primary_that_hangs_is_named() {
             commits: None,
             memory: None,
             primary_hangs: true,
+            operation: None,
         })
         .findings
         .into_iter()

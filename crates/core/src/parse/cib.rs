@@ -27,6 +27,8 @@ pub struct Cib {
     pub nodes: Vec<CibNode>,
     /// Every primitive resource.
     pub resources: Vec<CibResource>,
+    /// Every constraint that says where one resource may be.
+    pub locations: Vec<Location>,
     properties: Vec<PropertySet>,
 }
 
@@ -88,6 +90,15 @@ impl CibResource {
         self.meta_attribute("target-role")
             .is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
     }
+}
+
+/// A constraint that says where one resource may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// Its identifier; those that `crm_resource --move` and `--ban` make begin with `cli-`.
+    pub id: String,
+    /// The resource.
+    pub resource: String,
 }
 
 /// A clone, a group or (before Pacemaker 2.0's syntax) a `master` around a resource.

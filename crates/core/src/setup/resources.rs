@@ -318,7 +318,7 @@ fn database(
             (["monitor", "4s", "60s", "restart"], ""),
             (["monitor", "3s", "60s", "restart"], promoted),
             (["promote", "0s", "60s", "restart"], ""),
-            (["demote", "0s", "60s", "stop"], ""),
+            (["demote", "0s", "60s", "restart"], ""),
             (["notify", "0s", "60s", ""], ""),
         ],
     );

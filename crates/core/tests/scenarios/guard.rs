@@ -40,6 +40,8 @@ struct Resident {
     lock_takes: Duration,
     /// The same of the other nodes that are asked to promise.
     peers_take: Duration,
+    /// Whether the watchdog was fed at the end of the last round.
+    fed: bool,
     actions: Vec<String>,
 }
 
@@ -70,6 +72,7 @@ impl Resident {
             pacemaker_timeout: Duration::ZERO,
             lock_takes: seconds(0.01),
             peers_take: seconds(0.02),
+            fed: false,
             actions: vec![],
         }
     }
@@ -120,6 +123,7 @@ impl Resident {
             match plan.verdict {
                 Verdict::Finish(_) => return End::Guard(plan.rule),
                 Verdict::Wait(_) => {
+                    self.fed = guard::feeds(&s);
                     let s = self.refreshed(s, overslept);
                     self.now += guard::pause(&s);
                     return End::Round(plan.rule);
@@ -537,10 +541,21 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
 #[test]
 fn what_survives_immediate_mode_is_killed_and_what_survives_that_is_not_given_up() {
     let mut resident = Resident::primary();
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+    assert!(resident.fed);
+    resident.actions.clear();
     resident.world.register = Ok(owned(2, 2, &[2]));
     resident.world.immortal = true;
-    assert_eq!(resident.round(false), End::Round("guard-superseded"));
-    assert_eq!(resident.actions, [RENEW, "stop-postgres", "stop-postgres"]);
+    for _ in 0..3 {
+        assert_eq!(resident.round(false), End::Round("guard-superseded"));
+        assert!(!resident.fed, "the machine is to be rebooted");
+    }
+    // Immediate mode once: afterwards there is no postmaster that could be told.
+    let (first, again) = (
+        [RENEW, "stop-postgres", "stop-postgres"],
+        [RENEW, "stop-postgres"],
+    );
+    assert_eq!(resident.actions, [&first[..], &again, &again].concat());
     resident.world.immortal = false;
     assert_eq!(resident.round(false), End::Guard("guard-stopped"));
 }

@@ -281,3 +281,44 @@ fn wait_for_name(pid: i32) {
         assert!(!until.expired());
     }
 }
+
+#[test]
+fn copies_are_found_by_their_program_and_the_directory_that_they_write() {
+    let dir = Dir::new("copies");
+    let pgdata = dir.0.join("data");
+    let started = |name: &str, word: String| {
+        let program = dir.0.join(name);
+        // A program of any name that sleeps, and has words that its shell does not look at.
+        if !program.exists() {
+            std::fs::copy("/bin/bash", &program).unwrap();
+        }
+        let mut command = Command::new(&program);
+        command.args(["-c", "read -t 600 <> <(:)", "copy", &word]);
+        Reaped(command.stdin(Stdio::null()).spawn().unwrap())
+    };
+    let word = |option: &str| format!("{option}={}", pgdata.display());
+    let copies = [
+        started("pg_basebackup", word("--pgdata")),
+        started("pg_rewind", word("--target-pgdata")),
+    ];
+    let others = [
+        started("pg_basebackup", format!("{}.old", word("--pgdata"))),
+        started("pg_dump", word("--pgdata")),
+    ];
+    let mut expected: Vec<i32> = copies.iter().map(Reaped::pid).collect();
+    expected.sort_unstable();
+    let mut found = Vec::new();
+    for _ in 0..1000 {
+        found = copies_into(&pgdata).unwrap();
+        if found.len() == 2 {
+            break;
+        }
+        // The program is not yet the one that it was started as.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut found: Vec<i32> = found.into_iter().map(Process::pid).collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    drop((copies, others));
+    assert_eq!(copies_into(&pgdata).unwrap(), []);
+}

@@ -30,6 +30,7 @@ fn said(
         commits: None,
         memory: None,
         primary_hangs: false,
+        operation: None,
     });
     let ours = verdict.findings.into_iter().filter(|f| f.id == "address");
     ours.map(|f| (f.level, f.text, f.remedy.unwrap_or_default()))

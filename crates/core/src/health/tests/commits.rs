@@ -52,6 +52,7 @@ fn said(
         commits: Some(commits),
         memory: Some(memory),
         primary_hangs: false,
+        operation: None,
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
     let finding = found.next()?;
@@ -133,6 +134,7 @@ fn a_register_that_was_put_back_is_damaged() {
             commits: None,
             memory: Some(memory),
             primary_hangs: false,
+            operation: None,
         });
         let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();
         (verdict.level, ids)

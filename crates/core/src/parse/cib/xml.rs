@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roxmltree::{Document, Node};
 
 use super::history;
-use super::{Cib, CibError, CibNode, CibResource, Container, PropertySet};
+use super::{Cib, CibError, CibNode, CibResource, Container, Location, PropertySet};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 
@@ -40,6 +40,7 @@ pub(super) fn read(text: &str) -> Result<Cib, CibError> {
         ),
         nodes,
         resources: resources(configuration)?,
+        locations: locations(configuration)?,
         properties: properties(configuration)?,
     })
 }
@@ -240,6 +241,20 @@ fn resources(configuration: Element<'_>) -> Result<Vec<CibResource>, CibError> {
         .flat_map(|section| section.descendants())
         .filter(|node| node.has_tag_name("primitive"))
         .map(resource)
+        .collect()
+}
+
+/// Constraints of a pattern or a set of resources name none, and no command of ours makes them.
+fn locations(configuration: Element<'_>) -> Result<Vec<Location>, CibError> {
+    let section = configuration.and_then(|node| child(node, "constraints"));
+    children(section, "rsc_location")
+        .filter_map(|node| Some((node, node.attribute("rsc")?)))
+        .map(|(node, resource)| {
+            Ok(Location {
+                id: required(node, "id")?.to_owned(),
+                resource: resource.to_owned(),
+            })
+        })
         .collect()
 }
 

@@ -1,0 +1,69 @@
+use super::*;
+
+/// What is found of a noted operation, and of constraints.
+fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(String, String)> {
+    let operation = operation.map(|(command, runs)| Operation {
+        command: command.to_owned(),
+        node: "node2".parse().unwrap(),
+        runs,
+    });
+    let extra = Extra {
+        constraints,
+        ..Extra::default()
+    };
+    let verdict = judge(&Observation {
+        cib: &cib(&[PRIMARY, STANDBY], &extra),
+        resource: &"pgsql".parse().unwrap(),
+        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        here: None,
+        addresses: &[],
+        writer_ip: None,
+        sync: true,
+        register: RegisterSeen::NotConfigured,
+        replication: None,
+        commits: None,
+        memory: None,
+        primary_hangs: false,
+        operation: operation.as_ref(),
+    });
+    let findings = verdict.findings.into_iter();
+    findings
+        .map(|finding| {
+            assert_eq!(finding.id, "left-over");
+            (finding.text, finding.remedy.unwrap())
+        })
+        .collect()
+}
+
+const MOVE: &str = r#"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY"/></rsc_location>"#;
+
+#[test]
+fn what_a_killed_command_has_left_is_named_with_what_mends_it() {
+    assert_eq!(found(None, ""), []);
+    let left = found(Some(("cls_online_switch", false)), MOVE);
+    assert!(left[0].0.contains("cls_online_switch on node2 was ended"));
+    assert!(left[1].0.contains("cli-prefer-msPostgresql"));
+    assert_eq!((&*left[0].1, &*left[1].1), ("cls_cleanup", "cls_cleanup"));
+    for (command, remedy) in [
+        (
+            "cls_rebuild_slave",
+            "on node2: cls_rebuild_slave --keep-old",
+        ),
+        (
+            "cls_repair_slave",
+            "on node2: cls_repair_slave --or-rebuild",
+        ),
+    ] {
+        assert_eq!(found(Some((command, false)), "")[0].1, remedy);
+    }
+}
+
+#[test]
+fn a_running_operation_is_none_of_it_and_other_constraints_are_the_administrators() {
+    assert_eq!(found(Some(("cls_online_switch", true)), MOVE), []);
+    let others = r#"<rsc_location id="cli-prefer-mail" rsc="mail" node="node1" score="INFINITY"/>
+        <rsc_location id="never-here" rsc="msPostgresql" node="node3" score="-INFINITY"/>
+        <rsc_location id="cli-many" rsc-pattern="ms.*" node="node3" score="-INFINITY"/>"#;
+    assert_eq!(found(None, others), []);
+    assert_eq!(found(None, MOVE).len(), 1);
+}
