@@ -5,7 +5,7 @@ use crate::decide::timeline::{Descent, descent};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Attribute, Failure, Rule, Step, StopMode};
-use crate::register::Reading;
+use crate::register::{Reading, Register, Update, went_back};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 
@@ -143,6 +143,38 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| diverged(s).map(|text| Step::fail(OcfCode::Installed, text)),
     },
     Rule {
+        id: "start-put-back-leave",
+        says: "This node has less WAL on its disk than the register records for it, so its data were put back (R10): it leaves the holders before it receives anything. What it receives may come as far as was recorded and still not be what was recorded.",
+        decide: |s| {
+            let (row, text) = put_back(s)?;
+            let may_leave = !row.is_owned_by(s.me()) && row.holders.len() > 1;
+            may_leave.then(|| {
+                let leave = Update::Leave {
+                    node: s.me().clone(),
+                };
+                Step::wait("the register to take this node out of the holders").after(vec![
+                    Action::Warn(format!("{text}; this node leaves the holders")),
+                    Action::UpdateRegister(leave),
+                ])
+            })
+        },
+    },
+    Rule {
+        id: "start-put-back",
+        says: "The same, of the owner, which cannot leave: not started, or it might receive from a primary that it has replaced and then go on with that one's WAL.",
+        decide: |s| {
+            let (_, text) = put_back(s)?;
+            Some(Step::fail(
+                OcfCode::Installed,
+                format!(
+                    "run cls_rebuild_slave on {} once another node is the primary: {text}; where no \
+                     other node holds the data, only cls_recovery_master goes on, and accepts the loss",
+                    s.me()
+                ),
+            ))
+        },
+    },
+    Rule {
         id: "start-standby",
         says: "Report the end of WAL and start PostgreSQL as a standby; who becomes primary is decided later.",
         decide: |s| {
@@ -220,6 +252,25 @@ fn wrong_role(s: &Snapshot) -> Option<Step> {
         )),
         _ => None,
     }
+}
+
+/// The register, and what is wrong, where it records more WAL for this node than its disk has (R10).
+/// A register that was itself put back says nothing.
+fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
+    let Some(Reading::Row(row)) = &s.register else {
+        return None;
+    };
+    let recorded = *row.positions.get(s.me())?;
+    let end = *s.disk.as_ref()?.end.as_ref().ok()?;
+    let behind = end.lsn < recorded && went_back(row, &s.memory).is_none();
+    behind.then(|| {
+        let text = format!(
+            "its data were put back to an older state: its WAL ends at {} on timeline {}, and the \
+             register records {recorded} for it",
+            end.lsn, end.timeline
+        );
+        (row, text)
+    })
 }
 
 /// The switch to compare this node's data with. Where the register names another primary than

@@ -1,12 +1,13 @@
 //! `start` in every mode, and what it refuses.
 
+use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
 use pha_core::timeline::{History, HistoryEntry};
 
-use crate::world::{World, at, expired, node, owned, shown, timeline};
+use crate::world::{World, at, expired, node, nodes, owned, shown, timeline};
 
 const LOOK: [&str; 2] = ["read-disk", "read-register"];
 
@@ -130,6 +131,81 @@ fn what_cannot_be_told_is_not_guessed() {
         "{}",
         run.reason
     );
+}
+
+/// A stopped holder beside the owner node2, with so much WAL recorded of it.
+fn recorded(position: u64) -> World {
+    let mut world = World::new();
+    let mut row = owned(2, 2, &[1, 2]);
+    row.positions = [(node(1), Lsn::new(position))].into();
+    world.register = Ok(row);
+    world
+}
+
+const LEFT: [&str; 5] = [
+    "read-disk",
+    "read-register",
+    "leave by node1",
+    "read-disk",
+    "read-register",
+];
+
+#[test]
+fn a_holder_whose_data_were_put_back_leaves_before_it_receives_anything() {
+    let mut world = recorded(1001);
+    let run = world.carry(&Operation::Start);
+    let start = ["write-standby-settings", "start-postgres", "read-register"];
+    run.expect(OcfCode::Success, &[&LEFT[..], &start[..]].concat());
+    assert_eq!(world.row().holders, nodes(&[2]));
+
+    // It is asked again where the reply was lost.
+    let mut lost = recorded(1001);
+    lost.lost = Some("leave");
+    let run = lost.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &[&LEFT[..], &start[..]].concat());
+
+    // It does not start as long as it may still be a holder.
+    let mut refused = recorded(1001);
+    refused.broken.insert("update-register");
+    let run = refused.carry(&Operation::Start);
+    assert!(run.overdue, "{}", run.reason);
+    assert_eq!(refused.process, Process::Absent);
+}
+
+#[test]
+fn one_that_has_all_that_is_recorded_starts_as_a_holder() {
+    let mut world = recorded(1000);
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+    assert_eq!(world.row().holders, nodes(&[1, 2]));
+
+    // A register that was itself put back is not believed.
+    let mut world = recorded(1001);
+    world.memory.term = 3;
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+}
+
+/// It cannot leave. Started, it could receive from a primary that it has replaced and that does not
+/// know it yet, until its WAL came as far as what is recorded.
+#[test]
+fn the_owner_whose_data_were_put_back_does_not_start() {
+    for holders in [&[1][..], &[1, 2][..]] {
+        let mut world = recorded(1001);
+        let mut row = expired(1, 2, holders);
+        row.positions = [(node(1), Lsn::new(1001))].into();
+        world.register = Ok(row);
+        let run = world.carry(&Operation::Start);
+        run.expect(OcfCode::Installed, &LOOK);
+        for told in [
+            "cls_rebuild_slave on node1 once",
+            "0/3E8",
+            "0/3E9",
+            "cls_recovery_master",
+        ] {
+            assert!(run.reason.contains(told), "{}", run.reason);
+        }
+    }
 }
 
 #[test]
