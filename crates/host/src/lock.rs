@@ -73,6 +73,9 @@ pub struct LockService {
     session: Option<Session>,
 }
 
+/// What to do about a lock service that only answers questions.
+const READ_ONLY: &str = "; that server is a standby or read-only, connect to its primary (target_session_attrs=read-write)";
+
 /// How often a change whose reply was lost is sent in all.
 const SENDS: u32 = 2;
 
@@ -229,6 +232,14 @@ impl LockService {
             .query_typed(sql, &[(&name, Type::TEXT)], deadline)?;
         Ok(match rows.first() {
             None => Reading::Missing,
+            // A standby of the real one may be behind it; and a node that took the row for good would
+            // be promoted, which fails at the change of the row and counts as a failure of the node.
+            Some(row) if statements::is_read_only(row) => {
+                Reading::Unknown(Trouble::Answered(format!(
+                    "database server at {}: it is read-only{READ_ONLY}",
+                    self.info
+                )))
+            }
             Some(row) => match self.register(row) {
                 Ok(register) => Reading::Row(register),
                 Err(text) => Reading::Damaged(text),
@@ -288,10 +299,7 @@ fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
             "; another session keeps the row locked, see pg_locks there".to_owned()
         }
         // read_only_sql_transaction
-        Some("25006") => {
-            "; that server is a standby or read-only, connect to its primary (target_session_attrs=read-write)"
-                .to_owned()
-        }
+        Some("25006") => READ_ONLY.to_owned(),
         // insufficient_privilege
         Some("42501") => {
             "; the role needs select and update on the table, and insert on its history".to_owned()

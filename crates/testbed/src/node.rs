@@ -270,6 +270,24 @@ impl Node {
         }
     }
 
+    /// Runs a program of the host in the directory of this node's disk, for what is done to the disk
+    /// of a machine that is off: `data` is what the node has at `/data`.
+    ///
+    /// # Errors
+    /// The node is on, or the program failed.
+    pub fn on_its_disk(&self, argv: &[&str]) -> Result<Output> {
+        if self.is_on() {
+            return Err(Error::Asked(format!(
+                "{}: its disk is in use; cut its power first",
+                self.name()
+            )));
+        }
+        let disk = self.layout.disk(self.name()).to_string_lossy().into_owned();
+        let keeper = self.keeper.pid.to_string();
+        let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
+        Run::host(&[&inside[..], &["env", "--chdir", &disk], argv].concat()).ok()
+    }
+
     /// Whether the node is powered on.
     #[must_use]
     pub fn is_on(&self) -> bool {

@@ -33,7 +33,7 @@ fn stale_standby_first(bed: &Bed) {
         (processes > 0).then_some(()).ok_or_else(String::new)
     });
     bed.cleanup("node2");
-    lease_long_over(bed);
+    lease_long_over(bed, "node1");
     must(bed.boot("node1"));
     must(writer.wait_for(50, PATIENCE));
     let after = bed.conclude(writer, "node1", &["node2"]);
@@ -66,14 +66,14 @@ fn frozen_startup(bed: &Bed) {
     let before = bed.settle("node1", &["node2"]);
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
-    assert_eq!(startup(bed, Signal::STOP), 1);
+    assert_eq!(startup(bed, "node2", Signal::STOP), 1);
     must(bed.power_cut("node1"));
     bed.until("the standby as the register's owner", || {
         let row = register(bed)?;
         let owner = row.owner == "node2";
         owner.then_some(()).ok_or_else(|| format!("{row:?}"))
     });
-    assert_eq!(startup(bed, Signal::CONT), 1);
+    assert_eq!(startup(bed, "node2", Signal::CONT), 1);
     must(writer.wait_for(50, PATIENCE));
     let after = bed.conclude(writer, "node2", &[]);
     assert_eq!(after.timeline, before.timeline + 1);
@@ -83,10 +83,10 @@ fn frozen_startup(bed: &Bed) {
     let _ = bed.verdict();
 }
 
-/// Signals the process that replays WAL on node2; how many there were.
-fn startup(bed: &Cluster, signal: Signal) -> usize {
+/// Signals the process that replays WAL on a node; how many there were.
+pub(crate) fn startup(bed: &Cluster, node: &str, signal: Signal) -> usize {
     let replays = |process: &pha_testbed::Process| process.cmdline.contains("startup recovering");
-    bed.node("node2").kill(replays, signal)
+    bed.node(node).kill(replays, signal)
 }
 
 #[test]
@@ -103,14 +103,36 @@ fn cluster_link_disk_and_clock() {
     clocks(&bed);
 }
 
-/// Nobody fences the node whose interface is down, and its PostgreSQL is the primary.
+/// Nobody fences the node whose interface is down, and its PostgreSQL is the primary. Sessions inside
+/// of it need no network.
 fn interface_down(bed: &Bed) {
-    scenario("the primary's network interface goes down: its guard stops it, the other takes over");
+    scenario(
+        "the primary's network interface goes down while sessions on its own socket write: its guard ends them with the primary, the other takes over, and what it has written alone is refused until it is repaired",
+    );
     let before = bed.settle("node1", &["node2"]);
+    for table in ["confirmed", "unconfirmed"] {
+        must(bed.sql("node1", &format!("CREATE TABLE {table} (id bigint)")));
+    }
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
-    must(bed.link("node1", false));
-    must(writer.wait_for(50, PATIENCE));
+    let (confirmed, unconfirmed) = std::thread::scope(|scope| {
+        let confirmed = scope.spawn(|| writes_inside(bed, "confirmed", "on"));
+        let unconfirmed = scope.spawn(|| writes_inside(bed, "unconfirmed", "local"));
+        bed.until("sessions that write inside of node1", || {
+            let counts = (
+                highest(bed, "node1", "confirmed")?,
+                highest(bed, "node1", "unconfirmed")?,
+            );
+            (counts.0 > 5 && counts.1 > 5)
+                .then_some(())
+                .ok_or_else(|| format!("{counts:?}"))
+        });
+        must(bed.link("node1", false));
+        must(writer.wait_for(50, PATIENCE));
+        let joined =
+            |session: std::thread::ScopedJoinHandle<'_, u64>| session.join().expect("a session");
+        (joined(confirmed), joined(unconfirmed))
+    });
     bed.until("no PostgreSQL as primary on node1", || {
         let in_recovery = bed.sql("node1", "SELECT pg_is_in_recovery()");
         match in_recovery.as_deref() {
@@ -118,10 +140,64 @@ fn interface_down(bed: &Bed) {
             _ => Ok(()),
         }
     });
+    let there = must(highest(bed, "node2", "confirmed"));
+    assert!(
+        there >= confirmed,
+        "{confirmed} acknowledged, {there} are there"
+    );
+    let there = must(highest(bed, "node2", "unconfirmed"));
+    assert!(there < unconfirmed, "nothing was written on node1 alone");
+
+    let streamed = streamed(bed, "node1");
     must(bed.link("node1", true));
-    bed.rejoin("node1", "node2");
+    let reason = bed.until("the refusal of node1", || {
+        bed.refusal("node2", "node1")
+            .ok_or_else(|| bed.monitor_text("node2"))
+    });
+    assert!(reason.contains("run cls_repair_slave on node1"), "{reason}");
+    bed.settle("node2", &[]);
+    assert_eq!(bed.server_processes("node1"), 0);
+    assert_eq!(
+        self::streamed(bed, "node1"),
+        streamed,
+        "it has followed the other one"
+    );
+    let repair = must(bed.node("node1").exec(&["cls_repair_slave"], PATIENCE));
+    assert_eq!(repair.code, 0, "{}{}", repair.stdout, repair.stderr);
     let after = bed.conclude(writer, "node2", &["node1"]);
     assert_eq!(after.timeline, before.timeline + 1);
+    assert_eq!(highest(bed, "node1", "unconfirmed"), Ok(there));
+}
+
+/// A session on node1's own socket that commits one number after the other until it is ended; the
+/// highest that was acknowledged to it.
+fn writes_inside(bed: &Bed, table: &str, synchronous: &str) -> u64 {
+    let statements = format!(
+        "SET synchronous_commit = {synchronous};\n\
+         INSERT INTO {table} SELECT count(*) + 1 FROM {table} RETURNING id \\watch 0.05\n"
+    );
+    let psql = [
+        "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres",
+    ];
+    let ended = must(bed.node("node1").exec_with(&psql, &statements, PATIENCE));
+    let terminated = ended.stderr.contains("terminating connection due to");
+    assert!(terminated, "{}", ended.stderr);
+    let numbers = ended.stdout.lines().filter_map(|line| line.parse().ok());
+    numbers.max().expect("an acknowledged number")
+}
+
+fn highest(bed: &Bed, node: &str, table: &str) -> Result<u64, String> {
+    let found = bed.sql(node, &format!("SELECT coalesce(max(id), 0) FROM {table}"));
+    let found = found.map_err(|error| error.to_string())?;
+    found.parse().map_err(|_| found)
+}
+
+/// How often PostgreSQL of a node has begun to stream from another one.
+fn streamed(bed: &Bed, node: &str) -> usize {
+    let log = must(bed.node(node).read("/var/log/postgresql/pgsql.log"));
+    String::from_utf8_lossy(&log)
+        .matches("started streaming WAL")
+        .count()
 }
 
 /// PostgreSQL ends when it cannot write WAL, and cannot start again. Another node has room.

@@ -182,9 +182,16 @@ fn cluster_lock_service_gone_with_the_primary() {
 }
 
 /// Takes node2 out of service, or puts it back; its Pacemaker and its sshd go on.
-fn in_service(bed: &Bed, ask: &str, yes: bool) {
+pub(crate) fn in_service(bed: &Bed, ask: &str, yes: bool) {
     let value = if yes { "off" } else { "on" };
     bed.run(ask, &["crm_standby", "--node", "node2", "--update", value]);
+}
+
+pub(crate) fn node2_stopped(bed: &Bed) {
+    bed.until("node2 stopped", || match bed.server_processes("node2") {
+        0 => Ok(()),
+        left => Err(format!("{left} processes")),
+    });
 }
 
 /// Stops node2's database while the lock service is away, and sees the primary go on by promise.
@@ -197,16 +204,13 @@ fn goes_on_by_promise(bed: &Bed, writer: &pha_testbed::Writer) {
             _ => Ok(()),
         }
     });
-    bed.until("node2 stopped", || match bed.server_processes("node2") {
-        0 => Ok(()),
-        left => Err(format!("{left} processes")),
-    });
+    node2_stopped(bed);
     // At 5 ms each that is longer than the lease: the guard goes on by the promise, too.
     must(writer.wait_for(1000, PATIENCE));
 }
 
 /// What the guard on node1 goes by, while the lock service is away.
-fn guard_goes_by(bed: &Bed, rule: &str) {
+pub(crate) fn guard_goes_by(bed: &Bed, rule: &str) {
     bed.until(&format!("{rule} in the guard's log"), || {
         let log = bed.node("node1").read("/run/pha4pgsql/pgsql.guard.log");
         let log = String::from_utf8_lossy(&log.map_err(|error| error.to_string())?).into_owned();
@@ -251,7 +255,7 @@ fn node2_stays_a_standby(bed: &Bed, row: &pha_tests::cluster::Register) {
     assert_eq!(bed.fail_count("node2", "node2"), "0");
 }
 
-fn row_with(bed: &Bed, epoch: u64, holders: &[&str]) -> pha_tests::cluster::Register {
+pub(crate) fn row_with(bed: &Bed, epoch: u64, holders: &[&str]) -> pha_tests::cluster::Register {
     bed.until(
         &format!("epoch {epoch} or later, holders {holders:?}"),
         || {

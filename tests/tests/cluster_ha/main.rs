@@ -5,8 +5,10 @@
 
 mod crashes;
 mod disasters;
+mod doubt;
 mod lock;
 mod modes;
+mod outage;
 mod partition;
 mod power;
 mod refusals;

@@ -22,19 +22,19 @@ fn holders_are(bed: &Bed, wanted: &[&str]) {
     });
 }
 
-/// node2 sees itself as the only member, its gate is closed, and its Pacemaker has nothing to do.
-fn gate_closed_and_idle(bed: &Bed) {
+/// A node sees itself as the only member, its gate is closed, and its Pacemaker has nothing to do.
+pub(crate) fn gate_closed_and_idle(bed: &Bed, node: &str) {
     bed.until("the standby alone with its gate closed", || {
-        let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
-        let seen = (cib.members(), cib.transient("node2", "master-pgsql"));
-        if seen == (vec!["node2".to_owned()], Some("-INFINITY".to_owned())) {
+        let cib = bed.cib_of(node).map_err(|error| error.to_string())?;
+        let seen = (cib.members(), cib.transient(node, "master-pgsql"));
+        if seen == (vec![node.to_owned()], Some("-INFINITY".to_owned())) {
             Ok(())
         } else {
             Err(format!("{seen:?}"))
         }
     });
-    bed.run("node2", &["crm_resource", "--wait", "--timeout", "60"]);
-    assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+    bed.run(node, &["crm_resource", "--wait", "--timeout", "60"]);
+    assert_eq!(must(bed.sql(node, "SELECT pg_is_in_recovery()")), "t");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn cluster_link_between_the_nodes_cut() {
     must(writer.wait_for(50, PATIENCE));
     cut_and_degraded(&bed);
     must(writer.wait_for(50, PATIENCE));
-    gate_closed_and_idle(&bed);
+    gate_closed_and_idle(&bed, "node2");
     must(writer.wait_for(50, PATIENCE));
     assert_eq!(to_standby.acknowledged(), 0, "the standby accepted writes");
     must(bed.heal());
@@ -64,7 +64,7 @@ fn cluster_link_between_the_nodes_cut() {
     );
     let writer = bed.writer();
     cut_and_degraded(&bed);
-    gate_closed_and_idle(&bed);
+    gate_closed_and_idle(&bed, "node2");
     // The more often a side has changed its CIB, the sooner it wins: Pacemaker takes the highest
     // version number, whatever it says.
     for wrong in 0..200 {
@@ -135,11 +135,11 @@ fn degraded_and_gone(bed: &Bed) -> State {
     before
 }
 
-/// The lease of the dead primary has run out, and the standby has had time for several monitors.
-pub(crate) fn lease_long_over(bed: &Bed) {
+/// The lease of the dead primary has run out, and the other node has had time for several monitors.
+pub(crate) fn lease_long_over(bed: &Bed, owner: &str) {
     bed.until("a lease that ended ten seconds ago", || {
         let row = register(bed)?;
-        assert_eq!(row.owner, "node1", "the standby took the register: {row:?}");
+        assert_eq!(row.owner, owner, "the other took the register: {row:?}");
         if row.expired_for >= 10 {
             Ok(())
         } else {
@@ -150,7 +150,7 @@ pub(crate) fn lease_long_over(bed: &Bed) {
 
 /// The primary boots, becomes primary again in place, and nothing is lost.
 fn primary_returns(bed: &Bed, before: &State) {
-    gate_closed_and_idle(bed);
+    gate_closed_and_idle(bed, "node2");
     must(bed.heal());
     must(bed.boot("node1"));
     let after = bed.settle("node1", &["node2"]);
@@ -174,24 +174,24 @@ fn cluster_d1_degraded_primary_lost() {
     scenario("D1 a: the primary degraded and lost power, then a cleanup on the standby");
     let before = degraded_and_gone(&bed);
     bed.cleanup("node2");
-    lease_long_over(&bed);
+    lease_long_over(&bed, "node1");
     bed.cleanup("node2");
     primary_returns(&bed, &before);
 
     scenario("D1 b: the primary degraded and lost power, then the cut is healed");
     let before = degraded_and_gone(&bed);
     must(bed.heal());
-    lease_long_over(&bed);
+    lease_long_over(&bed, "node1");
     primary_returns(&bed, &before);
 
     scenario("D1 c: the primary degraded and lost power, then the lease runs out");
     let before = degraded_and_gone(&bed);
-    lease_long_over(&bed);
+    lease_long_over(&bed, "node1");
     primary_returns(&bed, &before);
 
     scenario("a commit in doubt is seen only when no other node can become primary without it");
     let before = in_doubt_and_gone(&bed);
-    lease_long_over(&bed);
+    lease_long_over(&bed, "node1");
     primary_returns(&bed, &before);
     assert_eq!(seen_in_doubt(&bed, "node1").as_deref(), Ok("t"));
 }
@@ -206,17 +206,7 @@ fn in_doubt_and_gone(bed: &Bed) -> State {
     must(bed.cut_port("node1", "node2", 5432));
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| bed.sql("node1", "CREATE TABLE in_doubt ()"));
-        bed.until("a commit that waits for the standby", || {
-            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-            match bed
-                .sql("node1", waiting)
-                .map_err(|e| e.to_string())?
-                .as_str()
-            {
-                "1" => Ok(()),
-                other => Err(format!("{other} sessions wait")),
-            }
-        });
+        a_commit_waits(bed, "node1", "CREATE TABLE in_doubt ()");
         assert!(bed.node("node1").kill_postmaster(Signal::KILL));
         let answer = commit.join().expect("the session of the commit");
         assert!(answer.is_err(), "acknowledged without the standby");
@@ -244,6 +234,20 @@ fn in_doubt_and_gone(bed: &Bed) -> State {
         register: row,
         ..before
     }
+}
+
+/// The session of this statement waits for the standby: what it has committed is on the disk here.
+pub(crate) fn a_commit_waits(bed: &Bed, node: &str, statement: &str) {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = '{statement}'"
+    );
+    bed.until("a commit that waits for the standby", || {
+        let found = bed.sql(node, &waiting).map_err(|e| e.to_string())?;
+        match found.as_str() {
+            "1" => Ok(()),
+            other => Err(format!("{other} sessions wait")),
+        }
+    });
 }
 
 fn seen_in_doubt(bed: &Bed, node: &str) -> Result<String, String> {

@@ -76,6 +76,12 @@ fn pg_errors_of_the_service_are_answers_and_not_silence() {
         matches!(&reply, Reply::Unknown(Trouble::Answered(text)) if text.contains("25006")),
         "{reply:?}"
     );
+    // What is read there may be old, and whoever relies on it fails at the change.
+    let reading = service.read(soon());
+    assert!(
+        matches!(&reading, Reading::Unknown(Trouble::Answered(text)) if text.contains("it is read-only")),
+        "{reading:?}"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::timeline::WalPosition;
 pub struct Gate {
     /// The score; `None` leaves the present one.
     pub score: Option<Score>,
-    /// The reason, for the log and for `cls_status`.
+    /// The reason, for the log.
     pub why: String,
 }
 
@@ -94,6 +94,13 @@ fn rivals<'c>(
     cluster.nodes.iter().filter(move |(name, node)| {
         asked && *name != snapshot.me() && node.online && node.score == Some(Score::MayPromote)
     })
+}
+
+/// Why this standby is not promoted, while there is no primary: that is when somebody wants to know.
+pub(super) fn why_shut(snapshot: &Snapshot) -> Option<String> {
+    let nobody = snapshot.cluster.as_ref().ok()?.primary().is_none();
+    let gate = gate(snapshot);
+    (nobody && gate.score == Some(Score::MayNot)).then_some(gate.why)
 }
 
 fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {

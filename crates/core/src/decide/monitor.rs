@@ -2,8 +2,8 @@
 //! about its standbys and the register is in [`super::primary`].
 
 use crate::decide::demote::show_standby;
-use crate::decide::primary;
 use crate::decide::timeline::{Descent, descent};
+use crate::decide::{gate, primary};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step, StopMode};
 use crate::register::{Reading, Update};
@@ -165,8 +165,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "monitor-standby",
-        says: "A standby answers: running.",
-        decide: |s| s.standby().map(|_| Step::finish(OcfCode::Success)),
+        says: "A standby answers: running. While nobody is primary, say why it is not promoted.",
+        decide: |s| {
+            let why = gate::why_shut(s).map(|why| format!("{} is not promoted: {why}", s.me()));
+            let said = why.map(Action::Warn).into_iter().collect();
+            s.standby()
+                .map(|_| Step::finish(OcfCode::Success).after(said))
+        },
     },
 ];
 

@@ -1,6 +1,7 @@
 //! No primary, or more than one.
 
 use super::{Level, Observation, Problem, RegisterSeen, outside, problem};
+use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::parse::cib::CibNode;
 use crate::register::{Reading, Register};
@@ -73,9 +74,12 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         );
         return problem(Level::Critical, text, &remedy);
     }
-    let names: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
+    let put_back = |name: &&NodeName| seen.cib.node(name).is_some_and(|n| put_back(seen, row, n));
+    let (older, complete): (Vec<&NodeName>, Vec<&NodeName>) =
+        row.holders.iter().partition(put_back);
+    let names: Vec<&str> = complete.iter().map(|name| name.as_str()).collect();
     let names = names.join(" or ");
-    let holders = || row.holders.iter().filter_map(|name| seen.cib.node(name));
+    let holders = || complete.iter().filter_map(|name| seen.cib.node(name));
     let find = |fits: fn(&Observation<'_>, &CibNode) -> bool| {
         holders()
             .find(|node| fits(seen, node))
@@ -91,10 +95,26 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         format!(
             "see below why the database does not run on {node}, which has every acknowledged commit; then cls_cleanup --node {node}"
         )
+    } else if let ([older, ..], []) = (&older[..], &complete[..]) {
+        format!(
+            "bring the newer data of {older} back: what it has was put back to an older state, and no other node has every acknowledged commit. Only if they are lost for good: cls_recovery_master, which shows what would be lost and asks"
+        )
     } else {
         format!(
             "start {names}: no other node has every acknowledged commit. Only if it is lost for good: cls_recovery_master, which shows what would be lost and asks"
         )
     };
     problem(Level::Critical, NOBODY, &remedy)
+}
+
+/// Whether a node that runs has less WAL than the register records for it, and keeps its gate shut for
+/// that (R10): it is no holder, whatever the row says.
+fn put_back(seen: &Observation<'_>, row: &Register, node: &CibNode) -> bool {
+    let said = |name: &str| node.transient.get(name).map(String::as_str);
+    let own = said(&seen.resource.attribute("xlog-loc")).and_then(|t| Lsn::from_hex16(t).ok());
+    let shut = said(&seen.resource.promotion_attribute()) == Some("-INFINITY");
+    let behind = own
+        .zip(row.positions.get(&node.name))
+        .is_some_and(|(own, recorded)| own < *recorded);
+    shut && behind
 }

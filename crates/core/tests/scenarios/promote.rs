@@ -270,6 +270,13 @@ fn a_standby_with_less_wal_than_recorded_may_still_be_replaying() {
             > 10
     );
     assert_eq!(world.row().term, 1);
+    // Its monitor goes on saying so as long as somebody may look for a primary.
+    let said = world.carry(&MONITOR).warnings.join("\n");
+    assert!(said.contains("run cls_rebuild_slave here"), "{said}");
+    world.cluster().nodes.entry(node(2)).or_default().status = Some(PgsqlStatus::Pri);
+    world.cluster().nodes.entry(node(2)).or_default().online = true;
+    let said = world.carry(&MONITOR).warnings.join("\n");
+    assert!(said.is_empty(), "{said}");
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::sql::Identifier;
 const COLUMNS: &str = "owner::text, term::bigint, epoch::bigint, holders::text[], positions::text, \
      extract(epoch from ts + expired_time - clock_timestamp())::float8, \
      extract(epoch from expired_time)::float8, \
-     to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), system_identifier";
+     to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), system_identifier, \
+     current_setting('transaction_read_only')::boolean";
 
 /// Stands for the number of the parameter that holds the caller's system identifier.
 const SYSTEM: &str = "$system";
@@ -113,6 +114,11 @@ pub(super) fn register(row: &Row) -> Result<Register, String> {
         .map_err(|error| format!("the lock service's row is damaged: {error}"))?
         .try_into()
         .map_err(|error: pha_core::register::RowError| error.to_string())
+}
+
+/// Whether the row was read where it cannot be changed.
+pub(super) fn is_read_only(row: &Row) -> bool {
+    row.try_get(9).unwrap_or(false)
 }
 
 /// The other database that a row belongs to, where both are known and differ.

@@ -1,6 +1,7 @@
 //! What is said while nobody is primary, by what the register says.
 
 use super::*;
+use crate::lsn::Lsn;
 
 const WAS_PRIMARY: Node = Node {
     operations: &[("start", 0)],
@@ -80,7 +81,36 @@ fn without_a_primary_the_register_says_what_to_type() {
             "cls_recovery_master",
         ),
     ];
-    for (name, nodes, reading, remedy) in cases {
+    let behind = || Node {
+        transient: &[
+            ("master-pgsql", "-INFINITY"),
+            ("pgsql-xlog-loc", "0000000000000FFF"),
+        ],
+        ..STANDBY
+    };
+    let recorded = |reading: &Reading| match reading {
+        Reading::Row(row) => Reading::Row(Register {
+            positions: [("node2".parse().unwrap(), Lsn::new(0x1000))].into(),
+            ..row.clone()
+        }),
+        other => other.clone(),
+    };
+    let (both_recorded, one_recorded) = (recorded(&both), recorded(&held_by(&["node2"], 0)));
+    let put_back = [
+        (
+            "a holder with less WAL than recorded",
+            vec![OFF, behind()],
+            &both_recorded,
+            "start node1: no other node has",
+        ),
+        (
+            "the only holder with less WAL than recorded",
+            vec![OFF, behind()],
+            &one_recorded,
+            "bring the newer data of node2 back",
+        ),
+    ];
+    for (name, nodes, reading, remedy) in cases.into_iter().chain(put_back) {
         let (text, next) = said(&nodes, reading);
         assert_eq!(text, "no node is primary: nobody can write", "{name}");
         assert!(next.contains(remedy), "{name}: {next}");
