@@ -36,7 +36,7 @@ use crate::writer::{Writer, WriterPlan, now_us};
 use figures::Figures;
 use inflict::perform;
 use mend::Recovery;
-pub use plan::{Fault, Party, Plan, Process, Refusal, Round, Step, Who};
+pub use plan::{Command, Fault, Operation, Party, Plan, Process, Refusal, Round, Step, Who};
 use report::Played;
 pub use report::Story;
 use stage::Stage;

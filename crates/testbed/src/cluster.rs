@@ -209,7 +209,7 @@ impl Cluster {
         let keeper = self.keeper.pid.to_string();
         let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
         Run::host(&[&inside[..], &["mkdir", "-p", &data]].concat()).ok()?;
-        if let (Some(size), Duty::Database) = (self.spec.data_disk_mib, node.spec().duty) {
+        if let Some(size) = self.spec.data_disk_mib {
             let option = format!("size={size}m,mode=0755");
             Run::host(
                 &[

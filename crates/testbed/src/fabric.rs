@@ -13,12 +13,48 @@ use crate::run::{Output, Run};
 
 const TABLE: &str = "table bridge faults";
 
-/// Packets from one port to another that get lost, and how many of a hundred do.
+/// Packets from one port of the bridge to another that get lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loss {
     pub(crate) from: String,
     pub(crate) to: String,
+    /// How many of a hundred.
     pub(crate) percent: u8,
+    /// Only those of connections to this TCP or UDP port, whichever of the two offers it.
+    pub(crate) service: Option<u16>,
+}
+
+impl Loss {
+    /// The rules that make it.
+    fn rules(&self) -> Vec<String> {
+        let Loss {
+            from,
+            to,
+            percent,
+            service,
+        } = self;
+        let ends = format!("iifname \"{from}\" oifname \"{to}\"");
+        let share = match percent {
+            100 => String::new(),
+            percent => format!(" numgen random mod 100 < {percent}"),
+        };
+        match service {
+            None => vec![format!("{ends}{share} counter drop")],
+            Some(service) => ["sport", "dport"]
+                .map(|side| {
+                    format!("{ends} ether type ip meta l4proto {{ tcp, udp }} th {side} {service}{share} counter drop")
+                })
+                .to_vec(),
+        }
+    }
+}
+
+/// The lines for nft that add a loss to those in force.
+fn added(loss: &Loss) -> String {
+    let rules = loss.rules().into_iter();
+    rules
+        .map(|rule| format!("add rule bridge faults forward {rule}\n"))
+        .collect()
 }
 
 /// The network namespace with the bridge.
@@ -125,35 +161,30 @@ impl Fabric {
 
     /// Drops everything that `from` sends to `to`.
     pub(crate) fn drop_one_way(self, from: &str, to: &str) -> Result<()> {
-        self.rule(&format!("iifname \"{from}\" oifname \"{to}\" counter drop"))
+        self.add(from, to, 100, None)
     }
 
     /// Drops what belongs to connections to TCP or UDP port `port` between `a` and `b`, whichever
     /// of the two offers it.
     pub(crate) fn drop_port(self, a: &str, b: &str, port: u16) -> Result<()> {
-        for (from, to) in [(a, b), (b, a)] {
-            for side in ["sport", "dport"] {
-                self.rule(&format!(
-                    "iifname \"{from}\" oifname \"{to}\" ether type ip meta l4proto {{ tcp, udp }} th {side} {port} counter drop"
-                ))?;
-            }
-        }
-        Ok(())
+        self.add(a, b, 100, Some(port))?;
+        self.add(b, a, 100, Some(port))
     }
 
     /// Drops `percent` of the packets between `a` and `b`, both ways.
     pub(crate) fn lose(self, a: &str, b: &str, percent: u8) -> Result<()> {
-        for (from, to) in [(a, b), (b, a)] {
-            self.rule(&format!(
-                "iifname \"{from}\" oifname \"{to}\" numgen random mod 100 < {percent} counter drop"
-            ))?;
-        }
-        Ok(())
+        self.add(a, b, percent, None)?;
+        self.add(b, a, percent, None)
     }
 
-    fn rule(self, rule: &str) -> Result<()> {
-        self.nft(&format!("add rule bridge faults forward {rule}\n"))
-            .map(drop)
+    fn add(self, from: &str, to: &str, percent: u8, service: Option<u16>) -> Result<()> {
+        let loss = Loss {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            percent,
+            service,
+        };
+        self.nft(&added(&loss)).map(drop)
     }
 
     /// Removes every rule.
@@ -166,16 +197,7 @@ impl Fabric {
         let mut rules = format!(
             "{TABLE} {{}}\ndelete {TABLE}\n{TABLE} {{\nchain forward {{\ntype filter hook forward priority 0; policy accept;\n}}\n}}\n"
         );
-        for Loss { from, to, percent } in losses {
-            let share = if *percent < 100 {
-                format!("numgen random mod 100 < {percent} ")
-            } else {
-                String::new()
-            };
-            rules.push_str(&format!(
-                "add rule bridge faults forward iifname \"{from}\" oifname \"{to}\" {share}counter drop\n"
-            ));
-        }
+        rules.extend(losses.iter().map(added));
         self.nft(&rules).map(drop)
     }
 
@@ -214,5 +236,31 @@ impl Fabric {
         )
         .output()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loss, added};
+
+    #[test]
+    fn a_loss_is_one_rule_and_one_of_a_service_hits_both_ends_of_its_connections() {
+        let mut loss = Loss {
+            from: "a".to_owned(),
+            to: "b".to_owned(),
+            percent: 30,
+            service: None,
+        };
+        assert_eq!(
+            added(&loss),
+            "add rule bridge faults forward iifname \"a\" oifname \"b\" numgen random mod 100 < 30 counter drop\n"
+        );
+        (loss.percent, loss.service) = (100, Some(22));
+        let rules = added(&loss);
+        for side in ["sport", "dport"] {
+            let rule = format!("th {side} 22 counter drop\n");
+            assert!(rules.contains(&rule), "{rules}");
+        }
+        assert_eq!(rules.lines().count(), 2);
     }
 }

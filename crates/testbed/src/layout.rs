@@ -16,6 +16,12 @@ pub const WRITER_VIP: &str = "192.168.150.100";
 pub const READER_VIP: &str = "192.168.150.101";
 /// The address that the writers connect from.
 pub const CLIENT_ADDRESS: &str = "192.168.150.9";
+/// The port of the databases' PostgreSQL.
+pub(crate) const PGPORT: u16 = 5432;
+/// The port of ssh.
+pub(crate) const SSH_PORT: u16 = 22;
+/// The port at which corosync's knet talks.
+pub(crate) const COROSYNC_PORT: u16 = 5405;
 /// The port of the lock service's PostgreSQL.
 pub const LOCK_PORT: u16 = 5439;
 /// The name of the client's port on the bridge, for faults between it and a node.
@@ -65,7 +71,7 @@ pub struct Spec {
     pub token_ms: u32,
     /// Whether each database node goes by a clock of its own, see [`crate::node::Node::set_clock`].
     pub own_clocks: bool,
-    /// Size of each database node's data disk in MiB; `None` is the host's disk.
+    /// Size of each node's data disk in MiB; `None` is the host's disk.
     pub data_disk_mib: Option<u32>,
     /// The Pacemaker configuration that `push` without a file gives.
     pub pacemaker: crate::pacemaker::Config,

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::layout::{LOCK_PORT, SUBNET, Spec};
+use crate::layout::{LOCK_PORT, PGPORT, SUBNET, Spec};
 use crate::node::Node;
 use crate::postgres::{self, LOCK_DATA};
 use crate::{binaries, clock, procfs};
@@ -63,7 +63,7 @@ impl Cluster {
     /// # Errors
     /// There is no such node, it is off, or psql failed.
     pub fn sql(&self, node: &str, sql: &str) -> Result<String> {
-        postgres::sql(&self.find(node)?, 5432, sql)
+        postgres::sql(&self.find(node)?, PGPORT, sql)
     }
 }
 
@@ -133,6 +133,31 @@ impl LockService {
     /// It does not run.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Fills its disk to the last block, and has it want more: what it writes goes into files that
+    /// are there already until it begins a new one for its WAL.
+    ///
+    /// # Errors
+    /// The disk is the host's, or it does not run.
+    pub fn fill_disk(&self) -> Result<()> {
+        self.node.fill_data_disk()?;
+        // The first statement ends in the last file that is there; how the next ones end is the point.
+        let full = "SELECT pg_switch_wal(); CREATE TABLE full_disk (); DROP TABLE full_disk; \
+                    SELECT pg_switch_wal()";
+        match self.sql(full) {
+            Err(Error::Failed { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Frees what [`LockService::fill_disk`] took, and starts PostgreSQL where it has ended.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn free_disk(&self) -> Result<()> {
+        self.node.free_data_disk()?;
+        self.start()
     }
 
     /// Makes it answer every request with an error.

@@ -4,17 +4,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::plan::{Fault, Party, Process, Refusal, Step, Who};
-use super::stage::{Claim, Event, LOCK, OPERATOR, Stage};
+use super::plan::{Command, Fault, Operation, Party, Process, Refusal, Step, Who};
+use super::stage::{Claim, Event, LOCK, OPERATOR, REBUILD, Stage};
 use crate::error::{Error, Result};
 use crate::fabric::Loss;
 use crate::lock::Breakage;
 use crate::node::{Node, PGDATA};
-use crate::procfs;
+use crate::procfs::{self, ProcessId};
 use crate::writer::now_us;
 
 /// How long an operator's command in between may take: it meets faults that nothing mends yet.
 const COMMAND: Duration = Duration::from_secs(30);
+/// Between two looks for an operation of the agent, which takes longer than that.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Ends a fault; what there is to say of it.
 type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
@@ -63,7 +65,7 @@ pub(super) fn perform(stage: &Stage<'_>, step: &Step, round: Instant) {
             done,
         });
     };
-    let begun = match start(stage, step) {
+    let begun = match start(stage, step, round) {
         Ok(begun) => begun,
         Err(error) => return record(error.to_string(), false),
     };
@@ -86,7 +88,8 @@ fn sleep_until(time: Instant) {
     std::thread::sleep(time.saturating_duration_since(Instant::now()));
 }
 
-fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
+fn start<'s>(stage: &'s Stage<'_>, step: &Step, round: Instant) -> Result<Begun<'s>> {
+    let end = round + Duration::from_millis(step.at_ms + step.for_ms);
     match &step.fault {
         Fault::PowerCut(who) => power_cut(stage, &[*who], false),
         Fault::PowerCutAll => {
@@ -100,7 +103,10 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
         Fault::Freeze(who) => freeze(stage, *who),
         Fault::Kill(who, process) => kill(stage, *who, *process),
         Fault::Stop(who, process) => stop(stage, *who, *process),
+        Fault::KillAgent(who, operation) => kill_agent(stage, *who, *operation, end),
+        Fault::StopAgent(who, operation) => stop_agent(stage, *who, *operation, end),
         Fault::Cut { a, b, one_way } => lose(stage, step.number, *a, *b, 100, *one_way),
+        Fault::CutPort { a, b, port } => cut_port(stage, step.number, *a, *b, *port),
         Fault::Lose { a, b, percent } => lose(stage, step.number, *a, *b, *percent, false),
         Fault::Isolate(who) => isolate(stage, step.number, *who),
         Fault::Delay(who, milliseconds) => delay(stage, *who, *milliseconds),
@@ -126,6 +132,12 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
             service.break_with_errors(how)?;
             Ok(Begun::silent("", move || service.repair(how)).having([claim]))
         }
+        Fault::LockFillDisk => {
+            let claim = stage.claim(LOCK)?;
+            let service = stage.cluster.lock_service()?;
+            service.fill_disk()?;
+            Ok(Begun::silent("", move || service.free_disk()).having([claim]))
+        }
         Fault::LockClock(ahead) => {
             let claim = stage.claim(LOCK)?;
             let service = stage.cluster.lock_service()?;
@@ -139,6 +151,13 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step) -> Result<Begun<'s>> {
         Fault::Repair(who) => command(stage, *who, &["repair_slave"]),
         Fault::StopAll(who) => stop_all(stage, *who),
         Fault::Standby(who) => standby(stage, *who),
+        Fault::Rebuild(who) => rebuild(stage, *who),
+        Fault::Unmanage(who) => unmanage(stage, *who),
+        Fault::KillCommand {
+            who,
+            command,
+            after_ms,
+        } => kill_command(stage, *who, *command, Duration::from_millis(*after_ms)),
     }
 }
 
@@ -218,6 +237,9 @@ fn signal(node: &Node, process: Process, signal: Signal) -> usize {
     if process == Process::Postmaster {
         return usize::from(node.kill_postmaster(signal));
     }
+    if process == Process::Guard {
+        return node.kill(|running| running.cmdline.ends_with("expgsql guard"), signal);
+    }
     if process.of_database() {
         let title = format!("postgres: {}", process.name());
         return node.kill(
@@ -278,6 +300,62 @@ fn struck(node: &Node, process: Process, with: Signal) -> Result<()> {
     }
 }
 
+/// The first operation of this kind that runs on the node before `end`, with `signal` sent to it. Not
+/// to what it has started: that goes on, as after a crash of the agent.
+fn catch(
+    stage: &Stage<'_>,
+    who: Who,
+    operation: Operation,
+    signal: Signal,
+    end: Instant,
+) -> Result<(Node, Vec<ProcessId>)> {
+    let node = stage.node(who)?;
+    let words = format!("expgsql {}", operation.name());
+    loop {
+        let caught: Vec<ProcessId> = node
+            .processes()
+            .into_iter()
+            .filter(|process| process.cmdline.ends_with(&words))
+            .filter_map(|process| ProcessId::of(process.pid))
+            .collect();
+        if !caught.is_empty() {
+            caught.iter().for_each(|process| process.signal(signal));
+            return Ok((node, caught));
+        }
+        if Instant::now() >= end {
+            let name = node.name();
+            return Err(Error::Asked(format!("no `{words}` ran on {name}")));
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+fn kill_agent<'s>(
+    stage: &'s Stage<'_>,
+    who: Who,
+    operation: Operation,
+    end: Instant,
+) -> Result<Begun<'s>> {
+    let (node, _) = catch(stage, who, operation, Signal::KILL, end)?;
+    Ok(Begun::silent(node.name(), || Ok(())))
+}
+
+fn stop_agent<'s>(
+    stage: &'s Stage<'_>,
+    who: Who,
+    operation: Operation,
+    end: Instant,
+) -> Result<Begun<'s>> {
+    let (node, caught) = catch(stage, who, operation, Signal::STOP, end)?;
+    let go_on = move || {
+        caught
+            .iter()
+            .for_each(|process| process.signal(Signal::CONT));
+        Ok(())
+    };
+    Ok(Begun::silent(node.name(), go_on))
+}
+
 // ---- the network -----------------------------------------------------------------------------
 
 fn loss(from: &str, to: &str, percent: u8) -> Loss {
@@ -285,7 +363,25 @@ fn loss(from: &str, to: &str, percent: u8) -> Loss {
         from: from.to_owned(),
         to: to.to_owned(),
         percent,
+        service: None,
     }
+}
+
+fn cut_port<'s>(
+    stage: &'s Stage<'_>,
+    step: u32,
+    a: Party,
+    b: Party,
+    port: u16,
+) -> Result<Begun<'s>> {
+    let (a, b) = (stage.port(a)?, stage.port(b)?);
+    let losses = [(&a, &b), (&b, &a)].map(|(from, to)| Loss {
+        service: Some(port),
+        ..loss(from, to, 100)
+    });
+    stage.lose(step, losses.to_vec())?;
+    let undo = move || stage.find_again(step);
+    Ok(Begun::silent(&format!("{a} and {b}"), undo))
 }
 
 fn lose<'s>(
@@ -402,13 +498,7 @@ fn stop_all<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
     let claim = stage.claim(OPERATOR)?;
     let (_, said) = stage.cls(&node, &["stop"], COMMAND)?;
-    let start = move || {
-        if !node.is_on() {
-            return Ok(String::new());
-        }
-        let (_, said) = stage.cls(&node, &["start"], COMMAND)?;
-        Ok(format!("; cls_start: {said}"))
-    };
+    let start = move || type_later(stage, &node, &["start"]);
     Ok(Begun::new(&said, start).having([claim]))
 }
 
@@ -417,12 +507,100 @@ fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let claim = stage.claim(OPERATOR)?;
     let name = node.name().to_owned();
     let (_, said) = stage.cls(&node, &["standby_node", &name], COMMAND)?;
-    let back = move || {
-        if !node.is_on() {
-            return Ok(String::new());
-        }
-        let (_, said) = stage.cls(&node, &["unstandby_node", &name], COMMAND)?;
-        Ok(format!("; cls_unstandby_node: {said}"))
-    };
+    let back = move || type_later(stage, &node, &["unstandby_node", &name]);
     Ok(Begun::new(&said, back).having([claim]))
+}
+
+/// A node that was taken out is built anew, and taken in again.
+fn rebuild<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let name = node.name().to_owned();
+    let (code, out) = stage.cls(&node, &["standby_node", &name], COMMAND)?;
+    let said = match code {
+        0 => {
+            let (_, rebuilt) = stage.cls(&node, REBUILD, COMMAND)?;
+            format!("{out}; cls_rebuild_slave: {rebuilt}")
+        }
+        _ => format!("cls_standby_node: {out}"),
+    };
+    let back = move || type_later(stage, &node, &["unstandby_node", &name]);
+    Ok(Begun::new(&said, back).having([claim]))
+}
+
+/// What the manual has `cls_unmanage` for: Pacemaker and corosync are restarted, PostgreSQL is not.
+fn unmanage<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let (code, mut said) = stage.cls(&node, &["unmanage"], COMMAND)?;
+    if code == 0 {
+        let restarted = stage.alone(node.name(), || {
+            stage.cluster.stop_pacemaker(node.name(), COMMAND)?;
+            stage.cluster.start_pacemaker(node.name())
+        });
+        said += &restarted.map_or_else(
+            |error| format!("; the restart: {error}"),
+            |()| "; Pacemaker and corosync restarted".to_owned(),
+        );
+    }
+    let manage = move || type_later(stage, &node, &["manage"]);
+    Ok(Begun::new(&said, manage).having([claim]))
+}
+
+/// What belongs to an earlier command, once its time has come.
+fn type_later(stage: &Stage<'_>, node: &Node, words: &[&str]) -> Result<String> {
+    if !node.is_on() {
+        return Ok(String::new());
+    }
+    let (_, said) = stage.cls(node, words, COMMAND)?;
+    Ok(format!("; cls_{}: {said}", words.join(" ")))
+}
+
+/// Nothing is undone: what is left of the command is for `cls_status` to say.
+fn kill_command<'s>(
+    stage: &'s Stage<'_>,
+    who: Who,
+    command: Command,
+    after: Duration,
+) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let name = node.name().to_owned();
+    let before: &[&str] = match command {
+        Command::Rebuild => &["standby_node", &name],
+        Command::Start => &["stop"],
+        Command::Manage => &["unmanage"],
+        _ => &[],
+    };
+    if !before.is_empty() {
+        let (code, said) = stage.cls(&node, before, COMMAND)?;
+        if code != 0 {
+            let what = format!("cls_{} before it: {said}", before.join(" "));
+            return Ok(Begun::silent(&what, || Ok(())).having([claim]));
+        }
+    }
+    let words: &[&str] = match command {
+        // So slow that there is a middle of the copy.
+        Command::Rebuild => &["rebuild_slave", "--keep-old", "--max-rate", "16M"],
+        Command::Standby => &["standby_node", &name],
+        other => &[other.name()],
+    };
+    let begin = Instant::now();
+    let (killed, typed) = std::thread::scope(|scope| {
+        let typed = scope.spawn(|| stage.cls(&node, words, COMMAND));
+        sleep_until(begin + after);
+        // Not what it has started: pg_basebackup goes on, as after a crash of the command.
+        let killed = node.kill(|process| process.comm == "cls", Signal::KILL);
+        (killed, typed.join())
+    });
+    let said = match typed {
+        Ok(typed) => typed?.1,
+        Err(_) => return Err(Error::Asked("the thread that typed panicked".to_owned())),
+    };
+    let when = after.as_millis();
+    let what = match killed {
+        0 => format!("{said}, and was not there to be killed"),
+        _ => format!("{said}, killed after {when} ms"),
+    };
+    Ok(Begun::silent(&what, || Ok(())).having([claim]))
 }

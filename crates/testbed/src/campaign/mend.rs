@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::health;
 use super::inflict::go_on_database;
-use super::stage::{CLS, Event, Stage};
+use super::stage::{CLS, Event, REBUILD, Stage};
 use crate::node::Node;
 use crate::writer::now_us;
 
@@ -20,6 +20,9 @@ const CLEANUP_AFTER: Duration = Duration::from_secs(20);
 const CLEANUP_AGAIN: Duration = Duration::from_secs(45);
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_secs(150);
+/// How long an operator waits for the whole cluster to start before `cls_status` is looked at again:
+/// it may name more now.
+const START: Duration = Duration::from_secs(45);
 
 /// How a cluster came to rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub(super) fn heal(stage: &Stage<'_>) -> crate::Result<()> {
         }
         node.thaw()?;
         node.set_clock(0)?;
+        node.free_data_disk()?;
         stage.cluster.link(node.name(), true)?;
     }
     for node in stage.cluster.databases() {
@@ -110,9 +114,12 @@ impl Operator<'_, '_> {
         };
         let orders = orders(&desk);
         let ordered = |command: &str| orders.iter().any(|order| order == command);
-        if ordered("cls_start") {
-            self.command(&desk, &["start"]);
-            return;
+        for (order, words) in [("cls_start", "start"), ("cls_manage", "manage")] {
+            if ordered(order) {
+                let kind = format!("cls_{words}");
+                self.typed(&kind, || self.stage.cls(&desk, &[words], START));
+                return;
+            }
         }
         for node in self.stage.cluster.databases() {
             if ordered(&format!("cls_unstandby_node {}", node.name())) {
@@ -128,7 +135,8 @@ impl Operator<'_, '_> {
         }
         let since = self.cleaned.unwrap_or(self.begin).elapsed();
         let patience = self.cleaned.map_or(CLEANUP_AFTER, |_| CLEANUP_AGAIN);
-        if since > patience && failed(&text) {
+        let named = orders.iter().any(|order| order.contains("cls_cleanup"));
+        if since > patience && (named || failed(&text)) {
             self.cleaned = Some(Instant::now());
             self.command(&desk, &["cleanup"]);
         }
@@ -181,7 +189,7 @@ impl Operator<'_, '_> {
         }
         let name = node.name().to_owned();
         let words: &[&str] = if self.hopeless.contains(&name) || line.contains(orders[1]) {
-            &["rebuild_slave", "--keep-old"]
+            REBUILD
         } else {
             &["repair_slave"]
         };

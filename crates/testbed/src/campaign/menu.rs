@@ -1,7 +1,8 @@
 //! From which faults a round is put together, and in which proportions.
 
 use super::dice::Dice;
-use super::plan::{Fault, Party, Process, ROUND_MS, Refusal, Step, Who};
+use super::plan::{Command, Fault, Operation, Party, Process, ROUND_MS, Refusal, Step, Who};
+use crate::layout::{COROSYNC_PORT, LOCK_PORT, PGPORT, SSH_PORT};
 
 /// Quiet at the beginning of a round: writers have acknowledgements by then.
 const FIRST_MS: u64 = 1_500;
@@ -50,6 +51,7 @@ fn step(dice: &mut Dice, nodes: u8, disk: bool, at: u64) -> (u64, u64, Fault) {
 fn length(fault: &Fault) -> (u64, u64) {
     match fault {
         Fault::Switch(_) | Fault::Cleanup(_) | Fault::Repair(_) => (0, 0),
+        Fault::Rebuild(_) | Fault::KillCommand { .. } => (0, 10_000),
         Fault::Kill(..) => (500, 8_000),
         Fault::PowerCut(_) | Fault::PowerCutAll | Fault::Reboot(_) => (2_000, 25_000),
         _ => (2_000, 28_000),
@@ -57,7 +59,7 @@ fn length(fault: &Fault) -> (u64, u64) {
 }
 
 fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
-    match dice.below(100) {
+    match dice.below(122) {
         0..12 => Fault::PowerCut(who(dice, nodes)),
         12..14 => Fault::PowerCutAll,
         14..17 => Fault::PowerCutWithLock(who(dice, nodes)),
@@ -99,8 +101,90 @@ fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
         92..95 => Fault::Cleanup(who(dice, nodes)),
         95 => Fault::StopAll(who(dice, nodes)),
         96..98 => Fault::Standby(who(dice, nodes)),
-        _ => Fault::Repair(who(dice, nodes)),
+        98..100 => Fault::Repair(who(dice, nodes)),
+        100..105 => {
+            let (who, operation) = at_work(dice, nodes);
+            Fault::KillAgent(who, operation)
+        }
+        105..107 => {
+            let (who, operation) = at_work(dice, nodes);
+            Fault::StopAgent(who, operation)
+        }
+        107..111 => {
+            let (a, b) = ends(dice, nodes);
+            let port = port(dice, a, b);
+            Fault::CutPort { a, b, port }
+        }
+        111..113 => Fault::Rebuild(who(dice, nodes)),
+        113..115 => Fault::Unmanage(who(dice, nodes)),
+        115..120 => {
+            let command = command(dice);
+            let (low, high) = at_work_for(command);
+            Fault::KillCommand {
+                who: who(dice, nodes),
+                command,
+                after_ms: dice.between(low, high),
+            }
+        }
+        _ if disk => Fault::LockFillDisk,
+        _ => Fault::LockStop,
     }
+}
+
+/// An operation, on a node on which it is to be expected.
+fn at_work(dice: &mut Dice, nodes: u8) -> (Who, Operation) {
+    let operation = dice.pick(
+        Operation::Monitor,
+        &[
+            Operation::Monitor,
+            Operation::Start,
+            Operation::Stop,
+            Operation::Promote,
+            Operation::Promote,
+            Operation::Demote,
+            Operation::Notify,
+        ],
+    );
+    let who = match operation {
+        Operation::Promote => standby(dice, nodes),
+        Operation::Demote => Who::Primary,
+        _ => who(dice, nodes),
+    };
+    (who, operation)
+}
+
+/// What the two have to say to each other: PostgreSQL's more often than ssh's and corosync's.
+fn port(dice: &mut Dice, a: Party, b: Party) -> u16 {
+    match (a, b) {
+        (Party::Lock, _) | (_, Party::Lock) => LOCK_PORT,
+        (Party::Client, _) | (_, Party::Client) => PGPORT,
+        _ => dice.pick(PGPORT, &[PGPORT, SSH_PORT, COROSYNC_PORT]),
+    }
+}
+
+/// The milliseconds of a command in which it has begun with its work and has not ended.
+fn at_work_for(command: Command) -> (u64, u64) {
+    match command {
+        Command::Unmanage | Command::Manage | Command::Stop => (150, 700),
+        _ => (150, 4_000),
+    }
+}
+
+fn command(dice: &mut Dice) -> Command {
+    dice.pick(
+        Command::Switch,
+        &[
+            Command::Switch,
+            Command::Rebuild,
+            Command::Rebuild,
+            Command::Repair,
+            Command::Standby,
+            Command::Stop,
+            Command::Start,
+            Command::Unmanage,
+            Command::Manage,
+        ],
+    )
 }
 
 /// The primary more often than any other: it has more to lose.
@@ -133,11 +217,14 @@ fn victim(dice: &mut Dice, nodes: u8) -> (Who, Process) {
             Process::Attrd,
             Process::Execd,
             Process::Schedulerd,
+            Process::Fenced,
+            Process::Guard,
+            Process::Guard,
         ],
     );
     let who = match process {
         Process::Walreceiver | Process::Startup => standby(dice, nodes),
-        Process::Walsender => Who::Primary,
+        Process::Walsender | Process::Guard => Who::Primary,
         _ => who(dice, nodes),
     };
     (who, process)

@@ -81,6 +81,46 @@ pub enum Refusal {
     ReadOnly,
 }
 
+/// An operation of the agent, by the word that Pacemaker gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// `monitor`.
+    Monitor,
+    /// `start`.
+    Start,
+    /// `stop`.
+    Stop,
+    /// `promote`.
+    Promote,
+    /// `demote`.
+    Demote,
+    /// `notify`.
+    Notify,
+}
+
+/// A command that changes something, of an operator whose terminal dies in the middle of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// `cls_online_switch`.
+    Switch,
+    /// `cls_repair_slave`.
+    Repair,
+    /// `cls_rebuild_slave --keep-old`, after `cls_standby_node`.
+    Rebuild,
+    /// `cls_standby_node`.
+    Standby,
+    /// `cls_stop`.
+    Stop,
+    /// `cls_start`, after `cls_stop`.
+    Start,
+    /// `cls_unmanage`.
+    Unmanage,
+    /// `cls_manage`, after `cls_unmanage`.
+    Manage,
+}
+
 /// What goes wrong, or what an operator does meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,6 +139,10 @@ pub enum Fault {
     Kill(Who, Process),
     /// SIGSTOP, and SIGCONT at the end.
     Stop(Who, Process),
+    /// SIGKILL to an operation of the agent, the first one that begins within the step's time.
+    KillAgent(Who, Operation),
+    /// SIGSTOP to one, and SIGCONT at the end: it goes on with what it has seen before.
+    StopAgent(Who, Operation),
     /// Nothing passes.
     Cut {
         /// One end.
@@ -107,6 +151,15 @@ pub enum Fault {
         b: Party,
         /// Whether what `b` sends still reaches `a`.
         one_way: bool,
+    },
+    /// Nothing passes of connections to this TCP or UDP port, whichever end offers it.
+    CutPort {
+        /// One end.
+        a: Party,
+        /// The other.
+        b: Party,
+        /// PostgreSQL's, ssh's or corosync's.
+        port: u16,
     },
     /// Nothing passes between a node and anybody.
     Isolate(Who),
@@ -135,6 +188,8 @@ pub enum Fault {
     LockPowerCut,
     /// The lock service answers errors.
     LockBreak(Refusal),
+    /// The lock service's disk is full to the last block.
+    LockFillDisk,
     /// The lock service's clock is set so many seconds forward or back, and right again at the end.
     LockClock(i32),
     /// The lock service's row is put back to what it was at the beginning of the round, after its
@@ -150,6 +205,19 @@ pub enum Fault {
     Standby(Who),
     /// `cls_repair_slave` on a node that may not need it.
     Repair(Who),
+    /// `cls_standby_node`, `cls_rebuild_slave --keep-old`, and `cls_unstandby_node` at the end.
+    Rebuild(Who),
+    /// `cls_unmanage`, a restart of the node's Pacemaker and corosync, and `cls_manage` at the end.
+    Unmanage(Who),
+    /// A command that is killed (SIGKILL) before it has ended.
+    KillCommand {
+        /// Where it is typed, and the node that it is about.
+        who: Who,
+        /// Which.
+        command: Command,
+        /// So many milliseconds after its beginning.
+        after_ms: u64,
+    },
 }
 
 /// A process that a fault picks out.
@@ -180,6 +248,10 @@ pub enum Process {
     Execd,
     /// `pacemaker-schedulerd`.
     Schedulerd,
+    /// `pacemaker-fenced`.
+    Fenced,
+    /// `expgsql guard`, which is beside a primary.
+    Guard,
 }
 
 impl Plan {
@@ -241,6 +313,8 @@ impl Process {
             Process::Attrd => "pacemaker-attrd",
             Process::Execd => "pacemaker-execd",
             Process::Schedulerd => "pacemaker-schedulerd",
+            Process::Fenced => "pacemaker-fenced",
+            Process::Guard => "guard",
         }
     }
 
@@ -257,6 +331,36 @@ impl Process {
     }
 }
 
+impl Operation {
+    /// The agent's first argument.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Operation::Monitor => "monitor",
+            Operation::Start => "start",
+            Operation::Stop => "stop",
+            Operation::Promote => "promote",
+            Operation::Demote => "demote",
+            Operation::Notify => "notify",
+        }
+    }
+}
+
+impl Command {
+    /// Its name without `cls_`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Command::Switch => "online_switch",
+            Command::Repair => "repair_slave",
+            Command::Rebuild => "rebuild_slave",
+            Command::Standby => "standby_node",
+            Command::Stop => "stop",
+            Command::Start => "start",
+            Command::Unmanage => "unmanage",
+            Command::Manage => "manage",
+        }
+    }
+}
+
 impl Fault {
     /// The kind in one or two words, for counting.
     #[must_use]
@@ -269,6 +373,9 @@ impl Fault {
             Fault::Freeze(_) => "freeze".to_owned(),
             Fault::Kill(_, process) => format!("kill {}", process.name()),
             Fault::Stop(_, process) => format!("stop {}", process.name()),
+            Fault::KillAgent(_, operation) => format!("kill agent's {}", operation.name()),
+            Fault::StopAgent(_, operation) => format!("stop agent's {}", operation.name()),
+            Fault::CutPort { port, .. } => format!("cut port {port}"),
             Fault::Cut { one_way: false, .. } => "cut".to_owned(),
             Fault::Cut { one_way: true, .. } => "cut one way".to_owned(),
             Fault::Isolate(_) => "isolate".to_owned(),
@@ -284,6 +391,7 @@ impl Fault {
             Fault::LockBreak(refusal) => {
                 format!("lock service refusing {refusal:?}").to_lowercase()
             }
+            Fault::LockFillDisk => "full disk of the lock service".to_owned(),
             Fault::LockClock(ahead) if *ahead < 0 => "clock of the lock service back".to_owned(),
             Fault::LockClock(_) => "clock of the lock service forward".to_owned(),
             Fault::LockRestore => "lock service restored".to_owned(),
@@ -292,6 +400,9 @@ impl Fault {
             Fault::StopAll(_) => "cls_stop".to_owned(),
             Fault::Standby(_) => "cls_standby_node".to_owned(),
             Fault::Repair(_) => "cls_repair_slave".to_owned(),
+            Fault::Rebuild(_) => "cls_rebuild_slave".to_owned(),
+            Fault::Unmanage(_) => "cls_unmanage".to_owned(),
+            Fault::KillCommand { command, .. } => format!("kill cls_{}", command.name()),
         }
     }
 }
@@ -301,7 +412,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{Plan, ROUND_MS};
+    use super::{Fault, Party, Plan, ROUND_MS};
+    use crate::layout::{LOCK_PORT, PGPORT};
 
     fn plan(seed: u64) -> Plan {
         let nodes = u8::try_from(2 + seed % 2).unwrap();
@@ -355,9 +467,51 @@ mod tests {
                     .count();
             }
         }
-        // Twenty-five kinds of one form, two signals to each of twelve processes, three refusals.
-        assert_eq!(kinds.len(), 52, "{kinds:#?}");
+        // Twenty-eight kinds of one form, two signals to each of fourteen processes and six
+        // operations, three refusals, four ports, eight commands.
+        assert_eq!(kinds.len(), 83, "{kinds:#?}");
         assert!(overlapping > 1000, "{overlapping}");
+    }
+
+    #[test]
+    fn the_lock_service_is_cut_off_one_way_in_both_directions() {
+        let mut ways = BTreeSet::new();
+        for seed in 0..300 {
+            for step in plan(seed).rounds.into_iter().flat_map(|round| round.steps) {
+                if let Fault::Cut { a, b, one_way } = step.fault
+                    && one_way
+                {
+                    ways.insert((a == Party::Lock, b == Party::Lock));
+                }
+            }
+        }
+        let both = [(true, false), (false, true)];
+        assert!(both.iter().all(|way| ways.contains(way)), "{ways:?}");
+    }
+
+    #[test]
+    fn a_port_is_cut_only_where_it_is_offered() {
+        for seed in 0..300 {
+            for step in plan(seed).rounds.into_iter().flat_map(|round| round.steps) {
+                if let Fault::CutPort { a, b, port } = step.fault {
+                    let lock = a == Party::Lock || b == Party::Lock;
+                    assert_eq!(lock, port == LOCK_PORT, "{step:?}");
+                    let client = a == Party::Client || b == Party::Client;
+                    assert!(!client || port == PGPORT, "{step:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_needs_one_of_limited_size() {
+        for seed in 0..300 {
+            let steps = Plan::new(seed, 2, 3, None, 5).rounds.into_iter();
+            for step in steps.flat_map(|round| round.steps) {
+                let full = matches!(step.fault, Fault::FillDisk(_) | Fault::LockFillDisk);
+                assert!(!full, "{step:?}");
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::fabric::Loss;
 use crate::layout::CLIENT;
-use crate::node::Node;
+use crate::node::{Node, PGDATA};
 use crate::progress::Progress;
 use crate::run::Output;
 
@@ -45,6 +45,8 @@ pub(super) struct Event {
 
 /// The commands on a node.
 pub(super) const CLS: &str = "/opt/pha4pgsql/bin/cls";
+/// How a standby is built anew.
+pub(super) const REBUILD: &[&str] = &["rebuild_slave", "--keep-old"];
 
 /// See the module.
 pub(super) struct Stage<'a> {
@@ -225,6 +227,11 @@ impl<'a> Stage<'a> {
         let seconds = limit.as_secs().to_string();
         let argv = [&[CLS], words, &["--timeout", &seconds]].concat();
         let output = node.exec(&argv, limit + GRACE)?;
+        if words.starts_with(REBUILD) && output.ok() {
+            // As the command says: they are of no more use.
+            let old = format!("rm -rf {PGDATA}.old-*");
+            node.run(&["sh", "-c", &old], limit)?;
+        }
         let line = format!(
             "{}, exit code {}{}",
             node.name(),
