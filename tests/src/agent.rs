@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::pg::{self, Result, Server};
 
 /// Pacemaker's tools that the shims play.
-pub const TOOLS: [&str; 3] = ["cibadmin", "crm_attribute", "attrd_updater"];
+pub const TOOLS: [&str; 4] = ["cibadmin", "crm_attribute", "attrd_updater", "crmadmin"];
 
 /// PostgreSQL's programs that are recorded, and on demand broken.
 const PROGRAMS: [&str; 4] = ["pg_ctl", "postgres", "pg_controldata", "pg_waldump"];

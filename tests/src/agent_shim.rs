@@ -110,6 +110,7 @@ fn run() -> Result<ExitCode, String> {
         "cibadmin" => shim.cibadmin(),
         "crm_attribute" => shim.crm_attribute(),
         "attrd_updater" => shim.attrd_updater(),
+        "crmadmin" => Ok(shim.crmadmin()),
         _ => shim.real(),
     }
 }
@@ -194,6 +195,16 @@ impl Shim {
         }
         store(file, self.need("update")?)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// A coordinator that has nothing to do.
+    fn crmadmin(&self) -> ExitCode {
+        if self.flag("dc_lookup") {
+            println!("Designated Controller is: node1");
+        } else {
+            println!("Controller on node1 in state S_IDLE: ok");
+        }
+        ExitCode::SUCCESS
     }
 
     fn cibadmin(&self) -> Result<ExitCode, String> {

@@ -280,7 +280,8 @@ fn a_superseded_primary_is_stopped_at_once() {
     primary.set("owner = 'node2', term = term + 1, epoch = epoch + 1, holders = '{node2}'");
     let took = primary.gone();
     assert!(took < LEASE, "{took:?}");
-    primary.is_told_once();
+    primary.guard_is_gone();
+    assert_eq!(primary.reports(), 0, "{}", primary.log());
     assert_eq!(primary.row("owner"), "node2");
     let found = primary.world.monitor().run().is(7);
     found.because("the guard: node2 owns the register");

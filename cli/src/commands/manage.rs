@@ -63,9 +63,12 @@ impl Manage {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        wait::until(session, "Pacemaker to know what runs", deadline, || {
-            Ok(known(&cluster.again(session)?))
-        })?;
+        // One that was given back already has nothing to lose, and may need the rest to go on.
+        if cluster.is_unmanaged() {
+            wait::until(session, "Pacemaker to know what runs", deadline, || {
+                Ok(known(&cluster.again(session)?))
+            })?;
+        }
         // The clone last: an address that nobody manages is as good as nailed to its node, and by its
         // colocation the reader's address would lift the standby there above the primary.
         for resource in cluster.ours.iter().rev() {

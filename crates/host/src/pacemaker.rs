@@ -327,9 +327,18 @@ impl Pacemaker {
     ///
     /// Without such a record the monitor runs at this moment or has failed already: as good.
     ///
+    /// While the coordinator carries a transition out, nothing is done, and the monitor comes at its
+    /// time. A transition that is to cancel this very monitor, since it demotes the primary, takes
+    /// the missing record for the end of the cancellation, then begins it all the same, and waits for
+    /// an end that does not come any more (`confirm_cancel_action`, 2.1.5): nothing would be started,
+    /// stopped or moved in the cluster until that controller is restarted.
+    ///
     /// # Errors
     /// As [`Self::cib_xml`].
     pub fn look_now(&self, node: &NodeName, deadline: Deadline) -> Result<(), PacemakerError> {
+        if !self.is_idle(deadline)? {
+            return Ok(());
+        }
         let resource = &self.resource;
         let xpath = format!(
             "//node_state[@uname='{node}']/lrm/lrm_resources\
@@ -341,6 +350,19 @@ impl Pacemaker {
             .arg(format!("--xpath={xpath}"))
             .accept(NOT_FOUND);
         self.run(command, deadline).map(drop)
+    }
+
+    /// Whether the coordinator has nothing to carry out; no, while there is none.
+    fn is_idle(&self, deadline: Deadline) -> Result<bool, PacemakerError> {
+        let asked = self.run(Command::new("crmadmin").arg("--dc_lookup"), deadline)?;
+        let text = asked.text();
+        // Designated Controller is: node1
+        let name = text.split_once("is:").map(|(_, name)| name);
+        let Some(name) = name.and_then(|name| name.split_whitespace().next()) else {
+            return Ok(false);
+        };
+        let status = Command::new("crmadmin").arg(format!("--status={name}"));
+        Ok(self.run(status, deadline)?.text().contains("S_IDLE"))
     }
 
     /// The identifier that `crm_attribute` would make.

@@ -83,13 +83,15 @@ fn may_start(s: &Snapshot) -> bool {
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "guard-stopped",
-        says: "The guard has stopped PostgreSQL: tell Pacemaker and end. The agent starts another guard with the next primary.",
+        says: "The guard has stopped PostgreSQL: tell Pacemaker, unless another node is the primary already, and end. The agent starts another guard with the next primary.",
         decide: |s| {
             (s.process == Process::Absent && !s.progress.stops.is_empty()).then(|| {
                 let reason = "the guard stopped PostgreSQL; the lines before this one say why";
                 let end = Step::fail(OcfCode::NotRunning, reason);
                 match watch(s).death {
                     Death::Told => end,
+                    // Nobody waits for this node, and Pacemaker is likely to be at work on it.
+                    Death::None | Death::Untold if primary::superseded(s).is_some() => end,
                     Death::None | Death::Untold => end.after(vec![Action::ReportDeath]),
                 }
             })

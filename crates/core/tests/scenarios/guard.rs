@@ -485,7 +485,7 @@ fn a_superseded_primary_is_stopped_at_once() {
     let mut resident = Resident::primary();
     resident.world.register = Ok(owned(2, 2, &[2]));
     assert_eq!(resident.round(false), End::Guard("guard-stopped"));
-    assert_eq!(resident.actions, [RENEW, "stop-postgres", "report-death"]);
+    assert_eq!(resident.actions, [RENEW, "stop-postgres"]);
     // Nobody, at a later term: an operator has decided.
     let mut resident = Resident::primary();
     let mut row = owned(2, 2, &[2]);
@@ -515,7 +515,7 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
     resident.now += seconds(600.0);
     resident.world.register = Ok(owned(2, 2, &[2]));
     assert_eq!(resident.round(true), End::Guard("guard-stopped"));
-    assert_eq!(resident.actions, [RENEW, "stop-postgres", "report-death"]);
+    assert_eq!(resident.actions, [RENEW, "stop-postgres"]);
     // It cannot be told: one look each, and then the end.
     let mut resident = Resident::primary().without_lock_service();
     resident.following.clear();

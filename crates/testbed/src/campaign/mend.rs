@@ -114,12 +114,13 @@ impl Operator<'_, '_> {
         };
         let orders = orders(&desk);
         let ordered = |command: &str| orders.iter().any(|order| order == command);
-        for (order, words) in [("cls_start", "start"), ("cls_manage", "manage")] {
-            if ordered(order) {
-                let kind = format!("cls_{words}");
-                self.typed(&kind, || self.stage.cls(&desk, &[words], START));
-                return;
-            }
+        let stage = self.stage;
+        if ordered("cls_start") {
+            self.typed("cls_start", || stage.cls(&desk, &["start"], START));
+            return;
+        }
+        if ordered("cls_manage") {
+            self.typed("cls_manage", || stage.cls(&desk, &["manage"], START));
         }
         for node in self.stage.cluster.databases() {
             if ordered(&format!("cls_unstandby_node {}", node.name())) {
