@@ -214,6 +214,15 @@ impl Cluster {
         is(self.meta("is-managed"), false) || is(self.cib.property("maintenance-mode"), true)
     }
 
+    /// The addresses that are left out of Pacemaker's control, although the database may not be.
+    pub(crate) fn unmanaged_addresses(&self) -> impl Iterator<Item = ResourceName> {
+        self.addresses().into_iter().filter(|name| {
+            let managed = self.cib.resource(name);
+            let managed = managed.and_then(|resource| resource.meta_attribute("is-managed"));
+            managed.and_then(pha_core::ocf::parse_boolean) == Some(false)
+        })
+    }
+
     fn definition(&self) -> Option<&CibResource> {
         self.cib.resource(&self.resource)
     }

@@ -223,6 +223,8 @@ fn pending(cluster: &Cluster) -> Vec<String> {
     if cluster.is_unmanaged() {
         pending.push("Pacemaker does not manage the database".to_owned());
     }
+    let unmanaged = cluster.unmanaged_addresses();
+    pending.extend(unmanaged.map(|name| format!("Pacemaker does not manage {name}")));
     pending
 }
 

@@ -701,7 +701,11 @@ fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
     let whole = is(seen.cib.property("maintenance-mode"), true)
         || is(seen.meta("is-managed"), false)
         || is(seen.meta("maintenance"), true);
-    let mut problems = Vec::new();
+    let mut problems: Vec<Problem> = if whole {
+        Vec::new()
+    } else {
+        address::unmanaged(seen)
+    };
     if whole {
         let text = "Pacemaker does not manage the database: it would not act on a failure";
         problems.push(problem(Level::Warning, text, "cls_manage"));

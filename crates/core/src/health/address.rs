@@ -11,18 +11,37 @@ pub(super) fn nowhere(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.primary().is_none() || seen.is_stopped_on_purpose() {
         return Vec::new();
     }
-    let ours = |resource: &&CibResource| {
-        seen.addresses
-            .iter()
-            .any(|name| name.as_str() == resource.id)
-    };
-    seen.cib
-        .resources
-        .iter()
-        .filter(ours)
+    resources(seen)
         .filter(|resource| !runs(seen, resource))
         .map(|resource| away(seen, resource))
         .collect()
+}
+
+/// What stays where it is when the primary moves, while Pacemaker manages the database itself: the
+/// rest of a `cls_unmanage` or a `cls_manage` that was killed between two resources.
+pub(super) fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
+    resources(seen)
+        .filter(|resource| {
+            let managed = resource.meta_attribute("is-managed");
+            managed.and_then(crate::ocf::parse_boolean) == Some(false)
+        })
+        .map(|resource| {
+            let text = format!(
+                "Pacemaker does not manage {}: it would not move with the primary",
+                resource.id
+            );
+            problem(Level::Warning, text, "cls_manage")
+        })
+        .collect()
+}
+
+/// The definitions of what is placed with the database.
+fn resources<'a>(seen: &Observation<'a>) -> impl Iterator<Item = &'a CibResource> {
+    let addresses = seen.addresses;
+    seen.cib
+        .resources
+        .iter()
+        .filter(move |resource| addresses.iter().any(|name| name.as_str() == resource.id))
 }
 
 fn runs(seen: &Observation<'_>, resource: &CibResource) -> bool {

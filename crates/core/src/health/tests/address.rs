@@ -32,7 +32,10 @@ fn said(
         primary_hangs: false,
         operation: None,
     });
-    let ours = verdict.findings.into_iter().filter(|f| f.id == "address");
+    let ours = verdict
+        .findings
+        .into_iter()
+        .filter(|f| ["address", "unmanaged"].contains(&f.id));
     ours.map(|f| (f.level, f.text, f.remedy.unwrap_or_default()))
         .collect()
 }
@@ -109,4 +112,26 @@ fn without_a_primary_no_address_is_missed() {
     assert_eq!(said(&[STANDBY], ADDRESSES, ""), []);
     let stopped = r#"<nvpair id="x" name="target-role" value="Stopped"/>"#;
     assert_eq!(said(&[PRIMARY, STANDBY], ADDRESSES, stopped), []);
+}
+
+#[test]
+fn an_address_that_alone_is_unmanaged_is_found() {
+    const UNMANAGED: &str = r#"<primitive id="vip-master" class="ocf" provider="heartbeat" type="IPaddr2"><meta_attributes id="v"><nvpair id="v1" name="is-managed" value="false"/></meta_attributes></primitive>"#;
+    const DATABASE: &str = r#"<nvpair id="x" name="is-managed" value="false"/>"#;
+    let writer = || Node {
+        others: &["vip-master"],
+        ..PRIMARY
+    };
+    let found = said(&[writer(), STANDBY], UNMANAGED, "");
+    let [(Level::Warning, text, next)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(text.contains("does not manage vip-master"), "{text}");
+    assert_eq!(next, "cls_manage");
+    // With the database unmanaged too, that says it all.
+    let found = said(&[writer(), STANDBY], UNMANAGED, DATABASE);
+    let [(Level::Warning, text, _)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(text.contains("does not manage the database"), "{text}");
 }
