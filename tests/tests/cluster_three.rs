@@ -217,6 +217,99 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     judged(&bed);
 }
 
+#[test]
+fn cluster_three_nodes_fall_together() {
+    let builder = ClusterBuilder::new("fall").databases(3).configured(true);
+    let bed = Bed::up(builder.data_disk_mib(300));
+    let first = settle(&bed, "one synchronous standby of two", |roles| {
+        roles.other.is_some()
+    });
+    stale_standby_and_then_all(&bed, &first);
+    let primary = must(register(&bed)).owner;
+    full_disks(&bed, &whole(&bed, &primary));
+}
+
+/// After a restart PostgreSQL shows as received what begins the segment, on every node alike: who has
+/// been away is told by the register alone.
+fn stale_standby_and_then_all(bed: &Bed, before: &Roles) {
+    scenario(
+        "a standby loses its power, commits go on, and the others lose theirs: the first comes back before them, and is not promoted",
+    );
+    let (stale, other) = (&before.sync, before.other.clone().expect("a third node"));
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut(stale));
+    settle(bed, "the other standby in its place", |roles| {
+        roles.sync == other
+    });
+    must(writer.wait_for(100, PATIENCE));
+    must(bed.power_cut_all(&[&before.primary, &other]));
+    must(bed.boot(stale));
+    must(bed.boot(&other));
+    must(writer.wait_for(50, PATIENCE));
+    let after = settle(bed, "the one that has everything as primary", |roles| {
+        roles.primary == other
+    });
+    assert_eq!(after.term, before.term + 1, "one promotion");
+    must(bed.boot(&before.primary));
+    whole(bed, &other);
+
+    scenario("all of them lose their power at once, and come back by themselves");
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut_all(&NODES));
+    for node in NODES.iter().rev() {
+        must(bed.boot(node));
+    }
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    whole(bed, &other);
+    judged(bed);
+}
+
+fn full_disks(bed: &Bed, before: &Roles) {
+    let other = before.other.clone().expect("a third node");
+    let writer = bed.writer();
+    // Uses up the segments that PostgreSQL has in stock; what it answers is no matter.
+    let uses_room = || drop(bed.sql(&before.primary, "SELECT pg_switch_wal()"));
+
+    scenario("the disk of the standby that commits do not wait for is full: they go on");
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.node(&other).fill_data_disk());
+    bed.until("the standby without room not streaming any more", || {
+        uses_room();
+        let question = "SELECT application_name FROM pg_stat_replication";
+        let links = bed.sql(&before.primary, question);
+        let links = links.map_err(|error| error.to_string())?;
+        (!links.contains(&other)).then_some(()).ok_or(links)
+    });
+    must(writer.wait_for(100, PATIENCE));
+    let row = must(register(bed));
+    assert_eq!((&row.owner, row.term), (&before.primary, before.term));
+    must(bed.node(&other).free_data_disk());
+    bed.cleanup(&before.primary);
+    let now = whole(bed, &before.primary);
+    assert_eq!((&now.sync, now.term), (&before.sync, before.term));
+
+    scenario(
+        "the primary's disk is full: the standby that has everything is promoted, not the other",
+    );
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.node(&before.primary).fill_data_disk());
+    bed.until("another owner", || {
+        uses_room();
+        let row = register(bed)?;
+        let other = row.owner != before.primary;
+        other.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    must(bed.node(&before.primary).free_data_disk());
+    bed.cleanup(&before.sync);
+    let after = whole(bed, &before.sync);
+    assert_eq!(after.term, before.term + 1, "one promotion");
+    judged(bed);
+}
+
 /// The synchronous standby loses its network, the other one acknowledges in its place, the primary
 /// dies, and the one that was synchronous comes back: the one that acknowledged last is promoted.
 fn cut_off(bed: &Bed, before: &Roles) {
