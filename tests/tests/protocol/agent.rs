@@ -6,26 +6,28 @@ use std::time::Duration;
 use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
+use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::plan::{Action, Effect, Failure, Verdict};
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, RelayStep, Reply,
-    Trouble, Update, relay_step,
+    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading, Register,
+    RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Cluster, ClusterNode, Disk, Guard, Mode, Operation, PrimaryView, Process,
-    Progress, Settings, Snapshot, StandbyLink, StandbyView,
+    Progress, Settings, Snapshot, StandbyLink, StandbyView, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
+use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::state::{
-    EPOCH, Kind, Lease, Node, Postgres, Run, State, TERM, TTL, View, index, members, name,
+    EPOCH, Kind, Lease, Log, Node, Postgres, Run, State, TERM, TTL, View, index, members, name,
 };
 
 /// More decisions than any operation takes between two actions.
-const MOST_DECISIONS: usize = 100;
+pub(crate) const MOST_DECISIONS: usize = 100;
 
 pub(crate) fn timeline_id(number: u8) -> TimelineId {
     TimelineId::new(u32::from(number)).expect("a timeline")
@@ -75,14 +77,20 @@ impl Explored {
                 Kind::Monitor => Operation::Monitor { probe: false },
                 Kind::Promote => Operation::Promote,
                 Kind::Demote => Operation::Demote { then_stop: false },
+                Kind::Notify => Operation::Notify(Notification::new(
+                    When::Pre,
+                    ocf::Operation::Stop,
+                    NodeLists {
+                        stop: (0..self.nodes).filter(|j| *j != i).map(name).collect(),
+                        ..NodeLists::default()
+                    },
+                )),
+                Kind::Guard => Operation::Guard(Watch::default()),
             },
             elapsed: Duration::ZERO,
             left: Duration::from_secs(60),
-            process: match node.postgres {
-                Postgres::Down => Process::Absent,
-                _ => Process::Alive { frozen: false },
-            },
-            answer: answer(state, i),
+            process: process(node),
+            answer: self.answer(state, i),
             silent_before: 0,
             standby_signal: node.standby_signal,
             disk: None,
@@ -91,7 +99,11 @@ impl Explored {
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory,
-            guard: Guard::Unknown,
+            guard: match kind {
+                Kind::Guard => Guard::Unknown,
+                _ if i >= self.guards => Guard::Unknown,
+                _ => Resident::seen(node.guard.as_ref()),
+            },
             progress,
         };
         snapshot.begin_round();
@@ -130,9 +142,13 @@ impl Explored {
         for _ in 0..MOST_DECISIONS {
             let (doctored, dropped) = self.mutation.before_decision(&snapshot);
             let plan = decide_without(doctored.as_ref().unwrap_or(&snapshot), dropped);
-            if matches!(plan.verdict, Verdict::Finish(_)) && leaves_superseded(state, i, &snapshot)
-            {
-                state.violation = Some(SUPERSEDED);
+            if matches!(plan.verdict, Verdict::Finish(_)) {
+                if leaves_superseded(state, i, &snapshot) {
+                    state.violation = Some(SUPERSEDED);
+                }
+                if leaves_unguarded(&snapshot) {
+                    state.violation = Some(UNGUARDED);
+                }
             }
             let mut run = Run {
                 kind,
@@ -169,7 +185,9 @@ impl Explored {
                 | Action::ReadDisk
                 | Action::ReadRegister
                 | Action::UpdateRegister(Update::Renew { .. } | Update::Release { .. })
-                | Action::WriteStandbySettings => true,
+                | Action::WriteStandbySettings
+                | Action::StartGuard
+                | Action::EndGuard => true,
                 // The operation might as well have begun only now.
                 Action::StopPostgres(_) => {
                     run.kind != Kind::Promote && self.mutation.stops_at_once()
@@ -213,10 +231,16 @@ impl Explored {
     }
 
     /// Performs the first action of the plan and folds its result; `None` where it cannot end now.
-    fn perform(&self, state: &mut State, i: usize, run: &mut Run, outcome: Outcome) -> Option<()> {
+    pub(crate) fn perform(
+        &self,
+        state: &mut State,
+        i: usize,
+        run: &mut Run,
+        outcome: Outcome,
+    ) -> Option<()> {
         if self.outages {
             run.snapshot.memory = run.snapshot.memory_before(&run.queue[0]);
-            state.nodes[i].remember(&run.snapshot.memory);
+            self.keep_memory(state, i, run);
         }
         let action = run.queue.remove(0);
         state.moved = (false, false);
@@ -265,7 +289,20 @@ impl Explored {
                 snapshot.memory.term = term;
             }
         }
-        state.nodes[i].remember(&run.snapshot.memory);
+        self.keep_memory(state, i, run);
+    }
+
+    /// The guard keeps nothing on the disk but at which epoch it has asked for promises.
+    fn keep_memory(&self, state: &mut State, i: usize, run: &Run) {
+        let memory = run.snapshot.memory;
+        let kept = match run.kind {
+            Kind::Guard => Memory {
+                relied: memory.relied,
+                ..Memory::default()
+            },
+            _ => memory,
+        };
+        state.nodes[i].remember(&kept);
     }
 
     /// The row as an answer shows it whose receiver still counts as before it was changed.
@@ -406,13 +443,18 @@ impl Explored {
                 }
             }
             Action::StopPostgres(_) => node.postgres = Postgres::Down,
+            Action::StartGuard => node.guard = Some(Resident::new()),
+            Action::EndGuard => node.guard = None,
             Action::PromotePostgres => match &mut node.postgres {
                 Postgres::Standby { promoting, .. } => *promoting = true,
                 _ => return Some(Err("no standby runs".to_owned())),
             },
             Action::ReadDisk => {
                 let disk = Disk {
-                    end: Err("not asked".to_owned()),
+                    end: Ok(WalPosition {
+                        timeline: timeline_id(node.log.timeline()),
+                        lsn: Lsn::new(u64::from(node.log.end())),
+                    }),
                     history: History::without_ancestors(TimelineId::FIRST),
                     newer: vec![],
                 };
@@ -432,6 +474,11 @@ impl Explored {
                 let mut answers = vec![];
                 for (peer, fate) in ask.peers.iter().zip(fates) {
                     answers.push((peer.clone(), self.asked(state, ask, peer, fate)));
+                }
+                if i < self.guards
+                    && let PromiseVerdict::Promises(given) = tally(ask, &answers)
+                {
+                    state.nodes[i].noted |= given.cover(ask.epoch);
                 }
                 return Some(Ok(Effect::Promises(answers)));
             }
@@ -477,9 +524,12 @@ impl Explored {
     /// Applies a change; whether it was made.
     pub(crate) fn update(&self, state: &mut State, update: &Update) -> bool {
         let before = state.row.register();
-        let Some(after) = update.apply_without(&before, self.mutation.conditions()) else {
+        let Some(mut after) = update.apply_without(&before, self.mutation.conditions()) else {
             return false;
         };
+        if !self.rollbacks {
+            after.positions.clear();
+        }
         if let Some(owner) = state.row.owner
             && after.owner != before.owner
             && matches!(
@@ -492,6 +542,7 @@ impl Explored {
         }
         let promised: Vec<_> = state.nodes.iter().map(|node| node.seen.promised).collect();
         state.set_register(&before, &after);
+        self.record(state, update);
         if self.mutation == Mutation::VoidPromiseKept {
             for (node, promised) in state.nodes.iter_mut().zip(promised) {
                 node.bound_for_ever |= state.moved.1 && promised.is_some();
@@ -521,6 +572,13 @@ fn looks_at_once(kind: Kind) -> bool {
     matches!(kind, Kind::Start | Kind::Stop | Kind::Demote)
 }
 
+pub(crate) fn process(node: &Node) -> Process {
+    match node.postgres {
+        Postgres::Down => Process::Absent,
+        _ => Process::Alive { frozen: false },
+    }
+}
+
 fn unreachable() -> Trouble {
     Trouble::Unreachable(String::new())
 }
@@ -547,6 +605,7 @@ fn blank(run: &mut Run) {
     snapshot.process = Process::Absent;
     snapshot.register = None;
     snapshot.disk = None;
+    snapshot.guard = Guard::Unknown;
     snapshot.standby_signal = false;
     snapshot.cluster = Ok(Cluster::default());
     snapshot.progress.renewed = false;
@@ -557,7 +616,7 @@ fn blank(run: &mut Run) {
 }
 
 /// Whether this operation ends beside a running primary although it has read that it is superseded.
-fn leaves_superseded(state: &State, i: usize, snapshot: &Snapshot) -> bool {
+pub(crate) fn leaves_superseded(state: &State, i: usize, snapshot: &Snapshot) -> bool {
     let superseded = match &snapshot.register {
         Some(Reading::Row(row)) => row.term > 0 && !row.is_owned_by(snapshot.me()),
         _ => false,
@@ -565,48 +624,72 @@ fn leaves_superseded(state: &State, i: usize, snapshot: &Snapshot) -> bool {
     superseded
         && matches!(
             snapshot.operation,
-            Operation::Monitor { .. } | Operation::Promote
+            Operation::Monitor { .. }
+                | Operation::Promote
+                | Operation::Notify(_)
+                | Operation::Guard(_)
         )
         && matches!(state.nodes[i].postgres, Postgres::Primary { .. })
         && snapshot.primary().is_some()
 }
 
-fn answer(state: &State, i: usize) -> Answer {
-    let node = &state.nodes[i];
-    match node.postgres {
-        Postgres::Down => Answer::NotAsked,
-        // Its position matters to R10 and to attributes, which are not part of this exploration.
-        Postgres::Standby { .. } => Answer::Standby(StandbyView {
-            position: Some(Lsn::new(1)),
-            replayed: Some(Lsn::new(1)),
-            timeline: Some(TimelineId::FIRST),
-            histories: vec![],
-            streaming: false,
-            receiver: None,
-            slots: vec![],
-        }),
-        Postgres::Primary { .. } => {
-            let attached = state.nodes.iter().enumerate();
-            let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
-            Answer::Primary(PrimaryView {
-                timeline: timeline_id(node.log.timeline()),
-                history: History::without_ancestors(TimelineId::FIRST),
-                flushed: Lsn::new(1),
-                complete: None,
+/// Whether this operation ends beside a primary that is to have a guard and has none at work.
+fn leaves_unguarded(snapshot: &Snapshot) -> bool {
+    let monitors = matches!(
+        snapshot.operation,
+        Operation::Monitor { .. } | Operation::Notify(_)
+    );
+    monitors
+        && snapshot.primary().is_some()
+        && snapshot.memory.reign.is_some()
+        && !matches!(snapshot.guard, Guard::Running | Guard::Unknown)
+}
+
+impl Explored {
+    /// A position where one is looked at: only R10 does.
+    fn position(&self, log: &Log) -> Lsn {
+        match self.rollbacks {
+            true => Lsn::new(u64::from(log.end())),
+            false => Lsn::new(1),
+        }
+    }
+
+    fn answer(&self, state: &State, i: usize) -> Answer {
+        let node = &state.nodes[i];
+        match node.postgres {
+            Postgres::Down => Answer::NotAsked,
+            Postgres::Standby { .. } => Answer::Standby(StandbyView {
+                position: Some(self.position(&node.log)),
+                replayed: Some(self.position(&node.log)),
+                timeline: Some(TimelineId::FIRST),
+                histories: vec![],
+                streaming: false,
+                receiver: None,
                 slots: vec![],
-                names: members(node.names)
-                    .map(|standby| name(standby).to_string())
-                    .collect(),
-                standbys: attached
-                    .map(|(j, other)| StandbyLink {
-                        name: name(j).to_string(),
-                        state: WalSenderState::Streaming,
-                        sync: SyncState::Sync,
-                        flushed: Some(Lsn::new(other.log.len() as u64 + 1)),
-                        replayed: None,
-                    })
-                    .collect(),
-            })
+            }),
+            Postgres::Primary { .. } => {
+                let attached = state.nodes.iter().enumerate();
+                let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
+                Answer::Primary(PrimaryView {
+                    timeline: timeline_id(node.log.timeline()),
+                    history: History::without_ancestors(TimelineId::FIRST),
+                    flushed: Lsn::new(1),
+                    complete: self.rollbacks.then(|| self.position(&node.log)),
+                    slots: vec![],
+                    names: members(node.names)
+                        .map(|standby| name(standby).to_string())
+                        .collect(),
+                    standbys: attached
+                        .map(|(j, other)| StandbyLink {
+                            name: name(j).to_string(),
+                            state: WalSenderState::Streaming,
+                            sync: SyncState::Sync,
+                            flushed: Some(Lsn::new(other.log.len() as u64 + 1)),
+                            replayed: self.rollbacks.then(|| self.position(&other.log)),
+                        })
+                        .collect(),
+                })
+            }
         }
     }
 }

@@ -8,16 +8,20 @@
 
 mod agent;
 mod deadend;
+mod guard;
 mod model;
 mod mutation;
 mod operator;
+mod rollback;
 mod state;
 
 use std::fmt::Write as _;
 
+use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
 use operator::REPLACED;
+use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
@@ -58,10 +62,37 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         delays,
         outages: false,
         operator: false,
+        rollbacks: false,
+        guards: 0,
+        notify: false,
         start: Start::Election,
         mutation: Mutation::None,
     }
 }
+
+/// Two nodes whose data are put back while they are down (R10).
+const ROLLED_BACK: Explored = Explored {
+    rollbacks: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// The same as `SMALL`, and the stop of the other node may be announced before it comes.
+const ANNOUNCED: Explored = Explored {
+    notify: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// Two nodes, a guard on one, and the lock service out of reach at times; what is committed decides
+/// nothing about a guard.
+const GUARDED: Explored = Explored {
+    outages: true,
+    guards: 1,
+    commits: 0,
+    start: Start::Replicating,
+    ..SMALL
+};
 
 fn long() -> bool {
     std::env::var_os("PHA_EXPLORE").is_some_and(|value| value == "long")
@@ -112,6 +143,15 @@ fn explore(
 fn holds(model: Explored, most: Option<usize>) {
     let broken = explore(model, HasDiscoveries::AnyFailures, most);
     assert!(broken.is_empty(), "{}:\n{}", broken[0].0, broken[0].1);
+}
+
+fn is_noticed(mutation: Mutation, model: Explored, breaks: &[&str]) {
+    let model = Explored { mutation, ..model };
+    let broken = explore(model, HasDiscoveries::AnyFailures, None);
+    assert!(
+        broken.iter().any(|(name, _)| breaks.contains(name)),
+        "{mutation:?} is not noticed by {breaks:?}: {broken:?}"
+    );
 }
 
 #[test]
@@ -170,15 +210,10 @@ fn every_part_of_the_promise_during_an_outage_is_needed() {
         M::PromotionLockIgnored,
     ] {
         let model = Explored {
-            mutation,
             start: Start::Replicating,
             ..OUTAGES
         };
-        let broken = explore(model, HasDiscoveries::AnyFailures, None);
-        assert!(
-            broken.iter().any(|(name, _)| *name == ACKNOWLEDGED),
-            "{mutation:?} is not noticed: {broken:?}"
-        );
+        is_noticed(mutation, model, &[ACKNOWLEDGED]);
     }
     let stuck = deadend::search(&Explored {
         mutation: M::VoidPromiseKept,
@@ -212,12 +247,7 @@ fn every_part_of_copies_and_hand_overs_is_needed() {
         (M::HandOverUnseen, OPERATED, ACKNOWLEDGED),
         (M::HandOverOfAnotherTime, late, ACKNOWLEDGED),
     ] {
-        let model = Explored { mutation, ..model };
-        let broken = explore(model, HasDiscoveries::AnyFailures, None);
-        assert!(
-            broken.iter().any(|(name, _)| *name == breaks),
-            "{mutation:?} is not noticed by {breaks}: {broken:?}"
-        );
+        is_noticed(mutation, model, &[breaks]);
     }
 }
 
@@ -249,15 +279,7 @@ fn every_rule_is_needed() {
         (M::ReleaseBeforeStop, SMALL, &[SINGLE_WRITER]),
     ];
     for (mutation, model, breaks) in all {
-        let broken = explore(
-            Explored { mutation, ..model },
-            HasDiscoveries::AnyFailures,
-            None,
-        );
-        assert!(
-            broken.iter().any(|(name, _)| breaks.contains(name)),
-            "{mutation:?} is not noticed by {breaks:?}: {broken:?}"
-        );
+        is_noticed(mutation, model, breaks);
     }
 }
 
@@ -281,4 +303,61 @@ fn a_holder_that_is_left_alone_can_always_serve_again() {
         let stuck = deadend::search(&Explored { mutation, ..SMALL });
         assert!(stuck.is_some(), "{mutation:?} is not noticed");
     }
+}
+
+#[test]
+fn data_that_were_put_back_are_never_promoted() {
+    holds(ROLLED_BACK, None);
+    if long() {
+        let more = Explored {
+            commits: 2,
+            ..ROLLED_BACK
+        };
+        holds(more, None);
+    }
+}
+
+#[test]
+fn every_look_at_positions_is_needed() {
+    for mutation in [Mutation::PositionsIgnored, Mutation::PutBackStarts] {
+        is_noticed(mutation, ROLLED_BACK, &[RECORDED, ACKNOWLEDGED]);
+    }
+}
+
+#[test]
+fn a_guard_lets_nobody_serve_beside_another() {
+    // All of it has a million states and twenty million transitions.
+    holds(GUARDED, if long() { None } else { Some(4_000_000) });
+}
+
+#[test]
+fn every_part_of_the_guard_is_needed() {
+    use Mutation as M;
+    let naming = Explored {
+        start: Start::Naming,
+        ..GUARDED
+    };
+    for mutation in [
+        M::GuardForgetsNamed,
+        M::GuardTrustsOldPromises,
+        M::GuardIgnoresUnsettled,
+    ] {
+        is_noticed(mutation, naming.clone(), &[FENCED]);
+    }
+    for (mutation, breaks) in [
+        (M::GuardNeverFences, FENCED),
+        (M::GuardLetsSuperseded, SUPERSEDED),
+        (M::GuardRenewsForAnother, FENCED),
+        (M::GuardTrustsOldLinks, FENCED),
+        (M::UnreachablePromises, FENCED),
+        (M::GuardNotStarted, UNGUARDED),
+        (M::GuardNotReplaced, UNGUARDED),
+    ] {
+        is_noticed(mutation, GUARDED, &[breaks]);
+    }
+}
+
+#[test]
+fn an_announced_stop_keeps_the_promise() {
+    holds(ANNOUNCED, None);
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
-use pha_core::register::{Eligibility, Memory, Reading, may_promote};
+use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_promote_by};
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
+use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
-use crate::state::{Kind, Lease, Log, Node, Postgres, Row, Run, State, TERM, View, members, name};
+use crate::rollback::RECORDED;
+use crate::state::{
+    Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, members, name,
+};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
@@ -26,6 +30,12 @@ pub(crate) struct Explored {
     pub(crate) outages: bool,
     /// Whether an operator copies data (R6) and hands over (R9).
     pub(crate) operator: bool,
+    /// Whether data are put back to an older state (R10).
+    pub(crate) rollbacks: bool,
+    /// On how many nodes, the first ones, guards run beside primaries; only with `outages`.
+    pub(crate) guards: usize,
+    /// Whether it is announced that the other nodes are about to be stopped.
+    pub(crate) notify: bool,
     pub(crate) start: Start,
     pub(crate) mutation: Mutation,
 }
@@ -37,6 +47,8 @@ pub(crate) enum Start {
     Election,
     /// A primary with a standby that holds everything: shorter stories.
     Replicating,
+    /// The same when the primary had let its standby go, and waits for it again: it is no holder yet.
+    Naming,
     /// See [`crate::operator::superseded_from`].
     Superseded,
 }
@@ -72,6 +84,12 @@ pub(crate) enum Move {
     CopyEnds(usize),
     /// The first node, stopped, hands over to the second one (R9).
     HandsOver(usize, usize, Outcome),
+    /// The data of the node are replaced by what they were with so many entries in the log (R10).
+    PutBack(usize, usize),
+    GuardDies(usize),
+    GuardFreezes(usize),
+    /// A round of a guard, which begins late if it was frozen.
+    Guards(usize, Chance),
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
 }
@@ -100,7 +118,7 @@ pub(crate) enum Fate {
     Relays,
 }
 
-const FATES: [Fate; 4] = [
+pub(crate) const FATES: [Fate; 4] = [
     Fate::Answered,
     Fate::AnswerLost,
     Fate::Unreachable,
@@ -125,6 +143,9 @@ impl Model for Explored {
             bound_for_ever: false,
             copy: None,
             unfinished: false,
+            recorded: Log::default(),
+            guard: None,
+            noted: false,
             run: None,
         };
         let fresh = State {
@@ -133,6 +154,7 @@ impl Model for Explored {
                 owner: None,
                 elected: false,
                 holders: 0,
+                positions: [0; NODES],
                 lease: Lease::Released,
             },
             delayed: None,
@@ -144,6 +166,7 @@ impl Model for Explored {
         match self.start {
             Start::Election => {}
             Start::Replicating => return vec![self.replicating_from(fresh)],
+            Start::Naming => return vec![self.naming_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
         }
         // The last node of node_list has a commit of the time before the register (R0).
@@ -161,8 +184,10 @@ impl Model for Explored {
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
             self.operator_moves(state, i, moves);
+            self.rollback_moves(state, i, moves);
+            self.guard_moves(state, i, moves);
         }
-        if state.row.lease == Lease::Running {
+        if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
         }
         if state.delayed.is_some() {
@@ -214,6 +239,10 @@ impl Model for Explored {
             Move::CopyGoesOn(i, outcome) => self.copy_goes_on(&mut state, i, outcome)?,
             Move::CopyEnds(i) => state.nodes[i].copy = None,
             Move::HandsOver(i, j, outcome) => self.hands_over(&mut state, i, j, outcome)?,
+            Move::PutBack(i, entries) => self.put_back(&mut state, i, entries),
+            Move::GuardDies(i) => state.nodes[i].guard = None,
+            Move::GuardFreezes(i) => self.guard_freezes(&mut state, i),
+            Move::Guards(i, chance) => self.guard_round(&mut state, i, chance)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::Delivered => {
                 let update = state.delayed.take()?;
@@ -221,6 +250,11 @@ impl Model for Explored {
             }
         }
         state.moved = (false, false);
+        if self.mutation == Mutation::GuardTrustsOldPromises {
+            for (node, before) in state.nodes.iter_mut().zip(&before.nodes) {
+                node.noted |= before.noted;
+            }
+        }
         settle(&mut state);
         self.forget_what_cannot_happen(&mut state);
         forget_what_is_written_again(&mut state);
@@ -237,7 +271,7 @@ impl Model for Explored {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(ACKNOWLEDGED, |model: &Self, state: &State| {
-                acknowledged_is_kept(state, model.mutation != Mutation::CopyMarkIgnored)
+                model.acknowledged_is_kept(state)
             }),
             Property::always(SINGLE_WRITER, |_, state: &State| {
                 state.violation != Some(SINGLE_WRITER)
@@ -247,6 +281,16 @@ impl Model for Explored {
             }),
             Property::always(REPLACED, |_, state: &State| {
                 state.violation != Some(REPLACED)
+            }),
+            Property::always(FENCED, |_, state: &State| state.violation != Some(FENCED)),
+            Property::always(UNGUARDED, |_, state: &State| {
+                state.violation != Some(UNGUARDED)
+            }),
+            Property::always(RECORDED, |model: &Self, state: &State| {
+                let mut nodes = state.nodes.iter().enumerate();
+                nodes.all(|(i, node)| {
+                    node.recorded.is_prefix_of(&node.log) || !model.may_promote(state, i)
+                })
             }),
             Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
         ]
@@ -264,23 +308,33 @@ pub(crate) const SUPERSEDED: &str = "no operation leaves a superseded primary ru
 pub(crate) const SAME_TIMELINE: &str =
     "what PostgreSQL lets stream is a prefix: no two histories have one name";
 
-fn acknowledged_is_kept(state: &State, marked: bool) -> bool {
-    if state.acknowledged == 0 || !state.row.elected {
-        return true;
-    }
-    let mut register = state.row.register();
-    register.lease_left = Duration::ZERO; // a lease may run out at any time
-    let reading = Reading::Row(register);
-    let lacks = |node: &Node| state.acknowledged & !node.log.commits() != 0;
-    !state.nodes.iter().enumerate().any(|(i, node)| {
-        let end = Lsn::new(node.log.len() as u64 + 1);
-        lacks(node)
-            && !(marked && node.unfinished)
+impl Explored {
+    /// Whether a node may promote at this moment, or as soon as the lease has run out.
+    fn may_promote(&self, state: &State, i: usize) -> bool {
+        let mut register = state.row.register();
+        register.lease_left = Duration::ZERO;
+        let node = &state.nodes[i];
+        let end = Lsn::new(u64::from(node.log.end()));
+        let rules = PROMOTION_RULES
+            .iter()
+            .filter(|rule| !self.mutation.promotes_without(rule.id));
+        let reading = Reading::Row(register);
+        state.row.elected
             && matches!(
-                may_promote(&reading, &name(i), &node.seen, Some(end), None),
+                may_promote_by(rules, &reading, &name(i), &node.seen, Some(end), None),
                 Eligibility::Yes(_)
             )
-    })
+    }
+
+    fn acknowledged_is_kept(&self, state: &State) -> bool {
+        let marked = self.mutation != Mutation::CopyMarkIgnored;
+        let mut nodes = state.nodes.iter().enumerate();
+        state.acknowledged == 0
+            || nodes.all(|(i, node)| {
+                let lacks = state.acknowledged & !node.log.commits();
+                lacks == 0 || (marked && node.unfinished) || !self.may_promote(state, i)
+            })
+    }
 }
 
 fn timelines_agree(state: &State) -> bool {
@@ -309,6 +363,7 @@ fn set_upstream(node: &mut Node, to: Option<u8>) {
 /// Acknowledging enables nothing, so that doing it as early as possible is the worst case.
 fn settle(state: &mut State) {
     for i in 0..state.nodes.len() {
+        Resident::settle(&mut state.nodes[i]);
         if let Some(from) = upstream(&state.nodes[i])
             && !matches!(state.nodes[from].postgres, Postgres::Primary { .. })
         {
@@ -340,6 +395,7 @@ impl Explored {
             owner: Some(0),
             elected: true,
             holders: 1 | standbys,
+            positions: [0; NODES],
             lease: Lease::Running,
         };
         for node in &mut state.nodes {
@@ -352,6 +408,17 @@ impl Explored {
         primary.postgres = Postgres::Primary { in_force: standbys };
         (primary.standby_signal, primary.names) = (false, standbys);
         primary.reign = Some((TERM, 1));
+        primary.guard = (self.guards > 0).then(|| Resident::at_work(state.row.register()));
+        state
+    }
+
+    fn naming_from(&self, fresh: State) -> State {
+        let mut state = self.replicating_from(fresh);
+        state.row.holders = 1;
+        let primary = &mut state.nodes[0];
+        if self.guards > 0 {
+            primary.guard = Some(Resident::at_work(state.row.register()));
+        }
         state
     }
 
@@ -366,6 +433,9 @@ impl Explored {
                 }
             };
             for kind in kinds {
+                if self.guards > 0 && *kind == Kind::Demote {
+                    continue; // a stop and a start, as far as guards go
+                }
                 moves.push(Move::Begins(i, *kind, View::All));
                 if differs_alone(state, *kind) {
                     moves.push(Move::Begins(i, *kind, View::Alone));
@@ -373,6 +443,9 @@ impl Explored {
                 if self.outages && *kind == Kind::Monitor {
                     moves.push(Move::Begins(i, *kind, View::NoLock));
                 }
+            }
+            if self.notify && matches!(node.postgres, Postgres::Primary { .. }) {
+                moves.push(Move::Begins(i, Kind::Notify, View::All));
             }
             return;
         };
@@ -465,7 +538,7 @@ fn differs_alone(state: &State, kind: Kind) -> bool {
     match kind {
         Kind::Monitor | Kind::Stop | Kind::Demote => true,
         Kind::Promote => !state.row.elected,
-        Kind::Start => false,
+        Kind::Start | Kind::Notify | Kind::Guard => false,
     }
 }
 

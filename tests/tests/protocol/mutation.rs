@@ -1,11 +1,13 @@
 //! Rules left out, one at a time. A mutation changes what a decision is shown, what becomes of a
 //! result, or which conditions the lock service checks; the decision code stays as it is.
 
+use std::time::Duration;
+
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Reading, Register, Reply, Update};
-use pha_core::snapshot::{Acquired, Answer, Operation, Process, Snapshot};
+use pha_core::snapshot::{Acquired, Answer, Operation, Process, Snapshot, Watch};
 
 /// A rule of the protocol that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,28 @@ pub(crate) enum Mutation {
     HandOverOfAnotherTime,
     /// R7: a promise holds after the epoch has moved.
     VoidPromiseKept,
+    /// R10: the positions are not compared.
+    PositionsIgnored,
+    /// R10: a node whose data were put back starts as if nothing had happened.
+    PutBackStarts,
+    /// The guard never stops a primary for want of a proof.
+    GuardNeverFences,
+    /// R5: the guard lets a replaced primary go on.
+    GuardLetsSuperseded,
+    /// The guard renews whatever lease it finds, and takes it for its own.
+    GuardRenewsForAnother,
+    /// A standby that was linked once counts as linked.
+    GuardTrustsOldLinks,
+    /// R7: what was promised to the guard counts after the epoch has moved.
+    GuardTrustsOldPromises,
+    /// R7: the guard relies on promises while an own change is unsettled.
+    GuardIgnoresUnsettled,
+    /// The guard looks at the holders that it last saw, and not at who is named.
+    GuardForgetsNamed,
+    /// No monitor starts a guard.
+    GuardNotStarted,
+    /// A guard that stands still is not replaced.
+    GuardNotReplaced,
 }
 
 impl Mutation {
@@ -88,6 +112,9 @@ impl Mutation {
         self,
         snapshot: &Snapshot,
     ) -> (Option<Snapshot>, &'static [&'static str]) {
+        if self == Self::None {
+            return (None, &[]);
+        }
         let mut shown = snapshot.clone();
         let mut dropped: &'static [&'static str] = &[];
         match self {
@@ -144,6 +171,29 @@ impl Mutation {
                 shown.memory.promised = None;
             }
             Self::DegradeWhileAsked => shown.memory.asked = None,
+            Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
+            Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
+            Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
+            Self::GuardLetsSuperseded => dropped = &["guard-superseded"],
+            Self::GuardTrustsOldLinks => on_watch(&mut shown, |watch| {
+                let nodes = snapshot.settings.nodes.iter();
+                watch.links = nodes.map(|node| (node.clone(), Duration::ZERO)).collect();
+            }),
+            Self::GuardIgnoresUnsettled => {
+                let memory = &mut shown.memory;
+                if matches!(snapshot.operation, Operation::Guard(_)) {
+                    memory.asked = None;
+                }
+            }
+            Self::GuardForgetsNamed => {
+                if let (Operation::Guard(_), Answer::Primary(view)) =
+                    (&snapshot.operation, &mut shown.answer)
+                {
+                    view.names.clear();
+                }
+            }
+            Self::GuardNotStarted => dropped = &["guard-keep-start"],
+            Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
@@ -192,6 +242,20 @@ impl Mutation {
                 after.memory.reign = memory.reign;
                 after
             }
+            (Self::GuardRenewsForAnother, Action::UpdateRegister(Update::Renew { node, .. }))
+                if matches!(snapshot.operation, Operation::Guard(_)) =>
+            {
+                let believed = result.map(|effect| match effect {
+                    Effect::Reply(Reply::NotApplied(row)) => {
+                        Effect::Reply(Reply::Applied(Register {
+                            owner: Some(node.clone()),
+                            ..row
+                        }))
+                    }
+                    other => other,
+                });
+                snapshot.fold(action, believed)
+            }
             (Self::NoReplyIsYes, Action::UpdateRegister(update)) => {
                 let believed = match (&result, update) {
                     (
@@ -216,6 +280,11 @@ impl Mutation {
             }
             _ => snapshot.fold(action, result),
         }
+    }
+
+    /// Whether a rule of a promotion is left out.
+    pub(crate) fn promotes_without(self, rule: &str) -> bool {
+        self == Self::PositionsIgnored && rule == "R10-rolled-back"
     }
 
     /// Whether a barrier is only taken once the names are in force.
@@ -247,6 +316,12 @@ fn on_row(shown: &mut Snapshot, change: impl FnOnce(&mut Register, &NodeName)) {
     let me = shown.settings.me.clone();
     if let Some(Reading::Row(row)) = &mut shown.register {
         change(row, &me);
+    }
+}
+
+fn on_watch(shown: &mut Snapshot, change: impl FnOnce(&mut Watch)) {
+    if let Operation::Guard(watch) = &mut shown.operation {
+        change(watch);
     }
 }
 

@@ -221,6 +221,7 @@ pub(crate) fn superseded_from(fresh: State) -> State {
         owner: Some(1),
         elected: true,
         holders: 1 << 1,
+        positions: [0; 3],
         lease: Lease::Running,
     };
     state

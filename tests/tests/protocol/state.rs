@@ -4,18 +4,19 @@
 //! far behind it is, decides anything. So a primary may restart and its standbys may come and go
 //! without end, and there are finitely many states all the same.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Verdict};
 use pha_core::register::{Memory, Reading, Register, Reign, Update};
 use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
 
+use crate::guard::Resident;
 use crate::operator::Copy;
 
 /// The most nodes.
@@ -109,6 +110,20 @@ impl Log {
     pub(crate) fn receive_from(&mut self, other: &Self) {
         self.push(other.entries[self.len()]);
     }
+
+    /// The log as it was when it had so many entries.
+    pub(crate) fn first(&self, entries: usize) -> Self {
+        let mut before = Self::default();
+        for entry in self.entries().iter().take(entries) {
+            before.push(*entry);
+        }
+        before
+    }
+
+    /// The position at its end.
+    pub(crate) fn end(&self) -> u8 {
+        self.len + 1
+    }
 }
 
 impl fmt::Debug for Log {
@@ -163,6 +178,12 @@ pub(crate) struct Node {
     pub(crate) copy: Option<Copy>,
     /// Its data directory is marked as the rest of a copy, and is not started.
     pub(crate) unfinished: bool,
+    /// What the register records of it (R10), as the log that it stands for. No node knows this.
+    pub(crate) recorded: Log,
+    /// The guard beside it.
+    pub(crate) guard: Option<Resident>,
+    /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
+    pub(crate) noted: bool,
     pub(crate) run: Option<Arc<Run>>,
 }
 
@@ -184,10 +205,12 @@ impl Node {
 
     /// Keeps what was seen as the agent does: nothing that is there is taken back.
     pub(crate) fn remember(&mut self, memory: &Memory) {
+        let before = (self.seen.term, self.seen.epoch);
         self.seen = Memory {
             reign: None,
             ..self.seen.merged(memory)
         };
+        self.noted &= before == (self.seen.term, self.seen.epoch);
         if self.bound_for_ever {
             self.seen.promised = None;
         }
@@ -218,6 +241,12 @@ impl fmt::Display for Node {
                 " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?}"
             )?;
         }
+        if self.recorded != Log::default() {
+            write!(f, " recorded {:?}", self.recorded)?;
+        }
+        if let Some(guard) = &self.guard {
+            write!(f, " {guard:?} noted {}", self.noted)?;
+        }
         if self.unfinished || self.copy.is_some() {
             write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
         }
@@ -229,7 +258,7 @@ impl fmt::Display for Node {
     }
 }
 
-/// Which operation Pacemaker has asked for.
+/// Which operation Pacemaker has asked for, or a round of the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Start,
@@ -237,6 +266,9 @@ pub(crate) enum Kind {
     Monitor,
     Promote,
     Demote,
+    /// Before all other nodes are stopped.
+    Notify,
+    Guard,
 }
 
 /// What an operation can reach.
@@ -270,6 +302,7 @@ impl Run {
             s.standby_signal,
             &s.register,
             &s.memory,
+            &s.guard,
         );
         (
             self.kind,
@@ -312,6 +345,8 @@ pub(crate) struct Row {
     pub(crate) owner: Option<u8>,
     pub(crate) elected: bool,
     pub(crate) holders: u8,
+    /// The position of each node; 0 where none is recorded.
+    pub(crate) positions: [u8; NODES],
     pub(crate) lease: Lease,
 }
 
@@ -323,7 +358,10 @@ impl Row {
             term: if self.elected { TERM } else { 0 },
             epoch: EPOCH,
             holders: members(self.holders).map(name).collect(),
-            positions: BTreeMap::new(),
+            positions: members(self.holders)
+                .filter(|node| self.positions[*node] > 0)
+                .map(|node| (name(node), Lsn::new(u64::from(self.positions[node]))))
+                .collect(),
             lease_left: if running { TTL } else { Duration::ZERO },
             ttl: if self.lease == Lease::Released {
                 Duration::ZERO
@@ -340,7 +378,14 @@ impl Row {
             (true, false) => Lease::RunOut,
             (true, true) => Lease::Released,
         };
+        let mut positions = [0; NODES];
+        for (node, position) in &register.positions {
+            if let Some(node) = index(node) {
+                positions[node] = position.as_u64() as u8;
+            }
+        }
         Self {
+            positions,
             owner: register
                 .owner
                 .as_ref()
@@ -399,6 +444,9 @@ impl State {
                 *reign = (older_term(reign.0), 1);
             }
             node.seen = aged(term, epoch, node.seen);
+            if let Some(guard) = &mut node.guard {
+                guard.age(term, epoch);
+            }
             if term && let Some(copy) = &mut node.copy {
                 copy.term = older_term(copy.term);
             }
@@ -436,7 +484,7 @@ impl Run {
 }
 
 /// A promise at an epoch that has passed is void.
-fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
+pub(crate) fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
     let mut memory = memory;
     if by_term {
         memory.term = older_term(memory.term);
@@ -457,7 +505,7 @@ fn older_term(term: u64) -> u64 {
     term.min(1)
 }
 
-fn age(by_term: bool, by_epoch: bool, term: &mut u64, epoch: Option<&mut u64>) {
+pub(crate) fn age(by_term: bool, by_epoch: bool, term: &mut u64, epoch: Option<&mut u64>) {
     if by_term {
         *term = older_term(*term);
     }
