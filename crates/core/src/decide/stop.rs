@@ -4,7 +4,7 @@ use crate::decide::{attributes, halt};
 use crate::ocf::OcfCode;
 use crate::plan::{Attribute, Rule, Step, StopMode};
 use crate::snapshot::Snapshot;
-use crate::status::PgsqlStatus;
+use crate::status::{PgsqlStatus, Score};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -19,7 +19,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "stop-show",
-        says: "Show the node as stopped, where Pacemaker's tools answer.",
+        says: "Show the node as stopped, and a standby as not to be promoted, where Pacemaker's tools answer.",
         decide: show_stopped,
     },
     Rule {
@@ -33,10 +33,15 @@ pub(super) fn show_stopped(s: &Snapshot) -> Option<Step> {
     if !s.settings.mode.replicated() {
         return None;
     }
-    let actions = attributes::needed(
-        s,
-        vec![(s.me().clone(), Attribute::Status(PgsqlStatus::Stop))],
-    );
+    let mut wanted = vec![(s.me().clone(), Attribute::Status(PgsqlStatus::Stop))];
+    // A score draws the instance of a running node here (Pacemaker numbers instances by scores, with
+    // a stickiness of 1 against it), again and again, and no transition comes to its promotion. The
+    // start opens the gate again. A primary that is restarted keeps its own: it is promoted at once.
+    let score = s.cluster_or_empty().node(s.me()).score;
+    if matches!(score, Some(Score::MayPromote | Score::LastResort)) {
+        wanted.push((s.me().clone(), Attribute::Score(Score::MayNot)));
+    }
+    let actions = attributes::needed(s, wanted);
     (!actions.is_empty()).then(|| Step::then_continue(actions))
 }
 

@@ -112,9 +112,10 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
 fn put_back(seen: &Observation<'_>, row: &Register, node: &CibNode) -> bool {
     let said = |name: &str| node.transient.get(name).map(String::as_str);
     let own = said(&seen.resource.attribute("xlog-loc")).and_then(|t| Lsn::from_hex16(t).ok());
+    let runs = said(&seen.resource.attribute("status")) != Some("STOP");
     let shut = said(&seen.resource.promotion_attribute()) == Some("-INFINITY");
     let behind = own
         .zip(row.positions.get(&node.name))
         .is_some_and(|(own, recorded)| own < *recorded);
-    shut && behind
+    runs && shut && behind
 }

@@ -3,7 +3,7 @@
 use pha_core::ocf::OcfCode;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Operation, Process};
-use pha_core::status::PgsqlStatus;
+use pha_core::status::{PgsqlStatus, Score};
 
 use crate::world::{World, node, nodes, owned, shown};
 
@@ -139,4 +139,21 @@ fn a_standby_left_by_a_failed_promotion_gives_the_lock_back() {
     world
         .carry(&DEMOTE)
         .expect(OcfCode::Success, &["read-register", RELEASE]);
+}
+
+/// Pacemaker would go on moving the instance of a running node here.
+#[test]
+fn a_stopped_standby_is_not_to_be_promoted() {
+    for (before, after) in [
+        (Score::MayPromote, Score::MayNot),
+        (Score::LastResort, Score::MayNot),
+        (Score::Primary, Score::Primary),
+    ] {
+        let mut world = World::standby();
+        world.register = Ok(owned(2, 1, &[1, 2]));
+        world.cluster().nodes.entry(node(1)).or_default().score = Some(before);
+        let run = world.carry(&Operation::Stop);
+        assert_eq!(run.code, Some(OcfCode::Success));
+        assert_eq!(world.cluster().node(&node(1)).score, Some(after));
+    }
 }
