@@ -3,13 +3,21 @@
 //! (`pha_tests::cluster::agree`). Needs root; about two clusters are up at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod asynchronous;
+mod commands;
 mod crashes;
 mod disasters;
 mod doubt;
+mod guard;
+mod install;
+mod killed;
 mod lock;
 mod modes;
+mod operator;
 mod outage;
 mod partition;
 mod power;
 mod refusals;
+mod stalled;
 mod start;
+mod three;

@@ -1,7 +1,6 @@
 //! From bare nodes to a healthy cluster with three commands, and back: `install.sh`, `cls_setup`,
 //! `cls_start`, on real nodes that have PostgreSQL, corosync and Pacemaker and nothing of this
-//! project. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! project.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

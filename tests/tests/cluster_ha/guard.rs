@@ -1,6 +1,5 @@
 //! The guard on real clusters: it keeps the lease without Pacemaker, stops an isolated primary,
 //! tells of a dead postmaster, and is kept by the monitor; and the guard itself dead or frozen.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::thread;

@@ -1,7 +1,6 @@
 //! The operator's commands at their edges, on a real cluster: what they refuse, run twice, started
 //! by two at once, interrupted or killed in the middle, while something hangs, and Pacemaker restarted below
-//! them. One cluster for all of it. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! them. One cluster for all of it.
 
 use std::thread;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! What stands still for a while and goes on: a database without a free connection or with a stopped
 //! postmaster is not restarted for that, and Pacemaker's attributes that are old promote nobody that
-//! must not be. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! must not be.
 
 use std::thread;
 

@@ -1,7 +1,6 @@
 //! Operations of the agent that are ended in the middle: by SIGKILL, and by Pacemaker when their
 //! time is over. Pacemaker recovers from them, and the register keeps what it decides from doing
-//! harm. One cluster for all of it. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! harm. One cluster for all of it.
 
 use std::time::Instant;
 

@@ -1,6 +1,5 @@
 //! Three nodes in asynchronous replication with the lock service: a takeover loses a bounded amount,
-//! and nothing that a standby which is still there has. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! and nothing that a standby which is still there has.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! The operator's commands that change who has which data, on a real cluster: the planned switch,
-//! the rebuild, the emergency election, the repair. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! the rebuild, the emergency election, the repair.
 
 use std::time::Duration;
 

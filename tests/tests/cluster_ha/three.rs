@@ -1,6 +1,5 @@
 //! Three nodes with quorum and a lock service: commits wait for one standby among several, another
-//! one replaces it when it fails, and only who holds every acknowledged commit takes over. Needs root.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! one replaces it when it fails, and only who holds every acknowledged commit takes over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
