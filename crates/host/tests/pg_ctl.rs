@@ -162,7 +162,7 @@ fn pg_a_stopped_postmaster_outlives_stop_and_is_killed_with_its_children() {
         )
         .unwrap();
     assert!(matches!(outcome, Stopped::StillRunning(_)), "{outcome:?}");
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(20));
     assert!(matches!(
         Postmaster::of(&cluster.ctl.pgdata).unwrap(),
         Postmaster::Alive { state: 'T', .. }

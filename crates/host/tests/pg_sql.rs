@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Cluster, postgres, soon};
 use pha_core::lsn::Lsn;
@@ -26,6 +26,11 @@ fn access(cluster: &Cluster) -> Postgres {
 
 fn short() -> Deadline {
     Deadline::after(Duration::from_millis(700))
+}
+
+/// Long enough for a commit that waits for nobody.
+fn moment() -> Deadline {
+    Deadline::after(Duration::from_millis(150))
 }
 
 fn pid_of(cluster: &Cluster, kind: &str) -> Process {
@@ -164,15 +169,10 @@ fn pg_failures_are_told_apart() {
         panic!()
     };
     process.signal(Signal::STOP).unwrap();
-    let began = Instant::now();
+    // The answer comes although the postmaster never gives one.
     assert!(
         matches!(postgres.ask(None, short()), Answer::NoAnswer(_)),
         "the postmaster is frozen"
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
     );
     process.signal(Signal::CONT).unwrap();
 
@@ -182,13 +182,18 @@ fn pg_failures_are_told_apart() {
         .ctl
         .stop(StopMode::Smart, Deadline::after(Duration::from_millis(200)))
         .unwrap();
-    let Postmaster::Alive { file, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
-        panic!()
-    };
-    assert!(matches!(
-        postgres.ask(file.status, soon()),
-        Answer::ShuttingDown(_)
-    ));
+    // The signal was sent; the postmaster takes it when it runs.
+    let deadline = soon();
+    loop {
+        let Postmaster::Alive { file, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+            panic!()
+        };
+        match postgres.ask(file.status, soon()) {
+            Answer::ShuttingDown(_) => break,
+            Answer::Up(_) if !deadline.expired() => {}
+            other => panic!("{other:?}"),
+        }
+    }
     assert!(until.simple("select 1", soon()).is_ok());
 }
 
@@ -214,21 +219,14 @@ fn set_names(cluster: &Cluster, value: &str) {
     cluster.settings(&format!("synchronous_standby_names = '{value}'"));
 }
 
-/// Whether a commit is acknowledged within a moment.
-fn commits(cluster: &Cluster) -> bool {
+/// Whether a commit is acknowledged until the deadline: [`soon`] where it must be, [`moment`] where
+/// it must not.
+fn commits(cluster: &Cluster, deadline: Deadline) -> bool {
     let mut session = access(cluster).connect(soon()).unwrap();
     session
-        .simple(
-            "create table if not exists c (id int)",
-            Deadline::after(Duration::from_millis(150)),
-        )
+        .simple("create table if not exists c (id int)", deadline)
         .is_ok()
-        && session
-            .simple(
-                "insert into c values (1)",
-                Deadline::after(Duration::from_millis(150)),
-            )
-            .is_ok()
+        && session.simple("insert into c values (1)", deadline).is_ok()
 }
 
 #[test]
@@ -238,21 +236,21 @@ fn pg_once_a_name_is_in_force_no_commit_goes_past_it() {
     cluster.sql("create table c (id int)");
     for round in 0..10 {
         set_names(&cluster, "nobody");
-        let began = Instant::now();
         access(&cluster)
             .await_sync_names_in_force(&cluster.ctl, "nobody", soon())
             .unwrap();
         assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
+            !commits(&cluster, moment()),
+            "round {round}: a commit did not wait"
         );
-        assert!(!commits(&cluster), "round {round}: a commit did not wait");
         set_names(&cluster, "");
         access(&cluster)
             .await_sync_names_in_force(&cluster.ctl, "", soon())
             .unwrap();
-        assert!(commits(&cluster), "round {round}: a commit still waits");
+        assert!(
+            commits(&cluster, soon()),
+            "round {round}: a commit still waits"
+        );
     }
 }
 
@@ -273,12 +271,12 @@ fn pg_a_checkpointer_that_does_not_listen_is_waited_for() {
     );
     // New connections show the value, and it is not in force: this is what the wait is for.
     assert_eq!(cluster.sql("show synchronous_standby_names"), "nobody");
-    assert!(commits(&cluster));
+    assert!(commits(&cluster, soon()));
     checkpointer.signal(Signal::CONT).unwrap();
     access(&cluster)
         .await_sync_names_in_force(&cluster.ctl, "nobody", soon())
         .unwrap();
-    assert!(!commits(&cluster));
+    assert!(!commits(&cluster, moment()));
 }
 
 #[test]
@@ -298,7 +296,7 @@ fn pg_a_wal_sender_with_the_old_setting_is_waited_for() {
     access(&primary)
         .await_sync_names_in_force(&primary.ctl, "standby", soon())
         .unwrap();
-    assert!(commits(&primary));
+    assert!(commits(&primary, soon()));
     drop(standby);
 }
 
@@ -335,16 +333,11 @@ fn pg_a_spread_checkpoint_does_not_hold_the_proof_up() {
     );
     for value in ["nobody", "", "nobody"] {
         set_names(&cluster, value);
-        let began = Instant::now();
         access(&cluster)
             .await_sync_names_in_force(&cluster.ctl, value, soon())
             .unwrap();
-        assert!(
-            began.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            began.elapsed()
-        );
-        assert_eq!(commits(&cluster), value.is_empty());
+        let deadline = if value.is_empty() { soon() } else { moment() };
+        assert_eq!(commits(&cluster, deadline), value.is_empty());
     }
     assert_eq!(
         cluster.sql("select wait_event from pg_stat_activity where backend_type = 'checkpointer'"),

@@ -160,7 +160,7 @@ fn a_program_runs_with_its_arguments_input_and_status() {
         .unwrap_err();
     assert!(matches!(error, SshError::TimedOut { .. }), "{error}");
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );
@@ -276,7 +276,7 @@ fn silence_and_refusal_are_told_apart_and_bounded() {
         .unwrap_err();
     assert!(matches!(error, SshError::TimedOut { .. }), "{error}");
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

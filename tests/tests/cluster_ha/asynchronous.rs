@@ -77,6 +77,12 @@ fn cluster_async_three_nodes() {
             .exec(&[CLS, "status", "--check"], PATIENCE),
     );
     assert_eq!(status.code, 0, "{}", status.stdout);
+    let shown = must(bed.node("node2").exec(&[CLS, "status"], PATIENCE)).stdout;
+    assert!(
+        shown.contains("a standby that lacks at most 1 MiB may take over")
+            && !shown.contains("every acknowledged commit"),
+        "{shown}"
+    );
 
     scenario("a planned switch, and back, loses nothing");
     let writer = bed.writer();

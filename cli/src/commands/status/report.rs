@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pha_core::health::{CommitWaits, FailCount, ReplicationRow, Verdict, fail_counts};
 use pha_core::names::NodeName;
+use pha_core::params::RepMode;
 use pha_core::register::{Reading, went_back};
 use pha_core::status::Role;
 use serde::Serialize;
@@ -21,6 +22,10 @@ pub(super) struct Report {
     pub(super) resource: String,
     /// The primary, if there is exactly one.
     pub(super) primary: Option<NodeName>,
+    /// How it replicates.
+    pub(super) rep_mode: String,
+    /// In asynchronous mode, how many bytes of WAL a standby may lack and still take over.
+    pub(super) async_max_lag: Option<u64>,
     /// `pgsql_REPL_INFO` as it is written.
     pub(super) repl_info: Option<String>,
     /// Every node.
@@ -103,6 +108,9 @@ impl Report {
         Self {
             resource: cluster.resource.to_string(),
             primary: cluster.primary().ok(),
+            rep_mode: cluster.params.rep_mode.to_string(),
+            async_max_lag: (cluster.params.rep_mode == RepMode::Async)
+                .then_some(cluster.params.async_max_lag),
             repl_info: cluster.cib.repl_info(&cluster.resource).map(str::to_owned),
             nodes: nodes(seen),
             replication: seen

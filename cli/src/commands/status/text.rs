@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use pha_core::health::{Level, ReplicationRow};
+use pha_core::names::NodeName;
 use pha_core::status::Role;
 
 use super::report::{RegisterRow, Report};
@@ -107,13 +108,7 @@ fn register(text: &mut String, ui: &Ui, report: &Report) {
     match &report.register {
         Some(row) => {
             let _ = writeln!(text, "  {}", owner(row));
-            let holders: Vec<&str> = row.holders.iter().map(|node| node.as_str()).collect();
-            let says = if row.went_back {
-                "not believed, since this node has seen a later one; it says that every acknowledged commit is on"
-            } else {
-                "every acknowledged commit is on"
-            };
-            let _ = writeln!(text, "  {says}: {}", holders.join(" "));
+            let _ = writeln!(text, "  {}", durable(row, report.async_max_lag));
         }
         None => {
             let _ = writeln!(text, "  its row is not known");
@@ -143,6 +138,26 @@ fn owner(row: &RegisterRow) -> String {
         "owner {owner}, term {}, epoch {}, {lease}",
         row.term, row.epoch
     )
+}
+
+/// Which nodes may take over, and what that costs. In asynchronous mode the row names no node that
+/// is asked for at a promotion: every commit may be on the primary alone (R1).
+fn durable(row: &RegisterRow, async_max_lag: Option<u64>) -> String {
+    let says = match async_max_lag {
+        Some(bytes) => format!(
+            "a standby that lacks at most {} MiB may take over; what it lacks is lost then",
+            bytes >> 20
+        ),
+        None => {
+            let holders: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
+            format!("every acknowledged commit is on: {}", holders.join(" "))
+        }
+    };
+    if row.went_back {
+        format!("not believed, since this node has seen a later one; it says that {says}")
+    } else {
+        says
+    }
 }
 
 /// The line of the monitoring plugin.

@@ -5,7 +5,7 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::parse::cib::CibNode;
 use crate::register::{Reading, Register};
-use crate::status::Role;
+use crate::status::{Role, Score};
 
 const NOBODY: &str = "no node is primary: nobody can write";
 
@@ -74,6 +74,16 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         );
         return problem(Level::Critical, text, &remedy);
     }
+    // No holder is asked for at a promotion then (R1), but a standby's own score.
+    if !seen.sync
+        && let Some(node) = seen.cib.nodes.iter().find(|node| may_take_over(seen, node))
+    {
+        let remedy = format!(
+            "wait: {} may become primary; if it has not within a minute: cls_cleanup",
+            node.name
+        );
+        return problem(Level::Critical, NOBODY, &remedy);
+    }
     let put_back = |name: &&NodeName| seen.cib.node(name).is_some_and(|n| put_back(seen, row, n));
     let (older, complete): (Vec<&NodeName>, Vec<&NodeName>) =
         row.holders.iter().partition(put_back);
@@ -105,6 +115,13 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         )
     };
     problem(Level::Critical, NOBODY, &remedy)
+}
+
+/// Whether a node's database runs and says that it may be promoted.
+fn may_take_over(seen: &Observation<'_>, node: &CibNode) -> bool {
+    let score = node.transient.get(&seen.resource.promotion_attribute());
+    let score = score.and_then(|text| text.parse::<Score>().ok());
+    seen.role(node) != Role::Stopped && score.is_some_and(|score| score.value() > 0)
 }
 
 /// Whether a node that runs has less WAL than the register records for it, and keeps its gate shut for

@@ -131,6 +131,17 @@ fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
 
 /// As one of the nodes sees it.
 fn verdict_on(here: Option<&str>, nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
+    verdict_in(true, here, nodes, extra, reading)
+}
+
+/// In synchronous mode or in asynchronous.
+fn verdict_in(
+    sync: bool,
+    here: Option<&str>,
+    nodes: &[Node],
+    extra: &Extra,
+    reading: &Reading,
+) -> Verdict {
     let here = here.map(|name| name.parse().unwrap());
     judge(&Observation {
         cib: &cib(nodes, extra),
@@ -139,7 +150,7 @@ fn verdict_on(here: Option<&str>, nodes: &[Node], extra: &Extra, reading: &Readi
         here: here.as_ref(),
         addresses: &[],
         writer_ip: None,
-        sync: true,
+        sync,
         register: RegisterSeen::Read(reading),
         replication: None,
         commits: None,

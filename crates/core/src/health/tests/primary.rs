@@ -24,7 +24,11 @@ fn held_by(holders: &[&str], lease: u64) -> Reading {
 
 /// The text and the remedy of the rule.
 fn said(nodes: &[Node], reading: &Reading) -> (String, String) {
-    let verdict = verdict(nodes, &Extra::default(), reading);
+    said_in(true, nodes, reading)
+}
+
+fn said_in(sync: bool, nodes: &[Node], reading: &Reading) -> (String, String) {
+    let verdict = verdict_in(sync, None, nodes, &Extra::default(), reading);
     assert_eq!(verdict.level, Level::Critical);
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "primary");
     let finding = found.next().unwrap();
@@ -114,6 +118,26 @@ fn without_a_primary_the_register_says_what_to_type() {
         let (text, next) = said(&nodes, reading);
         assert_eq!(text, "no node is primary: nobody can write", "{name}");
         assert!(next.contains(remedy), "{name}: {next}");
+    }
+}
+
+/// What the row lists are the nodes that are asked for in synchronous mode only.
+#[test]
+fn in_asynchronous_mode_the_standbys_score_says_who_may_be_next() {
+    const MAY: &[(&str, &str)] = &[("master-pgsql", "100")];
+    const MAY_NOT: &[(&str, &str)] = &[("master-pgsql", "-INFINITY")];
+    let alone = held_by(&["node1"], 0);
+    for (sync, transient, remedy) in [
+        (false, MAY, "wait: node2 may become primary"),
+        (false, MAY_NOT, "start node1: no other node has"),
+        (true, MAY, "start node1: no other node has"),
+    ] {
+        let standby = Node {
+            transient,
+            ..STANDBY
+        };
+        let (_, next) = said_in(sync, &[OFF, standby], &alone);
+        assert!(next.contains(remedy), "{sync} {transient:?}: {next}");
     }
 }
 
