@@ -234,7 +234,7 @@ fn decide(
             row.term, row.epoch
         ))),
         Reply::Missing => Err(failed("there is no row".to_owned())),
-        Reply::Damaged(text) => Err(failed(text)),
+        Reply::Damaged(damage) => Err(failed(damage.to_string())),
         Reply::Unknown(trouble) => Err(failed(trouble.to_string())),
     }
 }
@@ -259,7 +259,7 @@ fn taken_over(
                 Reading::Row(_) => "its next monitor has not come yet".to_owned(),
                 Reading::Unknown(trouble) => trouble.to_string(),
                 Reading::Missing => "there is no row".to_owned(),
-                Reading::Damaged(text) => text,
+                Reading::Damaged(damage) => damage.to_string(),
             })),
         }
     })

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Cib, CibNode, CibResource};
-use crate::register::{Memory, Reading, Register, went_back};
+use crate::register::{Damage, Memory, Reading, Register, went_back};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, Role};
 
@@ -547,7 +547,10 @@ fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
     match reading {
         Reading::Row(_) => seen.register_went_back().map_or_else(Vec::new, damaged),
         Reading::Missing => damaged("the lock service has no row for this cluster".to_owned()),
-        Reading::Damaged(text) => damaged(text.clone()),
+        Reading::Damaged(Damage::Foreign(text)) => {
+            vec![problem(Level::Critical, text.clone(), Damage::FOREIGN)]
+        }
+        Reading::Damaged(damage) => damaged(damage.to_string()),
         Reading::Unknown(trouble) => vec![problem(
             Level::Warning,
             trouble.to_string(),

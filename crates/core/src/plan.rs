@@ -337,7 +337,7 @@ impl Snapshot {
         match action {
             // As when the memory cannot be read: without it nothing is decided on the register.
             Action::UpdateRegister(_) => {
-                self.register = Some(Reading::Damaged(text.to_owned()));
+                self.register = Some(Reading::Damaged(text.to_owned().into()));
             }
             Action::AskPromises(_) => self.fold_failure(action, text),
             _ => {}

@@ -143,6 +143,36 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// Why a row that is there is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Damage {
+    /// It makes no sense, or cannot be trusted; the text says why.
+    Senseless(String),
+    /// It belongs to a database with another system identifier; the text quotes both.
+    Foreign(String),
+}
+
+impl Damage {
+    /// What to do about a row of another database. To take it over would be right for data that were
+    /// made anew, and take the register from a cluster that uses the same name.
+    pub const FOREIGN: &'static str = "if another cluster uses the same lock name, give one of the two another distlock_lockname (in config.ini pgsql_distlock_lockname; then cls_setup); only if the data of this one were made anew (initdb, pg_upgrade), cls_recovery_master takes the row over";
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Senseless(text) => f.write_str(text),
+            Self::Foreign(text) => write!(f, "{text}: {}", Self::FOREIGN),
+        }
+    }
+}
+
+impl From<String> for Damage {
+    fn from(text: String) -> Self {
+        Self::Senseless(text)
+    }
+}
+
 /// What came of reading the row.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -151,8 +181,8 @@ pub enum Reading {
     Row(Register),
     /// The service answered, and there is no such row.
     Missing,
-    /// The service answered with a row that makes no sense; the text quotes it.
-    Damaged(String),
+    /// The service answered with a row that is not believed.
+    Damaged(Damage),
     /// Nothing is known.
     Unknown(Trouble),
 }
@@ -167,8 +197,8 @@ pub enum Reply {
     NotApplied(Register),
     /// No row changed, and there is no such row.
     Missing,
-    /// The service answered with a row that makes no sense; the text quotes it.
-    Damaged(String),
+    /// The service answered with a row that is not believed.
+    Damaged(Damage),
     /// The change may or may not have taken effect: read before deciding.
     Unknown(Trouble),
 }

@@ -63,14 +63,14 @@ pub(crate) fn perform(
         Action::ReadDisk => node.read_disk(deadline).map(Effect::Disk),
         Action::ReadRegister => {
             if let Some(why) = &node.memory_lost {
-                return Ok(Effect::Register(Reading::Damaged(why.clone())));
+                return Ok(Effect::Register(Reading::Damaged(why.clone().into())));
             }
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Register(node.lock()?.read(deadline)))
         }
         Action::UpdateRegister(update) => {
             if let Some(why) = &node.memory_lost {
-                return Ok(Effect::Reply(Reply::Damaged(why.clone())));
+                return Ok(Effect::Reply(Reply::Damaged(why.clone().into())));
             }
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))

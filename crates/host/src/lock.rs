@@ -13,7 +13,9 @@ mod table;
 use std::fmt;
 use std::str::FromStr;
 
-use pha_core::register::{Aftermath, Reading, Register, Reply, Trouble, Update, after_lost_reply};
+use pha_core::register::{
+    Aftermath, Damage, Reading, Register, Reply, Trouble, Update, after_lost_reply,
+};
 use tokio_postgres::types::Type;
 
 use crate::clock::Deadline;
@@ -242,22 +244,20 @@ impl LockService {
             }
             Some(row) => match self.register(row) {
                 Ok(register) => Reading::Row(register),
-                Err(text) => Reading::Damaged(text),
+                Err(damage) => Reading::Damaged(damage),
             },
         })
     }
 
-    fn register(&self, row: &tokio_postgres::Row) -> Result<Register, String> {
+    fn register(&self, row: &tokio_postgres::Row) -> Result<Register, Damage> {
         let mine = self.system.as_deref();
         match statements::stranger(row, mine) {
-            None => statements::register(row),
-            Some(theirs) => Err(format!(
-                "the row {} belongs to another database (system identifier {theirs}, here {}): if another cluster \
-                 uses the same lock name, give this one another distlock_lockname (`distlock <conninfo> init \
-                 <table:lockname>` makes its row); if these data were made anew, cls_recovery_master takes the row over",
+            None => statements::register(row).map_err(Damage::from),
+            Some(theirs) => Err(Damage::Foreign(format!(
+                "the row {} belongs to another database (system identifier {theirs}, here {})",
                 self.lock,
                 mine.unwrap_or("unknown"),
-            )),
+            ))),
         }
     }
 
@@ -271,7 +271,7 @@ impl LockService {
             .query_typed(&statement.sql, &statement.params(), step)?;
         Ok(rows.first().map(|row| match self.register(row) {
             Ok(register) => Reply::Applied(register),
-            Err(text) => Reply::Damaged(text),
+            Err(damage) => Reply::Damaged(damage),
         }))
     }
 

@@ -225,7 +225,7 @@ fn relay(
             Ok(Some(PromiseAnswer::Relayed(reply)))
         }
         Reply::Missing => Err("the register's row has just disappeared".to_owned()),
-        Reply::Damaged(text) => Err(text),
+        Reply::Damaged(damage) => Err(damage.to_string()),
         // It may have been made all the same; it takes this node out of the holders.
         Reply::Unknown(Trouble::Unreachable(_)) => Ok(None),
         Reply::Unknown(trouble) => Err(trouble.to_string()),

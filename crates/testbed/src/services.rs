@@ -182,13 +182,10 @@ const PACEMAKER: &str = "exec env PCMK_logfile=/var/log/pacemaker/pacemaker.log 
 /// A daemon did not start; the message holds the end of its log.
 pub(crate) fn start_cluster(node: &Node, own_clock: bool) -> Result<()> {
     let processes = node.processes();
-    let runs = |name: &str| processes.iter().any(|process| process.comm == name);
-    if runs("pacemakerd") {
+    if processes.iter().any(|process| process.comm == "pacemakerd") {
         return Ok(());
     }
-    if !runs("corosync") {
-        start_corosync(node)?;
-    }
+    start_corosync(node)?;
     let mut argv = ["sh", "-c", PACEMAKER, "sh"].map(str::to_owned).to_vec();
     if own_clock {
         node.wind_clock()?;
@@ -197,20 +194,20 @@ pub(crate) fn start_cluster(node: &Node, own_clock: bool) -> Result<()> {
     node.run(&argv, SHORT).map(drop)
 }
 
+/// Starts corosync unless it runs, and waits until it answers. One that Pacemaker has asked to end
+/// still runs for a second, and answers nobody.
 fn start_corosync(node: &Node) -> Result<()> {
-    let started = node.run(&["corosync"], SHORT);
-    if let Err(error) = started {
-        let log = node
-            .read("/var/log/corosync/corosync.log")
-            .unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let tail: Vec<&str> = log.lines().rev().take(5).collect();
-        return Err(Error::Asked(format!(
-            "{error}; its log ends: {}",
-            tail.join(" / ")
-        )));
-    }
     wait(&format!("corosync on {}", node.name()), SHORT, || {
+        let processes = node.processes();
+        if !processes.iter().any(|process| process.comm == "corosync") {
+            node.run(&["corosync"], SHORT).map_err(|error| {
+                let log = node.read("/var/log/corosync/corosync.log");
+                let log = log.unwrap_or_default();
+                let log = String::from_utf8_lossy(&log);
+                let tail: Vec<&str> = log.lines().rev().take(5).collect();
+                format!("{error}; its log ends: {}", tail.join(" / "))
+            })?;
+        }
         let output = node
             .exec(&["corosync-cfgtool", "-s"], SHORT)
             .map_err(|e| e.to_string())?;

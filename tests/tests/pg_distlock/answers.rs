@@ -154,7 +154,7 @@ fn pg_a_row_that_makes_no_sense_is_quoted() {
             .unwrap();
         let reading = service.read(soon());
         assert!(
-            matches!(&reading, Reading::Damaged(text) if text.contains(expected)),
+            matches!(&reading, Reading::Damaged(damage) if damage.to_string().contains(expected)),
             "{change}: {reading:?}"
         );
         // A change that meets no condition reports the damage too.

@@ -30,7 +30,7 @@ impl Work<'_> {
                 again,
             )),
             Reply::Missing => Err(ClsError::refused("the register has no row", again)),
-            Reply::Damaged(text) => Err(ClsError::refused(text, again)),
+            Reply::Damaged(damage) => Err(ClsError::refused(damage.to_string(), again)),
             Reply::Unknown(trouble) => Err(ClsError::refused(
                 trouble.to_string(),
                 "bring the lock service back, then give the command again",

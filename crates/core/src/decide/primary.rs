@@ -78,7 +78,7 @@ pub(super) const RULES: &[Rule] = &[
             Ownership::Damage(text) => Some(show_and_end(
                 s,
                 format!(
-                    "the register is damaged: {text}; nothing is promoted and no standby is let go until cls_recovery_master has mended it"
+                    "the register is damaged: {text}; nothing is promoted and no standby is let go until that is mended"
                 ),
             )),
             _ => None,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Level, Observation, Problem, RegisterSeen, problem};
 use crate::names::NodeName;
 use crate::parse::standby_names::{StandbyName, StandbyNames};
-use crate::register::Reading;
+use crate::register::{Damage, Reading};
 
 /// What the primary says of its commits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -121,6 +121,10 @@ fn why(
             format!(
                 "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why"
             ),
+        ),
+        RegisterSeen::Read(Reading::Damaged(Damage::Foreign(_))) => (
+            "it does not stream, and the register's row is another database's".to_owned(),
+            Damage::FOREIGN.to_owned(),
         ),
         _ => (
             "it does not stream, and the register is damaged".to_owned(),

@@ -4,7 +4,7 @@ use super::{Level, Observation, Problem, RegisterSeen, outside, problem};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::parse::cib::CibNode;
-use crate::register::{Reading, Register};
+use crate::register::{Damage, Reading, Register};
 use crate::status::{Role, Score};
 
 const NOBODY: &str = "no node is primary: nobody can write";
@@ -44,6 +44,7 @@ fn none(seen: &Observation<'_>) -> Problem {
             critical("cls_recovery_master: while the register is damaged nobody is promoted")
         }
         RegisterSeen::Read(Reading::Row(row)) if row.term > 0 => by_register(seen, row),
+        RegisterSeen::Read(Reading::Damaged(Damage::Foreign(_))) => critical(Damage::FOREIGN),
         RegisterSeen::Read(Reading::Missing | Reading::Damaged(_)) => {
             critical("cls_recovery_master: while the register is damaged nobody is promoted")
         }

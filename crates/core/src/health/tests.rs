@@ -125,6 +125,11 @@ fn row(owner: &str, lease: u64) -> Reading {
     })
 }
 
+fn foreign() -> Reading {
+    let text = "the row belongs to another database".to_owned();
+    Reading::Damaged(Damage::Foreign(text))
+}
+
 fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
     verdict_on(None, nodes, extra, reading)
 }
@@ -209,6 +214,7 @@ fn a_healthy_cluster_meets_the_three_conditions() {
 #[test]
 fn every_deviation_is_found_and_has_a_remedy() {
     let none = Extra::default;
+    let foreign = foreign();
     let info = |text| Extra {
         properties: text,
         ..none()
@@ -503,6 +509,16 @@ fn every_deviation_is_found_and_has_a_remedy() {
             &["register"],
             &[],
             "cls_recovery_master",
+        ),
+        (
+            "a row of another database",
+            vec![PRIMARY, STANDBY],
+            none(),
+            &foreign,
+            Level::Critical,
+            &["register"],
+            &[],
+            "if another cluster uses the same lock name, give",
         ),
         (
             "repl info of another",

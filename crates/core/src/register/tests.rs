@@ -313,7 +313,7 @@ fn ownership_is_judged() {
         }),
         (
             "nonsense",
-            Reading::Damaged("x".to_owned()),
+            Reading::Damaged("x".to_owned().into()),
             seen,
             |o| matches!(o, O::Damage(text) if text == "x"),
         ),
@@ -477,7 +477,7 @@ fn promotion_rows() -> Vec<PromotionRow> {
         (
             "nonsense",
             None,
-            Reading::Damaged("x".to_owned()),
+            Reading::Damaged("x".to_owned().into()),
             seen,
             own,
             |e| matches!(e, E::Damage(_)),

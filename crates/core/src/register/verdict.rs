@@ -57,7 +57,7 @@ pub(super) fn known_row(reading: &Reading) -> Result<&Register, NoRow> {
              run cls_recovery_master, which makes it again from what the nodes know"
                 .to_owned(),
         )),
-        Reading::Damaged(text) => Err(NoRow::Damage(text.clone())),
+        Reading::Damaged(damage) => Err(NoRow::Damage(damage.to_string())),
         Reading::Unknown(trouble) => Err(NoRow::Unknown(trouble.to_string())),
     }
 }

@@ -146,7 +146,7 @@ fn registers() -> Vec<(&'static str, Result<Register, Reading>)> {
         ("missing", Err(Reading::Missing)),
         (
             "damaged",
-            Err(Reading::Damaged("holders is NULL".to_owned())),
+            Err(Reading::Damaged("holders is NULL".to_owned().into())),
         ),
         ("unknown", Err(Reading::Unknown(trouble))),
     ]

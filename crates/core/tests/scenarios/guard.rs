@@ -461,7 +461,7 @@ fn a_damaged_register_promotes_nobody() {
     older.epoch = 3;
     for register in [
         Err(Reading::Missing),
-        Err(Reading::Damaged("holders is NULL".to_owned())),
+        Err(Reading::Damaged("holders is NULL".to_owned().into())),
         Ok(older),
     ] {
         let mut resident = Resident::primary();

@@ -121,7 +121,7 @@ fn nobody_is_asked_without_need_or_right() {
         }),
         ("the row is missing", |w| w.register = Err(Reading::Missing)),
         ("the row makes no sense", |w| {
-            w.register = Err(Reading::Damaged("holders is NULL".to_owned()));
+            w.register = Err(Reading::Damaged("holders is NULL".to_owned().into()));
         }),
         ("a later term was seen", |w| w.memory.term = 2),
         ("a change of its own is not settled", |w| {
@@ -183,7 +183,10 @@ fn a_node_that_reaches_the_register_passes_the_change_on() {
     );
 
     // What is passed on and damaged is damage.
-    for reply in [Reply::Missing, Reply::Damaged("holders is NULL".to_owned())] {
+    for reply in [
+        Reply::Missing,
+        Reply::Damaged("holders is NULL".to_owned().into()),
+    ] {
         let mut world = cut_off();
         world.answers = vec![(node(2), PromiseAnswer::Relayed(reply))];
         let run = world.carry(&MONITOR);
@@ -324,7 +327,7 @@ fn the_node_that_is_asked_relays_where_it_can() {
     for (reading, why) in [
         (Reading::Row(older), "restored from a backup"),
         (Reading::Missing, "no row of this name"),
-        (Reading::Damaged("NULL".to_owned()), "damaged"),
+        (Reading::Damaged("NULL".to_owned().into()), "damaged"),
         (
             Reading::Unknown(Trouble::Answered("password".to_owned())),
             "answered an error",

@@ -75,7 +75,7 @@ fn without_the_register_the_names_stay_and_commits_wait() {
         (Err(unknown()), "no route to host"),
         (Err(Reading::Missing), "no row of this name"),
         (
-            Err(Reading::Damaged("holders is NULL".to_owned())),
+            Err(Reading::Damaged("holders is NULL".to_owned().into())),
             "holders is NULL",
         ),
         (Ok(older), "restored from a backup"),

@@ -64,7 +64,7 @@ pub(super) fn recover(stage: &Stage<'_>) -> Result<Recovery, String> {
         commands: 0,
         cleaned: None,
         hopeless: BTreeSet::new(),
-        restarted: BTreeSet::new(),
+        carried_out: BTreeSet::new(),
     };
     loop {
         let wrong = match health::primary(stage.cluster) {
@@ -102,8 +102,8 @@ struct Operator<'s, 'a> {
     cleaned: Option<Instant>,
     /// Nodes that `cls_repair_slave` could not mend.
     hopeless: BTreeSet<String>,
-    /// Nodes whose Pacemaker was restarted.
-    restarted: BTreeSet<String>,
+    /// What was carried out, of what is carried out once.
+    carried_out: BTreeSet<String>,
 }
 
 impl Operator<'_, '_> {
@@ -128,6 +128,7 @@ impl Operator<'_, '_> {
             }
         }
         for node in self.stage.cluster.databases() {
+            self.start_pacemaker(&node, &orders);
             self.restart_pacemaker(&node);
         }
         let text = picture(&desk);
@@ -143,18 +144,31 @@ impl Operator<'_, '_> {
         }
     }
 
+    /// A node on which Pacemaker has ended for good, which is out of the cluster by then.
+    fn start_pacemaker(&mut self, node: &Node, orders: &[String]) {
+        let order = format!("on {}: systemctl start corosync pacemaker", node.name());
+        if self.due(&order) && orders.iter().any(|said| said.starts_with(&order)) {
+            self.carried_out.insert(order);
+            self.typed("start of corosync and Pacemaker", || {
+                self.stage.start_daemons(node)?;
+                Ok((0, node.name().to_owned()))
+            });
+        }
+    }
+
+    /// Whether an order that needs no hurry may be carried out now: not before there was time for it
+    /// to become needless, and not twice.
+    fn due(&self, order: &str) -> bool {
+        self.begin.elapsed() > CLEANUP_AFTER && !self.carried_out.contains(order)
+    }
+
     /// A node on which Pacemaker has lost its controller for good says that it is outside, to itself.
     fn restart_pacemaker(&mut self, node: &Node) {
-        let patient = self.begin.elapsed() > CLEANUP_AFTER;
-        let name = node.name().to_owned();
-        let last = format!("on {name}: systemctl restart pacemaker");
-        if !patient || self.restarted.contains(&name) {
+        let last = format!("on {}: systemctl restart pacemaker", node.name());
+        if !self.due(&last) || !orders(node).iter().any(|order| order.ends_with(&last)) {
             return;
         }
-        if !orders(node).iter().any(|order| order.ends_with(&last)) {
-            return;
-        }
-        self.restarted.insert(name);
+        self.carried_out.insert(last);
         self.typed("restart of corosync and Pacemaker", || {
             let cluster = self.stage.cluster;
             cluster.stop_pacemaker(node.name(), COMMAND)?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 use crate::names::NodeName;
-use crate::register::{Reading, Register};
+use crate::register::{Damage, Reading, Register};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -324,11 +324,13 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
     })
 }
 
-/// The register names nodes that are none of this cluster's: another cluster uses the same name, and
-/// loses the register by this decision.
+/// The register names nodes that are none of this cluster's, or another database: another cluster may
+/// use the same name, and loses the register by this decision.
 fn foreign(facts: &RecoveryFacts) -> Option<String> {
-    let Some(Reading::Row(row)) = &facts.register else {
-        return None;
+    let row = match &facts.register {
+        Some(Reading::Row(row)) => row,
+        Some(Reading::Damaged(damage @ Damage::Foreign(_))) => return Some(damage.to_string()),
+        _ => return None,
     };
     let known = |node: &NodeName| facts.nodes.iter().any(|own| own.node == *node);
     let named: Vec<&str> = row
@@ -470,7 +472,10 @@ mod tests {
         };
         for (register, remake) in [
             (Some(Reading::Missing), true),
-            (Some(Reading::Damaged("holders is NULL".to_owned())), true),
+            (
+                Some(Reading::Damaged("holders is NULL".to_owned().into())),
+                true,
+            ),
             (older(0, 0), false),
             (older(1, 3), false),
         ] {
@@ -505,6 +510,11 @@ mod tests {
             text.contains("other1") && text.contains("distlock_lockname"),
             "{text}"
         );
+        let text = "the row belongs to another database".to_owned();
+        facts.register = Some(Reading::Damaged(Damage::Foreign(text.clone())));
+        let losses = plan_recovery(&facts).unwrap().losses;
+        let told = losses.iter().find(|loss| loss.starts_with(&text));
+        assert!(told.unwrap().contains("distlock_lockname"), "{losses:?}");
     }
 
     #[test]

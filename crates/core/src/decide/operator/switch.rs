@@ -395,7 +395,7 @@ mod tests {
             ("switch-no-failures", |f| f.failures = vec!["x".to_owned()]),
             ("switch-register", |f| f.register = Some(Reading::Missing)),
             ("switch-register", |f| {
-                f.register = Some(Reading::Damaged("x".into()))
+                f.register = Some(Reading::Damaged("x".to_owned().into()))
             }),
             ("switch-register", |f| {
                 f.register = Some(Reading::Row(Register::fresh()))

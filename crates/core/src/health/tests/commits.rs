@@ -91,6 +91,11 @@ fn commits_that_wait_are_said_with_the_reason_and_what_to_type() {
             "cls_recovery_master",
         ),
         (
+            said(&commits(0), &gone, &foreign(), &known),
+            "every commit has to wait for node2: it does not stream, and the register's row is another database's",
+            "if another cluster uses the same lock name, give",
+        ),
+        (
             said(&commits(0), &gone, &row, &memory(4, 5)),
             "every commit has to wait for node2: it does not stream, and the register is damaged",
             "cls_recovery_master",

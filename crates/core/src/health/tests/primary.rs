@@ -84,6 +84,12 @@ fn without_a_primary_the_register_says_what_to_type() {
             &Reading::Missing,
             "cls_recovery_master",
         ),
+        (
+            "a row of another database",
+            vec![WAS_PRIMARY, STANDBY],
+            &foreign(),
+            "if another cluster uses the same lock name, give",
+        ),
     ];
     let behind = || Node {
         transient: &[

@@ -135,7 +135,7 @@ fn each_refusal() {
         (
             "copy-register",
             REPAIR,
-            with(&|f| f.register = Some(Reading::Damaged("x".into()))),
+            with(&|f| f.register = Some(Reading::Damaged("x".to_owned().into()))),
         ),
         (
             "copy-register",
