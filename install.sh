@@ -16,7 +16,7 @@ usage() {
 usage: sh install.sh [--local] [--uninstall] [--config FILE] [--from DIR] [--force]
   --local        this node only
   --uninstall    remove what was installed
-  --config FILE  config.ini to use (default: the one beside this script)
+  --config FILE  config.ini to use (default: the one beside this script, or above it)
   --from DIR     programs to install (default: bin or target/release beside this script; they are
                  built with cargo where they are missing or older than the sources)
   --force        with --uninstall: although the cluster's configuration still uses the agent

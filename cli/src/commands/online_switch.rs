@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How far the standbys are behind.
 const LAG: &str = "select application_name, \
-    greatest(0, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn))::bigint \
+    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint \
     from pg_stat_replication";
 /// How long putting things back into order may take, whatever became of the switch.
 const RESTORE: Duration = Duration::from_secs(20);

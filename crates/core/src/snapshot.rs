@@ -213,7 +213,8 @@ pub struct PrimaryView {
     pub complete: Option<Lsn>,
     /// The names in `synchronous_standby_names`, as a new session sees it.
     pub names: Vec<String>,
-    /// The rows of `pg_stat_replication`.
+    /// The rows of `pg_stat_replication`, of standbys that may follow this primary
+    /// ([`StandbyLink::follows`]).
     pub standbys: Vec<StandbyLink>,
     /// The names of its replication slots.
     pub slots: Vec<String>,
@@ -232,6 +233,18 @@ pub struct StandbyLink {
     pub flushed: Option<Lsn>,
     /// `replay_lsn`, always the end of a record.
     pub replayed: Option<Lsn>,
+}
+
+impl StandbyLink {
+    /// Whether what it reports may be WAL of the primary, which had flushed up to `end` afterwards: no
+    /// WAL is sent before it is flushed. One that reports more has WAL of another history. PostgreSQL
+    /// streams to it what lies before the fork, again and again, and believes it: as a synchronous
+    /// standby it would let commits pass that it does not have, up to the end of its own WAL (R4).
+    #[must_use]
+    pub fn follows(&self, end: Lsn) -> bool {
+        let reported = self.flushed.max(self.replayed);
+        reported.is_none_or(|reported| reported <= end)
+    }
 }
 
 /// A standby as it sees itself.

@@ -177,12 +177,8 @@ impl Node {
         self.postgres
             .await_sync_names_in_force(&self.pg, &names, deadline)
             .map_err(text)?;
-        match self.postgres.view(deadline).map_err(text)?.role {
-            crate::postgres::RoleView::Primary(primary) => Ok(Effect::Barrier(primary.flushed)),
-            crate::postgres::RoleView::Standby(_) => {
-                Err("PostgreSQL is no primary any more".to_owned())
-            }
-        }
+        let barrier = self.postgres.write_barrier(deadline).map_err(text)?;
+        Ok(Effect::Barrier(barrier))
     }
 
     /// Each way of stopping gets its share: the fast one `stop_escalate`, and always so much less

@@ -213,6 +213,7 @@ pub(crate) fn of_view(
                         replayed: row.replayed,
                     })
                 })
+                .filter(|link| link.follows(primary.later))
                 .collect(),
         })),
         RoleView::Standby(standby) => {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use common::{Cluster, postgres, soon};
 use pha_core::lsn::Lsn;
+use pha_core::snapshot::StandbyLink;
 use pha_core::status::{SyncState, WalSenderState};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
-use pha_host::pgctl::StopMode;
+use pha_host::pgctl::{StopMode, Stopped};
 use pha_host::postgres::{Answer, Postgres, PostgresError};
 use pha_host::process::{Postmaster, Process, Signal};
 
@@ -212,6 +213,63 @@ fn pg_peer_authentication_is_that_of_the_owner() {
         ..access(&cluster)
     };
     assert!(matches!(root.ask(None, soon()), Answer::AuthFailed(_)));
+}
+
+/// What R4 and R10 rely on. PostgreSQL serves a standby that has WAL past the fork with what lies before
+/// it, and believes its report; that the report lies past the primary's own end is what shows it.
+#[test]
+fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
+    let (old, new) = pair("fork");
+    old.until(
+        "select flush_lsn = pg_current_wal_lsn() from pg_stat_replication",
+        "t",
+    );
+    assert_eq!(
+        new.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    old.sql("create table alone as select generate_series(1, 10000)");
+    assert_eq!(
+        old.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    new.start();
+    new.ctl.promote(soon()).unwrap();
+    access(&new).await_promoted(soon()).unwrap();
+    old.follow(&new);
+    old.start();
+
+    let before = access(&new).view(soon()).unwrap().primary().unwrap().later;
+    let deadline = soon();
+    let mut reported = 0;
+    while reported < 3 {
+        assert!(!deadline.expired(), "it was seen {reported} times");
+        let view = access(&new).view(soon()).unwrap();
+        let end = view.primary().unwrap().later;
+        for row in view.standbys {
+            let Some((state, sync)) = row.state.zip(row.sync_state) else {
+                continue;
+            };
+            let link = StandbyLink {
+                name: row.application_name,
+                state,
+                sync,
+                flushed: row.flushed,
+                replayed: row.replayed,
+            };
+            if link.flushed.is_some() {
+                assert!(!link.follows(end), "{link:?}, the primary has {end}");
+                reported += 1;
+            }
+        }
+    }
+    let mut session = access(&new).connect(soon()).unwrap();
+    let standby = ["standby".parse().unwrap()].into();
+    let have = access(&new).acknowledged_by(&mut session, &standby, short());
+    assert_eq!(have.unwrap(), [].into());
+    // A barrier lies past whatever was there before it.
+    let barrier = access(&new).write_barrier(soon()).unwrap();
+    assert!(barrier > before, "{barrier} and {before}");
 }
 
 /// Sets `synchronous_standby_names` in the configuration; nobody is told.

@@ -5,6 +5,11 @@ use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
 
 use crate::partition::lease_long_over;
 
+/// Sessions on a node's own socket.
+const PSQL: [&str; 8] = [
+    "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres",
+];
+
 #[test]
 fn cluster_disasters() {
     let bed = Bed::replicating("disaster");
@@ -101,6 +106,7 @@ fn cluster_link_disk_and_clock() {
     interface_down(&bed);
     full_disk(&bed);
     clocks(&bed);
+    written_alone(&bed);
 }
 
 /// Nobody fences the node whose interface is down, and its PostgreSQL is the primary. Sessions inside
@@ -172,10 +178,7 @@ fn writes_inside(bed: &Bed, table: &str, synchronous: &str) -> u64 {
         "SET synchronous_commit = {synchronous};\n\
          INSERT INTO {table} SELECT count(*) + 1 FROM {table} RETURNING id \\watch 0.05\n"
     );
-    let psql = [
-        "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres",
-    ];
-    let ended = must(bed.node("node1").exec_with(&psql, &statements, PATIENCE));
+    let ended = must(bed.node("node1").exec_with(&PSQL, &statements, PATIENCE));
     let terminated = ended.stderr.contains("terminating connection due to");
     assert!(terminated, "{}", ended.stderr);
     let numbers = ended.stdout.lines().filter_map(|line| line.parse().ok());
@@ -252,4 +255,82 @@ fn clocks(bed: &Bed) {
     bed.rejoin("node1", "node2");
     let after = bed.conclude(writer, "node2", &["node1"]);
     assert_eq!(after.timeline, before.timeline + 1);
+}
+
+/// PostgreSQL serves an old primary with what lies before the fork, and its report says that it has all
+/// that the new one will write for a while.
+fn written_alone(bed: &Bed) {
+    scenario(
+        "an old primary has written more alone than the new one has: what it reports is not believed, and commits wait for it only when it has them",
+    );
+    bed.settle("node2", &["node1"]);
+    // The fork, and all that is written alone, lie in one segment.
+    must(bed.sql("node2", "SELECT pg_switch_wal()"));
+    must(bed.sql("node2", "CREATE TABLE together ()"));
+    must(bed.link("node2", false));
+    let statements = "SET synchronous_commit = local;\n\
+        CREATE TABLE alone AS SELECT generate_series(1, 60000);\n\
+        SELECT pg_current_wal_flush_lsn();\n";
+    let written = must(bed.node("node2").exec_with(&PSQL, statements, PATIENCE));
+    let alone = written.stdout.trim();
+    bed.until("node1 as primary", || {
+        let row = register(bed)?;
+        match bed.sql("node1", "SELECT pg_is_in_recovery()").as_deref() {
+            Ok("f") if row.owner == "node1" => Ok(()),
+            other => Err(format!("{row:?}, {other:?}")),
+        }
+    });
+    let behind = format!("SELECT pg_current_wal_flush_lsn() < '{alone}'");
+    assert_eq!(must(bed.sql("node1", &behind)), "t", "{alone}");
+
+    // Without corosync between them nobody ends it, and its receiver is stopped while its report counts.
+    must(bed.cut_port("node1", "node2", 5405));
+    must(bed.link("node2", true));
+    let receives = |process: &pha_testbed::Process| process.cmdline.contains("walreceiver");
+    bed.until("a report of node2", || {
+        bed.node("node2").kill(receives, Signal::STOP);
+        let report = "SELECT coalesce(max(flush_lsn), '0/0') > pg_current_wal_flush_lsn() \
+            FROM pg_stat_replication";
+        let report = bed.sql("node1", report).map_err(|e| e.to_string())?;
+        if report != "t" {
+            bed.node("node2").kill(receives, Signal::CONT);
+        }
+        (report == "t").then_some(()).ok_or(report)
+    });
+    for _ in 0..3 {
+        let renewed = must(bed.lock_sql("SELECT ts FROM distlock"));
+        bed.until("a renewal", || {
+            let now = bed.lock_sql("SELECT ts FROM distlock");
+            let now = now.map_err(|e| e.to_string())?;
+            (now != renewed).then_some(()).ok_or(now)
+        });
+    }
+    let own = must(bed.sql("node1", "SELECT pg_current_wal_flush_lsn()"));
+    let question = format!(
+        "SELECT (positions->>'node1')::pg_lsn <= '{own}', positions, holders FROM distlock"
+    );
+    let recorded = must(bed.lock_sql(&question));
+    assert!(recorded.starts_with("t|"), "{recorded}, node1 has {own}");
+    assert!(recorded.ends_with("|{node1}"), "{recorded}");
+
+    bed.node("node2").kill(receives, Signal::CONT);
+    must(bed.heal());
+    bed.until("the refusal of node2", || {
+        bed.refusal("node1", "node2")
+            .ok_or_else(|| bed.monitor_text("node1"))
+    });
+    let repair = must(bed.node("node2").exec(&["cls_repair_slave"], PATIENCE));
+    assert_eq!(repair.code, 0, "{}{}", repair.stdout, repair.stderr);
+    bed.settle("node1", &["node2"]);
+    assert_eq!(must(bed.sql("node1", &behind)), "t", "{alone}");
+    assert_eq!(bed.node("node2").kill(receives, Signal::STOP), 1);
+    let writer = bed.writer();
+    bed.until("a commit that waits for node2", || {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let waits = bed.sql("node1", waits).map_err(|e| e.to_string())?;
+        (waits == "1").then_some(()).ok_or(waits)
+    });
+    assert_eq!(bed.node("node2").kill(receives, Signal::CONT), 1);
+    must(writer.wait_for(50, PATIENCE));
+    bed.conclude(writer, "node1", &["node2"]);
 }

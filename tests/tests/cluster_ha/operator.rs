@@ -66,6 +66,13 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     let said = ends(&bed, "node2", &words, 1);
     assert!(said.contains("where they were"), "{said}");
     assert_eq!(files_beside_the_data(&bed, "node2").trim(), "data");
+    // What the database's account may not write, root does not move for it.
+    let link = format!("{DATA}/pg_tblspc/99999");
+    bed.run("node2", &["ln", "-s", "/usr/local/bin", &link]);
+    let said = ends(&bed, "node2", &["rebuild_slave", "--keep-old"], 10);
+    assert!(said.contains("leads to /usr/local/bin"), "{said}");
+    bed.run("node2", &["rm", &link]);
+    assert_eq!(files_beside_the_data(&bed, "node2").trim(), "data");
     let row = must(register(&bed));
     assert!(!row.holders.contains("node2"), "it has left: {row:?}");
 

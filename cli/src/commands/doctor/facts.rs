@@ -139,6 +139,17 @@ fn ssh(peer: &NodeName) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// Whether the commands that copy data could connect with these options as well. They do not have all
+/// that standbys have, whose PostgreSQL is given them.
+fn understood(options: &[(&str, &str)]) -> Result<(), String> {
+    let text = conninfo::render(options.iter().copied()).map_err(|error| error.to_string())?;
+    text.parse::<Conninfo>().map(drop).map_err(|error| {
+        format!(
+            "primary_conninfo_opt: {error}; cls_repair_slave and cls_rebuild_slave cannot connect with it: remove it"
+        )
+    })
+}
+
 /// Connects as a standby would, with the database account's passfile. `None` where nobody answers
 /// the connection: that server does not run now.
 fn replication(params: &Params, peer: &NodeName) -> Option<Result<(), String>> {
@@ -151,19 +162,29 @@ fn replication(params: &Params, peer: &NodeName) -> Option<Result<(), String>> {
         ("connect_timeout", "5"),
     ];
     let further = params.primary_conninfo_opt.iter();
+    let further = further.map(|(keyword, value)| (keyword.as_str(), value.expose()));
+    let (passwords, further): (Vec<_>, Vec<_>) =
+        further.partition(|(keyword, _)| *keyword == "password");
+    if let Err(why) = understood(&further) {
+        return Some(Err(why));
+    }
     pairs.extend(
         further
-            .map(|(keyword, value)| (keyword.as_str(), value.expose()))
+            .into_iter()
             .filter(|(keyword, _)| *keyword != "connect_timeout"),
     );
     let outcome = || -> Result<(), String> {
         let user = User::lookup(&params.pgdba).map_err(|error| error.to_string())?;
         let target = conninfo::render(pairs).map_err(|error| error.to_string())?;
-        Command::new(&params.psql)
+        let mut psql = Command::new(&params.psql)
             .args(["--no-psqlrc", "--no-password", "--command=IDENTIFY_SYSTEM"])
             .arg(format!("--dbname={target}"))
-            .run_as(&user)
-            .run(Deadline::after(STEP))
+            .run_as(&user);
+        // Not on the command line, which everybody can read.
+        if let Some((_, password)) = passwords.last() {
+            psql = psql.env("PGPASSWORD", password).secret(*password);
+        }
+        psql.run(Deadline::after(STEP))
             .map(drop)
             .map_err(|error| error.to_string())
     };

@@ -1,5 +1,6 @@
 //! Moving the old data aside, and back where the copy fails.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,17 +50,39 @@ impl Work<'_> {
     fn places(&self) -> Result<Vec<PathBuf>, ClsError> {
         let pgdata = &self.pg.pgdata;
         let mut places = vec![pgdata.clone()];
-        let linked = |path: &Path| {
-            std::fs::read_link(path)
-                .ok()
-                .filter(|target| target.is_absolute())
-        };
-        places.extend(linked(&pgdata.join("pg_wal")));
+        let mut links = vec![pgdata.join("pg_wal")];
         if let Ok(entries) = std::fs::read_dir(pgdata.join("pg_tblspc")) {
-            places.extend(entries.flatten().filter_map(|entry| linked(&entry.path())));
+            links.extend(entries.flatten().map(|entry| entry.path()));
+        }
+        for link in links {
+            let target = std::fs::read_link(&link).ok();
+            let Some(target) = target.filter(|target| target.is_absolute() && target.exists())
+            else {
+                continue;
+            };
+            self.belongs_to_owner(&link, &target)?;
+            places.push(target);
         }
         places.retain(|place| place.exists());
         Ok(places)
+    }
+
+    /// Whoever owns the data can make such a link to anything, and root moves what it leads to.
+    fn belongs_to_owner(&self, link: &Path, target: &Path) -> Result<(), ClsError> {
+        let owner = std::fs::metadata(target)
+            .map_err(|error| broken(&format!("{}: {error}", target.display())))?
+            .uid();
+        if owner == self.pg.user.uid() {
+            return Ok(());
+        }
+        Err(ClsError::refused(
+            format!(
+                "{} leads to {}, which does not belong to the database's account",
+                link.display(),
+                target.display()
+            ),
+            "look who has made that link; remove it, or chown the directory, then give the command again",
+        ))
     }
 
     /// The directory for the WAL, where the old data had one of their own.

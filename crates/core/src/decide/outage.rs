@@ -5,6 +5,7 @@
 //! moves, and it is the owner that moves it: as soon as the register is back it takes out of the
 //! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
 
+use crate::names::NodeName;
 use crate::plan::Action;
 use crate::register::{PromiseAsk, Reading, Register, Trouble, Update};
 use crate::snapshot::{Mode, Snapshot};
@@ -16,14 +17,29 @@ pub(super) fn ask(s: &Snapshot) -> Option<Action> {
         return None;
     }
     let (term, epoch) = reign(s)?;
-    let peers = s.settings.nodes.iter().filter(|node| *node != s.me());
     Some(Action::AskPromises(PromiseAsk {
         node: s.me().clone(),
-        peers: peers.cloned().collect(),
+        peers: peers(s)?,
         term,
         epoch,
         ttl: s.settings.ttl,
     }))
+}
+
+/// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
+/// that was taken out of the list while the lock service was away. A name that is no node's can promise
+/// nothing, so that nobody needs to be asked.
+fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
+    let names = s.primary().map_or(&[][..], |view| &view.names);
+    let mut peers = s.settings.nodes.clone();
+    for name in names {
+        let node: NodeName = name.parse().ok()?;
+        if !peers.contains(&node) {
+            peers.push(node);
+        }
+    }
+    peers.retain(|node| node != s.me());
+    Some(peers)
 }
 
 /// Whether every other node has promised not to be promoted at the epoch at which this node owns

@@ -445,14 +445,16 @@ fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
     Some(kept)
 }
 
-/// The standby to name: the first of `node_list` that streams and stays.
+/// The standby to name: the first of `node_list` that streams and stays. It has reported how far it
+/// is: what one reports that has diverged shows that it has ([`StandbyLink::follows`]).
 fn candidate(s: &Snapshot) -> Option<&StandbyLink> {
     let view: &PrimaryView = s.primary()?;
     s.settings
         .nodes
         .iter()
         .filter(|node| *node != s.me() && !lost(s, node.as_str()))
-        .find_map(|node| view.standbys.iter().find(|link| link.name == node.as_str()))
+        .filter_map(|node| view.standbys.iter().find(|link| link.name == node.as_str()))
+        .find(|link| link.flushed.is_some())
 }
 
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.

@@ -320,6 +320,15 @@ fn statement(value: &str) -> Result<String, Problem> {
 /// primary recognises a standby; another one would make a synchronous standby a stranger.
 const OWN_KEYWORDS: [&str; 5] = ["host", "hostaddr", "port", "user", "application_name"];
 
+/// Secrets that are none of a passfile's: they would stand in the cluster's configuration and on command
+/// lines, where everybody can read them.
+const SECRET_KEYWORDS: [&str; 4] = [
+    "sslpassword",
+    "oauth_client_secret",
+    "scram_client_key",
+    "scram_server_key",
+];
+
 fn conninfo_options(value: &str) -> Result<Vec<(String, Secret)>, Problem> {
     values::one_line(value)?;
     let pairs = conninfo::parse(value).map_err(|error| format!("is not usable: {error}"))?;
@@ -330,7 +339,15 @@ fn conninfo_options(value: &str) -> Result<Vec<(String, Secret)>, Problem> {
         Some((keyword, _)) => Err(format!(
             "sets {keyword}, which the agent writes itself: remove it (master_ip, pgport and repuser decide)"
         )),
-        None => Ok(pairs),
+        None => match pairs
+            .iter()
+            .find(|(keyword, _)| SECRET_KEYWORDS.contains(&keyword.as_str()))
+        {
+            Some((keyword, _)) => Err(format!(
+                "sets {keyword}, a secret that everybody on the node could read: remove it (a key file without a passphrase, or a password in the passfile)"
+            )),
+            None => Ok(pairs),
+        },
     }
 }
 

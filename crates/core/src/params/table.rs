@@ -330,7 +330,7 @@ pub const TABLE: &[Spec] = &[
         Kind::Path,
         "/var/lib/pgsql/tmp",
         "directory of the agent's files",
-        "Directory on the node's own disk, outside pgdata, where the agent keeps its part of PostgreSQL's configuration and what it must remember. It must survive a reboot.",
+        "Directory on the node's own disk, outside pgdata, where the agent keeps its part of PostgreSQL's configuration (rep_mode.conf). It must survive a reboot.",
     ),
     Spec::new(
         "xlog_check_count",

@@ -93,6 +93,7 @@ fn values_of_every_kind_are_checked() {
         ("start_opt", "-c 'a"),
         ("replication_slot_name", "Slot"),
         ("restore_command", "cp x\nrestore_target='x'"),
+        ("primary_conninfo_opt", "sslpassword=x"),
         ("primary_conninfo_opt", "application_name=x"),
         ("primary_conninfo_opt", "sslmode"),
         ("distlock_lockname", "t;drop:x"),

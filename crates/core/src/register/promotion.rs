@@ -81,7 +81,7 @@ impl fmt::Display for Eligibility {
             ),
             Self::BehindRecorded { recorded, own } => write!(
                 f,
-                "this node has WAL up to {own} only, and the register records {recorded} for it: its data was put back to an older state; run cls_rebuild_slave here"
+                "this node has WAL up to {own} only, and the register records {recorded} for it: its data were put back to an older state; run cls_rebuild_slave here"
             ),
             Self::TooFarBehind {
                 recorded,

@@ -5,7 +5,7 @@ use pha_core::register::{
     Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Update,
     relay_step,
 };
-use pha_core::snapshot::Operation;
+use pha_core::snapshot::{Answer, Operation};
 use pha_core::status::Score;
 
 use crate::world::{MONITOR, World, expired, node, nodes, notification, owned, reign};
@@ -107,6 +107,31 @@ fn of_three_nodes_one_that_is_out_of_reach_is_enough_to_wait() {
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+}
+
+/// A holder stays one that an operator has taken out of `node_list` meanwhile.
+#[test]
+fn whom_commits_wait_for_is_asked_although_it_is_not_in_the_list() {
+    let mut world = cut_off();
+    world.settings.nodes = vec![node(1)];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+    assert!(
+        run.warnings[0].contains("node2 has not answered"),
+        "{:?}",
+        run.warnings
+    );
+    assert_eq!(world.names, ["node2"]);
+
+    // A name that no node can have promises nothing.
+    world.names = vec!["*".to_owned()];
+    if let Answer::Primary(view) = &mut world.answer {
+        view.names.clone_from(&world.names);
+    }
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+    assert_eq!(world.names, ["*"]);
 }
 
 #[test]

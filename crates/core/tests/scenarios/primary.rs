@@ -3,7 +3,7 @@
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, Mode, Process};
+use pha_core::snapshot::{Answer, Mode, Process, StandbyLink};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 
 use crate::world::{MONITOR, World, link, node, nodes, notification, owned, reign, shown};
@@ -191,6 +191,43 @@ fn a_standby_that_only_catches_up_is_not_named() {
         run.actions
     );
     assert_eq!(shown(&world, 2), Some(PgsqlStatus::HsConnected));
+}
+
+/// It has diverged: named, it would let commits pass up to the end of its own WAL (R4), and the register
+/// would record for the primary what the primary has not got (R10).
+#[test]
+fn a_standby_that_reports_more_than_the_primary_has_counts_for_nothing() {
+    for (flushed, replayed) in [(1001, 1000), (1000, 1001)] {
+        let mut world = World::primary();
+        world.standbys[0] = StandbyLink {
+            replayed: Some(Lsn::new(replayed)),
+            ..link(2, flushed)
+        };
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+        assert_eq!(world.row().holders, nodes(&[1]), "it is lost");
+        assert_eq!(world.row().positions, [(node(1), Lsn::new(1000))].into());
+        // Nor is it named.
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[RENEW]);
+    }
+}
+
+#[test]
+fn a_standby_that_has_not_reported_yet_is_not_named() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    let Answer::Primary(view) = &mut world.answer else {
+        unreachable!("a primary")
+    };
+    view.names.clear();
+    world.standbys[0].flushed = None;
+    let run = world.carry(&MONITOR);
+    assert!(!run.actions.contains(&NAME.to_owned()), "{:?}", run.actions);
+    world.standbys = World::primary().standbys;
+    let run = world.carry(&MONITOR);
+    assert!(run.actions.contains(&NAME.to_owned()), "{:?}", run.actions);
 }
 
 #[test]

@@ -250,8 +250,14 @@ impl World {
             flushed: self.end.lsn,
             complete: Some(self.end.lsn),
             names: self.names.clone(),
-            standbys: self.standbys.clone(),
+            standbys: self.following(),
         }
+    }
+
+    /// The links as they are seen: without those of another history.
+    fn following(&self) -> Vec<StandbyLink> {
+        let follows = |link: &&StandbyLink| link.follows(self.end.lsn);
+        self.standbys.iter().filter(follows).cloned().collect()
     }
 
     fn reading(&mut self) -> Reading {
@@ -389,10 +395,11 @@ impl World {
     fn observe(&mut self, operation: &Operation, before: Option<Snapshot>) -> Snapshot {
         for standby in &mut self.standbys {
             standby.flushed = standby.flushed.map(|lsn| {
-                Lsn::new((lsn.as_u64() + self.standbys_advance).min(self.end.lsn.as_u64()))
+                let further = Lsn::new(lsn.as_u64() + self.standbys_advance);
+                further.min(self.end.lsn).max(lsn)
             });
         }
-        let standbys = self.standbys.clone();
+        let standbys = self.following();
         if let Answer::Primary(view) = &mut self.answer {
             view.standbys = standbys;
         }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use tokio_postgres::types::Type;
 
@@ -19,10 +20,20 @@ use crate::sql::Session;
 const MESSAGE: &str = "set synchronous_commit = local; \
     select pg_catalog.pg_logical_emit_message(true, 'pha4pgsql', '')";
 
+/// Up to where the primary itself has flushed: a standby that has diverged reports WAL of its own.
 const FLUSHED: &str = "select application_name::text from pg_catalog.pg_stat_replication \
-    where state = 'streaming' and flush_lsn >= $1::text::pg_lsn";
+    where state = 'streaming' \
+    and flush_lsn between $1::text::pg_lsn and pg_catalog.pg_current_wal_flush_lsn()";
 
 impl Postgres {
+    /// Writes WAL, and where it ends: what is flushed so far lies before it, on every node.
+    ///
+    /// # Errors
+    /// [`PostgresError`] when the server does not answer, or is a standby.
+    pub fn write_barrier(&self, deadline: Deadline) -> Result<Lsn, PostgresError> {
+        write_message(&mut self.connect(deadline)?, deadline)
+    }
+
     /// Writes WAL and waits until every one of `standbys` has flushed it; those that have until the
     /// deadline.
     ///
@@ -34,12 +45,7 @@ impl Postgres {
         standbys: &BTreeSet<NodeName>,
         deadline: Deadline,
     ) -> Result<BTreeSet<NodeName>, PostgresError> {
-        let rows = session.simple(MESSAGE, deadline)?;
-        let written = rows.into_iter().flatten().flatten().next();
-        let written = written.ok_or_else(|| PostgresError::Unexpected {
-            column: "pg_logical_emit_message()",
-            text: "nothing".to_owned(),
-        })?;
+        let written = write_message(session, deadline)?.to_string();
         loop {
             let rows = session.query_typed(FLUSHED, &[(&written, Type::TEXT)], deadline)?;
             let names: BTreeSet<String> = rows
@@ -57,4 +63,15 @@ impl Postgres {
             pause(deadline);
         }
     }
+}
+
+/// Where the message ends in the WAL; it is on the disk.
+fn write_message(session: &mut Session, deadline: Deadline) -> Result<Lsn, PostgresError> {
+    let rows = session.simple(MESSAGE, deadline)?;
+    let text = rows.into_iter().flatten().flatten().next();
+    let text = text.unwrap_or_default();
+    text.parse().map_err(|_| PostgresError::Unexpected {
+        column: "pg_logical_emit_message()",
+        text,
+    })
 }

@@ -100,8 +100,8 @@ fn sleep_of(wait_event: Option<&str>) -> Option<Sleep> {
 
 impl Postgres {
     /// Tells the server to read its configuration and waits until `synchronous_standby_names` has
-    /// this value in every process that acts on it. After this the primary's flush position is a
-    /// barrier: no commit after it is acknowledged by the old setting.
+    /// this value in every process that acts on it. WAL that is written after this is a barrier: no
+    /// commit after it is acknowledged by the old setting.
     pub fn await_sync_names_in_force(
         &self,
         ctl: &PgCtl,

@@ -67,9 +67,10 @@ pub struct PrimaryView {
     pub timeline: TimelineId,
     /// Where the next record will go.
     pub inserted: Lsn,
-    /// Up to where WAL is on its disk. Whatever has been acknowledged is before this, so this is
-    /// the barrier of rule R4.
+    /// Up to where WAL is on its disk.
     pub flushed: Lsn,
+    /// The same after the standbys were looked at: none of them can have more of this WAL.
+    pub later: Lsn,
     /// The end of a record that is on its disk, where one is known: what was inserted before the
     /// other questions were asked, if it was flushed after them. `flushed` itself may lie inside a
     /// record (the WAL writer flushes whole pages), and after a crash the WAL ends before that record.
@@ -225,11 +226,13 @@ impl ServerView {
                 receiver,
             })
         } else {
+            let later = later.ok_or_else(|| unexpected("the later flush position", ""))?;
             RoleView::Primary(PrimaryView {
                 timeline: timeline_of_file(wal_file.as_deref().unwrap_or_default())?,
+                later,
                 inserted: inserted.ok_or_else(|| unexpected("pg_current_wal_insert_lsn()", ""))?,
                 flushed: flushed.ok_or_else(|| unexpected("pg_current_wal_flush_lsn()", ""))?,
-                complete: inserted.filter(|record| later.is_some_and(|later| later >= *record)),
+                complete: inserted.filter(|record| later >= *record),
             })
         };
         Ok(Self {
