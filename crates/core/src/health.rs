@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 
+use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Cib, CibNode, CibResource};
 use crate::register::{Damage, Memory, Reading, Register, went_back};
@@ -63,6 +64,32 @@ pub struct ReplicationRow {
     pub replay_lag_seconds: Option<f64>,
 }
 
+/// What there is in `pg_wal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptWal {
+    /// Where the oldest segment begins.
+    from: Lsn,
+    /// The size of a segment in bytes.
+    segment: u64,
+}
+
+impl KeptWal {
+    /// From the last sixteen digits of the oldest file's name and the size of a segment in bytes.
+    #[must_use]
+    pub fn of(file: &str, segment: u64) -> Option<Self> {
+        let (log, number) = file.split_at_checked(8).filter(|_| file.len() == 16)?;
+        let log = u64::from(u32::from_str_radix(log, 16).ok()?) << 32;
+        let within = u64::from(u32::from_str_radix(number, 16).ok()?).checked_mul(segment)?;
+        let from = Lsn::new(log.checked_add(within)?);
+        (segment > 0).then_some(Self { from, segment })
+    }
+
+    /// Whether the segment of that position is gone: a standby asks for it from its beginning on.
+    fn lacks(self, position: Lsn) -> bool {
+        position.as_u64() / self.segment * self.segment < self.from.as_u64()
+    }
+}
+
 /// Everything that the verdict is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation<'a> {
@@ -86,6 +113,9 @@ pub struct Observation<'a> {
     pub replication: Option<&'a [ReplicationRow]>,
     /// For whom the primary's commits wait; `None` where the primary could not be asked.
     pub commits: Option<&'a CommitWaits>,
+    /// What the primary keeps of its WAL; `None` where it could not be asked, or where standbys have an
+    /// archive to take WAL from (`restore_command`).
+    pub kept: Option<KeptWal>,
     /// What this node has durably seen of the register, before the row was read.
     pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
@@ -481,6 +511,15 @@ fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
     vec![problem(Level::Warning, text, &remedy).on(primary)]
 }
 
+/// Whether a standby has reported a position from which the primary cannot go on.
+fn lacks_wal(seen: &Observation<'_>, name: &NodeName) -> bool {
+    let attribute = seen.resource.attribute("xlog-loc");
+    let node = seen.cib.node(name);
+    let position = node.and_then(|node| node.transient.get(&attribute));
+    let position = position.and_then(|text| Lsn::from_hex16(text).ok());
+    (seen.kept.zip(position)).is_some_and(|(kept, position)| kept.lacks(position))
+}
+
 fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
     seen.standbys()
         .filter_map(|(name, status)| {
@@ -491,6 +530,10 @@ fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
                 return None;
             }
             let (text, remedy) = match status {
+                Some("DISCONNECT") | None if lacks_wal(seen, name) => (
+                    format!("{name} does not stream: the primary does not have the WAL any more that it needs"),
+                    format!("on {name}: cls_rebuild_slave --keep-old"),
+                ),
                 Some("DISCONNECT") | None => (
                     format!("{name} runs and does not stream from the primary"),
                     format!("look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave"),

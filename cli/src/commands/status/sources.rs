@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, Operation, ReplicationRow};
+use pha_core::health::{CommitWaits, KeptWal, Operation, ReplicationRow};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -38,6 +38,8 @@ pub(super) struct Sources {
     pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
     /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
     pub(super) commits: Option<Result<CommitWaits, String>>,
+    /// What the primary keeps of its WAL, where it says so.
+    pub(super) kept: Option<KeptWal>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
@@ -99,6 +101,8 @@ impl Sources {
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
         let commits = commits.map(|primary| ask(move || commits::waits(&primary, latest)));
+        let kept = primary.clone();
+        let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
         let replication =
             primary.map(|primary| ask(move || primary.rows(ROWS, latest).and_then(parse)));
         let replication = replication.map(|receiver| of_primary(&receiver, deadline));
@@ -117,6 +121,7 @@ impl Sources {
                 command: holder.command,
                 node: holder.node,
             }),
+            kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
             lock,
             memory,
@@ -147,6 +152,17 @@ const ROWS: &str = "select application_name, state, sync_state, \
     pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint, \
     extract(epoch from replay_lag)::float8 \
     from pg_stat_replication order by application_name, pid";
+
+/// The oldest file of WAL: all timelines have their segments removed together.
+const OLDEST: &str = "select min(substr(name, 9)), \
+    (select setting from pg_settings where name = 'wal_segment_size') \
+    from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'";
+
+fn oldest(rows: TextRows) -> Option<KeptWal> {
+    let row: [Option<String>; 2] = rows.into_iter().next()?.try_into().ok()?;
+    let [file, segment] = row;
+    KeptWal::of(&file?, segment?.parse().ok()?)
+}
 
 /// Reads the rows; a number that is none is an error, an empty column is not.
 fn parse(rows: TextRows) -> Result<Vec<ReplicationRow>, String> {

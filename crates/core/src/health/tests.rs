@@ -159,6 +159,7 @@ fn verdict_in(
         register: RegisterSeen::Read(reading),
         replication: None,
         commits: None,
+        kept: KeptWal::of("0000000000000005", 16 << 20),
         memory: None,
         primary_hangs: false,
         operation: None,
@@ -180,6 +181,7 @@ fn a_primary_that_hangs_is_named() {
             register: RegisterSeen::Read(&reading),
             replication: None,
             commits: None,
+            kept: None,
             memory: None,
             primary_hangs: true,
             operation: None,
@@ -319,6 +321,40 @@ fn every_deviation_is_found_and_has_a_remedy() {
             &["started", "synchronous"],
             &[1],
             "bring a standby back",
+        ),
+        (
+            "standby whose WAL is gone",
+            vec![
+                PRIMARY,
+                Node {
+                    data: "DISCONNECT",
+                    transient: &[("pgsql-xlog-loc", "0000000004FFFFFF")],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["streaming", "synchronous"],
+            &[3],
+            "on node2: cls_rebuild_slave --keep-old",
+        ),
+        (
+            "standby not streaming whose WAL is there",
+            vec![
+                PRIMARY,
+                Node {
+                    data: "DISCONNECT",
+                    transient: &[("pgsql-xlog-loc", "0000000005000000")],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["streaming", "synchronous"],
+            &[3],
+            "look at PostgreSQL's log on node2",
         ),
         (
             "standby not streaming",

@@ -134,6 +134,7 @@ impl Operator<'_, '_> {
         let text = picture(&desk);
         for node in self.stage.cluster.databases() {
             self.repair(&node, &text);
+            self.rebuild(&node, &orders);
         }
         let since = self.cleaned.unwrap_or(self.begin).elapsed();
         let patience = self.cleaned.map_or(CLEANUP_AFTER, |_| CLEANUP_AGAIN);
@@ -195,11 +196,7 @@ impl Operator<'_, '_> {
         let Some(line) = lines.find(|line| orders.iter().any(|order| line.contains(order))) else {
             return;
         };
-        if node
-            .processes()
-            .iter()
-            .any(|process| process.comm == "postgres")
-        {
+        if runs_postgres(node) {
             return;
         }
         let name = node.name().to_owned();
@@ -211,6 +208,15 @@ impl Operator<'_, '_> {
         // 10: a precondition is not met yet, which says nothing of what pg_rewind can do.
         if !matches!(self.command(node, words), Some(0 | 10)) {
             self.hopeless.insert(name);
+        }
+    }
+
+    /// A standby that runs, and whose WAL the primary does not have any more.
+    fn rebuild(&mut self, node: &Node, orders: &[String]) {
+        let order = format!("on {}: cls_rebuild_slave --keep-old", node.name());
+        if self.due(&order) && orders.contains(&order) && runs_postgres(node) {
+            self.carried_out.insert(order);
+            self.command(node, REBUILD);
         }
     }
 
@@ -249,6 +255,11 @@ impl Operator<'_, '_> {
         self.commands += 1;
         code
     }
+}
+
+fn runs_postgres(node: &Node) -> bool {
+    let processes = node.processes();
+    processes.iter().any(|process| process.comm == "postgres")
 }
 
 /// What `cls_status` says is to be typed next.

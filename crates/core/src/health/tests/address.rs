@@ -28,6 +28,7 @@ fn said(
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,
+        kept: None,
         memory: None,
         primary_hangs: false,
         operation: None,

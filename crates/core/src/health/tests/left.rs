@@ -22,6 +22,7 @@ fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(Str
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,
+        kept: None,
         memory: None,
         primary_hangs: false,
         operation: operation.as_ref(),
