@@ -19,6 +19,7 @@ use pha_core::snapshot::{
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
+use crate::diverged::MESSAGES;
 use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
@@ -428,7 +429,13 @@ impl Explored {
                 if in_force != node.names && self.mutation.waits_for_names() {
                     return None;
                 }
-                return Some(Ok(Effect::Barrier(Lsn::new(node.log.len() as u64 + 1))));
+                if self.diverged && self.mutation != Mutation::BarrierOfTheMoment {
+                    if node.log.messages() == MESSAGES {
+                        return None;
+                    }
+                    node.log.write_message();
+                }
+                return Some(Ok(Effect::Barrier(Lsn::new(u64::from(node.log.end())))));
             }
             Action::StartPostgres => {
                 node.postgres = match (node.postgres, node.standby_signal) {
@@ -684,8 +691,13 @@ impl Explored {
                             name: name(j).to_string(),
                             state: WalSenderState::Streaming,
                             sync: SyncState::Sync,
-                            flushed: Some(Lsn::new(other.log.len() as u64 + 1)),
+                            flushed: (!other.silent)
+                                .then(|| Lsn::new(u64::from(other.log.end()))),
                             replayed: self.rollbacks.then(|| self.position(&other.log)),
+                        })
+                        .filter(|link| {
+                            link.follows(Lsn::new(u64::from(node.log.end())))
+                                || self.mutation == Mutation::ReportsBelieved
                         })
                         .collect(),
                 })

@@ -8,6 +8,7 @@
 
 mod agent;
 mod deadend;
+mod diverged;
 mod guard;
 mod model;
 mod mutation;
@@ -63,6 +64,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         outages: false,
         operator: false,
         rollbacks: false,
+        diverged: false,
         guards: 0,
         notify: false,
         start: Start::Election,
@@ -74,6 +76,14 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
 const ROLLED_BACK: Explored = Explored {
     rollbacks: true,
     start: Start::Replicating,
+    ..SMALL
+};
+
+/// Two nodes, and an old primary streams for moments whose log goes on where the new one's left it (R4).
+const DIVERGED: Explored = Explored {
+    diverged: true,
+    commits: 3,
+    start: Start::Forked,
     ..SMALL
 };
 
@@ -321,6 +331,21 @@ fn data_that_were_put_back_are_never_promoted() {
 fn every_look_at_positions_is_needed() {
     for mutation in [Mutation::PositionsIgnored, Mutation::PutBackStarts] {
         is_noticed(mutation, ROLLED_BACK, &[RECORDED, ACKNOWLEDGED]);
+    }
+}
+
+#[test]
+fn standbys_that_have_diverged_acknowledge_nothing() {
+    holds(DIVERGED, None);
+    let three = Explored { nodes: 3, ..DIVERGED };
+    holds(three, Some(2_000_000));
+}
+
+#[test]
+fn every_look_at_what_a_standby_reports_is_needed() {
+    use Mutation as M;
+    for mutation in [M::ReportsBelieved, M::SilentIsNamed, M::BarrierOfTheMoment] {
+        is_noticed(mutation, DIVERGED, &[ACKNOWLEDGED, SAME_TIMELINE]);
     }
 }
 

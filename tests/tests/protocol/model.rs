@@ -9,12 +9,13 @@ use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_prom
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
+use crate::diverged::{forked_from, release};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
 use crate::rollback::RECORDED;
 use crate::state::{
-    Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, members, name,
+    Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name,
 };
 
 /// What is explored, and how far.
@@ -32,6 +33,8 @@ pub(crate) struct Explored {
     pub(crate) operator: bool,
     /// Whether data are put back to an older state (R10).
     pub(crate) rollbacks: bool,
+    /// Whether standbys stream for moments whose log is not the beginning of the primary's (R4).
+    pub(crate) diverged: bool,
     /// On how many nodes, the first ones, guards run beside primaries; only with `outages`.
     pub(crate) guards: usize,
     /// Whether it is announced that the other nodes are about to be stopped.
@@ -51,6 +54,8 @@ pub(crate) enum Start {
     Naming,
     /// See [`crate::operator::superseded_from`].
     Superseded,
+    /// See [`crate::diverged::forked_from`].
+    Forked,
 }
 
 /// One transition.
@@ -75,6 +80,8 @@ pub(crate) enum Move {
     /// A standby begins to stream from a primary, also from one that was superseded.
     Attaches(usize, usize),
     Detaches(usize),
+    /// The standby reports how far it is for the first time.
+    Reports(usize),
     Receives(usize),
     LeaseRunsOut,
     /// An operator begins to copy the data of the second node to the first one (R6).
@@ -144,6 +151,8 @@ impl Model for Explored {
             copy: None,
             unfinished: false,
             recorded: Log::default(),
+            silent: false,
+            released: 0,
             guard: None,
             noted: false,
             run: None,
@@ -168,6 +177,7 @@ impl Model for Explored {
             Start::Replicating => return vec![self.replicating_from(fresh)],
             Start::Naming => return vec![self.naming_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
+            Start::Forked => return vec![forked_from(fresh)],
         }
         // The last node of node_list has a commit of the time before the register (R0).
         let mut newer = fresh.clone();
@@ -229,8 +239,12 @@ impl Model for Explored {
                 state.nodes[i].log.commit(id);
                 state.next_commit += 1;
             }
-            Move::Attaches(i, to) => set_upstream(&mut state.nodes[i], Some(to as u8)),
+            Move::Attaches(i, to) => {
+                state.nodes[i].silent = state.nodes[i].log.has_left(&state.nodes[to].log);
+                set_upstream(&mut state.nodes[i], Some(to as u8));
+            }
             Move::Detaches(i) => set_upstream(&mut state.nodes[i], None),
+            Move::Reports(i) => state.nodes[i].silent = false,
             Move::Receives(i) => {
                 let from = state.nodes[upstream(&state.nodes[i])?].log;
                 state.nodes[i].log.receive_from(&from);
@@ -369,20 +383,10 @@ fn settle(state: &mut State) {
         {
             set_upstream(&mut state.nodes[i], None);
         }
+        state.nodes[i].silent &= upstream(&state.nodes[i]).is_some();
     }
-    for (i, node) in state.nodes.iter().enumerate() {
-        let Postgres::Primary { in_force } = node.postgres else {
-            continue;
-        };
-        state.acknowledged |= match in_force {
-            0 => node.log.commits(),
-            names => members(names)
-                .filter_map(|standby| state.nodes.get(standby))
-                .filter(|standby| upstream(standby) == Some(i))
-                .fold(0, |bits, standby| {
-                    bits | standby.log.commits() & node.log.commits()
-                }),
-        };
+    for i in 0..state.nodes.len() {
+        release(state, i);
     }
 }
 
@@ -497,14 +501,20 @@ impl Explored {
                 }
                 if let Some(from) = upstream {
                     moves.push(Move::Detaches(i));
-                    if node.log.len() < state.nodes[usize::from(from)].log.len() {
+                    let primary = &state.nodes[usize::from(from)].log;
+                    if node.silent {
+                        moves.push(Move::Reports(i));
+                    }
+                    if node.log.len() < primary.len() && !node.log.has_left(primary) {
                         moves.push(Move::Receives(i));
                     }
                     return;
                 }
                 for (j, other) in state.nodes.iter().enumerate() {
                     let primary = matches!(other.postgres, Postgres::Primary { .. });
-                    if primary && node.log.may_stream_from(&other.log) {
+                    let streams = node.log.may_stream_from(&other.log)
+                        || (self.diverged && node.log.has_left(&other.log));
+                    if primary && streams {
                         moves.push(Move::Attaches(i, j));
                     }
                 }

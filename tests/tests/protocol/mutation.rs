@@ -44,6 +44,12 @@ pub(crate) enum Mutation {
     BarrierBeforeInForce,
     /// R4: there is no barrier.
     NoBarrier,
+    /// R4: the barrier is what is flushed at the moment, and not what is written after the naming.
+    BarrierOfTheMoment,
+    /// R4: a standby is believed that reports more than the primary has.
+    ReportsBelieved,
+    /// R4: a standby is named that has not reported yet how far it is.
+    SilentIsNamed,
     /// R4: what the standby has flushed is not looked at.
     NoFlushCheck,
     /// R4: the register gains the standby before PostgreSQL waits for it.
@@ -157,6 +163,13 @@ impl Mutation {
                 if let Answer::Primary(view) = &mut shown.answer {
                     for link in &mut view.standbys {
                         link.flushed = Some(Lsn::new(u64::MAX));
+                    }
+                }
+            }
+            Self::SilentIsNamed => {
+                if let Answer::Primary(view) = &mut shown.answer {
+                    for link in &mut view.standbys {
+                        link.flushed = link.flushed.or(Some(Lsn::new(0)));
                     }
                 }
             }

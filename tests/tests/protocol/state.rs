@@ -42,6 +42,8 @@ pub(crate) struct Log {
 /// Set in an entry that begins a timeline; the node that began it is in the low bits, because
 /// two nodes may take the same number for different timelines.
 const MARK: u8 = 0x80;
+/// WAL that the primary writes for R4: a position of its own, and no commit.
+const MESSAGE: u8 = 0x40;
 
 impl Log {
     pub(crate) fn len(&self) -> usize {
@@ -61,6 +63,15 @@ impl Log {
         self.push(id);
     }
 
+    pub(crate) fn write_message(&mut self) {
+        self.push(MESSAGE);
+    }
+
+    pub(crate) fn messages(&self) -> usize {
+        let messages = self.entries().iter().filter(|entry| **entry == MESSAGE);
+        messages.count()
+    }
+
     /// `pg_ctl promote`: PostgreSQL takes the next number that it knows to be free.
     pub(crate) fn begin_timeline(&mut self, node: usize) {
         let next = self.timeline() + 1;
@@ -74,7 +85,7 @@ impl Log {
 
     /// The commits, as bits.
     pub(crate) fn commits(&self) -> u8 {
-        let commits = self.entries().iter().filter(|entry| *entry & MARK == 0);
+        let commits = self.entries().iter().filter(|entry| **entry < MESSAGE);
         commits.fold(0, |bits, id| bits | 1 << id)
     }
 
@@ -107,6 +118,14 @@ impl Log {
             .is_some_and(|end| self.len() <= end)
     }
 
+    /// Whether a standby with this log is let stream for moments all the same: it has left the
+    /// primary's history, and is sent what lies before that.
+    pub(crate) fn has_left(&self, other: &Self) -> bool {
+        other
+            .end_of(self.timeline())
+            .is_some_and(|end| self.len() > end)
+    }
+
     pub(crate) fn receive_from(&mut self, other: &Self) {
         self.push(other.entries[self.len()]);
     }
@@ -130,6 +149,7 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in self.entries() {
             match entry & MARK {
+                _ if *entry == MESSAGE => write!(f, "m")?,
                 0 => write!(f, "{entry}")?,
                 _ => write!(
                     f,
@@ -180,6 +200,11 @@ pub(crate) struct Node {
     pub(crate) unfinished: bool,
     /// What the register records of it (R10), as the log that it stands for. No node knows this.
     pub(crate) recorded: Log,
+    /// As a standby: it streams and has not reported yet how far it is.
+    pub(crate) silent: bool,
+    /// As a primary: up to which position PostgreSQL lets commits pass, because a synchronous standby
+    /// has reported so much; only where that is more than there is in its log.
+    pub(crate) released: u8,
     /// The guard beside it.
     pub(crate) guard: Option<Resident>,
     /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
@@ -240,6 +265,9 @@ impl fmt::Display for Node {
                 f,
                 " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?}"
             )?;
+        }
+        if self.silent || self.released > 0 {
+            write!(f, " silent {} released {}", self.silent, self.released)?;
         }
         if self.recorded != Log::default() {
             write!(f, " recorded {:?}", self.recorded)?;

@@ -1,0 +1,61 @@
+//! R4: standbys whose log is not the beginning of the primary's.
+//!
+//! PostgreSQL compares positions, never contents. A standby that has WAL of its own past the point
+//! where the primary's timeline began is sent what lies before it, again and again, and reports its
+//! own end meanwhile; a primary that waits for it takes that for WAL of its own.
+
+use crate::model::upstream;
+use crate::state::{Lease, Node, Postgres, Row, State, TERM, members};
+
+/// How many messages are written into one log (R4).
+pub(crate) const MESSAGES: usize = 2;
+
+/// Lets commits pass up to what a standby reports for which they wait (`SyncRepReleaseWaiters`). That
+/// position never goes back until PostgreSQL is started again. Acknowledging enables nothing, so that
+/// doing it as early as possible is the worst case.
+pub(crate) fn release(state: &mut State, i: usize) {
+    let Postgres::Primary { in_force } = state.nodes[i].postgres else {
+        state.nodes[i].released = 0;
+        return;
+    };
+    let reported = members(in_force)
+        .filter_map(|standby| state.nodes.get(standby))
+        .filter(|standby| upstream(standby) == Some(i) && !standby.silent)
+        .map(|standby| standby.log.end());
+    let released = reported.max().max(Some(state.nodes[i].released));
+    let node = &mut state.nodes[i];
+    let passed = match (in_force, released) {
+        (0, _) => node.log,
+        (_, released) => node.log.first(usize::from(released.unwrap_or(0)).saturating_sub(1)),
+    };
+    state.acknowledged |= passed.commits();
+    // What is there has passed: only more than that will be passed by what is yet to come.
+    node.released = released.filter(|end| *end > node.log.end()).unwrap_or(0);
+}
+
+/// The second node has followed the first one as owner, on a new timeline, and the first one has not
+/// noticed: it still waits for the second one with what it writes.
+pub(crate) fn forked_from(fresh: State) -> State {
+    let mut state = fresh;
+    let second = 1 << 1;
+    state.nodes[0] = Node {
+        postgres: Postgres::Primary { in_force: second },
+        standby_signal: false,
+        names: second,
+        reign: Some((1, 1)),
+        ..state.nodes[0].clone()
+    };
+    let successor = &mut state.nodes[1];
+    successor.log.begin_timeline(1);
+    successor.postgres = Postgres::Primary { in_force: 0 };
+    successor.standby_signal = false;
+    successor.reign = Some((TERM, 2));
+    state.row = Row {
+        owner: Some(1),
+        elected: true,
+        holders: second,
+        lease: Lease::Running,
+        ..state.row
+    };
+    state
+}
