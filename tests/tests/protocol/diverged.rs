@@ -10,6 +10,9 @@ use crate::state::{Lease, Node, Postgres, Row, State, TERM, members};
 /// How many messages are written into one log (R4).
 pub(crate) const MESSAGES: usize = 2;
 
+/// R4.
+pub(crate) const UNWRITTEN: &str = "no primary lets commits pass that are yet to be written";
+
 /// Lets commits pass up to what a standby reports for which they wait (`SyncRepReleaseWaiters`). That
 /// position never goes back until PostgreSQL is started again. Acknowledging enables nothing, so that
 /// doing it as early as possible is the worst case.
@@ -34,7 +37,7 @@ pub(crate) fn release(state: &mut State, i: usize) {
 }
 
 /// The second node has followed the first one as owner, on a new timeline, and the first one has not
-/// noticed: it still waits for the second one with what it writes.
+/// noticed: what it writes waits for the second one. Each has committed what the other has not.
 pub(crate) fn forked_from(fresh: State) -> State {
     let mut state = fresh;
     let second = 1 << 1;
@@ -45,8 +48,12 @@ pub(crate) fn forked_from(fresh: State) -> State {
         reign: Some((1, 1)),
         ..state.nodes[0].clone()
     };
+    state.nodes[0].log.commit(1);
+    state.nodes[0].log.commit(2);
+    (state.acknowledged, state.next_commit) = (1, 3);
     let successor = &mut state.nodes[1];
     successor.log.begin_timeline(1);
+    successor.log.commit(0);
     successor.postgres = Postgres::Primary { in_force: 0 };
     successor.standby_signal = false;
     successor.reign = Some((TERM, 2));

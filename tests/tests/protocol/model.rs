@@ -9,7 +9,7 @@ use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_prom
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
-use crate::diverged::{forked_from, release};
+use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
@@ -305,6 +305,9 @@ impl Model for Explored {
                 nodes.all(|(i, node)| {
                     node.recorded.is_prefix_of(&node.log) || !model.may_promote(state, i)
                 })
+            }),
+            Property::always(UNWRITTEN, |_, state: &State| {
+                state.nodes.iter().all(|node| node.released == 0)
             }),
             Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
         ]
