@@ -691,8 +691,7 @@ impl Explored {
                             name: name(j).to_string(),
                             state: WalSenderState::Streaming,
                             sync: SyncState::Sync,
-                            flushed: (!other.silent)
-                                .then(|| Lsn::new(u64::from(other.log.end()))),
+                            flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
                             replayed: self.rollbacks.then(|| self.position(&other.log)),
                         })
                         .filter(|link| {

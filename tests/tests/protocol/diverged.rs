@@ -25,15 +25,20 @@ pub(crate) fn release(state: &mut State, i: usize) {
         .filter_map(|standby| state.nodes.get(standby))
         .filter(|standby| upstream(standby) == Some(i) && !standby.silent)
         .map(|standby| standby.log.end());
-    let released = reported.max().max(Some(state.nodes[i].released));
+    let reported = reported.max().unwrap_or(0);
     let node = &mut state.nodes[i];
-    let passed = match (in_force, released) {
-        (0, _) => node.log,
-        (_, released) => node.log.first(usize::from(released.unwrap_or(0)).saturating_sub(1)),
+    let released = node.released.max(reported);
+    let passed = match in_force {
+        0 => node.log,
+        _ => node.log.first(usize::from(released.saturating_sub(1))),
     };
     state.acknowledged |= passed.commits();
-    // What is there has passed: only more than that will be passed by what is yet to come.
-    node.released = released.filter(|end| *end > node.log.end()).unwrap_or(0);
+    // What is in the log has passed: only what is yet to come does more than that concern.
+    node.released = if released > node.log.end() {
+        released
+    } else {
+        0
+    };
 }
 
 /// The second node has followed the first one as owner, on a new timeline, and the first one has not

@@ -80,9 +80,11 @@ const ROLLED_BACK: Explored = Explored {
     ..SMALL
 };
 
-/// Two nodes, and an old primary streams for moments whose log goes on where the new one's left it (R4).
+/// Two nodes, of which the old primary streams from the new one for moments with what it has written
+/// itself (R4), until an operator copies the new one's data.
 const DIVERGED: Explored = Explored {
     diverged: true,
+    operator: true,
     commits: 4,
     start: Start::Forked,
     ..SMALL
@@ -339,8 +341,21 @@ fn every_look_at_positions_is_needed() {
 fn standbys_that_have_diverged_acknowledge_nothing() {
     holds(DIVERGED, None);
     if long() {
+        let more = Explored {
+            commits: 5,
+            ..DIVERGED
+        };
+        holds(more.clone(), None);
+        let late = Explored {
+            delays: true,
+            outages: true,
+            operator: false,
+            ..more
+        };
+        holds(late, None);
         let from_the_beginning = Explored {
             commits: 3,
+            operator: false,
             start: Start::Replicating,
             ..DIVERGED
         };

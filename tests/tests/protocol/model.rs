@@ -14,9 +14,7 @@ use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
 use crate::rollback::RECORDED;
-use crate::state::{
-    Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name,
-};
+use crate::state::{Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
