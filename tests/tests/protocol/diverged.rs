@@ -33,7 +33,7 @@ pub(crate) fn release(state: &mut State, i: usize) {
         _ => node.log.first(usize::from(released.saturating_sub(1))),
     };
     state.acknowledged |= passed.commits();
-    // What is in the log has passed: only what is yet to come does more than that concern.
+    // What is in the log has passed: a position past its end lets pass what is yet to be written.
     node.released = if released > node.log.end() {
         released
     } else {
