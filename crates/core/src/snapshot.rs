@@ -229,6 +229,8 @@ pub struct StandbyLink {
     pub state: WalSenderState,
     /// `sync_state`.
     pub sync: SyncState,
+    /// `sent_lsn`: up to where this primary has sent WAL over this connection.
+    pub sent: Option<Lsn>,
     /// `flush_lsn`, which may lie inside a record.
     pub flushed: Option<Lsn>,
     /// `replay_lsn`, always the end of a record.
@@ -243,7 +245,13 @@ impl StandbyLink {
     #[must_use]
     pub fn follows(&self, end: Lsn) -> bool {
         let reported = self.flushed.max(self.replayed);
-        reported.is_none_or(|reported| reported <= end)
+        // What one that streams has, it was sent; one that has diverged is sent what lies before the
+        // fork, and has more. Before it streams it is sent again what it has of the segment.
+        let sent = match self.state {
+            WalSenderState::Streaming => self.sent,
+            _ => None,
+        };
+        reported.is_none_or(|reported| reported <= sent.unwrap_or(end).min(end))
     }
 }
 

@@ -209,6 +209,7 @@ pub(crate) fn of_view(
                         name: row.application_name.clone(),
                         state: row.state?,
                         sync: row.sync_state?,
+                        sent: row.sent,
                         flushed: row.flushed,
                         replayed: row.replayed,
                     })

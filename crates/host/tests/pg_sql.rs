@@ -254,6 +254,7 @@ fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
                 name: row.application_name,
                 state,
                 sync,
+                sent: row.sent,
                 flushed: row.flushed,
                 replayed: row.replayed,
             };

@@ -679,7 +679,7 @@ impl Explored {
                 let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
                 Answer::Primary(PrimaryView {
                     timeline: timeline_id(node.log.timeline()),
-                    history: History::without_ancestors(TimelineId::FIRST),
+                    history: self.history(&node.log),
                     flushed: Lsn::new(1),
                     complete: self.rollbacks.then(|| self.position(&node.log)),
                     slots: vec![],
@@ -691,6 +691,7 @@ impl Explored {
                             name: name(j).to_string(),
                             state: WalSenderState::Streaming,
                             sync: SyncState::Sync,
+                            sent: Some(self.sent(&node.log, &other.log)),
                             flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
                             replayed: self.rollbacks.then(|| self.position(&other.log)),
                         })

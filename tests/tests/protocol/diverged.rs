@@ -4,14 +4,45 @@
 //! where the primary's timeline began is sent what lies before it, again and again, and reports its
 //! own end meanwhile; a primary that waits for it takes that for WAL of its own.
 
-use crate::model::upstream;
-use crate::state::{Lease, Node, Postgres, Row, State, TERM, members};
+use pha_core::lsn::Lsn;
+use pha_core::timeline::{History, HistoryEntry, TimelineId};
+
+use crate::agent::timeline_id;
+use crate::model::{Explored, upstream};
+use crate::mutation::Mutation;
+use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM, members};
 
 /// How many messages are written into one log (R4).
 pub(crate) const MESSAGES: usize = 2;
 
 /// R4.
 pub(crate) const UNWRITTEN: &str = "no primary lets commits pass that are yet to be written";
+
+impl Explored {
+    /// The history of a primary's timeline, where somebody looks at it.
+    pub(crate) fn history(&self, log: &Log) -> History {
+        let mut history = History::without_ancestors(TimelineId::FIRST);
+        if self.diverged && self.mutation != Mutation::NamedBeforeTheFork {
+            history.own = timeline_id(log.timeline());
+            let switch = log.last_switch().map(|(parent, end)| HistoryEntry {
+                parent: timeline_id(parent),
+                end: Lsn::new(u64::from(end)),
+            });
+            history.entries.extend(switch);
+        }
+        history
+    }
+
+    /// Up to where the primary has sent WAL to a standby.
+    pub(crate) fn sent(&self, primary: &Log, standby: &Log) -> Lsn {
+        match self.mutation {
+            Mutation::SentIgnored | Mutation::BarrierOfTheMoment => {
+                Lsn::new(u64::from(standby.end()))
+            }
+            _ => Lsn::new(u64::from(primary.common(standby))),
+        }
+    }
+}
 
 /// Lets commits pass up to what a standby reports for which they wait (`SyncRepReleaseWaiters`). That
 /// position never goes back until PostgreSQL is started again. Acknowledging enables nothing, so that

@@ -90,6 +90,13 @@ const DIVERGED: Explored = Explored {
     ..SMALL
 };
 
+/// Three nodes, of which the third one may follow the old primary and the new one in turn (R4).
+const THREE_DIVERGED: Explored = Explored {
+    nodes: 3,
+    operator: false,
+    ..DIVERGED
+};
+
 /// The same as `SMALL`, and the stop of the other node may be announced before it comes.
 const ANNOUNCED: Explored = Explored {
     notify: true,
@@ -340,6 +347,7 @@ fn every_look_at_positions_is_needed() {
 #[test]
 fn standbys_that_have_diverged_acknowledge_nothing() {
     holds(DIVERGED, None);
+    holds(THREE_DIVERGED, None);
     if long() {
         let more = Explored {
             commits: 5,
@@ -366,6 +374,9 @@ fn standbys_that_have_diverged_acknowledge_nothing() {
 #[test]
 fn every_look_at_what_a_standby_reports_is_needed() {
     use Mutation as M;
+    for mutation in [M::SentIgnored, M::NamedBeforeTheFork] {
+        is_noticed(mutation, THREE_DIVERGED, &[UNWRITTEN]);
+    }
     for (mutation, breaks) in [
         (M::ReportsBelieved, UNWRITTEN),
         (M::SilentIsNamed, UNWRITTEN),

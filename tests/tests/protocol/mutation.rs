@@ -44,10 +44,15 @@ pub(crate) enum Mutation {
     BarrierBeforeInForce,
     /// R4: there is no barrier.
     NoBarrier,
-    /// R4: the barrier is what is flushed at the moment, and not what is written after the naming.
+    /// R4: the barrier is what is flushed at the moment, and not what is written after the naming; only
+    /// needed where what a standby was sent is not compared either.
     BarrierOfTheMoment,
     /// R4: a standby is believed that reports more than the primary has.
     ReportsBelieved,
+    /// R4: what a standby reports is not compared with what it was sent.
+    SentIgnored,
+    /// R4: a standby is named that has no WAL of the primary's timeline yet.
+    NamedBeforeTheFork,
     /// R4: a standby is named that has not reported yet how far it is.
     SilentIsNamed,
     /// R4: what the standby has flushed is not looked at.
@@ -169,7 +174,7 @@ impl Mutation {
             Self::SilentIsNamed => {
                 if let Answer::Primary(view) = &mut shown.answer {
                     for link in &mut view.standbys {
-                        link.flushed = link.flushed.or(Some(Lsn::new(0)));
+                        link.flushed = link.flushed.or(Some(Lsn::new(u64::MAX)));
                     }
                 }
             }

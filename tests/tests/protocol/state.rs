@@ -118,6 +118,24 @@ impl Log {
             .is_some_and(|end| self.len() <= end)
     }
 
+    /// Where its timeline began, and which one it left.
+    pub(crate) fn last_switch(&self) -> Option<(u8, u8)> {
+        let mark = self
+            .entries()
+            .iter()
+            .rposition(|entry| *entry & MARK != 0)?;
+        let before = self.first(mark);
+        Some((before.timeline(), before.end()))
+    }
+
+    /// Up to where a primary with this log sends a standby with the other one.
+    pub(crate) fn common(&self, standby: &Self) -> u8 {
+        match self.end_of(standby.timeline()) {
+            Some(end) if end < standby.len() => end as u8 + 1,
+            _ => standby.end(),
+        }
+    }
+
     /// Whether a standby with this log is let stream for moments all the same: it has left the
     /// primary's history, and is sent what lies before that.
     pub(crate) fn has_left(&self, other: &Self) -> bool {

@@ -446,15 +446,18 @@ fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
 }
 
 /// The standby to name: the first of `node_list` that streams and stays. It has reported how far it
-/// is: what one reports that has diverged shows that it has ([`StandbyLink::follows`]).
+/// is: what one reports that has diverged shows that it has ([`StandbyLink::follows`]). And it has WAL
+/// of this timeline, so that it cannot follow an older primary any more, which does not know that it was
+/// replaced, and come back with the WAL of that one while commits wait for it.
 fn candidate(s: &Snapshot) -> Option<&StandbyLink> {
     let view: &PrimaryView = s.primary()?;
+    let began = view.history.last_switch().map(|switch| switch.end);
     s.settings
         .nodes
         .iter()
         .filter(|node| *node != s.me() && !lost(s, node.as_str()))
         .filter_map(|node| view.standbys.iter().find(|link| link.name == node.as_str()))
-        .find(|link| link.flushed.is_some())
+        .find(|link| link.flushed > began)
 }
 
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.

@@ -5,6 +5,7 @@ use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Answer, Mode, Process, StandbyLink};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+use pha_core::timeline::{HistoryEntry, TimelineId};
 
 use crate::world::{MONITOR, World, link, node, nodes, notification, owned, reign, shown};
 
@@ -211,6 +212,38 @@ fn a_standby_that_reports_more_than_the_primary_has_counts_for_nothing() {
         let run = world.carry(&MONITOR);
         run.expect(OcfCode::RunningPromoted, &[RENEW]);
     }
+}
+
+/// The primary has written as much since, but it has sent only what lies before the fork.
+#[test]
+fn a_standby_that_has_more_than_it_was_sent_counts_for_nothing() {
+    let mut world = World::primary();
+    world.standbys[0].sent = Some(Lsn::new(900));
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+    assert_eq!(world.row().holders, nodes(&[1]));
+    // What is sent again at the beginning is no sign of it.
+    world.standbys[0].state = WalSenderState::Catchup;
+    world.carry(&MONITOR);
+    assert_eq!(shown(&world, 2), Some(PgsqlStatus::HsConnected));
+}
+
+/// It could still follow an older primary, and come back with the WAL of that one.
+#[test]
+fn a_standby_without_wal_of_this_timeline_is_not_named() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.names.clear();
+    let Answer::Primary(view) = &mut world.answer else {
+        unreachable!("a primary")
+    };
+    view.names.clear();
+    view.history.entries.push(HistoryEntry {
+        parent: TimelineId::FIRST,
+        end: Lsn::new(1000),
+    });
+    let run = world.carry(&MONITOR);
+    assert!(!run.actions.contains(&NAME.to_owned()), "{:?}", run.actions);
 }
 
 #[test]

@@ -77,6 +77,7 @@ pub(crate) fn link(number: u8, flushed: u64) -> StandbyLink {
         name: node(number).to_string(),
         state: WalSenderState::Streaming,
         sync: SyncState::Sync,
+        sent: Some(Lsn::new(flushed)),
         flushed: Some(Lsn::new(flushed)),
         replayed: Some(Lsn::new(flushed)),
     }
@@ -398,6 +399,9 @@ impl World {
                 let further = Lsn::new(lsn.as_u64() + self.standbys_advance);
                 further.min(self.end.lsn).max(lsn)
             });
+            if self.standbys_advance > 0 {
+                standby.sent = Some(self.end.lsn);
+            }
         }
         let standbys = self.following();
         if let Answer::Primary(view) = &mut self.answer {
