@@ -20,10 +20,9 @@ use crate::sql::Session;
 const MESSAGE: &str = "set synchronous_commit = local; \
     select pg_catalog.pg_logical_emit_message(true, 'pha4pgsql', '')";
 
-/// Up to where the primary itself has flushed: a standby that has diverged reports WAL of its own.
+/// No more than it was sent: a standby that has diverged reports WAL of its own.
 const FLUSHED: &str = "select application_name::text from pg_catalog.pg_stat_replication \
-    where state = 'streaming' \
-    and flush_lsn between $1::text::pg_lsn and pg_catalog.pg_current_wal_flush_lsn()";
+    where state = 'streaming' and flush_lsn between $1::text::pg_lsn and sent_lsn";
 
 impl Postgres {
     /// Writes WAL, and where it ends: what is flushed so far lies before it, on every node.
