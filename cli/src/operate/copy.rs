@@ -133,6 +133,10 @@ impl Work<'_> {
             CopyVerdict::Go(plan) => plan,
         };
         self.show(&facts, &plan);
+        if plan.steps.contains(&CopyStep::SetAside) {
+            // Before anything is done; what is refused is refused again when it is moved.
+            self.places()?;
+        }
         if self.order.dry_run {
             let sentence = format!(
                 "{} would be copied from {}; nothing was done",

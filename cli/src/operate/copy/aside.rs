@@ -47,7 +47,7 @@ impl Work<'_> {
     }
 
     /// The directories that belong to the old data: its own, that of the WAL, the tablespaces.
-    fn places(&self) -> Result<Vec<PathBuf>, ClsError> {
+    pub(super) fn places(&self) -> Result<Vec<PathBuf>, ClsError> {
         let pgdata = &self.pg.pgdata;
         let mut places = vec![pgdata.clone()];
         let mut links = vec![pgdata.join("pg_wal")];
