@@ -96,7 +96,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .commits
             .as_ref()
             .and_then(|answer| answer.as_ref().ok()),
-        kept: (seen.kept).filter(|_| seen.cluster.params.restore_command.is_none()),
+        kept: seen.kept,
         memory: seen.memory.as_ref(),
         primary_hangs: seen.primary_hangs,
         operation: seen.operation.as_ref(),

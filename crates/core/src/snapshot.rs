@@ -207,8 +207,6 @@ pub struct PrimaryView {
     pub timeline: TimelineId,
     /// The history of that timeline.
     pub history: History,
-    /// Its own flushed WAL position, which may lie inside a record.
-    pub flushed: Lsn,
     /// The end of a record that it has flushed, where one is known.
     pub complete: Option<Lsn>,
     /// The names in `synchronous_standby_names`, as a new session sees it.

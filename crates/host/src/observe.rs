@@ -197,7 +197,6 @@ pub(crate) fn of_view(
         RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
             timeline: primary.timeline,
             history: history(primary.timeline)?,
-            flushed: primary.flushed,
             complete: primary.complete,
             slots: slots(),
             names: names_of(&view.sync_names)?,

@@ -680,7 +680,6 @@ impl Explored {
                 Answer::Primary(PrimaryView {
                     timeline: timeline_id(node.log.timeline()),
                     history: self.history(&node.log),
-                    flushed: Lsn::new(1),
                     complete: self.rollbacks.then(|| self.position(&node.log)),
                     slots: vec![],
                     names: members(node.names)

@@ -38,7 +38,7 @@ pub(super) struct Sources {
     pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
     /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
     pub(super) commits: Option<Result<CommitWaits, String>>,
-    /// What the primary keeps of its WAL, where it says so.
+    /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
     pub(super) kept: Option<KeptWal>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
@@ -101,7 +101,8 @@ impl Sources {
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
         let commits = commits.map(|primary| ask(move || commits::waits(&primary, latest)));
-        let kept = primary.clone();
+        let archive = cluster.params.restore_command.is_some();
+        let kept = primary.clone().filter(|_| !archive);
         let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
         let replication =
             primary.map(|primary| ask(move || primary.rows(ROWS, latest).and_then(parse)));

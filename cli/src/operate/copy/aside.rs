@@ -49,7 +49,10 @@ impl Work<'_> {
     /// The directories that belong to the old data: its own, that of the WAL, the tablespaces.
     pub(super) fn places(&self) -> Result<Vec<PathBuf>, ClsError> {
         let pgdata = &self.pg.pgdata;
-        let mut places = vec![pgdata.clone()];
+        let mut places = Vec::new();
+        if pgdata.exists() {
+            places.push(pgdata.clone());
+        }
         let mut links = vec![pgdata.join("pg_wal")];
         if let Ok(entries) = std::fs::read_dir(pgdata.join("pg_tblspc")) {
             links.extend(entries.flatten().map(|entry| entry.path()));
@@ -63,7 +66,6 @@ impl Work<'_> {
             self.belongs_to_owner(&link, &target)?;
             places.push(target);
         }
-        places.retain(|place| place.exists());
         Ok(places)
     }
 

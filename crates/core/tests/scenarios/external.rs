@@ -108,11 +108,7 @@ fn without_an_arbiter_pacemaker_decides_alone() {
 #[test]
 fn a_standby_comes_back_to_sync_in_one_notification() {
     let mut world = with(World::primary(), Arbiter::External);
-    world.names.clear();
-    let pha_core::snapshot::Answer::Primary(view) = &mut world.answer else {
-        unreachable!("a primary")
-    };
-    view.names.clear();
+    world.name(&[""; 0]);
     let run = world.carry(&notification(When::Post, ocf::Operation::Start, 2));
     run.expect(OcfCode::Success, &["set-names [node2]"]);
 }

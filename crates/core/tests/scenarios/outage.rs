@@ -5,7 +5,7 @@ use pha_core::register::{
     Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Update,
     relay_step,
 };
-use pha_core::snapshot::{Answer, Operation};
+use pha_core::snapshot::Operation;
 use pha_core::status::Score;
 
 use crate::world::{MONITOR, World, expired, node, nodes, notification, owned, reign};
@@ -124,10 +124,7 @@ fn whom_commits_wait_for_is_asked_although_it_is_not_in_the_list() {
     assert_eq!(world.names, ["node2"]);
 
     // A name that no node can have promises nothing.
-    world.names = vec!["*".to_owned()];
-    if let Answer::Primary(view) = &mut world.answer {
-        view.names.clone_from(&world.names);
-    }
+    world.name(&["*"]);
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &[RENEW]);

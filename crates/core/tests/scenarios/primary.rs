@@ -144,11 +144,7 @@ fn an_addition_that_is_still_on_its_way_can_not_outlive_the_name() {
 fn a_standby_is_named_then_flushes_past_the_barrier_then_is_a_holder() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    let Answer::Primary(view) = &mut world.answer else {
-        unreachable!("a primary")
-    };
-    view.names.clear();
+    world.name(&[""; 0]);
     let ready = world.clone();
     let run = world.carry(&MONITOR);
     run.expect(
@@ -178,11 +174,7 @@ fn a_standby_is_named_then_flushes_past_the_barrier_then_is_a_holder() {
 fn a_standby_that_only_catches_up_is_not_named() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    let Answer::Primary(view) = &mut world.answer else {
-        unreachable!("a primary")
-    };
-    view.names.clear();
+    world.name(&[""; 0]);
     world.standbys[0].state = WalSenderState::Catchup;
     world.standbys[0].sync = SyncState::Async;
     let run = world.carry(&MONITOR);
@@ -233,15 +225,13 @@ fn a_standby_that_has_more_than_it_was_sent_counts_for_nothing() {
 fn a_standby_without_wal_of_this_timeline_is_not_named() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    let Answer::Primary(view) = &mut world.answer else {
-        unreachable!("a primary")
-    };
-    view.names.clear();
-    view.history.entries.push(HistoryEntry {
-        parent: TimelineId::FIRST,
-        end: Lsn::new(1000),
-    });
+    world.name(&[""; 0]);
+    if let Answer::Primary(view) = &mut world.answer {
+        view.history.entries.push(HistoryEntry {
+            parent: TimelineId::FIRST,
+            end: Lsn::new(1000),
+        });
+    }
     let run = world.carry(&MONITOR);
     assert!(!run.actions.contains(&NAME.to_owned()), "{:?}", run.actions);
 }
@@ -250,11 +240,7 @@ fn a_standby_without_wal_of_this_timeline_is_not_named() {
 fn a_standby_that_has_not_reported_yet_is_not_named() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    let Answer::Primary(view) = &mut world.answer else {
-        unreachable!("a primary")
-    };
-    view.names.clear();
+    world.name(&[""; 0]);
     world.standbys[0].flushed = None;
     let run = world.carry(&MONITOR);
     assert!(!run.actions.contains(&NAME.to_owned()), "{:?}", run.actions);

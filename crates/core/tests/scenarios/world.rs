@@ -248,10 +248,17 @@ impl World {
             slots: vec![],
             timeline: self.end.timeline,
             history: self.history.clone(),
-            flushed: self.end.lsn,
             complete: Some(self.end.lsn),
             names: self.names.clone(),
             standbys: self.following(),
+        }
+    }
+
+    /// `synchronous_standby_names`, in the configuration and as a new session sees it.
+    pub(crate) fn name(&mut self, names: &[impl ToString]) {
+        self.names = names.iter().map(ToString::to_string).collect();
+        if let Answer::Primary(view) = &mut self.answer {
+            view.names.clone_from(&self.names);
         }
     }
 
@@ -347,12 +354,7 @@ impl World {
                 self.names.clear();
                 self.standby_signal = false;
             }
-            Action::SetNames(names) => {
-                self.names.clone_from(names);
-                if let Answer::Primary(view) = &mut self.answer {
-                    view.names.clone_from(names);
-                }
-            }
+            Action::SetNames(names) => self.name(names),
             Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
             Action::StartPostgres => self.run(),
             Action::StopPostgres(_) => self.stop(),
