@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::cluster::{Cluster, ClusterNode};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
@@ -10,10 +11,7 @@ use crate::register::{
     Update, tally,
 };
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{
-    Acquired, Answer, Cluster, ClusterNode, Death, ExternalLock, Guard, Operation, Process,
-    Snapshot,
-};
+use crate::snapshot::{Acquired, Answer, Death, ExternalLock, Guard, Operation, Process, Snapshot};
 use crate::status::{DataStatus, PgsqlStatus, Score};
 use crate::timeline::WalPosition;
 

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 use crate::plan::{Failure, StopMode};
 use crate::register::{Memory, Promises, Reading, Register};
-use crate::repl_info::ReplInfo;
-use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
 
 /// How PostgreSQL instances replicate (`rep_mode`).
@@ -293,61 +293,6 @@ pub struct Disk {
     pub history: History,
     /// The histories of newer timelines that are in `pg_wal`.
     pub newer: Vec<History>,
-}
-
-/// One node in Pacemaker's view.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClusterNode {
-    /// It is a member of this partition.
-    pub online: bool,
-    /// `pgsql-status`.
-    pub status: Option<PgsqlStatus>,
-    /// `pgsql-data-status`.
-    pub data_status: Option<DataStatus>,
-    /// `master-pgsql`.
-    pub score: Option<Score>,
-    /// `pgsql-timeline` and `pgsql-xlog-loc`: the end of WAL that the node reported.
-    pub position: Option<WalPosition>,
-    /// `pgsql-master-baseline`.
-    pub baseline: Option<Lsn>,
-    /// `pgsql-receiver-status`.
-    pub receiver: Option<String>,
-    /// `pgsql-guard`.
-    pub guard: Option<String>,
-}
-
-/// The part of the CIB that decisions look at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cluster {
-    /// The nodes, by name.
-    pub nodes: BTreeMap<NodeName, ClusterNode>,
-    /// `pgsql_REPL_INFO`, or the text that is there instead.
-    pub repl_info: Option<Result<ReplInfo, String>>,
-    /// Attributes with texts that none of our versions writes, quoted, for the log.
-    pub malformed: Vec<String>,
-}
-
-impl Cluster {
-    /// The node, or one that is not there.
-    #[must_use]
-    pub fn node(&self, name: &NodeName) -> ClusterNode {
-        self.nodes.get(name).cloned().unwrap_or_default()
-    }
-
-    /// The node that shows itself as the primary and is a member of this partition.
-    #[must_use]
-    pub fn primary(&self) -> Option<&NodeName> {
-        self.nodes
-            .iter()
-            .find(|(_, node)| node.online && node.status == Some(PgsqlStatus::Pri))
-            .map(|(name, _)| name)
-    }
-
-    /// `pgsql_REPL_INFO` where it is there and well-formed.
-    #[must_use]
-    pub fn repl_info(&self) -> Option<&ReplInfo> {
-        self.repl_info.as_ref().and_then(|read| read.as_ref().ok())
-    }
 }
 
 /// The answer of the external lock command.

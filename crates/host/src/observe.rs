@@ -4,14 +4,12 @@
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
-use pha_core::lsn::Lsn;
-use pha_core::names::ResourceName;
-use pha_core::parse::cib::{Cib, CibNode};
+use pha_core::cluster::Cluster;
+use pha_core::parse::cib::Cib;
 use pha_core::parse::standby_names::{StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Cluster, ClusterNode, Mode, Operation, PrimaryView, Process, Progress, Snapshot,
-    StandbyLink, StandbyView,
+    Answer, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyLink, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId, WalPosition};
 use tracing::warn;
@@ -300,7 +298,7 @@ fn answers(
     let cib = xml
         .map_err(|error| error.to_string())
         .and_then(|xml| Cib::parse(&xml).map_err(|error| error.to_string()));
-    let cluster = cib.map(|cib| of_cib(&cib, &node.settings.resource));
+    let cluster = cib.map(|cib| Cluster::of_cib(&cib, &node.settings.resource));
     if let Ok(cluster) = &cluster {
         node.cluster_seen = Some(seen);
         for text in &cluster.malformed {
@@ -334,74 +332,6 @@ fn cluster_known(
     deadline
         .expired()
         .then(|| Err("the time of the operation is over".to_owned()))
-}
-
-/// The part of the CIB that decisions look at. A text that no version of the agent writes is
-/// reported and counts as not there, so that it opens no gate.
-pub fn of_cib(cib: &Cib, resource: &ResourceName) -> Cluster {
-    let mut cluster = Cluster {
-        repl_info: cib
-            .repl_info(resource)
-            .map(|text| text.parse().map_err(|error| format!("{error}"))),
-        ..Cluster::default()
-    };
-    for node in &cib.nodes {
-        let (read, malformed) = read_node(node, resource);
-        cluster.nodes.insert(node.name.clone(), read);
-        cluster.malformed.extend(malformed);
-    }
-    cluster
-}
-
-fn read_node(node: &CibNode, resource: &ResourceName) -> (ClusterNode, Vec<String>) {
-    let mut malformed = Vec::new();
-    let mut note =
-        |error: String| malformed.push(format!("attribute of node {}: {error}", node.name));
-    let transient = |suffix: &str| node.transient.get(&resource.attribute(suffix));
-    let timeline = read(transient("timeline"), &mut note, |text| {
-        text.parse::<u32>()
-            .ok()
-            .and_then(TimelineId::new)
-            .ok_or_else(|| format!("{text:?} is no timeline"))
-    });
-    let lsn = read(transient("xlog-loc"), &mut note, |text| {
-        Lsn::from_hex16(text).map_err(|e| e.to_string())
-    });
-    let read = ClusterNode {
-        online: node.online,
-        status: read(transient("status"), &mut note, |text| {
-            text.parse().map_err(|e| format!("{e}"))
-        }),
-        data_status: read(
-            node.permanent.get(&resource.attribute("data-status")),
-            &mut note,
-            |text| text.parse().map_err(|e| format!("{e}")),
-        ),
-        score: read(
-            node.transient.get(&resource.promotion_attribute()),
-            &mut note,
-            |text| text.parse().map_err(|e| format!("{e}")),
-        ),
-        position: timeline
-            .zip(lsn)
-            .map(|(timeline, lsn)| WalPosition { timeline, lsn }),
-        baseline: read(transient("master-baseline"), &mut note, |text| {
-            Lsn::from_hex16(text).map_err(|e| e.to_string())
-        }),
-        receiver: transient("receiver-status").cloned(),
-        guard: transient("guard").cloned(),
-    };
-    (read, malformed)
-}
-
-/// Reads an attribute; an empty one is one that was deleted.
-fn read<T>(
-    text: Option<&String>,
-    note: &mut impl FnMut(String),
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let text = text.filter(|text| !text.is_empty())?;
-    parse(text).map_err(note).ok()
 }
 
 impl Node {

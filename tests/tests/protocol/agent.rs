@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pha_core::cluster::{Cluster, ClusterNode};
 use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
@@ -13,8 +14,8 @@ use pha_core::register::{
     RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, Cluster, ClusterNode, Disk, Guard, Mode, Operation, PrimaryView, Process,
-    Progress, Settings, Snapshot, StandbyLink, StandbyView, Watch,
+    Answer, Arbiter, Disk, Guard, Mode, Operation, PrimaryView, Process, Progress, Settings,
+    Snapshot, StandbyLink, StandbyView, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};

@@ -1,11 +1,12 @@
 //! The node attributes that show the state of replication.
 
+use crate::cluster::Cluster;
 use crate::decide::primary;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, Attribute, changed};
 use crate::register::Reading;
-use crate::snapshot::{Cluster, Guard, Mode, Operation, Snapshot, StandbyLink};
+use crate::snapshot::{Guard, Mode, Operation, Snapshot, StandbyLink};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use crate::timeline::WalPosition;
 

@@ -1,7 +1,7 @@
 //! The first primary (R0): who has the newest data.
 
+use crate::cluster::Cluster;
 use crate::names::NodeName;
-use crate::snapshot::Cluster;
 
 /// The result of comparing what the nodes reported.
 #[must_use]
@@ -44,8 +44,8 @@ pub fn elect(nodes: &[NodeName], cluster: &Cluster, before: Option<&NodeName>) -
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::cluster::ClusterNode;
     use crate::lsn::Lsn;
-    use crate::snapshot::ClusterNode;
     use crate::timeline::{TimelineId, WalPosition};
 
     fn cluster(reports: &[(&str, Option<(u32, u64)>)]) -> Cluster {

@@ -1,10 +1,11 @@
 //! The promotion score, which is the gate: Pacemaker promotes no node whose score is -INFINITY, so
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
+use crate::cluster::{Cluster, ClusterNode};
 use crate::decide::election::{Election, elect};
 use crate::names::NodeName;
 use crate::register::{Eligibility, Reading, Register, may_promote};
-use crate::snapshot::{Cluster, ClusterNode, Mode, Snapshot};
+use crate::snapshot::{Mode, Snapshot};
 use crate::status::{DataStatus, Score};
 use crate::timeline::WalPosition;
 

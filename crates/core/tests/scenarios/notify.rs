@@ -1,8 +1,9 @@
 //! Notifications, and the gate that they and monitors of a standby open and close.
 
+use pha_core::cluster::ClusterNode;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Trouble};
-use pha_core::snapshot::{Answer, ClusterNode, Mode, Operation, Process};
+use pha_core::snapshot::{Answer, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
 
 use crate::world::{MONITOR, World, at, expired, node, notification, owned};

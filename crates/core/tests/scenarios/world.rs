@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use pha_core::cluster::{Cluster, ClusterNode};
 use pha_core::decide::{decide, on_deadline};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
@@ -11,8 +12,8 @@ use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Exit, Verdict};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Cluster, ClusterNode, Disk, ExternalLock, Guard, Mode, Operation, PrimaryView,
-    Process, Progress, Settings, Snapshot, StandbyLink, StandbyView,
+    Answer, Arbiter, Disk, ExternalLock, Guard, Mode, Operation, PrimaryView, Process, Progress,
+    Settings, Snapshot, StandbyLink, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
