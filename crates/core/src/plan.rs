@@ -1,8 +1,9 @@
 //! What a decision answers with: typed actions and a verdict.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use crate::cluster::{Cluster, ClusterNode};
+use crate::cluster::ClusterNode;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
@@ -101,35 +102,172 @@ pub enum Action {
 }
 
 impl Action {
-    /// The name under which a failure is kept and logged.
+    /// The kind under which a failure is kept and logged.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> ActionKind {
+        match self {
+            Self::WriteStandbySettings => ActionKind::WriteStandbySettings,
+            Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
+            Self::SetNames(_) => ActionKind::SetNames,
+            Self::TakeBarrier(_) => ActionKind::TakeBarrier,
+            Self::StartPostgres => ActionKind::StartPostgres,
+            Self::StopPostgres(_) => ActionKind::StopPostgres,
+            Self::PromotePostgres => ActionKind::PromotePostgres,
+            Self::EnsureSlots(_) => ActionKind::EnsureSlots,
+            Self::DropSlots(_) => ActionKind::DropSlots,
+            Self::RestartReceiver(_) => ActionKind::RestartReceiver,
+            Self::ReadDisk => ActionKind::ReadDisk,
+            Self::ReadRegister => ActionKind::ReadRegister,
+            Self::UpdateRegister(_) => ActionKind::UpdateRegister,
+            Self::AskPromises(_) => ActionKind::AskPromises,
+            Self::Remember(_) => ActionKind::Remember,
+            Self::LockExternal => ActionKind::LockExternal,
+            Self::UnlockExternal => ActionKind::UnlockExternal,
+            Self::SetAttribute(..) => ActionKind::SetAttribute,
+            Self::WriteReplInfo(_) => ActionKind::WriteReplInfo,
+            Self::StartGuard => ActionKind::StartGuard,
+            Self::EndGuard => ActionKind::EndGuard,
+            Self::ReportDeath => ActionKind::ReportDeath,
+            Self::AskStandbys(_) => ActionKind::AskStandbys,
+            Self::Warn(_) => ActionKind::Warn,
+        }
+    }
+}
+
+impl Action {
+    /// Whether it belongs to every day: a look, an attribute, the renewal of the lease. What changes
+    /// PostgreSQL or the register is news.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadDisk
+                | Self::ReadRegister
+                | Self::SetAttribute(..)
+                | Self::AskStandbys(_)
+                | Self::Warn(_)
+                | Self::UpdateRegister(Update::Renew { .. })
+        )
+    }
+}
+
+/// The kind of an [`Action`]: what failures are kept under, and what the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ActionKind {
+    /// [`Action::WriteStandbySettings`].
+    WriteStandbySettings,
+    /// [`Action::WritePrimarySettings`].
+    WritePrimarySettings,
+    /// [`Action::SetNames`].
+    SetNames,
+    /// [`Action::TakeBarrier`].
+    TakeBarrier,
+    /// [`Action::StartPostgres`].
+    StartPostgres,
+    /// [`Action::StopPostgres`].
+    StopPostgres,
+    /// [`Action::PromotePostgres`].
+    PromotePostgres,
+    /// [`Action::EnsureSlots`].
+    EnsureSlots,
+    /// [`Action::DropSlots`].
+    DropSlots,
+    /// [`Action::RestartReceiver`].
+    RestartReceiver,
+    /// [`Action::ReadDisk`].
+    ReadDisk,
+    /// [`Action::ReadRegister`].
+    ReadRegister,
+    /// [`Action::UpdateRegister`].
+    UpdateRegister,
+    /// [`Action::AskPromises`].
+    AskPromises,
+    /// [`Action::Remember`].
+    Remember,
+    /// [`Action::LockExternal`].
+    LockExternal,
+    /// [`Action::UnlockExternal`].
+    UnlockExternal,
+    /// [`Action::SetAttribute`].
+    SetAttribute,
+    /// [`Action::WriteReplInfo`].
+    WriteReplInfo,
+    /// [`Action::StartGuard`].
+    StartGuard,
+    /// [`Action::EndGuard`].
+    EndGuard,
+    /// [`Action::ReportDeath`].
+    ReportDeath,
+    /// [`Action::AskStandbys`].
+    AskStandbys,
+    /// [`Action::Warn`].
+    Warn,
+}
+
+impl ActionKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::WriteStandbySettings,
+        Self::WritePrimarySettings,
+        Self::SetNames,
+        Self::TakeBarrier,
+        Self::StartPostgres,
+        Self::StopPostgres,
+        Self::PromotePostgres,
+        Self::EnsureSlots,
+        Self::DropSlots,
+        Self::RestartReceiver,
+        Self::ReadDisk,
+        Self::ReadRegister,
+        Self::UpdateRegister,
+        Self::AskPromises,
+        Self::Remember,
+        Self::LockExternal,
+        Self::UnlockExternal,
+        Self::SetAttribute,
+        Self::WriteReplInfo,
+        Self::StartGuard,
+        Self::EndGuard,
+        Self::ReportDeath,
+        Self::AskStandbys,
+        Self::Warn,
+    ];
+
+    /// The stable text for logs.
+    #[must_use]
+    pub fn text(self) -> &'static str {
         match self {
             Self::WriteStandbySettings => "write-standby-settings",
             Self::WritePrimarySettings => "write-primary-settings",
-            Self::SetNames(_) => "set-names",
-            Self::TakeBarrier(_) => "take-barrier",
+            Self::SetNames => "set-names",
+            Self::TakeBarrier => "take-barrier",
             Self::StartPostgres => "start-postgres",
-            Self::StopPostgres(_) => "stop-postgres",
+            Self::StopPostgres => "stop-postgres",
             Self::PromotePostgres => "promote-postgres",
-            Self::EnsureSlots(_) => "ensure-slots",
-            Self::DropSlots(_) => "drop-slots",
-            Self::RestartReceiver(_) => "restart-receiver",
+            Self::EnsureSlots => "ensure-slots",
+            Self::DropSlots => "drop-slots",
+            Self::RestartReceiver => "restart-receiver",
             Self::ReadDisk => "read-disk",
             Self::ReadRegister => "read-register",
-            Self::UpdateRegister(_) => "update-register",
-            Self::AskPromises(_) => "ask-promises",
-            Self::Remember(_) => "remember",
+            Self::UpdateRegister => "update-register",
+            Self::AskPromises => "ask-promises",
+            Self::Remember => "remember",
             Self::LockExternal => "lock-external",
             Self::UnlockExternal => "unlock-external",
-            Self::SetAttribute(..) => "set-attribute",
-            Self::WriteReplInfo(_) => "write-repl-info",
+            Self::SetAttribute => "set-attribute",
+            Self::WriteReplInfo => "write-repl-info",
             Self::StartGuard => "start-guard",
             Self::EndGuard => "end-guard",
             Self::ReportDeath => "report-death",
-            Self::AskStandbys(_) => "ask-standbys",
-            Self::Warn(_) => "warn",
+            Self::AskStandbys => "ask-standbys",
+            Self::Warn => "warn",
         }
+    }
+}
+
+impl fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 
@@ -156,7 +294,7 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {
     /// [`Action::kind`].
-    pub action: &'static str,
+    pub action: ActionKind,
     /// What happened, for the operator.
     pub text: String,
 }
@@ -193,6 +331,21 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What happens then.
     pub verdict: Verdict,
+}
+
+impl Plan {
+    /// Whether a log of what is out of the ordinary has a line for it.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        !self.actions.iter().all(Action::is_routine)
+    }
+
+    /// Whether it only does what every round does, before the next decision.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        let goes_on = matches!(self.verdict, Verdict::Continue | Verdict::Reobserve);
+        goes_on && !self.is_news()
+    }
 }
 
 /// The outcome of a rule, before it has its name.
@@ -329,7 +482,7 @@ impl Snapshot {
     #[must_use]
     pub fn fold_unkept(mut self, action: &Action, text: &str) -> Self {
         self.progress.failures.push(Failure {
-            action: "remember",
+            action: ActionKind::Remember,
             text: text.to_owned(),
         });
         match action {
@@ -525,21 +678,6 @@ impl Snapshot {
         self.progress.renewed = false;
         self.progress.epoch_moved = false;
         self.register = None;
-    }
-}
-
-/// A cluster attribute that is to be written where it differs from what is there.
-#[must_use]
-pub fn changed(cluster: &Cluster, node: &NodeName, attribute: &Attribute) -> bool {
-    let known = cluster.node(node);
-    match attribute {
-        Attribute::Status(value) => known.status.as_ref() != Some(value),
-        Attribute::DataStatus(value) => known.data_status.as_ref() != Some(value),
-        Attribute::Score(value) => known.score.as_ref() != Some(value),
-        Attribute::Position(value) => known.position.as_ref() != Some(value),
-        Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
-        Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
-        Attribute::Guard(value) => known.guard.as_ref() != Some(value),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
-use crate::plan::{Failure, StopMode};
+use crate::plan::{ActionKind, Failure, StopMode};
 use crate::register::{Memory, Promises, Reading, Register};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -344,7 +344,7 @@ pub struct Progress {
 impl Progress {
     /// Whether an action of this kind failed.
     #[must_use]
-    pub fn failure(&self, kind: &str) -> Option<&Failure> {
+    pub fn failure(&self, kind: ActionKind) -> Option<&Failure> {
         self.failures
             .iter()
             .rev()

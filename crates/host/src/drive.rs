@@ -134,8 +134,13 @@ fn perform_all(
         snapshot.memory = before;
         let result = edge.perform(action, &snapshot, deadline);
         match &result {
-            Ok(effect) => debug!(rule = plan.rule, action = action.kind(), ?effect, "done"),
-            Err(text) => warn!(rule = plan.rule, action = action.kind(), "{text}"),
+            Ok(effect) => debug!(
+                rule = plan.rule,
+                action = action.kind().text(),
+                ?effect,
+                "done"
+            ),
+            Err(text) => warn!(rule = plan.rule, action = action.kind().text(), "{text}"),
         }
         let failed = result.is_err();
         snapshot = snapshot.fold(action, result);
@@ -168,15 +173,18 @@ fn keep(
 }
 
 fn trace(plan: &Plan, snapshot: &Snapshot) {
-    let actions: Vec<&str> = plan.actions.iter().map(Action::kind).collect();
+    let actions: Vec<&str> = plan
+        .actions
+        .iter()
+        .map(|action| action.kind().text())
+        .collect();
     let actions = actions.join(",");
     match &plan.verdict {
         Verdict::Wait(what) => debug!(rule = plan.rule, "waiting for {what}"),
         Verdict::Finish(exit) => debug!(rule = plan.rule, actions, exit = %exit.code, "end"),
         Verdict::Continue | Verdict::Reobserve => {
             // Attributes and looks are routine; what changes PostgreSQL or the register is news.
-            let news = plan.actions.iter().any(is_news);
-            if news {
+            if plan.is_news() {
                 info!(
                     rule = plan.rule,
                     actions,
@@ -188,16 +196,4 @@ fn trace(plan: &Plan, snapshot: &Snapshot) {
             }
         }
     }
-}
-
-fn is_news(action: &Action) -> bool {
-    use pha_core::register::Update;
-    !matches!(
-        action,
-        Action::ReadDisk
-            | Action::ReadRegister
-            | Action::SetAttribute(..)
-            | Action::Warn(_)
-            | Action::UpdateRegister(Update::Renew { .. })
-    )
 }

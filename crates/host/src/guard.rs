@@ -355,9 +355,7 @@ impl Resident {
     }
 
     fn trace(&mut self, plan: &Plan) {
-        // Each round renews; that is no news.
-        let routine = matches!(plan.rule, "guard-renew" | "guard-ask-standbys");
-        if !routine && plan.rule != self.last_rule {
+        if !plan.is_routine() && plan.rule != self.last_rule {
             let verdict = match &plan.verdict {
                 Verdict::Wait(what) => format!("waiting for {what}"),
                 Verdict::Finish(exit) => exit.reason.clone().unwrap_or_else(|| "end".to_owned()),

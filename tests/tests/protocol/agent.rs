@@ -8,7 +8,7 @@ use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
-use pha_core::plan::{Action, Effect, Failure, Verdict};
+use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
     Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading, Register,
     RelayStep, Reply, Trouble, Update, relay_step, tally,
@@ -43,7 +43,10 @@ pub(crate) fn fresh_progress() -> Progress {
         text: String::new(),
     };
     Progress {
-        failures: vec![failure("set-attribute"), failure("write-repl-info")],
+        failures: vec![
+            failure(ActionKind::SetAttribute),
+            failure(ActionKind::WriteReplInfo),
+        ],
         ..Progress::default()
     }
 }

@@ -297,7 +297,11 @@ impl fmt::Display for Node {
             write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
         }
         if let Some(run) = &self.run {
-            let next: Vec<&str> = run.queue.iter().map(Action::kind).collect();
+            let next: Vec<_> = run
+                .queue
+                .iter()
+                .map(|action| action.kind().text())
+                .collect();
             write!(f, " {:?}: {next:?}", run.kind)?;
         }
         Ok(())

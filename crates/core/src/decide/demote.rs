@@ -1,8 +1,9 @@
 //! `demote`: a primary becomes a standby, or stays down when a stop follows.
 
-use crate::decide::{attributes, gate, halt, start, stop};
+use crate::decide::shared::attributes::show_standby;
+use crate::decide::shared::{halt, launch};
 use crate::ocf::OcfCode;
-use crate::plan::{Attribute, Rule, Step, StopMode};
+use crate::plan::{Rule, Step, StopMode};
 use crate::snapshot::{Answer, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
@@ -26,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "PostgreSQL is not a standby: stop it, fast first, then immediate, then SIGKILL to every process.",
         decide: |s| {
             (!s.progress.started)
-                .then(|| halt::stop_or(s, StopMode::Fast, stop::not_stopped))
+                .then(|| halt::stop_first(s, StopMode::Fast))
                 .flatten()
         },
     },
@@ -38,7 +39,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "demote-then-stop-show",
         says: "Pacemaker stops the instance next: show it as stopped.",
-        decide: |s| stops_next(s).then(|| stop::show_stopped(s)).flatten(),
+        decide: |s| stops_next(s).then(|| halt::show_stopped(s)).flatten(),
     },
     Rule {
         id: "demote-then-stop",
@@ -48,12 +49,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "demote-start-standby",
         says: "Start PostgreSQL again as a standby.",
-        decide: start::launch_standby,
+        decide: launch::launch_standby,
     },
     Rule {
         id: "demote-start-failed",
         says: "PostgreSQL could not be started as a standby: an error.",
-        decide: start::failed_launch,
+        decide: launch::failed_launch,
     },
     Rule {
         id: "demote-wait",
@@ -70,20 +71,4 @@ pub(super) const RULES: &[Rule] = &[
 
 fn stops_next(s: &Snapshot) -> bool {
     matches!(s.operation, Operation::Demote { then_stop: true })
-}
-
-/// Shows a standby's attributes and its gate; reads the register first where it decides.
-pub(super) fn show_standby(s: &Snapshot) -> Option<Step> {
-    if !s.settings.mode.replicated() {
-        return None;
-    }
-    if s.builtin() && s.register.is_none() {
-        return Some(Step::then_continue(vec![crate::plan::Action::ReadRegister]));
-    }
-    let mut wanted = attributes::of_standby(s);
-    if let Some(score) = gate(s).score {
-        wanted.push((s.me().clone(), Attribute::Score(score)));
-    }
-    let actions = attributes::needed(s, wanted);
-    (!actions.is_empty()).then(|| Step::then_continue(actions))
 }

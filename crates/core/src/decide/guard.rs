@@ -21,10 +21,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::{halt, outage, primary};
+use crate::decide::shared::{halt, outage, ownership, standbys};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
-use crate::plan::{Action, Rule, Step, StopMode};
+use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update};
 use crate::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
@@ -47,8 +47,10 @@ pub(super) const KEEPING: &[Rule] = &[
         id: "guard-keep-end",
         says: "A guard runs and none is wanted, because the built-in lock service is not configured any more: end it.",
         decide: |s| {
-            (!s.builtin() && s.guard.is_there() && s.progress.failure("end-guard").is_none())
-                .then(|| Step::then_continue(vec![Action::EndGuard]))
+            (!s.builtin()
+                && s.guard.is_there()
+                && s.progress.failure(ActionKind::EndGuard).is_none())
+            .then(|| Step::then_continue(vec![Action::EndGuard]))
         },
     },
     Rule {
@@ -76,7 +78,7 @@ fn may_start(s: &Snapshot) -> bool {
     s.builtin()
         && s.primary().is_some()
         && s.memory.reign.is_some()
-        && s.progress.failure("start-guard").is_none()
+        && s.progress.failure(ActionKind::StartGuard).is_none()
 }
 
 /// One round of the guard.
@@ -91,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
                 match watch(s).death {
                     Death::Told => end,
                     // Nobody waits for this node, and Pacemaker is likely to be at work on it.
-                    Death::None | Death::Untold if primary::superseded(s).is_some() => end,
+                    Death::None | Death::Untold if ownership::superseded(s).is_some() => end,
                     Death::None | Death::Untold => end.after(vec![Action::ReportDeath]),
                 }
             })
@@ -138,7 +140,7 @@ pub(super) const RULES: &[Rule] = &[
                     Some(term) => Action::UpdateRegister(Update::Renew {
                         node: s.me().clone(),
                         term,
-                        positions: primary::positions(s),
+                        positions: standbys::positions(s),
                         ttl: s.settings.ttl,
                     }),
                     None => Action::ReadRegister,
@@ -149,7 +151,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "guard-superseded",
         says: "Another node owns the register: stop PostgreSQL at once, immediate mode, then SIGKILL to every process (R5).",
-        decide: |s| primary::superseded(s).map(|row| or_wait(primary::stop_superseded(s, row))),
+        decide: |s| ownership::superseded(s).map(|row| or_wait(halt::stop_superseded(s, row))),
     },
     Rule {
         id: "guard-pacemaker-gone",
@@ -183,7 +185,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "guard-damaged",
         says: "The register is missing, makes no sense, or is older than what this node has seen: it promotes nobody, so PostgreSQL goes on and the operator is told.",
         decide: |s| {
-            let text = primary::damage(s)?;
+            let text = ownership::damage(s)?;
             Some(
                 Step::wait("the register to be mended").after(vec![Action::Warn(format!(
                     "the register is damaged: {text}"
@@ -314,7 +316,7 @@ pub fn feeds(s: &Snapshot) -> bool {
 /// before the one that this node was given runs out.
 #[must_use]
 pub fn proven(s: &Snapshot) -> bool {
-    s.progress.renewed || primary::damage(s).is_some()
+    s.progress.renewed || ownership::damage(s).is_some()
 }
 
 static UNWATCHED: Watch = Watch {
@@ -421,7 +423,7 @@ fn stop(s: &Snapshot, why: String) -> Step {
     let reason = format!("PostgreSQL on {} is stopped: {why}", s.me());
     or_wait(match halt::next_stop(s, StopMode::Immediate) {
         Some(mode) => Step::then_reobserve(vec![Action::Warn(reason), Action::StopPostgres(mode)]),
-        None => super::stop::not_stopped(s),
+        None => halt::not_stopped(s),
     })
 }
 

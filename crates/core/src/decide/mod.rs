@@ -2,29 +2,24 @@
 //!
 //! [`decide`] is the only way in. It is total and pure: the same snapshot always gets the same plan.
 
-mod attributes;
 mod demote;
-mod election;
-mod gate;
 pub mod guard;
-mod halt;
 mod monitor;
 mod notify;
 pub mod operator;
-mod outage;
 mod primary;
 mod promote;
+mod shared;
 mod start;
 mod stop;
-mod timeline;
 
 use crate::ocf::OcfCode;
 use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
-pub use election::{Election, elect};
-pub use gate::{Gate, gate};
-pub use timeline::{Descent, descent};
+pub use shared::descent::{Descent, descent};
+pub use shared::election::{Election, elect};
+pub use shared::gate::{Gate, gate};
 
 /// Decides what comes next in the operation of this snapshot.
 #[must_use]

@@ -1,11 +1,11 @@
 //! `monitor`: what runs here, and — for a standby — whether it may be promoted. What a primary does
 //! about its standbys and the register is in [`super::primary`].
 
-use crate::decide::demote::show_standby;
-use crate::decide::timeline::{Descent, descent};
-use crate::decide::{gate, primary};
+use crate::decide::shared::attributes::show_standby;
+use crate::decide::shared::descent::{Descent, descent};
+use crate::decide::shared::{gate, halt, ownership};
 use crate::ocf::OcfCode;
-use crate::plan::{Action, Rule, Step, StopMode};
+use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::{Reading, Update};
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 use crate::timeline::{History, WalPosition};
@@ -33,7 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "A superseded primary was stopped by this monitor: not running, with the reason.",
         decide: |s| {
             (s.process == Process::Absent && !s.progress.stops.is_empty())
-                .then(|| primary::stopped_as_superseded(s))
+                .then(|| halt::stopped_as_superseded(s))
         },
     },
     Rule {
@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "The postmaster of a superseded primary was stopped and other server processes were not: end them too (R5).",
         decide: |s| {
             (s.process == Process::Orphans && !s.progress.stops.is_empty())
-                .then(|| super::halt::stop_or(s, StopMode::Kill, super::stop::not_stopped))
+                .then(|| halt::stop_first(s, StopMode::Kill))
                 .flatten()
         },
     },
@@ -101,7 +101,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "It cannot be asked, and another node owns the register: stopped at once (R5).",
         decide: |s| {
             s.memory.reign.filter(|_| unasked(s) && !s.standby_signal)?;
-            primary::superseded(s).map(|row| primary::stop_superseded(s, row))
+            ownership::superseded(s).map(|row| halt::stop_superseded(s, row))
         },
     },
     Rule {
@@ -154,7 +154,7 @@ pub(super) const RULES: &[Rule] = &[
                 .filter(|slot| view.slots.contains(slot))
                 .cloned()
                 .collect();
-            (!left.is_empty() && s.progress.failure("drop-slots").is_none())
+            (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
                 .then(|| Step::then_reobserve(vec![Action::DropSlots(left)]))
         },
     },

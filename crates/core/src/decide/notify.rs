@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::decide::demote::show_standby;
-use crate::decide::{attributes, gate, promote};
+use crate::decide::shared::attributes::{self, show_standby};
+use crate::decide::shared::gate;
 use crate::ocf::{self, OcfCode, When};
-use crate::plan::{Action, Attribute, Rule, Step};
+use crate::plan::{Action, ActionKind, Attribute, Rule, Step};
 use crate::register::Eligibility;
 use crate::snapshot::{Mode, Operation, Snapshot};
 use crate::status::Score;
@@ -36,10 +36,10 @@ pub(super) const RULES: &[Rule] = &[
         says: "This node is to be promoted and the register refuses it: close the gate and see it closed in the cluster, which makes Pacemaker drop the promotion instead of failing it.",
         decide: |s| {
             candidate(s)?;
-            promote::refusal(s)?;
+            gate::refusal(s)?;
             // The attribute daemon answers before the score is in the CIB, and only there it stops
             // the transition: the notification must not be over before that.
-            promote::close_gate(s).map(|step| Step::then_reobserve(step.actions))
+            attributes::close_gate(s).map(|step| Step::then_reobserve(step.actions))
         },
     },
     Rule {
@@ -47,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "The gate is closed.",
         decide: |s| {
             candidate(s)?;
-            promote::refusal(s).map(|why| {
+            gate::refusal(s).map(|why| {
                 Step::finish(OcfCode::Success)
                     .after(vec![Action::Warn(format!("not to be promoted: {why}"))])
             })
@@ -118,7 +118,7 @@ pub(super) const RULES: &[Rule] = &[
                 .receiver
                 .filter(|_| !s.progress.receiver_restarted)?;
             s.progress
-                .failure("restart-receiver")
+                .failure(ActionKind::RestartReceiver)
                 .is_none()
                 .then(|| Step::then_continue(vec![Action::RestartReceiver(receiver)]))
         },

@@ -3,18 +3,21 @@
 //! register loses a holder, then PostgreSQL loses the name (R3); first PostgreSQL has the name in
 //! force, then the barrier, then the flush, then the register gains a holder (R4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::{attributes, outage};
-use crate::lsn::Lsn;
+use crate::decide::shared::attributes::{self, repl_info, show};
+use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
+use crate::decide::shared::outage;
+use crate::decide::shared::ownership::{mine, ownership, superseded, term_to_adopt};
+use crate::decide::shared::standbys::{
+    candidate, lost, named_non_holder, names_after_loss, on_its_way, positions,
+};
 use crate::names::NodeName;
-use crate::ocf::{self, OcfCode, When};
-use crate::plan::{Action, Attribute, Rule, Step, StopMode, with_reign};
-use crate::register::{Ownership, Reading, Register, Reign, Update, judge_owner};
-use crate::repl_info::ReplInfo;
-use crate::snapshot::{Arbiter, ExternalLock, Mode, Operation, PrimaryView, Snapshot, StandbyLink};
-use crate::status::{PgsqlStatus, Score, WalSenderState};
+use crate::ocf::{self, OcfCode};
+use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
+use crate::register::{Ownership, Reign, Update};
+use crate::snapshot::{Arbiter, ExternalLock, Mode, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -45,7 +48,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "That term cannot be kept durably (a full disk): the primary goes on and changes nothing.",
         decide: |s| {
             term_to_adopt(s)?;
-            let why = s.progress.failure("remember")?.text.clone();
+            let why = s.progress.failure(ActionKind::Remember)?.text.clone();
             Some(show_and_end(s, why))
         },
     },
@@ -53,12 +56,16 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-claim",
         says: "No primary was ever registered and this one runs (a cluster of the older agent): it claims the register as the only holder (R0).",
         decide: |s| match ownership(s)? {
-            Ownership::NeverElected(_) if s.progress.failure("update-register").is_none() => Some(
-                Step::then_reobserve(vec![Action::UpdateRegister(Update::FirstPrimary {
-                    node: s.me().clone(),
-                    ttl: s.settings.ttl,
-                })]),
-            ),
+            Ownership::NeverElected(_)
+                if s.progress.failure(ActionKind::UpdateRegister).is_none() =>
+            {
+                Some(Step::then_reobserve(vec![Action::UpdateRegister(
+                    Update::FirstPrimary {
+                        node: s.me().clone(),
+                        ttl: s.settings.ttl,
+                    },
+                )]))
+            }
             Ownership::NeverElected(_) => Some(show_and_end(
                 s,
                 "the register could not be claimed".to_owned(),
@@ -98,7 +105,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let names = names_after_loss(s)?;
             outage::promised(s)
-                .then(|| once(s, "set-names", Action::SetNames(names)))
+                .then(|| once(s, Action::SetNames(names)))
                 .flatten()
         },
     },
@@ -153,7 +160,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let names = names_after_loss(s)?;
             (!s.builtin() || s.progress.epoch_moved)
-                .then(|| once(s, "set-names", Action::SetNames(names)))
+                .then(|| once(s, Action::SetNames(names)))
                 .flatten()
         },
     },
@@ -165,7 +172,7 @@ pub(super) const RULES: &[Rule] = &[
             let link = candidate(s)?;
             let none_named = s.settings.mode == Mode::Sync && view.names.is_empty();
             none_named
-                .then(|| once(s, "set-names", Action::SetNames(vec![link.name.clone()])))
+                .then(|| once(s, Action::SetNames(vec![link.name.clone()])))
                 .flatten()
         },
     },
@@ -180,7 +187,7 @@ pub(super) const RULES: &[Rule] = &[
                 .as_ref()
                 .is_some_and(|(of, _)| *of == name);
             (!known)
-                .then(|| once(s, "take-barrier", Action::TakeBarrier(name.clone())))
+                .then(|| once(s, Action::TakeBarrier(name.clone())))
                 .flatten()
         },
     },
@@ -202,7 +209,7 @@ pub(super) const RULES: &[Rule] = &[
                 .map(|(_, slot)| slot.clone())
                 .collect();
             (!missing.is_empty())
-                .then(|| once(s, "ensure-slots", Action::EnsureSlots(missing)))
+                .then(|| once(s, Action::EnsureSlots(missing)))
                 .flatten()
         },
     },
@@ -212,7 +219,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let wanted = repl_info(s)?;
             let present = s.cluster.as_ref().ok()?.repl_info();
-            (present != Some(&wanted) && s.progress.failure("write-repl-info").is_none())
+            (present != Some(&wanted) && s.progress.failure(ActionKind::WriteReplInfo).is_none())
                 .then(|| Step::then_continue(vec![Action::WriteReplInfo(wanted)]))
         },
     },
@@ -236,24 +243,6 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The end of a primary that was superseded. It leaves no score of a primary behind: where two parts
-/// of a cluster have just met, Pacemaker would demote the new primary for the sake of it.
-pub(super) fn stopped_as_superseded(s: &Snapshot) -> Step {
-    let me = s.me();
-    let shown = vec![
-        (me.clone(), Attribute::Score(Score::MayNot)),
-        (me.clone(), Attribute::Status(PgsqlStatus::Stop)),
-    ];
-    let failed = Step::fail(
-        OcfCode::NotRunning,
-        format!(
-            "another node became the owner in the register, so PostgreSQL was stopped on {} (R5)",
-            s.me()
-        ),
-    );
-    failed.after(attributes::needed(s, shown))
-}
-
 fn done(s: &Snapshot) -> Step {
     match s.operation {
         Operation::Monitor { .. } => Step::finish(OcfCode::RunningPromoted),
@@ -263,9 +252,9 @@ fn done(s: &Snapshot) -> Step {
 
 /// An action that is tried once in an operation: its failure is in the log, and the next monitor
 /// tries again.
-fn once(s: &Snapshot, kind: &str, action: Action) -> Option<Step> {
+fn once(s: &Snapshot, action: Action) -> Option<Step> {
     s.progress
-        .failure(kind)
+        .failure(action.kind())
         .is_none()
         .then(|| Step::then_reobserve(vec![action]))
 }
@@ -287,177 +276,19 @@ fn renew(s: &Snapshot) -> Option<Step> {
     )]))
 }
 
-/// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
-/// a record, of which a crash leaves nothing that counts: recorded, it would make a healthy node look
-/// as if its data had been put back. What is replayed ends with a record, on the primary as well.
-pub(super) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
-    let Some(view) = s.primary() else {
-        return BTreeMap::new();
-    };
-    let standbys = view.standbys.iter().filter_map(|link| {
-        let node = s
-            .settings
-            .nodes
-            .iter()
-            .find(|node| node.as_str() == link.name)?;
-        Some((node.clone(), link.replayed?))
-    });
-    let shipped = view.standbys.iter().filter_map(|link| link.replayed).max();
-    let own = shipped.max(view.complete);
-    standbys
-        .chain(own.map(|own| (s.me().clone(), own)))
-        .collect()
-}
-
-fn ownership(s: &Snapshot) -> Option<Ownership> {
-    if !s.builtin() {
-        return None;
-    }
-    let reading = s.register.as_ref()?;
-    let term = s.memory.reign.map_or(0, |reign| reign.term);
-    Some(judge_owner(reading, s.me(), term, &s.memory))
-}
-
-/// Why the register is damaged, where it is.
-pub(super) fn damage(s: &Snapshot) -> Option<String> {
-    match ownership(s)? {
-        Ownership::Damage(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// The register, where it says that this node owns it.
-fn mine(s: &Snapshot) -> Option<Register> {
-    match ownership(s)? {
-        Ownership::Mine(row) => Some(row),
-        _ => None,
-    }
-}
-
-/// The register, where it is this node's at a term that its memory does not have.
-fn term_to_adopt(s: &Snapshot) -> Option<&Register> {
-    match s.register.as_ref().filter(|_| s.builtin())? {
-        Reading::Row(row) if row.is_owned_by(s.me()) && row.term > 0 => {
-            let other = s.memory.reign.map(|known| known.term) != Some(row.term);
-            (other && row.term >= s.memory.term).then_some(row)
-        }
-        _ => None,
-    }
-}
-
 fn adopt_term(s: &Snapshot) -> Option<Step> {
     let view = s.primary()?;
     let reign = Reign {
         term: term_to_adopt(s)?.term,
         timeline: view.timeline,
     };
-    once(
-        s,
-        "remember",
-        Action::Remember(with_reign(&s.memory, reign)),
-    )
-}
-
-/// The register, where another node owns it or nobody does at a later term (R5). One that is older
-/// than what this node has seen is damage and supersedes nobody; one that names this node at another
-/// term than its memory does is to be adopted.
-pub(super) fn superseded(s: &Snapshot) -> Option<&Register> {
-    match (ownership(s)?, s.register.as_ref()?) {
-        (Ownership::Superseded { owner, .. }, Reading::Row(row)) => {
-            (owner.as_ref() != Some(s.me())).then_some(row)
-        }
-        _ => None,
-    }
-}
-
-/// R5. Immediate mode first: a superseded primary owes nobody a checkpoint, and each second counts.
-pub(super) fn stop_superseded(s: &Snapshot, row: &Register) -> Step {
-    let owner = row
-        .owner
-        .as_ref()
-        .map_or("nobody".to_owned(), ToString::to_string);
-    let reason = format!(
-        "{owner} owns the register at term {}: PostgreSQL on {} is stopped at once",
-        row.term,
-        s.me()
-    );
-    match super::halt::next_stop(s, StopMode::Immediate) {
-        Some(mode) => Step::then_reobserve(vec![Action::Warn(reason), Action::StopPostgres(mode)]),
-        None => super::stop::not_stopped(s),
-    }
+    once(s, Action::Remember(with_reign(&s.memory, reign)))
 }
 
 /// The end of a round in which the register must not be relied on. What is shown does not depend on it.
 fn show_and_end(s: &Snapshot, warning: String) -> Step {
     let actions = attributes::of_primary(s);
     done(s).after(actions).after(vec![Action::Warn(warning)])
-}
-
-/// Whether this node's standby can no longer be waited for: it does not stream, its node is no
-/// member of this partition, or it is about to be stopped.
-fn lost(s: &Snapshot, name: &str) -> bool {
-    let streams = s.primary().is_some_and(|view| {
-        view.standbys
-            .iter()
-            .any(|link| link.name == name && link.state == WalSenderState::Streaming)
-    });
-    let Some(node) = s.settings.nodes.iter().find(|node| node.as_str() == name) else {
-        return true; // a name that is not in node_list was written by nobody of ours
-    };
-    let member = s
-        .cluster
-        .as_ref()
-        .map_or(true, |cluster| cluster.node(node).online);
-    !streams || !member || leaving(s, node)
-}
-
-/// Nodes that a notification announces to be stopped or demoted.
-fn leaving(s: &Snapshot, node: &NodeName) -> bool {
-    match &s.operation {
-        Operation::Notify(about) if about.when == When::Pre => {
-            about.stop.contains(node) || about.demote.contains(node)
-        }
-        _ => false,
-    }
-}
-
-/// The names without the lost ones, where any is lost; a streaming standby takes their place, so
-/// that commits wait for one standby or the other.
-fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
-    let view = s.primary()?;
-    if s.settings.mode != Mode::Sync {
-        return (!view.names.is_empty()).then(Vec::new);
-    }
-    let kept: Vec<String> = view
-        .names
-        .iter()
-        .filter(|name| !lost(s, name))
-        .cloned()
-        .collect();
-    if kept.len() == view.names.len() {
-        return None;
-    }
-    if kept.is_empty()
-        && let Some(link) = candidate(s)
-    {
-        return Some(vec![link.name.clone()]);
-    }
-    Some(kept)
-}
-
-/// The standby to name: the first of `node_list` that streams and stays. It has reported how far it
-/// is: what one reports that has diverged shows that it has ([`StandbyLink::follows`]). And it has WAL
-/// of this timeline, so that it cannot follow an older primary any more, which does not know that it was
-/// replaced, and come back with the WAL of that one while commits wait for it.
-fn candidate(s: &Snapshot) -> Option<&StandbyLink> {
-    let view: &PrimaryView = s.primary()?;
-    let began = view.history.last_switch().map(|switch| switch.end);
-    s.settings
-        .nodes
-        .iter()
-        .filter(|node| *node != s.me() && !lost(s, node.as_str()))
-        .filter_map(|node| view.standbys.iter().find(|link| link.name == node.as_str()))
-        .find(|link| link.flushed > began)
 }
 
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.
@@ -480,7 +311,8 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
         .cloned()
         .chain([s.me().clone()])
         .collect();
-    let name_goes = names_after_loss(s).is_some() && s.progress.failure("set-names").is_none();
+    let name_goes =
+        names_after_loss(s).is_some() && s.progress.failure(ActionKind::SetNames).is_none();
     let fenced = s.progress.epoch_moved || !name_goes;
     (keep != row.holders || !fenced).then(|| {
         Step::then_continue(vec![Action::UpdateRegister(Update::set_holders(
@@ -492,22 +324,6 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
     })
 }
 
-/// A standby that PostgreSQL waits for and that the register does not know as a holder.
-fn named_non_holder(s: &Snapshot) -> Option<String> {
-    let row = mine(s)?;
-    let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
-    view.names
-        .iter()
-        .find(|name| {
-            s.settings
-                .nodes
-                .iter()
-                .any(|node| node.as_str() == name.as_str() && !row.holders.contains(node))
-                && !lost(s, name)
-        })
-        .cloned()
-}
-
 fn add_holder(s: &Snapshot) -> Option<Step> {
     let name = named_non_holder(s)?;
     let (of, barrier) = s.progress.barrier.as_ref()?;
@@ -516,25 +332,11 @@ fn add_holder(s: &Snapshot) -> Option<Step> {
     let node = s.settings.nodes.iter().find(|node| node.as_str() == name)?;
     let row = mine(s)?;
     let ready = *of == name && link.flushed.is_some_and(|flushed| flushed >= *barrier);
-    (ready && s.progress.failure("update-register").is_none()).then(|| {
+    (ready && s.progress.failure(ActionKind::UpdateRegister).is_none()).then(|| {
         let holders = row.holders.iter().cloned().chain([node.clone()]).collect();
         let update = Update::set_holders(&row, s.me().clone(), holders, s.settings.ttl);
         Step::then_continue(vec![Action::UpdateRegister(update)])
     })
-}
-
-/// What `pgsql_REPL_INFO` ought to be: this node, and the switch that began its timeline.
-pub(super) fn repl_info(s: &Snapshot) -> Option<ReplInfo> {
-    let view = s.primary().filter(|_| s.settings.mode.replicated())?;
-    Some(match view.history.last_switch() {
-        Some(switch) => ReplInfo::after_switch(s.me().clone(), switch),
-        None => ReplInfo::before_any_switch(s.me().clone()),
-    })
-}
-
-pub(super) fn show(s: &Snapshot) -> Option<Step> {
-    let actions = attributes::of_primary(s);
-    (!actions.is_empty()).then(|| Step::then_continue(actions))
 }
 
 /// How long a monitor or a notification may linger for a standby that is on its way. Only the start
@@ -548,35 +350,4 @@ fn patience(s: &Snapshot) -> Duration {
         Operation::Notify(_) => Duration::ZERO,
         _ => Duration::from_millis(1500),
     }
-}
-
-/// Whether a standby of this partition runs and commits do not wait for any standby yet.
-fn on_its_way(s: &Snapshot) -> bool {
-    let Ok(cluster) = &s.cluster else {
-        return false;
-    };
-    let Some(view) = s.primary().filter(|_| s.settings.mode == Mode::Sync) else {
-        return false;
-    };
-    let secured = match mine(s) {
-        Some(row) => row.holders.len() > 1,
-        None => s.builtin() || !view.names.is_empty(),
-    };
-    !secured
-        && s.settings.nodes.iter().any(|node| {
-            let known = cluster.node(node);
-            node != s.me()
-                && known.online
-                && !leaving(s, node)
-                && matches!(
-                    known.status,
-                    Some(
-                        PgsqlStatus::HsAlone
-                            | PgsqlStatus::HsConnected
-                            | PgsqlStatus::HsAsync
-                            | PgsqlStatus::HsPotential
-                            | PgsqlStatus::HsSync
-                    )
-                )
-        })
 }

@@ -1,12 +1,12 @@
 //! `promote`: the right to be primary first (R0, R1), then PostgreSQL (R2), then the record.
 
-use crate::decide::election::{Election, elect};
-use crate::decide::{attributes, gate, halt, primary, start};
+use crate::decide::shared::attributes::{close_gate, repl_info, show};
+use crate::decide::shared::gate::{self, refusal};
+use crate::decide::shared::{halt, launch, ownership};
 use crate::ocf::OcfCode;
-use crate::plan::{Action, Attribute, Rule, Step, StopMode, with_reign};
+use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Reading, Register, Reign, Update};
 use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
-use crate::status::Score;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[
             s.primary().filter(|_| s.builtin())?;
             match s.register {
                 None => Some(Step::then_continue(vec![Action::ReadRegister])),
-                Some(_) => primary::superseded(s).map(|row| primary::stop_superseded(s, row)),
+                Some(_) => ownership::superseded(s).map(|row| halt::stop_superseded(s, row)),
             }
         },
     },
@@ -29,16 +29,16 @@ pub(super) const RULES: &[Rule] = &[
         id: "promote-repl-info",
         says: "Write pgsql_REPL_INFO: this node, the timeline before the switch and where it ended.",
         decide: |s| {
-            let wanted = primary::repl_info(s)?;
+            let wanted = repl_info(s)?;
             let written = s.cluster.as_ref().ok()?.repl_info() == Some(&wanted);
-            (!written && s.progress.failure("write-repl-info").is_none())
+            (!written && s.progress.failure(ActionKind::WriteReplInfo).is_none())
                 .then(|| Step::then_continue(vec![Action::WriteReplInfo(wanted)]))
         },
     },
     Rule {
         id: "promote-show",
         says: "Show the new primary, and who else may be promoted; what nobody acts upon is left to the first monitor while clients wait.",
-        decide: primary::show,
+        decide: show,
     },
     Rule {
         id: "promote-done",
@@ -50,7 +50,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "A superseded primary was stopped here: the promotion has failed.",
         decide: |s| {
             (acquired(s).is_none() && !s.progress.stops.is_empty() && s.process == Process::Absent)
-                .then(|| primary::stopped_as_superseded(s))
+                .then(|| halt::stopped_as_superseded(s))
         },
     },
     Rule {
@@ -58,21 +58,21 @@ pub(super) const RULES: &[Rule] = &[
         says: "What was seen of the register cannot be kept on this node's disk: not promoted, or a restored register would go unnoticed.",
         decide: |s| {
             s.progress
-                .failure("remember")
+                .failure(ActionKind::Remember)
                 .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
         },
     },
     Rule {
         id: "promote-launch-failed",
         says: "PostgreSQL did not come back from the restart in place: an error with what it said.",
-        decide: start::failed_launch,
+        decide: launch::failed_launch,
     },
     Rule {
         id: "promote-pg-failed",
         says: "pg_ctl promote failed: an error with what it said.",
         decide: |s| {
             s.progress
-                .failure("promote-postgres")
+                .failure(ActionKind::PromotePostgres)
                 .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
         },
     },
@@ -94,7 +94,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             in_place(s)
                 .filter(|()| !s.progress.restarting_in_place)
-                .and_then(|()| halt::stop_or(s, StopMode::Fast, super::stop::not_stopped))
+                .and_then(|()| halt::stop_first(s, StopMode::Fast))
         },
     },
     Rule {
@@ -216,7 +216,7 @@ fn remember_reign(s: &Snapshot) -> Option<Step> {
         timeline: view.timeline,
     };
     // What could not be kept costs a new timeline at the next promotion, and nothing else.
-    (s.memory.reign != Some(reign) && s.progress.failure("remember").is_none())
+    (s.memory.reign != Some(reign) && s.progress.failure(ActionKind::Remember).is_none())
         .then(|| Step::then_continue(vec![Action::Remember(with_reign(&s.memory, reign))]))
 }
 
@@ -260,61 +260,4 @@ fn lease_text(row: &Register) -> String {
         "the lease of {owner} to run out ({} ms left)",
         row.lease_left.as_millis()
     )
-}
-
-/// Why the right to promote is refused for now, if it is. An owner that renews its lease is alive;
-/// waiting for it would only keep Pacemaker from everything else.
-pub(super) fn refusal(s: &Snapshot) -> Option<String> {
-    if let Some(ExternalLock::NotLocked(why)) = &s.progress.external {
-        return Some(why.clone());
-    }
-    if !s.builtin() {
-        return None;
-    }
-    let cluster = s.cluster_or_empty();
-    let out_of_time = s.left < s.elapsed; // half of the time is gone
-    match gate::eligibility(s, s.register.as_ref()?) {
-        Eligibility::Yes(_) => None,
-        Eligibility::FirstElection(_) => {
-            match elect(
-                &s.settings.nodes,
-                &cluster,
-                cluster.repl_info().map(|info| &info.node),
-            ) {
-                Election::Winner(node) if &node == s.me() => None,
-                Election::Winner(node) => {
-                    Some(format!("{node} has newer data or comes first in node_list"))
-                }
-                Election::WaitingFor(nodes) => Some(format!(
-                    "no primary was ever chosen, and {} has not reported its end of WAL",
-                    nodes
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )),
-            }
-        }
-        Eligibility::LeaseRunning { register, .. } => {
-            let alive = s
-                .progress
-                .other_owner_seen
-                .as_ref()
-                .is_some_and(|seen| *seen != register.renewed);
-            (alive || out_of_time).then(|| {
-                let owner = register.owner.as_ref().map_or("nobody".to_owned(), ToString::to_string);
-                format!("{owner} holds the lock and renews it; this node will be promoted once it is free")
-            })
-        }
-        Eligibility::Unknown(trouble) => out_of_time.then(|| trouble.to_string()),
-        // A standby answers before it has replayed all WAL that it has; its position still rises.
-        behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
-        refused => Some(gate::explained(s, &refused)),
-    }
-}
-
-/// Sets this node's score to -INFINITY where it is not.
-pub(super) fn close_gate(s: &Snapshot) -> Option<Step> {
-    let actions = attributes::needed(s, vec![(s.me().clone(), Attribute::Score(Score::MayNot))]);
-    (!actions.is_empty()).then(|| Step::then_continue(actions))
 }

@@ -1,10 +1,12 @@
 //! `start`: bring PostgreSQL up, as a standby where it is replicated.
 
-use crate::decide::demote::show_standby;
-use crate::decide::timeline::{Descent, descent};
+use crate::decide::shared::attributes::{needed, show_standby};
+use crate::decide::shared::descent::{Descent, descent};
+use crate::decide::shared::halt;
+use crate::decide::shared::launch::{failed_launch, launch_standby};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
-use crate::plan::{Action, Attribute, Failure, Rule, Step, StopMode};
+use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update, went_back};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
@@ -16,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             (s.process == Process::Orphans).then(|| match s.progress.stops.is_empty() {
                 true => Step::then_reobserve(vec![Action::StopPostgres(StopMode::Kill)]),
-                false => super::stop::not_stopped(s),
+                false => halt::not_stopped(s),
             })
         },
     },
@@ -91,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "start-read-disk",
         says: "Read the control file, the real end of WAL, and the timeline history.",
         decide: |s| {
-            (s.disk.is_none() && s.progress.failure("read-disk").is_none()).then(|| {
+            (s.disk.is_none() && s.progress.failure(ActionKind::ReadDisk).is_none()).then(|| {
                 let mut actions = vec![Action::ReadDisk];
                 if s.builtin() && s.register.is_none() {
                     actions.push(Action::ReadRegister);
@@ -105,7 +107,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "The data directory cannot be read: only an operator can mend that.",
         decide: |s| {
             s.progress
-                .failure("read-disk")
+                .failure(ActionKind::ReadDisk)
                 .map(|failure| Step::fail(OcfCode::Installed, failure.text.clone()))
         },
     },
@@ -185,7 +187,7 @@ pub(super) const RULES: &[Rule] = &[
             let mut step = launch_standby(s)?;
             if let Some(end) = end {
                 let report = vec![(s.me().clone(), Attribute::Position(end))];
-                step = step.after(super::attributes::needed(s, report));
+                step = step.after(needed(s, report));
             }
             Some(step)
         },
@@ -201,38 +203,6 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
 ];
-
-/// Starts PostgreSQL as a standby, once.
-pub(super) fn launch_standby(s: &Snapshot) -> Option<Step> {
-    (s.process == Process::Absent && !s.progress.started && launch_failure(s).is_none())
-        .then(|| Step::then_reobserve(vec![Action::WriteStandbySettings, Action::StartPostgres]))
-}
-
-/// What failed of a start: the settings or the server.
-fn launch_failure(s: &Snapshot) -> Option<&Failure> {
-    [
-        "write-standby-settings",
-        "write-primary-settings",
-        "start-postgres",
-    ]
-    .iter()
-    .find_map(|kind| s.progress.failure(kind))
-}
-
-/// The end when PostgreSQL was started by this operation and is gone or never came.
-pub(super) fn failed_launch(s: &Snapshot) -> Option<Step> {
-    match launch_failure(s) {
-        Some(failure) => Some(Step::fail(OcfCode::Generic, failure.text.clone())),
-        None if s.progress.started && s.process == Process::Absent => Some(Step::fail(
-            OcfCode::Generic,
-            format!(
-                "PostgreSQL ended right after its start on {}; its log says why",
-                s.me()
-            ),
-        )),
-        None => None,
-    }
-}
 
 fn wrong_role(s: &Snapshot) -> Option<Step> {
     match (&s.answer, s.settings.mode) {

@@ -1,6 +1,7 @@
 //! `demote` and `stop`: they end, and the lock is given back only when PostgreSQL is proven stopped.
 
 use pha_core::ocf::OcfCode;
+use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
@@ -69,7 +70,7 @@ fn what_cannot_be_stopped_keeps_the_lock() {
 #[test]
 fn each_way_of_stopping_is_tried_once_from_the_kindest_that_can_work() {
     let stops = |world: &mut World| {
-        world.broken.insert("stop-postgres");
+        world.broken.insert(ActionKind::StopPostgres.into());
         world.carry(&Operation::Stop).actions
     };
     assert_eq!(
@@ -118,9 +119,9 @@ fn another_nodes_lock_is_not_released() {
 
 #[test]
 fn a_demoted_primary_that_cannot_start_as_a_standby_is_an_error() {
-    for broken in ["write-standby-settings", "start-postgres"] {
+    for broken in [ActionKind::WriteStandbySettings, ActionKind::StartPostgres] {
         let mut world = World::primary();
-        world.broken.insert(broken);
+        world.broken.insert(broken.into());
         let run = world.carry(&DEMOTE);
         assert_eq!(run.code, Some(OcfCode::Generic));
         assert_eq!(run.reason, format!("{broken} is broken"));

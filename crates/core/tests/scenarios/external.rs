@@ -1,6 +1,7 @@
 //! The external lock, and replication without any.
 
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::plan::ActionKind;
 use pha_core::snapshot::{Arbiter, ExternalLock, Mode, Operation};
 use pha_core::status::{DataStatus, Score};
 
@@ -66,7 +67,7 @@ fn without_the_lock_nothing_is_promoted_and_the_gate_is_closed() {
     assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
 
     let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
-    world.broken.insert("lock-external");
+    world.broken.insert(ActionKind::LockExternal.into());
     world
         .carry(&Operation::Promote)
         .expect(OcfCode::Generic, &["lock-external!"]);
@@ -127,7 +128,7 @@ fn stop_and_demote_give_the_lock_back_only_when_postgresql_is_stopped() {
         &["stop-postgres Fast", "stop-postgres Kill"],
     );
     let mut world = with(World::primary(), Arbiter::External);
-    world.broken.insert("unlock-external");
+    world.broken.insert(ActionKind::UnlockExternal.into());
     world.carry(&Operation::Stop).expect(
         OcfCode::Success,
         &["stop-postgres Fast", "unlock-external!"],

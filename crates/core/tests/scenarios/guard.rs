@@ -6,7 +6,7 @@ use std::time::Duration;
 use pha_core::decide::{decide, guard};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::plan::{Action, Effect, StopMode, Verdict};
+use pha_core::plan::{Action, ActionKind, Effect, StopMode, Verdict};
 use pha_core::register::{PromiseAnswer, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
@@ -155,7 +155,7 @@ impl Resident {
         match action {
             Action::Warn(_) => {}
             Action::UpdateRegister(update) => self.actions.push(update.reason()),
-            other => self.actions.push(other.kind().to_owned()),
+            other => self.actions.push(other.kind().to_string()),
         }
         let result = match action {
             Action::AskStandbys(standbys) => {
@@ -639,7 +639,7 @@ fn monitors_and_notifications_of_a_primary_keep_the_guard() {
     // One that does not come up is no reason to fail, and is shown.
     let mut world = World::primary();
     world.guard = Guard::Absent;
-    world.broken.insert("start-guard");
+    world.broken.insert(ActionKind::StartGuard.into());
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &["start-guard!", RENEW]);
@@ -682,7 +682,7 @@ fn the_guard_ends_before_the_agent_stops_postgresql() {
         // It does not hear: PostgreSQL is stopped all the same.
         let mut world = World::primary();
         world.guard = Guard::Running;
-        world.broken.insert("end-guard");
+        world.broken.insert(ActionKind::EndGuard.into());
         let run = world.carry(&operation);
         assert_eq!(run.code, Some(OcfCode::Success), "{:?}", run.actions);
     }

@@ -2,6 +2,7 @@
 
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Answer, Mode, Process, StandbyLink};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
@@ -279,7 +280,7 @@ fn a_standby_that_is_about_to_stop_is_let_go_before() {
     run.expect(OcfCode::Success, &[RENEW, SET, ALONE, RENEW]);
     // It is not taken back in the same breath, also where the settings cannot be written.
     let mut world = World::primary();
-    world.broken.insert("set-names");
+    world.broken.insert(ActionKind::SetNames.into());
     let run = world.carry(&notification(When::Pre, ocf::Operation::Stop, 2));
     run.expect(OcfCode::Success, &[RENEW, SET, "set-names []!", RENEW]);
     assert_eq!(world.row().holders, nodes(&[1]));
@@ -353,7 +354,7 @@ fn an_interrupted_promotion_is_adopted_and_where_it_cannot_be_kept_nothing_is_st
     assert_eq!(world.memory.reign, reign(2, 1));
 
     let mut world = interrupted;
-    world.broken.insert("remember");
+    world.broken.insert(ActionKind::Remember.into());
     let run = world.carry(&MONITOR);
     run.expect(
         OcfCode::RunningPromoted,

@@ -2,12 +2,13 @@
 
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Mode, Operation, Process};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
 
 use crate::world::{
-    MONITOR, World, at, expired, node, nodes, notification, owned, reign, shown, timeline,
+    MONITOR, Part, World, at, expired, node, nodes, notification, owned, reign, shown, timeline,
 };
 
 /// A standby that was primary at term 1 and whose reign is remembered.
@@ -324,7 +325,7 @@ fn a_running_primary_that_was_superseded_is_stopped_and_one_before_a_damaged_reg
 #[test]
 fn a_memory_that_cannot_be_kept_does_not_fail_a_promotion() {
     let mut world = successor();
-    world.broken.insert("remember");
+    world.broken.insert(ActionKind::Remember.into());
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
     assert_eq!(world.memory.reign, None);
@@ -347,7 +348,7 @@ fn a_register_of_another_cluster_is_recognised() {
 fn without_having_kept_that_it_asks_a_node_does_not_ask() {
     let mut world = successor();
     let before = world.row().clone();
-    world.broken.insert("keep");
+    world.broken.insert(Part::Keep);
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Generic));
     assert_eq!(run.reason, "the disk is full");
@@ -357,7 +358,7 @@ fn without_having_kept_that_it_asks_a_node_does_not_ask() {
 #[test]
 fn a_failed_restart_in_place_says_what_postgresql_said() {
     let mut world = returning();
-    world.broken.insert("start-postgres");
+    world.broken.insert(ActionKind::StartPostgres.into());
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Generic));
     assert_eq!(run.reason, "start-postgres is broken");

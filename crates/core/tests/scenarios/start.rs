@@ -2,6 +2,7 @@
 
 use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
+use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
@@ -118,7 +119,7 @@ fn what_cannot_be_told_is_not_guessed() {
         .expect(OcfCode::Success, &started(&["read-register"]));
 
     let mut gone = World::new();
-    gone.broken.insert("read-disk");
+    gone.broken.insert(ActionKind::ReadDisk.into());
     gone.carry(&Operation::Start)
         .expect(OcfCode::Installed, &["read-disk!"]);
 
@@ -166,7 +167,7 @@ fn a_holder_whose_data_were_put_back_leaves_before_it_receives_anything() {
 
     // It does not start as long as it may still be a holder.
     let mut refused = recorded(1001);
-    refused.broken.insert("update-register");
+    refused.broken.insert(ActionKind::UpdateRegister.into());
     let run = refused.carry(&Operation::Start);
     assert!(run.overdue, "{}", run.reason);
     assert_eq!(refused.process, Process::Absent);
@@ -255,7 +256,7 @@ fn standalone_and_slave_start_what_is_there() {
 #[test]
 fn a_start_that_fails_says_what_postgresql_said_and_orphans_are_ended_first() {
     let mut world = World::new();
-    world.broken.insert("start-postgres");
+    world.broken.insert(ActionKind::StartPostgres.into());
     let run = world.carry(&Operation::Start);
     run.expect(
         OcfCode::Generic,

@@ -9,7 +9,7 @@ use pha_core::decide::{decide, on_deadline};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
-use pha_core::plan::{Action, Attribute, Effect, Exit, Verdict};
+use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit, Verdict};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, ExternalLock, Guard, Mode, Operation, PrimaryView, Process, Progress,
@@ -17,6 +17,21 @@ use pha_core::snapshot::{
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
+
+/// A part of the node that a test breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Every action of this kind fails.
+    Action(ActionKind),
+    /// What was seen cannot be kept on the disk.
+    Keep,
+}
+
+impl From<ActionKind> for Part {
+    fn from(kind: ActionKind) -> Self {
+        Self::Action(kind)
+    }
+}
 
 /// More decisions than any operation needs; one that needs more never ends by itself.
 const MOST_DECISIONS: usize = 600;
@@ -110,7 +125,7 @@ pub(crate) struct World {
     /// What the other nodes answer when they are asked for their promise (R7).
     pub(crate) answers: Vec<(NodeName, PromiseAnswer)>,
     /// Kinds of actions that fail whenever they are tried, without any effect.
-    pub(crate) broken: BTreeSet<&'static str>,
+    pub(crate) broken: BTreeSet<Part>,
     /// Updates of this kind take effect and their replies are lost (what `Update::reason` begins with).
     pub(crate) lost: Option<&'static str>,
     /// Updates take effect and their replies are lost, this many times.
@@ -343,7 +358,7 @@ impl World {
     }
 
     pub(crate) fn perform(&mut self, action: &Action) -> Result<Effect, String> {
-        if self.broken.contains(action.kind()) {
+        if self.broken.contains(&action.kind().into()) {
             return Err(format!("{} is broken", action.kind()));
         }
         match action {
@@ -471,7 +486,7 @@ impl World {
             run.rules.push(plan.rule);
             for action in &plan.actions {
                 let before = snapshot.memory_before(action);
-                if before != snapshot.memory && self.broken.contains("keep") {
+                if before != snapshot.memory && self.broken.contains(&Part::Keep) {
                     run.note(action, true);
                     snapshot = snapshot.fold_unkept(action, "the disk is full");
                     break;
@@ -525,7 +540,7 @@ impl Run {
             Action::SetNames(names) => format!("set-names [{}]", names.join(",")),
             Action::StopPostgres(mode) => format!("stop-postgres {mode:?}"),
             Action::WriteReplInfo(info) => format!("write-repl-info {info}"),
-            other => other.kind().to_owned(),
+            other => other.kind().to_string(),
         };
         self.actions.push(if failed { text + "!" } else { text });
     }

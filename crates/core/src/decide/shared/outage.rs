@@ -12,7 +12,7 @@ use crate::snapshot::{Mode, Snapshot};
 
 /// The question to every other node, where it would be of use: once in an operation, while the lock
 /// service is out of reach. One that answers errors is there, and nothing is decided on that (D3).
-pub(super) fn ask(s: &Snapshot) -> Option<Action> {
+pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Action> {
     if s.progress.promises.is_some() || !out_of_reach(s) {
         return None;
     }
@@ -44,7 +44,7 @@ fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
 
 /// Whether every other node has promised not to be promoted at the epoch at which this node owns
 /// the register.
-pub(super) fn promised(s: &Snapshot) -> bool {
+pub(in crate::decide) fn promised(s: &Snapshot) -> bool {
     let promises = s.progress.promises.as_ref().filter(|_| out_of_reach(s));
     promises
         .zip(reign(s))
@@ -54,7 +54,7 @@ pub(super) fn promised(s: &Snapshot) -> bool {
 /// Whether other nodes may have promised at the present epoch, and it is settled that commits wait
 /// for every holder (the caller has seen to that): the promises have no use any more, and while they
 /// hold nobody could take over.
-pub(super) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
+pub(in crate::decide) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
     (s.memory.relied == Some(row.epoch)).then(|| {
         Action::UpdateRegister(Update::set_holders(
             row,
@@ -66,7 +66,7 @@ pub(super) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
 }
 
 /// Why commits go on waiting, for the operator.
-pub(super) fn complaint(s: &Snapshot) -> Option<String> {
+pub(in crate::decide) fn complaint(s: &Snapshot) -> Option<String> {
     let promises = s.progress.promises.as_ref()?;
     (!promises.missing.is_empty()).then(|| {
         format!(

@@ -1,22 +1,30 @@
 //! The node attributes that show the state of replication.
 
+use super::gate::gate;
 use crate::cluster::Cluster;
-use crate::decide::primary;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
-use crate::plan::{Action, Attribute, changed};
+use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::register::Reading;
+use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot, StandbyLink};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use crate::timeline::WalPosition;
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
 /// broken attribute daemon does not keep an operation from its end.
-pub(super) fn needed(snapshot: &Snapshot, wanted: Vec<(NodeName, Attribute)>) -> Vec<Action> {
+pub(in crate::decide) fn needed(
+    snapshot: &Snapshot,
+    wanted: Vec<(NodeName, Attribute)>,
+) -> Vec<Action> {
     let Ok(cluster) = &snapshot.cluster else {
         return vec![];
     };
-    if snapshot.progress.failure("set-attribute").is_some() {
+    if snapshot
+        .progress
+        .failure(ActionKind::SetAttribute)
+        .is_some()
+    {
         return vec![];
     }
     wanted
@@ -43,7 +51,7 @@ fn clients_wait(snapshot: &Snapshot) -> bool {
 }
 
 /// What a primary shows of itself and of every other node.
-pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
+pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     let (Some(view), Ok(cluster)) = (snapshot.primary(), &snapshot.cluster) else {
         return vec![];
     };
@@ -54,7 +62,7 @@ pub(super) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
     ];
     if !clients_wait(snapshot) {
         wanted.push((me.clone(), Attribute::DataStatus(DataStatus::Latest)));
-        if let Some(info) = primary::repl_info(snapshot) {
+        if let Some(info) = repl_info(snapshot) {
             wanted.push((me.clone(), Attribute::Baseline(info.end)));
         }
         if let Some(text) = of_guard(snapshot) {
@@ -142,7 +150,7 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<&StandbyLink>) ->
 }
 
 /// What a standby shows of itself, its promotion score apart.
-pub(super) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attribute)> {
+pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attribute)> {
     let Ok(cluster) = &snapshot.cluster else {
         return vec![];
     };
@@ -185,7 +193,10 @@ fn own_status(snapshot: &Snapshot, cluster: &Cluster) -> PgsqlStatus {
 
 /// The end of WAL is reported while it may decide who becomes primary: as long as no primary is to
 /// be seen. Then it does not move, so that this costs one write and not one per monitor.
-pub(super) fn position_to_report(snapshot: &Snapshot, cluster: &Cluster) -> Option<WalPosition> {
+pub(in crate::decide) fn position_to_report(
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+) -> Option<WalPosition> {
     if cluster.primary().is_some() {
         return None;
     }
@@ -193,4 +204,59 @@ pub(super) fn position_to_report(snapshot: &Snapshot, cluster: &Cluster) -> Opti
     let now = snapshot.standby()?.end()?;
     // A standby that is still replaying shows less than it has; what `start` read from the disk stands.
     reported.is_none_or(|before| now > before).then_some(now)
+}
+
+/// Shows a standby's attributes and its gate; reads the register first where it decides.
+pub(in crate::decide) fn show_standby(s: &Snapshot) -> Option<Step> {
+    if !s.settings.mode.replicated() {
+        return None;
+    }
+    if s.builtin() && s.register.is_none() {
+        return Some(Step::then_continue(vec![Action::ReadRegister]));
+    }
+    let mut wanted = of_standby(s);
+    if let Some(score) = gate(s).score {
+        wanted.push((s.me().clone(), Attribute::Score(score)));
+    }
+    let actions = needed(s, wanted);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}
+
+/// What `pgsql_REPL_INFO` ought to be: this node, and the switch that began its timeline.
+pub(in crate::decide) fn repl_info(s: &Snapshot) -> Option<ReplInfo> {
+    let view = s.primary().filter(|_| s.settings.mode.replicated())?;
+    Some(match view.history.last_switch() {
+        Some(switch) => ReplInfo::after_switch(s.me().clone(), switch),
+        None => ReplInfo::before_any_switch(s.me().clone()),
+    })
+}
+
+pub(in crate::decide) fn show(s: &Snapshot) -> Option<Step> {
+    let actions = of_primary(s);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}
+
+/// Sets this node's score to -INFINITY where it is not.
+pub(in crate::decide) fn close_gate(s: &Snapshot) -> Option<Step> {
+    let actions = needed(s, vec![(s.me().clone(), Attribute::Score(Score::MayNot))]);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}
+
+/// A cluster attribute that is to be written where it differs from what is there.
+#[must_use]
+pub(in crate::decide) fn changed(
+    cluster: &Cluster,
+    node: &NodeName,
+    attribute: &Attribute,
+) -> bool {
+    let known = cluster.node(node);
+    match attribute {
+        Attribute::Status(value) => known.status.as_ref() != Some(value),
+        Attribute::DataStatus(value) => known.data_status.as_ref() != Some(value),
+        Attribute::Score(value) => known.score.as_ref() != Some(value),
+        Attribute::Position(value) => known.position.as_ref() != Some(value),
+        Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
+        Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
+        Attribute::Guard(value) => known.guard.as_ref() != Some(value),
+    }
 }

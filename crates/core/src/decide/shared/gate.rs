@@ -1,11 +1,11 @@
 //! The promotion score, which is the gate: Pacemaker promotes no node whose score is -INFINITY, so
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
+use super::election::{Election, elect};
 use crate::cluster::{Cluster, ClusterNode};
-use crate::decide::election::{Election, elect};
 use crate::names::NodeName;
 use crate::register::{Eligibility, Reading, Register, may_promote};
-use crate::snapshot::{Mode, Snapshot};
+use crate::snapshot::{ExternalLock, Mode, Snapshot};
 use crate::status::{DataStatus, Score};
 use crate::timeline::WalPosition;
 
@@ -73,7 +73,10 @@ fn ahead<'c>(snapshot: &Snapshot, cluster: &'c Cluster) -> Option<&'c NodeName> 
 
 /// Asynchronous mode: another standby that may be promoted and has not reported as much WAL as this
 /// node has: it is behind, or has not reported yet.
-pub(super) fn not_reported<'c>(snapshot: &Snapshot, cluster: &'c Cluster) -> Option<&'c NodeName> {
+pub(in crate::decide) fn not_reported<'c>(
+    snapshot: &Snapshot,
+    cluster: &'c Cluster,
+) -> Option<&'c NodeName> {
     let mine = end_of_wal(snapshot, cluster)?;
     let mut rivals = rivals(snapshot, cluster);
     let behind = rivals.find(|(_, node)| node.position < Some(mine));
@@ -98,7 +101,7 @@ fn rivals<'c>(
 }
 
 /// Why this standby is not promoted, while there is no primary: that is when somebody wants to know.
-pub(super) fn why_shut(snapshot: &Snapshot) -> Option<String> {
+pub(in crate::decide) fn why_shut(snapshot: &Snapshot) -> Option<String> {
     let nobody = snapshot.cluster.as_ref().ok()?.primary().is_none();
     let gate = gate(snapshot);
     (nobody && gate.score == Some(Score::MayNot)).then_some(gate.why)
@@ -121,7 +124,7 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 }
 
 /// Whether this node may promote, by the register (R0, R1, R7, R10).
-pub(super) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
+pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
     let flushed = snapshot.standby().and_then(|view| view.position);
     let bounded_loss =
         (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
@@ -135,7 +138,7 @@ pub(super) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility
 }
 
 /// The refusal, with a hint where the register is another cluster's.
-pub(super) fn explained(snapshot: &Snapshot, refused: &Eligibility) -> String {
+pub(in crate::decide) fn explained(snapshot: &Snapshot, refused: &Eligibility) -> String {
     let owner = match &snapshot.register {
         Some(Reading::Row(row)) => row.owner.as_ref(),
         _ => None,
@@ -223,5 +226,56 @@ fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
                 mine.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
             ),
         ),
+    }
+}
+
+/// Why the right to promote is refused for now, if it is. An owner that renews its lease is alive;
+/// waiting for it would only keep Pacemaker from everything else.
+pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
+    if let Some(ExternalLock::NotLocked(why)) = &s.progress.external {
+        return Some(why.clone());
+    }
+    if !s.builtin() {
+        return None;
+    }
+    let cluster = s.cluster_or_empty();
+    let out_of_time = s.left < s.elapsed; // half of the time is gone
+    match eligibility(s, s.register.as_ref()?) {
+        Eligibility::Yes(_) => None,
+        Eligibility::FirstElection(_) => {
+            match elect(
+                &s.settings.nodes,
+                &cluster,
+                cluster.repl_info().map(|info| &info.node),
+            ) {
+                Election::Winner(node) if &node == s.me() => None,
+                Election::Winner(node) => {
+                    Some(format!("{node} has newer data or comes first in node_list"))
+                }
+                Election::WaitingFor(nodes) => Some(format!(
+                    "no primary was ever chosen, and {} has not reported its end of WAL",
+                    nodes
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )),
+            }
+        }
+        Eligibility::LeaseRunning { register, .. } => {
+            let alive = s
+                .progress
+                .other_owner_seen
+                .as_ref()
+                .is_some_and(|seen| *seen != register.renewed);
+            (alive || out_of_time).then(|| {
+                let owner = register.owner.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+                format!("{owner} holds the lock and renews it; this node will be promoted once it is free")
+            })
+        }
+        Eligibility::Unknown(trouble) => out_of_time.then(|| trouble.to_string()),
+        // A standby answers before it has replayed all WAL that it has; its position still rises.
+        behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
+        refused => Some(explained(s, &refused)),
     }
 }

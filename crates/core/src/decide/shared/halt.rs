@@ -1,0 +1,149 @@
+//! Ending PostgreSQL, shared by stop, demote, promote in place and a superseded primary.
+
+use std::time::Duration;
+
+use super::attributes::needed;
+use crate::names::NodeName;
+use crate::ocf::OcfCode;
+use crate::plan::{Action, ActionKind, Attribute, Step, StopMode};
+use crate::register::{Reading, Register, Update};
+use crate::snapshot::{Arbiter, Process, Snapshot};
+use crate::status::{PgsqlStatus, Score};
+
+/// How much of an operation must be left for another, harsher way of stopping.
+const RESERVE: Duration = Duration::from_secs(2);
+
+/// The next way of stopping, or `None` when all were tried. Each is tried once; the edge gives each
+/// its part of the time (`stop_escalate` for the fast one).
+pub(in crate::decide) fn next_stop(snapshot: &Snapshot, kindest: StopMode) -> Option<StopMode> {
+    // A postmaster that is stopped by a signal hears nothing but SIGKILL, and without a postmaster
+    // there is nobody to tell the other processes.
+    let deaf = matches!(
+        snapshot.process,
+        Process::Alive { frozen: true } | Process::Orphans
+    );
+    let first = if deaf || snapshot.left < RESERVE {
+        StopMode::Kill
+    } else {
+        kindest
+    };
+    [StopMode::Fast, StopMode::Immediate, StopMode::Kill]
+        .into_iter()
+        .filter(|mode| *mode >= first)
+        .find(|mode| !snapshot.progress.stops.contains(mode))
+}
+
+/// Stops what still runs; `None` once PostgreSQL is proven stopped. Where even SIGKILL has not helped
+/// (a process in uninterruptible sleep), the operation fails and nothing is released (R8).
+/// The guard goes first: it would renew a lease that is about to be given back, and take the end of
+/// the postmaster for a failure.
+pub(in crate::decide) fn stop_first(snapshot: &Snapshot, kindest: StopMode) -> Option<Step> {
+    if snapshot.guard.is_there() {
+        return Some(Step::then_continue(vec![Action::EndGuard]));
+    }
+    if snapshot.process == Process::Absent {
+        return None;
+    }
+    Some(match next_stop(snapshot, kindest) {
+        Some(mode) => Step::then_reobserve(vec![Action::StopPostgres(mode)]),
+        None => not_stopped(snapshot),
+    })
+}
+
+/// Gives the lock back. Only called where PostgreSQL does not serve as a primary: it is proven
+/// stopped, or it is a standby (R8). Holders stay.
+pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
+    if snapshot.progress.released || !snapshot.settings.mode.replicated() {
+        return None;
+    }
+    match snapshot.settings.arbiter {
+        Arbiter::Off => None,
+        Arbiter::External => snapshot
+            .progress
+            .failure(ActionKind::UnlockExternal)
+            .is_none()
+            .then(|| Step::then_continue(vec![Action::UnlockExternal])),
+        Arbiter::Builtin => release_lease(snapshot),
+    }
+}
+
+fn release_lease(snapshot: &Snapshot) -> Option<Step> {
+    // A node that never was primary has nothing to release, and does not ask.
+    snapshot.memory.reign?;
+    match &snapshot.register {
+        None => Some(Step::then_continue(vec![Action::ReadRegister])),
+        Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) && !row.lease_left.is_zero() => {
+            let node: NodeName = snapshot.me().clone();
+            Some(Step::then_continue(vec![Action::UpdateRegister(
+                Update::Release {
+                    node,
+                    term: row.term,
+                },
+            )]))
+        }
+        // Not the owner, released already, or the service does not answer: the lease runs out by itself.
+        Some(_) => None,
+    }
+}
+
+/// R5. Immediate mode first: a superseded primary owes nobody a checkpoint, and each second counts.
+pub(in crate::decide) fn stop_superseded(s: &Snapshot, row: &Register) -> Step {
+    let owner = row
+        .owner
+        .as_ref()
+        .map_or("nobody".to_owned(), ToString::to_string);
+    let reason = format!(
+        "{owner} owns the register at term {}: PostgreSQL on {} is stopped at once",
+        row.term,
+        s.me()
+    );
+    match next_stop(s, StopMode::Immediate) {
+        Some(mode) => Step::then_reobserve(vec![Action::Warn(reason), Action::StopPostgres(mode)]),
+        None => not_stopped(s),
+    }
+}
+
+/// The end of a primary that was superseded. It leaves no score of a primary behind: where two parts
+/// of a cluster have just met, Pacemaker would demote the new primary for the sake of it.
+pub(in crate::decide) fn stopped_as_superseded(s: &Snapshot) -> Step {
+    let me = s.me();
+    let shown = vec![
+        (me.clone(), Attribute::Score(Score::MayNot)),
+        (me.clone(), Attribute::Status(PgsqlStatus::Stop)),
+    ];
+    let failed = Step::fail(
+        OcfCode::NotRunning,
+        format!(
+            "another node became the owner in the register, so PostgreSQL was stopped on {} (R5)",
+            s.me()
+        ),
+    );
+    failed.after(needed(s, shown))
+}
+
+pub(in crate::decide) fn not_stopped(s: &Snapshot) -> Step {
+    Step::fail(
+        OcfCode::Generic,
+        format!(
+            "reboot {}: processes of PostgreSQL survive SIGKILL there, so the lock is kept; look for processes in \
+             uninterruptible sleep (ps -eo pid,stat,wchan,cmd | grep postgres)",
+            s.me()
+        ),
+    )
+}
+
+pub(in crate::decide) fn show_stopped(s: &Snapshot) -> Option<Step> {
+    if !s.settings.mode.replicated() {
+        return None;
+    }
+    let mut wanted = vec![(s.me().clone(), Attribute::Status(PgsqlStatus::Stop))];
+    // A score draws the instance of a running node here (Pacemaker numbers instances by scores, with
+    // a stickiness of 1 against it), again and again, and no transition comes to its promotion. The
+    // start opens the gate again. A primary that is restarted keeps its own: it is promoted at once.
+    let score = s.cluster_or_empty().node(s.me()).score;
+    if matches!(score, Some(Score::MayPromote | Score::LastResort)) {
+        wanted.push((s.me().clone(), Attribute::Score(Score::MayNot)));
+    }
+    let actions = needed(s, wanted);
+    (!actions.is_empty()).then(|| Step::then_continue(actions))
+}

@@ -1,0 +1,11 @@
+//! Judgements that several tables share. The tables stand above them and never on each other.
+
+pub(super) mod attributes;
+pub(super) mod descent;
+pub(super) mod election;
+pub(super) mod gate;
+pub(super) mod halt;
+pub(super) mod launch;
+pub(super) mod outage;
+pub(super) mod ownership;
+pub(super) mod standbys;

@@ -1,0 +1,52 @@
+//! Whose the register is, as the tables ask it of a snapshot.
+
+use crate::register::{Ownership, Reading, Register, judge_owner};
+use crate::snapshot::Snapshot;
+
+pub(in crate::decide) fn ownership(s: &Snapshot) -> Option<Ownership> {
+    if !s.builtin() {
+        return None;
+    }
+    let reading = s.register.as_ref()?;
+    let term = s.memory.reign.map_or(0, |reign| reign.term);
+    Some(judge_owner(reading, s.me(), term, &s.memory))
+}
+
+/// Why the register is damaged, where it is.
+pub(in crate::decide) fn damage(s: &Snapshot) -> Option<String> {
+    match ownership(s)? {
+        Ownership::Damage(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The register, where it says that this node owns it.
+pub(in crate::decide) fn mine(s: &Snapshot) -> Option<Register> {
+    match ownership(s)? {
+        Ownership::Mine(row) => Some(row),
+        _ => None,
+    }
+}
+
+/// The register, where it is this node's at a term that its memory does not have.
+pub(in crate::decide) fn term_to_adopt(s: &Snapshot) -> Option<&Register> {
+    match s.register.as_ref().filter(|_| s.builtin())? {
+        Reading::Row(row) if row.is_owned_by(s.me()) && row.term > 0 => {
+            let other = s.memory.reign.map(|known| known.term) != Some(row.term);
+            (other && row.term >= s.memory.term).then_some(row)
+        }
+        _ => None,
+    }
+}
+
+/// The register, where another node owns it or nobody does at a later term (R5). One that is older
+/// than what this node has seen is damage and supersedes nobody; one that names this node at another
+/// term than its memory does is to be adopted.
+pub(in crate::decide) fn superseded(s: &Snapshot) -> Option<&Register> {
+    match (ownership(s)?, s.register.as_ref()?) {
+        (Ownership::Superseded { owner, .. }, Reading::Row(row)) => {
+            (owner.as_ref() != Some(s.me())).then_some(row)
+        }
+        _ => None,
+    }
+}
