@@ -127,7 +127,7 @@ fn checked(params: &Params, errors: Vec<ParamError>, me: &NodeName) -> Result<()
 /// A promotable clone of something that has no primary and no standbys is a mistake in the cluster's
 /// configuration; to go on would turn a database of its own into a standby of nothing.
 fn without_replication(action: Action, params: &Params) -> Option<Exit> {
-    (matches!(action, Action::Promote | Action::Demote) && !params.rep_mode.is_replicated()).then(
+    (matches!(action, Action::Promote | Action::Demote) && !params.rep_mode.replicated()).then(
         || {
             fail(
                 OcfCode::Configured,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pha_core::ocf::{OcfCode, OcfContext};
-use pha_core::params::Params;
+use pha_core::params::{Arbiter, Params};
 use pha_core::plan::Exit;
 use pha_host::node::Node;
 use pha_host::{guard, log};
@@ -23,7 +23,7 @@ pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
         Ok(parsed) => parsed,
         Err(error) => return fail(error.code, error.to_string()),
     };
-    if !params.lock_service.is_builtin() || !params.rep_mode.is_replicated() {
+    if params.lock_service.arbiter() != Arbiter::Builtin || !params.rep_mode.replicated() {
         return fail(
             OcfCode::Configured,
             "the guard needs rep_mode=sync or async and the built-in lock service",

@@ -7,7 +7,7 @@ use clap::Args;
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
 use pha_core::health::fail_counts;
 use pha_core::names::NodeName;
-use pha_core::params::RepMode;
+use pha_core::params::Mode;
 use pha_core::parse::cib::CibNode;
 use pha_core::register::Reading;
 use pha_core::status::{DataStatus, Role, Score};
@@ -125,9 +125,9 @@ impl OnlineSwitch {
         Ok(SwitchFacts {
             force: self.force,
             mode: match cluster.params.rep_mode {
-                RepMode::Sync => Some(true),
-                RepMode::Async => Some(false),
-                RepMode::None | RepMode::Slave => None,
+                Mode::Sync => Some(true),
+                Mode::Async => Some(false),
+                Mode::Standalone | Mode::Slave => None,
             },
             absent: nodes.iter().filter(|name| !serves(name)).cloned().collect(),
             standbys: nodes

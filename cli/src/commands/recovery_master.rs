@@ -119,7 +119,7 @@ impl RecoveryMaster {
         });
         Ok(RecoveryFacts {
             wanted,
-            replicated: cluster.params.rep_mode.is_replicated(),
+            replicated: cluster.params.rep_mode.replicated(),
             promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
             nodes: nodes.collect(),
             here: cluster.local_system(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use pha_core::health::{Level, Observation, RegisterSeen, judge};
-use pha_core::params::RepMode;
+use pha_core::params::Mode;
 use pha_host::clock::Deadline;
 
 use crate::app::Session;
@@ -82,7 +82,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
         here: here.as_ref(),
         addresses: &addresses,
         writer_ip: seen.cluster.params.master_ip.as_deref(),
-        sync: seen.cluster.params.rep_mode == RepMode::Sync,
+        sync: seen.cluster.params.rep_mode == Mode::Sync,
         register: seen
             .register
             .as_ref()

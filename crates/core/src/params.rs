@@ -13,7 +13,7 @@ mod values;
 use std::fmt;
 use std::time::Duration;
 
-pub use lock::LockService;
+pub use lock::{Arbiter, LockService};
 pub use markdown::markdown;
 pub use table::{Kind, Spec, TABLE, spec};
 pub use together::validate_together;
@@ -25,23 +25,23 @@ use crate::secret::Secret;
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// How the agent replicates.
-    RepMode, "rep_mode" {
-        /// A single PostgreSQL.
-        None = "none",
-        /// A standby of a primary that this cluster does not manage.
+    /// How PostgreSQL instances replicate (`rep_mode`).
+    Mode, "rep_mode" {
+        /// A single instance without replication.
+        Standalone = "none",
+        /// A standby of a primary that Pacemaker does not manage.
         Slave = "slave",
-        /// Streaming replication, asynchronous.
+        /// Asynchronous replication: bounded loss at a takeover.
         Async = "async",
-        /// Streaming replication, synchronous while a standby is there.
+        /// Synchronous replication: no acknowledged commit is lost at a takeover.
         Sync = "sync",
     }
 }
 
-impl RepMode {
-    /// Whether the agent manages primary and standbys (`async` or `sync`).
+impl Mode {
+    /// Whether instances are promoted and demoted in this mode (`async` or `sync`).
     #[must_use]
-    pub const fn is_replicated(self) -> bool {
+    pub const fn replicated(self) -> bool {
         matches!(self, Self::Async | Self::Sync)
     }
 }
@@ -90,7 +90,7 @@ pub struct Params {
     /// Whether monitor reports the state of the WAL receiver as an attribute.
     pub check_wal_receiver: bool,
     /// How the agent replicates.
-    pub rep_mode: RepMode,
+    pub rep_mode: Mode,
     /// Every node that may run an instance.
     pub node_list: Vec<NodeName>,
     /// PostgreSQL's `restore_command`.

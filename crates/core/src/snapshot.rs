@@ -11,42 +11,11 @@ use crate::cluster::Cluster;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
+pub use crate::params::{Arbiter, Mode};
 use crate::plan::{ActionKind, Failure, StopMode};
 use crate::register::{Memory, Promises, Reading, Register};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
-
-/// How PostgreSQL instances replicate (`rep_mode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// A single instance without replication.
-    Standalone,
-    /// A standby of a primary that Pacemaker does not manage.
-    Slave,
-    /// Asynchronous replication: bounded loss at a takeover.
-    Async,
-    /// Synchronous replication: no acknowledged commit is lost at a takeover.
-    Sync,
-}
-
-impl Mode {
-    /// Whether instances are promoted and demoted in this mode.
-    #[must_use]
-    pub fn replicated(self) -> bool {
-        matches!(self, Self::Async | Self::Sync)
-    }
-}
-
-/// Who arbitrates between nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Arbiter {
-    /// Nobody: Pacemaker's quorum and fencing alone.
-    Off,
-    /// `distlock_lock_cmd` and `distlock_unlock_cmd`: a mutex in time.
-    External,
-    /// The register of the built-in lock service (`distlock_conninfo`), rules R0 to R10.
-    Builtin,
-}
 
 /// The parameters that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]

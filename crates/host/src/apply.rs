@@ -15,7 +15,7 @@ use crate::lock_external;
 use crate::node::Node;
 use crate::pacemaker::Pacemaker;
 use crate::pgconf;
-use crate::pgctl::{self, Stopped};
+use crate::pgctl::Stopped;
 use crate::process::Process;
 
 /// How long an operation may ask for promises, at most. A node without power answers nothing, and the
@@ -190,17 +190,12 @@ impl Node {
         } else {
             self.params.stop_escalate
         };
-        let stopped = match mode {
-            StopMode::Fast => {
-                let share = escalate.min(left.mul_f64(0.6));
-                self.pg
-                    .stop(pgctl::StopMode::Fast, deadline.sub_budget(share))
-            }
-            StopMode::Immediate => self
-                .pg
-                .stop(pgctl::StopMode::Immediate, deadline.sub_budget(left / 2)),
-            StopMode::Kill => self.pg.kill_everything(deadline),
+        let share = match mode {
+            StopMode::Fast => escalate.min(left.mul_f64(0.6)),
+            StopMode::Immediate => left / 2,
+            StopMode::Kill => left,
         };
+        let stopped = self.pg.stop(mode, deadline.sub_budget(share));
         match stopped.map_err(text)? {
             Stopped::WasNotRunning | Stopped::Ended => Ok(()),
             Stopped::StillRunning(left) => {

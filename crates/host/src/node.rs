@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pha_core::names::{NodeName, ResourceName};
-use pha_core::params::{self, Params, RepMode};
+use pha_core::params::{self, Params};
 use pha_core::plan::{Action, Effect};
 use pha_core::register::Memory;
-use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, Settings, Snapshot};
+use pha_core::snapshot::{Answer, Operation, Process, Settings, Snapshot};
 use tracing::warn;
 
 use crate::clock::Deadline;
@@ -254,17 +254,8 @@ fn settings(resource: ResourceName, me: NodeName, params: &Params) -> Settings {
         me,
         resource,
         nodes: params.node_list.clone(),
-        mode: match params.rep_mode {
-            RepMode::None => Mode::Standalone,
-            RepMode::Slave => Mode::Slave,
-            RepMode::Async => Mode::Async,
-            RepMode::Sync => Mode::Sync,
-        },
-        arbiter: match &params.lock_service {
-            params::LockService::Off => Arbiter::Off,
-            params::LockService::External { .. } => Arbiter::External,
-            params::LockService::Builtin { .. } => Arbiter::Builtin,
-        },
+        mode: params.rep_mode,
+        arbiter: params.lock_service.arbiter(),
         ttl: params.distlock_ttl,
         check_wal_receiver: params.check_wal_receiver,
         patience: PATIENCE,

@@ -11,6 +11,7 @@ use pha_core::lsn::Lsn;
 use pha_core::parse::controldata::{self, ControlData, ControlDataError};
 use pha_core::parse::history::HistoryError;
 use pha_core::parse::waldump::WaldumpError;
+pub use pha_core::plan::StopMode;
 use pha_core::timeline::TimelineId;
 
 use crate::clock::Deadline;
@@ -109,27 +110,6 @@ pub enum PgError {
     /// The server to copy from cannot be addressed.
     #[error("the server to copy from: {0}")]
     Source(String),
-}
-
-/// How a server is told to stop (PostgreSQL manual, "Shutting Down the Server").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopMode {
-    /// Waits for the sessions to end by themselves. They go on committing meanwhile.
-    Smart,
-    /// Ends the sessions, writes a shutdown checkpoint and sends it to the standbys.
-    Fast,
-    /// Ends at once, without a checkpoint: the next start recovers.
-    Immediate,
-}
-
-impl StopMode {
-    fn signal(self) -> Signal {
-        match self {
-            Self::Smart => Signal::TERM,
-            Self::Fast => Signal::INT,
-            Self::Immediate => Signal::QUIT,
-        }
-    }
 }
 
 /// What became of a start.
@@ -245,9 +225,14 @@ impl PgCtl {
         segment.is_some_and(|segment| space.f_bavail.saturating_mul(space.f_frsize) < 2 * segment)
     }
 
-    /// Tells the server to stop and waits for the end of all its processes, those that have lost
-    /// their postmaster included.
+    /// Tells the server to stop (PostgreSQL manual, "Shutting Down the Server") and waits for the
+    /// end of all its processes, those that have lost their postmaster included.
     pub fn stop(&self, mode: StopMode, deadline: Deadline) -> Result<Stopped, PgError> {
+        let signal = match mode {
+            StopMode::Fast => Signal::INT,
+            StopMode::Immediate => Signal::QUIT,
+            StopMode::Kill => return self.kill_everything(deadline),
+        };
         let there = process::server_processes(&self.pgdata)?;
         if there.is_empty() {
             return Ok(Stopped::WasNotRunning);
@@ -263,7 +248,7 @@ impl PgCtl {
                 .iter()
                 .any(|other| process.parent() == Some(other.pid()));
             match (leads, follows) {
-                (true, _) => process.signal(mode.signal())?,
+                (true, _) => process.signal(signal)?,
                 (false, true) => continue,
                 (false, false) if mode == StopMode::Immediate => process.signal(Signal::QUIT)?,
                 (false, false) => process.signal(Signal::TERM)?,

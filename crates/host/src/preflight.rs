@@ -66,7 +66,7 @@ pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
             pg.config.display()
         )));
     }
-    if params.rep_mode.is_replicated() || params.rep_mode == pha_core::params::RepMode::Slave {
+    if params.rep_mode != pha_core::params::Mode::Standalone {
         pgconf::refuse_foreign_names(&pg, params)
             .map_err(|error| Refusal::installed(error.to_string()))?;
     }

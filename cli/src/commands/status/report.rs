@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pha_core::health::{CommitWaits, FailCount, ReplicationRow, Verdict, fail_counts};
 use pha_core::names::NodeName;
-use pha_core::params::RepMode;
+use pha_core::params::Mode;
 use pha_core::register::{Reading, went_back};
 use pha_core::status::Role;
 use serde::Serialize;
@@ -109,7 +109,7 @@ impl Report {
             resource: cluster.resource.to_string(),
             primary: cluster.primary().ok(),
             rep_mode: cluster.params.rep_mode.to_string(),
-            async_max_lag: (cluster.params.rep_mode == RepMode::Async)
+            async_max_lag: (cluster.params.rep_mode == Mode::Async)
                 .then_some(cluster.params.async_max_lag),
             repl_info: cluster.cib.repl_info(&cluster.resource).map(str::to_owned),
             nodes: nodes(seen),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
-use pha_core::params::RepMode;
 use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
 use pha_core::repl_info::ReplInfo;
@@ -51,7 +50,7 @@ impl Work<'_> {
         self.system = primary_system.map(|(system, _)| system);
         Ok(CopyFacts {
             node: self.node.clone(),
-            replicated: matches!(cluster.params.rep_mode, RepMode::Async | RepMode::Sync),
+            replicated: cluster.params.rep_mode.replicated(),
             register: self.register()?,
             instance: self.instance()?,
             data: self.data()?,

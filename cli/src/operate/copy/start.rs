@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::CopyPlan;
-use pha_core::params::RepMode;
+use pha_core::params::Mode;
 use pha_core::register::Reading;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
@@ -112,14 +112,14 @@ impl Work<'_> {
         }
         let counts =
             data_status(cluster, &self.node).is_some_and(|status| status.is_streaming_sync());
-        if cluster.params.rep_mode != RepMode::Sync || !counts {
+        if cluster.params.rep_mode != Mode::Sync || !counts {
             // Another standby is the synchronous one, or none has to be; the primary names one
             // where it has none.
             let other = cluster.nodes().iter().any(|other| {
                 *other != self.node
                     && data_status(cluster, other).is_some_and(|status| status.is_streaming_sync())
             });
-            let enough = cluster.params.rep_mode != RepMode::Sync || other;
+            let enough = cluster.params.rep_mode != Mode::Sync || other;
             return Ok((!enough).then(|| "it streams, and is not synchronous yet".to_owned()));
         }
         match self.register()? {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Examination, Found, Rule};
+use crate::params::Arbiter;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -323,7 +324,7 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
 /// an answer of the lock service that comes late.
 fn lease(seen: &Examination) -> Vec<Found> {
     let ttl = seen.params.distlock_ttl;
-    if !seen.params.lock_service.is_builtin() || ttl >= SHORTEST_LEASE {
+    if seen.params.lock_service.arbiter() != Arbiter::Builtin || ttl >= SHORTEST_LEASE {
         return Vec::new();
     }
     vec![Found::warning(
@@ -342,7 +343,7 @@ fn lease(seen: &Examination) -> Vec<Found> {
 const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
 fn arbiter(seen: &Examination) -> Vec<Found> {
-    let none = !seen.params.lock_service.is_on();
+    let none = seen.params.lock_service.arbiter() == Arbiter::Off;
     if !none || seen.fencing {
         return Vec::new();
     }

@@ -2,7 +2,7 @@
 
 use super::{Examination, Found, Rule, ServerFacts};
 use crate::names::NodeName;
-use crate::params::RepMode;
+use crate::params::Mode;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -126,7 +126,7 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
 }
 
 fn durability(seen: &Examination) -> Vec<Found> {
-    let sync = seen.params.rep_mode == RepMode::Sync;
+    let sync = seen.params.rep_mode == Mode::Sync;
     settings(seen, |_, get| {
         let mut found = Vec::new();
         for name in ["fsync", "full_page_writes"] {
@@ -157,7 +157,7 @@ fn durability(seen: &Examination) -> Vec<Found> {
 }
 
 fn timeouts(seen: &Examination) -> Vec<Found> {
-    let sync = seen.params.rep_mode == RepMode::Sync;
+    let sync = seen.params.rep_mode == Mode::Sync;
     settings(seen, |_, get| {
         let mut found = Vec::new();
         for name in ["wal_sender_timeout", "wal_receiver_timeout"] {

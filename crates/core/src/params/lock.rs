@@ -2,7 +2,19 @@
 
 use crate::secret::Secret;
 
-/// The lock service.
+/// Who arbitrates between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Arbiter {
+    /// Nobody: Pacemaker's quorum and fencing alone.
+    Off,
+    /// `distlock_lock_cmd` and `distlock_unlock_cmd`: a mutex in time.
+    External,
+    /// The register of the built-in lock service (`distlock_conninfo`), rules R0 to R10. It knows who
+    /// holds the data and not only the lock.
+    Builtin,
+}
+
+/// The lock service as it is configured.
 #[derive(Clone, PartialEq, Eq)]
 pub enum LockService {
     /// None.
@@ -45,16 +57,14 @@ impl LockService {
         }
     }
 
-    /// Whether there is one.
+    /// Which kind it is.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
-        !matches!(self, Self::Off)
-    }
-
-    /// Whether it is the built-in one, which knows who holds the data and not only the lock.
-    #[must_use]
-    pub const fn is_builtin(&self) -> bool {
-        matches!(self, Self::Builtin { .. })
+    pub const fn arbiter(&self) -> Arbiter {
+        match self {
+            Self::Off => Arbiter::Off,
+            Self::External { .. } => Arbiter::External,
+            Self::Builtin { .. } => Arbiter::Builtin,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::{Kind, Spec, TABLE, spec};
 use super::values::{self, Problem};
-use super::{LockService, ParamError, Params, RepMode, Warning};
+use super::{LockService, Mode, ParamError, Params, Warning};
 use crate::conninfo;
 use crate::names::NodeName;
 use crate::secret::Secret;
@@ -214,14 +214,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn rep_mode(&mut self) -> RepMode {
+    fn rep_mode(&mut self) -> Mode {
         self.read("rep_mode", |_, value| {
             value
                 .trim()
                 .parse()
                 .map_err(|_| "is not known: none, slave, async or sync is allowed".to_owned())
         })
-        .unwrap_or(RepMode::None)
+        .unwrap_or(Mode::Standalone)
     }
 
     fn node_list(&mut self) -> Vec<NodeName> {

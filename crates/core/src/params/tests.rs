@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_agent_it_descends_from() {
     assert_eq!(params.monitor_sql, "select now();");
     assert_eq!(params.stop_escalate, Duration::from_secs(90));
     assert_eq!(params.crm_attr_timeout, Duration::from_secs(5));
-    assert_eq!(params.rep_mode, RepMode::None);
+    assert_eq!(params.rep_mode, Mode::Standalone);
     assert_eq!(params.lock_service, LockService::Off);
     assert_eq!(params.distlock_ttl, Duration::from_secs(3));
     assert_eq!(params.tmpdir, "/var/lib/pgsql/tmp");
@@ -192,7 +192,7 @@ fn the_lock_service_is_exactly_one() {
         "/bin/distlock x unlock distlock:x @owner",
     );
     let builtin = parsed(&[on, conninfo, name]).lock_service;
-    assert!(builtin.is_builtin());
+    assert_eq!(builtin.arbiter(), Arbiter::Builtin);
     assert!(!format!("{builtin:?}").contains("geheim"));
     assert_eq!(
         builtin,

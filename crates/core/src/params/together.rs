@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::values::IDENTIFIER;
-use super::{ParamError, Params, RepMode};
+use super::{Mode, ParamError, Params};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 
@@ -41,7 +41,7 @@ pub fn validate_together(params: &Params, me: &NodeName) -> Result<(), ParamErro
             "is pgdata itself: the agent's files must not be copied and replaced with the data, so give it another directory",
         ));
     }
-    if params.rep_mode != RepMode::None && params.master_ip.is_none() {
+    if params.rep_mode != Mode::Standalone && params.master_ip.is_none() {
         return Err(error(
             "master_ip",
             format!(
@@ -50,7 +50,7 @@ pub fn validate_together(params: &Params, me: &NodeName) -> Result<(), ParamErro
             ),
         ));
     }
-    if params.rep_mode.is_replicated() {
+    if params.rep_mode.replicated() {
         node_list(params, me)?;
         slots(params)?;
     }
