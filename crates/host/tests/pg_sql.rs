@@ -148,6 +148,19 @@ fn pg_failures_are_told_apart() {
         "connections are exhausted"
     );
     drop(held);
+    // A backend ends some time after its connection.
+    let others = "select count(*) from pg_stat_activity \
+                  where backend_type = 'client backend' and pid <> pg_backend_pid()";
+    let deadline = soon();
+    while !deadline.expired() {
+        let mut session = match postgres.connect(deadline) {
+            Err(PostgresError::Sql(error)) if error.sqlstate() == Some("53300") => continue,
+            connected => connected.unwrap(),
+        };
+        if session.simple(others, deadline).unwrap() == [[Some("0".to_owned())]] {
+            break;
+        }
+    }
 
     let nobody = Postgres {
         info: postgres.info.clone().with_user("nobody_there"),
