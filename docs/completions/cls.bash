@@ -1206,7 +1206,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__recovery_master)
-            opts="-q -h --node --confirm --json --quiet --timeout --config --resource --help"
+            opts="-q -h --node --confirm --off --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1217,6 +1217,10 @@ _cls() {
                     return 0
                     ;;
                 --confirm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --off)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

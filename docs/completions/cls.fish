@@ -113,6 +113,7 @@ complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s q -l quiet -d 
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l node -d 'The node [default: the one with the newest data that can be reached]' -r
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l confirm -d 'Confirm without being asked, by the name of the node that is chosen' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l off -d 'This node is switched off: confirms it for a node that cannot be seen and may be serving' -r
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l resource -d 'The database resource, where the cluster has several' -r

@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::decide::operator::{NodePosition, RecoveryFacts, RecoveryPlan, Seen, plan_recovery};
+use pha_core::decide::operator::{
+    NodePosition, RecoveryFacts, RecoveryPlan, Seen, may_still_serve, plan_recovery,
+};
 use pha_core::names::NodeName;
 use pha_core::register::{Reading, Register, Reply, Update};
 use pha_core::status::Role;
@@ -37,6 +39,9 @@ pub(crate) struct RecoveryMaster {
     /// Confirm without being asked, by the name of the node that is chosen
     #[arg(long, value_name = "NODE", alias = "yes-i-accept-the-loss")]
     confirm: Option<String>,
+    /// This node is switched off: confirms it for a node that cannot be seen and may be serving
+    #[arg(long, value_name = "NODE")]
+    off: Vec<String>,
 }
 
 impl RecoveryMaster {
@@ -46,12 +51,13 @@ impl RecoveryMaster {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         let guard = lock::acquire(session, &cluster, "cls_recovery_master", deadline)?;
-        let facts = self.facts(session, &cluster, deadline)?;
+        let mut facts = self.facts(session, &cluster, deadline)?;
+        ask_for_power(session, &mut facts);
         let plan = plan_recovery(&facts)?;
         show(session, &facts, &plan);
         self.confirm(session, &plan.node)?;
         if let Some(read) = &plan.register {
-            decide(&cluster, &plan, read, facts.seen, deadline)?;
+            decide(&cluster, &plan, read, &facts, deadline)?;
         }
         if plan.goes_on {
             taken_over(session, &cluster, &plan.node, deadline)?;
@@ -97,6 +103,11 @@ impl RecoveryMaster {
                 Some(service.read(deadline.sub_budget(ASK)))
             }
         };
+        let off = self
+            .off
+            .iter()
+            .map(|name| Ok(cluster.node(name)?.name.clone()));
+        let off = off.collect::<Result<BTreeSet<_>, ClsError>>()?;
         let here = cluster.local_node(deadline)?;
         let nodes = cluster.nodes().into_iter().map(|name| {
             session
@@ -111,6 +122,7 @@ impl RecoveryMaster {
                 (answer.map(|answer| answer.position), system)
             };
             NodePosition {
+                member: node.is_some_and(|node| node.online),
                 usable: node.is_some_and(|node| node.online && !node.standby),
                 end,
                 system,
@@ -121,6 +133,7 @@ impl RecoveryMaster {
             wanted,
             replicated: cluster.params.rep_mode.replicated(),
             promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
+            off,
             nodes: nodes.collect(),
             here: cluster.local_system(),
             seen: match &register {
@@ -152,6 +165,24 @@ impl RecoveryMaster {
             format!("{word:?} is not {node}; nothing was done"),
             "give the command again",
         ))
+    }
+}
+
+/// At a terminal, asks of each node that cannot be seen and may be serving whether it is switched off
+/// (R15). Anything but the exact words leaves the refusal to the decision.
+fn ask_for_power(session: &Session, facts: &mut RecoveryFacts) {
+    if !std::io::stdin().is_terminal() {
+        return;
+    }
+    for node in may_still_serve(facts) {
+        let words = format!("{node} is off");
+        let said = session.ui.ask(&format!(
+            "{node} cannot be seen from here and may be alive and serving clients; going on beside it loses commits.\n\
+             Switch it off (its power, not the network). Type \"{words}\" when you have seen that it is: "
+        ));
+        if said == words {
+            facts.off.insert(node);
+        }
     }
 }
 
@@ -191,7 +222,7 @@ fn decide(
     cluster: &Cluster,
     plan: &RecoveryPlan,
     read: &Register,
-    seen: Seen,
+    facts: &RecoveryFacts,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
     let node = &plan.node;
@@ -214,15 +245,20 @@ fn decide(
         let user = User::current().ok()?;
         Some(user.name().to_owned())
     });
+    let off: Vec<&str> = facts.off.iter().map(NodeName::as_str).collect();
+    let off = match off[..] {
+        [] => String::new(),
+        _ => format!(", {} said to be off", off.join(" and ")),
+    };
     let update = Update::Override {
         by: format!(
-            "operator {}: the data of {node} were chosen",
+            "operator {}: the data of {node} were chosen{off}",
             who.as_deref().unwrap_or("unknown")
         ),
         from_term: read.term,
         from_epoch: read.epoch,
-        above_term: seen.term,
-        above_epoch: seen.epoch,
+        above_term: facts.seen.term,
+        above_epoch: facts.seen.epoch,
         // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
         owner: plan.goes_on.then(|| node.clone()),
         holders: BTreeSet::from([node.clone()]),

@@ -103,22 +103,18 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     assert_eq!(slots, "0", "the slot of the copy stays");
     let _ = bed.verdict();
 
+    an_override_beside_a_living_primary(&bed);
+
     scenario("the only holder is lost: an operator goes on with the other node");
     must(bed.cut("node1", "node2"));
-    bed.until("the primary alone in the register", || {
-        let row = register(&bed)?;
-        if row.holders.iter().eq(["node1"]) {
-            Ok(())
-        } else {
-            Err(format!("{row:?}"))
-        }
-    });
+    alone_in_the_register(&bed);
     // A commit that the operator gives up.
     must(bed.sql("node1", "CREATE TABLE only_there ()"));
     must(bed.power_cut("node1"));
     must(bed.heal());
     bed.until("the end of the lease, and of the wait for it", || {
-        let output = cls(&bed, "node2", &["recovery_master", "--confirm", "nobody"]);
+        let words = ["recovery_master", "--off", "node1", "--confirm", "nobody"];
+        let output = cls(&bed, "node2", &words);
         let said = output.stderr;
         if said.contains("is not node2") {
             Ok(())
@@ -126,7 +122,8 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
             Err(said)
         }
     });
-    let said = ends(&bed, "node2", &["recovery_master", "--confirm", "node2"], 0);
+    let words = ["recovery_master", "--off", "node1", "--confirm", "node2"];
+    let said = ends(&bed, "node2", &words, 0);
     assert!(said.contains("node2 is primary"), "{said}");
     assert!(said.contains("not known to hold"), "{said}");
     nothing_left_on(&bed, "node2");
@@ -147,6 +144,57 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     assert!(said.contains("streams from node2 already"), "{said}");
     nothing_left(&bed);
     let _ = bed.verdict();
+}
+
+fn alone_in_the_register(bed: &Bed) {
+    bed.until("the primary alone in the register", || {
+        let row = register(bed)?;
+        if row.holders.iter().eq(["node1"]) {
+            Ok(())
+        } else {
+            Err(format!("{row:?}"))
+        }
+    });
+}
+
+/// R15: the only holder needs no lease and serves on, cut off from everything but its clients. What
+/// takes the register from it then is an operator alone, who must have switched it off.
+fn an_override_beside_a_living_primary(bed: &Bed) {
+    scenario("the only holder serves on without a lease: no operator goes on beside it");
+    let (here, there) = (bed.writer_to("node1"), bed.writer_to("node2"));
+    must(bed.cut("node1", "node2"));
+    alone_in_the_register(bed);
+    // The guard renews more often than any monitor does: of three renewals one is its own, by which it
+    // has seen the row. Before that it has to fear the other holder.
+    let mut renewals = std::collections::BTreeSet::new();
+    bed.until("renewals of the row as it is", || {
+        let ts = bed.lock_sql("SELECT ts FROM distlock");
+        renewals.insert(ts.map_err(|error| error.to_string())?);
+        (renewals.len() > 3)
+            .then_some(())
+            .ok_or_else(|| format!("{renewals:?}"))
+    });
+    must(bed.cut("node1", "node3"));
+    bed.until("the lease over", || {
+        let row = register(bed)?;
+        (row.expired_for > 1)
+            .then_some(())
+            .ok_or_else(|| format!("{row:?}"))
+    });
+    must(here.wait_for(50, PATIENCE));
+    let shown = cls(bed, "node2", &["status"]).stdout;
+    assert!(
+        shown.contains("node1, which it does not see, may be alive and"),
+        "{shown}"
+    );
+    let said = ends(bed, "node2", &["recovery_master", "--confirm", "node2"], 10);
+    assert!(said.contains("may be alive and serving"), "{said}");
+    assert!(said.contains("--off node1"), "{said}");
+    must(here.wait_for(50, PATIENCE));
+    must(bed.heal());
+    must(here.wait_for(50, PATIENCE));
+    assert_eq!(must(there.stop()), 0, "both nodes acknowledged");
+    let _ = bed.conclude(here, "node1", &["node2"]);
 }
 
 fn nothing_left_on(bed: &Bed, node: &str) {
@@ -290,7 +338,8 @@ fn damaged_and_the_primary_lost(bed: &Bed, what: &str, sql: &str) {
     bed.run(standby, &["crm_resource", "--wait", "--timeout", "60"]);
     assert_eq!(must(bed.sql(standby, "SELECT pg_is_in_recovery()")), "t");
     assert_eq!(bed.fail_count(standby, standby), "0");
-    let said = ends(bed, standby, &["recovery_master", "--confirm", standby], 0);
+    let words = ["recovery_master", "--off", primary, "--confirm", standby];
+    let said = ends(bed, standby, &words, 0);
     assert!(said.contains(&format!("{standby} is primary")), "{said}");
     let after = must(register(bed));
     // The history shows the damage, which an agreement on later states would take for a fault.

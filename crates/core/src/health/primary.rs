@@ -75,6 +75,20 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         );
         return problem(Level::Critical, text, &remedy);
     }
+    // Without a lease it serves on as the only holder, or by the others' promises (R15). One that
+    // released its lease had stopped PostgreSQL before (R8).
+    let unseen = row
+        .owner
+        .as_ref()
+        .filter(|owner| !row.ttl.is_zero() && seen.cib.node(owner).is_none_or(|node| !node.online));
+    let text = unseen.map_or_else(
+        || NOBODY.to_owned(),
+        |owner| {
+            format!(
+                "no node that this one sees is primary; {owner}, which it does not see, may be alive and serving"
+            )
+        },
+    );
     // No holder is asked for at a promotion then (R1), but a standby's own score.
     if !seen.sync
         && let Some(node) = seen.cib.nodes.iter().find(|node| may_take_over(seen, node))
@@ -83,7 +97,7 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
             "wait: {} may become primary; if it has not within a minute: cls_cleanup",
             node.name
         );
-        return problem(Level::Critical, NOBODY, &remedy);
+        return problem(Level::Critical, &text, &remedy);
     }
     let put_back = |name: &&NodeName| seen.cib.node(name).is_some_and(|n| put_back(seen, row, n));
     let (older, complete): (Vec<&NodeName>, Vec<&NodeName>) =
@@ -110,12 +124,16 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         format!(
             "bring the newer data of {older} back: what it has was put back to an older state, and no other node has every acknowledged commit. Only if they are lost for good: cls_recovery_master, which shows what would be lost and asks"
         )
+    } else if let Some(owner) = unseen {
+        format!(
+            "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {names}: no other node has every acknowledged commit. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks"
+        )
     } else {
         format!(
             "start {names}: no other node has every acknowledged commit. Only if it is lost for good: cls_recovery_master, which shows what would be lost and asks"
         )
     };
-    problem(Level::Critical, NOBODY, &remedy)
+    problem(Level::Critical, &text, &remedy)
 }
 
 /// Whether a node's database runs and says that it may be promoted.

@@ -1,5 +1,7 @@
 //! The emergency: no node may be promoted, and an operator decides whose data to go on with.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
@@ -12,7 +14,9 @@ use crate::timeline::WalPosition;
 pub struct NodePosition {
     /// The node.
     pub node: NodeName,
-    /// It is a member of the cluster and in service, so that it could be promoted.
+    /// It is a member of this part of the cluster, so that what runs on it is known.
+    pub member: bool,
+    /// It is a member and in service, so that it could be promoted.
     pub usable: bool,
     /// The end of its WAL, or why it is not known.
     pub end: Result<WalPosition, String>,
@@ -64,6 +68,8 @@ pub struct RecoveryFacts {
     pub replicated: bool,
     /// The nodes on which the database is promoted.
     pub promoted: Vec<NodeName>,
+    /// The nodes of which the operator has said that they are switched off.
+    pub off: BTreeSet<NodeName>,
     /// Every node that should run the database.
     pub nodes: Vec<NodePosition>,
     /// The system identifier of the data on the node that asks, for which it reads the register.
@@ -215,6 +221,23 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
         },
     },
     RecoveryRule {
+        id: "recovery-old-primary-off",
+        says: "No node that cannot be seen may still be serving without a lease, as the only holder or by promises: this decision would make a second primary beside it (R15).",
+        check: |facts| {
+            let node = may_still_serve(facts).into_iter().next()?;
+            let chosen = chosen(facts)?;
+            Some((
+                format!(
+                    "{node} cannot be seen from here and may be alive and serving clients, which needs no lease where no other node could be given it"
+                ),
+                format!(
+                    "switch {node} off (its power, not the network) and see that it is off; then cls_recovery_master --node {} --off {node}",
+                    chosen.node
+                ),
+            ))
+        },
+    },
+    RecoveryRule {
         id: "recovery-newest-without-register",
         says: "Without a register nothing but the newest data of all nodes can be elected.",
         check: |facts| {
@@ -292,6 +315,28 @@ fn chosen(facts: &RecoveryFacts) -> Option<&NodePosition> {
         Some(wanted) => facts.nodes.iter().find(|node| node.node == *wanted),
         None => newest(facts),
     }
+}
+
+/// The nodes that may be serving as primaries where this part of the cluster cannot see them, and of
+/// which nobody has said that they are switched off (R15). A primary that is cut off from the lock
+/// service goes on for as long as it is the only holder, or every other node has promised: the very
+/// register that this decision changes was its proof. One that released its lease had stopped
+/// PostgreSQL before (R8). A register that is damaged does not say who was primary last.
+#[must_use]
+pub fn may_still_serve(facts: &RecoveryFacts) -> Vec<NodeName> {
+    let suspect = |node: &NodeName| match &facts.register {
+        Some(Reading::Row(row)) if !damaged(facts) => {
+            row.is_owned_by(node) && row.term > 0 && !row.ttl.is_zero()
+        }
+        Some(Reading::Unknown(_)) | None => false,
+        Some(Reading::Row(_) | Reading::Missing | Reading::Damaged(_)) => goes_on(facts).is_none(),
+    };
+    facts
+        .nodes
+        .iter()
+        .filter(|node| !node.member && suspect(&node.node) && !facts.off.contains(&node.node))
+        .map(|node| node.node.clone())
+        .collect()
 }
 
 /// Decides which node is to be primary, and says what is lost with it.
@@ -407,6 +452,7 @@ mod tests {
     fn node(node: &str, timeline: u32, lsn: u64) -> NodePosition {
         NodePosition {
             node: name(node),
+            member: true,
             usable: true,
             end: Ok(WalPosition {
                 timeline: TimelineId::new(timeline).unwrap(),
@@ -422,8 +468,10 @@ mod tests {
             wanted: None,
             replicated: true,
             promoted: vec![],
+            off: [name("node1")].into(),
             nodes: vec![
                 NodePosition {
+                    member: false,
                     usable: false,
                     end: Err("no answer".to_owned()),
                     ..node("node1", 1, 0)
@@ -437,6 +485,7 @@ mod tests {
                 epoch: 4,
                 holders: [name("node1")].into(),
                 positions: [(name("node1"), Lsn::new(0x4000))].into(),
+                ttl: Duration::from_secs(3),
                 ..Register::fresh()
             })),
             seen: Seen { term: 1, epoch: 4 },
@@ -554,6 +603,45 @@ mod tests {
         assert_eq!((plan.node, plan.losses), (name("node3"), vec![]));
     }
 
+    /// R15: who may be serving where this node cannot see it.
+    #[test]
+    fn an_unseen_primary_must_be_said_to_be_off() {
+        type Change = fn(&mut RecoveryFacts);
+        let row = |facts: &mut RecoveryFacts, change: fn(&mut Register)| {
+            if let Some(Reading::Row(row)) = &mut facts.register {
+                change(row);
+            }
+        };
+        let suspects = |change: &dyn Fn(&mut RecoveryFacts)| {
+            let mut facts = d1();
+            facts.off.clear();
+            change(&mut facts);
+            may_still_serve(&facts)
+        };
+        let one = vec![name("node1")];
+        let none: Vec<NodeName> = vec![];
+        assert_eq!(suspects(&|_| {}), one);
+        // Said to be off; seen, as a member of this part; it stopped PostgreSQL and released.
+        let cleared: [Change; 2] = [
+            |f| f.off = [name("node1")].into(),
+            |f| f.nodes[0].member = true,
+        ];
+        for change in cleared {
+            assert_eq!(suspects(&change), none);
+        }
+        assert_eq!(suspects(&|f| row(f, |r| r.ttl = Duration::ZERO)), none);
+        // Whom another node has replaced: its lease ran out under the guard's limit.
+        let replaced = |r: &mut Register| r.owner = Some(name("node2"));
+        assert_eq!(suspects(&|f| row(f, replaced)), none);
+        // A register that was put back or deleted does not say who was primary last.
+        let older = |f: &mut RecoveryFacts| {
+            row(f, replaced);
+            f.seen.term = 9;
+        };
+        assert_eq!(suspects(&older), one);
+        assert_eq!(suspects(&|f| f.register = Some(Reading::Missing)), one);
+    }
+
     #[test]
     fn each_refusal() {
         type Change = fn(&mut RecoveryFacts);
@@ -576,6 +664,7 @@ mod tests {
                     row.lease_left = Duration::from_secs(3);
                 }
             }),
+            ("recovery-old-primary-off", |f| f.off.clear()),
             ("recovery-newest-without-register", |f| f.register = None),
             ("recovery-newest-without-register", |f| {
                 f.register = None;
