@@ -44,7 +44,7 @@ pub(super) struct WalEnd {
 pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
     let deadline = deadline.sub_budget(LIMIT);
     let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
-    let running = Postmaster::of(&pg.pgdata).map_err(|error| error.to_string())?;
+    let running = pg.postmaster().map_err(|error| error.to_string())?;
     if matches!(running, Postmaster::Alive { .. }) {
         let view = cluster
             .local_postgres()?

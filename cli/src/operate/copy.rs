@@ -179,7 +179,8 @@ impl Work<'_> {
     /// what is old by now into the new copy, or remove the copy when it fails.
     fn end_left_copies(&self) -> Result<(), ClsError> {
         let pgdata = &self.pg.pgdata;
-        let left = process::copies_into(pgdata).map_err(|error| broken(&error))?;
+        let left =
+            process::copies_into(pgdata, self.pg.user.uid()).map_err(|error| broken(&error))?;
         if left.is_empty() {
             return Ok(());
         }

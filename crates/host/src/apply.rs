@@ -7,7 +7,6 @@ use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{PromiseVerdict, Reading, Reply, tally};
 use pha_core::snapshot::{Disk, Operation, Snapshot};
-use rustix::process::Signal;
 use tracing::warn;
 
 use crate::clock::Deadline;
@@ -16,7 +15,6 @@ use crate::node::Node;
 use crate::pacemaker::Pacemaker;
 use crate::pgconf;
 use crate::pgctl::Stopped;
-use crate::process::Process;
 
 /// How long an operation may ask for promises, at most. A node without power answers nothing, and the
 /// operation has other things to do.
@@ -59,7 +57,7 @@ pub(crate) fn perform(
                 .map(drop)
                 .map_err(text)
         })),
-        Action::RestartReceiver(pid) => done(end_receiver(*pid)),
+        Action::RestartReceiver(pid) => done(node.end_receiver(*pid)),
         Action::ReadDisk => node.read_disk(deadline).map(Effect::Disk),
         Action::ReadRegister => {
             if let Some(why) = &node.memory_lost {
@@ -128,16 +126,12 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Ends a WAL receiver; the startup process begins another one, which connects anew.
-fn end_receiver(pid: u32) -> Result<(), String> {
-    let pid = i32::try_from(pid).map_err(text)?;
-    match Process::of(pid) {
-        Some(process) => process.signal(Signal::TERM).map(drop).map_err(text),
-        None => Ok(()),
-    }
-}
-
 impl Node {
+    fn end_receiver(&self, pid: u32) -> Result<(), String> {
+        let pid = i32::try_from(pid).map_err(text)?;
+        self.pg.end_receiver(pid).map_err(text)
+    }
+
     fn lock(&mut self) -> Result<&mut crate::lock::LockService, String> {
         self.lock
             .as_mut()

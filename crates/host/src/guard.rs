@@ -257,7 +257,7 @@ impl Resident {
 
     fn look_at_processes(&mut self, now: Duration) -> Process {
         let process = observe::server_process(&self.node).0;
-        match (process, Postmaster::of(&self.node.pg.pgdata)) {
+        match (process, self.node.pg.postmaster()) {
             (Process::Alive { .. }, Ok(Postmaster::Alive { process, .. })) => {
                 if self.postmaster.as_ref().map(|(known, _)| *known) != Some(process) {
                     self.postmaster = Some((process, process.end()));
@@ -281,12 +281,7 @@ impl Resident {
     /// it stopped decides about it.
     fn death(&self, process: Process) -> Death {
         let gone = matches!(process, Process::Absent | Process::Orphans);
-        let left = || {
-            matches!(
-                Postmaster::of(&self.node.pg.pgdata),
-                Ok(Postmaster::Stale { .. })
-            )
-        };
+        let left = || matches!(self.node.pg.postmaster(), Ok(Postmaster::Stale { .. }));
         match (self.told, gone && self.postmaster.is_some() && left()) {
             (true, true) => Death::Told,
             (false, true) => Death::Untold,

@@ -19,7 +19,7 @@ use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
 use crate::postgres::{self, PostgresError, RoleView, ServerView};
-use crate::process::{self, PidFile, PmStatus, Postmaster};
+use crate::process::{PidFile, PmStatus, Postmaster};
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
 const CLUSTER_AGE: Duration = Duration::from_secs(1);
@@ -93,8 +93,7 @@ pub(crate) fn snapshot(
 }
 
 pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
-    let pgdata = &node.pg.pgdata;
-    match Postmaster::of(pgdata) {
+    match node.pg.postmaster() {
         Ok(Postmaster::Alive { state, file, .. }) => (
             Process::Alive {
                 frozen: state == 'T',
@@ -102,7 +101,7 @@ pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
             file.status,
         ),
         Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
-            let orphans = process::server_processes(pgdata).is_ok_and(|left| !left.is_empty());
+            let orphans = node.pg.processes().is_ok_and(|left| !left.is_empty());
             (
                 if orphans {
                     Process::Orphans
@@ -115,7 +114,7 @@ pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
         // A pid file that cannot be read: the processes themselves still can be counted.
         Err(error) => {
             warn!("{error}");
-            match process::server_processes(pgdata) {
+            match node.pg.processes() {
                 Ok(left) if left.is_empty() => (Process::Absent, None),
                 _ => (Process::Alive { frozen: false }, None),
             }

@@ -34,6 +34,14 @@ pub enum PgError {
     /// A process could not be looked at or signalled.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A number that is said to be of the WAL receiver, and is not.
+    #[error(
+        "process {pid} is no WAL receiver of this server, so that it is left alone; look who changes the answers of pg_stat_wal_receiver"
+    )]
+    NoReceiver {
+        /// The number.
+        pid: i32,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -187,13 +195,40 @@ impl PgCtl {
             .env("PGDATA", &self.pgdata);
         match command.run(deadline) {
             Ok(_) => Ok(Started::Ready),
-            Err(error) => match Postmaster::of(&self.pgdata)? {
+            Err(error) => match self.postmaster()? {
                 Postmaster::Alive { .. } => Ok(Started::Recovering),
                 Postmaster::Absent | Postmaster::Stale { .. } => {
                     Err(self.not_started(error, log_before))
                 }
             },
         }
+    }
+
+    /// Whether a postmaster of the account runs on the data directory.
+    pub fn postmaster(&self) -> Result<Postmaster, ProcessError> {
+        Postmaster::of(&self.pgdata, self.user.uid())
+    }
+
+    /// Every process of the account's server on the data directory.
+    pub fn processes(&self) -> Result<Vec<Process>, ProcessError> {
+        process::server_processes(&self.pgdata, self.user.uid())
+    }
+
+    /// Ends the WAL receiver with that number; the startup process begins another one, which connects
+    /// anew. A number comes from SQL, so it has to be a WAL receiver of this very server.
+    ///
+    /// # Errors
+    /// It is no such process, or cannot be signalled.
+    pub fn end_receiver(&self, pid: i32) -> Result<(), PgError> {
+        let Postmaster::Alive { process, .. } = self.postmaster()? else {
+            return Ok(());
+        };
+        match process.receiver(pid, self.user.uid()) {
+            Some(receiver) => receiver.signal(Signal::TERM)?,
+            None if Process::of(pid).is_none() => return Ok(()),
+            None => return Err(PgError::NoReceiver { pid }),
+        };
+        Ok(())
     }
 
     /// Tells a standby to become a primary, without waiting for it: whoever holds a connection
@@ -233,7 +268,7 @@ impl PgCtl {
             StopMode::Immediate => Signal::QUIT,
             StopMode::Kill => return self.kill_everything(deadline),
         };
-        let there = process::server_processes(&self.pgdata)?;
+        let there = self.processes()?;
         if there.is_empty() {
             return Ok(Stopped::WasNotRunning);
         }
@@ -257,10 +292,10 @@ impl PgCtl {
         for process in &there {
             process.wait_gone(deadline);
         }
-        for process in process::server_processes(&self.pgdata)? {
+        for process in self.processes()? {
             process.wait_gone(deadline);
         }
-        let left = process::server_processes(&self.pgdata)?;
+        let left = self.processes()?;
         Ok(if left.is_empty() {
             Stopped::Ended
         } else {
@@ -270,10 +305,10 @@ impl PgCtl {
 
     /// Kills every process of the server; what is left of them at the deadline is returned.
     pub fn kill_everything(&self, deadline: Deadline) -> Result<Stopped, PgError> {
-        if process::server_processes(&self.pgdata)?.is_empty() {
+        if self.processes()?.is_empty() {
             return Ok(Stopped::WasNotRunning);
         }
-        let left = process::kill_everything(&self.pgdata, deadline)?;
+        let left = process::kill_everything(&self.pgdata, self.user.uid(), deadline)?;
         Ok(if left.is_empty() {
             Stopped::Ended
         } else {
@@ -284,7 +319,7 @@ impl PgCtl {
     /// Tells the server to read its configuration again; `false` when none runs. Reading happens
     /// some time later: see [`crate::postgres`] for how to know that it has.
     pub fn reload(&self) -> Result<bool, PgError> {
-        match Postmaster::of(&self.pgdata)? {
+        match self.postmaster()? {
             Postmaster::Alive { process, .. } => Ok(process.signal(Signal::HUP)?),
             Postmaster::Absent | Postmaster::Stale { .. } => Ok(false),
         }
@@ -411,7 +446,7 @@ impl PgCtl {
     /// the same account, a zombie among them (`CreateLockFile`), which after a power cut or a
     /// SIGKILL is a matter of luck.
     pub(crate) fn remove_stale_locks(&self) -> Result<(), PgError> {
-        let (pid, why) = match Postmaster::of(&self.pgdata)? {
+        let (pid, why) = match self.postmaster()? {
             Postmaster::Stale { pid, why } => (pid, why),
             // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
             Postmaster::Absent if self.pgdata.join("postmaster.pid").exists() => {
@@ -419,7 +454,7 @@ impl PgCtl {
             }
             Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
         };
-        if !process::server_processes(&self.pgdata)?.is_empty() {
+        if !self.processes()?.is_empty() {
             return Ok(());
         }
         let own = PidFile::read(&self.pgdata)?;

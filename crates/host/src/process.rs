@@ -1,15 +1,14 @@
 //! PostgreSQL's processes, as the kernel sees them.
 //!
 //! `postmaster.pid` is a claim, not a fact: it outlives a power cut, and its number may by then be
-//! that of another program. Whether a server runs is decided from `/proc`: a process whose
-//! executable is `postgres` and whose current directory is the data directory, which every process
-//! of a server has from its start (`ChangeToDataDir`) to its end.
+//! that of another program. Whether a server runs is decided from `/proc`, by kinship ([`kin`]): a
+//! process of the database account that works in the data directory itself, or descends from one.
+//! Whatever else has such a name, such a path or such a number is never signalled.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +19,11 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 pub use rustix::process::Signal;
 
 use crate::clock::Deadline;
+use crate::command::find_program;
 use crate::files::{self, FileError};
+use kin::{Home, Stat};
+
+mod kin;
 
 /// Why the state of processes could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,21 @@ pub enum ProcessError {
         path: PathBuf,
         /// Its first line.
         text: String,
+    },
+    /// A server that is not the account's works in the data directory.
+    #[error(
+        "process {pid} is a postgres of the user id {uid} and works in {}, which is to be served as the user id {own}; it is left alone: correct pgdba or pgdata, or stop that server",
+        pgdata.display()
+    )]
+    OtherAccount {
+        /// The process.
+        pid: i32,
+        /// Whose it is.
+        uid: u32,
+        /// The account that the server should have.
+        own: u32,
+        /// The data directory.
+        pgdata: PathBuf,
     },
     /// `/proc` could not be read.
     #[error("reading /proc failed: {0}")]
@@ -171,11 +189,14 @@ pub enum Postmaster {
 }
 
 impl Postmaster {
-    /// Looks at the `postmaster.pid` of a data directory and at the process that it names.
+    /// Looks at the `postmaster.pid` of a data directory that belongs to the account `uid`, and at
+    /// the process that it names.
     ///
-    /// The owner of the process is not asked for: a `postgres` that works in this directory is a
-    /// server of this directory whoever started it, and to take it for a leftover would allow a second one.
-    pub fn of(pgdata: &Path) -> Result<Self, ProcessError> {
+    /// # Errors
+    /// [`ProcessError`]; also where a postgres of another account works in this very directory. It
+    /// is no process of ours, so it is not signalled, and to take it for a leftover would allow a
+    /// second server beside it.
+    pub fn of(pgdata: &Path, uid: u32) -> Result<Self, ProcessError> {
         let Some(file) = PidFile::read(pgdata)? else {
             return Ok(Self::Absent);
         };
@@ -186,16 +207,32 @@ impl Postmaster {
         if stat.is_dead() {
             return stale("that process has ended and waits to be reaped".to_owned());
         }
-        if !is_postgres(file.pid) {
+        if !kin::is_postgres(file.pid) {
             return stale(format!("that process is {}", stat.name));
         }
-        if !DataDir::of(pgdata).is_home_of(file.pid) {
+        if !Home::of(pgdata).is_home_of(file.pid) {
             return stale("that process is a postgres of another data directory".to_owned());
+        }
+        match kin::account_of(file.pid) {
+            Some(of) if of == uid => {}
+            Some(of) => {
+                return Err(ProcessError::OtherAccount {
+                    pid: file.pid,
+                    uid: of,
+                    own: uid,
+                    pgdata: pgdata.to_owned(),
+                });
+            }
+            None => return stale("that process has changed its user, or ended".to_owned()),
         }
         let process = Process {
             pid: file.pid,
             started: stat.started,
         };
+        // Everything that was read is of one process if the number is still of the same one.
+        if !process.is_alive() {
+            return stale("that process has just ended".to_owned());
+        }
         Ok(Self::Alive {
             process,
             state: stat.state,
@@ -222,17 +259,39 @@ impl Process {
         })
     }
 
-    /// The first process whose program has this short name.
-    pub fn named(name: &str) -> Option<Self> {
-        let entries = std::fs::read_dir("/proc").ok()?;
-        entries.flatten().find_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.name == name)?;
-            Some(Self {
-                pid,
-                started: stat.started,
-            })
+    /// The first process of the account `uid` that runs that program of the system, for instance
+    /// `pacemakerd`: the very file, or one of that name that an upgrade has replaced meanwhile. What
+    /// only has the name, of another account or in another container, is something else.
+    pub fn running(program: &str, uid: u32) -> Option<Self> {
+        let file = find_program(Path::new(program));
+        let file = file.and_then(|path| kin::identity(&path));
+        kin::numbers().ok()?.into_iter().find_map(|pid| {
+            let process = Self::of(pid)?;
+            let is_it = kin::account_of(pid) == Some(uid) && kin::runs(pid, program, file);
+            (is_it && process.is_alive()).then_some(process)
         })
+    }
+
+    /// Whether it runs as that account and has that very file open (its device and inode).
+    pub(crate) fn holds(self, uid: u32, file: (u64, u64)) -> bool {
+        kin::account_of(self.pid) == Some(uid) && kin::has_open(self.pid, file) && self.is_alive()
+    }
+
+    /// The WAL receiver with that number, if it is a child of this postmaster.
+    ///
+    /// The number comes from SQL and proves nothing: the process must be a child of the postmaster,
+    /// run its program as its account, and say itself that it is a WAL receiver.
+    pub fn receiver(self, pid: i32, uid: u32) -> Option<Self> {
+        let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
+        let ours = kin::account_of(pid) == Some(uid)
+            && kin::is_postgres(pid)
+            && kin::executable(pid) == kin::executable(self.pid)
+            && kin::is_wal_receiver(pid);
+        let child = Self {
+            pid,
+            started: stat.started,
+        };
+        (ours && child.is_alive() && self.is_alive()).then_some(child)
     }
 
     /// Its number.
@@ -252,7 +311,9 @@ impl Process {
         Self::of(self.pid) == Some(self)
     }
 
-    /// Sends it a signal, and never anyone else; `false` when it is gone.
+    /// Sends it a signal, and never anyone else; `false` when it is gone. Number and start time are
+    /// what was judged; the descriptor is taken before they are compared once more, so that it is
+    /// that process's, and the signal goes through the descriptor.
     pub fn signal(self, signal: Signal) -> Result<bool, ProcessError> {
         let error = |errno: Errno| ProcessError::Signal {
             pid: self.pid,
@@ -317,30 +378,23 @@ fn wait_readable(fd: &OwnedFd, timeout: Duration) {
     let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout));
 }
 
-/// Every process of a server on that data directory: postmaster, backends, and backends that
-/// outlived their postmaster. PostgreSQL is stopped when there is none.
-pub fn server_processes(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
-    let home = DataDir::of(pgdata);
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").map_err(ProcessError::Proc)? {
-        let name = entry.map_err(ProcessError::Proc)?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // A process that ends while it is looked at is simply not there.
-        if is_postgres(pid) && home.is_home_of(pid) {
-            found.extend(Process::of(pid));
-        }
-    }
-    Ok(found)
-}
-
-/// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`). They run
-/// in a process group of their own, and so go on where the command that began them was killed.
+/// Every process of the account `uid` that is of a server on that data directory: postmaster,
+/// backends, and backends that outlived their postmaster. PostgreSQL is stopped when there is none.
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub fn copies_into(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
+pub fn server_processes(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError> {
+    kin::server(pgdata, uid).map_err(ProcessError::Proc)
+}
+
+/// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`), as the
+/// account `uid`. They run in a process group of their own, and so go on where the command that began
+/// them was killed. The words of a command line are a text, so only those count that mean the same
+/// directory by it: what was started on this node itself, not in another container.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError> {
     let ours = ["--pgdata", "--target-pgdata"].map(|option| {
         let mut word = OsString::from(option);
         word.push("=");
@@ -348,28 +402,39 @@ pub fn copies_into(pgdata: &Path) -> Result<Vec<Process>, ProcessError> {
         word
     });
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").map_err(ProcessError::Proc)? {
-        let name = entry.map_err(ProcessError::Proc)?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+    for pid in kin::numbers().map_err(ProcessError::Proc)? {
+        // A process that ends while it is looked at is simply not there.
+        let Some(process) = Process::of(pid) else {
             continue;
         };
-        let is_copy = Stat::of(pid)
-            .is_some_and(|stat| matches!(stat.name.as_str(), "pg_basebackup" | "pg_rewind"));
-        // A process that ends while it is looked at is simply not there.
+        let is_copy = ["pg_basebackup", "pg_rewind"]
+            .iter()
+            .any(|name| kin::is_named(pid, name));
+        if !is_copy || kin::account_of(pid) != Some(uid) || !kin::sees_our_files(pid) {
+            continue;
+        }
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line.split(|byte| *byte == 0);
-        if is_copy && words.any(|word| ours.iter().any(|our| our.as_bytes() == word)) {
-            found.extend(Process::of(pid));
+        if words.any(|word| ours.iter().any(|our| our.as_bytes() == word)) && process.is_alive() {
+            found.push(process);
         }
     }
     Ok(found)
 }
 
-/// Kills every process of a server on that data directory and waits until none is left; those
-/// that are still there at the deadline (in an uninterruptible sleep) are returned.
-pub fn kill_everything(pgdata: &Path, deadline: Deadline) -> Result<Vec<Process>, ProcessError> {
+/// Kills every process of the account `uid` that is of a server on that data directory and waits
+/// until none is left; those that are still there at the deadline (in an uninterruptible sleep) are
+/// returned.
+///
+/// # Errors
+/// `/proc` cannot be read, or a signal not be sent.
+pub fn kill_everything(
+    pgdata: &Path,
+    uid: u32,
+    deadline: Deadline,
+) -> Result<Vec<Process>, ProcessError> {
     loop {
-        let there = server_processes(pgdata)?;
+        let there = server_processes(pgdata, uid)?;
         if there.is_empty() {
             return Ok(there);
         }
@@ -381,7 +446,7 @@ pub fn kill_everything(pgdata: &Path, deadline: Deadline) -> Result<Vec<Process>
             process.wait_gone(deadline);
         }
         if deadline.expired() {
-            return server_processes(pgdata);
+            return server_processes(pgdata, uid);
         }
     }
 }
@@ -394,92 +459,6 @@ pub fn voluntary_switches(pid: i32) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
     count.trim().parse().ok()
-}
-
-/// What `/proc/pid/stat` says.
-struct Stat {
-    name: String,
-    state: char,
-    parent: i32,
-    started: u64,
-}
-
-impl Stat {
-    fn of(pid: i32) -> Option<Self> {
-        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(&String::from_utf8_lossy(&text))
-    }
-
-    /// The name stands in parentheses and may hold any character, parentheses too: the last one ends it.
-    fn parse(text: &str) -> Option<Self> {
-        let (before, after) = text.rsplit_once(')')?;
-        let (_, name) = before.split_once('(')?;
-        let mut fields = after.split_ascii_whitespace();
-        let state = fields.next()?.chars().next()?;
-        let parent = fields.next()?.parse().ok()?;
-        // Field 3 was the state, 4 the parent; the start time is field 22.
-        let started = fields.nth(17)?.parse().ok()?;
-        Some(Self {
-            name: name.to_owned(),
-            state,
-            parent,
-            started,
-        })
-    }
-
-    fn is_dead(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
-    }
-}
-
-/// Whether the executable is PostgreSQL's server. A shell that an administrator left in the data
-/// directory, or a running `restore_command`, is not.
-fn is_postgres(pid: i32) -> bool {
-    let Ok(executable) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
-        return false;
-    };
-    // An upgrade of the package replaces the file under a running server.
-    let path = without_deleted(executable.as_os_str().as_bytes());
-    matches!(
-        path.rsplit(|byte| *byte == b'/').next(),
-        Some(b"postgres" | b"postmaster" | b"edb-postgres")
-    )
-}
-
-/// A data directory, known by what it is and by where it is.
-struct DataDir {
-    identity: Option<(u64, u64)>,
-    path: PathBuf,
-}
-
-impl DataDir {
-    fn of(pgdata: &Path) -> Self {
-        let identity = std::fs::metadata(pgdata)
-            .ok()
-            .map(|meta| (meta.dev(), meta.ino()));
-        let path = std::fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_owned());
-        Self { identity, path }
-    }
-
-    /// Whether a process works in this directory: the same directory, or one that was at this path
-    /// until somebody removed it under the running server, which `/proc` marks as deleted.
-    fn is_home_of(&self, pid: i32) -> bool {
-        let cwd = format!("/proc/{pid}/cwd");
-        if let (Some(own), Ok(meta)) = (self.identity, std::fs::metadata(&cwd)) {
-            if own == (meta.dev(), meta.ino()) {
-                return true;
-            }
-        }
-        let Ok(link) = std::fs::read_link(&cwd) else {
-            return false;
-        };
-        without_deleted(link.as_os_str().as_bytes()) == self.path.as_os_str().as_bytes()
-    }
-}
-
-fn without_deleted(path: &[u8]) -> &[u8] {
-    path.strip_suffix(OsStr::new(" (deleted)").as_bytes())
-        .unwrap_or(path)
 }
 
 #[cfg(test)]

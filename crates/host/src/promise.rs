@@ -7,6 +7,7 @@
 //! way is no promise.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -182,7 +183,9 @@ fn not_the_primary(request: &PromiseRequest, known: &Memory) -> Result<(), Strin
     let standby = ["standby.signal", "recovery.conf"]
         .iter()
         .any(|name| pgdata.join(name).exists());
-    match Postmaster::of(pgdata) {
+    // A server starts only on a directory of its own account.
+    let owner = std::fs::metadata(pgdata).map_or(0, |meta| meta.uid());
+    match Postmaster::of(pgdata, owner) {
         Ok(Postmaster::Alive { .. }) if !standby => {
             Err("PostgreSQL runs on this node as a primary".to_owned())
         }

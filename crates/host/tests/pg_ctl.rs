@@ -9,13 +9,13 @@ use common::{Cluster, soon};
 use pha_core::parse::controldata::State;
 use pha_host::clock::Deadline;
 use pha_host::pgctl::{PgError, Started, StopMode, Stopped};
-use pha_host::process::{PmStatus, Postmaster, Process, Signal, server_processes};
+use pha_host::process::{PmStatus, Postmaster, Process, Signal};
 
 #[test]
 fn pg_a_server_starts_is_seen_and_stops() {
     let cluster = Cluster::new("life");
     let ctl = &cluster.ctl;
-    assert_eq!(Postmaster::of(&ctl.pgdata).unwrap(), Postmaster::Absent);
+    assert_eq!(ctl.postmaster().unwrap(), Postmaster::Absent);
     assert_eq!(
         ctl.stop(StopMode::Fast, soon()).unwrap(),
         Stopped::WasNotRunning
@@ -25,7 +25,7 @@ fn pg_a_server_starts_is_seen_and_stops() {
         process,
         state,
         file,
-    } = Postmaster::of(&ctl.pgdata).unwrap()
+    } = ctl.postmaster().unwrap()
     else {
         panic!()
     };
@@ -35,7 +35,7 @@ fn pg_a_server_starts_is_seen_and_stops() {
     );
     assert_eq!(file.socket_dir.as_ref(), Some(&cluster.dir));
     assert_eq!(file.pid, process.pid());
-    assert!(server_processes(&ctl.pgdata).unwrap().len() > 4);
+    assert!(ctl.processes().unwrap().len() > 4);
     // The directory's name would have run a program in a shell.
     assert!(!ctl.pgdata.join("oops").exists() && !std::path::Path::new("/oops").exists());
     assert_eq!(
@@ -44,8 +44,8 @@ fn pg_a_server_starts_is_seen_and_stops() {
     );
     assert!(ctl.reload().unwrap());
     assert_eq!(ctl.stop(StopMode::Fast, soon()).unwrap(), Stopped::Ended);
-    assert_eq!(Postmaster::of(&ctl.pgdata).unwrap(), Postmaster::Absent);
-    assert_eq!(server_processes(&ctl.pgdata).unwrap(), []);
+    assert_eq!(ctl.postmaster().unwrap(), Postmaster::Absent);
+    assert_eq!(ctl.processes().unwrap(), []);
     assert!(!ctl.reload().unwrap());
     assert_eq!(ctl.controldata(soon()).unwrap().state, State::ShutDown);
 }
@@ -106,7 +106,7 @@ fn pg_a_failed_start_says_what_the_server_said() {
 fn pg_a_killed_postmaster_leaves_a_stale_file_and_orphans_that_stop_ends() {
     let cluster = Cluster::new("kill9");
     cluster.start();
-    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+    let Postmaster::Alive { process, .. } = cluster.ctl.postmaster().unwrap() else {
         panic!()
     };
     // A stopped backend does not notice the death of its postmaster.
@@ -117,7 +117,7 @@ fn pg_a_killed_postmaster_leaves_a_stale_file_and_orphans_that_stop_ends() {
     assert!(Process::of(orphan).unwrap().signal(Signal::STOP).unwrap());
     process.signal(Signal::KILL).unwrap();
     assert!(process.wait_gone(soon()));
-    let Postmaster::Stale { pid, why } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+    let Postmaster::Stale { pid, why } = cluster.ctl.postmaster().unwrap() else {
         panic!()
     };
     assert_eq!(pid, process.pid());
@@ -149,7 +149,7 @@ fn pg_a_killed_postmaster_leaves_a_stale_file_and_orphans_that_stop_ends() {
 fn pg_a_stopped_postmaster_outlives_stop_and_is_killed_with_its_children() {
     let cluster = Cluster::new("sigstop");
     cluster.start();
-    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+    let Postmaster::Alive { process, .. } = cluster.ctl.postmaster().unwrap() else {
         panic!()
     };
     process.signal(Signal::STOP).unwrap();
@@ -164,7 +164,7 @@ fn pg_a_stopped_postmaster_outlives_stop_and_is_killed_with_its_children() {
     assert!(matches!(outcome, Stopped::StillRunning(_)), "{outcome:?}");
     assert!(began.elapsed() < Duration::from_secs(20));
     assert!(matches!(
-        Postmaster::of(&cluster.ctl.pgdata).unwrap(),
+        cluster.ctl.postmaster().unwrap(),
         Postmaster::Alive { state: 'T', .. }
     ));
     assert_eq!(cluster.ctl.kill_everything(soon()).unwrap(), Stopped::Ended);
@@ -175,10 +175,7 @@ fn pg_a_postmaster_without_its_file_is_stopped_too() {
     let cluster = Cluster::new("nofile");
     cluster.start();
     std::fs::remove_file(cluster.ctl.pgdata.join("postmaster.pid")).unwrap();
-    assert_eq!(
-        Postmaster::of(&cluster.ctl.pgdata).unwrap(),
-        Postmaster::Absent
-    );
+    assert_eq!(cluster.ctl.postmaster().unwrap(), Postmaster::Absent);
     assert_eq!(
         cluster.ctl.stop(StopMode::Fast, soon()).unwrap(),
         Stopped::Ended
@@ -205,7 +202,7 @@ fn pg_a_reused_number_in_the_file_is_seen_as_not_running() {
         cluster.ctl.pgdata.display()
     );
     std::fs::write(cluster.ctl.pgdata.join("postmaster.pid"), text).unwrap();
-    let seen = Postmaster::of(&cluster.ctl.pgdata).unwrap();
+    let seen = cluster.ctl.postmaster().unwrap();
     assert_eq!(
         cluster.ctl.stop(StopMode::Immediate, soon()).unwrap(),
         Stopped::WasNotRunning

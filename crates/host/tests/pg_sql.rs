@@ -179,7 +179,7 @@ fn pg_failures_are_told_apart() {
         .run_monitor_sql("select now(); select 2", soon())
         .unwrap();
 
-    let Postmaster::Alive { process, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+    let Postmaster::Alive { process, .. } = cluster.ctl.postmaster().unwrap() else {
         panic!()
     };
     process.signal(Signal::STOP).unwrap();
@@ -196,7 +196,7 @@ fn pg_failures_are_told_apart() {
     // The signal was sent; the postmaster takes it when it runs.
     let deadline = soon();
     loop {
-        let Postmaster::Alive { file, .. } = Postmaster::of(&cluster.ctl.pgdata).unwrap() else {
+        let Postmaster::Alive { file, .. } = cluster.ctl.postmaster().unwrap() else {
             panic!()
         };
         match postgres.ask(file.status, soon()) {

@@ -98,8 +98,10 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
 /// Whether PostgreSQL runs here, whoever started it.
 pub(crate) fn runs(config: &ClusterConfig) -> Result<bool, ClsError> {
     let params = design::parsed(&config.agent)?;
-    let postmaster = Postmaster::of(Path::new(&params.pgdata));
-    let postmaster = postmaster
+    let pg = pha_host::node::pg_ctl(&params)
+        .map_err(|refusal| ClsError::failed(refusal.reason, "correct pgsql_pgdba"))?;
+    let postmaster = pg
+        .postmaster()
         .map_err(|error| ClsError::failed(error.to_string(), "look into pgsql_pgdata"))?;
     Ok(matches!(postmaster, Postmaster::Alive { .. }))
 }
@@ -274,7 +276,7 @@ fn settings_of(
 fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
-    let postmaster = Postmaster::of(&pg.pgdata).map_err(|error| error.to_string())?;
+    let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let postgres = local(params, &pg);
         let mut session = postgres

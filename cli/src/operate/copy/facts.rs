@@ -7,7 +7,6 @@ use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
 use pha_core::repl_info::ReplInfo;
 use pha_core::status::{DataStatus, Role};
-use pha_host::process;
 use pha_host::rewind::Source;
 use pha_host::unfinished;
 
@@ -116,7 +115,7 @@ impl Work<'_> {
         if !self.pg.pgdata.exists() {
             return Ok(false);
         }
-        let there = process::server_processes(&self.pg.pgdata).map_err(|error| broken(&error))?;
+        let there = self.pg.processes().map_err(|error| broken(&error))?;
         Ok(!there.is_empty())
     }
 

@@ -96,7 +96,7 @@ impl Node {
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
-        let Some(process) = note.process() else {
+        let Some(process) = self.place.process_of(&note) else {
             return Ok(());
         };
         for signal in [END_SIGNAL, Signal::KILL] {

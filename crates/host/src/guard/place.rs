@@ -139,6 +139,14 @@ impl Place {
         }
     }
 
+    /// The guard's process, while it is there. The number in the file is a claim: the process has to
+    /// be of this very account and to have the file open that it locks.
+    pub(crate) fn process_of(&self, note: &Note) -> Option<Process> {
+        let file = std::fs::metadata(self.path("guard")).ok()?;
+        let own = rustix::process::geteuid().as_raw();
+        Process::of(note.pid).filter(|process| process.holds(own, (file.dev(), file.ino())))
+    }
+
     fn note(&self, extension: &str, text: &str) -> Result<(), String> {
         let text = text.as_bytes();
         std::fs::create_dir_all(&self.directory).map_err(|error| error.to_string())?;
@@ -222,11 +230,6 @@ impl Note {
             beat,
         })
     }
-
-    /// The process, while it is there.
-    pub(crate) fn process(&self) -> Option<Process> {
-        Process::of(self.pid)
-    }
 }
 
 fn locked(file: &File, how: FlockOperation) -> io::Result<bool> {
@@ -262,7 +265,10 @@ mod tests {
         held.beat(7).unwrap();
         let note = place.occupant().unwrap().unwrap();
         assert_eq!(note.parameters, 7);
-        assert_eq!(note.process(), Process::of(note.pid));
+        assert_eq!(place.process_of(&note), Process::of(note.pid));
+        // A number that is not the guard's is nobody who could be told to end.
+        let other = Note { pid: 1, ..note };
+        assert_eq!(place.process_of(&other), None);
         assert!(place.hold(soon()).unwrap().is_none(), "a second guard");
         assert!(held.is_current());
         std::fs::remove_file(place.path("guard")).unwrap();

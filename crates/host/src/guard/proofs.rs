@@ -22,6 +22,9 @@ use crate::sql::Session;
 /// How often processes are searched for a Pacemaker that is not there.
 const PACEMAKER: Duration = Duration::from_secs(5);
 
+/// Whom Pacemaker runs as.
+const ROOT: u32 = 0;
+
 /// Everything that outlives a round.
 pub(crate) struct Proofs {
     /// When the last confirmed renewal was sent.
@@ -191,7 +194,7 @@ impl Proofs {
             .pacemaker_sought
             .is_none_or(|sought| now.saturating_sub(sought) >= PACEMAKER);
         if !self.pacemaker.is_some_and(Process::is_alive) && due {
-            self.pacemaker = Process::named("pacemakerd");
+            self.pacemaker = Process::running("pacemakerd", ROOT);
             self.pacemaker_sought = Some(now);
         }
         if self.pacemaker.is_some_and(Process::is_alive) {

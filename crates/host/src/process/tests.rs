@@ -50,6 +50,18 @@ impl Drop for Reaped {
     }
 }
 
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn postmaster(pgdata: &Path) -> Result<Postmaster, ProcessError> {
+    Postmaster::of(pgdata, me())
+}
+
+fn servers(pgdata: &Path) -> Vec<Process> {
+    server_processes(pgdata, me()).unwrap()
+}
+
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(10))
 }
@@ -106,24 +118,21 @@ fn an_unreadable_pid_file_is_quoted_and_an_empty_one_names_nobody() {
     let dir = Dir::new("bad");
     write_pid(&dir.0, "not a number\n");
     assert!(
-        Postmaster::of(&dir.0)
+        postmaster(&dir.0)
             .unwrap_err()
             .to_string()
             .contains("\"not a number\"")
     );
     write_pid(&dir.0, "");
-    assert_eq!(Postmaster::of(&dir.0).unwrap(), Postmaster::Absent);
+    assert_eq!(postmaster(&dir.0).unwrap(), Postmaster::Absent);
 }
 
 #[test]
 fn no_file_no_directory_no_postmaster() {
     let dir = Dir::new("none");
-    assert_eq!(Postmaster::of(&dir.0).unwrap(), Postmaster::Absent);
-    assert_eq!(
-        Postmaster::of(&dir.0.join("gone")).unwrap(),
-        Postmaster::Absent
-    );
-    assert_eq!(server_processes(&dir.0.join("gone")).unwrap(), []);
+    assert_eq!(postmaster(&dir.0).unwrap(), Postmaster::Absent);
+    assert_eq!(postmaster(&dir.0.join("gone")).unwrap(), Postmaster::Absent);
+    assert_eq!(servers(&dir.0.join("gone")), []);
 }
 
 #[test]
@@ -137,11 +146,11 @@ fn a_reused_number_is_stale_and_the_other_process_lives_on() {
             .unwrap(),
     );
     write_pid(&dir.0, &format!("{}\n", other.pid()));
-    let Postmaster::Stale { pid, why } = Postmaster::of(&dir.0).unwrap() else {
+    let Postmaster::Stale { pid, why } = postmaster(&dir.0).unwrap() else {
         panic!()
     };
     assert_eq!((pid, why.as_str()), (other.pid(), "that process is sleep"));
-    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
     assert!(Process::of(other.pid()).is_some());
 }
 
@@ -152,7 +161,7 @@ fn a_number_that_nobody_has_is_stale() {
     child.wait().unwrap();
     write_pid(&dir.0, &format!("{}\n", child.id()));
     assert!(matches!(
-        Postmaster::of(&dir.0).unwrap(),
+        postmaster(&dir.0).unwrap(),
         Postmaster::Stale { .. }
     ));
 }
@@ -163,10 +172,10 @@ fn a_postgres_of_another_directory_is_stale() {
     let server = dir.server_in(&other.0);
     write_pid(&dir.0, &format!("{}\n", server.pid()));
     assert!(matches!(
-        Postmaster::of(&dir.0).unwrap(),
+        postmaster(&dir.0).unwrap(),
         Postmaster::Stale { .. }
     ));
-    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
     assert!(Process::of(server.pid()).is_some());
 }
 
@@ -179,7 +188,7 @@ fn servers_are_found_through_links_and_without_their_pid_file() {
     std::os::unix::fs::symlink(&data, &link).unwrap();
     let server = dir.server_in(&data);
     wait_for_name(server.pid());
-    let found = server_processes(&link).unwrap();
+    let found = servers(&link);
     assert_eq!(
         found
             .iter()
@@ -189,7 +198,7 @@ fn servers_are_found_through_links_and_without_their_pid_file() {
     );
     write_pid(&data, &format!("{}\n/x\n", server.pid()));
     assert!(matches!(
-        Postmaster::of(&link).unwrap(),
+        postmaster(&link).unwrap(),
         Postmaster::Alive {
             state: 'S' | 'R',
             ..
@@ -197,7 +206,7 @@ fn servers_are_found_through_links_and_without_their_pid_file() {
     ));
     std::fs::remove_dir_all(&data).unwrap();
     assert_eq!(
-        server_processes(&data).unwrap().len(),
+        servers(&data).len(),
         1,
         "the directory was removed under it"
     );
@@ -206,14 +215,14 @@ fn servers_are_found_through_links_and_without_their_pid_file() {
 #[test]
 fn everything_is_killed_and_seen_gone() {
     let dir = Dir::new("kill");
-    let servers = [dir.server_in(&dir.0), dir.server_in(&dir.0)];
-    servers
+    let started = [dir.server_in(&dir.0), dir.server_in(&dir.0)];
+    started
         .iter()
         .for_each(|server| wait_for_name(server.pid()));
-    assert_eq!(server_processes(&dir.0).unwrap().len(), 2);
-    assert_eq!(kill_everything(&dir.0, soon()).unwrap(), []);
+    assert_eq!(servers(&dir.0).len(), 2);
+    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
     assert!(
-        servers
+        started
             .iter()
             .all(|server| Process::of(server.pid()).is_none())
     );
@@ -229,7 +238,7 @@ fn a_stopped_process_is_alive_and_can_be_killed() {
     assert!(process.signal(Signal::STOP).unwrap());
     let until = soon();
     while !matches!(
-        Postmaster::of(&dir.0).unwrap(),
+        postmaster(&dir.0).unwrap(),
         Postmaster::Alive { state: 'T', .. }
     ) {
         assert!(!until.expired());
@@ -277,7 +286,7 @@ fn going_to_sleep_is_counted() {
 /// A child is a copy of this program until it has executed its own.
 fn wait_for_name(pid: i32) {
     let until = soon();
-    while !is_postgres(pid) {
+    while !kin::is_postgres(pid) {
         assert!(!until.expired());
     }
 }
@@ -309,7 +318,7 @@ fn copies_are_found_by_their_program_and_the_directory_that_they_write() {
     expected.sort_unstable();
     let mut found = Vec::new();
     for _ in 0..1000 {
-        found = copies_into(&pgdata).unwrap();
+        found = copies_into(&pgdata, me()).unwrap();
         if found.len() == 2 {
             break;
         }
@@ -320,5 +329,59 @@ fn copies_are_found_by_their_program_and_the_directory_that_they_write() {
     found.sort_unstable();
     assert_eq!(found, expected);
     drop((copies, others));
-    assert_eq!(copies_into(&pgdata).unwrap(), []);
+    assert_eq!(copies_into(&pgdata, me()).unwrap(), []);
+}
+
+#[test]
+fn a_process_of_a_server_that_has_changed_its_directory_is_of_it_all_the_same() {
+    let dir = Dir::new("moved");
+    let (data, fifo) = (dir.0.join("data"), dir.0.join("fifo"));
+    std::fs::create_dir(&data).unwrap();
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let program = dir.0.join("postgres");
+    std::fs::copy("/bin/bash", &program).unwrap();
+    // One that is forked, one that runs the same file anew, and one that the server only starts.
+    let script = format!(
+        "(cd / && read -t 60 <> {0}; :) & (cd / && exec \"$0\" -c 'read -t 60 <> {0}; :') & sleep 60 & wait",
+        fifo.display()
+    );
+    let mut command = Command::new(&program);
+    command.args(["-c", &script]).arg(&program);
+    let server = Reaped(command.current_dir(&data).spawn().unwrap());
+    let until = soon();
+    while servers(&data).len() != 3 {
+        assert!(!until.expired(), "{:?}", servers(&data));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Another server of the same account, which runs the same file, is no relative.
+    let mut command = Command::new(&program);
+    command.args(["-c", &format!("read -t 60 <> {}; :", fifo.display())]);
+    let elsewhere = Reaped(command.current_dir(&dir.0).spawn().unwrap());
+    wait_for_name(elsewhere.pid());
+    assert_eq!(servers(&data).len(), 3);
+    assert_eq!(kill_everything(&data, me(), soon()).unwrap(), []);
+    assert!(Process::of(server.pid()).is_none());
+    assert!(Process::of(elsewhere.pid()).is_some());
+}
+
+#[test]
+fn a_program_is_the_file_of_that_name_on_this_system() {
+    let dir = Dir::new("program");
+    let found = || Process::running("pacemakerd", me());
+    let before = found();
+    let forged = dir.0.join("pacemakerd");
+    std::fs::copy("/bin/sleep", &forged).unwrap();
+    let forged = Reaped(Command::new(&forged).arg("600").spawn().unwrap());
+    let until = soon();
+    while !kin::is_named(forged.pid(), "pacemakerd") {
+        assert!(!until.expired());
+    }
+    assert_eq!(found(), before, "it only has the name");
+    let real = Reaped(Command::new("sleep").arg("600").spawn().unwrap());
+    while !kin::is_named(real.pid(), "sleep") {
+        assert!(!until.expired());
+    }
+    assert!(Process::running("sleep", me()).is_some());
+    assert_eq!(Process::running("sleep", me() + 1), None);
 }

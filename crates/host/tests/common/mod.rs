@@ -212,7 +212,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let left = kill_everything(&self.ctl.pgdata, soon());
+        let left = kill_everything(&self.ctl.pgdata, postgres().uid(), soon());
         if !std::thread::panicking() {
             assert_eq!(left.unwrap(), []);
             std::fs::remove_dir_all(&self.dir).unwrap();

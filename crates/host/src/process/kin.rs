@@ -1,0 +1,241 @@
+//! Which processes are of the account's server, as the kernel knows it.
+//!
+//! - The **account**: all four user ids. A program with another's rights that the account started has
+//!   another effective one.
+//! - The **data directory**: device and inode of the working directory, which every process of a
+//!   server has from its start (`ChangeToDataDir`). They are the same in every mount namespace, where
+//!   a hardened unit or a container has its own; the same path there may be another directory.
+//! - **Descent**: what a server has forked and what runs the same file, wherever it works by now (a
+//!   function in an untrusted language can change the directory of its session).
+//!
+//! The name of the executable only sorts out what is of the account and no server: a shell that
+//! somebody left in the data directory, a running `archive_command`. It proves nothing.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::Process;
+
+/// What PostgreSQL's server is called, by itself and by those who sell it.
+const SERVERS: [&str; 3] = ["postgres", "postmaster", "edb-postgres"];
+
+/// Generations of processes below a postmaster. PostgreSQL has one; the others are a bound.
+const GENERATIONS: usize = 16;
+
+/// What `/proc/pid/stat` says.
+pub(super) struct Stat {
+    pub(super) name: String,
+    pub(super) state: char,
+    pub(super) parent: i32,
+    pub(super) started: u64,
+}
+
+impl Stat {
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// The name stands in parentheses and may hold any character, parentheses too: the last one ends it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        let mut fields = after.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Field 3 was the state, 4 the parent; the start time is field 22.
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self {
+            name: name.to_owned(),
+            state,
+            parent,
+            started,
+        })
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// The numbers of all processes.
+pub(super) fn numbers() -> io::Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(numbers)
+}
+
+/// Every process of the account that is of a server on that data directory.
+pub(super) fn server(pgdata: &Path, uid: u32) -> io::Result<Vec<Process>> {
+    struct Candidate {
+        process: Process,
+        parent: i32,
+        executable: Option<(u64, u64)>,
+        ours: bool,
+    }
+    let home = Home::of(pgdata);
+    let mut candidates = Vec::new();
+    for pid in numbers()? {
+        // A process that ends while it is looked at is simply not there.
+        if !is_postgres(pid) || account_of(pid) != Some(uid) {
+            continue;
+        }
+        let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_dead()) else {
+            continue;
+        };
+        candidates.push(Candidate {
+            process: Process {
+                pid,
+                started: stat.started,
+            },
+            parent: stat.parent,
+            executable: executable(pid),
+            ours: home.is_home_of(pid),
+        });
+    }
+    for _ in 0..GENERATIONS {
+        let ours: Vec<(i32, Option<(u64, u64)>)> = candidates
+            .iter()
+            .filter(|candidate| candidate.ours)
+            .map(|candidate| (candidate.process.pid, candidate.executable))
+            .collect();
+        let mut more = false;
+        for candidate in candidates.iter_mut().filter(|candidate| !candidate.ours) {
+            // What runs another file was started by the server and is none of its own processes.
+            candidate.ours = ours.contains(&(candidate.parent, candidate.executable));
+            more |= candidate.ours;
+        }
+        if !more {
+            break;
+        }
+    }
+    let ours = candidates.into_iter().filter(|candidate| candidate.ours);
+    Ok(ours
+        .map(|candidate| candidate.process)
+        // What was read above is of one process only if the number is still of the same one.
+        .filter(|process| process.is_alive())
+        .collect())
+}
+
+/// The account that a process runs as, where all its user ids say the same.
+pub(super) fn account_of(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut uids = line
+        .split_ascii_whitespace()
+        .map(|uid| uid.parse::<u32>().ok());
+    let first = uids.next()??;
+    uids.all(|uid| uid == Some(first)).then_some(first)
+}
+
+/// Device and inode of a file.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// The file that a process runs, by device and inode.
+pub(super) fn executable(pid: i32) -> Option<(u64, u64)> {
+    identity(Path::new(&format!("/proc/{pid}/exe")))
+}
+
+/// Whether the executable is called like PostgreSQL's server.
+pub(super) fn is_postgres(pid: i32) -> bool {
+    SERVERS.iter().any(|name| is_named(pid, name))
+}
+
+/// Whether the executable has that name.
+pub(super) fn is_named(pid: i32, name: &str) -> bool {
+    let Ok(executable) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
+        return false;
+    };
+    // An upgrade of the package replaces the file under a running program.
+    let path = without_deleted(executable.as_os_str().as_bytes());
+    path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
+}
+
+/// Whether a process runs this file, or one of that name that has been replaced since.
+pub(super) fn runs(pid: i32, name: &str, file: Option<(u64, u64)>) -> bool {
+    let Ok(meta) = std::fs::metadata(format!("/proc/{pid}/exe")) else {
+        return false;
+    };
+    let same = file == Some((meta.dev(), meta.ino()));
+    same || (meta.nlink() == 0 && is_named(pid, name) && sees_our_files(pid))
+}
+
+/// Whether a process has that very file open.
+pub(super) fn has_open(pid: i32, file: (u64, u64)) -> bool {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| identity(&entry.path()) == Some(file))
+}
+
+/// Whether a path means the same to a process as it does here.
+pub(super) fn sees_our_files(pid: i32) -> bool {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let own = namespace("self");
+    own.is_some() && namespace(&pid.to_string()) == own
+}
+
+/// Whether a process of a server says that it receives WAL: `postgres: walreceiver …`, with the
+/// server's `cluster_name` before it where one is set.
+pub(super) fn is_wal_receiver(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    let title = line.trim_end_matches('\0').strip_prefix("postgres: ");
+    let words = title.map(|title| title.rsplit(": ").next().unwrap_or(title));
+    words.is_some_and(|words| words.split([' ', '\0']).next() == Some("walreceiver"))
+}
+
+/// A data directory, known by what it is and by where it is.
+pub(super) struct Home {
+    identity: Option<(u64, u64)>,
+    path: PathBuf,
+}
+
+impl Home {
+    pub(super) fn of(pgdata: &Path) -> Self {
+        let path = std::fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_owned());
+        Self {
+            identity: identity(pgdata),
+            path,
+        }
+    }
+
+    /// Whether a process works in this directory.
+    ///
+    /// A directory that was removed under its running server has no path any more by which it could
+    /// be compared. The kernel then remembers where it was: it counts if it is really gone, and was
+    /// at this path as this process itself sees it.
+    pub(super) fn is_home_of(&self, pid: i32) -> bool {
+        let cwd = format!("/proc/{pid}/cwd");
+        let Ok(meta) = std::fs::metadata(&cwd) else {
+            return false;
+        };
+        if self.identity == Some((meta.dev(), meta.ino())) {
+            return true;
+        }
+        let Ok(link) = std::fs::read_link(&cwd) else {
+            return false;
+        };
+        let link = link.as_os_str().as_bytes();
+        meta.nlink() == 0
+            && without_deleted(link) != link
+            && without_deleted(link) == self.path.as_os_str().as_bytes()
+            && sees_our_files(pid)
+    }
+}
+
+fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(OsStr::new(" (deleted)").as_bytes())
+        .unwrap_or(path)
+}
