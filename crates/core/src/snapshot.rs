@@ -180,46 +180,39 @@ pub struct PrimaryView {
     pub complete: Option<Lsn>,
     /// The names in `synchronous_standby_names`, as a new session sees it.
     pub names: Vec<String>,
-    /// The rows of `pg_stat_replication`, of standbys that may follow this primary
-    /// ([`StandbyLink::follows`]).
-    pub standbys: Vec<StandbyLink>,
+    /// Those that receive its WAL.
+    pub links: Links,
     /// The names of its replication slots.
     pub slots: Vec<String>,
 }
 
-/// One row of `pg_stat_replication`.
+/// Those that receive WAL from a primary, as it sees them. What is to be made of them is judged in
+/// [`crate::decide`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StandbyLink {
+pub struct Links {
+    /// The rows of `pg_stat_replication`, as they are.
+    pub rows: Vec<LinkRow>,
+    /// Up to where the primary had its WAL on the disk after the rows were read: no standby can have
+    /// more of this WAL.
+    pub flushed: Lsn,
+}
+
+/// One row of `pg_stat_replication`. Fields are none where the role may not see them, or nothing has
+/// come from the standby yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinkRow {
     /// `application_name`.
     pub name: String,
     /// `state`.
-    pub state: WalSenderState,
+    pub state: Option<WalSenderState>,
     /// `sync_state`.
-    pub sync: SyncState,
+    pub sync: Option<SyncState>,
     /// `sent_lsn`: up to where this primary has sent WAL over this connection.
     pub sent: Option<Lsn>,
     /// `flush_lsn`, which may lie inside a record.
     pub flushed: Option<Lsn>,
     /// `replay_lsn`, always the end of a record.
     pub replayed: Option<Lsn>,
-}
-
-impl StandbyLink {
-    /// Whether what it reports may be WAL of the primary, which had flushed up to `end` afterwards: no
-    /// WAL is sent before it is flushed. One that reports more has WAL of another history. PostgreSQL
-    /// streams to it what lies before the fork, again and again, and believes it: as a synchronous
-    /// standby it would let commits pass that it does not have, up to the end of its own WAL (R4).
-    #[must_use]
-    pub fn follows(&self, end: Lsn) -> bool {
-        let reported = self.flushed.max(self.replayed);
-        // What one that streams has, it was sent; one that has diverged is sent what lies before the
-        // fork, and has more. Before it streams it is sent again what it has of the segment.
-        let sent = match self.state {
-            WalSenderState::Streaming => self.sent,
-            _ => None,
-        };
-        reported.is_none_or(|reported| reported <= sent.unwrap_or(end).min(end))
-    }
 }
 
 /// A standby as it sees itself.

@@ -9,7 +9,7 @@ use pha_core::parse::cib::Cib;
 use pha_core::parse::standby_names::{StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyLink, StandbyView,
+    Answer, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId, WalPosition};
 use tracing::warn;
@@ -197,21 +197,7 @@ pub(crate) fn of_view(
             complete: primary.complete,
             slots: slots(),
             names: names_of(&view.sync_names)?,
-            standbys: view
-                .standbys
-                .iter()
-                .filter_map(|row| {
-                    Some(StandbyLink {
-                        name: row.application_name.clone(),
-                        state: row.state?,
-                        sync: row.sync_state?,
-                        sent: row.sent,
-                        flushed: row.flushed,
-                        replayed: row.replayed,
-                    })
-                })
-                .filter(|link| link.follows(primary.later))
-                .collect(),
+            links: view.links(primary),
         })),
         RoleView::Standby(standby) => {
             let (timeline, histories) = lineage(standby)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use common::{Cluster, postgres, soon};
 use pha_core::lsn::Lsn;
-use pha_core::snapshot::StandbyLink;
 use pha_core::status::{SyncState, WalSenderState};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
@@ -255,21 +254,11 @@ fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
     while reported < 3 {
         assert!(!deadline.expired(), "it was seen {reported} times");
         let view = access(&new).view(soon()).unwrap();
-        let end = view.primary().unwrap().later;
-        for row in view.standbys {
-            let Some((state, sync)) = row.state.zip(row.sync_state) else {
-                continue;
-            };
-            let link = StandbyLink {
-                name: row.application_name,
-                state,
-                sync,
-                sent: row.sent,
-                flushed: row.flushed,
-                replayed: row.replayed,
-            };
-            if link.flushed.is_some() {
-                assert!(!link.follows(end), "{link:?}, the primary has {end}");
+        let links = view.links(view.primary().unwrap());
+        let end = links.flushed;
+        for row in links.rows {
+            if row.flushed.is_some() {
+                assert!(!row.follows(end), "{row:?}, the primary has {end}");
                 reported += 1;
             }
         }

@@ -14,8 +14,8 @@ use pha_core::register::{
     RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, Guard, Mode, Operation, PrimaryView, Process, Progress, Settings,
-    Snapshot, StandbyLink, StandbyView, Watch,
+    Answer, Arbiter, Disk, Guard, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
+    Settings, Snapshot, StandbyView, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -665,6 +665,26 @@ impl Explored {
         }
     }
 
+    /// The rows of `pg_stat_replication`: every standby that streams from this node, whatever its data.
+    pub(crate) fn links(&self, state: &State, i: usize) -> Links {
+        let node = &state.nodes[i];
+        let attached = state.nodes.iter().enumerate();
+        let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
+        Links {
+            rows: attached
+                .map(|(j, other)| LinkRow {
+                    name: name(j).to_string(),
+                    state: Some(WalSenderState::Streaming),
+                    sync: Some(SyncState::Sync),
+                    sent: Some(Self::sent(&node.log, &other.log)),
+                    flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
+                    replayed: self.rollbacks.then(|| self.position(&other.log)),
+                })
+                .collect(),
+            flushed: Lsn::new(u64::from(node.log.end())),
+        }
+    }
+
     fn answer(&self, state: &State, i: usize) -> Answer {
         let node = &state.nodes[i];
         match node.postgres {
@@ -678,33 +698,16 @@ impl Explored {
                 receiver: None,
                 slots: vec![],
             }),
-            Postgres::Primary { .. } => {
-                let attached = state.nodes.iter().enumerate();
-                let attached = attached.filter(|(_, other)| upstream(other) == Some(i));
-                Answer::Primary(PrimaryView {
-                    timeline: timeline_id(node.log.timeline()),
-                    history: self.history(&node.log),
-                    complete: self.rollbacks.then(|| self.position(&node.log)),
-                    slots: vec![],
-                    names: members(node.names)
-                        .map(|standby| name(standby).to_string())
-                        .collect(),
-                    standbys: attached
-                        .map(|(j, other)| StandbyLink {
-                            name: name(j).to_string(),
-                            state: WalSenderState::Streaming,
-                            sync: SyncState::Sync,
-                            sent: Some(self.sent(&node.log, &other.log)),
-                            flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
-                            replayed: self.rollbacks.then(|| self.position(&other.log)),
-                        })
-                        .filter(|link| {
-                            link.follows(Lsn::new(u64::from(node.log.end())))
-                                || self.mutation == Mutation::ReportsBelieved
-                        })
-                        .collect(),
-                })
-            }
+            Postgres::Primary { .. } => Answer::Primary(PrimaryView {
+                timeline: timeline_id(node.log.timeline()),
+                history: self.history(&node.log),
+                complete: self.rollbacks.then(|| self.position(&node.log)),
+                slots: vec![],
+                names: members(node.names)
+                    .map(|standby| name(standby).to_string())
+                    .collect(),
+                links: self.links(state, i),
+            }),
         }
     }
 }

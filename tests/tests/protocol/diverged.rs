@@ -34,13 +34,8 @@ impl Explored {
     }
 
     /// Up to where the primary has sent WAL to a standby.
-    pub(crate) fn sent(&self, primary: &Log, standby: &Log) -> Lsn {
-        match self.mutation {
-            Mutation::SentIgnored | Mutation::BarrierOfTheMoment => {
-                Lsn::new(u64::from(standby.end()))
-            }
-            _ => Lsn::new(u64::from(primary.common(standby))),
-        }
+    pub(crate) fn sent(primary: &Log, standby: &Log) -> Lsn {
+        Lsn::new(u64::from(primary.common(standby)))
     }
 }
 

@@ -11,7 +11,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::decide::{decide_without, guard};
+use pha_core::decide::{acknowledged, decide_without, guard};
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
 use pha_core::plan::{Action, Verdict};
 use pha_core::register::{Memory, Reading, Register};
 use pha_core::snapshot::{Guard, Operation, Progress, Snapshot, Watch};
@@ -231,7 +233,9 @@ impl Explored {
                 };
                 self.perform(state, i, &mut run, outcome)?;
                 match &action {
-                    Action::AskStandbys(_) if chance.linked => watch.links = links(state, i),
+                    Action::AskStandbys(_) if chance.linked => {
+                        watch.links = self.acknowledge(state, i)
+                    }
                     Action::AskPromises(_) => memory = run.snapshot.memory,
                     _ => {}
                 }
@@ -291,6 +295,15 @@ impl Explored {
         guard.otherwise |= !watch.links.is_empty();
     }
 
+    /// The standbys that stream from a node acknowledge what it has written just now.
+    fn acknowledge(&self, state: &State, i: usize) -> BTreeMap<NodeName, Duration> {
+        let all = (0..self.nodes).map(name).collect();
+        let have = acknowledged(&self.links(state, i), Lsn::new(0), &all);
+        have.into_iter()
+            .map(|node| (node, Duration::ZERO))
+            .collect()
+    }
+
     /// Takes in what came of an action.
     fn learn(&self, state: &mut State, i: usize, snapshot: &Snapshot, memory: &Memory) {
         let known = state.nodes[i].memory();
@@ -328,13 +341,4 @@ impl Explored {
             state.violation = Some(FENCED);
         }
     }
-}
-
-/// The standbys that stream from a node acknowledge what it has written just now.
-fn links(state: &State, i: usize) -> BTreeMap<pha_core::names::NodeName, Duration> {
-    let standbys = state.nodes.iter().enumerate();
-    standbys
-        .filter(|(_, other)| upstream(other) == Some(i))
-        .map(|(j, _)| (name(j), Duration::ZERO))
-        .collect()
 }

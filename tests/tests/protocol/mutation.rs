@@ -7,7 +7,7 @@ use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Reading, Register, Reply, Update};
-use pha_core::snapshot::{Acquired, Answer, Operation, Process, Snapshot, Watch};
+use pha_core::snapshot::{Acquired, Answer, Links, Operation, Process, Snapshot, Watch};
 
 /// A rule of the protocol that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,22 +165,30 @@ impl Mutation {
                 shown.progress.barrier = name.map(|name| (name.clone(), Lsn::new(0)));
             }
             Self::NoFlushCheck => {
-                if let Answer::Primary(view) = &mut shown.answer {
-                    for link in &mut view.standbys {
-                        link.flushed = Some(Lsn::new(u64::MAX));
+                on_links(&mut shown, |links| {
+                    believe(links);
+                    for row in &mut links.rows {
+                        row.flushed = Some(ANY);
                     }
-                }
+                });
             }
             Self::SilentIsNamed => {
-                if let Answer::Primary(view) = &mut shown.answer {
-                    for link in &mut view.standbys {
-                        link.flushed = link.flushed.or(Some(Lsn::new(u64::MAX)));
+                on_links(&mut shown, |links| {
+                    believe(links);
+                    for row in &mut links.rows {
+                        row.flushed = row.flushed.or(Some(ANY));
                     }
-                }
+                });
             }
+            Self::ReportsBelieved => on_links(&mut shown, trust),
+            Self::SentIgnored | Self::BarrierOfTheMoment => on_links(&mut shown, |links| {
+                for row in &mut links.rows {
+                    row.sent = None;
+                }
+            }),
             Self::RegisterBeforeNames => {
                 if let Answer::Primary(view) = &mut shown.answer
-                    && let (true, Some(link)) = (view.names.is_empty(), view.standbys.first())
+                    && let (true, Some(link)) = (view.names.is_empty(), view.links.rows.first())
                 {
                     view.names = vec![link.name.clone()];
                 }
@@ -335,6 +343,30 @@ fn on_row(shown: &mut Snapshot, change: impl FnOnce(&mut Register, &NodeName)) {
     if let Some(Reading::Row(row)) = &mut shown.register {
         change(row, &me);
     }
+}
+
+fn on_links(shown: &mut Snapshot, change: impl FnOnce(&mut Links)) {
+    if let Answer::Primary(view) = &mut shown.answer {
+        change(&mut view.links);
+    }
+}
+
+/// Further than any primary is.
+const ANY: Lsn = Lsn::new(u64::MAX);
+
+/// Whatever is reported seems to be WAL of the primary that was sent.
+fn trust(links: &mut Links) {
+    links.flushed = ANY;
+    for row in &mut links.rows {
+        row.sent = Some(ANY);
+    }
+}
+
+/// The same of those that are believed; the others are not there.
+fn believe(links: &mut Links) {
+    let end = links.flushed;
+    links.rows.retain(|row| row.follows(end));
+    trust(links);
 }
 
 fn on_watch(shown: &mut Snapshot, change: impl FnOnce(&mut Watch)) {

@@ -21,7 +21,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::shared::{halt, outage, ownership, standbys};
+use crate::decide::shared::{halt, links, outage, ownership, standbys};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
@@ -213,7 +213,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let view = s.primary()?;
             let rivals = rivals(s);
-            let connected = |node: &NodeName| view.standbys.iter().any(|l| l.name == node.as_str());
+            let connected = |node: &NodeName| links::is_linked(&view.links, node);
             (!watch(s).links_tried && rivals.iter().all(connected))
                 .then(|| Step::then_reobserve(vec![Action::AskStandbys(rivals)]))
         },

@@ -20,6 +20,7 @@ use crate::snapshot::{Operation, Process, Snapshot};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};
+pub use shared::links::acknowledged;
 
 /// Decides what comes next in the operation of this snapshot.
 #[must_use]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::decide::shared::attributes::{self, repl_info, show};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
-use crate::decide::shared::outage;
 use crate::decide::shared::ownership::{mine, ownership, superseded, term_to_adopt};
 use crate::decide::shared::standbys::{
     candidate, lost, named_non_holder, names_after_loss, on_its_way, positions,
 };
+use crate::decide::shared::{links, outage};
 use crate::names::NodeName;
 use crate::ocf::{self, OcfCode};
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
@@ -169,10 +169,10 @@ pub(super) const RULES: &[Rule] = &[
         says: "A standby streams and none is named: name it.",
         decide: |s| {
             let view = s.primary()?;
-            let link = candidate(s)?;
+            let node = candidate(s)?;
             let none_named = s.settings.mode == Mode::Sync && view.names.is_empty();
             none_named
-                .then(|| once(s, Action::SetNames(vec![link.name.clone()])))
+                .then(|| once(s, Action::SetNames(vec![node.to_string()])))
                 .flatten()
         },
     },
@@ -328,8 +328,8 @@ fn add_holder(s: &Snapshot) -> Option<Step> {
     let name = named_non_holder(s)?;
     let (of, barrier) = s.progress.barrier.as_ref()?;
     let view = s.primary()?;
-    let link = view.standbys.iter().find(|link| link.name == name)?;
     let node = s.settings.nodes.iter().find(|node| node.as_str() == name)?;
+    let link = links::of(&view.links, node)?;
     let row = mine(s)?;
     let ready = *of == name && link.flushed.is_some_and(|flushed| flushed >= *barrier);
     (ready && s.progress.failure(ActionKind::UpdateRegister).is_none()).then(|| {

@@ -4,7 +4,7 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, Mode, Process, StandbyLink};
+use pha_core::snapshot::{Answer, LinkRow, Mode, Process};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use pha_core::timeline::{HistoryEntry, TimelineId};
 
@@ -176,8 +176,8 @@ fn a_standby_that_only_catches_up_is_not_named() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
     world.name(&[""; 0]);
-    world.standbys[0].state = WalSenderState::Catchup;
-    world.standbys[0].sync = SyncState::Async;
+    world.standbys[0].state = Some(WalSenderState::Catchup);
+    world.standbys[0].sync = Some(SyncState::Async);
     let run = world.carry(&MONITOR);
     assert!(
         !run.actions.iter().any(|a| a.starts_with("set-names")),
@@ -193,7 +193,7 @@ fn a_standby_that_only_catches_up_is_not_named() {
 fn a_standby_that_reports_more_than_the_primary_has_counts_for_nothing() {
     for (flushed, replayed) in [(1001, 1000), (1000, 1001)] {
         let mut world = World::primary();
-        world.standbys[0] = StandbyLink {
+        world.standbys[0] = LinkRow {
             replayed: Some(Lsn::new(replayed)),
             ..link(2, flushed)
         };
@@ -216,7 +216,7 @@ fn a_standby_that_has_more_than_it_was_sent_counts_for_nothing() {
     run.expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
     assert_eq!(world.row().holders, nodes(&[1]));
     // What is sent again at the beginning is no sign of it.
-    world.standbys[0].state = WalSenderState::Catchup;
+    world.standbys[0].state = Some(WalSenderState::Catchup);
     world.carry(&MONITOR);
     assert_eq!(shown(&world, 2), Some(PgsqlStatus::HsConnected));
 }

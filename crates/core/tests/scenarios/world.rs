@@ -12,8 +12,8 @@ use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit, Verdict};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, ExternalLock, Guard, Mode, Operation, PrimaryView, Process, Progress,
-    Settings, Snapshot, StandbyLink, StandbyView,
+    Answer, Arbiter, Disk, ExternalLock, Guard, LinkRow, Links, Mode, Operation, PrimaryView,
+    Process, Progress, Settings, Snapshot, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -88,11 +88,11 @@ pub(crate) fn expired(owner: u8, term: u64, holders: &[u8]) -> Register {
     }
 }
 
-pub(crate) fn link(number: u8, flushed: u64) -> StandbyLink {
-    StandbyLink {
+pub(crate) fn link(number: u8, flushed: u64) -> LinkRow {
+    LinkRow {
         name: node(number).to_string(),
-        state: WalSenderState::Streaming,
-        sync: SyncState::Sync,
+        state: Some(WalSenderState::Streaming),
+        sync: Some(SyncState::Sync),
         sent: Some(Lsn::new(flushed)),
         flushed: Some(Lsn::new(flushed)),
         replayed: Some(Lsn::new(flushed)),
@@ -117,7 +117,7 @@ pub(crate) struct World {
     pub(crate) disk_error: Option<String>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
-    pub(crate) standbys: Vec<StandbyLink>,
+    pub(crate) standbys: Vec<LinkRow>,
     pub(crate) cluster: Result<Cluster, String>,
     pub(crate) register: Result<Register, Reading>,
     pub(crate) memory: Memory,
@@ -266,7 +266,7 @@ impl World {
             history: self.history.clone(),
             complete: Some(self.end.lsn),
             names: self.names.clone(),
-            standbys: self.following(),
+            links: self.links(),
         }
     }
 
@@ -278,10 +278,11 @@ impl World {
         }
     }
 
-    /// The links as they are seen: without those of another history.
-    fn following(&self) -> Vec<StandbyLink> {
-        let follows = |link: &&StandbyLink| link.follows(self.end.lsn);
-        self.standbys.iter().filter(follows).cloned().collect()
+    fn links(&self) -> Links {
+        Links {
+            rows: self.standbys.clone(),
+            flushed: self.end.lsn,
+        }
     }
 
     fn reading(&mut self) -> Reading {
@@ -421,9 +422,9 @@ impl World {
                 standby.sent = Some(self.end.lsn);
             }
         }
-        let standbys = self.following();
+        let links = self.links();
         if let Answer::Primary(view) = &mut self.answer {
-            view.standbys = standbys;
+            view.links = links;
         }
         let (progress, memory) = match before {
             Some(before) => (before.progress, before.memory),

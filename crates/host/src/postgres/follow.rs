@@ -7,10 +7,11 @@
 
 use std::collections::BTreeSet;
 
+use pha_core::decide::acknowledged;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
-use tokio_postgres::types::Type;
 
+use super::view::LinksView;
 use super::{Postgres, PostgresError, pause};
 use crate::clock::Deadline;
 use crate::sql::Session;
@@ -19,10 +20,6 @@ use crate::sql::Session;
 /// a standby: a session that waits for one that is gone could not be asked anything else.
 const MESSAGE: &str = "set synchronous_commit = local; \
     select pg_catalog.pg_logical_emit_message(true, 'pha4pgsql', '')";
-
-/// No more than it was sent: a standby that has diverged reports WAL of its own.
-const FLUSHED: &str = "select application_name::text from pg_catalog.pg_stat_replication \
-    where state = 'streaming' and flush_lsn between $1::text::pg_lsn and sent_lsn";
 
 impl Postgres {
     /// Writes WAL, and where it ends: what is flushed so far lies before it, on every node.
@@ -33,8 +30,8 @@ impl Postgres {
         write_message(&mut self.connect(deadline)?, deadline)
     }
 
-    /// Writes WAL and waits until every one of `standbys` has flushed it; those that have until the
-    /// deadline.
+    /// Writes WAL and waits until every one of `standbys` has acknowledged it ([`acknowledged`]); those
+    /// that have until the deadline.
     ///
     /// # Errors
     /// [`PostgresError`] when the server does not answer.
@@ -44,18 +41,10 @@ impl Postgres {
         standbys: &BTreeSet<NodeName>,
         deadline: Deadline,
     ) -> Result<BTreeSet<NodeName>, PostgresError> {
-        let written = write_message(session, deadline)?.to_string();
+        let written = write_message(session, deadline)?;
         loop {
-            let rows = session.query_typed(FLUSHED, &[(&written, Type::TEXT)], deadline)?;
-            let names: BTreeSet<String> = rows
-                .iter()
-                .filter_map(|row| row.try_get::<_, String>(0).ok())
-                .collect();
-            let have: BTreeSet<NodeName> = standbys
-                .iter()
-                .filter(|node| names.contains(node.as_str()))
-                .cloned()
-                .collect();
+            let seen = LinksView::read(session, deadline)?;
+            let have = acknowledged(&seen.links(), written, standbys);
             if have.len() == standbys.len() || deadline.expired() {
                 return Ok(have);
             }

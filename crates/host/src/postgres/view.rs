@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use pha_core::lsn::Lsn;
+use pha_core::snapshot::{LinkRow, Links};
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::TimelineId;
 
@@ -10,10 +11,29 @@ use super::PostgresError;
 use crate::clock::Deadline;
 use crate::sql::Session;
 
+/// Those that receive WAL.
+macro_rules! links {
+    () => {
+        "\
+select 'standby', application_name, state, sync_state, sync_priority,
+       sent_lsn, write_lsn, flush_lsn, replay_lsn, pid, host(client_addr)
+       from pg_stat_replication order by pid;
+"
+    };
+}
+
+/// How far WAL is on the disk, after everything else was looked at.
+macro_rules! later {
+    () => {
+        "select 'later', case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end"
+    };
+}
+
 /// Everything, each row with a tag in front. Columns that came or went between versions 12 and 18
 /// are taken through `to_jsonb`, which gives null for those that are not there. The functions that
 /// fail in the other role stand behind a condition.
-const QUERY: &str = "\
+const QUERY: &str = concat!(
+    "\
 select 'server', pg_is_in_recovery(), current_setting('server_version_num'),
        case when not pg_is_in_recovery() then pg_current_wal_insert_lsn() end,
        case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end,
@@ -24,15 +44,20 @@ select 'server', pg_is_in_recovery(), current_setting('server_version_num'),
        (select timeline_id from pg_control_checkpoint()),
        (select nullif(min_recovery_end_timeline, 0) from pg_control_recovery()),
        (select system_identifier from pg_control_system());
-select 'standby', application_name, state, sync_state, sync_priority,
-       sent_lsn, write_lsn, flush_lsn, replay_lsn, pid, host(client_addr)
-       from pg_stat_replication order by pid;
+",
+    links!(),
+    "\
 select 'slot', slot_name, slot_type, active, restart_lsn, to_jsonb(s)->>'wal_status'
        from pg_replication_slots s order by slot_name;
 select 'receiver', pid, status, to_jsonb(r)->>'sender_host', to_jsonb(r)->>'sender_port',
        coalesce(to_jsonb(r)->>'flushed_lsn', to_jsonb(r)->>'received_lsn'), received_tli, slot_name
        from pg_stat_wal_receiver r;
-select 'later', case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end";
+",
+    later!()
+);
+
+/// The links alone, and how far WAL was on the disk after that.
+const LINKS: &str = concat!(links!(), later!());
 
 /// A server's view of itself and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +204,12 @@ impl ServerView {
         }
     }
 
+    /// The links of a primary, as decisions look at them.
+    #[must_use]
+    pub fn links(&self, primary: &PrimaryView) -> Links {
+        links(&self.standbys, primary.later)
+    }
+
     fn from_rows(rows: Vec<Vec<Option<String>>>) -> Result<Self, PostgresError> {
         let (mut server, mut standbys, mut slots, mut receiver) =
             (None, Vec::new(), Vec::new(), None);
@@ -243,6 +274,50 @@ impl ServerView {
             standbys,
             role,
         })
+    }
+}
+
+/// Those that receive WAL, and the end of the WAL on the disk after they were looked at.
+pub(super) struct LinksView {
+    rows: Vec<StandbyRow>,
+    later: Lsn,
+}
+
+impl LinksView {
+    /// Reads them over an open connection to a primary.
+    pub(super) fn read(session: &mut Session, deadline: Deadline) -> Result<Self, PostgresError> {
+        let (mut rows, mut later) = (Vec::new(), None);
+        for row in session.simple(LINKS, deadline)? {
+            let mut cells = Cells(row.into_iter());
+            match cells.next().as_deref() {
+                Some("standby") => rows.push(StandbyRow::read(&mut cells)?),
+                Some("later") => later = cells.lsn("later flush position")?,
+                _ => return Err(unexpected("the tag of a row", "")),
+            }
+        }
+        let later = later.ok_or_else(|| unexpected("the later flush position", ""))?;
+        Ok(Self { rows, later })
+    }
+
+    /// As decisions look at them.
+    pub(super) fn links(&self) -> Links {
+        links(&self.rows, self.later)
+    }
+}
+
+/// The rows as they are; what they are worth is decided in the core.
+fn links(rows: &[StandbyRow], flushed: Lsn) -> Links {
+    let row = |row: &StandbyRow| LinkRow {
+        name: row.application_name.clone(),
+        state: row.state,
+        sync: row.sync_state,
+        sent: row.sent,
+        flushed: row.flushed,
+        replayed: row.replayed,
+    };
+    Links {
+        rows: rows.iter().map(row).collect(),
+        flushed,
     }
 }
 

@@ -1,13 +1,14 @@
 //! The node attributes that show the state of replication.
 
 use super::gate::gate;
+use super::links::{self, Link};
 use crate::cluster::Cluster;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::register::Reading;
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Guard, Mode, Operation, Snapshot, StandbyLink};
+use crate::snapshot::{Guard, Mode, Operation, Snapshot};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use crate::timeline::WalPosition;
 
@@ -70,7 +71,7 @@ pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
         }
     }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
-        let link = view.standbys.iter().find(|link| link.name == node.as_str());
+        let link = links::of(&view.links, node);
         of_other(snapshot, cluster, node, link, &mut wanted);
     }
     needed(snapshot, wanted)
@@ -90,7 +91,7 @@ fn of_other(
     snapshot: &Snapshot,
     cluster: &Cluster,
     node: &NodeName,
-    link: Option<&StandbyLink>,
+    link: Option<Link<'_>>,
     wanted: &mut Vec<(NodeName, Attribute)>,
 ) {
     let online = cluster.node(node).online;
@@ -113,7 +114,7 @@ fn of_other(
     }
 }
 
-fn status_of(link: &StandbyLink) -> PgsqlStatus {
+fn status_of(link: Link<'_>) -> PgsqlStatus {
     match (link.state, link.sync) {
         (WalSenderState::Streaming, SyncState::Sync | SyncState::Quorum) => PgsqlStatus::HsSync,
         (WalSenderState::Streaming, SyncState::Potential) => PgsqlStatus::HsPotential,
@@ -124,7 +125,7 @@ fn status_of(link: &StandbyLink) -> PgsqlStatus {
 
 /// A standby's score as its primary knows it; the standby's own monitor comes to the same by
 /// reading the register ([`super::gate`]).
-fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<&StandbyLink>) -> Option<Score> {
+fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link<'_>>) -> Option<Score> {
     let may = |yes: bool| {
         if yes {
             Score::MayPromote
@@ -132,7 +133,7 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<&StandbyLink>) ->
             Score::MayNot
         }
     };
-    let streaming = link.is_some_and(|link| link.state == WalSenderState::Streaming);
+    let streaming = link.is_some_and(|link| link.streams());
     match snapshot.settings.mode {
         Mode::Sync if snapshot.builtin() => match &snapshot.register {
             Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) => {

@@ -6,6 +6,7 @@ pub(super) mod election;
 pub(super) mod gate;
 pub(super) mod halt;
 pub(super) mod launch;
+pub(super) mod links;
 pub(super) mod outage;
 pub(super) mod ownership;
 pub(super) mod standbys;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::links;
 use super::ownership::mine;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::When;
-use crate::snapshot::{Mode, Operation, PrimaryView, Snapshot, StandbyLink};
-use crate::status::{PgsqlStatus, WalSenderState};
+use crate::snapshot::{Mode, Operation, PrimaryView, Snapshot};
+use crate::status::PgsqlStatus;
 
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
 /// a record, of which a crash leaves nothing that counts: recorded, it would make a healthy node look
@@ -16,15 +17,13 @@ pub(in crate::decide) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
     let Some(view) = s.primary() else {
         return BTreeMap::new();
     };
-    let standbys = view.standbys.iter().filter_map(|link| {
-        let node = s
-            .settings
-            .nodes
-            .iter()
-            .find(|node| node.as_str() == link.name)?;
+    let standbys = links::believed(&view.links).filter_map(|link| {
+        let node = s.settings.nodes.iter().find(|node| link.is_of(node))?;
         Some((node.clone(), link.replayed?))
     });
-    let shipped = view.standbys.iter().filter_map(|link| link.replayed).max();
+    let shipped = links::believed(&view.links)
+        .filter_map(|link| link.replayed)
+        .max();
     let own = shipped.max(view.complete);
     standbys
         .chain(own.map(|own| (s.me().clone(), own)))
@@ -34,11 +33,6 @@ pub(in crate::decide) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
 /// Whether this node's standby can no longer be waited for: it does not stream, its node is no
 /// member of this partition, or it is about to be stopped.
 pub(in crate::decide) fn lost(s: &Snapshot, name: &str) -> bool {
-    let streams = s.primary().is_some_and(|view| {
-        view.standbys
-            .iter()
-            .any(|link| link.name == name && link.state == WalSenderState::Streaming)
-    });
     let Some(node) = s.settings.nodes.iter().find(|node| node.as_str() == name) else {
         return true; // a name that is not in node_list was written by nobody of ours
     };
@@ -46,6 +40,9 @@ pub(in crate::decide) fn lost(s: &Snapshot, name: &str) -> bool {
         .cluster
         .as_ref()
         .map_or(true, |cluster| cluster.node(node).online);
+    let streams = s
+        .primary()
+        .is_some_and(|view| links::streams(&view.links, node));
     !streams || !member || leaving(s, node)
 }
 
@@ -76,26 +73,25 @@ pub(in crate::decide) fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
         return None;
     }
     if kept.is_empty()
-        && let Some(link) = candidate(s)
+        && let Some(node) = candidate(s)
     {
-        return Some(vec![link.name.clone()]);
+        return Some(vec![node.to_string()]);
     }
     Some(kept)
 }
 
 /// The standby to name: the first of `node_list` that streams and stays. It has reported how far it
-/// is: what one reports that has diverged shows that it has ([`StandbyLink::follows`]). And it has WAL
+/// is: what one reports that has diverged shows that it has ([`LinkRow::follows`](crate::snapshot::LinkRow::follows)). And it has WAL
 /// of this timeline, so that it cannot follow an older primary any more, which does not know that it was
 /// replaced, and come back with the WAL of that one while commits wait for it.
-pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<&StandbyLink> {
+pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<&NodeName> {
     let view: &PrimaryView = s.primary()?;
     let began = view.history.last_switch().map(|switch| switch.end);
     s.settings
         .nodes
         .iter()
         .filter(|node| *node != s.me() && !lost(s, node.as_str()))
-        .filter_map(|node| view.standbys.iter().find(|link| link.name == node.as_str()))
-        .find(|link| link.flushed > began)
+        .find(|node| links::of(&view.links, node).is_some_and(|link| link.flushed > began))
 }
 
 /// A standby that PostgreSQL waits for and that the register does not know as a holder.
