@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::health::{Count, fail_counts};
+use pha_core::cluster::{Cluster as View, ClusterNode};
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{LockService as LockParameter, Params};
-use pha_core::parse::cib::{Cib, CibNode, CibResource};
+use pha_core::parse::cib::{Cib, CibResource};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -26,19 +26,17 @@ const AGENT: &str = "ocf:heartbeat:expgsql";
 /// How long the question to Pacemaker may take.
 const QUERY: Duration = Duration::from_secs(5);
 
-/// The cluster at one moment, and the database in it.
+/// The cluster at one moment, and how the database in it is reached.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// Its state.
-    pub(crate) cib: Cib,
+    /// What is seen of it.
+    pub(crate) view: View,
     /// The database resource.
     pub(crate) resource: ResourceName,
-    /// The clone around it, or itself where there is none.
-    pub(crate) clone: String,
     /// The agent's parameters; those with a wrong value have their default.
     pub(crate) params: Params,
-    /// The clone and the resources that are placed with it, such as the two addresses.
-    pub(crate) ours: Vec<String>,
+    /// Every node, in the order of the configuration.
+    pub(crate) names: Vec<NodeName>,
 }
 
 impl Cluster {
@@ -48,14 +46,12 @@ impl Cluster {
     /// [`ClsError::NoCluster`], what is wrong with the answer, or that there is no database, or
     /// several and none was named.
     pub(crate) fn look(session: &Session, deadline: Deadline) -> Result<Self, ClsError> {
-        let pacemaker = Pacemaker::new(ResourceName::undefined(), QUERY);
-        let xml = pacemaker.cib_xml(deadline)?;
-        let cib = Cib::parse(&xml)?;
-        Self::find(cib, &xml, session.common.resource.as_deref())
+        let cib = Pacemaker::new(ResourceName::undefined(), QUERY).cib(deadline)?;
+        Self::find(&cib, session.common.resource.as_deref())
     }
 
     /// The database in a cluster: the only promotable clone of our agent, or the one named.
-    pub(crate) fn find(cib: Cib, xml: &str, wanted: Option<&str>) -> Result<Self, ClsError> {
+    fn find(cib: &Cib, wanted: Option<&str>) -> Result<Self, ClsError> {
         let named = |resource: &CibResource| {
             wanted.is_none_or(|name| {
                 resource.id == name || resource.container.as_ref().is_some_and(|c| c.id == name)
@@ -77,10 +73,6 @@ impl Cluster {
                 return Err(ClsError::SeveralResources(names.join(", ")));
             }
         };
-        let clone = resource
-            .container
-            .as_ref()
-            .map_or_else(|| resource.id.clone(), |container| container.id.clone());
         let given = resource
             .parameters
             .iter()
@@ -88,13 +80,11 @@ impl Cluster {
         let (params, _, _) = Params::parse_leniently(given);
         let name = ResourceName::new(resource.id.as_str())
             .map_err(|error| ClsError::Argument(error.to_string()))?;
-        let ours = placed_with(xml, &clone);
         Ok(Self {
+            view: View::of_cib(cib, &name),
             resource: name,
             params,
-            ours,
-            clone,
-            cib,
+            names: cib.nodes.iter().map(|node| node.name.clone()).collect(),
         })
     }
 
@@ -112,19 +102,14 @@ impl Cluster {
     /// The nodes that should run the database: `node_list`, or every node where it is not given.
     pub(crate) fn nodes(&self) -> Vec<NodeName> {
         if self.params.node_list.is_empty() {
-            return self
-                .cib
-                .nodes
-                .iter()
-                .map(|node| node.name.clone())
-                .collect();
+            return self.names.clone();
         }
         self.params.node_list.clone()
     }
 
     /// The node on which the database is promoted, if there is exactly one.
     pub(crate) fn primary(&self) -> Result<NodeName, ClsError> {
-        let promoted: Vec<&NodeName> = self.cib.promoted(&self.resource).collect();
+        let promoted: Vec<&NodeName> = self.view.promoted().collect();
         match promoted[..] {
             [one] => Ok(one.clone()),
             [] => Err(ClsError::NoPrimary),
@@ -138,145 +123,40 @@ impl Cluster {
         }
     }
 
-    /// What the database does on a node.
-    pub(crate) fn role(&self, node: &CibNode) -> Role {
-        self.role_of(node, &self.resource)
+    /// A node as the cluster sees it; one that it does not know is not there.
+    pub(crate) fn node(&self, name: &NodeName) -> ClusterNode {
+        self.view.node(name)
     }
 
-    /// What a resource does on a node.
-    pub(crate) fn role_of(&self, node: &CibNode, resource: &ResourceName) -> Role {
-        if !node.online {
-            return Role::Stopped;
-        }
-        node.resource(resource)
-            .and_then(|state| state.role)
-            .unwrap_or(Role::Stopped)
-    }
-
-    /// Whether an operation of a resource of ours is under way on a node.
-    pub(crate) fn pending(&self, node: &CibNode) -> Option<String> {
-        self.primitives().find_map(|resource| {
-            let pending = node.resource(&resource)?.pending.as_ref()?;
-            Some(format!("{} of {resource}", pending.operation))
-        })
-    }
-
-    /// The primitives of ours: the database itself and the addresses.
-    pub(crate) fn primitives(&self) -> impl Iterator<Item = ResourceName> + '_ {
-        self.cib
-            .resources
-            .iter()
-            .filter(|resource| {
-                let outer = resource.container.as_ref().map(|container| &container.id);
-                self.ours.contains(&resource.id) || outer.is_some_and(|id| self.ours.contains(id))
-            })
-            .filter_map(|resource| ResourceName::new(resource.id.as_str()).ok())
-    }
-
-    /// The addresses that are placed with the database.
-    pub(crate) fn addresses(&self) -> Vec<ResourceName> {
-        self.primitives()
-            .filter(|resource| *resource != self.resource)
-            .collect()
-    }
-
-    /// Why the database does not run on a node that is in the cluster.
-    pub(crate) fn why_stopped(&self, node: &CibNode) -> String {
-        if node.standby {
-            return "in standby".to_owned();
-        }
-        let state = node.resource(&self.resource);
-        if let Some(pending) = state.and_then(|state| state.pending.as_ref()) {
-            return format!("{} is under way", pending.operation);
-        }
-        match state.and_then(|state| state.last_failure.as_ref()) {
-            Some(failure) => format!(
-                "{} failed with {}: {}",
-                failure.operation,
-                failure.code,
-                failure.reason.as_deref().unwrap_or("no reason given")
-            ),
-            None => "stopped".to_owned(),
-        }
-    }
-
-    /// Whether an operator has stopped the database (`cls_stop`).
-    pub(crate) fn is_stopped_on_purpose(&self) -> bool {
-        self.definition()
-            .is_some_and(CibResource::is_stopped_on_purpose)
-    }
-
-    /// Whether an operator has taken the database out of Pacemaker's control (`cls_unmanage`).
-    pub(crate) fn is_unmanaged(&self) -> bool {
-        let is = |value: Option<&str>, wanted: bool| {
-            value.and_then(pha_core::ocf::parse_boolean) == Some(wanted)
-        };
-        is(self.meta("is-managed"), false) || is(self.cib.property("maintenance-mode"), true)
-    }
-
-    /// The addresses that are left out of Pacemaker's control, although the database may not be.
-    pub(crate) fn unmanaged_addresses(&self) -> impl Iterator<Item = ResourceName> {
-        self.addresses().into_iter().filter(|name| {
-            let managed = self.cib.resource(name);
-            let managed = managed.and_then(|resource| resource.meta_attribute("is-managed"));
-            managed.and_then(pha_core::ocf::parse_boolean) == Some(false)
-        })
-    }
-
-    fn definition(&self) -> Option<&CibResource> {
-        self.cib.resource(&self.resource)
-    }
-
-    /// A meta attribute of the database.
-    fn meta(&self, name: &str) -> Option<&str> {
-        self.definition()?.meta_attribute(name)
-    }
-
-    /// Whether Pacemaker does not try the database on a node again by itself: the node is away, the
-    /// failures have reached the threshold, or one was of the kind that only an operator can mend.
-    pub(crate) fn is_given_up(&self, name: &NodeName) -> bool {
-        let Some(node) = self.cib.node(name).filter(|node| node.online) else {
-            return true;
-        };
-        let threshold = self
-            .meta("migration-threshold")
-            .and_then(|text| text.parse::<u32>().ok());
-        let counted = fail_counts(&self.cib).iter().any(|count| {
-            count.node == *name
-                && count.resource == self.resource.as_str()
-                && (count.count == Count::Infinity
-                    || threshold.is_some_and(|threshold| count.count.reaches(threshold)))
-        });
-        // OCF: arguments, permissions, installation and configuration are hard errors.
-        let hard = node
-            .resource(&self.resource)
-            .and_then(|state| state.last_failure.as_ref())
-            .is_some_and(|failure| (2..=6).contains(&failure.code));
-        counted || hard
-    }
-
-    /// A node by its name.
+    /// A node that an operator has named.
     ///
     /// # Errors
     /// [`ClsError::Argument`] with the names that there are.
-    pub(crate) fn node(&self, name: &str) -> Result<&CibNode, ClsError> {
-        self.cib
-            .nodes
-            .iter()
-            .find(|node| node.name.as_str() == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self.cib.nodes.iter().map(|n| n.name.as_str()).collect();
-                ClsError::Argument(format!(
-                    "{name} is no node of the cluster; there are {}",
-                    known.join(", ")
-                ))
-            })
+    pub(crate) fn named(&self, name: &str) -> Result<NodeName, ClsError> {
+        let known = self.names.iter().find(|known| known.as_str() == name);
+        known.cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.names.iter().map(NodeName::as_str).collect();
+            ClsError::Argument(format!(
+                "{name} is no node of the cluster; there are {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    /// What a node is at, in a word, for somebody who waits for it.
+    pub(crate) fn state(&self, name: &NodeName) -> String {
+        let node = self.node(name);
+        match (self.view.pending(name), node.role()) {
+            (Some(pending), _) => format!("{name}: {pending}"),
+            (None, Role::Stopped) => format!("{name}: {}", node.why_stopped()),
+            (None, role) => format!("{name}: {role}"),
+        }
     }
 
     /// # Errors
     /// [`ClsError::NoQuorum`]: a command that changes something could not see its effect.
     pub(crate) fn require_quorum(&self) -> Result<(), ClsError> {
-        if self.cib.have_quorum {
+        if self.view.quorum {
             Ok(())
         } else {
             Err(ClsError::NoQuorum)
@@ -286,13 +166,8 @@ impl Cluster {
     /// This node's name. It usually is the host's; Pacemaker is asked where it is not.
     pub(crate) fn local_node(&self, deadline: Deadline) -> Result<NodeName, ClsError> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        if let Some(node) = self
-            .cib
-            .nodes
-            .iter()
-            .find(|n| n.name.as_str() == host.trim())
-        {
-            return Ok(node.name.clone());
+        if let Ok(name) = self.named(host.trim()) {
+            return Ok(name);
         }
         let output = tools::run(Command::new("crm_node").arg("--name"), deadline)?;
         NodeName::new(output.text().trim()).map_err(|error| {
@@ -386,22 +261,4 @@ impl Cluster {
 
 fn describe(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-/// The clone and every resource that a colocation ties to it.
-fn placed_with(xml: &str, clone: &str) -> Vec<String> {
-    let mut ours = vec![clone.to_owned()];
-    if let Ok(document) = roxmltree::Document::parse(xml) {
-        let tied = document
-            .descendants()
-            .filter(|node| node.has_tag_name("rsc_colocation"))
-            .filter(|node| node.attribute("with-rsc") == Some(clone))
-            .filter_map(|node| node.attribute("rsc"));
-        for resource in tied {
-            if !ours.iter().any(|known| known == resource) {
-                ours.push(resource.to_owned());
-            }
-        }
-    }
-    ours
 }

@@ -37,7 +37,7 @@ pub(crate) fn elsewhere(
     let Some(node) = node else {
         return Ok((here, None));
     };
-    let node = cluster.node(node)?.name.clone();
+    let node = cluster.named(node)?;
     if node == here {
         return Ok((here, None));
     }

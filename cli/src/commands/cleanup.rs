@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::health::{FailCount, fail_counts, left_constraints};
+use pha_core::cluster::FailCount;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -34,7 +34,7 @@ impl Cleanup {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         if let Some(node) = &self.node {
-            cluster.node(node)?;
+            cluster.named(node)?;
         }
         take_away(session, &cluster, deadline)?;
         clean(session, &cluster, self.node.as_deref(), deadline)?;
@@ -57,8 +57,7 @@ impl Cleanup {
 /// that it has made. One that runs does so itself.
 fn take_away(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
     let noted = lock::noted(cluster);
-    let constrained =
-        |cluster: &Cluster| !left_constraints(&cluster.cib, &cluster.resource).is_empty();
+    let constrained = |cluster: &Cluster| !cluster.view.left.is_empty();
     if noted.is_none() && !constrained(cluster) {
         return Ok(());
     }
@@ -73,18 +72,16 @@ fn take_away(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result
         session
             .ui
             .progress("taking away the constraint of a command that was ended");
-        tools::clear_promotion(&cluster.clone, deadline)?;
+        tools::clear_promotion(&cluster.view.outer, deadline)?;
     }
     Ok(())
 }
 
 /// The fail counts of our resources, on one node or on all.
 fn counts(cluster: &Cluster, node: Option<&str>) -> Vec<FailCount> {
-    let ours: Vec<String> = cluster.primitives().map(String::from).collect();
-    fail_counts(&cluster.cib)
-        .into_iter()
-        .filter(|count| ours.contains(&count.resource))
-        .filter(|count| node.is_none_or(|node| count.node.as_str() == node))
+    let ours = cluster.view.our_failures();
+    ours.filter(|count| node.is_none_or(|node| count.node.as_str() == node))
+        .cloned()
         .collect()
 }
 
@@ -100,13 +97,10 @@ pub(crate) fn clean(
     let mut settled = false;
     wait::until(session, "the new attempts", deadline, || {
         let cluster = cluster.again(session)?;
-        let busy: Vec<String> = cluster
-            .cib
-            .nodes
-            .iter()
-            .filter(|candidate| node.is_none_or(|node| candidate.name.as_str() == node))
-            .filter_map(|candidate| Some((candidate, cluster.pending(candidate)?)))
-            .map(|(candidate, what)| format!("{what} on {}", candidate.name))
+        let pending = cluster.view.all_pending();
+        let busy: Vec<String> = pending
+            .filter(|(name, _)| node.is_none_or(|node| name.as_str() == node))
+            .map(|(name, what)| format!("{what} on {name}"))
             .collect();
         if !busy.is_empty() {
             settled = false;
@@ -134,7 +128,7 @@ pub(crate) fn forget(
     node: Option<&str>,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
-    for resource in &cluster.ours {
+    for resource in &cluster.view.ours {
         session.ui.progress(&format!("cleaning up {resource}"));
         tools::cleanup(resource, node, deadline)?;
     }

@@ -36,13 +36,13 @@ impl Unmanage {
         wait::until(session, "what is under way to end", deadline, || {
             Ok(busy(&cluster.again(session)?))
         })?;
-        for resource in &cluster.ours {
+        for resource in &cluster.view.ours {
             session.ui.progress(&format!("unmanaging {resource}"));
             tools::set_meta(resource, MANAGED, "false", deadline)?;
         }
         session.ui.done(
             "Pacemaker does not manage the database any more; PostgreSQL goes on. cls_manage ends it",
-            json!({ "resources": cluster.ours }),
+            json!({ "resources": cluster.view.ours }),
         );
         Ok(())
     }
@@ -50,9 +50,8 @@ impl Unmanage {
 
 /// An operation that is under way would be left in the middle.
 fn busy(cluster: &Cluster) -> Look<()> {
-    let nodes = &cluster.cib.nodes;
-    match nodes.iter().find_map(|node| cluster.pending(node)) {
-        Some(pending) => Look::Pending(format!("{pending} is under way")),
+    match cluster.view.all_pending().next() {
+        Some((_, pending)) => Look::Pending(format!("{pending} is under way")),
         None => Look::Done(()),
     }
 }
@@ -64,14 +63,14 @@ impl Manage {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         // One that was given back already has nothing to lose, and may need the rest to go on.
-        if cluster.is_unmanaged() {
+        if !cluster.view.managed {
             wait::until(session, "Pacemaker to know what runs", deadline, || {
                 Ok(known(&cluster.again(session)?))
             })?;
         }
         // The clone last: an address that nobody manages is as good as nailed to its node, and by its
         // colocation the reader's address would lift the standby there above the primary.
-        for resource in cluster.ours.iter().rev() {
+        for resource in cluster.view.ours.iter().rev() {
             session.ui.progress(&format!("managing {resource}"));
             tools::delete_meta(resource, MANAGED, deadline)?;
         }
@@ -82,13 +81,13 @@ impl Manage {
             }
             match cluster.primary() {
                 Ok(primary) => Ok(Look::Done(Some(primary))),
-                Err(_) if cluster.is_stopped_on_purpose() => Ok(Look::Done(None)),
+                Err(_) if cluster.view.database.stopped_on_purpose => Ok(Look::Done(None)),
                 Err(error) => Ok(Look::Pending(error.to_string())),
             }
         })?;
         session.ui.done(
             "Pacemaker manages the database again",
-            json!({ "resources": cluster.ours, "primary": primary }),
+            json!({ "resources": cluster.view.ours, "primary": primary }),
         );
         Ok(())
     }
@@ -101,19 +100,16 @@ fn known(cluster: &Cluster) -> Look<()> {
     if let Look::Pending(what) = busy(cluster) {
         return Look::Pending(what);
     }
-    let score = cluster.resource.promotion_attribute();
     let mut away = Vec::new();
     for name in cluster.nodes() {
-        let Some(node) = cluster.cib.node(&name).filter(|node| node.online) else {
+        let node = cluster.node(&name);
+        if !node.online {
             away.push(name.to_string());
             continue;
-        };
-        let role = node
-            .resource(&cluster.resource)
-            .and_then(|state| state.role);
-        match role {
+        }
+        match node.database.role {
             None => return Look::Pending(format!("{name} has not been looked at yet")),
-            Some(Role::Promoted) if !node.transient.contains_key(&score) => {
+            Some(Role::Promoted) if node.score.is_none() => {
                 return Look::Pending(format!("no monitor has run on {name} yet"));
             }
             Some(Role::Promoted) => return Look::Done(()),
@@ -121,7 +117,7 @@ fn known(cluster: &Cluster) -> Look<()> {
         }
     }
     // The primary may be on a node that has not joined again.
-    if away.is_empty() || cluster.is_stopped_on_purpose() {
+    if away.is_empty() || cluster.view.database.stopped_on_purpose {
         Look::Done(())
     } else {
         Look::Pending(format!(

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use pha_core::cluster::ClusterNode;
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
-use pha_core::health::fail_counts;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
-use pha_core::parse::cib::CibNode;
 use pha_core::register::Reading;
-use pha_core::status::{DataStatus, Role, Score};
+use pha_core::status::{Role, Score};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -109,19 +108,16 @@ impl OnlineSwitch {
 
     fn facts(&self, cluster: &Cluster) -> Result<SwitchFacts, ClsError> {
         let to = match &self.to {
-            Some(name) => Some(cluster.node(name)?.name.clone()),
+            Some(name) => Some(cluster.named(name)?),
             None => None,
         };
-        let promoted: Vec<NodeName> = cluster.cib.promoted(&cluster.resource).cloned().collect();
+        let promoted: Vec<NodeName> = cluster.view.promoted().cloned().collect();
         let asked = match &promoted[..] {
             [primary] => ask(cluster, primary),
             _ => Asked::default(),
         };
         let nodes = cluster.nodes();
-        let serves = |name: &NodeName| {
-            let node = cluster.cib.node(name);
-            node.is_some_and(|node| node.online && !node.standby && !node.maintenance)
-        };
+        let serves = |name: &NodeName| cluster.node(name).serves();
         Ok(SwitchFacts {
             force: self.force,
             mode: match cluster.params.rep_mode {
@@ -133,8 +129,8 @@ impl OnlineSwitch {
             standbys: nodes
                 .iter()
                 .filter(|name| !promoted.contains(name))
-                .filter_map(|name| cluster.cib.node(name))
-                .map(|node| standby(cluster, node, &asked))
+                .filter_map(|name| Some((name, cluster.view.nodes.get(name)?)))
+                .map(|(name, node)| standby(name, node, &asked))
                 .collect(),
             register: register(cluster)?,
             pending: pending(cluster),
@@ -174,30 +170,15 @@ fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
     }
 }
 
-fn standby(cluster: &Cluster, node: &CibNode, asked: &Asked) -> SwitchStandby {
-    let score = node
-        .transient
-        .get(&cluster.resource.promotion_attribute())
-        .and_then(|text| text.parse::<Score>().ok());
+fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby {
     SwitchStandby {
-        running: cluster.role(node) == Role::Unpromoted,
-        streaming: streams(cluster, node),
-        synchronous: data_status(cluster, node).is_some_and(|status| status.is_streaming_sync()),
-        promotable: score.is_some_and(|score| score.value() > 0),
-        lag: asked.lag.get(node.name.as_str()).copied(),
-        node: node.name.clone(),
+        running: node.role() == Role::Unpromoted,
+        streaming: node.streams(),
+        synchronous: node.is_synchronous(),
+        promotable: node.is_promotable(),
+        lag: asked.lag.get(name.as_str()).copied(),
+        node: name.clone(),
     }
-}
-
-fn data_status(cluster: &Cluster, node: &CibNode) -> Option<DataStatus> {
-    let status = node
-        .permanent
-        .get(&cluster.resource.attribute("data-status"));
-    status.and_then(|text| text.parse().ok())
-}
-
-fn streams(cluster: &Cluster, node: &CibNode) -> bool {
-    matches!(data_status(cluster, node), Some(DataStatus::Replication { state, .. }) if state == "STREAMING")
 }
 
 fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
@@ -211,36 +192,29 @@ fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
 
 /// Why Pacemaker would not switch now.
 fn pending(cluster: &Cluster) -> Vec<String> {
-    let mut pending: Vec<String> = cluster
-        .cib
-        .nodes
-        .iter()
-        .filter_map(|node| {
-            let what = cluster.pending(node)?;
-            Some(format!("{what} is under way on {}", node.name))
-        })
+    let view = &cluster.view;
+    let busy = view.all_pending();
+    let mut pending: Vec<String> = busy
+        .map(|(node, what)| format!("{what} is under way on {node}"))
         .collect();
-    if cluster.is_unmanaged() {
+    if !view.managed {
         pending.push("Pacemaker does not manage the database".to_owned());
     }
-    let unmanaged = cluster.unmanaged_addresses();
-    pending.extend(unmanaged.map(|name| format!("Pacemaker does not manage {name}")));
+    let unmanaged = view.placed.iter().filter(|resource| !resource.managed);
+    pending.extend(unmanaged.map(|left| format!("Pacemaker does not manage {}", left.name)));
     pending
 }
 
 /// Failures of our resources that are on record.
 fn failures(cluster: &Cluster) -> Vec<String> {
-    let ours: Vec<String> = cluster.primitives().map(String::from).collect();
-    fail_counts(&cluster.cib)
-        .into_iter()
-        .filter(|count| ours.contains(&count.resource))
-        .map(|count| {
-            format!(
-                "{} of {} on {}",
-                count.operation, count.resource, count.node
-            )
-        })
-        .collect()
+    let ours = cluster.view.our_failures();
+    ours.map(|count| {
+        format!(
+            "{} of {} on {}",
+            count.operation, count.resource, count.node
+        )
+    })
+    .collect()
 }
 
 /// The switch itself; how long it took until the new primary was there. Whatever becomes of it,
@@ -267,7 +241,7 @@ fn perform(
     let switched = switch(session, cluster, old, new, timeout, deadline);
     let took = began.elapsed();
     let restored = switched.map_err(|error| undone(session, cluster, error, old, new));
-    let cleared = tools::clear_promotion(&cluster.clone, Deadline::after(RESTORE));
+    let cleared = tools::clear_promotion(&cluster.view.outer, Deadline::after(RESTORE));
     restored?;
     cleared?;
     // That the old primary can follow proves that the new one had received all of its WAL, the
@@ -284,25 +258,20 @@ fn switch(
     timeout: Duration,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
-    tools::promote_on(&cluster.clone, new.as_str(), timeout, deadline)?;
+    tools::promote_on(&cluster.view.outer, new.as_str(), timeout, deadline)?;
     let what = format!("{new} to be primary");
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
-        let node = cluster.node(new.as_str())?;
         // The new primary's score must be its own before the constraint goes, or Pacemaker would
         // prefer the old one again.
-        let score = node.transient.get(&cluster.resource.promotion_attribute());
-        if cluster.primary().ok().as_ref() == Some(new)
-            && score.is_some_and(|score| score == "1000")
-        {
+        if settled_on(&cluster, new) {
             return Ok(Look::Done(()));
         }
-        let state = |node: &CibNode| match cluster.pending(node) {
-            Some(pending) => format!("{}: {pending}", node.name),
-            None => format!("{}: {}", node.name, cluster.role(node)),
+        let state = |name: &NodeName| match cluster.view.pending(name) {
+            Some(pending) => format!("{name}: {pending}"),
+            None => format!("{name}: {}", cluster.node(name).role()),
         };
-        let old = cluster.node(old.as_str())?;
-        Ok(Look::Pending(format!("{}, {}", state(old), state(node))))
+        Ok(Look::Pending(format!("{}, {}", state(old), state(new))))
     })
 }
 
@@ -319,7 +288,7 @@ fn undone(
     session
         .ui
         .progress(&format!("{error}; going back to {old} as primary"));
-    if let Err(error) = tools::promote_on(&cluster.clone, old.as_str(), SETTLE, deadline) {
+    if let Err(error) = tools::promote_on(&cluster.view.outer, old.as_str(), SETTLE, deadline) {
         session.ui.progress(&error.to_string());
     }
     // Between two actions nothing is under way either, so it is believed when it is seen twice.
@@ -345,19 +314,16 @@ fn undone(
     error
 }
 
+/// Whether a node is the primary, with a primary's promotion score.
+fn settled_on(cluster: &Cluster, node: &NodeName) -> bool {
+    cluster.view.one_promoted() == Some(node) && cluster.node(node).score == Some(Score::Primary)
+}
+
 /// The primary of a cluster in which nothing is under way.
 fn settled(cluster: &Cluster) -> Option<NodeName> {
-    let idle = cluster
-        .cib
-        .nodes
-        .iter()
-        .all(|node| cluster.pending(node).is_none());
+    let idle = cluster.view.all_pending().next().is_none();
     let primary = cluster.primary().ok().filter(|_| idle)?;
-    let node = cluster.cib.node(&primary)?;
-    let score = node
-        .transient
-        .get(&cluster.resource.promotion_attribute())?;
-    (score == "1000").then_some(primary)
+    settled_on(cluster, &primary).then_some(primary)
 }
 
 fn rejoined(
@@ -369,12 +335,11 @@ fn rejoined(
     let what = format!("{old} to stream from the new primary");
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
-        let node = cluster.node(old.as_str())?;
-        let streams = streams(&cluster, node);
-        match (cluster.role(node), streams) {
-            (Role::Unpromoted, true) => Ok(Look::Done(())),
-            (Role::Stopped, _) => Ok(Look::Pending(cluster.why_stopped(node))),
-            (role, _) => Ok(Look::Pending(role.to_string())),
+        let node = cluster.node(old);
+        match node.role() {
+            Role::Unpromoted if node.streams() => Ok(Look::Done(())),
+            Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
+            role => Ok(Look::Pending(role.to_string())),
         }
     })
 }

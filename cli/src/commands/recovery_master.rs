@@ -10,7 +10,6 @@ use pha_core::decide::operator::{
 };
 use pha_core::names::NodeName;
 use pha_core::register::{Reading, Register, Reply, Update};
-use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::user::User;
 use serde_json::json;
@@ -91,7 +90,7 @@ impl RecoveryMaster {
         deadline: Deadline,
     ) -> Result<RecoveryFacts, ClsError> {
         let wanted = match &self.node {
-            Some(name) => Some(cluster.node(name)?.name.clone()),
+            Some(name) => Some(cluster.named(name)?),
             None => None,
         };
         let register = match cluster.lock_service() {
@@ -103,17 +102,14 @@ impl RecoveryMaster {
                 Some(service.read(deadline.sub_budget(ASK)))
             }
         };
-        let off = self
-            .off
-            .iter()
-            .map(|name| Ok(cluster.node(name)?.name.clone()));
+        let off = self.off.iter().map(|name| cluster.named(name));
         let off = off.collect::<Result<BTreeSet<_>, ClsError>>()?;
         let here = cluster.local_node(deadline)?;
         let nodes = cluster.nodes().into_iter().map(|name| {
             session
                 .ui
                 .progress(&format!("looking for the end of WAL on {name}"));
-            let node = cluster.cib.node(&name);
+            let node = cluster.node(&name);
             let (end, system) = if name == here {
                 (wal_end::here(cluster, deadline), cluster.local_system())
             } else {
@@ -122,8 +118,8 @@ impl RecoveryMaster {
                 (answer.map(|answer| answer.position), system)
             };
             NodePosition {
-                member: node.is_some_and(|node| node.online),
-                usable: node.is_some_and(|node| node.online && !node.standby),
+                member: node.online,
+                usable: node.online && !node.standby,
                 end,
                 system,
                 node: name,
@@ -132,7 +128,7 @@ impl RecoveryMaster {
         Ok(RecoveryFacts {
             wanted,
             replicated: cluster.params.rep_mode.replicated(),
-            promoted: cluster.cib.promoted(&cluster.resource).cloned().collect(),
+            promoted: cluster.view.promoted().cloned().collect(),
             off,
             nodes: nodes.collect(),
             here: cluster.local_system(),
@@ -309,9 +305,9 @@ fn forget(cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
         &resource.repl_info_property(),
         deadline,
     )?;
-    for node in &cluster.cib.nodes {
+    for node in cluster.view.nodes.keys() {
         let attribute = resource.attribute("data-status");
-        tools::delete_node(node.name.as_str(), &attribute, deadline)?;
+        tools::delete_node(node.as_str(), &attribute, deadline)?;
     }
     Ok(())
 }
@@ -324,16 +320,8 @@ fn elected(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<N
         if let Ok(primary) = cluster.primary() {
             return Ok(Look::Done(primary));
         }
-        let states: Vec<String> = cluster
-            .cib
-            .nodes
-            .iter()
-            .map(|node| match (cluster.pending(node), cluster.role(node)) {
-                (Some(pending), _) => format!("{}: {pending}", node.name),
-                (None, Role::Stopped) => format!("{}: {}", node.name, cluster.why_stopped(node)),
-                (None, role) => format!("{}: {role}", node.name),
-            })
-            .collect();
+        let nodes = cluster.view.nodes.keys();
+        let states: Vec<String> = nodes.map(|name| cluster.state(name)).collect();
         Ok(Look::Pending(states.join(", ")))
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::names::{NodeName, ResourceName};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -42,21 +43,17 @@ impl StandbyNode {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        let node = cluster.node(&self.node)?;
-        let was_primary = cluster.role(node) == Role::Promoted;
+        let name = cluster.named(&self.node)?;
+        let was_primary = cluster.node(&name).role() == Role::Promoted;
         if was_primary && !self.force {
-            may_be_spared(&cluster, &self.node)?;
+            may_be_spared(&cluster, &name)?;
         }
         tools::set_node(&self.node, STANDBY, "on", deadline)?;
         let what = format!("{} to be free of resources", self.node);
         let primary = wait::until(session, &what, deadline, || {
             let cluster = cluster.again(session)?;
-            let node = cluster.node(&self.node)?;
-            let running: Vec<String> = cluster
-                .primitives()
-                .filter(|resource| cluster.role_of(node, resource) != Role::Stopped)
-                .map(String::from)
-                .collect();
+            let running = cluster.view.running(&name);
+            let running: Vec<&str> = running.into_iter().map(ResourceName::as_str).collect();
             if !running.is_empty() {
                 return Ok(Look::Pending(format!("{} still run", running.join(", "))));
             }
@@ -78,17 +75,14 @@ impl StandbyNode {
 }
 
 /// Refuses when nobody could take over from the primary.
-fn may_be_spared(cluster: &Cluster, primary: &str) -> Result<(), ClsError> {
-    let score = cluster.resource.promotion_attribute();
-    let successor = cluster.cib.nodes.iter().find(|node| {
-        node.name.as_str() != primary
-            && cluster.role(node) == Role::Unpromoted
-            && node
-                .transient
-                .get(&score)
-                .and_then(|text| text.parse::<pha_core::status::Score>().ok())
-                .is_some_and(|score| score.value() > 0)
-    });
+fn may_be_spared(cluster: &Cluster, primary: &NodeName) -> Result<(), ClsError> {
+    let mut others = cluster
+        .view
+        .nodes
+        .iter()
+        .filter(|(name, _)| *name != primary);
+    let successor =
+        others.find(|(_, node)| node.role() == Role::Unpromoted && node.is_promotable());
     if successor.is_some() {
         return Ok(());
     }
@@ -104,11 +98,11 @@ impl UnstandbyNode {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        cluster.node(&self.node)?;
+        let name = cluster.named(&self.node)?;
         tools::delete_node(&self.node, STANDBY, deadline)?;
         // A standby that ended with the node's reboot is a transient attribute.
-        let sentence = if runs_database(&cluster, &self.node) {
-            let role = self.wait_for_database(session, &cluster, deadline)?;
+        let sentence = if runs_database(&cluster, &name) {
+            let role = self.wait_for_database(session, &cluster, &name, deadline)?;
             format!("{} runs the database again: {role}", self.node)
         } else {
             format!("{} may be used again", self.node)
@@ -121,31 +115,32 @@ impl UnstandbyNode {
         &self,
         session: &Session,
         cluster: &Cluster,
+        name: &NodeName,
         deadline: Deadline,
     ) -> Result<Role, ClsError> {
         let what = format!("the database on {}", self.node);
         wait::until(session, &what, deadline, || {
             let cluster = cluster.again(session)?;
-            let node = cluster.node(&self.node)?;
+            let node = cluster.node(name);
             if !node.online {
                 return Ok(Look::Pending(format!(
                     "{} is not in the cluster",
                     self.node
                 )));
             }
-            if let Some(pending) = cluster.pending(node) {
+            if let Some(pending) = cluster.view.pending(name) {
                 return Ok(Look::Pending(format!("{pending} is under way")));
             }
-            match cluster.role(node) {
-                Role::Stopped if cluster.is_given_up(&node.name) => Err(ClsError::failed(
+            match node.role() {
+                Role::Stopped if cluster.view.is_given_up(name) => Err(ClsError::failed(
                     format!(
                         "{} may be used again, but the database does not start there: {}",
                         self.node,
-                        cluster.why_stopped(node)
+                        node.why_stopped()
                     ),
                     format!("mend the cause, then cls_cleanup --node {}", self.node),
                 )),
-                Role::Stopped => Ok(Look::Pending(cluster.why_stopped(node))),
+                Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
                 role => Ok(Look::Done(role)),
             }
         })
@@ -153,6 +148,6 @@ impl UnstandbyNode {
 }
 
 /// Whether a node is one of those that should run the database now.
-fn runs_database(cluster: &Cluster, node: &str) -> bool {
-    !cluster.is_stopped_on_purpose() && cluster.nodes().iter().any(|name| name.as_str() == node)
+fn runs_database(cluster: &Cluster, node: &NodeName) -> bool {
+    !cluster.view.database.stopped_on_purpose && cluster.nodes().contains(node)
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::names::NodeName;
-use pha_core::status::{DataStatus, Role};
+use pha_core::cluster::WhyStopped;
+use pha_core::names::{NodeName, ResourceName};
+use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -43,7 +44,7 @@ impl Start {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        for resource in &cluster.ours {
+        for resource in &cluster.view.ours {
             session.ui.progress(&format!("starting {resource}"));
             tools::delete_meta(resource, TARGET, deadline)?;
         }
@@ -94,9 +95,8 @@ fn standby_missing(last: Option<(NodeName, String)>) -> ClsError {
 /// The nodes that should run the database now: those of `node_list` that no operator has put into
 /// standby. One that is switched off is missing.
 fn expected(cluster: &Cluster) -> Vec<NodeName> {
-    let on_purpose = |name: &NodeName| cluster.cib.node(name).is_some_and(|node| node.standby);
     let mut nodes = cluster.nodes();
-    nodes.retain(|name| !on_purpose(name));
+    nodes.retain(|name| !cluster.node(name).standby);
     nodes
 }
 
@@ -113,14 +113,10 @@ fn progress(cluster: &Cluster) -> Progress {
     if !missing.is_empty() {
         return Progress::Primary(primary, missing.join(", "));
     }
-    let resources: Vec<String> = cluster
-        .addresses()
-        .into_iter()
-        .filter(|resource| {
-            let runs = |node| cluster.role_of(node, resource) != Role::Stopped;
-            !cluster.cib.nodes.iter().any(runs)
-        })
-        .map(String::from)
+    let placed = cluster.view.placed.iter().map(|placed| &placed.name);
+    let resources: Vec<&str> = placed
+        .filter(|name| !cluster.view.runs(name))
+        .map(ResourceName::as_str)
         .collect();
     // Alone, the primary has no standby that the reader's address could be on.
     if !resources.is_empty() && expected(cluster).len() > 1 {
@@ -133,12 +129,8 @@ fn progress(cluster: &Cluster) -> Progress {
 fn waiting(cluster: &Cluster, error: &ClsError) -> String {
     let states: Vec<String> = expected(cluster)
         .iter()
-        .filter_map(|name| cluster.cib.node(name))
-        .map(|node| match (cluster.pending(node), cluster.role(node)) {
-            (Some(pending), _) => format!("{}: {pending}", node.name),
-            (None, Role::Stopped) => format!("{}: {}", node.name, cluster.why_stopped(node)),
-            (None, role) => format!("{}: {role}", node.name),
-        })
+        .filter(|name| cluster.view.nodes.contains_key(name))
+        .map(|name| cluster.state(name))
         .collect();
     if states.is_empty() {
         error.to_string()
@@ -148,23 +140,14 @@ fn waiting(cluster: &Cluster, error: &ClsError) -> String {
 }
 
 fn why_missing(cluster: &Cluster, name: &NodeName) -> Option<String> {
-    let Some(node) = cluster.cib.node(name).filter(|node| node.online) else {
-        return Some(format!("{name} is not in the cluster"));
-    };
-    if cluster.role(node) == Role::Stopped {
-        return Some(format!("{name}: {}", cluster.why_stopped(node)));
+    let node = cluster.node(name);
+    match (&node.data_status, node.why_stopped()) {
+        (_, WhyStopped::Away) => Some(format!("{name} is not in the cluster")),
+        (_, why) if node.role() == Role::Stopped => Some(format!("{name}: {why}")),
+        _ if node.streams() => None,
+        (Some(status), _) => Some(format!("{name} does not stream yet ({status})")),
+        (None, _) => Some(format!("{name} does not stream yet (nothing known)")),
     }
-    let status = node
-        .permanent
-        .get(&cluster.resource.attribute("data-status"));
-    let streams = status
-        .and_then(|text| text.parse::<DataStatus>().ok())
-        .is_some_and(|status| matches!(status, DataStatus::Replication { state, .. } if state == "STREAMING"));
-    if streams {
-        return None;
-    }
-    let status = status.map_or("nothing known", String::as_str);
-    Some(format!("{name} does not stream yet ({status})"))
 }
 
 /// Whether no missing standby will come by itself: Pacemaker has given each of them up, or it is
@@ -175,12 +158,8 @@ fn hopeless(cluster: &Cluster) -> bool {
         .filter(|name| why_missing(cluster, name).is_some())
         .filter(|name| cluster.primary().ok().as_ref() != Some(name))
         .collect();
-    let idle = !cluster
-        .cib
-        .nodes
-        .iter()
-        .any(|node| cluster.pending(node).is_some());
-    idle && !missing.is_empty() && missing.iter().all(|name| cluster.is_given_up(name))
+    let idle = cluster.view.all_pending().next().is_none();
+    idle && !missing.is_empty() && missing.iter().all(|name| cluster.view.is_given_up(name))
 }
 
 impl Stop {
@@ -189,19 +168,17 @@ impl Stop {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        for resource in &cluster.ours {
+        for resource in &cluster.view.ours {
             session.ui.progress(&format!("stopping {resource}"));
             tools::set_meta(resource, TARGET, "Stopped", deadline)?;
         }
         wait::until(session, "everything to be stopped", deadline, || {
             let cluster = cluster.again(session)?;
-            let running: Vec<String> = cluster
-                .cib
-                .nodes
-                .iter()
-                .flat_map(|node| cluster.primitives().map(move |resource| (node, resource)))
-                .filter(|(node, resource)| cluster.role_of(node, resource) != Role::Stopped)
-                .map(|(node, resource)| format!("{resource} on {}", node.name))
+            let view = &cluster.view;
+            let nodes = view.nodes.keys();
+            let running: Vec<String> = nodes
+                .flat_map(|node| view.running(node).into_iter().map(move |name| (node, name)))
+                .map(|(node, resource)| format!("{resource} on {node}"))
                 .collect();
             if running.is_empty() {
                 Ok(Look::Done(()))
@@ -214,7 +191,7 @@ impl Stop {
         })?;
         session.ui.done(
             "the database and its addresses are stopped on every node; cls_start starts them again",
-            json!({ "resources": cluster.ours }),
+            json!({ "resources": cluster.view.ours }),
         );
         Ok(())
     }

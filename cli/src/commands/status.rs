@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use pha_core::health::{Level, Observation, RegisterSeen, judge};
-use pha_core::params::Mode;
 use pha_host::clock::Deadline;
 
 use crate::app::Session;
@@ -74,15 +73,12 @@ fn look(session: &Session) -> Result<Report, ClsError> {
     let seen = Sources::ask(session, deadline)?;
     let here = seen.cluster.local_node(deadline).ok();
     let nodes = seen.cluster.nodes();
-    let addresses = seen.cluster.addresses();
     let verdict = judge(&Observation {
-        cib: &seen.cluster.cib,
-        resource: &seen.cluster.resource,
+        cluster: &seen.cluster.view,
         nodes: &nodes,
         here: here.as_ref(),
-        addresses: &addresses,
         writer_ip: seen.cluster.params.master_ip.as_deref(),
-        sync: seen.cluster.params.rep_mode == Mode::Sync,
+        mode: seen.cluster.params.rep_mode,
         register: seen
             .register
             .as_ref()

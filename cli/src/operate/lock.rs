@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use pha_core::cluster::NOTE;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -21,8 +22,6 @@ use crate::tools;
 const EXISTS: i32 = 108;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
-/// The set of properties, and the property in it.
-const NOTE: &str = "pha4pgsql_operation";
 /// How long taking the note away may take.
 const RELEASE: Duration = Duration::from_secs(20);
 
@@ -122,11 +121,11 @@ fn xml(holder: &Holder) -> String {
 
 /// What is noted; a note that makes no sense is none.
 pub(crate) fn noted(cluster: &Cluster) -> Option<Holder> {
-    Holder::parse(cluster.cib.property_in(NOTE, NOTE)?)
+    Holder::parse(cluster.view.note.as_deref()?)
 }
 
 fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Guard, ClsError> {
-    let known = cluster.cib.property_in(NOTE, NOTE).unwrap_or_default();
+    let known = cluster.view.note.as_deref().unwrap_or_default();
     let other = Holder::parse(known);
     if let Some(other) = &other
         && lives(cluster, other, deadline)?()
@@ -172,8 +171,7 @@ pub(crate) fn lives(
     deadline: Deadline,
 ) -> Result<impl FnOnce() -> bool + Send + use<>, ClsError> {
     let here = other.node == cluster.local_node(deadline)?;
-    let node = cluster.cib.node(&other.node);
-    let online = node.is_some_and(|node| node.online);
+    let online = cluster.node(&other.node).online;
     let other = other.clone();
     Ok(move || {
         let path = format!("/proc/{}/stat", other.pid);

@@ -1,19 +1,39 @@
-//! The cluster as Pacemaker's information base shows it, read once: what the agent decides on.
+//! The cluster as Pacemaker's information base shows it at one moment: the one view of it that the
+//! agent decides on, that health judges, and that the commands ask.
+
+mod failures;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+pub use failures::{Count, FailCount, fail_counts};
 
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
-use crate::parse::cib::{Cib, CibNode};
+use crate::parse::cib::{Failure, ResourceState};
 use crate::repl_info::ReplInfo;
-use crate::status::{DataStatus, PgsqlStatus, Score};
-use crate::timeline::{TimelineId, WalPosition};
+use crate::status::{DataStatus, PgsqlStatus, Role, Score};
+use crate::timeline::WalPosition;
+
+/// The set of cluster properties, and the property in it, by which a command notes that it runs.
+pub const NOTE: &str = "pha4pgsql_operation";
 
 /// One node in Pacemaker's view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterNode {
     /// It is a member of this partition.
     pub online: bool,
+    /// An operator has taken everything off it (`cls_standby_node`).
+    pub standby: bool,
+    /// Nothing on it is started, stopped or monitored.
+    pub maintenance: bool,
+    /// What the recorded operations say of the database here; see [`ClusterNode::role`].
+    pub database: ResourceState,
+    /// The same of what is placed with the database.
+    pub placed: BTreeMap<ResourceName, ResourceState>,
     /// `pgsql-status`.
     pub status: Option<PgsqlStatus>,
     /// `pgsql-data-status`.
@@ -30,11 +50,153 @@ pub struct ClusterNode {
     pub guard: Option<String>,
 }
 
-/// The part of the CIB that decisions look at.
+impl ClusterNode {
+    /// What the database does here, by the results of Pacemaker's operations. Nothing runs on a node
+    /// that is no member, as far as this partition can tell.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role_in(Some(&self.database))
+    }
+
+    /// The same of a resource that is placed with the database.
+    #[must_use]
+    pub fn role_of(&self, placed: &ResourceName) -> Role {
+        self.role_in(self.placed.get(placed))
+    }
+
+    fn role_in(&self, state: Option<&ResourceState>) -> Role {
+        let role = state.and_then(|state| state.role).filter(|_| self.online);
+        role.unwrap_or(Role::Stopped)
+    }
+
+    /// Whether Pacemaker may run the database here.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.online && !self.standby && !self.maintenance
+    }
+
+    /// Whether its data status says that it streams from the primary.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        let status = self.data_status.as_ref();
+        status.is_some_and(DataStatus::is_streaming)
+    }
+
+    /// Whether its data status says that commits wait for it.
+    #[must_use]
+    pub fn is_synchronous(&self) -> bool {
+        let status = self.data_status.as_ref();
+        status.is_some_and(DataStatus::is_streaming_sync)
+    }
+
+    /// Whether its promotion score lets Pacemaker promote it.
+    #[must_use]
+    pub fn is_promotable(&self) -> bool {
+        self.score.is_some_and(|score| score.value() > 0)
+    }
+
+    /// Why the database does not run here, where it does not.
+    #[must_use]
+    pub fn why_stopped(&self) -> WhyStopped<'_> {
+        if !self.online {
+            return WhyStopped::Away;
+        }
+        if self.standby {
+            return WhyStopped::Standby;
+        }
+        if let Some(pending) = &self.database.pending {
+            return WhyStopped::Busy(&pending.operation);
+        }
+        match &self.database.last_failure {
+            Some(failure) => WhyStopped::Failed(failure),
+            None => WhyStopped::Stopped,
+        }
+    }
+}
+
+/// Why the database does not run on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyStopped<'a> {
+    /// The node is no member of this partition.
+    Away,
+    /// An operator has put the node into standby.
+    Standby,
+    /// An operation is under way, by this name.
+    Busy(&'a str),
+    /// An operation has failed.
+    Failed(&'a Failure),
+    /// It was stopped, or never started.
+    Stopped,
+}
+
+impl fmt::Display for WhyStopped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away => f.write_str("not in the cluster"),
+            Self::Standby => f.write_str("in standby"),
+            Self::Busy(operation) => write!(f, "{operation} is under way"),
+            Self::Failed(Failure {
+                operation,
+                code,
+                reason,
+            }) => {
+                let reason = reason.as_deref().unwrap_or("no reason given");
+                write!(f, "{operation} failed with {code}: {reason}")
+            }
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// The database as a resource of Pacemaker, or one that is placed with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name.
+    pub name: ResourceName,
+    /// Whether Pacemaker acts on it (`is-managed`, of it or of its clone).
+    pub managed: bool,
+    /// Whether an operator has stopped it (`cls_stop`).
+    pub stopped_on_purpose: bool,
+    /// The address that it carries, where it is one.
+    pub address: Option<String>,
+}
+
+impl Default for Resource {
+    fn default() -> Self {
+        Self {
+            name: ResourceName::undefined(),
+            managed: true,
+            stopped_on_purpose: false,
+            address: None,
+        }
+    }
+}
+
+/// One database and its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
+    /// Whether the partition that answered has quorum.
+    pub quorum: bool,
     /// The nodes, by name.
     pub nodes: BTreeMap<NodeName, ClusterNode>,
+    /// The database.
+    pub database: Resource,
+    /// What is placed with it, such as the two addresses.
+    pub placed: Vec<Resource>,
+    /// The clone around the database, or itself where there is none: what commands work on.
+    pub outer: String,
+    /// The same, and what is placed with it, each as commands name it.
+    pub ours: Vec<String>,
+    /// Whether Pacemaker acts on the database (`cls_unmanage`, `maintenance-mode`).
+    pub managed: bool,
+    /// Every fail count, of other resources too.
+    pub failures: Vec<FailCount>,
+    /// The constraints on the database that `crm_resource` has made, for a command or by hand. They
+    /// move it where nobody wants it any more, or keep it off a node, and stay when they have no
+    /// effect any more.
+    pub left: Vec<String>,
+    /// What a command has noted that it runs ([`NOTE`]).
+    pub note: Option<String>,
     /// `pgsql_REPL_INFO`, or the text that is there instead.
     pub repl_info: Option<Result<ReplInfo, String>>,
     /// Attributes with texts that none of our versions writes, quoted, for the log.
@@ -42,24 +204,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The part of the CIB that decisions look at. A text that no version of the agent writes is
-    /// reported and counts as not there, so that it opens no gate.
-    #[must_use]
-    pub fn of_cib(cib: &Cib, resource: &ResourceName) -> Self {
-        let mut cluster = Self {
-            repl_info: cib
-                .repl_info(resource)
-                .map(|text| text.parse().map_err(|error| format!("{error}"))),
-            ..Self::default()
-        };
-        for node in &cib.nodes {
-            let (read, malformed) = read_node(node, resource);
-            cluster.nodes.insert(node.name.clone(), read);
-            cluster.malformed.extend(malformed);
-        }
-        cluster
-    }
-
     /// The node, or one that is not there.
     #[must_use]
     pub fn node(&self, name: &NodeName) -> ClusterNode {
@@ -75,60 +219,87 @@ impl Cluster {
             .map(|(name, _)| name)
     }
 
+    /// The nodes on which Pacemaker's last operation leaves the database promoted.
+    pub fn promoted(&self) -> impl Iterator<Item = &NodeName> {
+        let promoted = |(_, node): &(&NodeName, &ClusterNode)| node.role() == Role::Promoted;
+        self.nodes.iter().filter(promoted).map(|(name, _)| name)
+    }
+
+    /// That node, if there is exactly one.
+    #[must_use]
+    pub fn one_promoted(&self) -> Option<&NodeName> {
+        let mut promoted = self.promoted();
+        let first = promoted.next();
+        promoted.next().is_none().then_some(first).flatten()
+    }
+
     /// `pgsql_REPL_INFO` where it is there and well-formed.
     #[must_use]
     pub fn repl_info(&self) -> Option<&ReplInfo> {
         self.repl_info.as_ref().and_then(|read| read.as_ref().ok())
     }
-}
 
-fn read_node(node: &CibNode, resource: &ResourceName) -> (ClusterNode, Vec<String>) {
-    let mut malformed = Vec::new();
-    let mut note =
-        |error: String| malformed.push(format!("attribute of node {}: {error}", node.name));
-    let transient = |suffix: &str| node.transient.get(&resource.attribute(suffix));
-    let timeline = read(transient("timeline"), &mut note, |text| {
-        text.parse::<u32>()
-            .ok()
-            .and_then(TimelineId::new)
-            .ok_or_else(|| format!("{text:?} is no timeline"))
-    });
-    let lsn = read(transient("xlog-loc"), &mut note, |text| {
-        Lsn::from_hex16(text).map_err(|e| e.to_string())
-    });
-    let read = ClusterNode {
-        online: node.online,
-        status: read(transient("status"), &mut note, |text| {
-            text.parse().map_err(|e| format!("{e}"))
-        }),
-        data_status: read(
-            node.permanent.get(&resource.attribute("data-status")),
-            &mut note,
-            |text| text.parse().map_err(|e| format!("{e}")),
-        ),
-        score: read(
-            node.transient.get(&resource.promotion_attribute()),
-            &mut note,
-            |text| text.parse().map_err(|e| format!("{e}")),
-        ),
-        position: timeline
-            .zip(lsn)
-            .map(|(timeline, lsn)| WalPosition { timeline, lsn }),
-        baseline: read(transient("master-baseline"), &mut note, |text| {
-            Lsn::from_hex16(text).map_err(|e| e.to_string())
-        }),
-        receiver: transient("receiver-status").cloned(),
-        guard: transient("guard").cloned(),
-    };
-    (read, malformed)
-}
+    /// The names of the database and of what is placed with it.
+    pub fn resources(&self) -> impl Iterator<Item = &ResourceName> {
+        let all = std::iter::once(&self.database).chain(&self.placed);
+        all.map(|resource| &resource.name)
+    }
 
-/// Reads an attribute; an empty one is one that was deleted.
-fn read<T>(
-    text: Option<&String>,
-    note: &mut impl FnMut(String),
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let text = text.filter(|text| !text.is_empty())?;
-    parse(text).map_err(note).ok()
+    /// Whether something that is placed with the database runs on any node.
+    #[must_use]
+    pub fn runs(&self, placed: &ResourceName) -> bool {
+        let mut nodes = self.nodes.values();
+        nodes.any(|node| node.role_of(placed) != Role::Stopped)
+    }
+
+    /// What of ours runs on a node.
+    #[must_use]
+    pub fn running(&self, name: &NodeName) -> Vec<&ResourceName> {
+        let Some(node) = self.nodes.get(name) else {
+            return Vec::new();
+        };
+        let database = (node.role() != Role::Stopped).then_some(&self.database.name);
+        let placed = self.placed.iter().map(|resource| &resource.name);
+        let placed = placed.filter(|name| node.role_of(name) != Role::Stopped);
+        database.into_iter().chain(placed).collect()
+    }
+
+    /// The operation of a resource of ours that is under way on a node.
+    #[must_use]
+    pub fn pending(&self, name: &NodeName) -> Option<String> {
+        let node = self.nodes.get(name)?;
+        let database = (&self.database.name, &node.database);
+        let states = std::iter::once(database).chain(&node.placed);
+        let mut pending = states.filter_map(|(name, state)| Some((name, state.pending.as_ref()?)));
+        let (resource, pending) = pending.next()?;
+        Some(format!("{} of {resource}", pending.operation))
+    }
+
+    /// Every operation of a resource of ours that is under way: the node, and which it is.
+    pub fn all_pending(&self) -> impl Iterator<Item = (&NodeName, String)> {
+        let nodes = self.nodes.keys();
+        nodes.filter_map(|name| Some((name, self.pending(name)?)))
+    }
+
+    /// The fail counts of the database and of what is placed with it.
+    pub fn our_failures(&self) -> impl Iterator<Item = &FailCount> {
+        let ours =
+            |count: &&FailCount| self.resources().any(|name| count.resource == name.as_str());
+        self.failures.iter().filter(ours)
+    }
+
+    /// Whether Pacemaker does not try the database on a node again by itself: the node is away, the
+    /// failures have reached the threshold, or one was of the kind that only an operator can mend.
+    #[must_use]
+    pub fn is_given_up(&self, name: &NodeName) -> bool {
+        let Some(node) = self.nodes.get(name).filter(|node| node.online) else {
+            return true;
+        };
+        let counted = self.failures.iter().any(|count| {
+            count.node == *name && count.resource == self.database.name.as_str() && count.is_final()
+        });
+        // OCF: arguments, permissions, installation and configuration are hard errors.
+        let failure = node.database.last_failure.as_ref();
+        counted || failure.is_some_and(|failure| (2..=6).contains(&failure.code))
+    }
 }

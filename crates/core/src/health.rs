@@ -7,24 +7,22 @@
 
 use serde::Serialize;
 
+use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped};
 use crate::lsn::Lsn;
-use crate::names::{NodeName, ResourceName};
-use crate::parse::cib::{Cib, CibNode, CibResource};
+use crate::names::NodeName;
+use crate::params::Mode;
 use crate::register::{Damage, Memory, Reading, Register, went_back};
-use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, Role};
 
 mod address;
 mod commits;
-mod failures;
 mod left;
 mod primary;
 #[cfg(test)]
 mod tests;
 
 pub use commits::CommitWaits;
-pub use failures::{Count, FailCount, fail_counts};
-pub use left::{Operation, left_constraints};
+pub use left::Operation;
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -94,19 +92,15 @@ impl KeptWal {
 #[derive(Debug, Clone, Copy)]
 pub struct Observation<'a> {
     /// The cluster.
-    pub cib: &'a Cib,
-    /// The database resource.
-    pub resource: &'a ResourceName,
+    pub cluster: &'a Cluster,
     /// The nodes that should run it (`node_list`).
     pub nodes: &'a [NodeName],
     /// The node that looks, where it is known.
     pub here: Option<&'a NodeName>,
-    /// The addresses that are placed with it.
-    pub addresses: &'a [ResourceName],
     /// The one at which clients write (`master_ip`), where the agent knows it.
     pub writer_ip: Option<&'a str>,
-    /// Whether `rep_mode` is `sync`.
-    pub sync: bool,
+    /// `rep_mode`.
+    pub mode: Mode,
     /// The lock service's row.
     pub register: RegisterSeen<'a>,
     /// The primary's standbys; `None` where the primary could not be asked.
@@ -321,41 +315,27 @@ impl Observation<'_> {
     /// The node on which the database is promoted, if there is exactly one.
     #[must_use]
     pub fn primary(&self) -> Option<&NodeName> {
-        let mut promoted = self.cib.promoted(self.resource);
-        let first = promoted.next();
-        promoted.next().is_none().then_some(first).flatten()
+        self.cluster.one_promoted()
     }
 
-    fn role(&self, node: &CibNode) -> Role {
-        if !node.online {
-            return Role::Stopped;
-        }
-        node.resource(self.resource)
-            .and_then(|state| state.role)
-            .unwrap_or(Role::Stopped)
+    fn sync(&self) -> bool {
+        self.mode == Mode::Sync
     }
 
-    fn members(&self) -> impl Iterator<Item = (&NodeName, Option<&CibNode>)> {
-        self.nodes.iter().map(|name| (name, self.cib.node(name)))
+    fn node(&self, name: &NodeName) -> Option<&ClusterNode> {
+        self.cluster.nodes.get(name)
     }
 
-    /// The running standbys with their data status as it is written.
-    fn standbys(&self) -> impl Iterator<Item = (&NodeName, Option<&str>)> {
-        let attribute = self.resource.attribute("data-status");
-        self.members().filter_map(move |(name, node)| {
-            let node = node?;
-            (self.role(node) == Role::Unpromoted)
-                .then(|| (name, node.permanent.get(&attribute).map(String::as_str)))
-        })
+    fn members(&self) -> impl Iterator<Item = (&NodeName, Option<&ClusterNode>)> {
+        self.nodes.iter().map(|name| (name, self.node(name)))
     }
 
-    fn definition(&self) -> Option<&CibResource> {
-        self.cib.resource(self.resource)
-    }
-
-    /// A meta attribute of the database.
-    fn meta(&self, name: &str) -> Option<&str> {
-        self.definition()?.meta_attribute(name)
+    /// The running standbys.
+    fn standbys(&self) -> impl Iterator<Item = (&NodeName, &ClusterNode)> {
+        let known = self
+            .members()
+            .filter_map(|(name, node)| Some((name, node?)));
+        known.filter(|(_, node)| node.role() == Role::Unpromoted)
     }
 
     fn register(&self) -> Option<&Register> {
@@ -372,8 +352,7 @@ impl Observation<'_> {
 
     /// Whether an operator has stopped the database (`cls_stop`).
     fn is_stopped_on_purpose(&self) -> bool {
-        self.definition()
-            .is_some_and(CibResource::is_stopped_on_purpose)
+        self.cluster.database.stopped_on_purpose
     }
 }
 
@@ -394,7 +373,7 @@ impl Problem {
 }
 
 fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
-    if seen.cib.have_quorum {
+    if seen.cluster.quorum {
         return Vec::new();
     }
     let text = "this part of the cluster has no quorum, so Pacemaker starts nothing in it";
@@ -413,7 +392,7 @@ fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
         )];
     }
     seen.members()
-        .filter(|(_, node)| node.is_none_or(|node| seen.role(node) == Role::Stopped))
+        .filter(|(_, node)| node.is_none_or(|node| node.role() == Role::Stopped))
         .map(|(name, node)| why_stopped(seen, name, node).on(name))
         .collect()
 }
@@ -444,7 +423,7 @@ fn outside(here: &NodeName) -> String {
     )
 }
 
-fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) -> Problem {
+fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNode>) -> Problem {
     let Some(node) = node else {
         let text = format!("{name} is in node_list, but no node of the cluster");
         return problem(
@@ -453,39 +432,28 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&CibNode>) 
             "correct node_list, or add the node to the cluster",
         );
     };
-    if !node.online {
-        return absent(seen, name);
-    }
-    if node.standby {
-        let text = format!("{name} is in standby, as an operator asked");
-        return problem(Level::Warning, text, &format!("cls_unstandby_node {name}"));
-    }
-    let state = node.resource(seen.resource);
-    if let Some(pending) = state.and_then(|state| state.pending.as_ref()) {
-        let text = format!("{name} is busy: {} is under way", pending.operation);
-        return problem(Level::Warning, text, "");
-    }
-    let failure = state.and_then(|state| state.last_failure.as_ref());
     // cls_cleanup changes nothing there, and is refused.
-    let quorum = (!seen.cib.have_quorum).then(|| "bring the quorum back first".to_owned());
-    match failure {
-        Some(failure) => {
-            let reason = failure.reason.as_deref().unwrap_or("no reason given");
-            let text = format!(
-                "the database does not run on {name}: {} failed with {}: {reason}",
-                failure.operation, failure.code
-            );
-            let remedy = quorum
-                .or_else(|| named_command(reason, name))
-                .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}"));
-            problem(Level::Warning, text, &remedy)
-        }
-        None => {
-            let text = format!("the database does not run on {name}");
-            let remedy = quorum.unwrap_or_else(|| format!("cls_cleanup --node {name}"));
-            problem(Level::Warning, text, &remedy)
-        }
-    }
+    let quorum = (!seen.cluster.quorum).then(|| "bring the quorum back first".to_owned());
+    let why = node.why_stopped();
+    let (text, remedy) = match why {
+        WhyStopped::Away => return absent(seen, name),
+        WhyStopped::Standby => (
+            format!("{name} is in standby, as an operator asked"),
+            format!("cls_unstandby_node {name}"),
+        ),
+        WhyStopped::Busy(_) => (format!("{name} is busy: {why}"), String::new()),
+        WhyStopped::Failed(failure) => (
+            format!("the database does not run on {name}: {why}"),
+            quorum
+                .or_else(|| named_command(failure.reason.as_deref()?, name))
+                .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}")),
+        ),
+        WhyStopped::Stopped => (
+            format!("the database does not run on {name}"),
+            quorum.unwrap_or_else(|| format!("cls_cleanup --node {name}")),
+        ),
+    };
+    problem(Level::Warning, text, &remedy)
 }
 
 /// The command that the agent's reason names; it cleans the failure up itself.
@@ -512,60 +480,45 @@ fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
 }
 
 /// Whether a standby has reported a position from which the primary cannot go on.
-fn lacks_wal(seen: &Observation<'_>, name: &NodeName) -> bool {
-    let attribute = seen.resource.attribute("xlog-loc");
-    let node = seen.cib.node(name);
-    let position = node.and_then(|node| node.transient.get(&attribute));
-    let position = position.and_then(|text| Lsn::from_hex16(text).ok());
-    (seen.kept.zip(position)).is_some_and(|(kept, position)| kept.lacks(position))
+fn lacks_wal(seen: &Observation<'_>, node: &ClusterNode) -> bool {
+    let known = seen.kept.zip(node.position);
+    known.is_some_and(|(kept, position)| kept.lacks(position.lsn))
 }
 
 fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
-    seen.standbys()
-        .filter_map(|(name, status)| {
-            let parsed = status.and_then(|text| text.parse::<DataStatus>().ok());
-            if let Some(DataStatus::Replication { state, .. }) = &parsed
-                && state == "STREAMING"
-            {
-                return None;
-            }
-            let (text, remedy) = match status {
-                Some("DISCONNECT") | None if lacks_wal(seen, name) => (
+    let standbys = seen.standbys().filter(|(_, node)| !node.streams());
+    standbys
+        .map(|(name, node)| {
+            let (text, remedy) = match &node.data_status {
+                Some(DataStatus::Disconnect) | None if lacks_wal(seen, node) => (
                     format!("{name} does not stream: the primary does not have the WAL any more that it needs"),
                     format!("on {name}: cls_rebuild_slave --keep-old"),
                 ),
-                Some("DISCONNECT") | None => (
+                Some(DataStatus::Disconnect) | None => (
                     format!("{name} runs and does not stream from the primary"),
                     format!("look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave"),
                 ),
-                Some("LATEST") if seen.primary().is_none() => (
+                Some(DataStatus::Latest) if seen.primary().is_none() => (
                     format!("{name} was the primary last, and is a standby until it may be promoted"),
                     String::new(),
                 ),
-                Some("LATEST") => (
+                Some(DataStatus::Latest) => (
                     format!("{name} was primary last, and the primary has not seen it as a standby"),
                     String::new(),
                 ),
-                Some(other) => (
+                Some(other @ DataStatus::Replication { .. }) => (
                     format!("{name} does not stream yet: {other}"),
                     "wait until it has caught up".to_owned(),
                 ),
             };
-            Some(problem(Level::Warning, text, &remedy).on(name))
+            problem(Level::Warning, text, &remedy).on(name)
         })
         .collect()
 }
 
 fn not_synchronous(seen: &Observation<'_>) -> Vec<Problem> {
-    let synchronous = |status: Option<&str>| {
-        status
-            .and_then(|text| text.parse::<DataStatus>().ok())
-            .is_some_and(|status| status.is_streaming_sync())
-    };
-    if !seen.sync
-        || seen.primary().is_none()
-        || seen.standbys().any(|(_, status)| synchronous(status))
-    {
+    let mut standbys = seen.standbys();
+    if !seen.sync() || seen.primary().is_none() || standbys.any(|(_, node)| node.is_synchronous()) {
         return Vec::new();
     }
     let text = "no standby is synchronous: commits are on the primary alone";
@@ -622,14 +575,10 @@ fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
 }
 
 fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
-    let attribute = seen.resource.attribute("guard");
     let Some(primary) = seen.primary() else {
         return Vec::new();
     };
-    let shown = seen
-        .cib
-        .node(primary)
-        .and_then(|node| node.transient.get(&attribute));
+    let shown = seen.node(primary).and_then(|node| node.guard.as_deref());
     if shown.is_none_or(|text| text == "running") {
         return Vec::new();
     }
@@ -641,7 +590,7 @@ fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
             ),
             &format!(
                 "on {primary} look at /run/pha4pgsql/{}.guard.log and at the log of Pacemaker",
-                seen.resource
+                seen.cluster.database.name
             ),
         )
         .on(primary),
@@ -664,52 +613,44 @@ fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {
 }
 
 fn repl_info_differs(seen: &Observation<'_>) -> Vec<Problem> {
-    let Some(text) = seen.cib.repl_info(seen.resource) else {
-        return Vec::new();
-    };
-    match text.parse::<ReplInfo>() {
-        Err(error) => vec![problem(
+    match (&seen.cluster.repl_info, seen.primary()) {
+        (Some(Err(error)), _) => vec![problem(
             Level::Critical,
-            error.to_string(),
+            error.clone(),
             "cls_recovery_master decides anew which node is primary",
         )],
-        Ok(info) => match seen.primary() {
-            Some(primary) if *primary != info.node => vec![problem(
-                Level::Warning,
-                format!(
-                    "{} names {} as primary, but {primary} is",
-                    seen.resource.repl_info_property(),
-                    info.node
-                ),
-                "wait for the next monitor of the primary; if it stays so, look at the agent's log",
-            )],
-            _ => Vec::new(),
-        },
+        (Some(Ok(info)), Some(primary)) if *primary != info.node => vec![problem(
+            Level::Warning,
+            format!(
+                "{} names {} as primary, but {primary} is",
+                seen.cluster.database.name.repl_info_property(),
+                info.node
+            ),
+            "wait for the next monitor of the primary; if it stays so, look at the agent's log",
+        )],
+        _ => Vec::new(),
     }
 }
 
 fn failed(seen: &Observation<'_>) -> Vec<Problem> {
-    fail_counts(seen.cib)
-        .into_iter()
+    let failures = seen.cluster.failures.iter();
+    failures
         .map(|count| {
-            let resource = &count.resource;
-            let threshold = threshold(seen, resource);
-            let banned = threshold.is_some_and(|threshold| count.count.reaches(threshold))
-                || count.count == Count::Infinity;
-            let of = threshold.map(|number| format!(" of {number}"));
+            let of = count.threshold.map(|number| format!(" of {number}"));
             let text = format!(
-                "{resource} has failed on {}: {} (fail count {}{}){}",
+                "{} has failed on {}: {} (fail count {}{}){}",
+                count.resource,
                 count.node,
                 count.operation,
                 count.count,
                 of.unwrap_or_default(),
-                if banned {
+                if count.is_final() {
                     "; Pacemaker does not use it there any more"
                 } else {
                     ""
                 },
             );
-            let mended = repaired_by(seen, &count).map_or_else(
+            let mended = repaired_by(seen, count).map_or_else(
                 || format!("after mending the cause: cls_cleanup --node {}", count.node),
                 |_| "nothing else: the command above clears it".to_owned(),
             );
@@ -720,54 +661,24 @@ fn failed(seen: &Observation<'_>) -> Vec<Problem> {
 
 /// The command that the database's failure names, where this count is of that failure.
 fn repaired_by(seen: &Observation<'_>, count: &FailCount) -> Option<String> {
-    let ours = count.resource == seen.resource.as_str();
-    let node = seen.cib.node(&count.node).filter(|_| ours)?;
-    let failure = node.resource(seen.resource)?.last_failure.as_ref()?;
-    let reason = failure
-        .reason
-        .as_deref()
-        .filter(|_| seen.role(node) == Role::Stopped)?;
-    named_command(reason, &count.node)
-}
-
-/// After how many failures the resource leaves a node, where it or its clone says so.
-fn threshold(seen: &Observation<'_>, resource: &str) -> Option<u32> {
-    let mut resources = seen.cib.resources.iter();
-    resources
-        .find(|known| known.id == resource)?
-        .meta_attribute("migration-threshold")?
-        .parse()
-        .ok()
+    let ours = count.resource == seen.cluster.database.name.as_str();
+    let node = seen.node(&count.node).filter(|_| ours)?;
+    let stopped = node.role() == Role::Stopped;
+    let failure = node.database.last_failure.as_ref().filter(|_| stopped)?;
+    named_command(failure.reason.as_deref()?, &count.node)
 }
 
 fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
-    let is = |value: Option<&str>, wanted: bool| {
-        value.and_then(crate::ocf::parse_boolean) == Some(wanted)
-    };
-    let whole = is(seen.cib.property("maintenance-mode"), true)
-        || is(seen.meta("is-managed"), false)
-        || is(seen.meta("maintenance"), true);
-    let mut problems: Vec<Problem> = if whole {
-        Vec::new()
-    } else {
-        address::unmanaged(seen)
-    };
-    if whole {
+    if !seen.cluster.managed {
         let text = "Pacemaker does not manage the database: it would not act on a failure";
-        problems.push(problem(Level::Warning, text, "cls_manage"));
+        return vec![problem(Level::Warning, text, "cls_manage")];
     }
-    for node in seen
-        .cib
-        .nodes
-        .iter()
-        .filter(|node| node.maintenance && !whole)
-    {
-        let text = format!(
-            "{} is in maintenance: Pacemaker does not act there",
-            node.name
-        );
-        let remedy = format!("crm_attribute -N {} -n maintenance -D", node.name);
-        problems.push(problem(Level::Warning, text, &remedy).on(&node.name));
-    }
+    let mut problems = address::unmanaged(seen);
+    let nodes = seen.cluster.nodes.iter();
+    problems.extend(nodes.filter(|(_, node)| node.maintenance).map(|(name, _)| {
+        let text = format!("{name} is in maintenance: Pacemaker does not act there");
+        let remedy = format!("crm_attribute -N {name} -n maintenance -D");
+        problem(Level::Warning, text, &remedy).on(name)
+    }));
     problems
 }

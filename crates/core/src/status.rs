@@ -135,6 +135,12 @@ impl DataStatus {
         }
     }
 
+    /// Whether the standby streamed.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        matches!(self, Self::Replication { state, .. } if state == "STREAMING")
+    }
+
     /// Whether the standby streamed as a synchronous one: `STREAMING|SYNC` or `STREAMING|QUORUM`.
     #[must_use]
     pub fn is_streaming_sync(&self) -> bool {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, FailCount, ReplicationRow, Verdict, fail_counts};
+use pha_core::cluster::FailCount;
+use pha_core::health::{CommitWaits, ReplicationRow, Verdict};
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
 use pha_core::register::{Reading, went_back};
-use pha_core::status::Role;
+use pha_core::status::{DataStatus, PgsqlStatus, Role};
 use serde::Serialize;
 
 use super::sources::Sources;
@@ -58,8 +59,8 @@ pub(super) struct Node {
     pub(super) online: bool,
     pub(super) standby: bool,
     pub(super) role: Role,
-    pub(super) status: Option<String>,
-    pub(super) data_status: Option<String>,
+    pub(super) status: Option<PgsqlStatus>,
+    pub(super) data_status: Option<DataStatus>,
     pub(super) score: Option<String>,
 }
 
@@ -102,6 +103,9 @@ impl Report {
             (_, Some(Err(error))) => silent.insert("commits", error.clone()),
             _ => None,
         };
+        if !cluster.view.malformed.is_empty() {
+            silent.insert("attributes", cluster.view.malformed.join("; "));
+        }
         if let Some(Reading::Unknown(trouble)) = &seen.register {
             silent.insert("register", trouble.to_string());
         }
@@ -111,7 +115,10 @@ impl Report {
             rep_mode: cluster.params.rep_mode.to_string(),
             async_max_lag: (cluster.params.rep_mode == Mode::Async)
                 .then_some(cluster.params.async_max_lag),
-            repl_info: cluster.cib.repl_info(&cluster.resource).map(str::to_owned),
+            repl_info: cluster.view.repl_info.as_ref().map(|read| match read {
+                Ok(info) => info.to_string(),
+                Err(text) => text.clone(),
+            }),
             nodes: nodes(seen),
             replication: seen
                 .replication
@@ -130,7 +137,7 @@ impl Report {
                 epoch: memory.epoch,
                 promised_epoch: memory.promised,
             }),
-            fail_counts: fail_counts(&cluster.cib),
+            fail_counts: cluster.view.failures.clone(),
             silent,
             took_ms: took.as_millis(),
             crm_mon: seen.crm_mon.as_ref().ok().cloned(),
@@ -141,19 +148,19 @@ impl Report {
 
 fn nodes(seen: &Sources) -> Vec<Node> {
     let cluster = &seen.cluster;
-    let resource = &cluster.resource;
-    let nodes = cluster.cib.nodes.iter().map(|node| Node {
-        name: node.name.clone(),
-        online: node.online,
-        standby: node.standby,
-        role: cluster.role(node),
-        status: node.transient.get(&resource.attribute("status")).cloned(),
-        data_status: node
-            .permanent
-            .get(&resource.attribute("data-status"))
-            .cloned(),
-        score: node.transient.get(&resource.promotion_attribute()).cloned(),
-    });
+    let nodes = cluster
+        .names
+        .iter()
+        .map(|name| (name, cluster.node(name)))
+        .map(|(name, node)| Node {
+            name: name.clone(),
+            online: node.online,
+            standby: node.standby,
+            role: node.role(),
+            status: node.status,
+            data_status: node.data_status,
+            score: node.score.map(|score| score.to_string()),
+        });
     nodes.collect()
 }
 

@@ -5,13 +5,11 @@ use std::time::Duration;
 use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
 use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
-use pha_core::repl_info::ReplInfo;
-use pha_core::status::{DataStatus, Role};
+use pha_core::status::Role;
 use pha_host::rewind::Source;
 use pha_host::unfinished;
 
 use super::{Work, broken};
-use crate::cluster::Cluster;
 use crate::error::ClsError;
 use crate::operate::ASK;
 use crate::wait::{self, Look};
@@ -29,16 +27,9 @@ impl Work<'_> {
     pub(super) fn facts(&mut self) -> Result<CopyFacts, ClsError> {
         self.settle()?;
         let cluster = &self.cluster;
-        let promoted: Vec<_> = cluster.cib.promoted(&cluster.resource).cloned().collect();
-        let repl_info = cluster
-            .cib
-            .repl_info(&cluster.resource)
-            .and_then(|text| text.parse::<ReplInfo>().ok())
-            .map(|info| info.node);
-        let in_standby = cluster
-            .cib
-            .node(&self.node)
-            .is_some_and(|node| node.standby);
+        let promoted: Vec<_> = cluster.view.promoted().cloned().collect();
+        let repl_info = cluster.view.repl_info().map(|info| info.node.clone());
+        let in_standby = cluster.node(&self.node).standby;
         let unfinished = unfinished::read(&self.pg.pgdata).map_err(|error| broken(&error))?;
         let primary_system = match &promoted[..] {
             [primary] if *primary != self.node => {
@@ -53,7 +44,7 @@ impl Work<'_> {
             register: self.register()?,
             instance: self.instance()?,
             data: self.data()?,
-            managed: !cluster.is_unmanaged(),
+            managed: cluster.view.managed,
             unfinished: unfinished.map(|mark| match mark.method.as_str() {
                 "pg_basebackup" => Method::Backup,
                 _ => Method::Rewind,
@@ -71,8 +62,7 @@ impl Work<'_> {
         let deadline = self.deadline.sub_budget(SETTLE);
         let settled = wait::until(self.session, &what, deadline, || {
             let cluster = self.cluster.again(self.session)?;
-            let node = cluster.node(self.node.as_str())?;
-            Ok(match cluster.pending(node) {
+            Ok(match cluster.view.pending(&self.node) {
                 Some(pending) => Look::Pending(pending),
                 None => Look::Done(cluster),
             })
@@ -95,15 +85,15 @@ impl Work<'_> {
     }
 
     fn instance(&self) -> Result<Instance, ClsError> {
-        let node = self.cluster.node(self.node.as_str())?;
-        if let Some(pending) = self.cluster.pending(node) {
+        if let Some(pending) = self.cluster.view.pending(&self.node) {
             return Ok(Instance::Changing(pending));
         }
         let running = self.is_running()?;
-        Ok(match (self.cluster.role(node), running) {
+        let node = self.cluster.node(&self.node);
+        Ok(match (node.role(), running) {
             (Role::Promoted, _) => Instance::Primary,
             (Role::Unpromoted, _) => Instance::Standby {
-                streaming: running && streams(&self.cluster, &self.node),
+                streaming: running && node.streams(),
             },
             (Role::Stopped, true) => Instance::Foreign,
             (Role::Stopped, false) => Instance::Stopped,
@@ -186,25 +176,4 @@ impl Work<'_> {
             .simple(sql, deadline)
             .map_err(|e| refused(e.to_string()))
     }
-}
-
-/// Whether the cluster says that the node's standby streams.
-pub(super) fn streams(cluster: &Cluster, node: &pha_core::names::NodeName) -> bool {
-    data_status(cluster, node).is_some_and(
-        |status| matches!(status, DataStatus::Replication { state, .. } if state == "STREAMING"),
-    )
-}
-
-/// The node's data status.
-pub(super) fn data_status(
-    cluster: &Cluster,
-    node: &pha_core::names::NodeName,
-) -> Option<DataStatus> {
-    cluster
-        .cib
-        .node(node)?
-        .permanent
-        .get(&cluster.resource.attribute("data-status"))?
-        .parse()
-        .ok()
 }

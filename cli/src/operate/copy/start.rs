@@ -8,7 +8,6 @@ use pha_core::register::Reading;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
-use super::facts::{data_status, streams};
 use super::{Work, broken};
 use crate::cluster::Cluster;
 use crate::error::ClsError;
@@ -27,9 +26,9 @@ const SURE: u32 = 6;
 impl Work<'_> {
     /// Stops a standby that does not stream, by a constraint that is lifted again.
     pub(super) fn take_down(&mut self) -> Result<(), ClsError> {
-        let (clone, node) = (self.cluster.clone.clone(), self.node.to_string());
+        let (clone, node) = (self.cluster.view.outer.clone(), self.node.clone());
         self.banned = true;
-        tools::keep_off(&clone, &node, self.deadline.left(), self.deadline)?;
+        tools::keep_off(&clone, node.as_str(), self.deadline.left(), self.deadline)?;
         let deadline = self.deadline.sub_budget(STOP);
         wait::until(
             self.session,
@@ -37,11 +36,10 @@ impl Work<'_> {
             deadline,
             || {
                 let cluster = self.cluster.again(self.session)?;
-                let state = cluster.node(&node)?;
-                if let Some(pending) = cluster.pending(state) {
+                if let Some(pending) = cluster.view.pending(&node) {
                     return Ok(Look::Pending(pending));
                 }
-                if cluster.role(state) != Role::Stopped || self.is_running()? {
+                if cluster.node(&node).role() != Role::Stopped || self.is_running()? {
                     return Ok(Look::Pending("it still runs".to_owned()));
                 }
                 Ok(Look::Done(()))
@@ -54,7 +52,7 @@ impl Work<'_> {
             return Ok(());
         }
         tools::allow_on(
-            &self.cluster.clone,
+            &self.cluster.view.outer,
             self.node.as_str(),
             Deadline::after(RESTORE),
         )
@@ -64,7 +62,7 @@ impl Work<'_> {
         // Also the constraint of an earlier command that was killed.
         self.banned = true;
         self.lift_ban()?;
-        for resource in &self.cluster.ours {
+        for resource in &self.cluster.view.ours {
             self.session
                 .ui
                 .progress(&format!("cleaning up {resource} on {}", self.node));
@@ -80,16 +78,16 @@ impl Work<'_> {
         let mut given_up = 0;
         wait::until(self.session, &what, deadline, || {
             let cluster = self.cluster.again(self.session)?;
-            let node = cluster.node(self.node.as_str())?;
-            let idle = cluster.pending(node).is_none();
-            let stopped = cluster.role(node) == Role::Stopped;
+            let node = cluster.node(&self.node);
+            let idle = cluster.view.pending(&self.node).is_none();
+            let stopped = node.role() == Role::Stopped;
             // What failed before the cleaning is still on record for a moment.
-            given_up = match stopped && idle && cluster.is_given_up(&self.node) {
+            given_up = match stopped && idle && cluster.view.is_given_up(&self.node) {
                 true => given_up + 1,
                 false => 0,
             };
             if given_up >= SURE {
-                return Err(broken(&cluster.why_stopped(node)));
+                return Err(broken(&node.why_stopped()));
             }
             match self.missing(&cluster)? {
                 None => Ok(Look::Done(())),
@@ -100,27 +98,26 @@ impl Work<'_> {
 
     /// What is still missing for the node to be a good standby.
     fn missing(&self, cluster: &Cluster) -> Result<Option<String>, ClsError> {
-        let node = cluster.node(self.node.as_str())?;
-        if let Some(pending) = cluster.pending(node) {
+        let node = cluster.node(&self.node);
+        if let Some(pending) = cluster.view.pending(&self.node) {
             return Ok(Some(pending));
         }
-        if cluster.role(node) == Role::Stopped {
-            return Ok(Some(cluster.why_stopped(node)));
+        if node.role() == Role::Stopped {
+            return Ok(Some(node.why_stopped().to_string()));
         }
-        if !streams(cluster, &self.node) {
+        if !node.streams() {
             return Ok(Some("it does not stream yet".to_owned()));
         }
-        let counts =
-            data_status(cluster, &self.node).is_some_and(|status| status.is_streaming_sync());
-        if cluster.params.rep_mode != Mode::Sync || !counts {
+        let sync = cluster.params.rep_mode == Mode::Sync;
+        if !sync || !node.is_synchronous() {
             // Another standby is the synchronous one, or none has to be; the primary names one
             // where it has none.
-            let other = cluster.nodes().iter().any(|other| {
-                *other != self.node
-                    && data_status(cluster, other).is_some_and(|status| status.is_streaming_sync())
-            });
-            let enough = cluster.params.rep_mode != Mode::Sync || other;
-            return Ok((!enough).then(|| "it streams, and is not synchronous yet".to_owned()));
+            let mut nodes = cluster.nodes().into_iter();
+            let other =
+                nodes.any(|other| other != self.node && cluster.node(&other).is_synchronous());
+            return Ok(
+                (sync && !other).then(|| "it streams, and is not synchronous yet".to_owned())
+            );
         }
         match self.register()? {
             Some(Reading::Row(row)) if !row.holders.contains(&self.node) => Ok(Some(

@@ -1,8 +1,7 @@
 //! What a command has left in the cluster's configuration that was killed, or whose node lost its
 //! power: the note that it runs, and the constraint by which it moves or stops the database.
 
-use crate::names::{NodeName, ResourceName};
-use crate::parse::cib::{Cib, Location};
+use crate::names::NodeName;
 
 use super::{Level, Observation, Problem, problem};
 
@@ -17,23 +16,6 @@ pub struct Operation {
     pub runs: bool,
 }
 
-/// The constraints on the database that `crm_resource` has made, for a command or by hand. They
-/// move it where nobody wants it any more, or keep it off a node, and stay when they have no effect
-/// any more.
-#[must_use]
-pub fn left_constraints<'a>(cib: &'a Cib, resource: &ResourceName) -> Vec<&'a Location> {
-    let container = cib
-        .resource(resource)
-        .and_then(|resource| resource.container.as_ref());
-    let ours = |name: &str| {
-        name == resource.as_str() || container.is_some_and(|container| container.id == name)
-    };
-    cib.locations
-        .iter()
-        .filter(|location| location.id.starts_with("cli-") && ours(&location.resource))
-        .collect()
-}
-
 /// Nothing while an operation runs, which takes away what it has made.
 pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.operation.is_some_and(|operation| operation.runs) {
@@ -44,7 +26,7 @@ pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {
         let text = format!("{command} on {node} was ended before it was done");
         problems.push(problem(Level::Warning, text, &again(command, node)).on(node));
     }
-    for Location { id, .. } in left_constraints(seen.cib, seen.resource) {
+    for id in &seen.cluster.left {
         let text = format!(
             "a constraint is left over, of a command that was ended or of crm_resource: {id}"
         );

@@ -1,21 +1,16 @@
 //! No primary, or more than one.
 
 use super::{Level, Observation, Problem, RegisterSeen, outside, problem};
-use crate::lsn::Lsn;
+use crate::cluster::ClusterNode;
 use crate::names::NodeName;
-use crate::parse::cib::CibNode;
 use crate::register::{Damage, Reading, Register};
-use crate::status::{Role, Score};
+use crate::status::{PgsqlStatus, Role, Score};
 
 const NOBODY: &str = "no node is primary: nobody can write";
 
 /// The rule.
 pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
-    let promoted: Vec<&str> = seen
-        .cib
-        .promoted(seen.resource)
-        .map(NodeName::as_str)
-        .collect();
+    let promoted: Vec<&str> = seen.cluster.promoted().map(NodeName::as_str).collect();
     match promoted[..] {
         [_] => Vec::new(),
         [] if seen.is_stopped_on_purpose() => {
@@ -34,7 +29,7 @@ pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
 /// Nobody is primary: what the register says of who may be next.
 fn none(seen: &Observation<'_>) -> Problem {
     let critical = |remedy: &str| problem(Level::Critical, NOBODY, remedy);
-    if !seen.cib.have_quorum {
+    if !seen.cluster.quorum {
         let text = "no node of this part of the cluster is primary";
         let remedy = "cls_status on the other nodes: one of them may be primary";
         return problem(Level::Critical, text, remedy);
@@ -59,7 +54,7 @@ fn none(seen: &Observation<'_>) -> Problem {
 
 fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     if let Some(owner) = row.owner.as_ref().filter(|_| !row.lease_left.is_zero())
-        && seen.cib.node(owner).is_none_or(|node| !node.online)
+        && seen.node(owner).is_none_or(|node| !node.online)
     {
         if seen.here == Some(owner) {
             let text =
@@ -80,7 +75,7 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     let unseen = row
         .owner
         .as_ref()
-        .filter(|owner| !row.ttl.is_zero() && seen.cib.node(owner).is_none_or(|node| !node.online));
+        .filter(|owner| !row.ttl.is_zero() && seen.node(owner).is_none_or(|node| !node.online));
     let text = unseen.map_or_else(
         || NOBODY.to_owned(),
         |owner| {
@@ -90,33 +85,30 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         },
     );
     // No holder is asked for at a promotion then (R1), but a standby's own score.
-    if !seen.sync
-        && let Some(node) = seen.cib.nodes.iter().find(|node| may_take_over(seen, node))
+    let mut nodes = seen.cluster.nodes.iter();
+    if !seen.sync()
+        && let Some((node, _)) = nodes.find(|(_, node)| may_take_over(node))
     {
-        let remedy = format!(
-            "wait: {} may become primary; if it has not within a minute: cls_cleanup",
-            node.name
-        );
+        let remedy =
+            format!("wait: {node} may become primary; if it has not within a minute: cls_cleanup");
         return problem(Level::Critical, &text, &remedy);
     }
-    let put_back = |name: &&NodeName| seen.cib.node(name).is_some_and(|n| put_back(seen, row, n));
+    let put_back = |name: &&NodeName| seen.node(name).is_some_and(|n| put_back(row, name, n));
     let (older, complete): (Vec<&NodeName>, Vec<&NodeName>) =
         row.holders.iter().partition(put_back);
     let names: Vec<&str> = complete.iter().map(|name| name.as_str()).collect();
     let names = names.join(" or ");
-    let holders = || complete.iter().filter_map(|name| seen.cib.node(name));
-    let find = |fits: fn(&Observation<'_>, &CibNode) -> bool| {
-        holders()
-            .find(|node| fits(seen, node))
-            .map(|node| &node.name)
+    let find = |fits: fn(&ClusterNode) -> bool| {
+        let mut holders = complete.iter();
+        holders.find(|name| seen.node(name).is_some_and(fits))
     };
-    let remedy = if let Some(node) = find(|seen, node| seen.role(node) != Role::Stopped) {
+    let remedy = if let Some(node) = find(|node| node.role() != Role::Stopped) {
         format!(
             "wait: {node} has every acknowledged commit and may become primary; if it has not within a minute: cls_cleanup"
         )
-    } else if let Some(node) = find(|_, node| node.online && node.standby) {
+    } else if let Some(node) = find(|node| node.online && node.standby) {
         format!("cls_unstandby_node {node}: it has every acknowledged commit")
-    } else if let Some(node) = find(|_, node| node.online) {
+    } else if let Some(node) = find(|node| node.online) {
         format!(
             "see below why the database does not run on {node}, which has every acknowledged commit; then cls_cleanup --node {node}"
         )
@@ -137,21 +129,15 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
 }
 
 /// Whether a node's database runs and says that it may be promoted.
-fn may_take_over(seen: &Observation<'_>, node: &CibNode) -> bool {
-    let score = node.transient.get(&seen.resource.promotion_attribute());
-    let score = score.and_then(|text| text.parse::<Score>().ok());
-    seen.role(node) != Role::Stopped && score.is_some_and(|score| score.value() > 0)
+fn may_take_over(node: &ClusterNode) -> bool {
+    node.role() != Role::Stopped && node.is_promotable()
 }
 
 /// Whether a node that runs has less WAL than the register records for it, and keeps its gate shut for
 /// that (R10): it is no holder, whatever the row says.
-fn put_back(seen: &Observation<'_>, row: &Register, node: &CibNode) -> bool {
-    let said = |name: &str| node.transient.get(name).map(String::as_str);
-    let own = said(&seen.resource.attribute("xlog-loc")).and_then(|t| Lsn::from_hex16(t).ok());
-    let runs = said(&seen.resource.attribute("status")) != Some("STOP");
-    let shut = said(&seen.resource.promotion_attribute()) == Some("-INFINITY");
-    let behind = own
-        .zip(row.positions.get(&node.name))
-        .is_some_and(|(own, recorded)| own < *recorded);
-    runs && shut && behind
+fn put_back(row: &Register, name: &NodeName, node: &ClusterNode) -> bool {
+    let runs = node.status != Some(PgsqlStatus::Stop);
+    let shut = node.score == Some(Score::MayNot);
+    let known = node.position.zip(row.positions.get(name));
+    runs && shut && known.is_some_and(|(own, recorded)| own.lsn < *recorded)
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::fail_counts;
+use crate::parse::cib::Cib;
 use crate::register::Trouble;
 
 mod address;
@@ -106,10 +108,14 @@ fn cib(nodes: &[Node], extra: &Extra) -> Cib {
     }
     let quorum = u8::from(!extra.no_quorum);
     Cib::parse(&format!(
-        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone>{}</resources><constraints>{}</constraints></configuration><status>{states}</status></cib>"#,
+        r#"<cib have-quorum="{quorum}"><configuration><crm_config><cluster_property_set id="pgsql_replication">{}</cluster_property_set></crm_config><nodes>{configured}</nodes><resources><clone id="msPostgresql"><meta_attributes id="m"><nvpair id="m1" name="promotable" value="true"/><nvpair id="m2" name="migration-threshold" value="3"/>{}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone>{}</resources><constraints><rsc_colocation id="c1" rsc="vip-master" with-rsc="msPostgresql"/><rsc_colocation id="c2" rsc="vip-slave" with-rsc="msPostgresql"/>{}</constraints></configuration><status>{states}</status></cib>"#,
         extra.properties, extra.meta, extra.resources, extra.constraints
     ))
     .unwrap()
+}
+
+fn cluster(nodes: &[Node], extra: &Extra) -> Cluster {
+    Cluster::of_cib(&cib(nodes, extra), &"pgsql".parse().unwrap())
 }
 
 fn row(owner: &str, lease: u64) -> Reading {
@@ -149,13 +155,11 @@ fn verdict_in(
 ) -> Verdict {
     let here = here.map(|name| name.parse().unwrap());
     judge(&Observation {
-        cib: &cib(nodes, extra),
-        resource: &"pgsql".parse().unwrap(),
+        cluster: &cluster(nodes, extra),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
         here: here.as_ref(),
-        addresses: &[],
         writer_ip: None,
-        sync,
+        mode: if sync { Mode::Sync } else { Mode::Async },
         register: RegisterSeen::Read(reading),
         replication: None,
         commits: None,
@@ -168,16 +172,14 @@ fn verdict_in(
 
 #[test]
 fn a_primary_that_hangs_is_named() {
-    let (name, reading) = ("pgsql".parse().unwrap(), row("node1", 4));
+    let reading = row("node1", 4);
     let found = |nodes: &[Node]| {
         judge(&Observation {
-            cib: &cib(nodes, &Extra::default()),
-            resource: &name,
+            cluster: &cluster(nodes, &Extra::default()),
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
             here: None,
-            addresses: &[],
             writer_ip: None,
-            sync: true,
+            mode: Mode::Sync,
             register: RegisterSeen::Read(&reading),
             replication: None,
             commits: None,
@@ -328,7 +330,10 @@ fn every_deviation_is_found_and_has_a_remedy() {
                 PRIMARY,
                 Node {
                     data: "DISCONNECT",
-                    transient: &[("pgsql-xlog-loc", "0000000004FFFFFF")],
+                    transient: &[
+                        ("pgsql-timeline", "1"),
+                        ("pgsql-xlog-loc", "0000000004FFFFFF"),
+                    ],
                     ..STANDBY
                 },
             ],
@@ -345,7 +350,10 @@ fn every_deviation_is_found_and_has_a_remedy() {
                 PRIMARY,
                 Node {
                     data: "DISCONNECT",
-                    transient: &[("pgsql-xlog-loc", "0000000005000000")],
+                    transient: &[
+                        ("pgsql-timeline", "1"),
+                        ("pgsql-xlog-loc", "0000000005000000"),
+                    ],
                     ..STANDBY
                 },
             ],

@@ -29,6 +29,8 @@ pub struct Cib {
     pub resources: Vec<CibResource>,
     /// Every constraint that says where one resource may be.
     pub locations: Vec<Location>,
+    /// Every constraint that ties a resource to another one.
+    pub colocations: Vec<Colocation>,
     properties: Vec<PropertySet>,
 }
 
@@ -99,6 +101,15 @@ pub struct Location {
     pub id: String,
     /// The resource.
     pub resource: String,
+}
+
+/// A constraint that ties a resource to another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Colocation {
+    /// The resource that is placed.
+    pub resource: String,
+    /// The one by which it is placed.
+    pub with: String,
 }
 
 /// A clone, a group or (before Pacemaker 2.0's syntax) a `master` around a resource.

@@ -16,15 +16,12 @@ fn said(
         meta,
         ..Extra::default()
     };
-    let name = |text: &str| text.parse().unwrap();
     let verdict = judge(&Observation {
-        cib: &cib(nodes, &extra),
-        resource: &name("pgsql"),
+        cluster: &cluster(nodes, &extra),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
         here: None,
-        addresses: &[name("vip-master"), name("vip-slave")],
         writer_ip: Some("192.0.2.1"),
-        sync: true,
+        mode: Mode::Sync,
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,

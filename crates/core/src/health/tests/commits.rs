@@ -40,13 +40,11 @@ fn said(
     memory: &Memory,
 ) -> Option<(Level, String, String)> {
     let verdict = judge(&Observation {
-        cib: &cib(&[PRIMARY, STANDBY], &Extra::default()),
-        resource: &"pgsql".parse().unwrap(),
+        cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
         here: None,
-        addresses: &[],
         writer_ip: None,
-        sync: true,
+        mode: Mode::Sync,
         register: RegisterSeen::Read(reading),
         replication: Some(standbys),
         commits: Some(commits),
@@ -128,13 +126,11 @@ fn nothing_is_said_while_commits_are_confirmed_or_wait_for_nobody() {
 fn a_register_that_was_put_back_is_damaged() {
     let found = |memory: &Memory| {
         let verdict = judge(&Observation {
-            cib: &cib(&[PRIMARY, STANDBY], &Extra::default()),
-            resource: &"pgsql".parse().unwrap(),
+            cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
             here: None,
-            addresses: &[],
             writer_ip: None,
-            sync: true,
+            mode: Mode::Sync,
             register: RegisterSeen::Read(&row("node2", 0)),
             replication: None,
             commits: None,

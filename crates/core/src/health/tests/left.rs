@@ -12,13 +12,11 @@ fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(Str
         ..Extra::default()
     };
     let verdict = judge(&Observation {
-        cib: &cib(&[PRIMARY, STANDBY], &extra),
-        resource: &"pgsql".parse().unwrap(),
+        cluster: &cluster(&[PRIMARY, STANDBY], &extra),
         nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
         here: None,
-        addresses: &[],
         writer_ip: None,
-        sync: true,
+        mode: Mode::Sync,
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,

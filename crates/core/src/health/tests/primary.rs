@@ -94,6 +94,7 @@ fn without_a_primary_the_register_says_what_to_type() {
     let behind = || Node {
         transient: &[
             ("master-pgsql", "-INFINITY"),
+            ("pgsql-timeline", "1"),
             ("pgsql-xlog-loc", "0000000000000FFF"),
         ],
         ..STANDBY

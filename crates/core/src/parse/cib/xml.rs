@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roxmltree::{Document, Node};
 
 use super::history;
-use super::{Cib, CibError, CibNode, CibResource, Container, Location, PropertySet};
+use super::{Cib, CibError, CibNode, CibResource, Colocation, Container, Location, PropertySet};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 
@@ -41,6 +41,7 @@ pub(super) fn read(text: &str) -> Result<Cib, CibError> {
         nodes,
         resources: resources(configuration)?,
         locations: locations(configuration)?,
+        colocations: colocations(configuration),
         properties: properties(configuration)?,
     })
 }
@@ -255,6 +256,20 @@ fn locations(configuration: Element<'_>) -> Result<Vec<Location>, CibError> {
                 resource: resource.to_owned(),
             })
         })
+        .collect()
+}
+
+/// Those of a set of resources name none; no command of ours makes them.
+fn colocations(configuration: Element<'_>) -> Vec<Colocation> {
+    let section = configuration.and_then(|node| child(node, "constraints"));
+    let named = |node: Node<'_, '_>| {
+        Some(Colocation {
+            resource: node.attribute("rsc")?.to_owned(),
+            with: node.attribute("with-rsc")?.to_owned(),
+        })
+    };
+    children(section, "rsc_colocation")
+        .filter_map(named)
         .collect()
 }
 

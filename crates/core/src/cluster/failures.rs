@@ -54,6 +54,19 @@ pub struct FailCount {
     pub operation: String,
     /// How often.
     pub count: Count,
+    /// After how many Pacemaker does not use the resource there any more (`migration-threshold`),
+    /// where the resource or its clone says so.
+    #[serde(skip)]
+    pub threshold: Option<u32>,
+}
+
+impl FailCount {
+    /// Whether Pacemaker does not use the resource there any more.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let reached = |threshold| self.count.reaches(threshold);
+        self.count == Count::Infinity || self.threshold.is_some_and(reached)
+    }
 }
 
 /// Every fail count that is not zero, in the order of the nodes.
@@ -75,14 +88,22 @@ pub fn fail_counts(cib: &Cib) -> Vec<FailCount> {
                     Ok(times) => Count::Times(times),
                 },
             };
+            let resource = ResourceName::from_instance(resource)
+                .map_or_else(|_| resource.to_owned(), String::from);
             counts.push(FailCount {
                 node: node.name.clone(),
-                resource: ResourceName::from_instance(resource)
-                    .map_or_else(|_| resource.to_owned(), String::from),
+                threshold: threshold(cib, &resource),
+                resource,
                 operation: operation.to_owned(),
                 count,
             });
         }
     }
     counts
+}
+
+fn threshold(cib: &Cib, resource: &str) -> Option<u32> {
+    let mut resources = cib.resources.iter();
+    let known = resources.find(|known| known.id == resource)?;
+    known.meta_attribute("migration-threshold")?.parse().ok()
 }

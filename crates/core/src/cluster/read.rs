@@ -1,0 +1,180 @@
+//! From the information base to the view.
+
+use std::collections::BTreeMap;
+
+use super::{Cluster, ClusterNode, NOTE, Resource, fail_counts};
+use crate::lsn::Lsn;
+use crate::names::ResourceName;
+use crate::ocf::parse_boolean;
+use crate::parse::cib::{Cib, CibNode, CibResource, ResourceState};
+use crate::timeline::{TimelineId, WalPosition};
+
+impl Cluster {
+    /// The view of one database. An attribute with a text that no version of the agent writes is
+    /// reported and counts as not there, so that it opens no gate.
+    #[must_use]
+    pub fn of_cib(cib: &Cib, resource: &ResourceName) -> Self {
+        let database = cib.resource(resource);
+        let outer = outer(database, resource);
+        let ours = ours(cib, &outer);
+        let mut cluster = Self {
+            quorum: cib.have_quorum,
+            managed: is_managed(cib, database),
+            database: database.map_or_else(
+                || Resource::named(resource.clone()),
+                |found| Resource::read(found, resource.clone()),
+            ),
+            placed: placed(cib, resource, &ours),
+            left: left(cib, resource, &outer),
+            ours,
+            outer,
+            failures: fail_counts(cib),
+            note: cib.property_in(NOTE, NOTE).map(str::to_owned),
+            repl_info: cib
+                .repl_info(resource)
+                .map(|text| text.parse().map_err(|error| format!("{error}"))),
+            ..Self::default()
+        };
+        for node in &cib.nodes {
+            let (read, malformed) = read_node(node, &cluster);
+            cluster.nodes.insert(node.name.clone(), read);
+            cluster.malformed.extend(malformed);
+        }
+        cluster
+    }
+}
+
+impl Resource {
+    fn named(name: ResourceName) -> Self {
+        Self {
+            name,
+            managed: true,
+            ..Self::default()
+        }
+    }
+
+    fn read(found: &CibResource, name: ResourceName) -> Self {
+        Self {
+            managed: !is(found.meta_attribute("is-managed"), false),
+            stopped_on_purpose: found.is_stopped_on_purpose(),
+            address: found.parameters.get("ip").cloned(),
+            name,
+        }
+    }
+}
+
+/// Whether a text is this boolean in one of Pacemaker's spellings.
+fn is(value: Option<&str>, wanted: bool) -> bool {
+    value.and_then(parse_boolean) == Some(wanted)
+}
+
+fn outer(database: Option<&CibResource>, resource: &ResourceName) -> String {
+    let container = database.and_then(|found| found.container.as_ref());
+    container.map_or_else(|| resource.to_string(), |container| container.id.clone())
+}
+
+/// The clone and every resource that a colocation ties to it.
+fn ours(cib: &Cib, outer: &str) -> Vec<String> {
+    let mut ours = vec![outer.to_owned()];
+    for tied in cib.colocations.iter().filter(|tied| tied.with == outer) {
+        if !ours.contains(&tied.resource) {
+            ours.push(tied.resource.clone());
+        }
+    }
+    ours
+}
+
+/// The primitives among them but the database.
+fn placed(cib: &Cib, database: &ResourceName, ours: &[String]) -> Vec<Resource> {
+    let is_ours = |found: &&CibResource| {
+        let outer = found.container.as_ref();
+        ours.contains(&found.id) || outer.is_some_and(|outer| ours.contains(&outer.id))
+    };
+    cib.resources
+        .iter()
+        .filter(is_ours)
+        .filter_map(|found| Some(Resource::read(found, found.id.parse().ok()?)))
+        .filter(|found| found.name != *database)
+        .collect()
+}
+
+fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {
+    let meta = |name| database.and_then(|found| found.meta_attribute(name));
+    !is(cib.property("maintenance-mode"), true)
+        && !is(meta("is-managed"), false)
+        && !is(meta("maintenance"), true)
+}
+
+/// What `crm_resource --move` and `--ban` make begins with `cli-`.
+fn left(cib: &Cib, resource: &ResourceName, outer: &str) -> Vec<String> {
+    let ours = |name: &str| name == resource.as_str() || name == outer;
+    cib.locations
+        .iter()
+        .filter(|location| location.id.starts_with("cli-") && ours(&location.resource))
+        .map(|location| location.id.clone())
+        .collect()
+}
+
+/// What the recorded operations say of what is placed with the database.
+fn placed_here(node: &CibNode, cluster: &Cluster) -> BTreeMap<ResourceName, ResourceState> {
+    let names = cluster.placed.iter().map(|resource| &resource.name);
+    names
+        .filter_map(|name| Some((name.clone(), node.resource(name)?.clone())))
+        .collect()
+}
+
+fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
+    let resource = &cluster.database.name;
+    let mut malformed = Vec::new();
+    let mut note =
+        |error: String| malformed.push(format!("attribute of node {}: {error}", node.name));
+    let transient = |suffix: &str| node.transient.get(&resource.attribute(suffix));
+    let timeline = read(transient("timeline"), &mut note, |text| {
+        text.parse::<u32>()
+            .ok()
+            .and_then(TimelineId::new)
+            .ok_or_else(|| format!("{text:?} is no timeline"))
+    });
+    let lsn = read(transient("xlog-loc"), &mut note, |text| {
+        Lsn::from_hex16(text).map_err(|e| e.to_string())
+    });
+    let read = ClusterNode {
+        online: node.online,
+        standby: node.standby,
+        maintenance: node.maintenance,
+        database: node.resource(resource).cloned().unwrap_or_default(),
+        placed: placed_here(node, cluster),
+        status: read(transient("status"), &mut note, |text| {
+            text.parse().map_err(|e| format!("{e}"))
+        }),
+        data_status: read(
+            node.permanent.get(&resource.attribute("data-status")),
+            &mut note,
+            |text| text.parse().map_err(|e| format!("{e}")),
+        ),
+        score: read(
+            node.transient.get(&resource.promotion_attribute()),
+            &mut note,
+            |text| text.parse().map_err(|e| format!("{e}")),
+        ),
+        position: timeline
+            .zip(lsn)
+            .map(|(timeline, lsn)| WalPosition { timeline, lsn }),
+        baseline: read(transient("master-baseline"), &mut note, |text| {
+            Lsn::from_hex16(text).map_err(|e| e.to_string())
+        }),
+        receiver: transient("receiver-status").cloned(),
+        guard: transient("guard").cloned(),
+    };
+    (read, malformed)
+}
+
+/// Reads an attribute; an empty one is one that was deleted.
+fn read<T>(
+    text: Option<&String>,
+    note: &mut impl FnMut(String),
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = text.filter(|text| !text.is_empty())?;
+    parse(text).map_err(note).ok()
+}

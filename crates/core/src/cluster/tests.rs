@@ -1,0 +1,163 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::parse::cib::Cib;
+
+/// What a test varies: the clone's meta attributes, the clone's own properties, and of `node1` its
+/// attributes in the configuration, its transient ones, and the operations of the database.
+#[derive(Default, Clone, Copy)]
+struct Given {
+    meta: &'static str,
+    properties: &'static str,
+    node: &'static str,
+    transient: &'static str,
+    operations: &'static str,
+    away: bool,
+}
+
+fn view(given: Given) -> Cluster {
+    let state = match given.away {
+        true => r#"in_ccm="false" crmd="offline" join="down""#,
+        false => r#"in_ccm="true" crmd="online" join="member""#,
+    };
+    let Given {
+        meta,
+        properties,
+        node,
+        transient,
+        operations,
+        ..
+    } = given;
+    let cib = Cib::parse(&format!(
+        r#"<cib have-quorum="1"><configuration><crm_config><cluster_property_set id="cib-bootstrap-options">{properties}</cluster_property_set></crm_config><nodes><node id="1" uname="node1"><instance_attributes id="n">{node}</instance_attributes></node></nodes><resources><clone id="ms"><meta_attributes id="m">{meta}</meta_attributes><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone><primitive id="web" class="ocf" provider="heartbeat" type="Dummy"/><group id="both"><primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="a"><nvpair id="a1" name="ip" value="192.0.2.1"/></instance_attributes></primitive></group></resources><constraints><rsc_colocation id="c1" rsc="both" with-rsc="ms"/><rsc_colocation id="c2" rsc="web" with-rsc="both"/><rsc_location id="cli-ban-ms" rsc="ms"/><rsc_location id="cli-ban-web" rsc="web"/><rsc_location id="mine" rsc="ms"/></constraints></configuration><status><node_state id="1" uname="node1" {state}><lrm id="1"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat">{operations}</lrm_resource><lrm_resource id="vip" type="IPaddr2" class="ocf" provider="heartbeat"><lrm_rsc_op id="v" operation="start" call-id="1" rc-code="0" op-status="0" interval="0"/></lrm_resource></lrm_resources></lrm><transient_attributes id="1"><instance_attributes id="t">{transient}</instance_attributes></transient_attributes></node_state></status></cib>"#
+    ));
+    Cluster::of_cib(&cib.unwrap(), &"pgsql".parse().unwrap())
+}
+
+fn node1() -> NodeName {
+    "node1".parse().unwrap()
+}
+
+const STARTED: &str =
+    r#"<lrm_rsc_op id="o1" operation="start" call-id="1" rc-code="0" op-status="0" interval="0"/>"#;
+const FAILED: &str = r#"<lrm_rsc_op id="o1" operation="start" call-id="1" rc-code="1" op-status="0" interval="0" exit-reason="because"/>"#;
+const REFUSED: &str =
+    r#"<lrm_rsc_op id="o1" operation="start" call-id="1" rc-code="5" op-status="0" interval="0"/>"#;
+const STOPPING: &str = r#"<lrm_rsc_op id="o1" operation="start" call-id="1" rc-code="0" op-status="0" interval="0"/><lrm_rsc_op id="o2" operation="stop" call-id="2" rc-code="193" op-status="-1" interval="0"/>"#;
+
+#[test]
+fn what_is_placed_with_the_database_is_part_of_the_view() {
+    let cluster = view(Given::default());
+    assert_eq!(cluster.outer, "ms");
+    assert_eq!(cluster.ours, ["ms", "both"]);
+    let names: Vec<&str> = cluster.resources().map(ResourceName::as_str).collect();
+    assert_eq!(names, ["pgsql", "vip"], "web is tied to another resource");
+    assert_eq!(cluster.placed[0].address.as_deref(), Some("192.0.2.1"));
+    assert_eq!(cluster.left, ["cli-ban-ms"]);
+    let running = |cluster: &Cluster| {
+        let running = cluster.running(&node1());
+        running.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(running(&cluster), ["vip"]);
+    assert!(cluster.runs(&"vip".parse().unwrap()));
+    // What is recorded of a node that is away does not run.
+    let away = view(Given {
+        away: true,
+        operations: STARTED,
+        ..Given::default()
+    });
+    assert_eq!(running(&away), Vec::<String>::new());
+    assert_eq!(away.node(&node1()).role(), Role::Stopped);
+}
+
+#[test]
+fn why_the_database_does_not_run_has_one_answer() {
+    let why = |given: Given| view(given).node(&node1()).why_stopped().to_string();
+    let of = |operations| Given {
+        operations,
+        ..Given::default()
+    };
+    assert_eq!(why(Given::default()), "stopped");
+    assert_eq!(why(of(FAILED)), "start failed with 1: because");
+    assert_eq!(why(of(REFUSED)), "start failed with 5: no reason given");
+    assert_eq!(why(of(STOPPING)), "stop is under way");
+    let standby = Given {
+        node: r#"<nvpair id="s" name="standby" value="on"/>"#,
+        ..of(FAILED)
+    };
+    assert_eq!(why(standby), "in standby");
+    let away = Given {
+        away: true,
+        ..standby
+    };
+    assert_eq!(why(away), "not in the cluster");
+    let pending = view(of(STOPPING)).pending(&node1());
+    assert_eq!(pending.as_deref(), Some("stop of pgsql"));
+}
+
+#[test]
+fn a_node_is_given_up_at_the_threshold_or_by_a_hard_error() {
+    const THREE: &str = r#"<nvpair id="m1" name="migration-threshold" value="3"/>"#;
+    let given_up = |given: Given| view(given).is_given_up(&node1());
+    let counted = |count, meta| Given {
+        transient: count,
+        meta,
+        ..Given::default()
+    };
+    let two = r#"<nvpair id="f" name="fail-count-pgsql#monitor_3000" value="2"/>"#;
+    let three = r#"<nvpair id="f" name="fail-count-pgsql#monitor_3000" value="3"/>"#;
+    let many = r#"<nvpair id="f" name="fail-count-pgsql#start_0" value="INFINITY"/>"#;
+    let other = r#"<nvpair id="f" name="fail-count-vip#start_0" value="INFINITY"/>"#;
+    assert!(!given_up(counted(two, THREE)));
+    assert!(given_up(counted(three, THREE)));
+    assert!(!given_up(counted(three, "")), "no threshold, no end");
+    assert!(given_up(counted(many, "")));
+    assert!(!given_up(counted(other, "")));
+    let of = |operations| Given {
+        operations,
+        ..Given::default()
+    };
+    assert!(!given_up(of(FAILED)));
+    assert!(given_up(of(REFUSED)));
+    assert!(!given_up(of(STARTED)));
+    assert!(given_up(Given {
+        away: true,
+        ..of(STARTED)
+    }));
+}
+
+#[test]
+fn every_way_of_taking_the_database_out_of_control_is_seen() {
+    let managed = |meta, properties| {
+        let given = Given {
+            meta,
+            properties,
+            ..Given::default()
+        };
+        view(given).managed
+    };
+    assert!(managed("", ""));
+    let off = r#"<nvpair id="m1" name="is-managed" value="no"/>"#;
+    assert!(!managed(off, ""));
+    let maintenance = r#"<nvpair id="m1" name="maintenance" value="true"/>"#;
+    assert!(!managed(maintenance, ""));
+    let whole = r#"<nvpair id="p1" name="maintenance-mode" value="true"/>"#;
+    assert!(!managed("", whole));
+}
+
+#[test]
+fn a_text_that_no_agent_writes_counts_as_none() {
+    let cluster = view(Given {
+        transient: r#"<nvpair id="x" name="master-pgsql" value="much"/><nvpair id="y" name="pgsql-status" value="HS:sync"/>"#,
+        node: r#"<nvpair id="d" name="pgsql-data-status" value="STREAMING|SYNC"/>"#,
+        ..Given::default()
+    });
+    let node = cluster.node(&node1());
+    assert!(!node.is_promotable() && node.score.is_none());
+    assert_eq!(node.status, Some(PgsqlStatus::HsSync));
+    assert!(node.streams() && node.is_synchronous());
+    let [malformed] = &cluster.malformed[..] else {
+        panic!("{:?}", cluster.malformed);
+    };
+    assert!(malformed.contains("node1") && malformed.contains("\"much\""));
+}
