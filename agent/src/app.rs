@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pha_core::decide::{checks_parameters, without_account, without_replication};
 use pha_core::metadata;
 use pha_core::names::NodeName;
 use pha_core::ocf::{Action, OcfCode, OcfContext};
@@ -34,7 +35,7 @@ pub(crate) fn run() -> Exit {
     }
     log::init(Level::INFO);
     let (Some(word), None) = (word, more) else {
-        return fail(
+        return Exit::fail(
             OcfCode::Args,
             "expgsql takes one argument, the action: start, stop, monitor, promote, demote, notify, validate-all, meta-data, methods or status",
         );
@@ -43,7 +44,7 @@ pub(crate) fn run() -> Exit {
     if word == "promise" {
         return match promise::answer(std::io::stdin()) {
             Ok(line) => print(&line),
-            Err(error) => fail(OcfCode::Args, error),
+            Err(error) => Exit::fail(OcfCode::Args, error),
         };
     }
     match OcfContext::parse(
@@ -55,7 +56,7 @@ pub(crate) fn run() -> Exit {
             Action::Methods => print(&metadata::methods()),
             _ => on_resource(&context, &environment),
         },
-        Err(error) => fail(error.code(), error.to_string()),
+        Err(error) => Exit::fail(error.code(), error.to_string()),
     }
 }
 
@@ -63,18 +64,8 @@ pub(crate) fn run() -> Exit {
 fn print(text: &str) -> Exit {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
-        Err(error) => fail(OcfCode::Generic, format!("standard output: {error}")),
-    }
-}
-
-pub(crate) fn fail(code: OcfCode, reason: impl Into<String>) -> Exit {
-    Exit {
-        code,
-        reason: Some(reason.into()),
+        Ok(()) => Exit::of(OcfCode::Success),
+        Err(error) => Exit::fail(OcfCode::Generic, format!("standard output: {error}")),
     }
 }
 
@@ -88,16 +79,11 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     }
     let me = match this_node(context) {
         Ok(me) => me,
-        Err(reason) => return fail(OcfCode::Generic, reason),
+        Err(reason) => return Exit::fail(OcfCode::Generic, reason),
     };
-    // Stop, demote, probes and notifications go on with what can be relied upon: a database that
-    // runs must be ended or looked at also when its configuration has been broken since.
-    let strict = matches!(
-        context.action,
-        Action::Start | Action::Promote | Action::ValidateAll | Action::ReloadAgent
-    ) || (context.action == Action::Monitor && !context.is_probe);
+    let strict = checks_parameters(context.action, context.is_probe);
     if strict && let Err(error) = checked(&params, errors, &me) {
-        return fail(error.code, error.to_string());
+        return Exit::fail(error.code, error.to_string());
     }
     if let Some(refusal) = without_replication(context.action, &params) {
         return refusal;
@@ -106,14 +92,11 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     if matches!(context.action, Action::Start | Action::ValidateAll)
         && let Err(refusal) = preflight::check(&params, deadline)
     {
-        return fail(refusal.code, refusal.reason);
+        return Exit::fail(refusal.code, refusal.reason);
     }
     match operation(context, &me) {
         Some(operation) => perform(context, params, me, &operation, deadline),
-        None => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
+        None => Exit::of(OcfCode::Success),
     }
 }
 
@@ -122,22 +105,6 @@ fn checked(params: &Params, errors: Vec<ParamError>, me: &NodeName) -> Result<()
         Some(error) => Err(error),
         None => validate_together(params, me),
     }
-}
-
-/// A promotable clone of something that has no primary and no standbys is a mistake in the cluster's
-/// configuration; to go on would turn a database of its own into a standby of nothing.
-fn without_replication(action: Action, params: &Params) -> Option<Exit> {
-    (matches!(action, Action::Promote | Action::Demote) && !params.rep_mode.replicated()).then(
-        || {
-            fail(
-                OcfCode::Configured,
-                format!(
-                    "rep_mode={} knows neither promote nor demote; set rep_mode=sync or async, or make the resource no promotable clone",
-                    params.rep_mode
-                ),
-            )
-        },
-    )
 }
 
 /// Pacemaker's name for this node; outside of Pacemaker, the host's name.
@@ -188,18 +155,6 @@ fn perform(
             node.conclude(operation, &outcome.last);
             outcome.exit
         }
-        // A probe or a stop of what cannot be there: without the account that PostgreSQL runs as,
-        // nothing of it runs.
-        Err(refusal) => match operation {
-            Operation::Stop | Operation::Demote { .. } => Exit {
-                code: OcfCode::Success,
-                reason: None,
-            },
-            Operation::Monitor { probe: true } => Exit {
-                code: OcfCode::NotRunning,
-                reason: None,
-            },
-            _ => fail(refusal.code, refusal.reason),
-        },
+        Err(refusal) => without_account(operation, Exit::fail(refusal.code, refusal.reason)),
     }
 }

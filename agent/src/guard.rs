@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use pha_core::decide::guards;
 use pha_core::ocf::{OcfCode, OcfContext};
-use pha_core::params::{Arbiter, Params};
+use pha_core::params::Params;
 use pha_core::plan::Exit;
 use pha_host::node::Node;
 use pha_host::{guard, log};
 use tracing::Level;
 
-use crate::app::{fail, this_node};
+use crate::app::this_node;
 
 /// Runs the guard with the parameters of the operation that started it.
 pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
@@ -17,24 +18,21 @@ pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
     let given = || environment.iter().map(|(k, v)| (k.as_str(), v.as_str()));
     let context = match OcfContext::parse("monitor", given()) {
         Ok(context) => context,
-        Err(error) => return fail(error.code(), error.to_string()),
+        Err(error) => return Exit::fail(error.code(), error.to_string()),
     };
     let (params, _) = match Params::parse(Params::from_environment(given())) {
         Ok(parsed) => parsed,
-        Err(error) => return fail(error.code, error.to_string()),
+        Err(error) => return Exit::fail(error.code, error.to_string()),
     };
-    if params.lock_service.arbiter() != Arbiter::Builtin || !params.rep_mode.replicated() {
-        return fail(
-            OcfCode::Configured,
-            "the guard needs rep_mode=sync or async and the built-in lock service",
-        );
+    if let Err(exit) = guards(&params) {
+        return exit;
     }
     let me = match this_node(&context) {
         Ok(me) => me,
-        Err(reason) => return fail(OcfCode::Generic, reason),
+        Err(reason) => return Exit::fail(OcfCode::Generic, reason),
     };
     match Node::new(context.resource, me, params) {
         Ok(node) => guard::run(node),
-        Err(refusal) => fail(refusal.code, refusal.reason),
+        Err(refusal) => Exit::fail(refusal.code, refusal.reason),
     }
 }

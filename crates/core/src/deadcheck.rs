@@ -6,6 +6,8 @@
 //! the service counts as dead and the lock as held. A service that answers errors to everyone (a
 //! wrong password, a missing table, a full disk) is not dead (fault D3).
 
+use crate::snapshot::ExternalLock;
+
 /// The answer of a lock command, on this node or on another.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +57,24 @@ impl LockAnswer {
     }
 }
 
+impl LockAnswer {
+    /// The lock command did not end in its time: one that waits for the network has reached nobody.
+    pub fn overdue(text: String) -> Self {
+        Self::ServiceUnreachable(text)
+    }
+
+    /// What the answer of an unlock command means.
+    ///
+    /// # Errors
+    /// Why the lock may still be held; it then ends with its time to live.
+    pub fn released(self) -> Result<(), String> {
+        match self {
+            Self::Locked | Self::HeldByOther => Ok(()),
+            Self::ServiceUnreachable(why) | Self::Error(why) => Err(why),
+        }
+    }
+}
+
 /// What a listed node answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerAnswer {
@@ -79,7 +99,46 @@ pub enum DeadCheck {
     NotLocked(String),
 }
 
+/// What comes next of the dead-check.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadCheckStep<'n> {
+    /// Have this node run the lock command.
+    Ask(&'n str),
+    /// It is over.
+    Decided(DeadCheck),
+}
+
 impl DeadCheck {
+    /// Goes on from the answer here and those of the listed nodes so far, in their order. They are asked
+    /// only where the service cannot be reached from here, and no further than needed.
+    pub fn next<'n>(
+        here: &LockAnswer,
+        nodes: &'n [String],
+        answers: &[(String, PeerAnswer)],
+    ) -> DeadCheckStep<'n> {
+        DeadCheckStep::Decided(match here {
+            LockAnswer::Locked => Self::Locked {
+                by: "this node".to_owned(),
+            },
+            LockAnswer::HeldByOther => Self::NotLocked("another owner holds the lock".to_owned()),
+            LockAnswer::Error(why) => Self::NotLocked(why.clone()),
+            LockAnswer::ServiceUnreachable(_) => match nodes.get(answers.len()) {
+                Some(node) if !Self::is_decided_by(answers) => return DeadCheckStep::Ask(node),
+                _ => Self::decide(answers),
+            },
+        })
+    }
+
+    /// Whether this node has the lock.
+    #[must_use]
+    pub fn lock(self) -> ExternalLock {
+        match self {
+            Self::Locked { .. } | Self::TreatedAsLocked => ExternalLock::Locked,
+            Self::NotLocked(why) => ExternalLock::NotLocked(why),
+        }
+    }
+
     /// Whether no further node needs to be asked: the answers so far decide.
     #[must_use]
     pub fn is_decided_by(answers: &[(String, PeerAnswer)]) -> bool {

@@ -47,6 +47,12 @@ pub enum OcfCode {
 }
 
 impl OcfCode {
+    /// Whether it is an answer and not a failure.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Success | Self::RunningPromoted)
+    }
+
     /// Every code.
     pub const ALL: &'static [Self] = &[
         Self::Success,

@@ -8,8 +8,8 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Reign, Reply, Trouble,
-    Update, tally,
+    Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign, Reply,
+    Trouble, Update, tally,
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Acquired, Answer, Death, ExternalLock, Guard, Operation, Process, Snapshot};
@@ -135,6 +135,15 @@ impl Action {
 }
 
 impl Action {
+    /// Whether it may only be performed by a node that knows what it has seen of the register.
+    #[must_use]
+    pub fn needs_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::UpdateRegister(_) | Self::AskPromises(_) | Self::Remember(_)
+        )
+    }
+
     /// Whether it belongs to every day: a look, an attribute, the renewal of the lease. What changes
     /// PostgreSQL or the register is news.
     #[must_use]
@@ -308,6 +317,23 @@ pub struct Exit {
     pub reason: Option<String>,
 }
 
+impl Exit {
+    /// An answer that is no failure.
+    #[must_use]
+    pub fn of(code: OcfCode) -> Self {
+        Self { code, reason: None }
+    }
+
+    /// A failure, with its reason for the operator.
+    #[must_use]
+    pub fn fail(code: OcfCode, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
 /// What happens after the actions of a plan.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -390,7 +416,7 @@ impl Step {
     pub fn finish(code: OcfCode) -> Self {
         Self {
             actions: vec![],
-            verdict: Verdict::Finish(Exit { code, reason: None }),
+            verdict: Verdict::Finish(Exit::of(code)),
         }
     }
 
@@ -399,10 +425,7 @@ impl Step {
     pub fn fail(code: OcfCode, reason: impl Into<String>) -> Self {
         Self {
             actions: vec![],
-            verdict: Verdict::Finish(Exit {
-                code,
-                reason: Some(reason.into()),
-            }),
+            verdict: Verdict::Finish(Exit::fail(code, reason)),
         }
     }
 
@@ -468,14 +491,18 @@ impl Snapshot {
     }
 
     /// What has to be on the disk before the action is performed: that this node asks for a change
-    /// which may be made although no reply comes ([`Memory::asking`]).
-    #[must_use]
-    pub fn memory_before(&self, action: &Action) -> Memory {
-        match action {
-            Action::UpdateRegister(update) => self.memory.asking(update),
-            Action::AskPromises(ask) => self.memory.relying(ask.epoch),
-            _ => self.memory,
-        }
+    /// of the register, which may be made although no reply comes ([`Memory::asking`]), or for the
+    /// promises of the others.
+    ///
+    /// # Errors
+    /// Why this node does not know what it has seen: then it asks for neither.
+    pub fn memory_before(&self, action: &Action) -> Result<Memory, String> {
+        let memory = self.memory.clone()?;
+        Ok(match action {
+            Action::UpdateRegister(update) => memory.asking(update),
+            Action::AskPromises(ask) => memory.relying(ask.epoch),
+            _ => memory,
+        })
     }
 
     /// The action was not performed, because what has to be on the disk before it could not be kept.
@@ -486,14 +513,19 @@ impl Snapshot {
             text: text.to_owned(),
         });
         match action {
-            // As when the memory cannot be read: without it nothing is decided on the register.
-            Action::UpdateRegister(_) => {
-                self.register = Some(Reading::Damaged(text.to_owned().into()));
-            }
+            // From here on this node does not know any more what it may have asked for.
+            Action::UpdateRegister(_) => self.memory = Err(text.to_owned()),
             Action::AskPromises(_) => self.fold_failure(action, text),
             _ => {}
         }
         self
+    }
+
+    /// Takes in what a row of the register shows.
+    fn see(&mut self, row: &Register) {
+        if let Ok(memory) = &mut self.memory {
+            *memory = memory.seeing(row);
+        }
     }
 
     /// A failure is an answer too: without one, the rule that asked would ask again for ever.
@@ -563,7 +595,7 @@ impl Snapshot {
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
             Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
-            Action::Remember(memory) => self.memory = *memory,
+            Action::Remember(memory) => self.memory = Ok(*memory),
             Action::SetAttribute(node, attribute) => self.fold_attribute(node, attribute),
             Action::WriteReplInfo(info) => {
                 if let Ok(cluster) = &mut self.cluster {
@@ -582,7 +614,7 @@ impl Snapshot {
             self.progress.other_owner_seen = Some(row.renewed.clone());
         }
         if let Reading::Row(row) = &reading {
-            self.memory = self.memory.seeing(row);
+            self.see(row);
         }
         self.register = Some(reading);
     }
@@ -595,7 +627,7 @@ impl Snapshot {
                     let made = matches!(reply, Reply::Applied(_));
                     self.progress.epoch_moved |= made;
                     self.progress.renewed |= made;
-                    self.memory = self.memory.seeing(row);
+                    self.see(row);
                 }
                 self.register = Some(reply.reading());
                 Promises {
@@ -620,10 +652,7 @@ impl Snapshot {
                     // promotion is complete, so that a promotion that was interrupted between the
                     // register and PostgreSQL gets a new timeline.
                     let in_place = from_owner.as_ref() == Some(&self.settings.me)
-                        && self
-                            .memory
-                            .reign
-                            .is_some_and(|reign| reign.term == *from_term);
+                        && self.reign().is_some_and(|reign| reign.term == *from_term);
                     self.progress.acquired = Some(if in_place {
                         Acquired::InPlace
                     } else {
@@ -635,7 +664,7 @@ impl Snapshot {
                 Update::SetHolders { .. } => self.progress.epoch_moved = true,
                 _ => {}
             }
-            self.memory = self.memory.seeing(row);
+            self.see(row);
         }
         if matches!(reply, Reply::Unknown(_)) {
             self.progress.epoch_moved = false;

@@ -13,7 +13,7 @@ use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 pub use crate::params::{Arbiter, Mode};
 use crate::plan::{ActionKind, Failure, StopMode};
-use crate::register::{Memory, Promises, Reading, Register};
+use crate::register::{Memory, Promises, Reading, Register, Reign};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
 
@@ -352,8 +352,9 @@ pub struct Snapshot {
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.
     pub register: Option<Reading>,
-    /// What this node has durably seen.
-    pub memory: Memory,
+    /// What this node has durably seen of the register, or why that cannot be told. Without it nothing
+    /// is decided on the register: what it says could be older than what this node has acted upon.
+    pub memory: Result<Memory, String>,
     /// The guard of this node.
     pub guard: Guard,
     /// What this operation has done so far.
@@ -387,6 +388,22 @@ impl Snapshot {
     pub fn standby(&self) -> Option<&StandbyView> {
         match &self.answer {
             Answer::Standby(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// The promotion that this node has completed last, as far as it remembers.
+    #[must_use]
+    pub fn reign(&self) -> Option<Reign> {
+        self.memory.as_ref().ok()?.reign
+    }
+
+    /// The row of the register, where it was read and this node can tell whether it is older than what
+    /// it has seen.
+    #[must_use]
+    pub fn row(&self) -> Option<&Register> {
+        match (&self.register, &self.memory) {
+            (Some(Reading::Row(row)), Ok(_)) => Some(row),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
-use pha_core::register::{PromiseVerdict, Reading, Reply, tally};
+use pha_core::register::{PromiseVerdict, tally};
 use pha_core::snapshot::{Disk, Operation, Snapshot};
 use tracing::warn;
 
@@ -60,16 +60,10 @@ pub(crate) fn perform(
         Action::RestartReceiver(pid) => done(node.end_receiver(*pid)),
         Action::ReadDisk => node.read_disk(deadline).map(Effect::Disk),
         Action::ReadRegister => {
-            if let Some(why) = &node.memory_lost {
-                return Ok(Effect::Register(Reading::Damaged(why.clone().into())));
-            }
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Register(node.lock()?.read(deadline)))
         }
         Action::UpdateRegister(update) => {
-            if let Some(why) = &node.memory_lost {
-                return Ok(Effect::Reply(Reply::Damaged(why.clone().into())));
-            }
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Reply(node.lock()?.update(update, deadline)))
         }

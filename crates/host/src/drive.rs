@@ -82,8 +82,8 @@ pub fn drive(edge: &mut impl Edge, operation: &Operation, deadline: Deadline) ->
         snapshot.left = deadline.left();
         let plan = decide(&snapshot);
         trace(&plan, &snapshot);
-        let kept_memory = kept.get_or_insert(snapshot.memory);
-        snapshot = perform_all(edge, &plan, snapshot, kept_memory, deadline);
+        kept = kept.or(snapshot.memory.as_ref().ok().copied());
+        snapshot = perform_all(edge, &plan, snapshot, &mut kept, deadline);
         match plan.verdict {
             Verdict::Finish(exit) => {
                 return Outcome {
@@ -123,15 +123,20 @@ fn perform_all(
     edge: &mut impl Edge,
     plan: &Plan,
     mut snapshot: Snapshot,
-    kept: &mut Memory,
+    kept: &mut Option<Memory>,
     deadline: Deadline,
 ) -> Snapshot {
     for action in &plan.actions {
-        let before = snapshot.memory_before(action);
-        if let Err(text) = keep(edge, plan, &before, kept) {
-            return snapshot.fold_unkept(action, &text);
+        match snapshot.memory_before(action) {
+            Ok(before) => {
+                if let Err(text) = keep(edge, plan, before, kept) {
+                    return snapshot.fold_unkept(action, &text);
+                }
+                snapshot.memory = Ok(before);
+            }
+            Err(text) if action.needs_memory() => return snapshot.fold_unkept(action, &text),
+            Err(_) => {}
         }
-        snapshot.memory = before;
         let result = edge.perform(action, &snapshot, deadline);
         match &result {
             Ok(effect) => debug!(
@@ -144,9 +149,10 @@ fn perform_all(
         }
         let failed = result.is_err();
         snapshot = snapshot.fold(action, result);
-        if let Err(text) = keep(edge, plan, &snapshot.memory, kept) {
-            let unkept = Action::Remember(snapshot.memory);
-            return snapshot.fold(&unkept, Err(text));
+        if let Ok(memory) = snapshot.memory
+            && let Err(text) = keep(edge, plan, memory, kept)
+        {
+            return snapshot.fold(&Action::Remember(memory), Err(text));
         }
         if failed {
             break;
@@ -159,15 +165,15 @@ fn perform_all(
 fn keep(
     edge: &mut impl Edge,
     plan: &Plan,
-    memory: &Memory,
-    kept: &mut Memory,
+    memory: Memory,
+    kept: &mut Option<Memory>,
 ) -> Result<(), String> {
-    if memory != kept {
-        if let Err(text) = edge.keep(memory) {
+    if *kept != Some(memory) {
+        if let Err(text) = edge.keep(&memory) {
             warn!(rule = plan.rule, "{text}");
             return Err(text);
         }
-        *kept = *memory;
+        *kept = Some(memory);
     }
     Ok(())
 }

@@ -210,7 +210,7 @@ impl Resident {
             stopped_by_guard: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
-            memory: self.proofs.memory,
+            memory: Ok(self.proofs.memory),
             guard: Default::default(),
             progress: Progress::default(),
         };

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pha_core::deadcheck::{DeadCheck, LockAnswer, PeerAnswer};
+use pha_core::deadcheck::{DeadCheck, DeadCheckStep, LockAnswer, PeerAnswer};
 use pha_core::params::{LockService, Params};
 use pha_core::snapshot::ExternalLock;
 
@@ -32,20 +32,18 @@ pub fn obtain(params: &Params, owner: &str, deadline: Deadline) -> ExternalLock 
     let here = run(&lock, deadline.sub_budget(share));
     let ssh = Ssh::default();
     let ask = |node: &str| ask_peer(&ssh, node, &lock, deadline.sub_budget(share));
-    match dead_check(here, nodes, ask) {
+    let verdict = dead_check(&here, nodes, ask);
+    match &verdict {
         DeadCheck::Locked { by } => {
             tracing::info!("the lock is held; the lock service answered {by}");
-            ExternalLock::Locked
         }
-        DeadCheck::TreatedAsLocked => {
-            tracing::warn!(
-                "the lock service cannot be reached from here nor from {}: it counts as dead, and the lock as held",
-                nodes.join(", ")
-            );
-            ExternalLock::Locked
-        }
-        DeadCheck::NotLocked(why) => ExternalLock::NotLocked(why),
+        DeadCheck::TreatedAsLocked => tracing::warn!(
+            "the lock service cannot be reached from here nor from {}: it counts as dead, and the lock as held",
+            nodes.join(", ")
+        ),
+        DeadCheck::NotLocked(_) => {}
     }
+    verdict.lock()
 }
 
 /// Gives the lock back.
@@ -57,13 +55,11 @@ pub fn release(params: &Params, owner: &str, deadline: Deadline) -> Result<(), S
         return Ok(());
     };
     // A command that hangs must leave time for the rest of the operation.
-    match run(
+    run(
         &unlock,
         deadline.sub_budget(BUDGET.min(deadline.left() / 2)),
-    ) {
-        LockAnswer::Locked | LockAnswer::HeldByOther => Ok(()),
-        LockAnswer::ServiceUnreachable(why) | LockAnswer::Error(why) => Err(why),
-    }
+    )
+    .released()
 }
 
 /// Runs a lock command here. `argv` is split already, with `@owner` replaced.
@@ -81,40 +77,24 @@ fn run(argv: &[String], deadline: Deadline) -> LockAnswer {
     }
     match command.run(deadline) {
         Ok(output) => answer(&output, &secrets(argv)),
-        // A command that waits for the network until its time is over has reached nobody.
-        Err(error @ CommandError::TimedOut { .. }) => {
-            LockAnswer::ServiceUnreachable(error.to_string())
-        }
+        Err(error @ CommandError::TimedOut { .. }) => LockAnswer::overdue(error.to_string()),
         Err(error) => LockAnswer::Error(error.to_string()),
     }
 }
 
-/// Decides from the answer here, asking the listed nodes only where that is needed.
+/// Asks the listed nodes as far as the dead-check wants to know.
 fn dead_check(
-    here: LockAnswer,
+    here: &LockAnswer,
     nodes: &[String],
     mut ask: impl FnMut(&str) -> PeerAnswer,
 ) -> DeadCheck {
-    match here {
-        LockAnswer::Locked => {
-            return DeadCheck::Locked {
-                by: "this node".to_owned(),
-            };
-        }
-        LockAnswer::HeldByOther => {
-            return DeadCheck::NotLocked("another owner holds the lock".to_owned());
-        }
-        LockAnswer::Error(why) => return DeadCheck::NotLocked(why),
-        LockAnswer::ServiceUnreachable(_) => {}
-    }
     let mut answers = Vec::new();
-    for node in nodes {
-        answers.push((node.clone(), ask(node)));
-        if DeadCheck::is_decided_by(&answers) {
-            break;
+    loop {
+        match DeadCheck::next(here, nodes, &answers) {
+            DeadCheckStep::Ask(node) => answers.push((node.to_owned(), ask(node))),
+            DeadCheckStep::Decided(verdict) => return verdict,
         }
     }
-    DeadCheck::decide(&answers)
 }
 
 /// Runs the lock command on another node.
@@ -213,7 +193,7 @@ mod tests {
         let nodes = words(&["a", "b"]);
         let mut asked = Vec::new();
         let unreachable = || LockAnswer::ServiceUnreachable("timeout".to_owned());
-        let verdict = dead_check(unreachable(), &nodes, |node| {
+        let verdict = dead_check(&unreachable(), &nodes, |node| {
             asked.push(node.to_owned());
             PeerAnswer::Answered(unreachable())
         });
@@ -224,7 +204,7 @@ mod tests {
             LockAnswer::HeldByOther,
             LockAnswer::Error("28P01".to_owned()),
         ] {
-            let verdict = dead_check(here.clone(), &nodes, |node| {
+            let verdict = dead_check(&here, &nodes, |node| {
                 PeerAnswer::Unreachable(format!("{node} was asked"))
             });
             assert!(!format!("{verdict:?}").contains("was asked"), "{here:?}");

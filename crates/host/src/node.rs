@@ -41,7 +41,6 @@ pub struct Node {
     pub(crate) pacemaker: Pacemaker,
     pub(crate) lock: Option<LockService>,
     pub(crate) memory: MemoryFile,
-    pub(crate) memory_lost: Option<String>,
     pub(crate) promotion: Option<Guard>,
     pub(crate) place: Place,
     /// How long one exchange with the lock service may take, where it is not half of what is left.
@@ -65,7 +64,6 @@ impl Node {
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
             lock: lock_service(&params)?,
             memory: memory_file(&resource),
-            memory_lost: None,
             promotion: None,
             began: Instant::now(),
             cluster_seen: None,

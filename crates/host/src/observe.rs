@@ -52,7 +52,7 @@ pub(crate) fn snapshot(
             before.silent_before,
         ),
         None => (
-            Default::default(),
+            Ok(Memory::default()),
             Progress::default(),
             None,
             node.silent_before(),
@@ -81,12 +81,8 @@ pub(crate) fn snapshot(
         progress,
     };
     if first && snapshot.builtin() {
-        match node.remembered(operation, deadline) {
-            Ok(memory) => snapshot.memory = memory,
-            // Without its memory the node may not act on the register: what it reads could be older
-            // than what it has seen. Every reading then counts as damaged.
-            Err(error) => node.memory_lost = Some(error.to_string()),
-        }
+        let remembered = node.remembered(operation, deadline);
+        snapshot.memory = remembered.map_err(|error| error.to_string());
     }
     snapshot.begin_round();
     snapshot

@@ -103,7 +103,7 @@ impl Explored {
             stopped_by_guard: None,
             cluster: Ok(self.members(state, i, view)),
             register: None,
-            memory,
+            memory: Ok(memory),
             guard: match kind {
                 Kind::Guard => Guard::Unknown,
                 _ if i >= self.guards => Guard::Unknown,
@@ -169,7 +169,7 @@ impl Explored {
                 Verdict::Finish(_) => return,
                 Verdict::Continue => snapshot = run.snapshot,
                 Verdict::Reobserve if looks_at_once(kind) => {
-                    let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
+                    let (memory, progress) = (run.remembers(), run.snapshot.progress);
                     snapshot = self.observe(state, i, kind, view, progress, memory);
                 }
                 Verdict::Reobserve | Verdict::Wait(_) => return keep(state, i, run),
@@ -224,7 +224,7 @@ impl Explored {
             Verdict::Finish(_) => {}
             Verdict::Continue => self.decide(state, i, run.kind, run.view, run.snapshot),
             Verdict::Reobserve if looks_at_once(run.kind) => {
-                let (progress, memory) = (run.snapshot.progress, run.snapshot.memory);
+                let (memory, progress) = (run.remembers(), run.snapshot.progress);
                 let snapshot = self.observe(state, i, run.kind, View::All, progress, memory);
                 self.decide(state, i, run.kind, View::All, snapshot);
             }
@@ -244,7 +244,7 @@ impl Explored {
         outcome: Outcome,
     ) -> Option<()> {
         if self.outages {
-            run.snapshot.memory = run.snapshot.memory_before(&run.queue[0]);
+            run.snapshot.memory = Ok(run.remembers_before(&run.queue[0]));
             self.keep_memory(state, i, run);
         }
         let action = run.queue.remove(0);
@@ -258,10 +258,10 @@ impl Explored {
         if self.outages {
             self.catch_up(state, i, run);
         } else {
-            run.snapshot.memory = Memory {
-                reign: run.snapshot.memory.reign,
+            run.snapshot.memory = Ok(Memory {
+                reign: run.snapshot.reign(),
                 ..Memory::default()
-            };
+            });
         }
         Some(())
     }
@@ -281,25 +281,27 @@ impl Explored {
                 Some(Reading::Row(row)) => Some((new(row.term, TERM), new(row.epoch, EPOCH))),
                 _ => None,
             };
-            let memory = snapshot.memory;
+            let memory = run.remembers();
             run.age(term, epoch);
+            let mut aged = run.remembers();
             let snapshot = &mut run.snapshot;
             if let (Some(Reading::Row(to)), Some((term, epoch))) = (&mut snapshot.register, row) {
                 (to.term, to.epoch) = (term.unwrap_or(to.term), epoch.unwrap_or(to.epoch));
             }
             if let Some(epoch) = new(memory.epoch, EPOCH) {
-                (snapshot.memory.epoch, snapshot.memory.asked) = (epoch, None);
+                (aged.epoch, aged.asked) = (epoch, None);
             }
             if let Some(term) = new(memory.term, TERM) {
-                snapshot.memory.term = term;
+                aged.term = term;
             }
+            snapshot.memory = Ok(aged);
         }
         self.keep_memory(state, i, run);
     }
 
     /// The guard keeps nothing on the disk but at which epoch it has asked for promises.
     fn keep_memory(&self, state: &mut State, i: usize, run: &Run) {
-        let memory = run.snapshot.memory;
+        let memory = run.remembers();
         let kept = match run.kind {
             Kind::Guard => Memory {
                 relied: memory.relied,
@@ -652,7 +654,7 @@ fn leaves_unguarded(snapshot: &Snapshot) -> bool {
     );
     monitors
         && snapshot.primary().is_some()
-        && snapshot.memory.reign.is_some()
+        && snapshot.reign().is_some()
         && !matches!(snapshot.guard, Guard::Running | Guard::Unknown)
 }
 

@@ -236,7 +236,7 @@ impl Explored {
                     Action::AskStandbys(_) if chance.linked => {
                         watch.links = self.acknowledge(state, i)
                     }
-                    Action::AskPromises(_) => memory = run.snapshot.memory,
+                    Action::AskPromises(_) => memory = run.remembers(),
                     _ => {}
                 }
                 self.learn(state, i, &run.snapshot, &memory);

@@ -215,7 +215,7 @@ impl Model for Explored {
             }
             Move::Looks(i, view) => {
                 let run = state.nodes[i].run.take()?;
-                let (progress, memory) = (run.snapshot.progress.clone(), run.snapshot.memory);
+                let (progress, memory) = (run.snapshot.progress.clone(), run.remembers());
                 let snapshot = self.observe(&state, i, run.kind, view, progress, memory);
                 self.decide(&mut state, i, run.kind, view, snapshot);
             }

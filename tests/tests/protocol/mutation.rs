@@ -6,7 +6,7 @@ use std::time::Duration;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Effect};
-use pha_core::register::{Condition, Reading, Register, Reply, Update};
+use pha_core::register::{Condition, Memory, Reading, Register, Reply, Update};
 use pha_core::snapshot::{Acquired, Answer, Links, Operation, Process, Snapshot, Watch};
 
 /// A rule of the protocol that is not kept.
@@ -194,9 +194,9 @@ impl Mutation {
                 }
             }
             Self::PromiseIgnored if snapshot.operation == Operation::Promote => {
-                shown.memory.promised = None;
+                on_memory(&mut shown, |memory| memory.promised = None);
             }
-            Self::DegradeWhileAsked => shown.memory.asked = None,
+            Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
             Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
             Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
@@ -206,9 +206,8 @@ impl Mutation {
                 watch.links = nodes.map(|node| (node.clone(), Duration::ZERO)).collect();
             }),
             Self::GuardIgnoresUnsettled => {
-                let memory = &mut shown.memory;
                 if matches!(snapshot.operation, Operation::Guard(_)) {
-                    memory.asked = None;
+                    on_memory(&mut shown, |memory| memory.asked = None);
                 }
             }
             Self::GuardForgetsNamed => {
@@ -247,7 +246,7 @@ impl Mutation {
         action: &Action,
         result: Result<Effect, String>,
     ) -> Snapshot {
-        let memory = snapshot.memory;
+        let reign = snapshot.reign();
         match (self, action) {
             (Self::SameTimeline, _) => {
                 let mut after = snapshot.fold(action, result);
@@ -260,12 +259,14 @@ impl Mutation {
                 Action::UpdateRegister(Update::Promote { from_term, .. }),
             ) => {
                 let mut before = snapshot;
-                before.memory.reign = Some(pha_core::register::Reign {
-                    term: *from_term,
-                    timeline: pha_core::timeline::TimelineId::FIRST,
+                on_memory(&mut before, |memory| {
+                    memory.reign = Some(pha_core::register::Reign {
+                        term: *from_term,
+                        timeline: pha_core::timeline::TimelineId::FIRST,
+                    });
                 });
                 let mut after = before.fold(action, result);
-                after.memory.reign = memory.reign;
+                on_memory(&mut after, |memory| memory.reign = reign);
                 after
             }
             (Self::GuardRenewsForAnother, Action::UpdateRegister(Update::Renew { node, .. }))
@@ -342,6 +343,12 @@ fn on_row(shown: &mut Snapshot, change: impl FnOnce(&mut Register, &NodeName)) {
     let me = shown.settings.me.clone();
     if let Some(Reading::Row(row)) = &mut shown.register {
         change(row, &me);
+    }
+}
+
+fn on_memory(shown: &mut Snapshot, change: impl FnOnce(&mut Memory)) {
+    if let Ok(memory) = &mut shown.memory {
+        change(memory);
     }
 }
 

@@ -344,6 +344,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// What the node remembers; in this model no memory is lost.
+    pub(crate) fn remembers(&self) -> Memory {
+        self.snapshot.memory.clone().expect("a memory")
+    }
+
+    /// What has to be kept before an action.
+    pub(crate) fn remembers_before(&self, action: &Action) -> Memory {
+        self.snapshot.memory_before(action).expect("a memory")
+    }
+
     fn key(&self) -> impl Hash + PartialEq + '_ {
         let s = &self.snapshot;
         let seen = (
@@ -516,7 +526,7 @@ impl Run {
         if let Some(Reading::Row(row)) = &mut self.snapshot.register {
             age(term, epoch, &mut row.term, Some(&mut row.epoch));
         }
-        self.snapshot.memory = aged(term, epoch, self.snapshot.memory);
+        self.snapshot.memory = Ok(aged(term, epoch, self.remembers()));
         if epoch && let Some(promises) = &mut self.snapshot.progress.promises {
             promises.epoch = 0;
         }

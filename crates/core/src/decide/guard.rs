@@ -77,7 +77,7 @@ pub(super) const KEEPING: &[Rule] = &[
 fn may_start(s: &Snapshot) -> bool {
     s.builtin()
         && s.primary().is_some()
-        && s.memory.reign.is_some()
+        && s.reign().is_some()
         && s.progress.failure(ActionKind::StartGuard).is_none()
 }
 
@@ -343,7 +343,7 @@ fn watch(s: &Snapshot) -> &Watch {
 /// The term at which the lease is renewed: the one that this node reigns at, or a later one that the
 /// register has given it (the node was interrupted while it promoted, and a monitor will adopt it).
 fn term(s: &Snapshot) -> Option<u64> {
-    let mine = s.memory.reign.map(|reign| reign.term);
+    let mine = s.reign().map(|reign| reign.term);
     let given = watch(s).last.as_ref().map(|row| row.term);
     mine.max(given)
 }
@@ -368,7 +368,8 @@ fn rivals(s: &Snapshot) -> BTreeSet<NodeName> {
 /// holders has kept the later epoch in this node's memory.
 fn known_row(s: &Snapshot) -> Option<&Register> {
     let row = watch(s).last.as_ref()?;
-    (row.epoch >= s.memory.epoch && row.term >= s.memory.term).then_some(row)
+    let memory = s.memory.as_ref().ok()?;
+    (row.epoch >= memory.epoch && row.term >= memory.term).then_some(row)
 }
 
 /// The age of the oldest of the links that prove it; none where one was never seen.
@@ -386,7 +387,9 @@ fn promised(s: &Snapshot) -> bool {
 }
 
 fn settled(s: &Snapshot) -> bool {
-    !s.memory.unsettled_at(s.memory.epoch)
+    s.memory
+        .as_ref()
+        .is_ok_and(|memory| !memory.unsettled_at(memory.epoch))
 }
 
 /// Whether no other node can be promoted, lease or not, by what this node's memory says. It is the

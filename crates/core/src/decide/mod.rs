@@ -2,6 +2,7 @@
 //!
 //! [`decide`] is the only way in. It is total and pure: the same snapshot always gets the same plan.
 
+mod admission;
 mod demote;
 pub mod guard;
 mod monitor;
@@ -17,6 +18,7 @@ use crate::ocf::OcfCode;
 use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
+pub use admission::{checks_parameters, guards, without_account, without_replication};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};
@@ -47,46 +49,34 @@ pub fn decide_without(snapshot: &Snapshot, dropped: &[&str]) -> Plan {
 /// The answer when the time of an operation has passed: decided here, not by what happened to hang.
 #[must_use]
 pub fn on_deadline(snapshot: &Snapshot, awaited: &str) -> Exit {
-    let overdue = |what: &str| Exit {
-        code: OcfCode::Generic,
-        reason: Some(format!(
-            "{what} did not end in its time on {}; it was waiting for: {awaited}",
-            snapshot.me()
-        )),
+    let overdue = |what: &str| {
+        Exit::fail(
+            OcfCode::Generic,
+            format!(
+                "{what} did not end in its time on {}; it was waiting for: {awaited}",
+                snapshot.me()
+            ),
+        )
     };
     match &snapshot.operation {
         // The standby that was asked for is up; what is not shown yet, the next monitor shows.
-        Operation::Start | Operation::Demote { .. } if snapshot.standby().is_some() => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
+        Operation::Start | Operation::Demote { .. } if snapshot.standby().is_some() => {
+            Exit::of(OcfCode::Success)
+        }
         Operation::Start => overdue("start"),
-        Operation::Stop if snapshot.process == Process::Absent => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
+        Operation::Stop if snapshot.process == Process::Absent => Exit::of(OcfCode::Success),
         Operation::Stop => overdue("stop"),
         // A database that is alive is not restarted because a tool or the lock service was slow.
-        Operation::Monitor { .. } if matches!(snapshot.process, Process::Alive { .. }) => Exit {
-            code: monitor::role_on_disk(snapshot),
-            reason: None,
-        },
-        Operation::Monitor { .. } => Exit {
-            code: OcfCode::NotRunning,
-            reason: None,
-        },
+        Operation::Monitor { .. } if matches!(snapshot.process, Process::Alive { .. }) => {
+            Exit::of(monitor::role_on_disk(snapshot))
+        }
+        Operation::Monitor { .. } => Exit::of(OcfCode::NotRunning),
         Operation::Promote => overdue("promote"),
         Operation::Demote { .. } => overdue("demote"),
         // Pacemaker ignores the result of a notification; what is missing, the next monitor does.
-        Operation::Notify(_) => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
+        Operation::Notify(_) => Exit::of(OcfCode::Success),
         // The guard has no deadline; each of its rounds is bounded by what it may still wait for.
-        Operation::Guard(_) => Exit {
-            code: OcfCode::Success,
-            reason: None,
-        },
+        Operation::Guard(_) => Exit::of(OcfCode::Success),
     }
 }
 

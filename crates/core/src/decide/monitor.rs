@@ -6,7 +6,7 @@ use crate::decide::shared::descent::{Descent, descent};
 use crate::decide::shared::{gate, halt, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
-use crate::register::{Reading, Update};
+use crate::register::Update;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 use crate::timeline::{History, WalPosition};
 
@@ -83,8 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "PostgreSQL is alive and cannot be asked, and was a primary: its lease is renewed all the same.",
         decide: |s| {
             let reign = s
-                .memory
-                .reign
+                .reign()
                 .filter(|_| s.builtin() && !s.standby_signal && unasked(s))?;
             (s.register.is_none()).then(|| {
                 Step::then_continue(vec![Action::UpdateRegister(Update::Renew {
@@ -100,7 +99,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "monitor-busy-superseded",
         says: "It cannot be asked, and another node owns the register: stopped at once (R5).",
         decide: |s| {
-            s.memory.reign.filter(|_| unasked(s) && !s.standby_signal)?;
+            s.reign().filter(|_| unasked(s) && !s.standby_signal)?;
             ownership::superseded(s).map(|row| halt::stop_superseded(s, row))
         },
     },
@@ -232,7 +231,7 @@ fn standby_diverged(s: &Snapshot) -> Option<Step> {
         .repl_info()
         .filter(|info| &info.node != s.me())?
         .clone();
-    if let Some(Reading::Row(row)) = &s.register
+    if let Some(row) = s.row()
         && row.owner.as_ref() != Some(&info.node)
     {
         return None; // pgsql_REPL_INFO is out of date; the owner will write it again

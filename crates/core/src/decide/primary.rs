@@ -260,10 +260,10 @@ fn once(s: &Snapshot, action: Action) -> Option<Step> {
 }
 
 fn renew(s: &Snapshot) -> Option<Step> {
-    if !s.builtin() || s.progress.renewed || s.register.is_some() {
+    if !s.builtin() || s.progress.renewed || s.register.is_some() || s.memory.is_err() {
         return None;
     }
-    let Some(reign) = s.memory.reign else {
+    let Some(reign) = s.reign() else {
         return Some(Step::then_continue(vec![Action::ReadRegister]));
     };
     Some(Step::then_continue(vec![Action::UpdateRegister(
@@ -282,7 +282,8 @@ fn adopt_term(s: &Snapshot) -> Option<Step> {
         term: term_to_adopt(s)?.term,
         timeline: view.timeline,
     };
-    once(s, Action::Remember(with_reign(&s.memory, reign)))
+    let memory = s.memory.as_ref().ok()?;
+    once(s, Action::Remember(with_reign(memory, reign)))
 }
 
 /// The end of a round in which the register must not be relied on. What is shown does not depend on it.

@@ -5,7 +5,7 @@ use crate::decide::shared::gate::{self, refusal};
 use crate::decide::shared::{halt, launch, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
-use crate::register::{Eligibility, Reading, Register, Reign, Update};
+use crate::register::{Eligibility, Register, Reign, Update};
 use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
@@ -203,12 +203,12 @@ fn in_place(s: &Snapshot) -> Option<()> {
 
 fn remember_reign(s: &Snapshot) -> Option<Step> {
     let view = s.primary().filter(|_| s.builtin())?;
-    let Some(Reading::Row(row)) = &s.register else {
+    let (Some(row), Ok(memory)) = (s.row(), &s.memory) else {
         return (s.progress.acquired.is_none())
             .then(|| Step::wait("the lock service to say who owns the register"));
     };
     // A register that names nobody, or is older than what this node has seen, gives no right to keep.
-    if !row.is_owned_by(s.me()) || row.term < s.memory.term {
+    if !row.is_owned_by(s.me()) || row.term < memory.term {
         return None;
     }
     let reign = Reign {
@@ -216,8 +216,8 @@ fn remember_reign(s: &Snapshot) -> Option<Step> {
         timeline: view.timeline,
     };
     // What could not be kept costs a new timeline at the next promotion, and nothing else.
-    (s.memory.reign != Some(reign) && s.progress.failure(ActionKind::Remember).is_none())
-        .then(|| Step::then_continue(vec![Action::Remember(with_reign(&s.memory, reign))]))
+    (memory.reign != Some(reign) && s.progress.failure(ActionKind::Remember).is_none())
+        .then(|| Step::then_continue(vec![Action::Remember(with_reign(memory, reign))]))
 }
 
 fn ask_register(s: &Snapshot) -> Option<Step> {

@@ -7,7 +7,7 @@ use crate::decide::shared::launch::{failed_launch, launch_standby};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
-use crate::register::{Reading, Register, Update, went_back};
+use crate::register::{Register, Update, went_back};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 
@@ -227,12 +227,10 @@ fn wrong_role(s: &Snapshot) -> Option<Step> {
 /// The register, and what is wrong, where it records more WAL for this node than its disk has (R10).
 /// A register that was itself put back says nothing.
 fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
-    let Some(Reading::Row(row)) = &s.register else {
-        return None;
-    };
+    let (row, memory) = (s.row()?, s.memory.as_ref().ok()?);
     let recorded = *row.positions.get(s.me())?;
     let end = *s.disk.as_ref()?.end.as_ref().ok()?;
-    let behind = end.lsn < recorded && went_back(row, &s.memory).is_none();
+    let behind = end.lsn < recorded && went_back(row, memory).is_none();
     behind.then(|| {
         let text = format!(
             "its data were put back to an older state: its WAL ends at {} on timeline {}, and the \
@@ -249,10 +247,8 @@ fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
 fn switch_to_compare(s: &Snapshot) -> Option<ReplInfo> {
     let cluster = s.cluster_or_empty();
     let info = cluster.repl_info()?.clone();
-    let owner: Option<&NodeName> = match &s.register {
-        Some(Reading::Row(row)) if row.term > 0 => row.owner.as_ref(),
-        _ => None,
-    };
+    let row = s.row().filter(|row| row.term > 0);
+    let owner: Option<&NodeName> = row.and_then(|row| row.owner.as_ref());
     (&info.node != s.me() && owner.is_none_or(|owner| *owner == info.node)).then_some(info)
 }
 

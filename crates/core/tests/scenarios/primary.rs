@@ -399,3 +399,23 @@ fn pgsql_repl_info_that_came_from_the_wrong_side_is_written_again() {
         &[RENEW, "write-repl-info node1|0|0000000000000000"],
     );
 }
+
+/// What the register says could be older than what this node has acted upon.
+#[test]
+fn without_its_memory_a_primary_asks_nothing_of_the_register_and_goes_on() {
+    for register in [owned(1, 1, &[1, 2]), owned(2, 9, &[2])] {
+        let mut world = World::primary();
+        world.memory_lost = Some("the memory cannot be read".to_owned());
+        world.register = Ok(register.clone());
+        world.standbys.clear();
+        let run = world.carry(&MONITOR);
+        run.expect(OcfCode::RunningPromoted, &[]);
+        assert!(
+            run.warnings[0].contains("the memory cannot be read"),
+            "{:?}",
+            run.warnings
+        );
+        assert_eq!(world.names, ["node2"]);
+        assert_eq!(world.row(), &register);
+    }
+}

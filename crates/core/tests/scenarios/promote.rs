@@ -216,7 +216,10 @@ fn what_may_not_be_promoted_fails_at_once_and_changes_nothing() {
     rolled_back.memory.term = 7;
     let mut missing = successor();
     missing.register = Err(Reading::Missing);
+    let mut forgetful = successor();
+    forgetful.memory_lost = Some("the memory cannot be read".to_owned());
     for (world, part) in [
+        (forgetful, "the memory cannot be read"),
         (promised, "has promised"),
         (
             no_holder,

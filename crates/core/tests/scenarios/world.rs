@@ -121,6 +121,8 @@ pub(crate) struct World {
     pub(crate) cluster: Result<Cluster, String>,
     pub(crate) register: Result<Register, Reading>,
     pub(crate) memory: Memory,
+    /// Why the memory cannot be read.
+    pub(crate) memory_lost: Option<String>,
     pub(crate) external: ExternalLock,
     /// What the other nodes answer when they are asked for their promise (R7).
     pub(crate) answers: Vec<(NodeName, PromiseAnswer)>,
@@ -181,6 +183,7 @@ impl World {
             }),
             register: Ok(Register::fresh()),
             memory: Memory::default(),
+            memory_lost: None,
             external: ExternalLock::Locked,
             answers: vec![],
             broken: BTreeSet::new(),
@@ -428,7 +431,10 @@ impl World {
         }
         let (progress, memory) = match before {
             Some(before) => (before.progress, before.memory),
-            None => (Progress::default(), self.memory),
+            None => (
+                Progress::default(),
+                self.memory_lost.clone().map_or(Ok(self.memory), Err),
+            ),
         };
         let mut snapshot = Snapshot {
             settings: self.settings.clone(),
@@ -492,7 +498,16 @@ impl World {
                     snapshot = snapshot.fold_unkept(action, "the disk is full");
                     break;
                 }
-                (snapshot.memory, self.memory) = (before, self.memory.merged(&before));
+                match &before {
+                    Ok(before) => self.memory = self.memory.merged(before),
+                    Err(text) if action.needs_memory() => {
+                        run.note(action, true);
+                        snapshot = snapshot.fold_unkept(action, text);
+                        break;
+                    }
+                    Err(_) => {}
+                }
+                snapshot.memory = before;
                 let result = self.perform(action);
                 run.note(action, result.is_err());
                 let failed = result.is_err();

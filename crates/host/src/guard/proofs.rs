@@ -95,7 +95,9 @@ impl Proofs {
             Action::UpdateRegister(_) | Action::ReadRegister => {}
             Action::AskPromises(_) => {
                 // A change that another node has passed on moves the epoch before a monitor sees it.
-                self.memory = self.memory.merged(&snapshot.memory);
+                if let Ok(memory) = &snapshot.memory {
+                    self.memory = self.memory.merged(memory);
+                }
             }
             _ => return,
         }

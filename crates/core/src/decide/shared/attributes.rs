@@ -6,7 +6,6 @@ use crate::cluster::Cluster;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
-use crate::register::Reading;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot};
 use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
@@ -135,10 +134,8 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link<'_>>) -> Opt
     };
     let streaming = link.is_some_and(|link| link.streams());
     match snapshot.settings.mode {
-        Mode::Sync if snapshot.builtin() => match &snapshot.register {
-            Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) => {
-                Some(may(row.holders.contains(node)))
-            }
+        Mode::Sync if snapshot.builtin() => match snapshot.row() {
+            Some(row) if row.is_owned_by(snapshot.me()) => Some(may(row.holders.contains(node))),
             _ => None,
         },
         Mode::Sync => Some(may(streaming

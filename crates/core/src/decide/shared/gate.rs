@@ -125,24 +125,19 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 
 /// Whether this node may promote, by the register (R0, R1, R7, R10).
 pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
+    let memory = match &snapshot.memory {
+        Ok(memory) => memory,
+        Err(why) => return Eligibility::Damage(why.clone()),
+    };
     let flushed = snapshot.standby().and_then(|view| view.position);
     let bounded_loss =
         (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
-    may_promote(
-        reading,
-        snapshot.me(),
-        &snapshot.memory,
-        flushed,
-        bounded_loss,
-    )
+    may_promote(reading, snapshot.me(), memory, flushed, bounded_loss)
 }
 
 /// The refusal, with a hint where the register is another cluster's.
 pub(in crate::decide) fn explained(snapshot: &Snapshot, refused: &Eligibility) -> String {
-    let owner = match &snapshot.register {
-        Some(Reading::Row(row)) => row.owner.as_ref(),
-        _ => None,
-    };
+    let owner = snapshot.row().and_then(|row| row.owner.as_ref());
     match owner.filter(|owner| !snapshot.settings.nodes.contains(owner)) {
         Some(owner) => format!(
             "{refused}; {owner}, which owns the lock, is not in node_list: if another cluster uses the same lock name, give this one another distlock_lockname"

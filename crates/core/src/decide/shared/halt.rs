@@ -69,7 +69,7 @@ pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
 
 fn release_lease(snapshot: &Snapshot) -> Option<Step> {
     // A node that never was primary has nothing to release, and does not ask.
-    snapshot.memory.reign?;
+    snapshot.reign()?;
     match &snapshot.register {
         None => Some(Step::then_continue(vec![Action::ReadRegister])),
         Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) && !row.lease_left.is_zero() => {

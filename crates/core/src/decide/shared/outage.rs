@@ -55,7 +55,7 @@ pub(in crate::decide) fn promised(s: &Snapshot) -> bool {
 /// for every holder (the caller has seen to that): the promises have no use any more, and while they
 /// hold nobody could take over.
 pub(in crate::decide) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
-    (s.memory.relied == Some(row.epoch)).then(|| {
+    (s.memory.as_ref().ok()?.relied == Some(row.epoch)).then(|| {
         Action::UpdateRegister(Update::set_holders(
             row,
             s.me().clone(),
@@ -89,7 +89,8 @@ fn out_of_reach(s: &Snapshot) -> bool {
 /// itself is made behind its back: one that names another holder would end the promises. Then
 /// nothing is asked, and commits wait.
 fn reign(s: &Snapshot) -> Option<(u64, u64)> {
-    let reign = s.memory.reign?;
-    let own = reign.term == s.memory.term && s.memory.term > 0;
-    (own && !s.memory.unsettled_at(s.memory.epoch)).then_some((reign.term, s.memory.epoch))
+    let memory = s.memory.as_ref().ok()?;
+    let reign = memory.reign?;
+    let own = reign.term == memory.term && memory.term > 0;
+    (own && !memory.unsettled_at(memory.epoch)).then_some((reign.term, memory.epoch))
 }

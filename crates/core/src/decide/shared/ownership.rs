@@ -7,9 +7,13 @@ pub(in crate::decide) fn ownership(s: &Snapshot) -> Option<Ownership> {
     if !s.builtin() {
         return None;
     }
+    let memory = match &s.memory {
+        Ok(memory) => memory,
+        Err(why) => return Some(Ownership::Damage(why.clone())),
+    };
     let reading = s.register.as_ref()?;
-    let term = s.memory.reign.map_or(0, |reign| reign.term);
-    Some(judge_owner(reading, s.me(), term, &s.memory))
+    let term = memory.reign.map_or(0, |reign| reign.term);
+    Some(judge_owner(reading, s.me(), term, memory))
 }
 
 /// Why the register is damaged, where it is.
@@ -30,10 +34,11 @@ pub(in crate::decide) fn mine(s: &Snapshot) -> Option<Register> {
 
 /// The register, where it is this node's at a term that its memory does not have.
 pub(in crate::decide) fn term_to_adopt(s: &Snapshot) -> Option<&Register> {
+    let memory = s.memory.as_ref().ok()?;
     match s.register.as_ref().filter(|_| s.builtin())? {
         Reading::Row(row) if row.is_owned_by(s.me()) && row.term > 0 => {
-            let other = s.memory.reign.map(|known| known.term) != Some(row.term);
-            (other && row.term >= s.memory.term).then_some(row)
+            let other = memory.reign.map(|known| known.term) != Some(row.term);
+            (other && row.term >= memory.term).then_some(row)
         }
         _ => None,
     }
