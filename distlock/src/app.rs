@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use pha_core::register::Trouble;
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::{self, LockName, MutexAnswer};
+use pha_host::lock::{self, LockName, MutexAnswer, RoleName};
 
 use crate::exit::Exit;
 use crate::render;
@@ -23,6 +23,7 @@ Exit status:
 
 Examples:
   distlock 'host=node3 dbname=postgres user=postgres' init distlock:pgsql_cls1
+  distlock 'host=node3 dbname=postgres user=postgres' init distlock:pgsql_cls1 --role cls1
   distlock 'host=node3 dbname=postgres user=postgres' show distlock:pgsql_cls1
   distlock '/usr/bin/psql \"host=node3 user=postgres\"' lock distlock:pgsql_cls1 node1 30 10
 
@@ -69,6 +70,13 @@ enum Action {
     Init {
         /// Table and name of the lock
         lock: LockName,
+        /// Give this role, which is there already, the least rights that the cluster needs: its own row
+        /// and its history. As the owner of the table
+        #[arg(long, value_name = "ROLE")]
+        role: Option<RoleName>,
+        /// Print the SQL instead, for psql; nothing is connected to
+        #[arg(long)]
+        print: bool,
     },
     /// Show who holds the lock, since when, and which nodes hold every acknowledged commit
     Show {
@@ -145,8 +153,15 @@ fn perform(action: &Action, info: &Conninfo, wait: Duration) -> Exit {
             &mutex.owner,
             mutex.deadline(wait),
         )),
-        Action::Init { lock } => match lock::init(info, lock, deadline) {
-            Ok(change) => render::initialised(lock, change),
+        Action::Init { lock, role, print } if *print => {
+            render::script(&lock::script(lock, role.as_ref()))
+        }
+        Action::Init { lock, role, .. } => match lock::init(info, lock, deadline) {
+            Ok(change) => {
+                let made = render::initialised(lock, change);
+                role.as_ref()
+                    .map_or(made, |role| grant(info, lock, role, deadline))
+            }
             Err(trouble) => failed(&trouble),
         },
         Action::Show { lock, json } => match lock::show(info, lock, deadline) {
@@ -164,6 +179,13 @@ fn perform(action: &Action, info: &Conninfo, wait: Duration) -> Exit {
             Ok(lines) => render::history(&lines),
             Err(trouble) => failed(&trouble),
         },
+    }
+}
+
+fn grant(info: &Conninfo, lock: &LockName, role: &RoleName, deadline: Deadline) -> Exit {
+    match lock::grant(info, lock, role, deadline) {
+        Ok(granted) => render::granted(lock, role, &granted),
+        Err(trouble) => failed(&trouble),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use pha_host::lock::{Change, Details, History, LockName};
+use pha_host::lock::{Change, Details, Granted, History, LockName, RoleName};
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
@@ -38,6 +38,24 @@ pub(crate) fn initialised(lock: &LockName, change: Change) -> Exit {
         Change::RowKept => {
             format!("{lock}: there already, left as it is; the tables are up to date\n")
         }
+    });
+    Exit::Yes
+}
+
+pub(crate) fn script(text: &str) -> Exit {
+    out(text);
+    Exit::Yes
+}
+
+pub(crate) fn granted(lock: &LockName, role: &RoleName, granted: &Granted) -> Exit {
+    out(&match &granted.missing[..] {
+        [] => format!("{lock}: {role} may keep this row, and sees no other one\n"),
+        missing => format!(
+            "{lock}: {role} may keep this row. It still sees the others: row security stays off while {} \
+             can use the table and would find no row any more; for each: distlock <conninfo> init --role <role> \
+             <its lock>, or REVOKE its rights, then this again\n",
+            missing.join(", ")
+        ),
     });
     Exit::Yes
 }

@@ -61,6 +61,18 @@ pub struct LockFacts {
     pub standby: bool,
     /// The owner and the holders of the lock's row; none where there is no row.
     pub named: Option<Vec<String>>,
+    /// Which change of the row the connection's role may not make, and why.
+    #[serde(default)]
+    pub refused: Option<String>,
+    /// The role is a superuser there.
+    #[serde(default)]
+    pub superuser: bool,
+    /// The owner of the table, where it is another role and no superuser.
+    #[serde(default)]
+    pub table_owner: Option<String>,
+    /// The role sees its own row only.
+    #[serde(default)]
+    pub own_row_only: bool,
 }
 
 /// What one node knows.

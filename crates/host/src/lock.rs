@@ -7,6 +7,7 @@
 //! sent once more, which is harmless, because its condition holds at most once.
 
 mod mutex;
+mod rights;
 mod statements;
 mod table;
 
@@ -23,7 +24,8 @@ use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, IdentifierError, Session, SqlError};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
-pub use table::{Change, Details, History, history, init, remake, show};
+pub use rights::{RoleName, RoleNameError, Standing, try_changes};
+pub use table::{Change, Details, Granted, History, grant, history, init, remake, script, show};
 
 /// Which row of which table: `distlock:pgsql_cls1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,8 +304,12 @@ fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
         Some("25006") => READ_ONLY.to_owned(),
         // insufficient_privilege
         Some("42501") => {
-            "; the role needs select and update on the table, and insert on its history".to_owned()
+            format!(
+                "; give the role what it needs, as the owner of the table: distlock <conninfo> init --role <role> {lock}"
+            )
         }
+        // undefined_object: the role of a grant
+        Some("42704") => "; make it first: CREATE ROLE … LOGIN".to_owned(),
         _ => String::new(),
     };
     let text = format!("{error}{hint}");

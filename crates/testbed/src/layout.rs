@@ -24,6 +24,9 @@ pub(crate) const SSH_PORT: u16 = 22;
 pub(crate) const COROSYNC_PORT: u16 = 5405;
 /// The port of the lock service's PostgreSQL.
 pub const LOCK_PORT: u16 = 5439;
+
+/// The role with which the cluster keeps its row there; it has the least rights.
+pub const LOCK_ROLE: &str = "cls1";
 /// The name of the client's port on the bridge, for faults between it and a node.
 pub const CLIENT: &str = "client";
 

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::layout::{LOCK_PORT, PGPORT, SUBNET, Spec};
+use crate::layout::{LOCK_PORT, LOCK_ROLE, PGPORT, SUBNET, Spec};
 use crate::node::Node;
 use crate::postgres::{self, LOCK_DATA};
 use crate::{binaries, clock, procfs};
@@ -235,9 +235,11 @@ impl LockService {
         if binaries::find("distlock").is_none() {
             return Ok(());
         }
+        self.sql(&format!("CREATE ROLE {LOCK_ROLE} LOGIN"))?;
+        let owner = conninfo.replace(&format!("user={LOCK_ROLE}"), "user=postgres");
         self.node
             .run(
-                &["distlock", conninfo, "init", name],
+                &["distlock", &owner, "init", name, "--role", LOCK_ROLE],
                 Duration::from_secs(20),
             )
             .map(drop)

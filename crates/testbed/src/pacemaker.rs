@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::{LOCK_PORT, READER_VIP, WRITER_VIP};
+use crate::layout::{LOCK_PORT, LOCK_ROLE, READER_VIP, WRITER_VIP};
 use crate::node::PGDATA;
 
 /// The clone's name.
@@ -74,7 +74,7 @@ impl Config {
         .into();
         if let Some(lock) = lock_node {
             let conninfo = format!(
-                "host={lock} port={LOCK_PORT} dbname=postgres user=postgres connect_timeout=3"
+                "host={lock} port={LOCK_PORT} dbname=postgres user={LOCK_ROLE} connect_timeout=3"
             );
             for (name, value) in [
                 ("enable_distlock", "true"),

@@ -5,6 +5,7 @@
 mod answers;
 mod register;
 mod replies;
+mod rights;
 mod tables;
 
 use std::collections::BTreeSet;

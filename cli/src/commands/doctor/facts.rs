@@ -230,8 +230,20 @@ fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
             .simple("select pg_is_in_recovery()", deadline)
             .map_err(|e| describe(&e))?;
         let row = lock::show(&info, &name, deadline).map_err(|e| describe(&e))?;
+        let tried = match &row {
+            Some(_) => lock::try_changes(&info, &name, deadline),
+            None => Ok(lock::Standing::default()),
+        };
+        let (standing, refused) = match tried {
+            Ok(standing) => (standing, None),
+            Err(trouble) => (lock::Standing::default(), Some(trouble.to_string())),
+        };
         Ok(LockFacts {
             settings,
+            refused,
+            superuser: standing.superuser,
+            table_owner: standing.owner,
+            own_row_only: standing.own_row_only,
             standby: matches!(standby.first().map(Vec::as_slice), Some([Some(value)]) if value == "t"),
             named: row.map(|row| {
                 let owner = row.columns.get("owner").and_then(|value| value.as_str());

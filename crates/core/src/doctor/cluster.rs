@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Examination, Found, Rule};
-use crate::params::Arbiter;
+use crate::params::{Arbiter, LockService};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -51,6 +51,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "lock-service",
         well: "the lock service answers every node and keeps what it says",
         look: lock_service,
+    },
+    Rule {
+        id: "lock-rights",
+        well: "the lock service's role may make every change of its row, and no other",
+        look: lock_rights,
     },
     Rule {
         id: "lock-name",
@@ -284,6 +289,46 @@ fn lock_service(seen: &Examination) -> Vec<Found> {
                     format!("ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf() on the lock service"),
                 ));
             }
+        }
+        found
+    })
+}
+
+/// S11. A right that is missing shows at the first failover; one too many is another cluster's row, or
+/// the whole lock service.
+fn lock_rights(seen: &Examination) -> Vec<Found> {
+    let lock = match &seen.params.lock_service {
+        LockService::Builtin {
+            table, lockname, ..
+        } => format!("{table}:{lockname}"),
+        LockService::Off | LockService::External { .. } => return Vec::new(),
+    };
+    let give = format!("as the owner of the table: distlock <conninfo> init {lock} --role <role>");
+    // Every node has the same role, unless its passfile says otherwise: then each is worth a line.
+    seen.each(|_, facts| {
+        let Some(Ok(rights)) = &facts.lock else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        if let Some(why) = &rights.refused {
+            found.push(Found::error(why.as_str(), give.as_str()));
+        }
+        match (&rights.table_owner, rights.superuser) {
+            (Some(owner), true) => found.push(Found::error(
+                format!(
+                    "a superuser changes a table there that belongs to {owner}, whose triggers run with a superuser's rights then"
+                ),
+                format!("connect with a role of its own: CREATE ROLE … LOGIN, then {give}"),
+            )),
+            (_, true) => found.push(Found::warning(
+                "the role is a superuser of the lock service",
+                format!("a role of its own is enough: CREATE ROLE … LOGIN, then {give}"),
+            )),
+            (_, false) if !rights.own_row_only => found.push(Found::warning(
+                "the role can change the rows of other clusters",
+                give.as_str(),
+            )),
+            (_, false) => {}
         }
         found
     })

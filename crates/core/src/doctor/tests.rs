@@ -46,6 +46,10 @@ fn healthy(me: &str) -> NodeFacts {
             settings: text(&[("fsync", "on")]),
             standby: false,
             named: Some(vec!["node1".to_owned(), String::new()]),
+            refused: None,
+            superuser: false,
+            table_owner: None,
+            own_row_only: true,
         })),
         server: Some(Ok(ServerFacts {
             settings: text(&settings),
@@ -184,6 +188,15 @@ fn every_rule_finds_what_it_looks_for() {
                 .settings
                 .insert("fsync".to_owned(), "off".to_owned());
         }),
+        ("lock-rights", Error, |e| {
+            lock(e).refused = Some("promoting a node: permission denied".to_owned());
+        }),
+        ("lock-rights", Error, |e| {
+            lock(e).superuser = true;
+            lock(e).table_owner = Some("mallory".to_owned());
+        }),
+        ("lock-rights", Warning, |e| lock(e).superuser = true),
+        ("lock-rights", Warning, |e| lock(e).own_row_only = false),
         ("lock-name", Error, |e| {
             let facts = e.nodes.get_mut(&name("node1")).unwrap().as_mut().unwrap();
             let lock = facts.lock.as_mut().unwrap().as_mut().unwrap();

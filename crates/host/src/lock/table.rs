@@ -4,6 +4,7 @@ use pha_core::register::Trouble;
 use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::rights::{self, RoleName};
 use super::{LockName, connect, trouble};
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
@@ -34,12 +35,129 @@ pub fn init(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Chan
             deadline,
         )?;
         session.simple("set local client_min_messages = warning", deadline)?;
-        session.simple(&schema(&lock.table), deadline)?;
+        migrate(&mut session, lock, deadline)?;
         let change = make_row(&mut session, lock, deadline)?;
         session.simple("commit", deadline)?;
         Ok(change)
     };
+    refuse_foreign_owner(info, lock, deadline)?;
     run().map_err(|error| trouble(&error, lock))
+}
+
+/// What [`grant`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The roles that have rights on the table and no row of their own yet. Row security stays off
+    /// until they have, since they would find no row any more.
+    pub missing: Vec<String>,
+}
+
+/// Gives a role the least rights with which a cluster can keep its row (S11). As the table's owner;
+/// repeatable; after [`init`].
+///
+/// # Errors
+/// [`Trouble`]; nothing was changed then, unless the reply to the commit itself was lost.
+pub fn grant(
+    info: &Conninfo,
+    lock: &LockName,
+    role: &RoleName,
+    deadline: Deadline,
+) -> Result<Granted, Trouble> {
+    let run = || -> Result<Granted, SqlError> {
+        let mut session = connect(info, deadline)?;
+        session.simple("begin", deadline)?;
+        session.simple("set local client_min_messages = warning", deadline)?;
+        session.simple(&rights::grants(lock, role), deadline)?;
+        let missing = rights::without_policy(&mut session, lock, deadline)?;
+        if missing.is_empty() {
+            session.simple(&rights::enforce(lock), deadline)?;
+        }
+        session.simple("commit", deadline)?;
+        Ok(Granted { missing })
+    };
+    run().map_err(|error| trouble(&error, lock))
+}
+
+/// Everything that [`init`] and [`grant`] would do, as a script for psql.
+#[must_use]
+pub fn script(lock: &LockName, role: Option<&RoleName>) -> String {
+    let row = insert_row(lock).replace("$1", &rights::literal(&lock.name));
+    let row = row.trim_end_matches(" returning 1");
+    let rights = role.map_or_else(String::new, |role| {
+        format!(
+            "\n-- The rights of the cluster's role: its own row and its history.\n{}\n\
+             -- Every other role with rights on the table needs a policy before this, or finds no row any more.\n{}",
+            rights::grants(lock, role),
+            rights::enforce(lock)
+        )
+    });
+    format!(
+        "begin;\n{};\n{row};\n{rights}commit;\n",
+        schema(&lock.table)
+    )
+}
+
+/// A superuser's session would run what an owner without that right has put onto the table.
+fn refuse_foreign_owner(
+    info: &Conninfo,
+    lock: &LockName,
+    deadline: Deadline,
+) -> Result<(), Trouble> {
+    let standing = connect(info, deadline)
+        .and_then(|mut session| rights::standing(&mut session, lock, deadline))
+        .map_err(|error| trouble(&error, lock))?;
+    match standing {
+        Some(rights::Standing {
+            superuser: true,
+            owner: Some(owner),
+            ..
+        }) => Err(Trouble::Answered(format!(
+            "the table {} belongs to {owner}, whose triggers would run with a superuser's rights here; connect as {owner}, or ALTER TABLE {} OWNER TO a superuser after having looked at its triggers",
+            lock.table, lock.table
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Brings the tables up to date. Where they are, nothing is asked for that only their owner may do.
+fn migrate(session: &mut Session, lock: &LockName, deadline: Deadline) -> Result<(), SqlError> {
+    let schema = schema(&lock.table);
+    let function = function(&lock.table);
+    let rows = session.query_typed(
+        "select obj_description(to_regprocedure($1), 'pg_proc')",
+        &[(&format!("{function}()"), Type::TEXT)],
+        deadline,
+    )?;
+    let known: Option<String> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
+    let version = format!("pha4pgsql {:016x}", mark(&schema));
+    if known.as_deref() == Some(version.as_str()) {
+        return Ok(());
+    }
+    session.simple(&schema, deadline)?;
+    let comment = format!("comment on function {function}() is '{version}'");
+    session.simple(&comment, deadline)?;
+    Ok(())
+}
+
+fn function(table: &Identifier) -> String {
+    table.suffixed("_log_update").quoted()
+}
+
+/// A number that stands for a text (FNV-1a): the same in every build.
+pub(super) fn mark(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Makes the row `$1` where there is none.
+pub(super) fn insert_row(lock: &LockName) -> String {
+    format!(
+        "insert into {} (lockname, owner, ts, expired_time, reason) \
+         values ($1, '', clock_timestamp(), interval '0', 'init') \
+         on conflict (lockname) do nothing returning 1",
+        lock.table.quoted()
+    )
 }
 
 /// Makes the row as new, also one that makes no sense: what an operator's decision is written on
@@ -82,13 +200,7 @@ fn make_row(
     lock: &LockName,
     deadline: Deadline,
 ) -> Result<Change, SqlError> {
-    let sql = format!(
-        "insert into {} (lockname, owner, ts, expired_time, reason) \
-         values ($1, '', clock_timestamp(), interval '0', 'init') \
-         on conflict (lockname) do nothing returning 1",
-        lock.table.quoted()
-    );
-    let rows = session.query_typed(&sql, &[(&lock.name, Type::TEXT)], deadline)?;
+    let rows = session.query_typed(&insert_row(lock), &[(&lock.name, Type::TEXT)], deadline)?;
     Ok(if rows.is_empty() {
         Change::RowKept
     } else {
@@ -98,9 +210,11 @@ fn make_row(
 
 /// The specification's tables, function and trigger, with what is added here. Columns are added
 /// only where they are missing, and the trigger is replaced, so that an older one is brought up to date.
+/// The trigger writes the history with its owner's rights, and names everything with its schema: whoever
+/// changes the row needs no right on the history, and can put nothing in the way of its names.
 fn schema(table: &Identifier) -> String {
     let history = table.suffixed("_history").quoted();
-    let function = table.suffixed("_log_update").quoted();
+    let function = function(table);
     let trigger = format!("\"{}_log_update\"", table.name());
     let table = table.quoted();
     format!(
@@ -122,13 +236,16 @@ fn schema(table: &Identifier) -> String {
            add column if not exists epoch bigint,\
            add column if not exists holders text[],\
            add column if not exists reason text;\
-         create or replace function {function}() returns trigger language plpgsql as $log$\
+         create or replace function {function}() returns trigger language plpgsql \
+           security definer set search_path = pg_catalog, pg_temp as $log$\
          begin \
            if tg_op = 'INSERT' or new.owner is distinct from old.owner \
               or new.term is distinct from old.term or new.holders is distinct from old.holders then \
-             insert into {history} (lockname, owner, ts, expired_time, term, epoch, holders, reason) \
-             values (new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
-                     new.holders, new.reason);\
+             execute format('insert into %I.%I (lockname, owner, ts, expired_time, term, epoch, \
+                     holders, reason) values ($1, $2, $3, $4, $5, $6, $7, $8)', \
+                     tg_table_schema, tg_table_name || '_history') \
+               using new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
+                     new.holders, new.reason;\
            end if;\
            return new;\
          end $log$;\

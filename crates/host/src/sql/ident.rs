@@ -41,6 +41,12 @@ impl Identifier {
         }
     }
 
+    /// The schema, where one is given.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
     /// The name without its schema.
     #[must_use]
     pub fn name(&self) -> &str {
