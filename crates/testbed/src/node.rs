@@ -318,6 +318,55 @@ impl Node {
         self.kill(|process| process.comm == comm, signal)
     }
 
+    /// The processes for which `select` says so, without the children of any of them: a child that has
+    /// not begun its own program yet has the name and the command line of its parent.
+    fn programs(&self, select: impl Fn(&Process) -> bool) -> Vec<Process> {
+        let mut found = self.processes();
+        found.retain(select);
+        let pids: Vec<i32> = found.iter().map(|process| process.pid).collect();
+        found.retain(|process| !pids.contains(&process.parent));
+        found
+    }
+
+    /// Sends `signal` to the programs of that short name, and not to children that have not begun their
+    /// own yet; how many there were.
+    pub fn kill_program(&self, comm: &str, signal: Signal) -> usize {
+        let chosen = self.programs(|process| process.comm == comm);
+        for process in &chosen {
+            procfs::signal_pid(process.pid, signal);
+        }
+        chosen.len()
+    }
+
+    /// The agent's processes that carry out an operation (`monitor`, … or `guard`), without what they
+    /// have started.
+    #[must_use]
+    pub fn operations(&self, name: &str) -> Vec<Process> {
+        let line = format!("expgsql {name}");
+        self.programs(|process| process.comm == "expgsql" && process.cmdline.ends_with(&line))
+    }
+
+    /// The processes of the server at [`PGDATA`] that are of this kind
+    /// ([`Process::server_kind`]: `startup`, `walreceiver` …).
+    #[must_use]
+    pub fn server_processes(&self, kind: &str) -> Vec<Process> {
+        let Some(postmaster) = self.postmaster_of(PGDATA) else {
+            return Vec::new();
+        };
+        let mut found = self.processes();
+        found.retain(|p| p.parent == postmaster.pid && p.server_kind() == Some(kind));
+        found
+    }
+
+    /// Sends `signal` to [`Node::server_processes`] of that kind; how many there were.
+    pub fn kill_server_process(&self, kind: &str, signal: Signal) -> usize {
+        let chosen = self.server_processes(kind);
+        for process in &chosen {
+            procfs::signal_pid(process.pid, signal);
+        }
+        chosen.len()
+    }
+
     /// The postmaster of the database at [`PGDATA`] (or at another directory), if one runs: its
     /// number inside the node comes from postmaster.pid and must belong to a postgres process.
     #[must_use]

@@ -45,6 +45,7 @@ impl ProcessId {
 
 struct Stat {
     state: char,
+    parent: i32,
     started: u64,
     /// Clock ticks in user mode and in the kernel, of the process and of children it waited for.
     ticks: [u64; 4],
@@ -78,6 +79,7 @@ fn stat(pid: i32) -> Option<Stat> {
     let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
     Some(Stat {
         state,
+        parent: i32::try_from(*fields.first()?).ok()?,
         started: *fields.get(18)?,
         ticks: fields.get(10..14)?.try_into().ok()?,
     })
@@ -102,6 +104,8 @@ pub struct Process {
     pub pid: i32,
     /// The number inside the node.
     pub inner_pid: i32,
+    /// The parent's number on the host.
+    pub parent: i32,
     /// The short name (`/proc/PID/comm`).
     pub comm: String,
     /// The arguments, or the title that the process gave itself, joined by spaces.
@@ -109,6 +113,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// What it does for the server, where it is a process of PostgreSQL that serves no session: the
+    /// first word of its title, `startup` or `walreceiver`, behind `cluster_name` where there is one.
+    /// The title of a session begins with its role, and `startup` is at its end while it connects;
+    /// behind role and database it has the client's address, which no other title has there.
+    #[must_use]
+    pub fn server_kind(&self) -> Option<&str> {
+        let title = self.cmdline.strip_prefix("postgres: ")?;
+        let mut words = title.split(' ').peekable();
+        words.next_if(|word| word.ends_with(':'));
+        let kind = words.next()?;
+        let third = words.nth(1).unwrap_or_default();
+        let session = third == "[local]" || third.ends_with(')');
+        // A walsender has its role and its client's address behind the word.
+        (kind == "walsender" || !session).then_some(kind)
+    }
+
     /// Memory that is in RAM, KiB (VmRSS of /proc/PID/status); none of a process that is gone.
     #[must_use]
     pub fn resident_kib(&self) -> Option<u64> {
@@ -157,9 +177,7 @@ pub(crate) fn wake_entrances(init: i32) {
 }
 
 fn describe(pid: i32) -> Option<Process> {
-    if matches!(state(pid), None | Some('Z' | 'X')) {
-        return None;
-    }
+    let stat = stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let inner = status
         .lines()
@@ -167,6 +185,7 @@ fn describe(pid: i32) -> Option<Process> {
     let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     Some(Process {
         pid,
+        parent: stat.parent,
         inner_pid: inner.split_whitespace().last()?.parse().ok()?,
         comm: fs::read_to_string(format!("/proc/{pid}/comm"))
             .ok()?
@@ -177,4 +196,50 @@ fn describe(pid: i32) -> Option<Process> {
             .trim()
             .to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_not_taken_for_what_its_title_says_at_the_end() {
+        let kind = |cmdline: &str| {
+            let process = Process {
+                pid: 2,
+                inner_pid: 2,
+                parent: 1,
+                comm: "postgres".to_owned(),
+                cmdline: cmdline.to_owned(),
+            };
+            process.server_kind().map(str::to_owned)
+        };
+        for (title, expected) in [
+            (
+                "postgres: startup recovering 000000010000000000000003",
+                Some("startup"),
+            ),
+            ("postgres: startup", Some("startup")),
+            (
+                "postgres: main: startup waiting for 000000010000000000000003",
+                Some("startup"),
+            ),
+            (
+                "postgres: walreceiver streaming 0/30000A0",
+                Some("walreceiver"),
+            ),
+            (
+                "postgres: walsender repl 192.0.2.2(40000) streaming 0/30000A0",
+                Some("walsender"),
+            ),
+            ("postgres: logical replication launcher", Some("logical")),
+            ("postgres: postgres postgres [local] startup", None),
+            ("postgres: postgres postgres 192.0.2.2(40000) startup", None),
+            ("postgres: startup postgres [local] idle", None),
+            ("postgres: main: startup postgres [local] idle", None),
+            ("/usr/lib/postgresql/15/bin/postgres -D /data", None),
+        ] {
+            assert_eq!(kind(title).as_deref(), expected, "{title}");
+        }
+    }
 }

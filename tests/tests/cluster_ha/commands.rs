@@ -229,7 +229,7 @@ fn something_hangs(bed: &Bed) {
     assert_eq!(reign(&after), reign(&before));
 
     scenario("Pacemaker hangs on this node: the status says so");
-    let based = |signal| bed.node("node2").kill_named("pacemaker-based", signal);
+    let based = |signal| bed.node("node2").kill_program("pacemaker-based", signal);
     assert!(based(Signal::STOP) > 0);
     let output = cls(bed, "node2", &["status"]);
     assert!(based(Signal::CONT) > 0);
@@ -322,7 +322,7 @@ fn interrupted(bed: &Bed, what: &str, moment: impl Fn() -> Result<(), String>) -
     let output = thread::scope(|scope| {
         let command = scope.spawn(|| cls(bed, "node1", &["online_switch"]));
         bed.until(what, &moment);
-        assert_eq!(bed.node("node1").kill_named("cls", Signal::INT), 1);
+        assert_eq!(bed.node("node1").kill_program("cls", Signal::INT), 1);
         command.join().expect("a command that came to its end")
     });
     let said = format!("{}\n{}", output.text(), output.stderr);
@@ -383,7 +383,7 @@ fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
         while !moment() {
             assert!(!command.is_finished(), "cls {words:?} has ended by itself");
         }
-        assert_eq!(bed.node(node).kill_named("cls", Signal::KILL), 1);
+        assert_eq!(bed.node(node).kill_program("cls", Signal::KILL), 1);
         let output = command.join().expect("the end of a command");
         assert_ne!(output.code, 0, "{}", output.stderr);
     });
@@ -402,11 +402,7 @@ fn found(bed: &Bed, node: &str, text: &str, next: &str) {
 
 /// A switch that is killed is carried through by Pacemaker, for which its constraint is enough.
 fn killed_switches(bed: &Bed) {
-    let agent = |node: &str, operation: &str| {
-        let line = format!("expgsql {operation}");
-        let processes = bed.node(node).processes();
-        processes.iter().any(|p| p.cmdline.ends_with(&line))
-    };
+    let agent = |node: &str, operation: &str| !bed.node(node).operations(operation).is_empty();
     let wished = || bed.cib().is_ok_and(|cib| cib.xml.contains("cli-prefer"));
     let promoted = || agent("node2", "guard");
     let moments: [(&str, &dyn Fn() -> bool, bool); 4] = [

@@ -90,8 +90,7 @@ fn frozen_startup(bed: &Bed) {
 
 /// Signals the process that replays WAL on a node; how many there were.
 pub(crate) fn startup(bed: &Cluster, node: &str, signal: Signal) -> usize {
-    let replays = |process: &pha_testbed::Process| process.cmdline.contains("startup recovering");
-    bed.node(node).kill(replays, signal)
+    bed.node(node).kill_server_process("startup", signal)
 }
 
 #[test]
@@ -286,14 +285,14 @@ fn written_alone(bed: &Bed) {
     // Without corosync between them nobody ends it, and its receiver is stopped while its report counts.
     must(bed.cut_port("node1", "node2", 5405));
     must(bed.link("node2", true));
-    let receives = |process: &pha_testbed::Process| process.cmdline.contains("walreceiver");
+    let receiver = |signal| bed.node("node2").kill_server_process("walreceiver", signal);
     bed.until("a report of node2", || {
-        bed.node("node2").kill(receives, Signal::STOP);
+        receiver(Signal::STOP);
         let report = "SELECT coalesce(max(flush_lsn), '0/0') > pg_current_wal_flush_lsn() \
             FROM pg_stat_replication";
         let report = bed.sql("node1", report).map_err(|e| e.to_string())?;
         if report != "t" {
-            bed.node("node2").kill(receives, Signal::CONT);
+            receiver(Signal::CONT);
         }
         (report == "t").then_some(()).ok_or(report)
     });
@@ -313,7 +312,7 @@ fn written_alone(bed: &Bed) {
     assert!(recorded.starts_with("t|"), "{recorded}, node1 has {own}");
     assert!(recorded.ends_with("|{node1}"), "{recorded}");
 
-    bed.node("node2").kill(receives, Signal::CONT);
+    receiver(Signal::CONT);
     must(bed.heal());
     bed.until("the refusal of node2", || {
         bed.refusal("node1", "node2")
@@ -323,14 +322,14 @@ fn written_alone(bed: &Bed) {
     assert_eq!(repair.code, 0, "{}{}", repair.stdout, repair.stderr);
     bed.settle("node1", &["node2"]);
     assert_eq!(must(bed.sql("node1", &behind)), "t", "{alone}");
-    assert_eq!(bed.node("node2").kill(receives, Signal::STOP), 1);
+    assert_eq!(receiver(Signal::STOP), 1);
     let writer = bed.writer();
     bed.until("a commit that waits for node2", || {
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         let waits = bed.sql("node1", waits).map_err(|e| e.to_string())?;
         (waits == "1").then_some(()).ok_or(waits)
     });
-    assert_eq!(bed.node("node2").kill(receives, Signal::CONT), 1);
+    assert_eq!(receiver(Signal::CONT), 1);
     must(writer.wait_for(50, PATIENCE));
     bed.conclude(writer, "node1", &["node2"]);
 }

@@ -24,12 +24,9 @@ const DAEMONS: [&str; 8] = [
 ];
 
 fn guard_on(bed: &Bed, node: &str) -> Option<Process> {
-    let processes = bed.node(node).processes();
-    let mut guards = processes
-        .into_iter()
-        .filter(|process| process.cmdline.ends_with("expgsql guard"));
-    let guard = guards.next();
-    assert!(guards.next().is_none(), "two guards on {node}");
+    let mut guards = bed.node(node).operations("guard");
+    let guard = guards.pop();
+    assert!(guards.is_empty(), "two guards on {node}");
     guard
 }
 

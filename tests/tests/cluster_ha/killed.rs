@@ -21,11 +21,9 @@ fn cls(bed: &Bed, node: &str, words: &[&str]) -> String {
 /// hundredths of a second, less than a test pauses otherwise.
 #[track_caller]
 fn operation(bed: &Bed, node: &str, name: &str) -> Process {
-    let line = format!("expgsql {name}");
     let began = Instant::now();
     loop {
-        let processes = bed.node(node).processes();
-        if let Some(found) = processes.into_iter().find(|p| p.cmdline.ends_with(&line)) {
+        if let Some(found) = bed.node(node).operations(name).pop() {
             return found;
         }
         assert!(began.elapsed() < PATIENCE, "no {name} on {node}");
@@ -99,10 +97,7 @@ fn promote_after_the_register(bed: &Bed) {
     let before = bed.settle("node1", &["node2"]);
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
-    let startup = |signal| {
-        let is_startup = |p: &Process| p.comm == "postgres" && p.cmdline.contains("startup");
-        bed.node("node2").kill(is_startup, signal)
-    };
+    let startup = |signal| bed.node("node2").kill_server_process("startup", signal);
     assert_eq!(startup(Signal::STOP), 1);
     must(bed.power_cut("node1"));
     let promoting = operation(bed, "node2", "promote");

@@ -339,8 +339,7 @@ fn cluster_lock_service_gone_with_the_standby() {
 
 /// Signals the process of node2 that receives WAL; how many there were.
 fn walreceiver(bed: &Bed, signal: Signal) -> usize {
-    let receives = |process: &pha_testbed::Process| process.cmdline.contains("walreceiver");
-    bed.node("node2").kill(receives, signal)
+    bed.node("node2").kill_server_process("walreceiver", signal)
 }
 
 #[test]

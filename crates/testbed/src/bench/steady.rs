@@ -46,9 +46,8 @@ pub(super) fn measure(cluster: &Cluster, pair: &Pair) -> Result<Steady> {
         .collect::<Result<Vec<_>>>()?;
     let guard = (cluster.spec().pacemaker.agent != peer::AGENT)
         .then(|| {
-            find(&primary, "the guard", |process| {
-                process.cmdline.contains("expgsql guard")
-            })
+            let guard = primary.operations("guard").pop();
+            guard.ok_or_else(|| Error::Asked(format!("{}: no guard runs", primary.name())))
         })
         .transpose()?;
     let operations = || -> Result<u64> {

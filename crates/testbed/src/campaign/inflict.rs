@@ -238,14 +238,14 @@ fn signal(node: &Node, process: Process, signal: Signal) -> usize {
         return usize::from(node.kill_postmaster(signal));
     }
     if process == Process::Guard {
-        return node.kill(|running| running.cmdline.ends_with("expgsql guard"), signal);
+        let guards = node.operations("guard");
+        guards
+            .iter()
+            .for_each(|guard| procfs::signal_pid(guard.pid, signal));
+        return guards.len();
     }
     if process.of_database() {
-        let title = format!("postgres: {}", process.name());
-        return node.kill(
-            |running| running.comm == "postgres" && running.cmdline.starts_with(&title),
-            signal,
-        );
+        return node.kill_server_process(process.name(), signal);
     }
     // The kernel keeps the first 15 characters of a process's name.
     let comm: String = process.name().chars().take(15).collect();
@@ -310,12 +310,11 @@ fn catch(
     end: Instant,
 ) -> Result<(Node, Vec<ProcessId>)> {
     let node = stage.node(who)?;
-    let words = format!("expgsql {}", operation.name());
+    let name = operation.name();
     loop {
         let caught: Vec<ProcessId> = node
-            .processes()
+            .operations(name)
             .into_iter()
-            .filter(|process| process.cmdline.ends_with(&words))
             .filter_map(|process| ProcessId::of(process.pid))
             .collect();
         if !caught.is_empty() {
@@ -323,8 +322,10 @@ fn catch(
             return Ok((node, caught));
         }
         if Instant::now() >= end {
-            let name = node.name();
-            return Err(Error::Asked(format!("no `{words}` ran on {name}")));
+            let node = node.name();
+            return Err(Error::Asked(format!(
+                "no {name} of the agent ran on {node}"
+            )));
         }
         std::thread::sleep(GLANCE);
     }
