@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use pha_core::conninfo;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::postgres::Postgres;
-use pha_host::sql::TextRows;
+use pha_host::sql::{Purpose, TextRows, options};
 use pha_host::ssh::Ssh;
 
 use crate::cluster::Cluster;
@@ -37,7 +38,10 @@ impl Primary {
         if let Some(place) = params.pghost.as_deref().or(params.socketdir.as_deref()) {
             psql.extend(["-h".to_owned(), place.to_owned()]);
         }
-        psql.extend(["-d".to_owned(), params.pgdb.clone(), "-c".to_owned()]);
+        let options = options(None, Purpose::Agent, deadline.left());
+        // No value of these is one that a connection string cannot hold; the check of pgdb sees to it.
+        let place = conninfo::render([("dbname", params.pgdb.as_str()), ("options", &options)]);
+        psql.extend(["-d".to_owned(), place.unwrap_or_default(), "-c".to_owned()]);
         Self {
             local: (here.as_ref() == Some(node)).then(|| cluster.local_postgres()),
             network: cluster.remote_postgres(),

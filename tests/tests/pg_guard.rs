@@ -210,6 +210,10 @@ fn it_renews_in_a_session_of_its_own_and_ends_with_the_stop() {
     let session = getsid(Pid::from_raw(guard)).unwrap();
     assert_eq!(session.as_raw_nonzero().get(), guard);
     primary.renewed();
+    // The session that it keeps to PostgreSQL is in no database that others are copied from.
+    let place = "select datname from pg_stat_activity where application_name = 'expgsql'";
+    assert!(eventually(PATIENCE, || primary.world.sql(place).unwrap() == "postgres"));
+    primary.world.sql("create database made").unwrap();
     // Without any monitor the lease never runs out.
     let lapsed = eventually(2 * LEASE, || {
         primary.row("ts + expired_time > now()") != "t"

@@ -15,7 +15,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
-use pha_host::sql::{Session, SqlError, SqlErrorKind};
+use pha_host::sql::{Purpose, Session, SqlError, SqlErrorKind};
 use pha_tests::pg::Server;
 
 type Pair = (X509, PKey<Private>);
@@ -88,7 +88,7 @@ impl Files {
         );
         let info: Conninfo = text.parse().unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut session = Session::connect(&info, deadline)?;
+        let mut session = Session::connect(&info, Purpose::LockService, deadline)?;
         let rows = session.simple(
             "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
             deadline,
@@ -185,7 +185,11 @@ fn pg_a_server_without_encryption_is_refused_where_it_is_asked_for() {
     );
     let connect = |mode: &str| {
         let info: Conninfo = format!("{base} sslmode={mode}").parse().unwrap();
-        Session::connect(&info, Deadline::after(Duration::from_secs(10)))
+        Session::connect(
+            &info,
+            Purpose::LockService,
+            Deadline::after(Duration::from_secs(10)),
+        )
     };
     for mode in ["disable", "allow", "prefer"] {
         assert!(connect(mode).is_ok(), "{mode}");
@@ -199,7 +203,14 @@ fn pg_a_server_without_encryption_is_refused_where_it_is_asked_for() {
     let info: Conninfo = format!("{} sslmode=require", server.socket_conninfo())
         .parse()
         .unwrap();
-    assert!(Session::connect(&info, Deadline::after(Duration::from_secs(10))).is_ok());
+    assert!(
+        Session::connect(
+            &info,
+            Purpose::LockService,
+            Deadline::after(Duration::from_secs(10))
+        )
+        .is_ok()
+    );
 }
 
 #[test]

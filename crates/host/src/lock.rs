@@ -21,7 +21,7 @@ use tokio_postgres::types::Type;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
-use crate::sql::{Identifier, IdentifierError, Session, SqlError};
+use crate::sql::{Identifier, IdentifierError, Purpose, Session, SqlError};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
 pub use rights::{RoleName, RoleNameError, Standing, try_changes};
@@ -204,7 +204,7 @@ impl LockService {
         let kept = self.session.take().filter(Session::is_usable);
         let mut session = match kept {
             Some(session) => session,
-            None => Session::connect(&self.info, deadline)?,
+            None => Session::connect(&self.info, Purpose::LockService, deadline)?,
         };
         // The server gives up a little earlier than this call, so that its "canceled" still
         // arrives: a definite answer instead of an unknown one.
@@ -284,7 +284,7 @@ impl LockService {
 
 /// A session of one command of its own.
 fn connect(info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
-    let mut session = Session::connect(info, deadline)?;
+    let mut session = Session::connect(info, Purpose::LockService, deadline)?;
     session.limit_statements(deadline, deadline)?;
     Ok(session)
 }
@@ -294,7 +294,9 @@ fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
     let hint = match error.sqlstate() {
         // undefined_table, undefined_column, invalid_schema_name
         Some("42P01" | "42703" | "3F000") => {
-            format!("; run `distlock <conninfo> init {lock}` once")
+            format!(
+                "; run `distlock <conninfo> init {lock}` once (a table that is not in the schema public is named with its schema)"
+            )
         }
         // query_canceled by statement_timeout, lock_not_available
         Some("57014" | "55P03") => {

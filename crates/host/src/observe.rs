@@ -167,14 +167,16 @@ fn not_up(answer: postgres::Answer) -> Answer {
 }
 
 /// Only an answer to the administrator's own check can say that it fails. That none came, or that no
-/// connection was left for it, says that the server is busy, which is no reason to restart it.
+/// connection was left for it, says that the server is busy, which is no reason to restart it; and so
+/// it is where its database does not let the agent in.
 fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
+    let asked = matches!(error, PostgresError::Sql(error) if error.was_sent());
     let unserved = match error {
         PostgresError::Sql(error) => not_up(postgres::Answer::of_error(error, status)),
         other => Answer::Refused(other.to_string()),
     };
     match unserved {
-        Answer::Refused(text) => Answer::Failing(format!("monitor_sql failed: {text}")),
+        Answer::Refused(text) if asked => Answer::Failing(format!("monitor_sql failed: {text}")),
         other => other,
     }
 }

@@ -3,6 +3,10 @@
 //! Connections are made as the owner of the server (`pgdba`), because that is who `peer` in
 //! `pg_hba.conf` expects on a socket; the role is `monitor_user` where one is configured. Every
 //! call has a deadline, and what a failed call means is decided once, in [`Answer`].
+//!
+//! The agent's own questions go to the database `postgres`, which PostgreSQL has for such programs,
+//! and to the configured one only where the role is not let into that: a database that users own, or
+//! copy others from, is none to sit in.
 
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::pgctl::PgError;
 use crate::process::PmStatus;
-use crate::sql::{Session, SqlError, SqlErrorKind};
+use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
 use crate::user::{User, UserError};
 
 mod follow;
@@ -18,6 +22,13 @@ mod in_force;
 mod view;
 
 pub use view::{PrimaryView, ReceiverRow, RoleView, ServerView, SlotRow, StandbyRow, StandbyView};
+
+/// The database that PostgreSQL has for programs that need none of their own (manual, "Creating a
+/// Database").
+const HOME: &str = "postgres";
+
+/// The databases that `CREATE DATABASE` copies, which it cannot while somebody is connected.
+const TEMPLATES: [&str; 2] = ["template1", "template0"];
 
 /// How to reach the local server.
 #[derive(Clone, Debug)]
@@ -142,15 +153,46 @@ impl Answer {
 }
 
 impl Postgres {
-    /// Opens a connection.
+    /// Opens a connection for questions and changes of our own.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
     pub fn connect(&self, deadline: Deadline) -> Result<Session, PostgresError> {
+        self.connect_for(Purpose::Agent, deadline)
+    }
+
+    /// Opens a connection to the database `postgres`, or to the configured one where the role is not
+    /// let into that or it is not there.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn connect_for(
+        &self,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Session, PostgresError> {
+        let home = self.info.clone().with_dbname(HOME);
+        match self.session(&home, purpose, deadline) {
+            Err(PostgresError::Sql(error)) if elsewhere(&error) && self.info.database() != HOME => {
+                self.session(&self.info, purpose, deadline)
+            }
+            other => other,
+        }
+    }
+
+    fn session(
+        &self,
+        info: &Conninfo,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Session, PostgresError> {
         let account = |reason| PostgresError::Account {
             user: self.user.name().to_owned(),
             reason,
         };
         let session = self
             .user
-            .act(|| Ok(Session::connect(&self.info, deadline)))
+            .act(|| Ok(Session::connect(info, purpose, deadline)))
             .map_err(account)?;
         Ok(session?)
     }
@@ -178,9 +220,19 @@ impl Postgres {
         ServerView::read(session, deadline)
     }
 
-    /// Runs the administrator's own statement (`monitor_sql`), as it is.
+    /// Runs the administrator's own statement (`monitor_sql`), as it is, in the configured database.
+    /// Its search path is empty too: who owns that database is not who this role is. One that others
+    /// are copied from has nothing to look at.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
     pub fn run_monitor_sql(&self, sql: &str, deadline: Deadline) -> Result<(), PostgresError> {
-        self.connect(deadline)?.simple(sql, deadline)?;
+        let mut session = if TEMPLATES.contains(&self.info.database().as_str()) {
+            self.connect_for(Purpose::AsSet, deadline)?
+        } else {
+            self.session(&self.info, Purpose::AsSet, deadline)?
+        };
+        session.simple(sql, deadline)?;
         Ok(())
     }
 
@@ -239,6 +291,19 @@ impl Postgres {
             Err(error) if matches!(error.sqlstate(), Some("42704" | "55006")) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Whether another database may let the role in: this one is not there, accepts nobody, or does not
+/// let this role in (`pg_hba.conf` and passfiles may name databases).
+fn elsewhere(error: &SqlError) -> bool {
+    match error.kind() {
+        // insufficient_privilege, invalid_catalog_name, object_not_in_prerequisite_state
+        SqlErrorKind::Server { sqlstate, .. } => {
+            matches!(sqlstate.as_str(), "42501" | "3D000" | "55000") || sqlstate.starts_with("28")
+        }
+        SqlErrorKind::Authentication => true,
+        _ => false,
     }
 }
 

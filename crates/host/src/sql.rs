@@ -7,7 +7,10 @@
 mod connect;
 mod error;
 mod ident;
+mod own;
 mod tls;
+
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -19,9 +22,14 @@ use crate::conninfo::Conninfo;
 
 pub use error::{SqlError, SqlErrorKind};
 pub use ident::{Identifier, IdentifierError};
+pub use own::{Purpose, options};
 
 /// The rows of a simple query, each a list of values as text.
 pub type TextRows = Vec<Vec<Option<String>>>;
+
+/// How much later than its caller the server gives up a statement: whoever waits for it has said by
+/// then that no answer came.
+const LATER: Duration = Duration::from_secs(1);
 
 /// A connection to one PostgreSQL server.
 pub struct Session {
@@ -49,12 +57,42 @@ impl Drop for Live {
 }
 
 impl Session {
-    /// Connects to the first server of `info` that will have it.
+    /// Connects to the first server of `info` that will have it. The session is of our own making
+    /// ([`Purpose`]); the server gives up its statements a little after the deadline, since a client
+    /// that goes away does not stop what it has asked for.
     ///
     /// # Errors
     /// [`SqlError`] of the last server tried; it says which one, and never a password.
-    pub fn connect(info: &Conninfo, deadline: Deadline) -> Result<Self, SqlError> {
-        connect::any(info, deadline)
+    pub fn connect(
+        info: &Conninfo,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Self, SqlError> {
+        let limit = deadline.left() + LATER;
+        let options = options(info.options.as_deref(), purpose, limit);
+        let info = Conninfo {
+            options: Some(options),
+            ..info.clone()
+        };
+        connect::any(&info, deadline)
+    }
+
+    /// Makes the session one that stays, with a limit for each of its statements; and whether it is in
+    /// a database that others are copied from. One that stays there keeps everybody from `CREATE
+    /// DATABASE`.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn stay(&mut self, limit: Duration, deadline: Deadline) -> Result<bool, SqlError> {
+        let mut sql = format!("set statement_timeout = {};", limit.as_millis());
+        for name in self.ages() {
+            sql += &format!("set {name} = 0;");
+        }
+        sql += "select d.datistemplate from pg_catalog.pg_database d \
+                where d.datname = pg_catalog.current_database()";
+        let rows = self.simple(&sql, deadline)?;
+        let answer = rows.into_iter().flatten().flatten().next();
+        Ok(answer.as_deref() == Some("t"))
     }
 
     /// Runs one statement with parameters; the types of the parameters are the server's guess.
@@ -119,9 +157,7 @@ impl Session {
     }
 
     /// Tells the server to give up a statement, or the wait for a lock, at `limit`: a client that
-    /// goes away does not stop a statement that waits for a row lock. Transactions are read
-    /// committed from here on, whatever the server's or the role's default is: at a higher level a
-    /// change that waited for another's fails (40001) instead of being judged by the new row.
+    /// goes away does not stop a statement that waits for a row lock.
     ///
     /// # Errors
     /// As [`Self::query`].
@@ -132,21 +168,33 @@ impl Session {
     ) -> Result<(), SqlError> {
         let millis = limit.left().as_millis().max(1);
         let text = i32::try_from(millis).unwrap_or(i32::MAX).to_string();
-        self.query_typed(
-            "select pg_catalog.set_config('statement_timeout', $1, false), \
-             pg_catalog.set_config('lock_timeout', $1, false), \
-             pg_catalog.set_config('default_transaction_isolation', 'read committed', false)",
-            &[(&text, Type::TEXT)],
-            deadline,
-        )
-        .map(drop)
-        .map_err(SqlError::before_the_statement)
+        let mut sql = "select pg_catalog.set_config('statement_timeout', $1, false), \
+                       pg_catalog.set_config('lock_timeout', $1, false)"
+            .to_owned();
+        for name in self.ages() {
+            sql += &format!(", pg_catalog.set_config('{name}', '0', false)");
+        }
+        self.query_typed(&sql, &[(&text, Type::TEXT)], deadline)
+            .map(drop)
+            .map_err(SqlError::before_the_statement)
     }
 
     /// The server's version as it announces it, `15.4 (Debian 15.4-1)`.
     #[must_use]
     pub fn server_version(&self) -> Option<&str> {
         self.server_version.as_deref()
+    }
+
+    /// The settings by which this version of the server ends a session that is idle or old. A start-up
+    /// option that a server does not know would keep the session out.
+    fn ages(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let version = self.server_version.as_deref().unwrap_or_default();
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next();
+        let major: u32 = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        [(14, "idle_session_timeout"), (17, "transaction_timeout")]
+            .into_iter()
+            .filter(move |(since, _)| major >= *since)
+            .map(|(_, name)| name)
     }
 
     /// Whether the connection can still be used.

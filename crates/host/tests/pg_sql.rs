@@ -12,7 +12,8 @@ use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
 use pha_host::pgctl::{StopMode, Stopped};
 use pha_host::postgres::{Answer, Postgres, PostgresError};
-use pha_host::process::{Postmaster, Process, Signal};
+use pha_host::process::{PmStatus, Postmaster, Process, Signal};
+use pha_host::sql::Purpose;
 
 fn access(cluster: &Cluster) -> Postgres {
     let info = Conninfo::local(cluster.dir.to_str().unwrap(), cluster.port)
@@ -170,7 +171,13 @@ fn pg_failures_are_told_apart() {
         info: postgres.info.clone().with_dbname("nowhere"),
         ..postgres.clone()
     };
-    assert!(matches!(elsewhere.ask(None, soon()), Answer::Error(_)));
+    // The agent's own questions do not go to that database; the administrator's statement does.
+    assert!(matches!(elsewhere.ask(None, soon()), Answer::Up(_)));
+    let error = elsewhere.run_monitor_sql("select 1", soon()).unwrap_err();
+    let PostgresError::Sql(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!((error.sqlstate(), error.was_sent()), (Some("3D000"), false));
 
     let error = postgres.run_monitor_sql("select 1/0", soon()).unwrap_err();
     assert!(error.to_string().contains("division by zero"), "{error}");
@@ -201,6 +208,8 @@ fn pg_failures_are_told_apart() {
         match postgres.ask(file.status, soon()) {
             Answer::ShuttingDown(_) => break,
             Answer::Up(_) if !deadline.expired() => {}
+            // It had not written yet what it does.
+            Answer::StartingUp(_) if file.status == Some(PmStatus::Ready) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -281,11 +290,13 @@ fn set_names(cluster: &Cluster, value: &str) {
 /// Whether a commit is acknowledged until the deadline: [`soon`] where it must be, [`moment`] where
 /// it must not.
 fn commits(cluster: &Cluster, deadline: Deadline) -> bool {
-    let mut session = access(cluster).connect(soon()).unwrap();
-    session
-        .simple("create table if not exists c (id int)", deadline)
-        .is_ok()
-        && session.simple("insert into c values (1)", deadline).is_ok()
+    let client = access(cluster).connect_for(Purpose::AsSet, soon());
+    let mut session = client.unwrap();
+    let made = "create table if not exists public.c (id int)";
+    session.simple(made, deadline).is_ok()
+        && session
+            .simple("insert into public.c values (1)", deadline)
+            .is_ok()
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod answers;
 mod register;
 mod replies;
 mod rights;
+mod session;
 mod tables;
 
 use std::collections::BTreeSet;

@@ -20,7 +20,7 @@ use pha_host::lock::{self, LockName};
 use pha_host::pgctl::PgCtl;
 use pha_host::postgres::Postgres;
 use pha_host::process::Postmaster;
-use pha_host::sql::Session;
+use pha_host::sql::{Purpose, Session};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 
@@ -224,10 +224,11 @@ fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
         let name: LockName = format!("{table}:{lockname}")
             .parse()
             .map_err(|e: lock::LockNameError| describe(&e))?;
-        let mut session = Session::connect(&info, deadline).map_err(|e| describe(&e))?;
+        let mut session =
+            Session::connect(&info, Purpose::AsSet, deadline).map_err(|e| describe(&e))?;
         let settings = settings_of(&mut session, deadline)?;
         let standby = session
-            .simple("select pg_is_in_recovery()", deadline)
+            .simple("select pg_catalog.pg_is_in_recovery()", deadline)
             .map_err(|e| describe(&e))?;
         let row = lock::show(&info, &name, deadline).map_err(|e| describe(&e))?;
         let tried = match &row {
@@ -271,7 +272,7 @@ fn settings_of(
     deadline: Deadline,
 ) -> Result<BTreeMap<String, String>, String> {
     let rows = session
-        .simple("select name, setting from pg_settings", deadline)
+        .simple("select name, setting from pg_catalog.pg_settings", deadline)
         .map_err(|error| error.to_string())?;
     Ok(rows
         .into_iter()
@@ -292,7 +293,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let postgres = local(params, &pg);
         let mut session = postgres
-            .connect(deadline)
+            .connect_for(Purpose::AsSet, deadline)
             .map_err(|error| error.to_string())?;
         settings_of(&mut session, deadline)?
     } else {

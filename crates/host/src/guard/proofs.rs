@@ -22,6 +22,9 @@ use crate::sql::Session;
 /// How often processes are searched for a Pacemaker that is not there.
 const PACEMAKER: Duration = Duration::from_secs(5);
 
+/// When PostgreSQL gives up a question of the guard's, which itself does not wait so long for any.
+const STATEMENT: Duration = Duration::from_secs(10);
+
 /// Whom Pacemaker runs as.
 const ROOT: u32 = 0;
 
@@ -170,18 +173,26 @@ impl Proofs {
         };
     }
 
-    /// Does something over the kept connection; one that has failed is made anew the next time.
+    /// Does something over the kept connection; one that has failed is made anew the next time. It is
+    /// not kept in a database that others are copied from.
     fn over<T>(
         &mut self,
         postgres: &Postgres,
         deadline: Deadline,
         work: impl FnOnce(&mut Session) -> Result<T, crate::postgres::PostgresError>,
     ) -> Result<T, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
         let kept = self.session.take().filter(Session::is_usable);
-        let session = kept.map_or_else(|| postgres.connect(deadline), Ok);
-        let mut session = session.map_err(|error| error.to_string())?;
-        let result = work(&mut session).map_err(|error| error.to_string());
-        if result.is_ok() {
+        let (mut session, stays) = match kept {
+            Some(session) => (session, true),
+            None => {
+                let mut session = postgres.connect(deadline).map_err(|e| text(&e))?;
+                let template = session.stay(STATEMENT, deadline).map_err(|e| text(&e))?;
+                (session, !template)
+            }
+        };
+        let result = work(&mut session).map_err(|e| text(&e));
+        if result.is_ok() && stays {
             self.session = Some(session);
         }
         result

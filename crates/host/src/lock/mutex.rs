@@ -35,6 +35,22 @@ fn answer(outcome: Result<bool, SqlError>, lock: &LockName) -> MutexAnswer {
     }
 }
 
+/// A session for a table that an older tool may have made, whose trigger names its history without a
+/// schema. What PostgreSQL itself has comes first; the statements here need no conversion of a value
+/// for which an operator of that schema could be nearer.
+fn session(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Session, SqlError> {
+    let mut session = connect(info, deadline)?;
+    let path = format!("pg_catalog, \"{}\"", lock.table.home());
+    session
+        .query_typed(
+            "select pg_catalog.set_config('search_path', $1, false)",
+            &[(&path, Type::TEXT)],
+            deadline,
+        )
+        .map_err(SqlError::before_the_statement)?;
+    Ok(session)
+}
+
 fn take(
     session: &mut Session,
     lock: &LockName,
@@ -43,19 +59,19 @@ fn take(
     deadline: Deadline,
 ) -> Result<bool, SqlError> {
     let table = lock.table.quoted();
-    let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+    let seconds = ttl.as_secs_f64();
     let sql = format!(
         "insert into {table} as l (lockname, owner, ts, expired_time) \
-         values ($1, $2, clock_timestamp(), $3 * interval '1 microsecond') \
+         values ($1, $2, pg_catalog.clock_timestamp(), pg_catalog.make_interval(secs => $3)) \
          on conflict (lockname) do update \
-         set owner = excluded.owner, ts = clock_timestamp(), expired_time = excluded.expired_time \
-         where l.owner in ('', excluded.owner) or l.ts + l.expired_time <= clock_timestamp() \
+         set owner = excluded.owner, ts = pg_catalog.clock_timestamp(), expired_time = excluded.expired_time \
+         where l.owner in ('', excluded.owner) or l.ts + l.expired_time <= pg_catalog.clock_timestamp() \
          returning 1"
     );
     let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
         (&lock.name, Type::TEXT),
         (&owner, Type::TEXT),
-        (&micros, Type::INT8),
+        (&seconds, Type::FLOAT8),
     ];
     let rows = session.query_typed(&sql, params, deadline)?;
     Ok(!rows.is_empty())
@@ -69,7 +85,7 @@ pub fn trylock(
     ttl: Duration,
     deadline: Deadline,
 ) -> MutexAnswer {
-    let outcome = connect(info, deadline)
+    let outcome = session(info, lock, deadline)
         .and_then(|mut session| take(&mut session, lock, owner, ttl, deadline));
     answer(outcome, lock)
 }
@@ -82,7 +98,7 @@ pub fn lock(
     ttl: Duration,
     deadline: Deadline,
 ) -> MutexAnswer {
-    let mut session = match connect(info, deadline) {
+    let mut session = match session(info, lock, deadline) {
         Ok(session) => session,
         Err(error) => return answer(Err(error), lock),
     };
@@ -96,9 +112,9 @@ pub fn lock(
 
 /// Ends the lease if it is this owner's; the owner stays written, as the last one who had it.
 pub fn unlock(info: &Conninfo, lock: &LockName, owner: &str, deadline: Deadline) -> MutexAnswer {
-    let outcome = connect(info, deadline).and_then(|mut session| {
+    let outcome = session(info, lock, deadline).and_then(|mut session| {
         let sql = format!(
-            "update {} set ts = clock_timestamp(), expired_time = interval '0' \
+            "update {} set ts = pg_catalog.clock_timestamp(), expired_time = interval '0' \
              where lockname = $1 and owner = $2 returning 1",
             lock.table.quoted()
         );

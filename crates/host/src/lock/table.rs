@@ -347,12 +347,7 @@ fn query(
     sql: &str,
     deadline: Deadline,
 ) -> Result<Vec<tokio_postgres::Row>, Trouble> {
-    let run = || {
-        let mut session = connect(info, deadline)?;
-        // Times are shown in UTC, whatever the server's zone is.
-        session.simple("set time zone 'UTC'", deadline)?;
-        session.query_typed(sql, &[(&lock.name, Type::TEXT)], deadline)
-    };
+    let run = || connect(info, deadline)?.query_typed(sql, &[(&lock.name, Type::TEXT)], deadline);
     run().map_err(|error| trouble(&error, lock))
 }
 

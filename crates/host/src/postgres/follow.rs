@@ -16,10 +16,10 @@ use super::{Postgres, PostgresError, pause};
 use crate::clock::Deadline;
 use crate::sql::Session;
 
-/// A transaction with a small message in it, which nobody reads. It is committed without waiting for
-/// a standby: a session that waits for one that is gone could not be asked anything else.
-const MESSAGE: &str = "set synchronous_commit = local; \
-    select pg_catalog.pg_logical_emit_message(true, 'pha4pgsql', '')";
+/// A transaction with a small message in it, which nobody reads. The agent's sessions commit without
+/// waiting for a standby ([`crate::sql::Purpose::Agent`]): one that waits for one that is gone could
+/// not be asked anything else.
+const MESSAGE: &str = "select pg_catalog.pg_logical_emit_message(true, 'pha4pgsql', '')";
 
 impl Postgres {
     /// Writes WAL, and where it ends: what is flushed so far lies before it, on every node.

@@ -94,6 +94,12 @@ impl SqlError {
         self.sqlstate() == Some("53300")
     }
 
+    /// Whether a statement had been sent: otherwise it is the connection that failed.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.sent
+    }
+
     /// Whether a statement that failed with this has surely changed nothing: it was not sent, or
     /// the server rolled it back and said so. Otherwise it may have been committed.
     #[must_use]
@@ -147,7 +153,7 @@ impl SqlError {
     }
 
     /// The same, of a preparing statement: the one that counts was not sent.
-    pub(super) fn before_the_statement(self) -> Self {
+    pub(crate) fn before_the_statement(self) -> Self {
         Self {
             sent: false,
             ..self

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A table's name, with its schema or without, that can be written into SQL: lower-case letters,
-/// digits and `_` only, and quoted on top of that.
+/// A table's name that can be written into SQL: lower-case letters, digits and `_` only, and quoted on
+/// top of that. One without a schema is in `public`, whatever a session's search path says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identifier {
     schema: Option<String>,
@@ -21,6 +21,9 @@ pub struct IdentifierError(String);
 
 /// PostgreSQL cuts names at 63 bytes; names are made of this one by adding to it (`_history`).
 const LONGEST: usize = 50;
+
+/// Where a table without a schema is looked for and made.
+const PUBLIC: &str = "public";
 
 fn plain(part: &str) -> bool {
     let first = part.bytes().next();
@@ -53,13 +56,16 @@ impl Identifier {
         &self.name
     }
 
-    /// The name as SQL takes it, every part quoted.
+    /// The schema that the table is in.
+    #[must_use]
+    pub fn home(&self) -> &str {
+        self.schema.as_deref().unwrap_or(PUBLIC)
+    }
+
+    /// The name as SQL takes it, with its schema, every part quoted.
     #[must_use]
     pub fn quoted(&self) -> String {
-        match &self.schema {
-            Some(schema) => format!("\"{schema}\".\"{}\"", self.name),
-            None => format!("\"{}\"", self.name),
-        }
+        format!("\"{}\".\"{}\"", self.home(), self.name)
     }
 }
 
@@ -100,6 +106,9 @@ mod tests {
         let name: Identifier = "ha.distlock".parse().unwrap();
         assert_eq!(name.quoted(), "\"ha\".\"distlock\"");
         assert_eq!(name.suffixed("_history").to_string(), "ha.distlock_history");
+        let name: Identifier = "distlock".parse().unwrap();
+        assert_eq!(name.quoted(), "\"public\".\"distlock\"");
+        assert_eq!(name.to_string(), "distlock");
         for text in [
             "",
             ".",
