@@ -183,8 +183,8 @@ pub const TABLE: &[Spec] = &[
         "pgdb",
         Kind::Text,
         "template1",
-        "database to connect to",
-        "The database that the agent connects to for monitoring.",
+        "database of monitor_sql",
+        "The database that monitor_sql runs in. The agent's own questions go to the database postgres, and to this one only where the role is not let into that.",
     )
     .reloadable(),
     Spec::new(
@@ -240,7 +240,7 @@ pub const TABLE: &[Spec] = &[
         Kind::Text,
         "select now();",
         "statement for monitoring",
-        "SQL statement that monitor runs on a primary. An error, or no answer in time while PostgreSQL accepts connections, is a failure.",
+        "SQL statement that monitor runs on a primary, in pgdb (postgres, if that is template0 or template1). Its search_path is empty: tables and functions of your own are named with their schema. An error, or no answer in time while PostgreSQL accepts connections, is a failure.",
     )
     .reloadable(),
     Spec::new(
