@@ -44,7 +44,7 @@ pub(crate) fn run() -> Exit {
     if word == "promise" {
         return match promise::answer(std::io::stdin()) {
             Ok(line) => print(&line),
-            Err(error) => Exit::fail(OcfCode::Args, error),
+            Err((code, error)) => Exit::fail(code, error),
         };
     }
     match OcfContext::parse(
@@ -82,6 +82,7 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
         Err(reason) => return Exit::fail(OcfCode::Generic, reason),
     };
     let strict = checks_parameters(context.action, context.is_probe);
+    let understood = errors.is_empty();
     if strict && let Err(error) = checked(&params, errors, &me) {
         return Exit::fail(error.code, error.to_string());
     }
@@ -95,7 +96,7 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
         return Exit::fail(refusal.code, refusal.reason);
     }
     match operation(context, &me) {
-        Some(operation) => perform(context, params, me, &operation, deadline),
+        Some(operation) => perform(context, params, understood, me, &operation, deadline),
         None => Exit::of(OcfCode::Success),
     }
 }
@@ -145,12 +146,16 @@ fn operation(context: &OcfContext, me: &NodeName) -> Option<Operation> {
 fn perform(
     context: &OcfContext,
     params: Params,
+    understood: bool,
     me: NodeName,
     operation: &Operation,
     deadline: Deadline,
 ) -> Exit {
     match Node::new(context.resource.clone(), me, params) {
         Ok(mut node) => {
+            if understood {
+                node.keep_what_is_asked();
+            }
             let outcome = drive(&mut node, operation, deadline);
             node.conclude(operation, &outcome.last);
             outcome.exit

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use pha_core::register::Trouble;
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::{self, LockName, MutexAnswer, RoleName};
+use pha_host::lock::{self, LockName, LockService, MutexAnswer, RoleName};
 
 use crate::exit::Exit;
 use crate::render;
@@ -16,7 +16,8 @@ use crate::render;
 const AFTER_HELP: &str = "\
 Exit status:
   0  done; for trylock, lock and unlock: yes, 1 was printed
-  1  trylock, lock, unlock: no, 0 was printed; show: there is no such row
+  1  trylock, lock, unlock: no, 0 was printed; show: there is no such row; init: there is a row
+     that the agent does not believe
   2  wrong arguments
   3  the lock service could not be reached
   4  the lock service answered an error
@@ -66,7 +67,7 @@ enum Action {
     Lock(Mutex),
     /// Give the lock back if it is the owner's; print 1 or 0
     Unlock(Mutex),
-    /// Create or migrate the tables and make the row; one that exists is not touched
+    /// Create or migrate the tables and make the row; one that exists keeps its owner and holders
     Init {
         /// Table and name of the lock
         lock: LockName,
@@ -159,14 +160,25 @@ fn perform(action: &Action, info: &Conninfo, wait: Duration) -> Exit {
         Action::Init { lock, role, .. } => match lock::init(info, lock, deadline) {
             Ok(change) => {
                 let made = render::initialised(lock, change);
-                role.as_ref()
-                    .map_or(made, |role| grant(info, lock, role, deadline))
+                let done = role
+                    .as_ref()
+                    .map_or(made, |role| grant(info, lock, role, deadline));
+                match disbelieved(info, lock, deadline) {
+                    true => Exit::No,
+                    false => done,
+                }
             }
             Err(trouble) => failed(&trouble),
         },
         Action::Show { lock, json } => match lock::show(info, lock, deadline) {
             Ok(Some(details)) if *json => render::json(lock, &details),
-            Ok(Some(details)) => render::details(lock, &details),
+            Ok(Some(details)) => {
+                let shown = render::details(lock, &details);
+                if details.is_migrated() {
+                    disbelieved(info, lock, deadline);
+                }
+                shown
+            }
             Ok(None) => {
                 render::error(&format!(
                     "there is no row {lock}; make it with: distlock <conninfo> init {lock}"
@@ -187,6 +199,15 @@ fn grant(info: &Conninfo, lock: &LockName, role: &RoleName, deadline: Deadline) 
         Ok(granted) => render::granted(lock, role, &granted),
         Err(trouble) => failed(&trouble),
     }
+}
+
+/// Says what the agent does not believe of the row, if anything; it is read as the agent reads it.
+fn disbelieved(info: &Conninfo, lock: &LockName, deadline: Deadline) -> bool {
+    let damage = LockService::new(info.clone(), lock.clone()).disbelieved(deadline);
+    if let Some(damage) = &damage {
+        render::error(&format!("the agent does not believe this row: {damage}"));
+    }
+    damage.is_some()
 }
 
 impl Mutex {

@@ -10,7 +10,8 @@ use pha_core::register::Trouble;
 pub(crate) enum Exit {
     /// Done; for the lock: yes, it printed 1.
     Yes,
-    /// For the lock: no, it printed 0. For `show`: there is no such row.
+    /// For the lock: no, it printed 0. For `show`: there is no such row. For `init`: the agent would
+    /// not believe the row.
     No,
     /// Wrong arguments.
     Usage,

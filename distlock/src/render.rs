@@ -38,6 +38,9 @@ pub(crate) fn initialised(lock: &LockName, change: Change) -> Exit {
         Change::RowKept => {
             format!("{lock}: there already, left as it is; the tables are up to date\n")
         }
+        Change::RowMended => format!(
+            "{lock}: there already; its expired_time was negative and is 0 now (given back); the tables are up to date\n"
+        ),
     });
     Exit::Yes
 }

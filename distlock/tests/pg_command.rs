@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::Command;
+use std::time::Duration;
 
+use pha_core::register::{Reading, Register};
+use pha_host::clock::Deadline;
+use pha_host::lock::{LockName, LockService};
 use pha_tests::pg;
 
 /// The exit status, standard output and standard error.
@@ -109,4 +113,72 @@ fn pg_failures_have_statuses_of_their_own() {
     let (status, output, _) = distlock(&["--help"]);
     assert_eq!(status, 0);
     assert!(output.contains("Exit status:"), "{output}");
+}
+
+/// Old rows of the bare lock may say by a negative time that it was given back. `init` writes 0 there;
+/// agent, `show` and `init` take both for the same, and say the same of what is none of the three.
+#[test]
+fn pg_init_show_and_the_agent_agree_about_old_rows() {
+    let server = pg::shared().unwrap();
+    let conninfo = server.conninfo();
+    let lock: LockName = "negative:c1".parse().unwrap();
+    let run = |action: &str| distlock(&[&conninfo, action, &lock.to_string()]);
+    assert_eq!(run("init").0, 0);
+    let mut service = LockService::new(conninfo.parse().unwrap(), lock.clone());
+    let set = |values: &str| {
+        let sql = format!("update negative set {values}");
+        server.sql(&sql).unwrap();
+    };
+    set("owner = 'node1', expired_time = interval '-1000 days'");
+    let seen = row(&mut service);
+    assert_eq!(
+        (seen.lease_left, seen.ttl),
+        (Duration::ZERO, Duration::ZERO)
+    );
+    let (code, shown, words) = run("show");
+    assert_eq!((code, words.as_str()), (0, ""), "{shown}");
+    assert!(shown.contains("released"), "{shown}");
+    assert!(run("init").1.contains("its expired_time was negative"));
+    assert!(run("init").1.contains("left as it is"));
+    assert_eq!(row(&mut service).ttl, Duration::ZERO);
+
+    for (values, why) in [
+        (
+            "term = 9223372036854775807, epoch = term, holders = '{node1}'",
+            "term is 9223372036854775807",
+        ),
+        (
+            "term = 0, epoch = 0, holders = '{}', expired_time = interval '1000 days'",
+            "at most a day",
+        ),
+        (
+            "ts = now(), expired_time = interval '0', owner = 'no node'",
+            "owner is",
+        ),
+    ] {
+        set(values);
+        assert!(
+            matches!(service.read(soon()), Reading::Damaged(_)),
+            "{values}"
+        );
+        for (action, expected) in [("show", 0), ("init", 1)] {
+            let (code, _, words) = run(action);
+            assert_eq!(code, expected, "{action} {values}: {words}");
+            assert!(
+                words.contains(why) && words.contains("cls_recovery_master"),
+                "{words}"
+            );
+        }
+    }
+}
+
+fn row(service: &mut LockService) -> Register {
+    match service.read(soon()) {
+        Reading::Row(row) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
 }

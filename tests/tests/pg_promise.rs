@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pha_core::names::NodeName;
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reign, Reply, Update,
+    ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reign, Reply,
+    Update,
 };
 use pha_core::timeline::TimelineId;
 use pha_host::clock::Deadline;
@@ -19,6 +22,9 @@ use pha_tests::agent::{World, expgsql};
 use pha_tests::pg::{self, Server};
 
 const TTL: Duration = Duration::from_secs(30);
+
+/// A place where nobody listens.
+const NOWHERE: &str = "host=127.0.0.1 port=1 user=postgres dbname=postgres";
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
@@ -37,9 +43,12 @@ struct Asked {
 }
 
 impl Asked {
+    /// The lock service is where nobody listens, as node2 is configured.
     fn new() -> Self {
         let server = pg::shared().unwrap();
         let mut world = World::new().unwrap();
+        world.node = "node2".to_owned();
+        world.set("node_list", "node1 node2");
         let lock = world.with_lock_of(&server).unwrap();
         let name: LockName = format!("distlock:{lock}").parse().unwrap();
         lock::init(&server.conninfo().parse().unwrap(), &name, soon()).unwrap();
@@ -56,7 +65,27 @@ impl Asked {
         let row = asked.change(&first);
         let both = [node("node1"), node("node2")].into();
         asked.row = asked.change(&Update::set_holders(&row, node("node1"), both, TTL));
+        asked.configured("distlock_conninfo", NOWHERE);
         asked
+    }
+
+    /// The agent of node2 is given another parameter, and looks once.
+    fn configured(&mut self, name: &str, value: &str) {
+        self.world.set(name, value);
+        let _ = self.world.call("monitor").run();
+    }
+
+    /// The lock service is where it is.
+    fn reaching(&mut self) {
+        let conninfo = self.server.conninfo();
+        self.configured("distlock_conninfo", &conninfo);
+    }
+
+    fn cluster(&self) -> ClusterId {
+        ClusterId {
+            lock: self.name.to_string(),
+            system: None,
+        }
     }
 
     fn service(&self) -> LockService {
@@ -81,7 +110,7 @@ impl Asked {
         MemoryFile::new(self.world.dir.join("state/pgsql.json"))
     }
 
-    /// What node1 asks; the lock service is where nobody listens.
+    /// What node1 asks.
     fn request(&self) -> PromiseRequest {
         let ask = PromiseAsk {
             node: node("node1"),
@@ -91,19 +120,8 @@ impl Asked {
             ttl: TTL,
         };
         let within = Duration::from_secs(6);
-        let mut request =
-            PromiseRequest::new(&ask, node("node2"), "pgsql".parse().unwrap(), within);
-        request.conninfo = "host=127.0.0.1 port=1 user=postgres dbname=postgres".to_owned();
-        request.lock = self.name.to_string();
-        request.pgdata = self.world.data().to_string_lossy().into_owned();
-        request
-    }
-
-    /// The same, with the lock service where it is.
-    fn reaching(&self) -> PromiseRequest {
-        let mut request = self.request();
-        request.conninfo = self.server.conninfo();
-        request
+        let resource = "pgsql".parse().unwrap();
+        PromiseRequest::new(&ask, node("node2"), resource, self.cluster(), within)
     }
 
     fn spawn(&self) -> Child {
@@ -133,7 +151,7 @@ impl Asked {
         let output = self.say(request.to_json().as_bytes());
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words}");
-        PromiseAnswer::of_line(&output.stdout, &node("node2")).unwrap()
+        PromiseAnswer::of_output(&output.stdout, &node("node2"), &self.cluster()).unwrap()
     }
 
     #[track_caller]
@@ -179,8 +197,9 @@ fn pg_a_node_promises_while_the_lock_service_is_out_of_reach() {
 
 #[test]
 fn pg_a_node_that_reaches_the_lock_service_passes_the_change_on() {
-    let asked = Asked::new();
-    let PromiseAnswer::Relayed(Reply::Applied(made)) = asked.answer(&asked.reaching()) else {
+    let mut asked = Asked::new();
+    asked.reaching();
+    let PromiseAnswer::Relayed(Reply::Applied(made)) = asked.answer(&asked.request()) else {
         panic!("not passed on")
     };
     assert_eq!(made.holders, [node("node1")].into());
@@ -190,7 +209,7 @@ fn pg_a_node_that_reaches_the_lock_service_passes_the_change_on() {
     assert_eq!((memory.epoch, memory.promised), (made.epoch, None));
 
     // The primary's view is out of date now; it gets the row.
-    match asked.answer(&asked.reaching()) {
+    match asked.answer(&asked.request()) {
         PromiseAnswer::Relayed(Reply::NotApplied(row)) => assert_eq!(row.epoch, made.epoch),
         other => panic!("{other:?}"),
     }
@@ -202,7 +221,7 @@ fn pg_a_node_that_reaches_the_lock_service_passes_the_change_on() {
             asked.name.name
         ))
         .unwrap();
-    match asked.answer(&asked.reaching()) {
+    match asked.answer(&asked.request()) {
         PromiseAnswer::Relayed(Reply::NotApplied(row)) => {
             assert_eq!(row.owner, Some(node("node3")));
         }
@@ -212,13 +231,20 @@ fn pg_a_node_that_reaches_the_lock_service_passes_the_change_on() {
 
 #[test]
 fn pg_a_lock_service_that_is_there_and_wrong_is_neither_relayed_nor_promised() {
-    let asked = Asked::new();
-    let mut other_row = asked.reaching();
-    other_row.lock = "distlock:nobody".to_owned();
-    asked.refuses(&other_row, "no row of this name");
-    let mut other_table = asked.reaching();
-    other_table.lock = "nothing:x".to_owned();
-    asked.refuses(&other_table, "answered an error");
+    let mut asked = Asked::new();
+    asked.reaching();
+    let lock = asked.name.to_string();
+    let name = asked.name.clone();
+    for (other, why) in [
+        ("distlock:nobody", "no row of this name"),
+        ("nothing:x", "answered an error"),
+    ] {
+        asked.configured("distlock_lockname", other);
+        asked.name = other.parse().unwrap();
+        asked.refuses(&asked.request(), why);
+    }
+    asked.configured("distlock_lockname", &lock);
+    asked.name = name;
     // The row is older than what this node has seen: it was restored.
     let seen = Memory {
         term: asked.row.term,
@@ -226,7 +252,7 @@ fn pg_a_lock_service_that_is_there_and_wrong_is_neither_relayed_nor_promised() {
         ..Memory::default()
     };
     asked.memory().store(&seen).unwrap();
-    let mut later = asked.reaching();
+    let mut later = asked.request();
     later.epoch += 5;
     asked.refuses(&later, "restored from a backup");
 }
@@ -261,7 +287,7 @@ fn pg_who_may_be_or_become_primary_gives_no_promise() {
         ..memory
     };
     asked.memory().store(&reign).unwrap();
-    asked.refuses(&asked.request(), "lead to the right node");
+    asked.refuses(&asked.request(), "itself promoted");
 
     // PostgreSQL runs there as a primary, whatever the memory says.
     let asked = Asked::new();
@@ -272,6 +298,102 @@ fn pg_who_may_be_or_become_primary_gives_no_promise() {
         asked.answer(&asked.request()),
         PromiseAnswer::Promised { .. }
     ));
+}
+
+/// S7: an asker chooses neither where this node connects to, nor what it remembers for good, nor how
+/// long its promotion lock is held, nor which files there are.
+#[test]
+fn pg_an_asker_chooses_nothing_of_the_node_that_is_asked() {
+    let mut asked = Asked::new();
+    asked.reaching();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // As an agent that was not upgraded asks, with a place of its own choice.
+    let old = format!(
+        r#"{{"version":1,"resource":"pgsql","to":"node2","node":"node1","term":{},"epoch":{},"ttl":{{"secs":86400,"nanos":0}},"within":{{"secs":3600,"nanos":0}},"conninfo":"host=127.0.0.1 port={port} user=postgres","lock":"{}","pgdata":"/nowhere"}}"#,
+        asked.row.term, asked.row.epoch, asked.name
+    );
+    let output = asked.say(old.as_bytes());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.starts_with(r#"{"version":1,"node":"node2","answer":{"relayed""#),
+        "{text}"
+    );
+    let row = asked.read();
+    assert_eq!(
+        (row.holders, row.ttl),
+        ([node("node1")].into(), Duration::from_secs(3))
+    );
+    listener.set_nonblocking(true).unwrap();
+    assert!(
+        listener.accept().is_err(),
+        "it has connected where it was told to"
+    );
+
+    // Numbers that it could not come back from.
+    let mut asked = Asked::new();
+    for (term, epoch) in [(1, i64::MAX as u64 - 2), (i64::MAX as u64 - 2, 1)] {
+        let json = asked.request().to_json();
+        let json = json.replace("\"term\":1", &format!("\"term\":{term}"));
+        let json = json.replace("\"epoch\":2", &format!("\"epoch\":{epoch}"));
+        let output = asked.say(json.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    let mut far = asked.request();
+    far.epoch = (1 << 21) + 1;
+    asked.refuses(&far, "2^20");
+    assert!(asked.memory().load().unwrap().epoch < 3);
+
+    // Another name, another node, another cluster.
+    let mut wrong = asked.request();
+    wrong.to = node("node3");
+    asked.refuses(&wrong, "this is node2 and not node3");
+    let mut wrong = asked.request();
+    wrong.node = node("node9");
+    asked.refuses(&wrong, "node_list");
+    let mut wrong = asked.request();
+    wrong.cluster.lock = "distlock:another".to_owned();
+    asked.refuses(&wrong, "another cluster");
+    let mut wrong = asked.request();
+    wrong.cluster.system = Some("7".to_owned());
+    asked.refuses(&wrong, "system identifier");
+
+    // A resource that the agent does not know leaves nothing behind.
+    let before = files(&asked);
+    for name in ["other", "pgsql2", "a.b"] {
+        let mut unknown = asked.request();
+        unknown.resource = name.parse().unwrap();
+        let output = asked.say(unknown.to_json().as_bytes());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+    assert_eq!(files(&asked), before);
+    // A trial neither.
+    let (me, to) = (node("node1"), node("node2"));
+    let resource = "pgsql".parse().unwrap();
+    let trial = PromiseRequest::trial(me, to, resource, asked.cluster(), TTL);
+    assert_eq!(asked.answer(&trial), PromiseAnswer::Ready);
+    assert_eq!(files(&asked), before);
+    asked.configured("distlock_conninfo", "host=x password='it is secret'");
+    let path = asked.world.dir.join("state/pgsql.conf");
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+/// The state directory's files with what is in them.
+fn files(asked: &Asked) -> Vec<(String, String)> {
+    let directory = asked.world.dir.join("state");
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 #[test]
@@ -288,7 +410,7 @@ fn pg_what_is_no_request_is_an_error_and_promises_nothing() {
         long,
         good.replace("\"epoch\":2", "\"epoch\":-2").into_bytes(),
         good.replace("\"pgsql\"", "\"../pgsql\"").into_bytes(),
-        good.replace("\"version\":1", "\"version\":0").into_bytes(),
+        good.replace("\"version\":2", "\"version\":0").into_bytes(),
         good.as_bytes()[..good.len() / 2].to_vec(),
         format!("{good}{good}").into_bytes(),
     ];
@@ -300,14 +422,6 @@ fn pg_what_is_no_request_is_an_error_and_promises_nothing() {
         assert_eq!(words.matches("ocf-exit-reason:").count(), 1, "{words}");
         assert!(!words.contains("panicked"), "{words}");
     }
-    // What cannot be used of a well-formed request is refused.
-    let mut request = asked.request();
-    request.conninfo = "host=h service=x".to_owned();
-    asked.refuses(&request, "conninfo");
-    let mut request = asked.request();
-    request.lock = "t;drop:x".to_owned();
-    asked.refuses(&request, "lock");
-
     // Nothing comes, and the pipe stays open: it ends by itself.
     let mut child = asked.spawn();
     let open = child.stdin.take();

@@ -15,6 +15,7 @@ mod promotion;
 mod row;
 mod update;
 mod verdict;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,15 +28,25 @@ use crate::names::NodeName;
 
 pub use memory::{Memory, PromiseRefused, Reign};
 pub use promise::{
-    AnswerError, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Promises, RelayStep,
-    relay_step, tally,
+    PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, relay_step, tally,
 };
 pub use promotion::{
     Eligibility, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };
 pub use row::{RawRow, RowError};
 pub use update::{Condition, Update};
-pub use verdict::{Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, went_back};
+pub use verdict::{
+    Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, leaps, out_of_step,
+};
+pub use wire::{AnswerError, ClusterId, PromiseRequest, Wanted};
+
+/// The highest term and the highest epoch that are believed: half of what the lock service's columns
+/// (`bigint`) can hold, so that whatever is believed can still be raised.
+pub const HIGHEST: u64 = 1 << 62;
+
+/// How far a term or an epoch may be beyond the highest one that a node has seen. Further is damage
+/// and not news: whoever can write to the row could otherwise bar every node for good (S7).
+pub const LEAP: u64 = 1 << 20;
 
 /// The lock service's row for one cluster, as it was at one moment.
 ///

@@ -6,7 +6,6 @@
 mod parse;
 mod passfile;
 mod psql;
-mod render;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+pub mod asked;
 pub mod basebackup;
 pub mod clock;
 pub mod command;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pha_core::register::{
-    Aftermath, Damage, Reading, Register, Reply, Trouble, Update, after_lost_reply,
+    Aftermath, ClusterId, Damage, Reading, Register, Reply, Trouble, Update, after_lost_reply,
 };
 use tokio_postgres::types::Type;
 
@@ -106,10 +106,13 @@ impl LockService {
         }
     }
 
-    /// The connection string without its password, and the name of the row.
+    /// Which cluster's row it is, and for which database it is read.
     #[must_use]
-    pub fn place(&self) -> (String, String) {
-        (self.info.without_password(), self.lock.to_string())
+    pub fn cluster(&self) -> ClusterId {
+        ClusterId {
+            lock: self.lock.to_string(),
+            system: self.system.clone(),
+        }
     }
 
     /// See [`remake`]: for a row that is missing, makes no sense, or is another database's whose
@@ -136,6 +139,15 @@ impl LockService {
             }
             Err(error) => Reading::Unknown(self.trouble(&error)),
             Ok(reading) => reading,
+        }
+    }
+
+    /// What a node's agent would not believe of the row; nothing where it would, or where the row
+    /// cannot be read. Changes nothing.
+    pub fn disbelieved(&mut self, deadline: Deadline) -> Option<Damage> {
+        match self.ask(&statements::read(&self.lock.table), deadline) {
+            Ok(Reading::Damaged(damage)) => Some(damage),
+            _ => None,
         }
     }
 

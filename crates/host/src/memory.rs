@@ -100,11 +100,12 @@ impl MemoryFile {
         let Some(text) = files::read_text(&self.path)? else {
             return Ok(Memory::default());
         };
-        serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
+        let memory = serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
             path: self.path.clone(),
             reason: error.to_string(),
             text: quoted(&text),
-        })
+        });
+        memory.map(Memory::believed)
     }
 
     /// Adds what was seen or done to what is remembered: on the disk when this returns. A memory
@@ -175,7 +176,10 @@ impl MemoryFile {
 
     /// Makes the directory where it is missing, and refuses one that others can write to: a promise
     /// that anyone can remove is none.
-    fn prepare(&self) -> Result<(), MemoryError> {
+    ///
+    /// # Errors
+    /// [`MemoryError::Directory`].
+    pub(crate) fn prepare(&self) -> Result<(), MemoryError> {
         let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
         let wrong = |reason: String| MemoryError::Directory {
             path: directory.to_owned(),

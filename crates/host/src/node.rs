@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{self, Params};
 use pha_core::plan::{Action, Effect};
-use pha_core::register::Memory;
+use pha_core::register::{ClusterId, Memory};
 use pha_core::snapshot::{Answer, Operation, Process, Settings, Snapshot};
 use tracing::warn;
 
+use crate::asked::Asked;
 use crate::clock::Deadline;
 use crate::conninfo::{Conninfo, Secret};
 use crate::drive::Edge;
@@ -171,8 +172,12 @@ pub fn pg_ctl(params: &Params) -> Result<PgCtl, Refusal> {
 /// Where this node keeps what it remembers of the register, and promises.
 #[must_use]
 pub fn memory_file(resource: &ResourceName) -> MemoryFile {
-    let directory = directory("PHA_STATE_DIR", STATE_DIR);
-    MemoryFile::new(directory.join(format!("{resource}.json")))
+    MemoryFile::new(state_directory().join(format!("{resource}.json")))
+}
+
+/// Where what must survive a restart of the node is kept.
+pub(crate) fn state_directory() -> PathBuf {
+    directory("PHA_STATE_DIR", STATE_DIR)
 }
 
 /// The name that the operating system gives this host.
@@ -238,11 +243,23 @@ fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
 }
 
 impl Node {
-    /// Where the lock service is, without a password, and the name of the row.
-    pub(crate) fn lock_place(&self) -> (String, String) {
-        match &self.lock {
-            Some(service) => service.place(),
-            None => (String::new(), String::new()),
+    /// Which cluster this node belongs to.
+    pub(crate) fn cluster_id(&self) -> ClusterId {
+        self.lock
+            .as_ref()
+            .map(LockService::cluster)
+            .unwrap_or_default()
+    }
+
+    /// Leaves what this node needs in order to answer when another one asks for its promise, where it
+    /// is found also while Pacemaker hangs. A disk that cannot be written costs the promise alone.
+    pub fn keep_what_is_asked(&self) {
+        let cluster = self.cluster_id();
+        let Some(asked) = Asked::of(&self.settings.me, &self.params, cluster.system) else {
+            return;
+        };
+        if let Err(error) = asked.keep(&self.settings.resource, &self.memory) {
+            warn!("no promise can be given on this node: {error}");
         }
     }
 }

@@ -3,21 +3,25 @@
 //!
 //! What is asked and answered, and what answers amount to, is `pha_core::register`'s. Here are the
 //! ways: the question goes as one JSON document to the standard input of `expgsql promise` on the
-//! other node, without a shell's help; the answer comes back as one line. Whatever goes wrong on the
-//! way is no promise.
+//! other node; the answer comes back as one marked line. The node that is asked answers in its own
+//! name and from its own configuration ([`crate::asked`]). Whatever goes wrong on the way is no
+//! promise.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use pha_core::names::NodeName;
+use pha_core::names::{NodeName, ResourceName};
+use pha_core::ocf::OcfCode;
+use pha_core::quoted::quoted;
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble,
-    relay_step,
+    ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply,
+    Trouble, Wanted, relay_step,
 };
 use tracing::{info, warn};
 
+use crate::asked::Asked;
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
@@ -32,6 +36,9 @@ const READ: Duration = Duration::from_secs(5);
 /// The most that is read of a request: more than the longest that is accepted.
 const LIMIT: u64 = 128 * 1024;
 
+/// The exit status of `expgsql promise` for a question that it does not understand.
+const NOT_UNDERSTOOD: i32 = OcfCode::Args as i32;
+
 impl Node {
     /// Asks every node at the same time; each has an answer, if only why there is none.
     pub(crate) fn ask_promises(
@@ -40,7 +47,7 @@ impl Node {
         deadline: Deadline,
     ) -> Result<Vec<(NodeName, PromiseAnswer)>, String> {
         let program = program()?;
-        let lock = self.lock_place();
+        let cluster = self.cluster_id();
         // The other node stops trying a little earlier than this one stops waiting.
         let within = deadline.left().mul_f64(0.7);
         let answers = std::thread::scope(|scope| {
@@ -49,9 +56,8 @@ impl Node {
                 .iter()
                 .map(|peer| {
                     let resource = self.settings.resource.clone();
-                    let mut request = PromiseRequest::new(ask, peer.clone(), resource, within);
-                    (request.conninfo, request.lock) = lock.clone();
-                    request.pgdata.clone_from(&self.params.pgdata);
+                    let request =
+                        PromiseRequest::new(ask, peer.clone(), resource, cluster.clone(), within);
                     let program = &program;
                     (
                         peer,
@@ -74,9 +80,39 @@ impl Node {
                 }
                 PromiseAnswer::Relayed(_) => info!("{peer} reaches the lock service"),
                 PromiseAnswer::Refused(why) => warn!("{peer} has not promised: {why}"),
+                PromiseAnswer::Ready => warn!("{peer} has not promised, but answered to a trial"),
             }
         }
         Ok(answers)
+    }
+}
+
+/// Asks `to`, over the very connection that an outage would use, whether it could promise. `program`
+/// is the agent; nothing is kept there.
+///
+/// # Errors
+/// Why it could not: a sentence for the operator.
+pub fn trial(
+    program: &str,
+    resource: &ResourceName,
+    me: &NodeName,
+    to: &NodeName,
+    cluster: &ClusterId,
+    deadline: Deadline,
+) -> Result<(), String> {
+    let request = PromiseRequest::trial(
+        me.clone(),
+        to.clone(),
+        resource.clone(),
+        cluster.clone(),
+        deadline.left().mul_f64(0.7),
+    );
+    match exchange(program, &request, deadline) {
+        PromiseAnswer::Ready => Ok(()),
+        PromiseAnswer::Refused(why) => Err(why),
+        PromiseAnswer::Promised { .. } | PromiseAnswer::Relayed(_) => {
+            Err(format!("{to} takes a trial for the question itself"))
+        }
     }
 }
 
@@ -92,17 +128,29 @@ fn exchange(program: &str, request: &PromiseRequest, deadline: Deadline) -> Prom
     );
     let refused = match output {
         Err(error) => error.to_string(),
-        Ok(output) if output.code != 0 => format!(
-            "{program} promise ended with status {}: {}",
-            output.code,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
-        Ok(output) => match PromiseAnswer::of_line(&output.stdout, peer) {
+        Ok(output) => match PromiseAnswer::of_output(&output.stdout, peer, &request.cluster) {
             Ok(answer) => return answer,
+            Err(_) if output.code == NOT_UNDERSTOOD => format!(
+                "{peer} does not understand the question; install the same version on every node: sh install.sh ({})",
+                last_line(&output.stderr)
+            ),
+            Err(_) if output.code != 0 => format!(
+                "{program} promise on {peer} ended with status {}: {}",
+                output.code,
+                last_line(&output.stderr)
+            ),
             Err(error) => error.to_string(),
         },
     };
     PromiseAnswer::Refused(refused)
+}
+
+/// The last words of a program; what a login shell prints stands before them.
+fn last_line(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("it said nothing").trim();
+    quoted(line.strip_prefix("ocf-exit-reason:").unwrap_or(line))
 }
 
 /// This program, which lies at the same place on every node. After an upgrade the one that runs has
@@ -116,16 +164,21 @@ fn program() -> Result<String, String> {
 /// Answers a request that is read from `input`; the answer as a line.
 ///
 /// # Errors
-/// What is wrong with the request. Then nothing was promised.
-pub fn answer(input: impl Read + Send + 'static) -> Result<String, String> {
-    let request = PromiseRequest::of_json(&read(input)?).map_err(|error| error.to_string())?;
-    let memory = node::memory_file(&request.resource);
-    let answer = consider(&request, &memory).unwrap_or_else(PromiseAnswer::Refused);
+/// What is wrong with the request or with this node, and the exit status that tells the one from the
+/// other. Then nothing was promised.
+pub fn answer(input: impl Read + Send + 'static) -> Result<String, (OcfCode, String)> {
+    let text = read(input).map_err(|error| (OcfCode::Generic, error))?;
+    let request =
+        PromiseRequest::of_json(&text).map_err(|error| (OcfCode::Args, error.to_string()))?;
+    let asked = Asked::load(&request.resource).map_err(|error| (OcfCode::Generic, error))?;
+    let answer = asked
+        .consider(&request)
+        .unwrap_or_else(PromiseAnswer::Refused);
     match &answer {
         PromiseAnswer::Refused(why) => warn!("no promise to {}: {why}", request.node),
         given => info!(?given, "answered {}", request.node),
     }
-    Ok(answer.to_line(&request.to))
+    Ok(answer.to_line(&request, &asked.me, &asked.cluster))
 }
 
 /// Reads all of the input, but no more than a request can be, and no longer than it may take.
@@ -147,90 +200,112 @@ fn read(input: impl Read + Send + 'static) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Under the promotion lock: neither is this node the primary, nor can it become one before the
-/// promise is on its disk.
-fn consider(request: &PromiseRequest, memory: &MemoryFile) -> Result<PromiseAnswer, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let deadline = Deadline::after(request.within);
-    let share = request.within / 3;
-    let guard = memory
-        .guard(deadline.sub_budget(share))
-        .map_err(|error| text(&error))?;
-    let known = guard.load().map_err(|error| text(&error))?;
-    not_the_primary(request, &known)?;
-    if let Some(answer) = relay(request, &guard, &known, deadline.sub_budget(share))? {
-        return Ok(answer);
-    }
-    if deadline.expired() {
-        return Err("the time for the answer is over".to_owned());
-    }
-    guard
-        .promise(request.term, request.epoch)
-        .map_err(|error| text(&error))?;
-    Ok(PromiseAnswer::Promised {
-        epoch: request.epoch,
-    })
-}
-
-fn not_the_primary(request: &PromiseRequest, known: &Memory) -> Result<(), String> {
-    if known.reign.is_some_and(|reign| reign.term >= request.term) {
-        return Err(format!(
-            "this node was itself promoted at term {} or later; does the name {} lead to the right node?",
-            request.term, request.to
-        ));
-    }
-    let pgdata = std::path::Path::new(&request.pgdata);
-    let standby = ["standby.signal", "recovery.conf"]
-        .iter()
-        .any(|name| pgdata.join(name).exists());
-    // A server starts only on a directory of its own account.
-    let owner = std::fs::metadata(pgdata).map_or(0, |meta| meta.uid());
-    match Postmaster::of(pgdata, owner) {
-        Ok(Postmaster::Alive { .. }) if !standby => {
-            Err("PostgreSQL runs on this node as a primary".to_owned())
+impl Asked {
+    /// Under the promotion lock: neither is this node the primary, nor can it become one before the
+    /// promise is on its disk.
+    fn consider(&self, request: &PromiseRequest) -> Result<PromiseAnswer, String> {
+        request.is_for(&self.me, &self.nodes, &self.cluster)?;
+        let memory = node::memory_file(&request.resource);
+        if request.wanted == Wanted::Trial {
+            return self.try_out(&memory);
         }
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let deadline = Deadline::after(request.within);
+        let share = request.within / 3;
+        let guard = memory
+            .guard(deadline.sub_budget(share))
+            .map_err(|error| text(&error))?;
+        let known = guard.load().map_err(|error| text(&error))?;
+        self.not_the_primary(request, &known)?;
+        if let Some(answer) = self.relay(request, &guard, &known, deadline.sub_budget(share))? {
+            return Ok(answer);
+        }
+        if deadline.expired() {
+            return Err("the time for the answer is over".to_owned());
+        }
+        guard
+            .promise(request.term, request.epoch)
+            .map_err(|error| text(&error))?;
+        Ok(PromiseAnswer::Promised {
+            epoch: request.epoch,
+        })
     }
-}
 
-/// Tries the register from here; the answer, or none if it is to be promised.
-fn relay(
-    request: &PromiseRequest,
-    guard: &Guard,
-    known: &Memory,
-    deadline: Deadline,
-) -> Result<Option<PromiseAnswer>, String> {
-    let wrong = |what: &str, error: String| format!("the request's {what}: {error}");
-    let info: Conninfo = request
-        .conninfo
-        .parse()
-        .map_err(|error| wrong("conninfo", format!("{error}")))?;
-    let name: LockName = request
-        .lock
-        .parse()
-        .map_err(|error| wrong("lock", format!("{error}")))?;
-    let mut service = LockService::new(info, name);
-    let reading = service.read(deadline);
-    if let Reading::Row(row) = &reading {
-        guard.saw(row).map_err(|error| error.to_string())?;
+    /// Looks whether a promise could be kept here, and keeps nothing.
+    fn try_out(&self, memory: &MemoryFile) -> Result<PromiseAnswer, String> {
+        memory.prepare().map_err(|error| error.to_string())?;
+        memory.load().map_err(|error| error.to_string())?;
+        self.service()?;
+        Ok(PromiseAnswer::Ready)
     }
-    let update = match relay_step(request, &reading, known) {
-        RelayStep::Promise => return Ok(None),
-        RelayStep::Answer(answer) => return Ok(Some(answer)),
-        RelayStep::Send(update) => update,
-    };
-    match service.update(&update, deadline) {
-        reply @ (Reply::Applied(_) | Reply::NotApplied(_)) => {
-            if let Reading::Row(row) = reply.reading() {
-                guard.saw(&row).map_err(|error| error.to_string())?;
+
+    /// The lock service, by this node's own configuration.
+    fn service(&self) -> Result<LockService, String> {
+        let info: Conninfo = self
+            .conninfo
+            .parse()
+            .map_err(|error| format!("distlock_conninfo of {}: {error}", self.me))?;
+        let name: LockName = self
+            .cluster
+            .lock
+            .parse()
+            .map_err(|error| format!("distlock_lockname of {}: {error}", self.me))?;
+        let system = self.cluster.system.as_deref();
+        Ok(LockService::new(info, name).of_system(system.and_then(|text| text.parse().ok())))
+    }
+
+    fn not_the_primary(&self, request: &PromiseRequest, known: &Memory) -> Result<(), String> {
+        if known.reign.is_some_and(|reign| reign.term >= request.term) {
+            return Err(format!(
+                "{} was itself promoted at term {} or later",
+                self.me, request.term
+            ));
+        }
+        let standby = ["standby.signal", "recovery.conf"]
+            .iter()
+            .any(|name| self.pgdata.join(name).exists());
+        // A server starts only on a directory of its own account.
+        let owner = std::fs::metadata(&self.pgdata).map_or(0, |meta| meta.uid());
+        match Postmaster::of(&self.pgdata, owner) {
+            Ok(Postmaster::Alive { .. }) if !standby => {
+                Err("PostgreSQL runs on this node as a primary".to_owned())
             }
-            Ok(Some(PromiseAnswer::Relayed(reply)))
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
-        Reply::Missing => Err("the register's row has just disappeared".to_owned()),
-        Reply::Damaged(damage) => Err(damage.to_string()),
-        // It may have been made all the same; it takes this node out of the holders.
-        Reply::Unknown(Trouble::Unreachable(_)) => Ok(None),
-        Reply::Unknown(trouble) => Err(trouble.to_string()),
+    }
+
+    /// Tries the register from here; the answer, or none if it is to be promised.
+    fn relay(
+        &self,
+        request: &PromiseRequest,
+        guard: &Guard,
+        known: &Memory,
+        deadline: Deadline,
+    ) -> Result<Option<PromiseAnswer>, String> {
+        let mut service = self.service()?;
+        let reading = service.read(deadline);
+        if let Reading::Row(row) = &reading {
+            guard.saw(row).map_err(|error| error.to_string())?;
+        }
+        let ttl = Duration::from_millis(self.ttl_ms);
+        let update = match relay_step(request, ttl, &reading, known) {
+            RelayStep::Promise => return Ok(None),
+            RelayStep::Answer(answer) => return Ok(Some(answer)),
+            RelayStep::Send(update) => update,
+        };
+        match service.update(&update, deadline) {
+            reply @ (Reply::Applied(_) | Reply::NotApplied(_)) => {
+                if let Reading::Row(row) = reply.reading() {
+                    guard.saw(&row).map_err(|error| error.to_string())?;
+                }
+                Ok(Some(PromiseAnswer::Relayed(reply)))
+            }
+            Reply::Missing => Err("the register's row has just disappeared".to_owned()),
+            Reply::Damaged(damage) => Err(damage.to_string()),
+            // It may have been made all the same; it takes this node out of the holders.
+            Reply::Unknown(Trouble::Unreachable(_)) => Ok(None),
+            Reply::Unknown(trouble) => Err(trouble.to_string()),
+        }
     }
 }

@@ -145,7 +145,8 @@ fn pg_a_row_that_makes_no_sense_is_quoted() {
             "positions = '{\"a\": \"zero\"}'",
             "positions is \"{\\\"a\\\": \\\"zero\\\"}\"",
         ),
-        ("expired_time = '-3 s'", "expired_time is -3 s"),
+        ("expired_time = '2 days'", "at most a day is expected"),
+        ("term = 9223372036854775807", "term is 9223372036854775807"),
     ];
     for (change, expected) in cases {
         server.sql(reset).unwrap();

@@ -10,8 +10,8 @@ use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading, Register,
-    RelayStep, Reply, Trouble, Update, relay_step, tally,
+    ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
+    Register, RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
@@ -389,8 +389,8 @@ impl Explored {
         let known = state.nodes[j].seen;
         state.nodes[j].remember(&known.seeing(&row));
         let resource = "pgsql".parse().expect("a name");
-        let request = PromiseRequest::new(ask, name(j), resource, TTL);
-        match relay_step(&request, &Reading::Row(row), &known) {
+        let request = PromiseRequest::new(ask, name(j), resource, ClusterId::default(), TTL);
+        match relay_step(&request, TTL, &Reading::Row(row), &known) {
             RelayStep::Send(update) => {
                 let made = self.update(state, &update);
                 let seen = state.nodes[j].seen.seeing(&state.row.register());

@@ -154,7 +154,7 @@ fn durable(row: &RegisterRow, async_max_lag: Option<u64>) -> String {
         }
     };
     if row.went_back {
-        format!("not believed, since this node has seen a later one; it says that {says}")
+        format!("not believed, by what this node has seen of it; it says that {says}")
     } else {
         says
     }

@@ -7,7 +7,7 @@ use crate::decide::shared::launch::{failed_launch, launch_standby};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
-use crate::register::{Register, Update, went_back};
+use crate::register::{Register, Update, out_of_step};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 
@@ -230,7 +230,7 @@ fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
     let (row, memory) = (s.row()?, s.memory.as_ref().ok()?);
     let recorded = *row.positions.get(s.me())?;
     let end = *s.disk.as_ref()?.end.as_ref().ok()?;
-    let behind = end.lsn < recorded && went_back(row, memory).is_none();
+    let behind = end.lsn < recorded && out_of_step(row, memory).is_none();
     behind.then(|| {
         let text = format!(
             "its data were put back to an older state: its WAL ends at {} on timeline {}, and the \

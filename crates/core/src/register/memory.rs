@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Register, Update};
+use super::{HIGHEST, Register, Update, leaps};
 use crate::timeline::TimelineId;
 
 /// What this node keeps on its own disk about the register.
@@ -72,6 +72,18 @@ pub enum PromiseRefused {
         /// The highest term that this node has seen.
         seen: u64,
     },
+    /// What the primary says is impossibly far beyond what this node has seen.
+    #[error(
+        "no promise for {what} {asked}: this node has seen {what} {seen}, and more than 1,048,576 (2^20) at once is damage, which is not kept; see the row's past with `distlock <conninfo> history <table:lockname>`"
+    )]
+    Leap {
+        /// "term" or "epoch".
+        what: &'static str,
+        /// What was asked for.
+        asked: u64,
+        /// The highest that this node has seen or promised for.
+        seen: u64,
+    },
     /// This node has itself asked to be the owner, and does not know what came of it.
     #[error(
         "no promise for epoch {epoch}: this node has asked to be promoted at that epoch, and whether it was is only known once the lock service answers"
@@ -83,9 +95,13 @@ pub enum PromiseRefused {
 }
 
 impl Memory {
-    /// The memory after having seen `register`. It never goes back, whatever the register says.
+    /// The memory after having seen `register`. It never goes back, whatever the register says, and
+    /// takes nothing over from a row that is impossibly far beyond it.
     #[must_use]
     pub fn seeing(&self, register: &Register) -> Self {
+        if leaps(register.term, self.term) || leaps(register.epoch, self.epoch) {
+            return *self;
+        }
         Self {
             term: self.term.max(register.term),
             epoch: self.epoch.max(register.epoch),
@@ -104,6 +120,11 @@ impl Memory {
     /// is out of date, or may have moved the register itself.
     pub fn promising(&self, term: u64, epoch: u64) -> Result<Self, PromiseRefused> {
         let seen = self.epoch.max(self.promised.unwrap_or(0));
+        for (what, asked, seen) in [("term", term, self.term), ("epoch", epoch, seen)] {
+            if leaps(asked, seen) {
+                return Err(PromiseRefused::Leap { what, asked, seen });
+            }
+        }
         if term < self.term {
             return Err(PromiseRefused::TermMoved {
                 asked: term,
@@ -179,6 +200,26 @@ impl Memory {
                 (Some(mine), Some(theirs)) if theirs.term < mine.term => Some(mine),
                 (mine, theirs) => theirs.or(mine),
             },
+        }
+    }
+
+    /// What is believed of a memory that was read from the disk. An earlier version kept whatever the
+    /// row said, also numbers that no register can be raised beyond: they count as never seen, or no
+    /// register could satisfy this node again.
+    #[must_use]
+    pub fn believed(self) -> Self {
+        let at = |epoch: Option<u64>| epoch.filter(|epoch| *epoch <= HIGHEST);
+        let reign = self.reign.filter(|reign| reign.term <= HIGHEST);
+        Self {
+            term: match self.term <= HIGHEST {
+                true => self.term,
+                false => reign.map_or(0, |reign| reign.term),
+            },
+            epoch: at(Some(self.epoch)).unwrap_or(0),
+            promised: at(self.promised),
+            asked: at(self.asked),
+            relied: at(self.relied),
+            reign,
         }
     }
 

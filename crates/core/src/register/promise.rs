@@ -12,18 +12,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Memory, Ownership, Reading, Register, Reply, Trouble, Update, judge_owner};
-use crate::names::{NodeName, ResourceName};
-use crate::quoted::quoted;
-
-/// The version of the exchange. A node with another one has not promised.
-const VERSION: u32 = 1;
-
-/// The longest answer that is read: a register with hundreds of nodes is far smaller.
-const LONGEST: usize = 64 * 1024;
-
-/// The highest number that the lock service's columns (`bigint`) can hold.
-const HIGHEST: u64 = i64::MAX as u64;
+use super::{
+    Memory, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update, judge_owner,
+};
+use crate::names::NodeName;
 
 /// What the primary asks of the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,139 +45,8 @@ pub enum PromiseAnswer {
     Relayed(Reply),
     /// It does not promise, or could not be asked; why.
     Refused(String),
-}
-
-/// The answer as it travels: one line of JSON.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope {
-    version: u32,
-    node: NodeName,
-    answer: PromiseAnswer,
-}
-
-/// A text that is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AnswerError(String);
-
-impl PromiseAnswer {
-    /// The answer of `node` as one line of JSON.
-    #[must_use]
-    pub fn to_line(&self, node: &NodeName) -> String {
-        let envelope = Envelope {
-            version: VERSION,
-            node: node.clone(),
-            answer: self.clone(),
-        };
-        // Numbers, names and texts: nothing of it can fail to be written.
-        serde_json::to_string(&envelope).unwrap_or_default() + "\n"
-    }
-
-    /// Reads what `node` has answered.
-    ///
-    /// # Errors
-    /// [`AnswerError`] for anything but one well-formed answer of that node: then it has not promised.
-    pub fn of_line(line: &[u8], node: &NodeName) -> Result<Self, AnswerError> {
-        let wrong = |what: String| AnswerError(format!("the answer of {node} {what}"));
-        if line.len() > LONGEST {
-            return Err(wrong(format!("has more than {LONGEST} bytes")));
-        }
-        let text = std::str::from_utf8(line).map_err(|error| wrong(error.to_string()))?;
-        let envelope: Envelope = serde_json::from_str(text.trim_end_matches('\n'))
-            .map_err(|error| wrong(format!("is not understood ({error}): {}", quoted(text))))?;
-        if envelope.version != VERSION {
-            return Err(wrong(format!(
-                "is of version {}, this node's is {VERSION}; install the same version on every node",
-                envelope.version
-            )));
-        }
-        if envelope.node != *node {
-            return Err(wrong(format!("comes from {}", envelope.node)));
-        }
-        Ok(envelope.answer)
-    }
-}
-
-/// The question as it travels: one JSON document on the other node's standard input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PromiseRequest {
-    /// The version of the exchange.
-    version: u32,
-    /// The resource, which names the memory on the other node.
-    pub resource: ResourceName,
-    /// The node that is asked.
-    pub to: NodeName,
-    /// The primary that asks.
-    pub node: NodeName,
-    /// See [`PromiseAsk::term`].
-    pub term: u64,
-    /// See [`PromiseAsk::epoch`].
-    pub epoch: u64,
-    /// See [`PromiseAsk::ttl`].
-    pub ttl: Duration,
-    /// After this time nobody waits for the answer any more.
-    pub within: Duration,
-    /// Where the lock service is, without a password.
-    pub conninfo: String,
-    /// The row, as `table:name`.
-    pub lock: String,
-    /// PostgreSQL's data directory.
-    pub pgdata: String,
-}
-
-impl PromiseRequest {
-    /// The question to one of the nodes that are asked.
-    #[must_use]
-    pub fn new(ask: &PromiseAsk, to: NodeName, resource: ResourceName, within: Duration) -> Self {
-        Self {
-            version: VERSION,
-            resource,
-            to,
-            node: ask.node.clone(),
-            term: ask.term,
-            epoch: ask.epoch,
-            ttl: ask.ttl,
-            within,
-            conninfo: String::new(),
-            lock: String::new(),
-            pgdata: String::new(),
-        }
-    }
-
-    /// As JSON.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Reads a question.
-    ///
-    /// # Errors
-    /// [`AnswerError`] for anything that a primary of this version would not ask.
-    pub fn of_json(text: &[u8]) -> Result<Self, AnswerError> {
-        let wrong = |what: String| AnswerError(format!("the request {what}"));
-        if text.len() > LONGEST {
-            return Err(wrong(format!("has more than {LONGEST} bytes")));
-        }
-        let request: Self = serde_json::from_slice(text)
-            .map_err(|error| wrong(format!("is not understood: {error}")))?;
-        if request.version != VERSION {
-            return Err(wrong(format!(
-                "is of version {}, this node's is {VERSION}; install the same version on every node",
-                request.version
-            )));
-        }
-        let numbers = (1..HIGHEST).contains(&request.term)
-            && (1..HIGHEST).contains(&request.epoch)
-            && request.ttl <= Duration::from_secs(86_400)
-            && request.within <= Duration::from_secs(3600);
-        if !numbers || request.to == request.node || !request.pgdata.starts_with('/') {
-            return Err(wrong("makes no sense".to_owned()));
-        }
-        Ok(request)
-    }
+    /// It could be asked to promise: the answer to a trial, which promises nothing.
+    Ready,
 }
 
 /// What a node that was asked does about the register, after it has tried to read it.
@@ -200,8 +61,14 @@ pub enum RelayStep {
     Promise,
 }
 
-/// Decides what becomes of a request, from the register as this node sees it.
-pub fn relay_step(request: &PromiseRequest, reading: &Reading, memory: &Memory) -> RelayStep {
+/// Decides what becomes of a request, from the register as this node sees it. `ttl` is the lease by
+/// this node's own configuration.
+pub fn relay_step(
+    request: &PromiseRequest,
+    ttl: Duration,
+    reading: &Reading,
+    memory: &Memory,
+) -> RelayStep {
     match reading {
         Reading::Unknown(Trouble::Unreachable(_)) => return RelayStep::Promise,
         // It is there and does not serve: nothing is decided on that (D3).
@@ -213,7 +80,7 @@ pub fn relay_step(request: &PromiseRequest, reading: &Reading, memory: &Memory) 
     let answer = match judge_owner(reading, &request.node, request.term, memory) {
         Ownership::Mine(row) if row.epoch == request.epoch => {
             let alone = BTreeSet::from([request.node.clone()]);
-            let update = Update::set_holders(&row, request.node.clone(), alone, request.ttl);
+            let update = Update::set_holders(&row, request.node.clone(), alone, ttl);
             return RelayStep::Send(update);
         }
         // The primary has not seen this row yet, and judges it itself.
@@ -298,6 +165,7 @@ pub fn tally(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> Promise
                 format!("{peer} has passed on an answer of the register that makes no sense")
             }
             Some(PromiseAnswer::Refused(why)) => format!("{peer}: {why}"),
+            Some(PromiseAnswer::Ready) => format!("{peer} has answered to a trial only"),
             None => format!("{peer} has not answered"),
         })
     });

@@ -131,13 +131,17 @@ pub struct PromotionRule {
 pub const PROMOTION_RULES: &[PromotionRule] = &[
     PromotionRule {
         id: "term-not-below-memory",
-        sentence: "A term lower than one durably seen is damage: a restored backup, or another register.",
-        check: |case| verdict::term_went_back(case.register, case.memory).map(Eligibility::Damage),
+        sentence: "A term lower than one durably seen, or impossibly far beyond it, is damage: a restored backup, another register, or a row that somebody has changed.",
+        check: |case| {
+            verdict::term_out_of_step(case.register, case.memory).map(Eligibility::Damage)
+        },
     },
     PromotionRule {
         id: "epoch-not-below-memory",
-        sentence: "An epoch lower than one durably seen is damage.",
-        check: |case| verdict::epoch_went_back(case.register, case.memory).map(Eligibility::Damage),
+        sentence: "An epoch lower than one durably seen, or impossibly far beyond it, is damage.",
+        check: |case| {
+            verdict::epoch_out_of_step(case.register, case.memory).map(Eligibility::Damage)
+        },
     },
     PromotionRule {
         id: "R0-first-election",

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Register;
+use super::{HIGHEST, Register};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::quoted::quoted;
+
+/// No lease is longer: `distlock_ttl` is at most an hour. A longer one would keep every other node
+/// from being promoted for as long.
+const LONGEST_LEASE: Duration = Duration::from_secs(86_400);
 
 /// The columns of the row, each possibly NULL: anyone may have edited the table.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,7 +66,7 @@ impl TryFrom<RawRow> for Register {
             epoch: count("epoch", raw.epoch)?,
             holders: holders(present("holders", raw.holders)?)?,
             positions: positions(&present("positions", raw.positions)?)?,
-            lease_left: seconds("ts + expired_time", present("ts", raw.lease_left)?.max(0.0))?,
+            lease_left: seconds("ts + expired_time", present("ts", raw.lease_left)?)?,
             ttl: seconds("expired_time", present("expired_time", raw.ttl)?)?,
             renewed: present("ts", raw.renewed)?,
         };
@@ -89,7 +93,10 @@ fn owner(text: String) -> Result<Option<NodeName>, RowError> {
 
 fn count(column: &'static str, value: Option<i64>) -> Result<u64, RowError> {
     let value = present(column, value)?;
-    u64::try_from(value).map_err(|_| wrong(column, value.to_string(), "0 or more"))
+    u64::try_from(value)
+        .ok()
+        .filter(|count| *count <= HIGHEST)
+        .ok_or_else(|| wrong(column, value.to_string(), "0 to 2^62"))
 }
 
 fn holders(list: Vec<Option<String>>) -> Result<BTreeSet<NodeName>, RowError> {
@@ -121,7 +128,12 @@ fn positions(text: &str) -> Result<BTreeMap<NodeName, Lsn>, RowError> {
         .collect()
 }
 
+/// A time that is over is none: a lease that has expired, or a negative `expired_time`, by which old
+/// rows of the bare lock say that it was given back (`distlock init` writes 0 there).
 fn seconds(column: &'static str, value: f64) -> Result<Duration, RowError> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| wrong(column, format!("{value} s"), "a time of 0 or more"))
+    let passed = if value < 0.0 { 0.0 } else { value };
+    Duration::try_from_secs_f64(passed)
+        .ok()
+        .filter(|time| *time <= LONGEST_LEASE)
+        .ok_or_else(|| wrong(column, format!("{value} s"), "at most a day"))
 }

@@ -638,6 +638,79 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     assert_eq!(promised.promising(3, 9).unwrap().epoch, 9);
 }
 
+/// S7: what is impossibly far beyond what was seen is damage, is never kept, and no promise is made
+/// of it.
+#[test]
+fn a_leap_is_damage_and_not_news() {
+    let memory = Memory::default().seeing(&running());
+    let row = |term: u64, epoch: u64| Register {
+        term,
+        epoch,
+        ..running()
+    };
+    let far = row(3 + LEAP, 7 + LEAP);
+    assert_eq!(
+        memory.seeing(&far).epoch,
+        7 + LEAP,
+        "the last believed step"
+    );
+    assert_eq!(out_of_step(&far, &memory), None);
+    for row in [row(4 + LEAP, 8), row(4, 8 + LEAP), row(HIGHEST, HIGHEST)] {
+        assert_eq!(memory.seeing(&row), memory, "{row:?}");
+        let text = out_of_step(&row, &memory).unwrap();
+        assert!(
+            text.contains("2^20") && text.contains("cls_recovery_master"),
+            "{text}"
+        );
+        let reading = Reading::Row(row.clone());
+        let owner = judge_owner(&reading, &node("a"), 3, &memory);
+        assert!(matches!(owner, Ownership::Damage(_)), "{owner:?}");
+        let may = may_promote(&reading, &node("b"), &memory, None, None);
+        assert!(matches!(may, Eligibility::Damage(_)), "{may:?}");
+        let refused = memory.promising(row.term, row.epoch).unwrap_err();
+        assert!(matches!(refused, PromiseRefused::Leap { .. }), "{refused}");
+    }
+    // A node that has seen nothing believes no more.
+    assert!(out_of_step(&row(1, 2 + LEAP), &Memory::default()).is_some());
+}
+
+/// An earlier version kept such numbers; they bar nobody for good.
+#[test]
+fn a_memory_of_numbers_that_cannot_be_raised_is_not_believed() {
+    let timeline = crate::timeline::TimelineId::FIRST;
+    let reign = |term| Some(Reign { term, timeline });
+    let memory = Memory {
+        term: i64::MAX as u64 - 1,
+        epoch: i64::MAX as u64 - 1,
+        promised: Some(i64::MAX as u64 - 1),
+        asked: Some(8),
+        relied: None,
+        reign: reign(3),
+    };
+    let believed = Memory {
+        term: 3,
+        epoch: 0,
+        promised: None,
+        ..memory
+    };
+    assert_eq!(memory.believed(), believed);
+    let honest = Memory {
+        term: 3,
+        epoch: 7,
+        promised: Some(7),
+        ..memory
+    };
+    assert_eq!(honest.believed(), honest);
+    let poisoned = Memory {
+        reign: reign(u64::MAX),
+        ..memory
+    };
+    assert_eq!(
+        (poisoned.believed().term, poisoned.believed().reign),
+        (0, None)
+    );
+}
+
 /// A change whose reply was lost may be made after the promise: it then makes the promise void and
 /// this node the owner, or another node a holder.
 #[test]
@@ -709,7 +782,12 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
     let row = Register::try_from(good.clone()).unwrap();
     assert_eq!((row.lease_left, row.ttl), (Duration::ZERO, TTL));
     assert_eq!(row.positions[&node("a")], lsn(0x70000D0));
-    let cases: [(fn(&mut RawRow), &str); 13] = [
+    let released = RawRow {
+        ttl: Some(-86_400_000.0),
+        ..good.clone()
+    };
+    assert_eq!(Register::try_from(released).unwrap().ttl, Duration::ZERO);
+    let cases: [(fn(&mut RawRow), &str); 16] = [
         (|r| r.owner = None, "owner is NULL"),
         (|r| r.owner = Some("a b".to_owned()), "owner is \"a b\""),
         (|r| r.term = Some(-1), "term is -1"),
@@ -733,7 +811,13 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
             |r| r.positions = Some(r#"{"a": 7}"#.to_owned()),
             "positions is",
         ),
-        (|r| r.ttl = Some(-1.0), "expired_time is -1 s"),
+        (|r| r.ttl = Some(86_401.0), "expired_time is 86401 s"),
+        (|r| r.term = Some(i64::MAX), "term is 9223372036854775807"),
+        (
+            |r| r.epoch = Some(i64::MAX - 1),
+            "epoch is 9223372036854775806",
+        ),
+        (|r| r.ttl = Some(f64::NAN), "expired_time is NaN s"),
         (
             |r| r.lease_left = Some(f64::INFINITY),
             "ts + expired_time is inf s",

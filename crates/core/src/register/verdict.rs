@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Memory, Reading, Register, Reply, Update};
+use super::{HIGHEST, LEAP, Memory, Reading, Register, Reply, Update};
 use crate::names::NodeName;
 
 /// Whether a running primary is still the owner (R5).
@@ -62,33 +62,41 @@ pub(super) fn known_row(reading: &Reading) -> Result<&Register, NoRow> {
     }
 }
 
-/// Damage: the term is lower than one that this node has durably seen.
-pub(super) fn term_went_back(register: &Register, memory: &Memory) -> Option<String> {
-    (register.term < memory.term).then(|| {
-        format!(
-            "the lock service's row has term {}, but this node has seen term {}: it was restored \
-             from a backup or belongs to another cluster; run cls_recovery_master",
-            register.term, memory.term
-        )
-    })
+/// Damage: the term is no continuation of the one that this node has durably seen.
+pub(super) fn term_out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+    out_of_step_by("term", register.term, memory.term)
 }
 
-/// Damage: the epoch is lower than one that this node has durably seen.
-pub(super) fn epoch_went_back(register: &Register, memory: &Memory) -> Option<String> {
-    (register.epoch < memory.epoch).then(|| {
-        format!(
-            "the lock service's row has epoch {}, but this node has seen epoch {}: it was restored \
-             from a backup or belongs to another cluster; run cls_recovery_master",
-            register.epoch, memory.epoch
-        )
-    })
+/// Damage: the epoch is no continuation of the one that this node has durably seen.
+pub(super) fn epoch_out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+    out_of_step_by("epoch", register.epoch, memory.epoch)
 }
 
-/// How a row shows that it was put back: its term or its epoch is lower than one that this node has
-/// durably seen.
+fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<String> {
+    let why = if says < seen {
+        "it was restored from a backup or belongs to another cluster"
+    } else if leaps(says, seen) {
+        "more than 1,048,576 (2^20) at once is no work of this program, somebody has changed the row; it is neither believed nor kept"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the lock service's row has {what} {says}, but this node has seen {what} {seen}: {why}; run cls_recovery_master"
+    ))
+}
+
+/// Whether a term or an epoch is further beyond the highest one seen than it can have come: both rise
+/// by one at a promotion, the epoch also with each change of the holders (S7).
 #[must_use]
-pub fn went_back(register: &Register, memory: &Memory) -> Option<String> {
-    term_went_back(register, memory).or_else(|| epoch_went_back(register, memory))
+pub fn leaps(says: u64, seen: u64) -> bool {
+    says > HIGHEST || says.saturating_sub(seen) > LEAP
+}
+
+/// How a row shows that it does not continue what this node has durably seen: its term or its epoch
+/// is lower (it was put back), or impossibly far beyond it.
+#[must_use]
+pub fn out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+    term_out_of_step(register, memory).or_else(|| epoch_out_of_step(register, memory))
 }
 
 /// Decides whether `me`, promoted at `my_term`, is still the owner.
@@ -98,7 +106,7 @@ pub fn judge_owner(reading: &Reading, me: &NodeName, my_term: u64, memory: &Memo
         Err(NoRow::Damage(text)) => return Ownership::Damage(text),
         Err(NoRow::Unknown(text)) => return Ownership::Unknown(text),
     };
-    if let Some(text) = went_back(register, memory) {
+    if let Some(text) = out_of_step(register, memory) {
         return Ownership::Damage(text);
     }
     if register.is_owned_at(me, my_term) {

@@ -17,10 +17,13 @@ pub enum Change {
     RowMade,
     /// There was a row, which was left as it is.
     RowKept,
+    /// There was a row whose `expired_time` was negative, as old ones of the bare lock can be: it is 0
+    /// now. Both mean that the lock was given back.
+    RowMended,
 }
 
 /// Creates or migrates the tables and makes the row if there is none. One transaction; repeatable;
-/// two at once wait for each other; a row that exists is not touched.
+/// two at once wait for each other; a row that exists keeps its owner, term and holders.
 ///
 /// # Errors
 /// [`Trouble`]; nothing was changed then, unless the reply to the commit itself was lost.
@@ -83,6 +86,8 @@ pub fn grant(
 pub fn script(lock: &LockName, role: Option<&RoleName>) -> String {
     let row = insert_row(lock).replace("$1", &rights::literal(&lock.name));
     let row = row.trim_end_matches(" returning 1");
+    let mended = mend_row(lock).replace("$1", &rights::literal(&lock.name));
+    let mended = mended.trim_end_matches(" returning 1");
     let rights = role.map_or_else(String::new, |role| {
         format!(
             "\n-- The rights of the cluster's role: its own row and its history.\n{}\n\
@@ -92,7 +97,7 @@ pub fn script(lock: &LockName, role: Option<&RoleName>) -> String {
         )
     });
     format!(
-        "begin;\n{};\n{row};\n{rights}commit;\n",
+        "begin;\n{};\n{row};\n{mended};\n{rights}commit;\n",
         schema(&lock.table)
     )
 }
@@ -160,6 +165,15 @@ pub(super) fn insert_row(lock: &LockName) -> String {
     )
 }
 
+/// Writes that the lock was given back as the agent does, where an old row `$1` says it by a negative time.
+fn mend_row(lock: &LockName) -> String {
+    format!(
+        "update {} set expired_time = interval '0' \
+         where lockname = $1 and expired_time < interval '0' returning 1",
+        lock.table.quoted()
+    )
+}
+
 /// Makes the row as new, also one that makes no sense: what an operator's decision is written on
 /// afterwards. The history keeps what it was. A row that another database holds by a lease that runs is
 /// left alone.
@@ -201,10 +215,13 @@ fn make_row(
     deadline: Deadline,
 ) -> Result<Change, SqlError> {
     let rows = session.query_typed(&insert_row(lock), &[(&lock.name, Type::TEXT)], deadline)?;
-    Ok(if rows.is_empty() {
-        Change::RowKept
-    } else {
-        Change::RowMade
+    if !rows.is_empty() {
+        return Ok(Change::RowMade);
+    }
+    let rows = session.query_typed(&mend_row(lock), &[(&lock.name, Type::TEXT)], deadline)?;
+    Ok(match rows.is_empty() {
+        true => Change::RowKept,
+        false => Change::RowMended,
     })
 }
 

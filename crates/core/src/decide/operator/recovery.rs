@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 use crate::names::NodeName;
-use crate::register::{Damage, Reading, Register};
+use crate::register::{Damage, Reading, Register, leaps};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -297,9 +297,17 @@ fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
 fn damaged(facts: &RecoveryFacts) -> bool {
     match &facts.register {
         Some(Reading::Missing | Reading::Damaged(_)) => true,
-        Some(Reading::Row(row)) => row.term < facts.seen.term || row.epoch < facts.seen.epoch,
+        Some(Reading::Row(row)) => {
+            row.term < facts.seen.term || row.epoch < facts.seen.epoch || leapt(row, facts.seen)
+        }
         Some(Reading::Unknown(_)) | None => false,
     }
+}
+
+/// Whether the row is impossibly far beyond what the nodes have seen. To decide on top of it would
+/// carry that further, and no node would believe it: it has to be made again.
+fn leapt(row: &Register, seen: Seen) -> bool {
+    leaps(row.term, seen.term) || leaps(row.epoch, seen.epoch)
 }
 
 /// The only primary, where it runs beside a damaged register.
@@ -359,11 +367,17 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
     Ok(RecoveryPlan {
         node: chosen.node.clone(),
         register: match &facts.register {
-            Some(Reading::Row(row)) => Some(row.clone()),
-            Some(Reading::Missing | Reading::Damaged(_)) => Some(Register::fresh()),
+            Some(Reading::Row(row)) if !leapt(row, facts.seen) => Some(row.clone()),
+            Some(Reading::Row(_) | Reading::Missing | Reading::Damaged(_)) => {
+                Some(Register::fresh())
+            }
             Some(Reading::Unknown(_)) | None => None,
         },
-        remake: matches!(facts.register, Some(Reading::Missing | Reading::Damaged(_))),
+        remake: match &facts.register {
+            Some(Reading::Row(row)) => leapt(row, facts.seen),
+            Some(Reading::Missing | Reading::Damaged(_)) => true,
+            Some(Reading::Unknown(_)) | None => false,
+        },
         goes_on: goes_on(facts) == Some(&chosen.node),
         losses: losses(facts, chosen),
     })
@@ -442,7 +456,7 @@ mod tests {
 
     use super::*;
     use crate::lsn::Lsn;
-    use crate::register::Trouble;
+    use crate::register::{HIGHEST, LEAP, Trouble};
     use crate::timeline::TimelineId;
 
     fn name(text: &str) -> NodeName {
@@ -544,6 +558,34 @@ mod tests {
             (facts.promoted, facts.wanted) = (vec![], None);
             let plan = plan_recovery(&facts).unwrap();
             assert_eq!((plan.node, plan.goes_on), (name("node1"), false));
+        }
+    }
+
+    /// S7: numbers that no register can be raised beyond, and impossibly large steps, end with the
+    /// decision: the row is made again, with the next number after what the nodes have seen.
+    #[test]
+    fn a_row_that_leapt_is_made_again() {
+        let seen = Seen { term: 1, epoch: 4 };
+        for (term, epoch, remake) in [
+            (1, 4, false),
+            (1 + LEAP, 4 + LEAP, false),
+            (2 + LEAP, 5, true),
+            (2, 5 + LEAP, true),
+            (HIGHEST, HIGHEST, true),
+        ] {
+            let mut facts = d1();
+            facts.seen = seen;
+            if let Some(Reading::Row(row)) = &mut facts.register {
+                (row.term, row.epoch) = (term, epoch);
+            }
+            let plan = plan_recovery(&facts).unwrap();
+            assert_eq!(plan.remake, remake, "{term} {epoch}");
+            let read = plan.register.unwrap();
+            assert_eq!(read == Register::fresh(), remake, "{read:?}");
+            // The primary that runs beside it goes on.
+            facts.nodes[0] = node("node1", 1, 0x4000);
+            facts.promoted = vec![name("node1")];
+            assert_eq!(plan_recovery(&facts).is_ok(), remake, "{term} {epoch}");
         }
     }
 
