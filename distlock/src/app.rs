@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use pha_core::register::Trouble;
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::{self, LockName, LockService, MutexAnswer, RoleName};
+use pha_host::lock::{self, LockName, LockService, MutexAnswer, RoleName, Shown};
 
 use crate::exit::Exit;
 use crate::render;
@@ -171,21 +171,21 @@ fn perform(action: &Action, info: &Conninfo, wait: Duration) -> Exit {
             Err(trouble) => failed(&trouble),
         },
         Action::Show { lock, json } => match lock::show(info, lock, deadline) {
-            Ok(Some(details)) if *json => render::json(lock, &details),
-            Ok(Some(details)) => {
+            Ok(Shown::Row(details)) if *json => render::json(lock, &details),
+            Ok(Shown::Row(details)) => {
                 let shown = render::details(lock, &details);
                 if details.is_migrated() {
                     disbelieved(info, lock, deadline);
                 }
                 shown
             }
-            Ok(None) => {
+            Ok(Shown::NoRow) => {
                 render::error(&format!(
                     "there is no row {lock}; make it with: distlock <conninfo> init {lock}"
                 ));
                 Exit::No
             }
-            Err(trouble) => failed(&trouble),
+            Ok(Shown::NoTable(trouble)) | Err(trouble) => failed(&trouble),
         },
         Action::History { lock, limit } => match lock::history(info, lock, *limit, deadline) {
             Ok(lines) => render::history(&lines),

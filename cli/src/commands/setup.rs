@@ -14,7 +14,7 @@ use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
 use pha_host::files;
-use pha_host::lock::{self, LockName};
+use pha_host::lock::{self, LockName, Shown};
 use pha_host::pacemaker::Pacemaker;
 use serde_json::json;
 
@@ -201,12 +201,10 @@ fn lock_part(
                 ClsError::refused(error.to_string(), "correct pgsql_distlock_lockname")
             })?;
     let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
-        Ok(Some(row)) => (!row.is_migrated())
+        Ok(Shown::Row(row)) => (!row.is_migrated())
             .then(|| format!("~ lock {name}: its table gets new columns, the row is kept")),
-        Ok(None) => Some(format!("+ lock {name}: the row")),
-        Err(trouble) if trouble.to_string().contains("distlock <conninfo> init") => {
-            Some(format!("+ lock {name}: tables and row"))
-        }
+        Ok(Shown::NoRow) => Some(format!("+ lock {name}: the row")),
+        Ok(Shown::NoTable(_)) => Some(format!("+ lock {name}: tables and row")),
         Err(trouble) => return Err(lock_failed(&info, &trouble.to_string())),
     };
     Ok(Some(LockPart { info, name, change }))

@@ -12,6 +12,7 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::register::{Damage, Memory, Reading, Register, out_of_step};
+use crate::remedy::Remedy;
 use crate::status::{DataStatus, Role};
 
 mod address;
@@ -456,16 +457,14 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNod
     problem(Level::Warning, text, &remedy)
 }
 
-/// The command that the agent's reason names; it cleans the failure up itself.
+/// What to type for the command that the agent's reason orders; it cleans the failure up itself.
 fn named_command(reason: &str, node: &NodeName) -> Option<String> {
-    if reason.contains("run cls_repair_slave") {
-        return Some(format!(
+    Some(match Remedy::ordered_by(reason)? {
+        Remedy::Repair => format!(
             "on {node}: cls_repair_slave; if it says that pg_rewind cannot: cls_rebuild_slave --keep-old"
-        ));
-    }
-    reason
-        .contains("run cls_rebuild_slave")
-        .then(|| format!("on {node}: cls_rebuild_slave --keep-old"))
+        ),
+        Remedy::Rebuild => format!("on {node}: cls_rebuild_slave --keep-old"),
+    })
 }
 
 fn hangs(seen: &Observation<'_>) -> Vec<Problem> {

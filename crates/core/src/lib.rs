@@ -20,6 +20,7 @@ pub mod parse;
 pub mod plan;
 pub mod quoted;
 pub mod register;
+pub mod remedy;
 pub mod repl_info;
 pub mod secret;
 pub mod setup;

@@ -25,7 +25,9 @@ use crate::sql::{Identifier, IdentifierError, Purpose, Session, SqlError};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
 pub use rights::{RoleName, RoleNameError, Standing, try_changes};
-pub use table::{Change, Details, Granted, History, grant, history, init, remake, script, show};
+pub use table::{
+    Change, Details, Granted, History, Shown, grant, history, init, remake, script, show,
+};
 
 /// Which row of which table: `distlock:pgsql_cls1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,15 +303,18 @@ fn connect(info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
     Ok(session)
 }
 
+/// Whether the tables are not there, or not in this version's form: undefined_table,
+/// undefined_column, invalid_schema_name.
+fn is_not_made(error: &SqlError) -> bool {
+    matches!(error.sqlstate(), Some("42P01" | "42703" | "3F000"))
+}
+
 /// Sorts a failure, with what to do about it.
 fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
     let hint = match error.sqlstate() {
-        // undefined_table, undefined_column, invalid_schema_name
-        Some("42P01" | "42703" | "3F000") => {
-            format!(
-                "; run `distlock <conninfo> init {lock}` once (a table that is not in the schema public is named with its schema)"
-            )
-        }
+        _ if is_not_made(error) => format!(
+            "; run `distlock <conninfo> init {lock}` once (a table that is not in the schema public is named with its schema)"
+        ),
         // query_canceled by statement_timeout, lock_not_available
         Some("57014" | "55P03") => {
             "; another session keeps the row locked, see pg_locks there".to_owned()

@@ -12,6 +12,7 @@ use pha_core::parse::controldata::{self, ControlData, ControlDataError};
 use pha_core::parse::history::HistoryError;
 use pha_core::parse::waldump::WaldumpError;
 pub use pha_core::plan::StopMode;
+use pha_core::remedy::Remedy;
 use pha_core::timeline::TimelineId;
 
 use crate::clock::Deadline;
@@ -104,7 +105,8 @@ pub enum PgError {
     },
     /// Recovery would have nothing to begin with.
     #[error(
-        "the latest checkpoint at {checkpoint} on timeline {timeline} is not in pg_wal; restore the WAL or run cls_rebuild_slave"
+        "the latest checkpoint at {checkpoint} on timeline {timeline} is not in pg_wal; restore the WAL or {}",
+        Remedy::Rebuild
     )]
     NoCheckpoint {
         /// Where it should be.

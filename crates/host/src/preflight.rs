@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
+use pha_core::remedy::Remedy;
 
 use crate::clock::Deadline;
 use crate::node::pg_ctl;
@@ -79,9 +80,10 @@ fn refuse_unfinished(pgdata: &Path) -> Result<(), Refusal> {
     match unfinished::read(pgdata) {
         Ok(None) => Ok(()),
         Ok(Some(begun)) => Err(Refusal::installed(format!(
-            "a {} into {} has not ended; wait for it, or run cls_rebuild_slave --keep-old on this node",
+            "a {} into {} has not ended; wait for it, or {} --keep-old on this node",
             begun.method,
-            pgdata.display()
+            pgdata.display(),
+            Remedy::Rebuild
         ))),
         Err(error) => Err(Refusal::installed(error.to_string())),
     }

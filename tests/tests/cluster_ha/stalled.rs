@@ -48,8 +48,8 @@ fn endured(bed: &Bed, node: &str, words: &str, times: usize, begin: impl Fn(), e
 #[test]
 fn cluster_stalled_databases_are_not_restarted() {
     let bed = Bed::replicating("stalled");
-    // In a database of their own they are told from the agent's session, which the server has too.
-    must(bed.sql("node1", "CREATE DATABASE sleepers"));
+    // In a database of their own they are told from the agent's sessions, which are in template1.
+    must(bed.sql("node1", "CREATE DATABASE sleepers TEMPLATE template0"));
     bed.until("the database on node2", || {
         let there = "SELECT count(*) FROM pg_database WHERE datname = 'sleepers'";
         match bed.sql("node2", there).map_err(|e| e.to_string())?.as_str() {

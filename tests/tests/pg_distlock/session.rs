@@ -82,8 +82,11 @@ fn pg_what_is_set_for_every_session_does_not_reach_the_lock_service() {
     );
     let history = lock::history(&info(&server.conninfo()), &lock, 10, soon()).unwrap();
     assert!(!history.is_empty());
-    let shown = lock::show(&info(&server.conninfo()), &lock, soon()).unwrap();
-    assert!(shown.unwrap().is_migrated());
+    let lock::Shown::Row(row) = lock::show(&info(&server.conninfo()), &lock, soon()).unwrap()
+    else {
+        panic!("no row")
+    };
+    assert!(row.is_migrated());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::{self, LockName};
+use pha_host::lock::{self, LockName, Shown};
 use pha_host::pgctl::PgCtl;
 use pha_host::postgres::Postgres;
 use pha_host::process::Postmaster;
@@ -230,7 +230,11 @@ fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
         let standby = session
             .simple("select pg_catalog.pg_is_in_recovery()", deadline)
             .map_err(|e| describe(&e))?;
-        let row = lock::show(&info, &name, deadline).map_err(|e| describe(&e))?;
+        let row = match lock::show(&info, &name, deadline) {
+            Ok(Shown::Row(row)) => Some(row),
+            Ok(Shown::NoRow) => None,
+            Ok(Shown::NoTable(trouble)) | Err(trouble) => return Err(describe(&trouble)),
+        };
         let tried = match &row {
             Some(_) => lock::try_changes(&info, &name, deadline),
             None => Ok(lock::Standing::default()),

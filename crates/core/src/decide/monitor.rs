@@ -7,6 +7,7 @@ use crate::decide::shared::{gate, halt, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::Update;
+use crate::remedy::Remedy;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 use crate::timeline::{History, WalPosition};
 
@@ -254,7 +255,8 @@ fn standby_diverged(s: &Snapshot) -> Option<Step> {
         Descent::Diverged { fork, end } => Some(Step::fail(
             OcfCode::Generic,
             format!(
-                "run cls_repair_slave on {}: it has WAL up to {end}, but {} left timeline {} at {}",
+                "{} on {}: it has WAL up to {end}, but {} left timeline {} at {}",
+                Remedy::Repair,
                 s.me(),
                 info.node,
                 fork.timeline,

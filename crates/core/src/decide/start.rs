@@ -8,6 +8,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
 use crate::register::{Register, Update, out_of_step};
+use crate::remedy::Remedy;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
 
@@ -131,8 +132,9 @@ pub(super) const RULES: &[Rule] = &[
             Some(Step::fail(
                 OcfCode::Installed,
                 format!(
-                    "run cls_rebuild_slave --keep-old on {}: where its WAL ends cannot be told, so it is not known whether its data \
+                    "{} --keep-old on {}: where its WAL ends cannot be told, so it is not known whether its data \
                      belongs to {}'s: {why}",
+                    Remedy::Rebuild,
                     s.me(),
                     info.node
                 ),
@@ -169,8 +171,9 @@ pub(super) const RULES: &[Rule] = &[
             Some(Step::fail(
                 OcfCode::Installed,
                 format!(
-                    "run cls_rebuild_slave on {} once another node is the primary: {text}; where no \
+                    "{} on {} once another node is the primary: {text}; where no \
                      other node holds the data, only cls_recovery_master goes on, and accepts the loss",
+                    Remedy::Rebuild,
                     s.me()
                 ),
             ))
@@ -261,8 +264,9 @@ pub(super) fn diverged(s: &Snapshot) -> Option<String> {
     match descent(&info, s.me(), end, &disk.history, &disk.newer) {
         Descent::Follows => None,
         Descent::Diverged { fork, end } => Some(format!(
-            "run cls_repair_slave on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {lsn} \
+            "{repair} on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {lsn} \
              to become primary ({text}); cls_rebuild_slave --keep-old if that fails",
+            repair = Remedy::Repair,
             me = s.me(),
             primary = info.node,
             before = fork.timeline,

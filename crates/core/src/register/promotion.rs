@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Memory, Reading, Register, verdict};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
+use crate::remedy::Remedy;
 
 /// Whether a node may promote, and if not, why not.
 ///
@@ -81,7 +82,8 @@ impl fmt::Display for Eligibility {
             ),
             Self::BehindRecorded { recorded, own } => write!(
                 f,
-                "this node has WAL up to {own} only, and the register records {recorded} for it: its data were put back to an older state; run cls_rebuild_slave here"
+                "this node has WAL up to {own} only, and the register records {recorded} for it: its data were put back to an older state; {} here",
+                Remedy::Rebuild
             ),
             Self::TooFarBehind {
                 recorded,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::rights::{self, RoleName};
-use super::{LockName, connect, trouble};
+use super::{LockName, connect, is_not_made, trouble};
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, Session, SqlError};
@@ -305,27 +305,38 @@ impl Details {
     }
 }
 
-/// Reads the row for a person or a script; none when there is none.
+/// What was found where the row should be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown {
+    /// The row.
+    Row(Details),
+    /// The table without such a row.
+    NoRow,
+    /// No table, or an older one without the columns: what the service says, and how it is made.
+    NoTable(Trouble),
+}
+
+/// Reads the row for a person or a script.
 ///
 /// # Errors
 /// [`Trouble`].
-pub fn show(
-    info: &Conninfo,
-    lock: &LockName,
-    deadline: Deadline,
-) -> Result<Option<Details>, Trouble> {
+pub fn show(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Shown, Trouble> {
     let sql = format!(
         "select to_jsonb(l)::text, extract(epoch from clock_timestamp() - ts)::float8, \
          extract(epoch from ts + expired_time - clock_timestamp())::float8, \
          extract(epoch from expired_time)::float8 from {} l where lockname = $1",
         lock.table.quoted()
     );
-    let rows = query(info, lock, &sql, deadline)?;
+    let rows = match query(info, lock, &sql, deadline) {
+        Ok(rows) => rows,
+        Err(error) if is_not_made(&error) => return Ok(Shown::NoTable(trouble(&error, lock))),
+        Err(error) => return Err(trouble(&error, lock)),
+    };
     let Some(row) = rows.first() else {
-        return Ok(None);
+        return Ok(Shown::NoRow);
     };
     let get = |index: usize| row.try_get::<_, Option<f64>>(index).ok().flatten();
-    Ok(Some(Details {
+    Ok(Shown::Row(Details {
         columns: object(row.try_get(0).ok()),
         age: get(1),
         left: get(2),
@@ -350,7 +361,7 @@ pub fn history(
         "select to_jsonb(h)::text from {} h where lockname = $1 order by id desc limit {limit}",
         lock.table.suffixed("_history").quoted()
     );
-    let rows = query(info, lock, &sql, deadline)?;
+    let rows = query(info, lock, &sql, deadline).map_err(|error| trouble(&error, lock))?;
     Ok(rows
         .iter()
         .rev()
@@ -363,9 +374,8 @@ fn query(
     lock: &LockName,
     sql: &str,
     deadline: Deadline,
-) -> Result<Vec<tokio_postgres::Row>, Trouble> {
-    let run = || connect(info, deadline)?.query_typed(sql, &[(&lock.name, Type::TEXT)], deadline);
-    run().map_err(|error| trouble(&error, lock))
+) -> Result<Vec<tokio_postgres::Row>, SqlError> {
+    connect(info, deadline)?.query_typed(sql, &[(&lock.name, Type::TEXT)], deadline)
 }
 
 fn object(text: Option<String>) -> Map<String, Value> {
