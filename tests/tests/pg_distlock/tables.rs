@@ -169,3 +169,24 @@ fn pg_initialising_again_keeps_the_lock() {
     let after = row(service.read(soon()));
     assert!(after.same_but_for_time(&held) && !after.renewed_since(&held));
 }
+
+/// The advice for both begins with the same words; `cls_setup` makes what is missing, and not a table
+/// that is only closed to its role.
+#[test]
+fn pg_a_missing_table_is_told_from_one_that_may_not_be_read() {
+    let server = pg::shared().unwrap();
+    let owner = info(&server.conninfo());
+    let lock: LockName = "closed_lock:c1".parse().unwrap();
+    let shown = lock::show(&owner, &lock, soon());
+    assert!(matches!(shown, Ok(lock::Shown::NoTable(_))), "{shown:?}");
+    lock::init(&owner, &lock, soon()).unwrap();
+    let shown = lock::show(&owner, &lock, soon());
+    assert!(matches!(shown, Ok(lock::Shown::Row(_))), "{shown:?}");
+    server.sql("create role closed_out login").unwrap();
+    let other = owner.with_user("closed_out");
+    let shown = lock::show(&other, &lock, soon());
+    assert!(
+        matches!(&shown, Err(Trouble::Answered(text)) if text.contains("permission denied")),
+        "{shown:?}"
+    );
+}
