@@ -394,6 +394,25 @@ fn a_memory_that_cannot_be_read_promotes_nothing_and_stops_nothing() {
     node.world.call("stop").run().is(0);
 }
 
+/// What the register shows is news that cannot be kept, as on a full disk.
+#[test]
+fn a_memory_that_cannot_be_written_keeps_no_stop_from_its_end() {
+    for operation in ["stop", "demote"] {
+        let node = Node::new();
+        node.primary();
+        let news = format!(
+            "update distlock set epoch = epoch + 5 where lockname = '{}'",
+            node.lock
+        );
+        node.server.sql(&news).unwrap();
+        let lock = node.world.dir.join("state/pgsql.write-lock");
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::create_dir(&lock).unwrap();
+        let outcome = node.world.call(operation).run().is(0);
+        assert!(outcome.stderr.contains("write-lock"), "{outcome:#?}");
+    }
+}
+
 fn external(answer: &str, promote: i32, monitor: i32) {
     let mut world = World::new().unwrap();
     let locker = world.dir.join("pgbin/locker");

@@ -10,6 +10,7 @@ pub mod conninfo;
 pub mod deadcheck;
 pub mod decide;
 pub mod doctor;
+pub mod drive;
 pub mod health;
 pub mod lsn;
 pub mod metadata;

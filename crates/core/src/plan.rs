@@ -135,12 +135,18 @@ impl Action {
 }
 
 impl Action {
-    /// Whether it may only be performed by a node that knows what it has seen of the register.
+    /// Whether it goes by what was seen of the register, which has to be on the disk before: it changes
+    /// the register or what commits wait for, or makes a primary.
     #[must_use]
     pub fn needs_memory(&self) -> bool {
         matches!(
             self,
-            Self::UpdateRegister(_) | Self::AskPromises(_) | Self::Remember(_)
+            Self::UpdateRegister(_)
+                | Self::AskPromises(_)
+                | Self::Remember(_)
+                | Self::SetNames(_)
+                | Self::WritePrimarySettings
+                | Self::PromotePostgres
         )
     }
 
@@ -516,7 +522,10 @@ impl Snapshot {
             // From here on this node does not know any more what it may have asked for.
             Action::UpdateRegister(_) => self.memory = Err(text.to_owned()),
             Action::AskPromises(_) => self.fold_failure(action, text),
-            _ => {}
+            _ => self.progress.failures.push(Failure {
+                action: action.kind(),
+                text: text.to_owned(),
+            }),
         }
         self
     }

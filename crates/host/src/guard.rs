@@ -15,9 +15,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pha_core::decide::{decide, guard};
+use pha_core::decide::guard;
+use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
+use pha_core::register::Memory;
 use pha_core::snapshot::{Answer, Death, Operation, Process, Progress, Snapshot, Watch};
 use tracing::{error, info, warn};
 
@@ -35,9 +37,6 @@ use watchdog::Watchdog;
 
 /// How long a new guard waits for the lock of one that is ending.
 const TAKE_OVER: Duration = Duration::from_secs(1);
-
-/// Decisions of one round, far more than any needs.
-const MOST_DECISIONS: usize = 30;
 
 /// What a step may be late by before the guard takes it that it, or the machine, stood still.
 const SLACK: Duration = Duration::from_millis(500);
@@ -128,6 +127,49 @@ struct Resident {
     postmaster: Option<(crate::process::Process, Option<OwnedFd>)>,
 }
 
+/// A round, as the edge of [`drive::round`].
+struct AtWork<'r> {
+    resident: &'r mut Resident,
+    /// When the step that is under way is to be over.
+    due: &'r mut Duration,
+    /// When the action that is under way was begun.
+    asked: Duration,
+}
+
+impl Edge for AtWork<'_> {
+    fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
+        self.asked = since_boot();
+        self.resident.perform(action, snapshot, self.due)
+    }
+
+    /// The guard changes nothing that a memory is needed for, and must not wait for a disk. At which
+    /// epoch it asks for promises it notes itself ([`Place::rely`]).
+    fn keep(&mut self, _memory: &Memory) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note(&mut self, note: Note<'_>) {
+        if let Note::Decided(plan, _) = note {
+            self.resident.trace(plan);
+        }
+    }
+}
+
+impl Guarding for AtWork<'_> {
+    fn refresh(&mut self, mut snapshot: Snapshot) -> Snapshot {
+        self.resident.refresh(&mut snapshot, self.due);
+        snapshot
+    }
+
+    fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
+        self.resident.proofs.learn(action, snapshot, self.asked);
+    }
+
+    fn is_to_end(&mut self) -> bool {
+        self.resident.signals.pending() == Woken::ToEnd
+    }
+}
+
 impl Resident {
     fn guard(&mut self) -> Exit {
         // When the step that is under way is to be over.
@@ -140,9 +182,17 @@ impl Resident {
             if let Err(error) = self.held.beat(parameters()) {
                 warn!("{error}");
             }
-            let mut snapshot = self.look(&mut due);
-            if let Some(exit) = self.round(&mut snapshot, &mut due) {
-                return exit;
+            let snapshot = self.look(&mut due);
+            let mut round = AtWork {
+                asked: since_boot(),
+                due: &mut due,
+                resident: self,
+            };
+            let (mut snapshot, end) = drive::round(&mut round, snapshot);
+            match end {
+                Round::Over(_) | Round::Endless => {}
+                Round::Finished(_, exit) => return exit,
+                Round::ToEnd => return Exit::of(OcfCode::Success),
             }
             self.look_at_postgres(&snapshot);
             if guard::feeds(&snapshot)
@@ -155,42 +205,9 @@ impl Resident {
             due = since_boot() + pause;
             let end = self.postmaster.as_ref().and_then(|(_, end)| end.as_ref());
             if self.signals.sleep(pause, end) == Woken::ToEnd {
-                return Exit {
-                    code: OcfCode::Success,
-                    reason: None,
-                };
+                return Exit::of(OcfCode::Success);
             }
         }
-    }
-
-    /// Decides and acts until there is nothing more to do now.
-    fn round(&mut self, snapshot: &mut Snapshot, due: &mut Duration) -> Option<Exit> {
-        for _ in 0..MOST_DECISIONS {
-            let plan = decide(snapshot);
-            self.trace(&plan);
-            for action in &plan.actions {
-                let asked = since_boot();
-                let result = self.perform(action, snapshot, due);
-                let failed = result.is_err();
-                *snapshot = snapshot.clone().fold(action, result);
-                self.proofs.learn(action, snapshot, asked);
-                if failed {
-                    break;
-                }
-            }
-            match plan.verdict {
-                Verdict::Finish(exit) => return Some(exit),
-                Verdict::Wait(_) => return None,
-                Verdict::Continue | Verdict::Reobserve => self.refresh(snapshot, due),
-            }
-            if self.signals.pending() == Woken::ToEnd {
-                return Some(Exit {
-                    code: OcfCode::Success,
-                    reason: None,
-                });
-            }
-        }
-        None
     }
 
     /// The picture at the beginning of a round, of what costs nothing to look at.

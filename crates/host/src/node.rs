@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{self, Params};
-use pha_core::plan::{Action, Effect};
-use pha_core::register::{ClusterId, Memory};
+use pha_core::register::ClusterId;
 use pha_core::snapshot::{Answer, Operation, Process, Settings, Snapshot};
 use tracing::warn;
 
 use crate::asked::Asked;
-use crate::clock::Deadline;
 use crate::conninfo::{Conninfo, Secret};
-use crate::drive::Edge;
+use crate::files;
 use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
@@ -22,7 +20,6 @@ use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
 use crate::preflight::Refusal;
 use crate::user::User;
-use crate::{apply, files, observe};
 
 /// Where what must survive a restart of the node is kept: the memory of the register.
 const STATE_DIR: &str = "/var/lib/pha4pgsql";
@@ -118,35 +115,6 @@ impl Node {
         if let Err(error) = result {
             warn!("{error}");
         }
-    }
-}
-
-impl Edge for Node {
-    fn observe(
-        &mut self,
-        operation: &Operation,
-        before: Option<Snapshot>,
-        waiting: bool,
-        deadline: Deadline,
-    ) -> Snapshot {
-        observe::snapshot(self, operation, before, waiting, deadline)
-    }
-
-    fn perform(
-        &mut self,
-        action: &Action,
-        snapshot: &Snapshot,
-        deadline: Deadline,
-    ) -> Result<Effect, String> {
-        apply::perform(self, action, snapshot, deadline)
-    }
-
-    fn keep(&mut self, memory: &Memory) -> Result<(), String> {
-        self.memory.store(memory).map_err(|error| error.to_string())
-    }
-
-    fn pause(&mut self, at_most: Duration) {
-        std::thread::sleep(at_most);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pha_core::cluster::{Cluster, ClusterNode};
 use pha_core::decide::decide_without;
+use pha_core::drive::{Edge, Note, perform_next};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
@@ -49,6 +50,49 @@ pub(crate) fn fresh_progress() -> Progress {
         ],
         ..Progress::default()
     }
+}
+
+/// One action of an operation, as the edge of the loop that the agent runs.
+struct Step<'a> {
+    model: &'a Explored,
+    state: &'a mut State,
+    i: usize,
+    kind: Kind,
+    outcome: Outcome,
+    performed: bool,
+    /// It cannot end now.
+    impossible: bool,
+}
+
+impl Edge for Step<'_> {
+    fn perform(&mut self, action: &Action, _: &Snapshot) -> Result<Effect, String> {
+        self.state.moved = (false, false);
+        self.performed = true;
+        let effect = self.model.effect(self.state, self.i, action, self.outcome);
+        effect.unwrap_or_else(|| {
+            self.impossible = true;
+            Err(String::new())
+        })
+    }
+
+    fn fold(
+        &mut self,
+        snapshot: Snapshot,
+        action: &Action,
+        result: Result<Effect, String>,
+    ) -> Snapshot {
+        self.model.mutation.fold(snapshot, action, result)
+    }
+
+    /// What came of the action is kept once terms and epochs are counted anew ([`Explored::catch_up`]).
+    fn keep(&mut self, memory: &Memory) -> Result<(), String> {
+        if self.model.outages && !self.performed {
+            Explored::keep_memory(self.state, self.i, self.kind, *memory);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, _: Note<'_>) {}
 }
 
 impl Explored {
@@ -243,17 +287,20 @@ impl Explored {
         run: &mut Run,
         outcome: Outcome,
     ) -> Option<()> {
-        if self.outages {
-            run.snapshot.memory = Ok(run.remembers_before(&run.queue[0]));
-            self.keep_memory(state, i, run);
+        let mut step = Step {
+            model: self,
+            state,
+            i,
+            kind: run.kind,
+            outcome,
+            performed: false,
+            impossible: false,
+        };
+        let snapshot = run.snapshot.clone();
+        run.snapshot = perform_next(&mut step, "", snapshot, &mut run.queue, &mut None);
+        if step.impossible {
+            return None;
         }
-        let action = run.queue.remove(0);
-        state.moved = (false, false);
-        let result = self.effect(state, i, &action, outcome)?;
-        if result.is_err() {
-            run.queue.clear();
-        }
-        run.snapshot = self.mutation.fold(run.snapshot.clone(), &action, result);
         run.snapshot.progress.other_owner_seen = None;
         if self.outages {
             self.catch_up(state, i, run);
@@ -296,13 +343,12 @@ impl Explored {
             }
             snapshot.memory = Ok(aged);
         }
-        self.keep_memory(state, i, run);
+        Self::keep_memory(state, i, run.kind, run.remembers());
     }
 
     /// The guard keeps nothing on the disk but at which epoch it has asked for promises.
-    fn keep_memory(&self, state: &mut State, i: usize, run: &Run) {
-        let memory = run.remembers();
-        let kept = match run.kind {
+    fn keep_memory(state: &mut State, i: usize, kind: Kind, memory: Memory) {
+        let kept = match kind {
             Kind::Guard => Memory {
                 relied: memory.relied,
                 ..Memory::default()

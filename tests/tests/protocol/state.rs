@@ -349,11 +349,6 @@ impl Run {
         self.snapshot.memory.clone().expect("a memory")
     }
 
-    /// What has to be kept before an action.
-    pub(crate) fn remembers_before(&self, action: &Action) -> Memory {
-        self.snapshot.memory_before(action).expect("a memory")
-    }
-
     fn key(&self) -> impl Hash + PartialEq + '_ {
         let s = &self.snapshot;
         let seen = (

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pha_core::decide::{decide, guard};
+use pha_core::decide::guard;
+use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::plan::{Action, ActionKind, Effect, StopMode, Verdict};
-use pha_core::register::{PromiseAnswer, Reading, Register, Reply, Trouble};
+use pha_core::plan::{Action, ActionKind, Effect, StopMode};
+use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
 use crate::world::{MONITOR, World, node, nodes, notification, owned};
@@ -50,6 +51,41 @@ struct Resident {
 enum End {
     Round(&'static str),
     Guard(&'static str),
+}
+
+/// A round, as the edge of the loop that the guard runs.
+struct Rounding<'r> {
+    resident: &'r mut Resident,
+    overslept: bool,
+    /// When the action that is under way was begun.
+    asked: Duration,
+}
+
+impl Edge for Rounding<'_> {
+    fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
+        self.asked = self.resident.now;
+        self.resident.perform(action, snapshot)
+    }
+
+    fn keep(&mut self, _memory: &Memory) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn note(&mut self, _note: Note<'_>) {}
+}
+
+impl Guarding for Rounding<'_> {
+    fn refresh(&mut self, snapshot: Snapshot) -> Snapshot {
+        self.resident.refreshed(snapshot, self.overslept)
+    }
+
+    fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
+        self.resident.learn(action, snapshot, self.asked);
+    }
+
+    fn is_to_end(&mut self) -> bool {
+        false
+    }
 }
 
 impl Resident {
@@ -111,27 +147,26 @@ impl Resident {
     /// Carries one round through and sleeps until the next.
     fn round(&mut self, overslept: bool) -> End {
         self.remembered_at = self.now;
-        let mut s = self
+        let s = self
             .world
             .look(&Operation::Guard(self.watch(None, overslept)));
         self.judge(&s);
-        for _ in 0..30 {
-            let plan = decide(&s);
-            for action in &plan.actions {
-                s = self.perform(action, s);
+        let mut round = Rounding {
+            asked: self.now,
+            overslept,
+            resident: self,
+        };
+        let (s, end) = drive::round(&mut round, s);
+        match end {
+            Round::Finished(rule, _) => End::Guard(rule),
+            Round::Over(rule) => {
+                self.fed = guard::feeds(&s);
+                let s = self.refreshed(s, overslept);
+                self.now += guard::pause(&s);
+                End::Round(rule)
             }
-            match plan.verdict {
-                Verdict::Finish(_) => return End::Guard(plan.rule),
-                Verdict::Wait(_) => {
-                    self.fed = guard::feeds(&s);
-                    let s = self.refreshed(s, overslept);
-                    self.now += guard::pause(&s);
-                    return End::Round(plan.rule);
-                }
-                Verdict::Continue | Verdict::Reobserve => s = self.refreshed(s, overslept),
-            }
+            Round::Endless | Round::ToEnd => panic!("a round without an end: {:?}", self.actions),
         }
-        panic!("a round without an end: {:?}", self.actions);
     }
 
     fn judge(&mut self, s: &Snapshot) {
@@ -150,14 +185,14 @@ impl Resident {
         s
     }
 
-    fn perform(&mut self, action: &Action, s: Snapshot) -> Snapshot {
+    fn perform(&mut self, action: &Action, s: &Snapshot) -> Result<Effect, String> {
         let asked = self.now;
         match action {
             Action::Warn(_) => {}
             Action::UpdateRegister(update) => self.actions.push(update.reason()),
             other => self.actions.push(other.kind().to_string()),
         }
-        let result = match action {
+        match action {
             Action::AskStandbys(standbys) => {
                 for standby in standbys.intersection(&self.following) {
                     self.linked_at.insert(standby.clone(), asked);
@@ -170,16 +205,18 @@ impl Resident {
                 Ok(Effect::Done)
             }
             Action::UpdateRegister(_) | Action::ReadRegister => {
-                self.now += self.lock_takes.min(guard::patience(&s));
+                self.now += self.lock_takes.min(guard::patience(s));
                 self.world.perform(action)
             }
             Action::AskPromises(_) => {
-                self.now += self.peers_take.min(guard::last_patience(&s));
+                self.now += self.peers_take.min(guard::last_patience(s));
                 self.world.perform(action)
             }
             other => self.world.perform(other),
-        };
-        let s = s.fold(action, result);
+        }
+    }
+
+    fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
         if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
             self.promised_at = promises.cover(ask.epoch).then_some(ask.epoch);
         }
@@ -187,7 +224,7 @@ impl Resident {
             action,
             Action::UpdateRegister(_) | Action::ReadRegister | Action::AskPromises(_)
         ) {
-            if guard::proven(&s) {
+            if guard::proven(s) {
                 self.renewed_at = asked;
             }
             if let Some(Reading::Row(row)) = &s.register
@@ -196,7 +233,6 @@ impl Resident {
                 self.last = Some(row.clone());
             }
         }
-        s
     }
 
     /// Rounds until the guard ends or `time` has passed; the last round and how long it took.

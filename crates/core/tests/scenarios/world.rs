@@ -1,15 +1,15 @@
 //! A node, its cluster and the lock service as values, and the loop that carries an operation
-//! through on them as `pha_host::drive` does on the real ones.
+//! through on them: `pha_core::drive`, as the agent runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pha_core::cluster::{Cluster, ClusterNode};
-use pha_core::decide::{decide, on_deadline};
+use pha_core::drive::{Clock, Edge, End, Note, Operating, drive};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
-use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit, Verdict};
+use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, ExternalLock, Guard, LinkRow, Links, Mode, Operation, PrimaryView,
@@ -33,8 +33,6 @@ impl From<ActionKind> for Part {
     }
 }
 
-/// More decisions than any operation needs; one that needs more never ends by itself.
-const MOST_DECISIONS: usize = 600;
 /// What one wait takes.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What Pacemaker allows an operation.
@@ -281,6 +279,14 @@ impl World {
         }
     }
 
+    pub(crate) fn keep(&mut self, memory: &Memory) -> Result<(), String> {
+        if self.broken.contains(&Part::Keep) {
+            return Err("the disk is full".to_owned());
+        }
+        self.memory = self.memory.merged(memory);
+        Ok(())
+    }
+
     fn links(&self) -> Links {
         Links {
             rows: self.standbys.clone(),
@@ -480,55 +486,65 @@ impl World {
     /// # Errors
     /// The last rules of an operation that does not end.
     pub(crate) fn try_carry(&mut self, operation: &Operation) -> Result<Run, Vec<&'static str>> {
-        let mut run = Run::default();
-        let mut elapsed = Duration::ZERO;
-        let mut snapshot = self.observe(operation, None);
-        for _ in 0..MOST_DECISIONS {
-            (snapshot.elapsed, snapshot.left) = (elapsed, TIMEOUT.saturating_sub(elapsed));
-            if snapshot.left.is_zero() {
-                let exit = on_deadline(&snapshot, &run.awaited);
-                return Ok(run.end(exit, true));
-            }
-            let plan = decide(&snapshot);
-            run.rules.push(plan.rule);
-            for action in &plan.actions {
-                let before = snapshot.memory_before(action);
-                if before != snapshot.memory && self.broken.contains(&Part::Keep) {
-                    run.note(action, true);
-                    snapshot = snapshot.fold_unkept(action, "the disk is full");
-                    break;
-                }
-                match &before {
-                    Ok(before) => self.memory = self.memory.merged(before),
-                    Err(text) if action.needs_memory() => {
-                        run.note(action, true);
-                        snapshot = snapshot.fold_unkept(action, text);
-                        break;
-                    }
-                    Err(_) => {}
-                }
-                snapshot.memory = before;
-                let result = self.perform(action);
-                run.note(action, result.is_err());
-                let failed = result.is_err();
-                snapshot = snapshot.fold(action, result);
-                if failed {
-                    break;
-                }
-            }
-            match plan.verdict {
-                Verdict::Finish(exit) => return Ok(run.end(exit, false)),
-                Verdict::Continue => {}
-                Verdict::Reobserve => snapshot = self.observe(operation, Some(snapshot)),
-                Verdict::Wait(what) => {
-                    run.awaited = what;
-                    elapsed += PAUSE;
-                    self.wait();
-                    snapshot = self.observe(operation, Some(snapshot));
-                }
-            }
+        let mut carried = Carried {
+            world: self,
+            run: Run::default(),
+            elapsed: Duration::ZERO,
+        };
+        let outcome = drive(&mut carried, operation);
+        let run = carried.run;
+        match outcome.end {
+            End::Finished | End::Overdue => Ok(run.end(outcome.exit, outcome.end == End::Overdue)),
+            End::Endless => Err(run.rules.iter().rev().take(6).copied().collect()),
         }
-        Err(run.rules.iter().rev().take(6).copied().collect())
+    }
+}
+
+/// The world as the edge of the loop that the agent runs.
+struct Carried<'w> {
+    world: &'w mut World,
+    run: Run,
+    elapsed: Duration,
+}
+
+impl Edge for Carried<'_> {
+    fn perform(&mut self, action: &Action, _: &Snapshot) -> Result<Effect, String> {
+        self.world.perform(action)
+    }
+
+    fn keep(&mut self, memory: &Memory) -> Result<(), String> {
+        self.world.keep(memory)
+    }
+
+    fn note(&mut self, note: Note<'_>) {
+        match note {
+            Note::Decided(plan, _) => self.run.rules.push(plan.rule),
+            Note::Performed(_, action, result) => self.run.note(action, result.is_err()),
+            Note::NotKept(..) | Note::Overdue(_) => {}
+        }
+    }
+}
+
+impl Operating for Carried<'_> {
+    fn observe(
+        &mut self,
+        operation: &Operation,
+        before: Option<Snapshot>,
+        _waiting: bool,
+    ) -> Snapshot {
+        self.world.observe(operation, before)
+    }
+
+    fn clock(&mut self) -> Clock {
+        Clock {
+            elapsed: self.elapsed,
+            left: TIMEOUT.saturating_sub(self.elapsed),
+        }
+    }
+
+    fn pause(&mut self, _at_most: Duration) {
+        self.elapsed += PAUSE;
+        self.world.wait();
     }
 }
 
@@ -544,7 +560,6 @@ pub(crate) struct Run {
     pub(crate) reason: String,
     /// It ended because its time had passed.
     pub(crate) overdue: bool,
-    awaited: String,
 }
 
 impl Run {
