@@ -220,6 +220,22 @@ fn it_renews_in_a_session_of_its_own_and_ends_with_the_stop() {
     });
     assert!(!lapsed);
 
+    // Of root's rights it has those that it uses, and no program that it starts gets others.
+    let status = fs::read_to_string(format!("/proc/{guard}/status")).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().to_owned()
+    };
+    // KILL, SETGID, SETUID, DAC_READ_SEARCH, SYS_PTRACE (capabilities(7)).
+    for (set, rights) in [
+        ("CapEff:", "00000000000800e4"),
+        ("CapPrm:", "00000000000800e4"),
+        ("CapInh:", "0000000000000000"),
+    ] {
+        assert_eq!(value(set), rights, "{set}");
+    }
+    assert_eq!(value("NoNewPrivs:"), "1");
+
     // What Pacemaker sends to a process group and systemd to a service does not end it.
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         send(guard, signal);

@@ -8,6 +8,7 @@
 mod keep;
 mod place;
 mod proofs;
+mod rights;
 mod wake;
 mod watchdog;
 
@@ -91,6 +92,7 @@ pub fn run(mut node: Node) -> Exit {
         error!("{error}; the guard goes on without it");
         Watchdog::none()
     });
+    rights::drop_others();
     let mut resident = Resident {
         proofs: Proofs::new(since_boot()),
         node,
