@@ -365,7 +365,13 @@ fn without_pacemaker(bed: &Bed) {
     let (writer, own) = (bed.writer_to("node2"), bed.writer_to("node1"));
     must(own.wait_for(50, PATIENCE));
     kill_pacemaker(bed, "node1");
+    // What anybody has given that name is no Pacemaker.
+    let forged = "cp /bin/sleep /tmp/pacemakerd && chmod 755 /tmp/pacemakerd && setsid --fork \
+                  setpriv --reuid=nobody --regid=nogroup --clear-groups \
+                  /tmp/pacemakerd 3000 </dev/null >/dev/null 2>&1";
+    bed.run("node1", &["sh", "-c", forged]);
     let over = taken_over(bed);
+    assert_eq!(bed.node("node1").kill_named("pacemakerd", Signal::KILL), 1);
     assert_eq!(over.term, before.register.term + 1);
     assert_eq!(bed.node("node1").postmaster_pid(), None);
     let log = guard_log(bed);
