@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pha_host::clock::Deadline;
+use pha_host::conninfo::Conninfo;
 use pha_host::lock;
+use pha_host::sql::{Purpose, Session};
 use pha_tests::agent::{World, give, send};
 use pha_tests::pg::{self, Server, eventually};
 use rustix::process::{Pid, Signal, getsid};
@@ -28,8 +30,14 @@ struct Guarded {
 
 impl Guarded {
     fn new(mode: &str, parameters: &[(&str, &str)]) -> Self {
+        Self::configured(mode, parameters, &[])
+    }
+
+    /// With further lines of postgresql.conf.
+    fn configured(mode: &str, parameters: &[(&str, &str)], lines: &[&str]) -> Self {
         let server = Server::start(&[]).unwrap();
         let mut world = World::new().unwrap();
+        world.configure(lines).unwrap();
         let lock = world.replicated(mode).with_lock_of(&server).unwrap();
         for (name, value) in parameters {
             world.set(name, *value);
@@ -351,6 +359,49 @@ fn a_primary_that_is_the_only_holder_goes_on_without_the_lock_service() {
     primary.stays();
     primary.server.restart(&[]).unwrap();
     primary.renewed();
+}
+
+#[test]
+fn a_lost_standby_is_let_go_although_superusers_hold_every_connection() {
+    let lines = ["wal_sender_timeout = 2s"];
+    let mut primary = Guarded::configured("sync", &[], &lines).with_standby();
+    primary.world.sql("create table t ()").unwrap();
+    let socket = primary.world.dir.join("pg");
+    let place: Conninfo = format!("host={} user=postgres dbname=postgres", socket.display())
+        .parse()
+        .unwrap();
+    let client = || Session::connect(&place, Purpose::AsSet, Deadline::after(PATIENCE));
+    let mut clients: Vec<Session> = Vec::new();
+    let full = eventually(PATIENCE, || match client() {
+        Ok(session) => {
+            clients.push(session);
+            false
+        }
+        Err(error) => error.is_too_many_connections(),
+    });
+    assert!(full, "{} connections", clients.len());
+    let busy = primary.world.monitor().run().is(8);
+    assert!(busy.stderr.contains("what the guard sees"), "{busy:?}");
+
+    primary.standby = None;
+    let mut writer = clients.pop().unwrap();
+    let commit = std::thread::spawn(move || {
+        writer.simple("create table public.kept ()", Deadline::after(PATIENCE))
+    });
+    let let_go = eventually(PATIENCE, || {
+        primary.world.monitor().run().is(8);
+        primary.row("holders") == "{node1}"
+    });
+    assert!(let_go, "{}", primary.row("holders"));
+    // The monitors that follow go on to the names, and to what is shown.
+    assert!(eventually(PATIENCE, || {
+        primary.world.monitor().run().is(8);
+        commit.is_finished()
+    }));
+    commit.join().unwrap().unwrap();
+    assert_eq!(primary.row("owner"), "node1");
+    drop(clients);
+    primary.world.call("stop").run().is(0);
 }
 
 #[test]

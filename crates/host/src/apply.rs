@@ -9,7 +9,7 @@ use pha_core::register::{PromiseVerdict, tally};
 use pha_core::snapshot::{Disk, Operation, Snapshot};
 use tracing::warn;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, since_boot};
 use crate::lock_external;
 use crate::node::Node;
 use crate::pacemaker::Pacemaker;
@@ -149,8 +149,9 @@ impl Node {
             .map_err(text)
     }
 
-    fn set_names(&self, names: &[String]) -> Result<(), String> {
+    fn set_names(&mut self, names: &[String]) -> Result<(), String> {
         self.write_settings(false, names)?;
+        self.told = Some(since_boot());
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
             false => Err(

@@ -365,7 +365,8 @@ impl Resident {
         }
         let deadline = Deadline::after(guard::patience(snapshot).min(POSTGRES));
         self.node.locate_socket();
-        self.proofs.look(&self.node.postgres, deadline);
+        self.proofs
+            .look(&self.node.postgres, &self.node.place, deadline);
     }
 
     fn trace(&mut self, plan: &Plan) {

@@ -45,6 +45,8 @@ pub struct Node {
     pub(crate) lock_budget: Option<Duration>,
     pub(crate) began: Instant,
     pub(crate) cluster_seen: Option<Instant>,
+    /// When this operation last told PostgreSQL to read its configuration ([`crate::clock::since_boot`]).
+    pub(crate) told: Option<Duration>,
     silent_file: PathBuf,
 }
 
@@ -65,6 +67,7 @@ impl Node {
             promotion: None,
             began: Instant::now(),
             cluster_seen: None,
+            told: None,
             place: Place::new(&run_dir, &resource),
             lock_budget: None,
             silent_file: run_dir.join(format!("{resource}.silent")),

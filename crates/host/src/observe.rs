@@ -5,6 +5,7 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use pha_core::cluster::Cluster;
+use pha_core::decide::guard;
 use pha_core::parse::cib::Cib;
 use pha_core::parse::standby_names::{StandbyName, StandbyNames};
 use pha_core::register::Memory;
@@ -14,7 +15,7 @@ use pha_core::snapshot::{
 use pha_core::timeline::{History, TimelineId, WalPosition};
 use tracing::warn;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, since_boot};
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
@@ -23,6 +24,9 @@ use crate::process::{PidFile, PmStatus, Postmaster};
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
 const CLUSTER_AGE: Duration = Duration::from_secs(1);
+
+/// How long an operation waits for the guard's next look at PostgreSQL, at most.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Takes the picture for one decision.
 pub(crate) fn snapshot(
@@ -133,13 +137,20 @@ fn answer(
     let budget = deadline.sub_budget(
         (deadline.left() / 3).clamp(Duration::from_millis(500), Duration::from_secs(10)),
     );
-    let view = match node.postgres.ask(status, budget) {
-        postgres::Answer::Up(view) => view,
+    let (view, own) = match node.postgres.ask(status, budget) {
+        postgres::Answer::Up(view) => (view, true),
+        postgres::Answer::Busy(text) => match node.seen_by_guard(operation, budget) {
+            Some(view) => {
+                warn!("{text}; going by what the guard sees over its own connection");
+                (view, false)
+            }
+            None => return Answer::Busy(text),
+        },
         other => return not_up(other),
     };
     let lineage = |standby: &_| lineage(node, standby, budget);
     match of_view(&view, |timeline| node.history(timeline), lineage) {
-        Ok(Answer::Primary(view)) if *operation == (Operation::Monitor { probe: false }) => {
+        Ok(Answer::Primary(view)) if own && *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
                 .run_monitor_sql(&node.params.monitor_sql, budget)
@@ -348,6 +359,26 @@ impl Node {
         let memory = self.memory.load()?;
         let by_guard = self.place.relied().filter(|epoch| *epoch >= memory.epoch);
         Ok(by_guard.map_or(memory, |epoch| memory.relying(epoch)))
+    }
+
+    /// What the guard has seen of PostgreSQL, where it may stand for what this operation cannot ask.
+    /// After a change of this operation's own the guard's next look is waited for.
+    fn seen_by_guard(&self, operation: &Operation, deadline: Deadline) -> Option<Box<ServerView>> {
+        let deadline = deadline.sub_budget(LOOK);
+        loop {
+            let now = since_boot();
+            let changed = self.told.map(|told| now.saturating_sub(told));
+            let (asked, rows) = self.place.handed_over()?;
+            // A time to come is of before the machine was started anew.
+            let age = now.checked_sub(asked)?;
+            if guard::stands_in(operation, age, changed) {
+                return ServerView::from_rows(rows).ok().map(Box::new);
+            }
+            if changed.is_none() || deadline.expired() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20).min(deadline.left()));
+        }
     }
 
     fn has_standby_signal(&self) -> bool {

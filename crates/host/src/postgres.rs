@@ -14,7 +14,7 @@ use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::pgctl::PgError;
 use crate::process::PmStatus;
-use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
+use crate::sql::{Purpose, Session, SqlError, SqlErrorKind, TextRows};
 use crate::user::{User, UserError};
 
 mod follow;
@@ -211,13 +211,13 @@ impl Postgres {
         ServerView::read(&mut self.connect(deadline)?, deadline)
     }
 
-    /// The same over a connection that is kept.
-    pub fn view_over(
+    /// What the view is made of, over a connection that is kept.
+    pub(crate) fn rows_over(
         &self,
         session: &mut Session,
         deadline: Deadline,
-    ) -> Result<ServerView, PostgresError> {
-        ServerView::read(session, deadline)
+    ) -> Result<TextRows, PostgresError> {
+        ServerView::rows(session, deadline)
     }
 
     /// Runs the administrator's own statement (`monitor_sql`), as it is, in the configured database.

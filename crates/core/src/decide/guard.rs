@@ -256,6 +256,18 @@ pub fn margin(ttl: Duration) -> Duration {
     (ttl / 4).clamp(Duration::from_millis(300), Duration::from_secs(5))
 }
 
+/// Whether what the guard last saw of PostgreSQL, over the connection that it keeps, may stand for what
+/// a monitor cannot ask by itself because clients hold every connection. Without it a standby that is
+/// lost just then would never be let go, and the clients that hold the connections wait for it.
+///
+/// `age` is since the guard asked, `changed` since this operation last told PostgreSQL to read its
+/// configuration: what was seen before that would have it do the same again.
+#[must_use]
+pub fn stands_in(operation: &Operation, age: Duration, changed: Option<Duration>) -> bool {
+    let monitor = matches!(operation, Operation::Monitor { probe: false });
+    monitor && age <= 2 * INTERVAL && changed.is_none_or(|changed| age < changed)
+}
+
 /// How often the lease is renewed: so often that two renewals may fail.
 #[must_use]
 pub fn interval(ttl: Duration) -> Duration {

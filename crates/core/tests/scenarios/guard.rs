@@ -736,3 +736,23 @@ fn a_guard_is_ended_also_when_postgresql_is_gone_already() {
         assert_eq!(run.code, Some(OcfCode::Success));
     }
 }
+
+#[test]
+fn what_the_guard_saw_stands_in_for_a_monitor_alone_while_it_is_new() {
+    let monitor = Operation::Monitor { probe: false };
+    let ms = Duration::from_millis;
+    assert!(guard::stands_in(&monitor, ms(900), None));
+    assert!(!guard::stands_in(&monitor, ms(2100), None), "too old");
+    // What was seen before the operation's own change would have it do the same again.
+    assert!(!guard::stands_in(&monitor, ms(900), Some(ms(900))));
+    assert!(guard::stands_in(&monitor, ms(100), Some(ms(900))));
+    for other in [
+        Operation::Monitor { probe: true },
+        Operation::Start,
+        Operation::Promote,
+        Operation::Demote { then_stop: false },
+        Operation::Stop,
+    ] {
+        assert!(!guard::stands_in(&other, ms(100), None), "{other:?}");
+    }
+}

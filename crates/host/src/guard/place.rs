@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::clock::{Deadline, since_boot};
 use crate::files;
 use crate::process::Process;
+use crate::sql::TextRows;
 
 /// The log is begun anew by the guard that finds it larger.
 const LOG_LIMIT: u64 = 1 << 20;
@@ -137,6 +138,19 @@ impl Place {
         {
             warn!("{}: {error}", path.display());
         }
+    }
+
+    /// Leaves what PostgreSQL answered to the question that the guard sent at `asked`.
+    pub(crate) fn hand_over(&self, asked: Duration, rows: &TextRows) -> Result<(), String> {
+        let asked = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
+        let text = serde_json::to_string(&(asked, rows)).map_err(|error| error.to_string())?;
+        self.note("guard.view", &text)
+    }
+
+    /// The last [`Place::hand_over`].
+    pub(crate) fn handed_over(&self) -> Option<(Duration, TextRows)> {
+        let (asked, rows) = serde_json::from_str(&self.noted("guard.view")?).ok()?;
+        Some((Duration::from_millis(asked), rows))
     }
 
     /// The guard's process, while it is there. The number in the file is a claim: the process has to
@@ -275,6 +289,17 @@ mod tests {
         assert!(!held.is_current());
         drop(held);
         assert_eq!(place.occupant(), Ok(None));
+        std::fs::remove_dir_all(&place.directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_handed_over_is_what_was_seen() {
+        let place = place("view");
+        assert_eq!(place.handed_over(), None);
+        let rows = vec![vec![Some("server".to_owned()), None], vec![]];
+        let asked = Duration::from_millis(4711);
+        place.hand_over(asked, &rows).unwrap();
+        assert_eq!(place.handed_over(), Some((asked, rows)));
         std::fs::remove_dir_all(&place.directory).unwrap();
     }
 

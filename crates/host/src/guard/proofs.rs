@@ -13,9 +13,10 @@ use pha_core::timeline::History;
 use tracing::{info, warn};
 
 use crate::clock::{Deadline, since_boot};
+use crate::guard::Place;
 use crate::memory::MemoryFile;
 use crate::observe;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, ServerView};
 use crate::process::Process;
 use crate::sql::Session;
 
@@ -152,11 +153,19 @@ impl Proofs {
         })
     }
 
-    /// Asks PostgreSQL for its view.
-    pub(crate) fn look(&mut self, postgres: &Postgres, deadline: Deadline) {
-        let view = self.over(postgres, deadline, |session| {
-            postgres.view_over(session, deadline)
+    /// Asks PostgreSQL for its view, and leaves it where a monitor finds it that has no connection.
+    pub(crate) fn look(&mut self, postgres: &Postgres, place: &Place, deadline: Deadline) {
+        let asked = since_boot();
+        let rows = self.over(postgres, deadline, |session| {
+            postgres.rows_over(session, deadline)
         });
+        if let Ok(rows) = &rows
+            && let Err(error) = place.hand_over(asked, rows)
+        {
+            warn!("the agent does not see what the guard sees: {error}");
+        }
+        let view =
+            rows.and_then(|rows| ServerView::from_rows(rows).map_err(|error| error.to_string()));
         // The guard needs nothing that lies on the disk.
         let answer = view.and_then(|view| {
             let history = |timeline| Ok(History::without_ancestors(timeline));

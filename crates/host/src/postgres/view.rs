@@ -9,7 +9,7 @@ use pha_core::timeline::TimelineId;
 
 use super::PostgresError;
 use crate::clock::Deadline;
-use crate::sql::Session;
+use crate::sql::{Session, TextRows};
 
 /// Those that receive WAL.
 macro_rules! links {
@@ -180,12 +180,19 @@ pub struct ReceiverRow {
 impl ServerView {
     /// Reads the view over an open connection.
     pub(super) fn read(session: &mut Session, deadline: Deadline) -> Result<Self, PostgresError> {
-        let rows = match session.simple(QUERY, deadline) {
+        Self::from_rows(Self::rows(session, deadline)?)
+    }
+
+    /// What the server answers, as it is.
+    pub(super) fn rows(
+        session: &mut Session,
+        deadline: Deadline,
+    ) -> Result<TextRows, PostgresError> {
+        match session.simple(QUERY, deadline) {
             // object_not_in_prerequisite_state: a promotion ended between two of the functions.
-            Err(error) if error.sqlstate() == Some("55000") => session.simple(QUERY, deadline)?,
-            other => other?,
-        };
-        Self::from_rows(rows)
+            Err(error) if error.sqlstate() == Some("55000") => Ok(session.simple(QUERY, deadline)?),
+            other => Ok(other?),
+        }
     }
 
     /// The primary's part, when it is one.
@@ -210,7 +217,8 @@ impl ServerView {
         links(&self.standbys, primary.later)
     }
 
-    fn from_rows(rows: Vec<Vec<Option<String>>>) -> Result<Self, PostgresError> {
+    /// Reads the view out of what the server has answered.
+    pub(crate) fn from_rows(rows: TextRows) -> Result<Self, PostgresError> {
         let (mut server, mut standbys, mut slots, mut receiver) =
             (None, Vec::new(), Vec::new(), None);
         let mut later = None;
