@@ -1,5 +1,6 @@
 //! The installation: its config.ini, and running this program on every node.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,13 +60,13 @@ pub(crate) fn ask_all(
     stdin: &[u8],
     deadline: Deadline,
 ) -> Vec<Answer> {
-    let here = this_host();
+    let here = this_node(&config.nodes);
     std::thread::scope(|scope| {
         let started: Vec<_> = config
             .nodes
             .iter()
             .map(|node| {
-                let local = node.as_str() == here;
+                let local = Some(node) == here;
                 let ask = move || ask(config, node, local, words, stdin, deadline);
                 (node, scope.spawn(ask))
             })
@@ -82,10 +83,47 @@ pub(crate) fn ask_all(
     })
 }
 
-/// This host's name.
-pub(crate) fn this_host() -> String {
+/// Which of the nodes this host is: by its name, whatever its capitals and with or without the domain,
+/// or by an address of its own that one of the names alone leads to.
+pub(crate) fn this_node(nodes: &[NodeName]) -> Option<&NodeName> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    text.trim().to_owned()
+    by_name(nodes, text.trim()).or_else(|| {
+        let own = |node: &&NodeName| {
+            let found = (node.as_str(), 0_u16).to_socket_addrs();
+            found.is_ok_and(|mut list| list.any(|address| is_own(address.ip())))
+        };
+        only(nodes.iter().filter(own))
+    })
+}
+
+fn by_name<'n>(nodes: &'n [NodeName], host: &str) -> Option<&'n NodeName> {
+    let whole = |node: &&NodeName| node.as_str().eq_ignore_ascii_case(host);
+    let first = |node: &&NodeName| short(node.as_str()).eq_ignore_ascii_case(short(host));
+    only(nodes.iter().filter(whole)).or_else(|| only(nodes.iter().filter(first)))
+}
+
+fn short(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// The one of several that are possible, if it is the only one.
+fn only<'n>(mut nodes: impl Iterator<Item = &'n NodeName>) -> Option<&'n NodeName> {
+    let node = nodes.next();
+    node.filter(|_| nodes.next().is_none())
+}
+
+/// Whether packets to the address stay on this host: then it is also the address they come from. No
+/// packet is sent for this.
+fn is_own(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    address.is_loopback() || from.is_ok_and(|from| from.ip() == address)
 }
 
 fn ask(
@@ -142,4 +180,39 @@ fn remote(
         output.code,
         output.error_text().trim()
     ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_is_found_among_the_nodes() {
+        let nodes = |names: &[&str]| -> Vec<NodeName> {
+            names.iter().map(|name| name.parse().unwrap()).collect()
+        };
+        for (list, host, expected) in [
+            (nodes(&["node1", "node2"]), "node2", Some("node2")),
+            (nodes(&["Node1", "Node2"]), "node2", Some("Node2")),
+            (
+                nodes(&["node1", "node2"]),
+                "node2.example.com",
+                Some("node2"),
+            ),
+            (nodes(&["node1.a", "node2.a"]), "node2", Some("node2.a")),
+            (nodes(&["db.a", "db.b"]), "db.b", Some("db.b")),
+            // Two that it could be are none.
+            (nodes(&["db.a", "db.b"]), "db", None),
+            (nodes(&["node1"]), "other", None),
+        ] {
+            let found = by_name(&list, host).map(NodeName::as_str);
+            assert_eq!(found, expected, "{list:?} {host}");
+        }
+        assert!(is_own("127.0.1.1".parse().unwrap()) && is_own("::1".parse().unwrap()));
+        // TEST-NET-1 is nobody's.
+        assert!(!is_own("192.0.2.1".parse().unwrap()));
+        let own = nodes(&["localhost", "no-such-host.invalid"]);
+        assert_eq!(this_node(&own).map(NodeName::as_str), Some("localhost"));
+    }
 }

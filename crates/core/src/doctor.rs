@@ -84,6 +84,10 @@ pub struct NodeFacts {
     pub names: BTreeMap<NodeName, Result<Vec<String>, String>>,
     /// Whether root gets onto each other node by ssh.
     pub ssh: BTreeMap<NodeName, Result<(), String>>,
+    /// Whether each other node could be asked for its promise, on the way that an outage would take;
+    /// none where that is never needed, or the agent has not run yet.
+    #[serde(default)]
+    pub promise: BTreeMap<NodeName, Option<Result<(), String>>>,
     /// Whether each other node's PostgreSQL lets this one replicate; none where it does not run.
     pub replication: BTreeMap<NodeName, Option<Result<(), String>>>,
     /// The lock service; none where none is configured.

@@ -84,6 +84,22 @@ impl Asked {
             .map_err(|error| error.to_string())
     }
 
+    /// What the agents of this node were last given, by resource; what cannot be read is left out.
+    #[must_use]
+    pub fn all() -> Vec<(ResourceName, Self)> {
+        let entries = std::fs::read_dir(node::state_directory()).into_iter();
+        let resource = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".conf")?.parse::<ResourceName>().ok()
+        };
+        entries
+            .flatten()
+            .flatten()
+            .filter_map(resource)
+            .filter_map(|resource| Some((resource.clone(), Self::load(&resource).ok()?)))
+            .collect()
+    }
+
     /// What the agent of this node was last given.
     ///
     /// # Errors

@@ -100,9 +100,9 @@ fn dead_check(
 /// Runs the lock command on another node.
 fn ask_peer(ssh: &Ssh, node: &str, argv: &[String], deadline: Deadline) -> PeerAnswer {
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-    match ssh.exec(node, &words, b"", deadline) {
+    match ssh.exec_directly(node, &words, deadline) {
         Ok(output) => PeerAnswer::Answered(answer(&output, &secrets(argv))),
-        Err(error) => PeerAnswer::Unreachable(error.to_string()),
+        Err(error) => PeerAnswer::Unreachable(error),
     }
 }
 

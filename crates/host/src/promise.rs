@@ -16,8 +16,8 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
-    ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply,
-    Trouble, Wanted, relay_step,
+    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Wanted,
+    relay_step,
 };
 use tracing::{info, warn};
 
@@ -95,16 +95,15 @@ impl Node {
 pub fn trial(
     program: &str,
     resource: &ResourceName,
-    me: &NodeName,
+    asks: &Asked,
     to: &NodeName,
-    cluster: &ClusterId,
     deadline: Deadline,
 ) -> Result<(), String> {
     let request = PromiseRequest::trial(
-        me.clone(),
+        asks.me.clone(),
         to.clone(),
         resource.clone(),
-        cluster.clone(),
+        asks.cluster.clone(),
         deadline.left().mul_f64(0.7),
     );
     match exchange(program, &request, deadline) {
@@ -120,7 +119,7 @@ pub fn trial(
 fn exchange(program: &str, request: &PromiseRequest, deadline: Deadline) -> PromiseAnswer {
     let peer = &request.to;
     let json = request.to_json();
-    let output = Ssh::default().exec(
+    let output = Ssh::for_promises().ask(
         peer.as_str(),
         &[program, "promise"],
         json.as_bytes(),

@@ -1,151 +1,142 @@
-//! Running a program on another node over ssh, without the ssh program.
+//! Running a program on another node over ssh, as the site has configured it.
 //!
-//! Every host key is verified against root's and the system's `known_hosts`; an unknown or changed
-//! one is refused. The account authenticates with a key file. Each step ends at the deadline.
+//! The OpenSSH client does it, so that ports, users, keys, jump hosts, host keys and everything else in
+//! `/root/.ssh/config` and `/etc/ssh/ssh_config` count here as they do for whoever types `ssh`. What
+//! could ask a person, or depends on who has logged in (an ssh agent, a shared connection), is shut
+//! out: what works for an operator works the same for the agent in an outage.
+//!
+//! A login shell may print whatever it likes before the program begins (`.bashrc`): a mark says where
+//! the program's own words begin.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use ssh2::{BlockDirections, Channel, ErrorCode, Session};
-
 use crate::clock::Deadline;
-use crate::command::{KEPT_BYTES, Output};
+use crate::command::{Command, CommandError, Output};
 
+mod causes;
+mod direct;
 mod hostkey;
+mod settings;
 
-/// libssh2's code for an operation that took longer than the session's timeout.
-const TIMED_OUT: ErrorCode = ErrorCode::Session(-9);
-/// libssh2's code for a private key file that cannot be used.
-const BAD_KEY_FILE: ErrorCode = ErrorCode::Session(-16);
+pub use causes::Cause;
+pub use direct::{Direct, DirectError};
+pub use settings::Settings;
+
+/// The key that asks for promises alone, where `install.sh --restrict-ssh` has made one.
+pub const PROMISE_KEY: &str = "/root/.ssh/pha4pgsql_promise";
+
+/// What stands before the output of a program.
+const MARK: &str = "pha4pgsql: here begins the answer";
+
+/// The client's exit status for its own failures.
+const FAILED: i32 = 255;
+
+/// Settings that a site may have and that do not fit a program which waits for an answer. An older
+/// client does not know all of them, which the first entry allows for.
+const SETTINGS: [&str; 15] = [
+    "IgnoreUnknown=RemoteCommand,SessionType,ForkAfterAuthentication,StdinNull",
+    "BatchMode=yes",
+    "ControlMaster=no",
+    "ControlPath=none",
+    "RemoteCommand=none",
+    "SessionType=default",
+    "ForkAfterAuthentication=no",
+    "StdinNull=no",
+    "RequestTTY=no",
+    "PermitLocalCommand=no",
+    "ClearAllForwardings=yes",
+    "ForwardX11=no",
+    "ForwardAgent=no",
+    "ServerAliveInterval=15",
+    "LogLevel=ERROR",
+];
 
 /// Why a program could not be run on another node. None of these says anything about the program.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
-    /// The host's name has no address.
-    #[error("ssh to {host}: no address was found: {reason}")]
-    Resolve {
+    /// The client did not get there, or was not let in.
+    #[error("ssh to {host}: {cause}")]
+    Failed {
         /// The host.
         host: String,
-        /// What the resolver said.
-        reason: io::Error,
+        /// What it said, and what to do about it.
+        cause: Cause,
     },
-    /// No TCP connection came about.
-    #[error("ssh to {host}: connecting to port {port} failed: {reason}")]
-    Connect {
-        /// The host.
-        host: String,
-        /// The TCP port.
-        port: u16,
-        /// What the system said.
-        reason: io::Error,
-    },
-    /// The host is in no `known_hosts`.
+    /// The client got there, and the program did not begin.
     #[error(
-        "ssh to {host}: its host key is not known; check it and run: ssh-keyscan -p {port} {host} >>/root/.ssh/known_hosts"
+        "ssh to {host}: the program was not run there: {said}; see whether this node's key is bound to another command in authorized_keys there, and whether root's shell there runs commands: ssh {host} true"
     )]
-    UnknownHost {
+    NotRun {
         /// The host.
         host: String,
-        /// The TCP port.
-        port: u16,
+        /// What came instead.
+        said: String,
     },
-    /// The host shows a key that is not the one on record, or one that was revoked.
+    /// The program began, and its end is not known.
     #[error(
-        "ssh to {host}: its host key is not the one in known_hosts; if it was reinstalled, run: ssh-keygen -R {host}, and accept the new key"
+        "ssh to {host}: the connection broke while the program ran, or a signal ended it there: {said}"
     )]
-    ChangedHostKey {
+    Broken {
         /// The host.
         host: String,
-    },
-    /// No key was accepted.
-    #[error(
-        "ssh to {host}: user {user} was not let in with {tried}; run: ssh-copy-id {user}@{host}"
-    )]
-    Authentication {
-        /// The host.
-        host: String,
-        /// The account there.
-        user: String,
-        /// The keys that were tried.
-        tried: String,
+        /// What the client or the program said last.
+        said: String,
     },
     /// The deadline came.
-    #[error("ssh to {host}: {during} did not end within {} ms", after.as_millis())]
+    #[error("ssh to {host}: no answer came within {} ms", after.as_millis())]
     TimedOut {
         /// The host.
         host: String,
-        /// What was being done.
-        during: &'static str,
         /// How long it had.
         after: Duration,
     },
-    /// Anything else that the protocol or the connection did.
-    #[error("ssh to {host}: {during} failed: {reason}")]
-    Protocol {
+    /// The client could not be run here.
+    #[error("ssh to {host}: {reason}")]
+    Client {
         /// The host.
         host: String,
-        /// What was being done.
-        during: &'static str,
-        /// What the library said.
-        reason: String,
+        /// Why not.
+        reason: CommandError,
     },
-    /// The remote program was ended by a signal.
-    #[error("ssh to {host}: the remote program was ended by signal {signal}")]
-    Signalled {
-        /// The host.
-        host: String,
-        /// The signal's name.
-        signal: String,
-    },
-    /// An argument cannot be given to a remote program.
-    #[error("ssh to {host}: an argument holds a NUL byte")]
+    /// A host or an argument that cannot be given to the client.
+    #[error("ssh to {host:?}: {what}")]
     Argument {
         /// The host.
         host: String,
+        /// What is wrong.
+        what: &'static str,
     },
 }
 
 /// How to reach other nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ssh {
-    /// The account on the other node; its login shell must be a POSIX one.
-    pub user: String,
-    /// The TCP port.
-    pub port: u16,
-    /// Private key files, tried in this order; those that do not exist are passed over.
-    pub keys: Vec<PathBuf>,
-    /// Files of known host keys.
-    pub known_hosts: Vec<PathBuf>,
-}
-
-impl Default for Ssh {
-    /// Root to root on port 22 with root's keys, as the specification sets nodes up.
-    fn default() -> Self {
-        let key = |name| PathBuf::from("/root/.ssh").join(name);
-        Self {
-            user: "root".to_owned(),
-            port: 22,
-            keys: ["id_ed25519", "id_ecdsa", "id_rsa"].map(key).to_vec(),
-            known_hosts: vec![
-                key("known_hosts"),
-                PathBuf::from("/etc/ssh/ssh_known_hosts"),
-            ],
-        }
-    }
+    /// Another configuration than root's and the system's.
+    pub config: Option<PathBuf>,
+    /// A key that is tried before those of the configuration, where the file exists.
+    pub key: Option<PathBuf>,
 }
 
 impl Ssh {
+    /// For asking other nodes to promise: with the key that is bound to that, where there is one.
+    #[must_use]
+    pub fn for_promises() -> Self {
+        Self {
+            key: Some(PathBuf::from(PROMISE_KEY)),
+            ..Self::default()
+        }
+    }
+
     /// Runs a program on another node, gives it `stdin`, and waits for its end.
     ///
-    /// Every argument reaches the program as it is: the remote login shell gets them quoted.
-    /// Whatever the exit status, the program ran: it is in [`Output::code`]. At the deadline the
-    /// connection is dropped; a remote program that ignores the end of its output may go on, so
+    /// Every argument reaches the program as it is, and what is returned is what the program itself has
+    /// printed. Whatever the exit status, the program ran: it is in [`Output::code`]. At the deadline
+    /// the connection is dropped; a remote program that ignores the end of its output may go on, so
     /// give it a time limit of its own.
+    ///
+    /// # Errors
+    /// [`SshError`].
     pub fn exec(
         &self,
         host: &str,
@@ -153,347 +144,181 @@ impl Ssh {
         stdin: &[u8],
         deadline: Deadline,
     ) -> Result<Output, SshError> {
-        let call = Call {
-            ssh: self,
-            host,
-            began: Instant::now(),
-            deadline,
-        };
-        let line = shlex::try_join(argv.iter().copied()).map_err(|_| SshError::Argument {
-            host: host.to_owned(),
-        })?;
-        let addresses = call.resolve()?;
-        let (session, stream) = call.verified_session(&addresses)?;
-        call.authenticate(&session)?;
-        call.run(&session, &stream, &line, stdin)
-    }
-}
-
-/// One call of [`Ssh::exec`].
-struct Call<'a> {
-    ssh: &'a Ssh,
-    host: &'a str,
-    began: Instant,
-    deadline: Deadline,
-}
-
-impl Call<'_> {
-    /// The resolver has no timeout, so a thread asks it; one that hangs is left behind.
-    fn resolve(&self) -> Result<Vec<SocketAddr>, SshError> {
-        let (sender, receiver) = mpsc::channel();
-        let target = (self.host.to_owned(), self.ssh.port);
-        let error = |reason| SshError::Resolve {
-            host: self.host.to_owned(),
-            reason,
-        };
-        let resolver = std::thread::Builder::new()
-            .name("resolve".to_owned())
-            .spawn(move || {
-                // Nobody listens any more after a timeout; that is all that can go wrong here.
-                let _ = sender.send(target.to_socket_addrs().map(Vec::from_iter));
+        let mut output = self.run(host, &marked(argv), stdin, deadline)?;
+        let said = last_words(&output);
+        let code = output.code;
+        if !strip(&mut output.stdout) {
+            return Err(match code {
+                FAILED => self.failed(host, &output),
+                _ => SshError::NotRun {
+                    host: host.to_owned(),
+                    said,
+                },
             });
-        resolver.map_err(error)?;
-        match receiver.recv_timeout(self.deadline.left()) {
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(reason)) => Err(error(reason)),
-            Err(_) => Err(self.timed_out("looking the name up")),
         }
+        strip(&mut output.stderr);
+        if code == FAILED {
+            let host = host.to_owned();
+            return Err(SshError::Broken { host, said });
+        }
+        Ok(output)
     }
 
-    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, SshError> {
-        let mut last = io::Error::other("the name has no address");
-        for address in addresses {
-            let left = self.deadline.left();
-            if left.is_zero() {
-                return Err(self.timed_out("connecting"));
-            }
-            match TcpStream::connect_timeout(address, left) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        if last.kind() == io::ErrorKind::TimedOut {
-            return Err(self.timed_out("connecting"));
-        }
-        Err(SshError::Connect {
-            host: self.host.to_owned(),
-            port: self.ssh.port,
-            reason: last,
-        })
-    }
-
-    /// A session with a host whose key is the one on record.
+    /// Runs a program that marks its answer itself, because a key may be bound to it: what its login
+    /// shell has printed is left in the output.
     ///
-    /// A host has several keys and `known_hosts` may hold only one; which of them libssh2 would
-    /// ask for first says nothing. So each kind of key is asked for until one matches; a match of
-    /// any of them is proof.
-    fn verified_session(&self, addresses: &[SocketAddr]) -> Result<(Session, TcpStream), SshError> {
-        let known = hostkey::KnownKeys::read(&self.ssh.known_hosts);
-        let mut verdict = SshError::UnknownHost {
-            host: self.host.to_owned(),
-            port: self.ssh.port,
-        };
-        for kind in known.kinds() {
-            let stream = self.connect(addresses)?;
-            let session = match self.handshake(&stream, kind) {
-                Ok(session) => session,
-                // The host has no key of that kind.
-                Err(HandshakeError::NoCommonKey) => continue,
-                Err(HandshakeError::Other(error)) => return Err(error),
-            };
-            match known.verify(&session, self.host, self.ssh.port) {
-                hostkey::Verdict::Match => return Ok((session, stream)),
-                hostkey::Verdict::Unknown => {}
-                hostkey::Verdict::Changed => {
-                    verdict = SshError::ChangedHostKey {
-                        host: self.host.to_owned(),
-                    }
-                }
-                hostkey::Verdict::Revoked => {
-                    return Err(SshError::ChangedHostKey {
-                        host: self.host.to_owned(),
-                    });
-                }
-            }
-        }
-        Err(verdict)
-    }
-
-    fn handshake(&self, stream: &TcpStream, kind: &str) -> Result<Session, HandshakeError> {
-        let fail = |error: ssh2::Error| HandshakeError::Other(self.error("the handshake", &error));
-        let mut session = Session::new().map_err(fail)?;
-        session
-            .method_pref(ssh2::MethodType::HostKey, kind)
-            .map_err(|_| HandshakeError::NoCommonKey)?;
-        self.limit(&session).map_err(HandshakeError::Other)?;
-        let copy = stream.try_clone().map_err(|reason| {
-            HandshakeError::Other(SshError::Connect {
-                host: self.host.to_owned(),
-                port: self.ssh.port,
-                reason,
-            })
-        })?;
-        session.set_tcp_stream(copy);
-        match session.handshake() {
-            Ok(()) => Ok(session),
-            // LIBSSH2_ERROR_KEX_FAILURE and LIBSSH2_ERROR_METHOD_NONE: no key of that kind in common.
-            Err(error) if matches!(error.code(), ErrorCode::Session(-5 | -17)) => {
-                Err(HandshakeError::NoCommonKey)
-            }
-            Err(error) => Err(fail(error)),
+    /// # Errors
+    /// [`SshError`].
+    pub fn ask(
+        &self,
+        host: &str,
+        argv: &[&str],
+        stdin: &[u8],
+        deadline: Deadline,
+    ) -> Result<Output, SshError> {
+        let output = self.run(host, argv, stdin, deadline)?;
+        match output.code {
+            FAILED => Err(self.failed(host, &output)),
+            _ => Ok(output),
         }
     }
 
-    fn authenticate(&self, session: &Session) -> Result<(), SshError> {
-        let mut tried = Vec::new();
-        for key in self.ssh.keys.iter().filter(|key| key.exists()) {
-            self.limit(session)?;
-            match session.userauth_pubkey_file(&self.ssh.user, None, key, None) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.code() == TIMED_OUT => {
-                    return Err(self.timed_out("authentication"));
-                }
-                Err(error) if error.code() == BAD_KEY_FILE => {
-                    tried.push(format!(
-                        "{} (unusable: does it have a passphrase?)",
-                        key.display()
-                    ));
-                }
-                Err(_) => tried.push(key.display().to_string()),
+    /// As [`Ssh::exec`], without the client where the site's configuration for that host asks for
+    /// nothing that needs it: then "the host was not reached" and "the program ended with 255" are told
+    /// apart for sure.
+    ///
+    /// # Errors
+    /// Why the program could not be run there.
+    pub fn exec_directly(
+        &self,
+        host: &str,
+        argv: &[&str],
+        deadline: Deadline,
+    ) -> Result<Output, String> {
+        let settings = Settings::read(self, host, deadline.sub_budget(deadline.left() / 4));
+        let (target, direct) = match settings {
+            Some(settings) if settings.needs_client.is_none() => (settings.host, settings.direct),
+            Some(_) => {
+                let output = self.exec(host, argv, b"", deadline);
+                return output.map_err(|error| error.to_string());
             }
+            None => (host.to_owned(), Direct::default()),
+        };
+        let outcome = direct.exec(&target, &marked(argv), b"", deadline);
+        let mut output = outcome.map_err(|error| error.to_string())?;
+        if !strip(&mut output.stdout) {
+            let (host, said) = (host.to_owned(), last_words(&output));
+            return Err(SshError::NotRun { host, said }.to_string());
         }
-        let names = |paths: &[PathBuf]| {
-            paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let tried = if tried.is_empty() {
-            format!("any of {} (none exists)", names(&self.ssh.keys))
-        } else {
-            tried.join(", ")
-        };
-        Err(SshError::Authentication {
-            host: self.host.to_owned(),
-            user: self.ssh.user.clone(),
-            tried,
-        })
+        strip(&mut output.stderr);
+        Ok(output)
+    }
+
+    fn failed(&self, host: &str, output: &Output) -> SshError {
+        SshError::Failed {
+            host: host.to_owned(),
+            cause: Cause::of(host, &output.error_text()),
+        }
     }
 
     fn run(
         &self,
-        session: &Session,
-        stream: &TcpStream,
-        line: &str,
+        host: &str,
+        words: &[&str],
         stdin: &[u8],
+        deadline: Deadline,
     ) -> Result<Output, SshError> {
-        let during = "running the program";
-        let fail = |error: ssh2::Error| self.error(during, &error);
-        self.limit(session)?;
-        let mut channel = session.channel_session().map_err(fail)?;
-        channel.exec(line).map_err(fail)?;
-        let output = self.transfer(session, stream, &mut channel, stdin)?;
-        session.set_blocking(true);
-        self.limit(session)?;
-        channel.close().map_err(fail)?;
-        channel.wait_close().map_err(fail)?;
-        let signal = channel.exit_signal().map_err(fail)?;
-        if let Some(signal) = signal.exit_signal {
-            return Err(SshError::Signalled {
-                host: self.host.to_owned(),
-                signal,
-            });
-        }
-        Ok(Output {
-            code: channel.exit_status().map_err(fail)?,
-            ..output
+        let argument = |what| SshError::Argument {
+            host: host.to_owned(),
+            what,
+        };
+        checked(host).map_err(argument)?;
+        let line = shlex::try_join(words.iter().copied())
+            .map_err(|_| argument("an argument holds a NUL byte"))?;
+        let began = Instant::now();
+        let outcome = self
+            .client(deadline)
+            .args(["--", host, &line])
+            .stdin_bytes(stdin)
+            .run(deadline);
+        outcome.map_err(|reason| match reason {
+            CommandError::TimedOut { .. } => SshError::TimedOut {
+                host: host.to_owned(),
+                after: began.elapsed(),
+            },
+            reason => SshError::Client {
+                host: host.to_owned(),
+                reason,
+            },
         })
     }
 
-    /// Moves input and both outputs at once, so that neither side can wait for the other for ever.
-    fn transfer(
-        &self,
-        session: &Session,
-        stream: &TcpStream,
-        channel: &mut Channel,
-        mut stdin: &[u8],
-    ) -> Result<Output, SshError> {
-        let during = "reading from the program";
-        let io_error = |reason: io::Error| self.protocol(during, reason.to_string());
-        session.set_blocking(false);
-        let mut output = Output {
-            code: 0,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            truncated: false,
-        };
-        let mut closed = false;
-        loop {
-            let mut moved = give(channel, &mut stdin).map_err(io_error)?;
-            if stdin.is_empty() && !closed {
-                closed = match channel.send_eof() {
-                    Ok(()) => true,
-                    Err(error) if would_block(&error) => false,
-                    Err(error) => return Err(self.error(during, &error)),
-                };
-            }
-            moved |= take(channel, &mut output.stdout, &mut output.truncated).map_err(io_error)?;
-            moved |= take(
-                &mut channel.stderr(),
-                &mut output.stderr,
-                &mut output.truncated,
-            )
-            .map_err(io_error)?;
-            if channel.eof() {
-                return Ok(output);
-            }
-            if self.deadline.expired() {
-                return Err(self.timed_out("the remote program"));
-            }
-            if !moved {
-                self.wait(session, stream).map_err(io_error)?;
-            }
+    /// The client with everything but the host and the command.
+    fn client(&self, deadline: Deadline) -> Command {
+        // What an operator's login has brought along is not there in an outage.
+        let mut command = Command::new("ssh").env("SSH_AUTH_SOCK", "");
+        if let Some(config) = &self.config {
+            command = command.arg("-F").arg(config);
         }
-    }
-
-    /// Waits until the connection can move in a direction that the session waits for.
-    fn wait(&self, session: &Session, stream: &TcpStream) -> io::Result<()> {
-        let flags = match session.block_directions() {
-            BlockDirections::Outbound => PollFlags::OUT,
-            BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
-            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
-        };
-        let left = self.deadline.left();
-        let timeout = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(
-            &mut [PollFd::from_borrowed_fd(stream.as_fd(), flags)],
-            Some(&timeout),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        if let Some(key) = self.key.as_ref().filter(|key| key.exists()) {
+            command = command.arg("-i").arg(key);
         }
-    }
-
-    /// Bounds the session's next step by what is left; 0 would mean no bound to libssh2.
-    fn limit(&self, session: &Session) -> Result<(), SshError> {
-        let left = self.deadline.left().as_millis();
-        if left == 0 {
-            return Err(self.timed_out("the connection"));
+        let seconds = deadline.left().as_secs().max(1);
+        command = command
+            .arg("-T")
+            .arg("-o")
+            .arg(format!("ConnectTimeout={seconds}"));
+        for setting in SETTINGS {
+            command = command.args(["-o", setting]);
         }
-        session.set_timeout(u32::try_from(left).unwrap_or(u32::MAX));
-        Ok(())
-    }
-
-    fn error(&self, during: &'static str, error: &ssh2::Error) -> SshError {
-        if error.code() == TIMED_OUT || self.deadline.expired() {
-            return self.timed_out(during);
-        }
-        self.protocol(during, error.message().to_owned())
-    }
-
-    fn protocol(&self, during: &'static str, reason: String) -> SshError {
-        SshError::Protocol {
-            host: self.host.to_owned(),
-            during,
-            reason,
-        }
-    }
-
-    fn timed_out(&self, during: &'static str) -> SshError {
-        SshError::TimedOut {
-            host: self.host.to_owned(),
-            during,
-            after: self.began.elapsed(),
-        }
+        // Every exit status is an answer to be read.
+        (1..=255).fold(command, Command::accept)
     }
 }
 
-enum HandshakeError {
-    NoCommonKey,
-    Other(SshError),
+/// The program, with the mark before what it prints. The login shell has nothing to do but to begin it.
+fn marked<'a>(argv: &[&'a str]) -> Vec<&'a str> {
+    let script = "echo \"$0\"; echo \"$0\" >&2; exec \"$@\"";
+    let mut words = vec!["exec", "/bin/sh", "-c", script, MARK];
+    words.extend(argv);
+    words
 }
 
-/// libssh2's `LIBSSH2_ERROR_EAGAIN`.
-fn would_block(error: &ssh2::Error) -> bool {
-    error.code() == ErrorCode::Session(-37)
+/// A name that the client takes for a host, and neither for an option nor for two words.
+fn checked(host: &str) -> Result<(), &'static str> {
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    if host.is_empty() || host.starts_with('-') || host.contains(odd) {
+        return Err("this is no host's name");
+    }
+    Ok(())
 }
 
-/// Gives the program what it takes; true when it took anything.
-fn give(channel: &mut Channel, stdin: &mut &[u8]) -> io::Result<bool> {
-    if stdin.is_empty() {
-        return Ok(false);
-    }
-    match channel.write(stdin) {
-        Ok(count) => {
-            *stdin = &stdin[count..];
-            Ok(count > 0)
+/// Takes everything up to the mark away; `false` where there is none.
+fn strip(text: &mut Vec<u8>) -> bool {
+    let mark = format!("{MARK}\n");
+    let found = text
+        .windows(mark.len())
+        .position(|window| window == mark.as_bytes());
+    match found {
+        Some(at) => {
+            text.drain(..at + mark.len());
+            true
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        // A program need not read its input to the end; its exit status says whether that was
-        // all right.
-        Err(_) if channel.eof() => {
-            *stdin = &[];
-            Ok(false)
-        }
-        Err(error) => Err(error),
+        None => false,
     }
 }
 
-/// Takes what is there of one stream, keeping up to the bound; true when there was anything.
-fn take(stream: &mut impl Read, kept: &mut Vec<u8>, truncated: &mut bool) -> io::Result<bool> {
-    let mut buffer = [0_u8; 16 * 1024];
-    match stream.read(&mut buffer) {
-        Ok(count) => {
-            let room = KEPT_BYTES.saturating_sub(kept.len()).min(count);
-            kept.extend_from_slice(&buffer[..room]);
-            *truncated |= room < count;
-            Ok(count > 0)
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-    }
+/// The last line that somebody wrote, in any of the two streams.
+fn last_words(output: &Output) -> String {
+    let (error, text) = (output.error_text(), output.text());
+    let of = |text: &str| {
+        let line = text.lines().rev().find(|line| {
+            let line = line.trim();
+            !line.is_empty() && line != MARK
+        });
+        line.map(pha_core::quoted::quoted)
+    };
+    of(&error)
+        .or_else(|| of(&text))
+        .unwrap_or_else(|| "it said nothing".to_owned())
 }

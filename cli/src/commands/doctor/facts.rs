@@ -12,6 +12,7 @@ use pha_core::conninfo;
 use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, ServerFacts};
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
+use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
@@ -20,6 +21,7 @@ use pha_host::lock::{self, LockName, Shown};
 use pha_host::pgctl::PgCtl;
 use pha_host::postgres::Postgres;
 use pha_host::process::Postmaster;
+use pha_host::promise;
 use pha_host::sql::{Purpose, Session};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
@@ -66,17 +68,18 @@ pub(crate) fn now() -> f64 {
 pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
     let intent = design::intent(config)?;
     let params = design::parsed(&intent.design.parameters)?;
-    let here = site::this_host();
+    let here = site::this_node(&config.nodes);
     let peers: Vec<&NodeName> = config
         .nodes
         .iter()
-        .filter(|node| node.as_str() != here)
+        .filter(|node| Some(*node) != here)
         .collect();
     // Side by side: what hangs shall not keep the rest from being asked.
     std::thread::scope(|scope| {
         let peers = &peers;
         let params = &params;
         let ssh = scope.spawn(|| each(peers.iter().copied(), ssh));
+        let promise = scope.spawn(|| each(peers.iter().copied(), |peer| promise(config, peer)));
         let replication =
             scope.spawn(|| each(peers.iter().copied(), |peer| replication(params, peer)));
         let names = scope.spawn(|| each(config.nodes.iter(), resolve));
@@ -88,6 +91,7 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
             disks: disks(params),
             names: names.join().unwrap_or_default(),
             ssh: ssh.join().unwrap_or_default(),
+            promise: promise.join().unwrap_or_default(),
             replication: replication.join().unwrap_or_default(),
             lock: lock.join().unwrap_or_default(),
             server: server.join().ok(),
@@ -139,6 +143,18 @@ fn ssh(peer: &NodeName) -> Result<(), String> {
         .exec(peer.as_str(), &["true"], &[], Deadline::after(STEP))
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+/// Asks whether the other node could promise, on the very way that an outage would take. `None` where
+/// the agent has not run here yet, or no promise is ever asked for.
+fn promise(config: &ClusterConfig, peer: &NodeName) -> Option<Result<(), String>> {
+    let agent = config.ocf_root.join("resource.d/heartbeat/expgsql");
+    let (resource, asks) = Asked::all()
+        .into_iter()
+        .find(|(_, asked)| asked.nodes.contains(peer))?;
+    let deadline = Deadline::after(STEP);
+    let program = agent.to_string_lossy();
+    Some(promise::trial(&program, &resource, &asks, peer, deadline))
 }
 
 /// Whether the commands that copy data could connect with these options as well. They do not have all

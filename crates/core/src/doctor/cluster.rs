@@ -23,6 +23,11 @@ pub(super) const RULES: &[Rule] = &[
         look: ssh,
     },
     Rule {
+        id: "promise",
+        well: "every node could ask every other for its promise while the lock service is away",
+        look: promise,
+    },
+    Rule {
         id: "clocks",
         well: "the clocks agree",
         look: clocks,
@@ -136,13 +141,34 @@ fn ssh(seen: &Examination) -> Vec<Found> {
             .iter()
             .filter_map(|(name, result)| {
                 let why = result.as_ref().err()?;
-                Some(Found::error(
-                    format!("no way to {name}: {why}"),
-                    format!("ssh-copy-id root@{name}, and connect once to accept its host key"),
-                ))
+                Some(no_way(format!("no way to {name}"), why))
             })
             .collect::<Vec<Found>>()
     })
+}
+
+fn promise(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        let refused = facts.promise.iter().filter_map(|(name, result)| {
+            let why = result.as_ref()?.as_ref().err()?;
+            let what = format!(
+                "{name} could not be asked for its promise; in an outage of the lock service a lost standby would stop the primary"
+            );
+            Some(no_way(what, why))
+        });
+        refused.collect::<Vec<Found>>()
+    })
+}
+
+/// What ssh says names its remedy behind a semicolon.
+fn no_way(what: String, why: &str) -> Found {
+    match why.split_once("; ") {
+        Some((why, remedy)) => Found::error(format!("{what}: {why}"), remedy),
+        None => Found::error(
+            format!("{what}: {why}"),
+            "try it by hand as root on that node: ssh -v",
+        ),
+    }
 }
 
 fn clocks(seen: &Examination) -> Vec<Found> {

@@ -41,6 +41,7 @@ fn healthy(me: &str) -> NodeFacts {
             .map(|(node, address)| (name(node), Ok(vec![address.to_owned()])))
             .into(),
         ssh: [(peer.clone(), Ok(()))].into(),
+        promise: [(peer.clone(), Some(Ok(())))].into(),
         replication: [(peer, Some(Ok(())))].into(),
         lock: Some(Ok(LockFacts {
             settings: text(&[("fsync", "on")]),
@@ -152,6 +153,10 @@ fn every_rule_finds_what_it_looks_for() {
         }),
         ("ssh", Error, |e| {
             facts(e).ssh.insert(name("node1"), Err("denied".to_owned()));
+        }),
+        ("promise", Error, |e| {
+            let why = "ssh to node1: nobody listens there; start sshd on node1".to_owned();
+            facts(e).promise.insert(name("node1"), Some(Err(why)));
         }),
         ("clocks", Warning, |e| {
             e.clocks.insert(name("node2"), (-2.0, 0.1));

@@ -95,7 +95,8 @@ impl KnownKeys {
         for line in self.lines.iter().filter(|line| !line.starts_with('@')) {
             let _ = known.read_str(line, KnownHostFileKind::OpenSSH);
         }
-        match known.check_port(host, port, key) {
+        // `known_hosts` holds names in small letters (sshd(8)), and the client looks for those.
+        match known.check_port(&host.to_ascii_lowercase(), port, key) {
             CheckResult::Match => Verdict::Match,
             CheckResult::Mismatch => Verdict::Changed,
             CheckResult::NotFound | CheckResult::Failure => Verdict::Unknown,
