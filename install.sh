@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs pha4pgsql on every node that config.ini names, or on this one alone.
 #
-#   sh install.sh [--local] [--uninstall] [--config FILE] [--from DIR] [--force]
+#   sh install.sh [--local] [--uninstall] [--restrict-ssh] [--config FILE] [--from DIR] [--force]
 #
 # Files are replaced by renaming a finished copy over them, so a running agent goes on with the one
 # it was started from and PostgreSQL notices nothing. What is the same already is left alone.
@@ -13,8 +13,10 @@ umask 022
 
 usage() {
     cat <<'END'
-usage: sh install.sh [--local] [--uninstall] [--config FILE] [--from DIR] [--force]
+usage: sh install.sh [--local] [--uninstall] [--restrict-ssh] [--config FILE] [--from DIR] [--force]
   --local        this node only
+  --restrict-ssh also make a key on every node that may do nothing on the others but ask for their
+                 promise (expgsql promise); root's other keys stay as they are
   --uninstall    remove what was installed
   --config FILE  config.ini to use (default: the one beside this script, or above it)
   --from DIR     programs to install (default: bin or target/release beside this script; they are
@@ -32,16 +34,19 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) || exit 1
 local_only=no
 uninstall=no
 force=no
+restrict=no
+bind=
 config=
 from=
 while [ $# -gt 0 ]; do
     case $1 in
         --local) local_only=yes ;;
         --uninstall) uninstall=yes ;;
+        --restrict-ssh) restrict=yes ;;
         --force) force=yes ;;
-        --config | --from)
+        --config | --from | --bind)
             [ $# -gt 1 ] || { complain "$1 needs a value"; usage >&2; exit 100; }
-            if [ "$1" = --config ]; then config=$2; else from=$2; fi
+            case $1 in --config) config=$2 ;; --from) from=$2 ;; --bind) bind=$2 ;; esac
             shift ;;
         --help | -h) usage; exit 0 ;;
         *) complain "unknown argument: $1"; usage >&2; exit 100 ;;
@@ -151,8 +156,47 @@ install_here() {
     put "$config" "$directory/config.ini" 600 || return 1
     put "$from/expgsql" "$agent" 755 || return 1
     pages put
+    if [ "$restrict" = yes ]; then promise_key || return 1; fi
     if [ "$changed" = 0 ]; then say "nothing to change"; else say "installed ($changed files changed)"; fi
     version_here
+}
+
+# ---- the key that asks for promises -------------------------------------------------------------
+
+promise_key=/root/.ssh/pha4pgsql_promise
+authorized=/root/.ssh/authorized_keys
+
+# Makes the key where there is none, and shows its public half to the node that installs.
+promise_key() {
+    [ -d /root/.ssh ] || mkdir -m 700 /root/.ssh || return 1
+    if [ ! -f "$promise_key" ]; then
+        rm -f -- "$promise_key.pub"
+        ssh-keygen -q -t ed25519 -N '' -C "pha4pgsql-promise-$(uname -n)" -f "$promise_key" </dev/null ||
+            { complain "$promise_key cannot be made; install openssh-client"; return 1; }
+        changed=$((changed + 1))
+    fi
+    say "promise-key: $(ssh-keygen -y -f "$promise_key" | cut -d' ' -f1,2)" "pha4pgsql-promise-$(uname -n)"
+}
+
+# Lets the keys of a file ask for promises on this node, and do nothing else; those that were let in
+# before and are not in it are taken out. The file's lines come from other nodes: what is not a key and
+# nothing more is left out.
+bind_keys() { # FILE
+    fresh=$authorized.new.$$
+    (
+        umask 077
+        [ -f "$authorized" ] && grep -v ' pha4pgsql-promise-[^ ]*$' -- "$authorized"
+        grep -E '^ssh-ed25519 [A-Za-z0-9+/]+=* pha4pgsql-promise-[A-Za-z0-9._-]+$' -- "$1" | sort -u |
+            while IFS= read -r key; do printf 'restrict,command="%s promise" %s\n' "$agent" "$key"; done
+    ) >"$fresh" 2>/dev/null
+    if [ -f "$authorized" ] && cmp -s -- "$fresh" "$authorized"; then
+        rm -f -- "$fresh"
+        return 0
+    fi
+    chmod 600 "$fresh" && sync -- "$fresh" && mv -f -- "$fresh" "$authorized" && return 0
+    rm -f -- "$fresh"
+    complain "$authorized cannot be written"
+    return 1
 }
 
 # What a node has, in one line that is the same on all of them.
@@ -178,13 +222,23 @@ uninstall_here() {
         changed=$((changed + 1))
     done
     pages drop
+    if [ -f "$promise_key" ]; then
+        rm -f -- "$promise_key" "$promise_key.pub" && changed=$((changed + 1))
+    fi
+    if [ -f "$authorized" ]; then bind_keys /dev/null; fi
     rmdir -- "$directory/bin" "$directory" 2>/dev/null
     if [ "$changed" = 0 ]; then say "nothing to remove"; else say "removed ($changed files)"; fi
 }
 
 if [ "$local_only" = yes ]; then
     [ "$(id -u)" = 0 ] || die "this must be run as root"
-    if [ "$uninstall" = yes ]; then uninstall_here; else install_here; fi
+    if [ -n "$bind" ]; then
+        bind_keys "$bind"
+    elif [ "$uninstall" = yes ]; then
+        uninstall_here
+    else
+        install_here
+    fi
     exit
 fi
 
@@ -204,37 +258,48 @@ tar -C "$work/payload" -cf "$work/payload.tar" . || exit 1
 options=--local
 [ "$uninstall" = yes ] && options="$options --uninstall"
 [ "$force" = yes ] && options="$options --force"
-# The same words for every node: nothing of config.ini is in them.
-remote="d=\$(mktemp -d) && tar -C \"\$d\" -xf - && sh \"\$d/install.sh\" $options --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; rm -rf -- \"\$d\"; exit \$r"
+[ "$restrict" = yes ] && options="$options --restrict-ssh"
 
-on_node() { # NODE
-    if [ "$1" = "$(uname -n)" ] || [ "$1" = "$(uname -n | cut -d. -f1)" ]; then
+small() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
+
+# Account, port and key are those of ssh's configuration for that node.
+on_node() { # NODE OPTIONS
+    name=$(small "$1")
+    host=$(small "$(uname -n)")
+    if [ "$name" = "$host" ] || [ "$name" = "${host%%.*}" ] || [ "${name%%.*}" = "$host" ]; then
         # shellcheck disable=SC2086 # the options are words of this script
-        sh "$work/payload/install.sh" $options --from "$work/payload" --config "$work/payload/config.ini"
+        (cd "$work/payload" && sh ./install.sh $2 --from "$work/payload" --config "$work/payload/config.ini")
     else
+        # The same words for every node: nothing of config.ini is in them.
         ssh -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
-            -- "root@$1" "$remote" <"$work/payload.tar"
+            -o ControlPath=none -- "$1" \
+            "d=\$(mktemp -d) && cd \"\$d\" && tar -xf - && sh ./install.sh $2 --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; cd /; rm -rf -- \"\$d\"; exit \$r" \
+            <"$work/payload.tar"
     fi
 }
 
-for node in $nodes; do
-    (
-        on_node "$node" >"$work/out.$node" 2>"$work/err.$node"
-        echo $? >"$work/status.$node"
-    ) &
-done
-wait
+on_nodes() { # OPTIONS
+    for node in $nodes; do
+        (
+            on_node "$node" "$1" >"$work/out.$node" 2>"$work/err.$node"
+            echo $? >"$work/status.$node"
+        ) &
+    done
+    wait
+}
+
+on_nodes "$options"
 
 failed=
 versions=
 for node in $nodes; do
     status=$(cat "$work/status.$node" 2>/dev/null)
-    sed "s/^/$node: /" "$work/out.$node"
+    grep -v '^promise-key: ' "$work/out.$node" | sed "s/^/$node: /"
     sed "s/^/$node: /" "$work/err.$node" >&2
     if [ "$status" != 0 ]; then
         failed="$failed $node"
         [ "$status" = 255 ] &&
-            complain "$node cannot be reached by ssh as root; start it and run this again"
+            complain "$node was not reached by ssh (see the line above); try 'ssh $node true' as root, then run this again"
     else
         versions="$versions$(grep '^version: ' "$work/out.$node")
 "
@@ -247,6 +312,21 @@ fi
 [ "$uninstall" = yes ] && exit 0
 if [ "$(printf '%s' "$versions" | sort -u | wc -l)" != 1 ]; then
     die "the nodes have different versions; run this again"
+fi
+if [ "$restrict" = yes ]; then
+    for node in $nodes; do
+        sed -n 's/^promise-key: //p' "$work/out.$node"
+    done >"$work/payload/keys"
+    [ "$(wc -l <"$work/payload/keys")" = "$(printf '%s\n' "$nodes" | wc -w)" ] ||
+        die "a node has not shown its key; run this again"
+    tar -C "$work/payload" -cf "$work/payload.tar" . || exit 1
+    on_nodes "--local --bind keys"
+    for node in $nodes; do
+        sed "s/^/$node: /" "$work/err.$node" >&2
+        [ "$(cat "$work/status.$node" 2>/dev/null)" = 0 ] || failed="$failed $node"
+    done
+    [ -z "$failed" ] || die "the keys are not bound on:$failed; run this again"
+    say "every node may ask every other for its promise with a key of its own, and do nothing else with it"
 fi
 say "every node has the same version"
 say "next: export PATH=$directory/bin:\$PATH, then cls_setup"

@@ -127,17 +127,17 @@ fn exchange(program: &str, request: &PromiseRequest, deadline: Deadline) -> Prom
     );
     let refused = match output {
         Err(error) => error.to_string(),
+        Ok(output) if output.code == NOT_UNDERSTOOD => format!(
+            "{peer} does not understand the question; install the same version on every node: sh install.sh ({})",
+            last_line(&output.stderr)
+        ),
+        Ok(output) if output.code != 0 => format!(
+            "{program} promise on {peer} ended with status {}: {}",
+            output.code,
+            last_line(&output.stderr)
+        ),
         Ok(output) => match PromiseAnswer::of_output(&output.stdout, peer, &request.cluster) {
             Ok(answer) => return answer,
-            Err(_) if output.code == NOT_UNDERSTOOD => format!(
-                "{peer} does not understand the question; install the same version on every node: sh install.sh ({})",
-                last_line(&output.stderr)
-            ),
-            Err(_) if output.code != 0 => format!(
-                "{program} promise on {peer} ended with status {}: {}",
-                output.code,
-                last_line(&output.stderr)
-            ),
             Err(error) => error.to_string(),
         },
     };

@@ -151,6 +151,7 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
 
     no_password_is_readable(&cluster);
     the_doctor_finds_nothing_and_what_is_spoilt(&cluster);
+    a_bound_key_asks_for_promises_and_does_nothing_else(&cluster);
     the_walk_through_of_the_specification(&cluster);
     nothing_changes_the_second_time(&cluster);
     an_upgrade_does_not_touch_postgres(&cluster);
@@ -520,6 +521,62 @@ fn the_doctor_finds_nothing_and_what_is_spoilt(cluster: &Cluster) {
     let (code, found) = findings(cluster);
     assert_eq!(code, 0, "{found:#?}");
     must(cluster, &["cls_start"]);
+}
+
+/// `--restrict-ssh`, on nodes whose shells speak: the doctor goes the way of an outage, also where no
+/// other key of root's is let in any more, and names what stands in that way.
+fn a_bound_key_asks_for_promises_and_does_nothing_else(cluster: &Cluster) {
+    let [node1, node2] = ["node1", "node2"].map(|name| cluster.node(name));
+    for node in [&node1, &node2] {
+        let speaks = "echo Welcome to this node; echo and more >&2; printf unfinished\n";
+        node.write("/root/.bashrc", speaks, 0o644).unwrap();
+    }
+    let authorized = || {
+        let text = node2.read("/root/.ssh/authorized_keys").unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let before = authorized();
+    let bound =
+        "restrict,command=\"/usr/lib/ocf/resource.d/heartbeat/expgsql promise\" ssh-ed25519 ";
+    for _ in 0..2 {
+        let done = install(cluster, &["--restrict-ssh"]);
+        assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
+        assert!(done.stdout.contains("a key of its own"), "{}", done.stdout);
+        assert!(authorized().starts_with(&before), "{}", authorized());
+        assert_eq!(authorized().matches(bound).count(), 2, "{}", authorized());
+    }
+    let (code, found) = findings(cluster);
+    assert_eq!(code, 0, "{found:#?}");
+
+    // Root's other key is not let in any more.
+    let all = authorized();
+    let only_bound: String = all
+        .lines()
+        .filter(|line| line.starts_with("restrict"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    node2
+        .write("/root/.ssh/authorized_keys", &only_bound, 0o600)
+        .unwrap();
+    let key =
+        "! ssh -i /root/.ssh/pha4pgsql_promise -o BatchMode=yes node2 touch /run/taken </dev/null";
+    node1.run(&["sh", "-c", key], SHORT).unwrap();
+    assert!(node2.read("/run/taken").is_err());
+    let has = |found: &[String], start: &str| found.iter().any(|line| line.starts_with(start));
+    let (_, found) = findings(cluster);
+    assert!(has(&found, "error ssh node1: "), "{found:#?}");
+    assert!(!has(&found, "error promise"), "{found:#?}");
+    node2
+        .write("/root/.ssh/authorized_keys", "", 0o600)
+        .unwrap();
+    let (_, found) = findings(cluster);
+    assert!(
+        has(&found, "error promise node1: node2 could not be asked"),
+        "{found:#?}"
+    );
+    node2
+        .write("/root/.ssh/authorized_keys", &all, 0o600)
+        .unwrap();
 }
 
 /// Three nodes by quorum, without a lock service: the reader's address on a standby, on the

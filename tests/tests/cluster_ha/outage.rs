@@ -141,13 +141,14 @@ const GIVEN: &str = "/run/given";
 /// right promise, and `$other` one for another epoch.
 const RUBBISH: [(&str, &[&str]); 2] = [
     (
-        "bytes that are no text, nothing, a promise for another epoch, a promise with a failure, a promise in front of megabytes",
+        "bytes that are no text, nothing, a promise for another epoch, a promise with a failure, two promises, one of the version before",
         &[
             "head -c 3000 /dev/urandom",
             "",
             "echo \"$other\"",
             "echo \"$promise\"; exit 1",
-            "echo \"$promise\"; head -c 8000000 /dev/zero | tr '\\0' ' '",
+            "echo \"$promise\"; echo \"$promise\"",
+            "echo \"$old\"",
         ],
     ),
     ("never", &["exec sleep 600"]),
@@ -156,15 +157,19 @@ const RUBBISH: [(&str, &[&str]); 2] = [
 /// Puts a program into the place of node2's that gives `answers` in turn where it is asked to promise,
 /// and leaves everything else to the right one. How many it has given is the length of `GIVEN`.
 fn answers_with(bed: &Bed, epoch: u64, answers: &[&str]) {
+    let asked = must(bed.node("node2").read("/var/lib/pha4pgsql/pgsql.conf"));
+    let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
+    let (lock, system) = (&asked["cluster"]["lock"], &asked["cluster"]["system"]);
+    let given = |epoch: u64| format!("\"answer\":{{\"promised\":{{\"epoch\":{epoch}}}}}}}");
     let promise = |epoch: u64| {
-        format!(
-            "{{\"version\":1,\"node\":\"node2\",\"answer\":{{\"promised\":{{\"epoch\":{epoch}}}}}}}"
-        )
+        let own = format!("\"node\":\"node2\",\"lock\":{lock},\"system\":{system}");
+        format!("pha4pgsql promise: {{\"version\":2,{own},{}", given(epoch))
     };
+    let old = format!("{{\"version\":1,\"node\":\"node2\",{}", given(epoch));
     let mut script = format!(
         "#!/bin/sh\n[ \"$1\" = promise ] || exec {ASIDE} \"$@\"\n\
          exec 9>{GIVEN}.lock; flock 9; printf x >>{GIVEN}; turn=$(wc -c <{GIVEN}); exec 9>&-\n\
-         cat >/dev/null\npromise='{}' other='{}'\ncase $((turn % {})) in\n",
+         cat >/dev/null\npromise='{}' other='{}' old='{old}'\ncase $((turn % {})) in\n",
         promise(epoch),
         promise(epoch + 1),
         answers.len()
