@@ -94,6 +94,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .and_then(|answer| answer.as_ref().ok()),
         kept: seen.kept,
         memory: seen.memory.as_ref(),
+        connections: seen.connections,
         primary_hangs: seen.primary_hangs,
         operation: seen.operation.as_ref(),
     });

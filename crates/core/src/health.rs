@@ -17,12 +17,14 @@ use crate::status::{DataStatus, Role};
 
 mod address;
 mod commits;
+mod connections;
 mod left;
 mod primary;
 #[cfg(test)]
 mod tests;
 
 pub use commits::CommitWaits;
+pub use connections::Connections;
 pub use left::Operation;
 
 /// How bad something is.
@@ -108,6 +110,8 @@ pub struct Observation<'a> {
     pub replication: Option<&'a [ReplicationRow]>,
     /// For whom the primary's commits wait; `None` where the primary could not be asked.
     pub commits: Option<&'a CommitWaits>,
+    /// The primary's connections; `None` where it could not be asked.
+    pub connections: Option<Connections>,
     /// What the primary keeps of its WAL; `None` where it could not be asked, or where standbys have an
     /// archive to take WAL from (`restore_command`).
     pub kept: Option<KeptWal>,
@@ -219,6 +223,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "commits wait for a standby, or will have to",
         look: commits::waiting,
+    },
+    HealthRule {
+        id: "connections",
+        condition: None,
+        meaning: "PostgreSQL on the primary has no connection left for clients, or hardly one",
+        look: connections::exhausted,
     },
     HealthRule {
         id: "streaming",

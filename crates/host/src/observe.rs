@@ -141,7 +141,9 @@ fn answer(
         postgres::Answer::Up(view) => (view, true),
         postgres::Answer::Busy(text) => match node.seen_by_guard(operation, budget) {
             Some(view) => {
-                warn!("{text}; going by what the guard sees over its own connection");
+                warn!(
+                    "PostgreSQL is busy: {text}; going by what the guard sees over its own connection"
+                );
                 (view, false)
             }
             None => return Answer::Busy(text),

@@ -48,8 +48,7 @@ fn endured(bed: &Bed, node: &str, words: &str, times: usize, begin: impl Fn(), e
 #[test]
 fn cluster_stalled_databases_are_not_restarted() {
     let bed = Bed::replicating("stalled");
-    // In a database of their own they are told from the agent's sessions, which are in template1.
-    must(bed.sql("node1", "CREATE DATABASE sleepers TEMPLATE template0"));
+    sleepers(&bed);
     bed.until("the database on node2", || {
         let there = "SELECT count(*) FROM pg_database WHERE datname = 'sleepers'";
         match bed.sql("node2", there).map_err(|e| e.to_string())?.as_str() {
@@ -59,21 +58,12 @@ fn cluster_stalled_databases_are_not_restarted() {
     });
     for node in ["node1", "node2"] {
         scenario(&format!("clients have taken every connection of {node}"));
-        let sessions = "for i in $(seq 110); do psql -qX -U postgres -d sleepers -c 'SELECT pg_sleep(600)' & done; wait";
         thread::scope(|scope| {
             let taken = || {
-                scope.spawn(|| must(bed.node(node).exec(&["bash", "-c", sessions], PATIENCE)));
-                bed.until("no connection free", || match bed.sql(node, "SELECT 1") {
-                    Err(error) if error.to_string().contains("too many clients") => Ok(()),
-                    other => Err(format!("{other:?}")),
-                });
+                scope.spawn(|| sleep_in_all(&bed, node));
+                none_free(&bed, node);
             };
-            let freed = || {
-                // A server notices only of the next row that its client is gone.
-                let asleep = |p: &Process| p.cmdline.starts_with("postgres: postgres sleepers ");
-                bed.node(node).kill(asleep, Signal::TERM);
-            };
-            endured(&bed, node, "is busy: ", 3, taken, freed);
+            endured(&bed, node, "is busy: ", 3, taken, || wake_all(&bed, node));
         });
 
         scenario(&format!(
@@ -84,6 +74,63 @@ fn cluster_stalled_databases_are_not_restarted() {
         endured(&bed, node, "did not answer (monitor", 1, stop, go_on);
     }
     let _ = bed.verdict();
+}
+
+/// A database in which the sessions of clients are told from all others.
+fn sleepers(bed: &Bed) {
+    must(bed.sql("node1", "CREATE DATABASE sleepers TEMPLATE template0"));
+}
+
+/// Takes every connection of a node, as superusers do who need no reserved one; ends with them.
+fn sleep_in_all(bed: &Bed, node: &str) {
+    let sessions = "for i in $(seq 110); do psql -qX -U postgres -d sleepers -c 'SELECT pg_sleep(600)' & done; wait";
+    must(bed.node(node).exec(&["bash", "-c", sessions], PATIENCE));
+}
+
+#[track_caller]
+fn none_free(bed: &Bed, node: &str) {
+    bed.until("no connection free", || match bed.sql(node, "SELECT 1") {
+        Err(error) if error.to_string().contains("too many clients") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+fn wake_all(bed: &Bed, node: &str) {
+    // A server notices only of the next row that its client is gone.
+    let asleep = |p: &Process| p.cmdline.starts_with("postgres: postgres sleepers ");
+    bed.node(node).kill(asleep, Signal::TERM);
+}
+
+#[test]
+fn cluster_stalled_clients_do_not_keep_a_lost_standby() {
+    let bed = Bed::replicating("clients");
+    sleepers(&bed);
+    scenario("clients have taken every connection of the primary, and the standby loses power");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    thread::scope(|scope| {
+        scope.spawn(|| sleep_in_all(&bed, "node1"));
+        none_free(&bed, "node1");
+        must(bed.power_cut("node2"));
+        let began = std::time::Instant::now();
+        bed.until("a register that names the primary alone", || {
+            let row = register(&bed)?;
+            let alone = row.holders.iter().map(String::as_str).eq(["node1"]);
+            alone.then_some(()).ok_or_else(|| format!("{row:?}"))
+        });
+        must(writer.wait_for(50, PATIENCE));
+        say(&format!("commits went on after {:.1?}", began.elapsed()));
+        let status = cls(&bed, "node1", &["status"]);
+        let said = "clients hold every connection of PostgreSQL";
+        assert!(status.stdout.contains(said), "{}", status.stdout);
+        say(&status.stdout);
+        wake_all(&bed, "node1");
+    });
+    must(bed.boot("node2"));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(reign(&after), reign(&before));
+    assert_eq!(bed.fail_count("node1", "node1"), "0");
 }
 
 /// Stops the daemon that keeps Pacemaker's attributes on a node, or lets it go on.

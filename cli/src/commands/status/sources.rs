@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, KeptWal, Operation, ReplicationRow};
+use pha_core::health::{CommitWaits, Connections, KeptWal, Operation, ReplicationRow};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -38,6 +38,8 @@ pub(super) struct Sources {
     pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
     /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
     pub(super) commits: Option<Result<CommitWaits, String>>,
+    /// The primary's connections, where it says so, or has none left to say it.
+    pub(super) connections: Option<Connections>,
     /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
     pub(super) kept: Option<KeptWal>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
@@ -101,6 +103,8 @@ impl Sources {
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
         let commits = commits.map(|primary| ask(move || commits::waits(&primary, latest)));
+        let clients = primary.clone();
+        let clients = clients.map(|primary| ask(move || connections(&primary, latest)));
         let archive = cluster.params.restore_command.is_some();
         let kept = primary.clone().filter(|_| !archive);
         let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
@@ -122,6 +126,7 @@ impl Sources {
                 command: holder.command,
                 node: holder.node,
             }),
+            connections: clients.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
             lock,
@@ -158,6 +163,29 @@ const ROWS: &str = "select application_name, state, sync_state, \
 const OLDEST: &str = "select min(substr(name, 9)), \
     (select setting from pg_settings where name = 'wal_segment_size') \
     from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'";
+
+/// Clients of PostgreSQL but for this program's own, and how many may have a connection without being
+/// superusers (`reserved_connections` is of version 16 and newer).
+const CONNECTIONS: &str = "select count(*), current_setting('max_connections')::int \
+    - current_setting('superuser_reserved_connections')::int \
+    - coalesce(current_setting('reserved_connections', true)::int, 0) \
+    from pg_stat_activity where backend_type = 'client backend' and application_name <> 'cls'";
+
+/// What PostgreSQL calls it when it has no connection left (`too_many_connections`).
+const TOO_MANY: &str = "(SQLSTATE 53300)";
+
+fn connections(primary: &Primary, deadline: Deadline) -> Option<Connections> {
+    let rows = match primary.rows(CONNECTIONS, deadline) {
+        Ok(rows) => rows,
+        Err(error) => return error.contains(TOO_MANY).then_some(Connections::NoneLeft),
+    };
+    let row: [Option<String>; 2] = rows.into_iter().next()?.try_into().ok()?;
+    let [clients, limit] = row;
+    Some(Connections::InUse {
+        clients: clients?.parse().ok()?,
+        limit: limit?.parse().ok()?,
+    })
+}
 
 fn oldest(rows: TextRows) -> Option<KeptWal> {
     let row: [Option<String>; 2] = rows.into_iter().next()?.try_into().ok()?;

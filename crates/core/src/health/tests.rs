@@ -10,6 +10,7 @@ use crate::register::Trouble;
 
 mod address;
 mod commits;
+mod connections;
 mod left;
 mod primary;
 
@@ -163,6 +164,7 @@ fn verdict_in(
         register: RegisterSeen::Read(reading),
         replication: None,
         commits: None,
+        connections: None,
         kept: KeptWal::of("0000000000000005", 16 << 20),
         memory: None,
         primary_hangs: false,
@@ -183,6 +185,7 @@ fn a_primary_that_hangs_is_named() {
             register: RegisterSeen::Read(&reading),
             replication: None,
             commits: None,
+            connections: None,
             kept: None,
             memory: None,
             primary_hangs: true,

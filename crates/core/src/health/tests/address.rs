@@ -25,6 +25,7 @@ fn said(
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,
+        connections: None,
         kept: None,
         memory: None,
         primary_hangs: false,

@@ -20,6 +20,7 @@ fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(Str
         register: RegisterSeen::NotConfigured,
         replication: None,
         commits: None,
+        connections: None,
         kept: None,
         memory: None,
         primary_hangs: false,

@@ -1,0 +1,54 @@
+//! Whether PostgreSQL on the primary has a connection left for one more client.
+
+use super::{Level, Observation, Problem, problem};
+
+/// The connections of the primary's PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// How many clients have one, and how many may without being superusers.
+    InUse {
+        /// Those that there are.
+        clients: u32,
+        /// `max_connections` without the reserved ones.
+        limit: u32,
+    },
+    /// There was none for this question: clients hold the reserved ones too.
+    NoneLeft,
+}
+
+/// From which part of the limit on it is said: nine tenths.
+const NEARLY: (u32, u32) = (9, 10);
+
+/// Clients that are refused, or will be soon.
+pub(super) fn exhausted(seen: &Observation<'_>) -> Vec<Problem> {
+    let (Some(connections), Some(primary)) = (seen.connections, seen.primary()) else {
+        return Vec::new();
+    };
+    let (level, what) = match connections {
+        Connections::NoneLeft => (
+            Level::Critical,
+            "clients hold every connection of PostgreSQL, those for superusers too".to_owned(),
+        ),
+        Connections::InUse { clients, limit } if clients >= limit => (
+            Level::Critical,
+            format!(
+                "no connection of PostgreSQL is left for clients: {clients} are in use of {limit}"
+            ),
+        ),
+        Connections::InUse { clients, limit }
+            if u64::from(clients) * u64::from(NEARLY.1)
+                >= u64::from(limit) * u64::from(NEARLY.0) =>
+        {
+            (
+                Level::Warning,
+                format!("nearly every connection of PostgreSQL is in use: {clients} of {limit}"),
+            )
+        }
+        Connections::InUse { .. } => return Vec::new(),
+    };
+    // Whoever is to free one may have none to do it in SQL.
+    let remedy = format!(
+        "on {primary}: ps -C postgres -o pid,lstart,args shows each session; kill <pid> (never -9) ends one that is idle; then limit the clients' pools or raise max_connections, on the standbys first"
+    );
+    vec![problem(level, format!("{what} on {primary}"), &remedy).on(primary)]
+}
