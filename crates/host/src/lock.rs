@@ -319,6 +319,11 @@ fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
         Some("57014" | "55P03") => {
             "; another session keeps the row locked, see pg_locks there".to_owned()
         }
+        // protocol_violation, which is what a pooler calls options that it does not know
+        Some("08P01") => {
+            "; connect to PostgreSQL itself, not through a pooler that refuses start-up options"
+                .to_owned()
+        }
         // read_only_sql_transaction
         Some("25006") => READ_ONLY.to_owned(),
         // insufficient_privilege
