@@ -176,6 +176,7 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
         streaming: node.streams(),
         synchronous: node.is_synchronous(),
         promotable: node.is_promotable(),
+        unfit: node.unfit.clone(),
         lag: asked.lag.get(name.as_str()).copied(),
         node: name.clone(),
     }

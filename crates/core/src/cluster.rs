@@ -48,6 +48,8 @@ pub struct ClusterNode {
     pub receiver: Option<String>,
     /// `pgsql-guard`.
     pub guard: Option<String>,
+    /// `pgsql-unfit`: why it could not open for writing.
+    pub unfit: Option<String>,
 }
 
 impl ClusterNode {

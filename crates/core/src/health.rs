@@ -267,6 +267,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         look: unguarded,
     },
     HealthRule {
+        id: "unfit",
+        condition: None,
+        meaning: "a standby could not open for writing, and is not promoted therefore",
+        look: unfit,
+    },
+    HealthRule {
         id: "repl-info",
         condition: None,
         meaning: "REPL_INFO is malformed or names another node than the primary",
@@ -604,6 +610,24 @@ fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
         )
         .on(primary),
     ]
+}
+
+/// R14: the next takeover would have one node less than it seems.
+fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
+    let standbys = seen.nodes.iter().filter_map(|name| {
+        let node = seen
+            .node(name)
+            .filter(|node| node.role() == Role::Unpromoted)?;
+        Some((name, node.unfit.as_ref()?))
+    });
+    standbys
+        .map(|(name, why)| {
+            let remedy = format!(
+                "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby"
+            );
+            problem(Level::Warning, format!("{name} cannot take over: {why}"), &remedy).on(name)
+        })
+        .collect()
 }
 
 fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod doctor;
 pub mod drive;
 pub mod health;
+pub mod limits;
 pub mod lsn;
 pub mod metadata;
 pub mod names;

@@ -45,6 +45,9 @@ pub enum Attribute {
     Receiver(String),
     /// `pgsql-guard`, until the node restarts.
     Guard(String),
+    /// `pgsql-unfit`, until the node restarts: why it could not open for writing (R14); empty where
+    /// nothing is known against it.
+    Unfit(String),
 }
 
 /// One effect. The edge performs it and reports an [`Effect`].
@@ -708,6 +711,7 @@ impl Snapshot {
             Attribute::Baseline(value) => entry.baseline = Some(value),
             Attribute::Receiver(value) => entry.receiver = Some(value),
             Attribute::Guard(value) => entry.guard = Some(value),
+            Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::limits::Limits;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
@@ -233,9 +234,30 @@ pub struct StandbyView {
     pub receiver: Option<u32>,
     /// The names of its replication slots.
     pub slots: Vec<String>,
+    /// While its replay is paused: its own limits, and those that its WAL asks for.
+    pub paused: Option<PausedReplay>,
+}
+
+/// A standby whose replay is paused. From version 14 on PostgreSQL pauses it by itself where a limit
+/// is less than the primary's, and ends when such a server is promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PausedReplay {
+    /// The limits in force here.
+    pub here: Limits,
+    /// The primary's, as the WAL that was replayed says (`pg_control`).
+    pub needed: Limits,
 }
 
 impl StandbyView {
+    /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
+    /// at a promotion.
+    #[must_use]
+    pub fn unfit(&self) -> Option<String> {
+        let paused = self.paused?;
+        let short = paused.here.short_of(paused.needed)?;
+        Some(format!("replay is paused, since {short}"))
+    }
+
     /// The end of the WAL that it has, where both parts of it are known.
     #[must_use]
     pub fn end(&self) -> Option<WalPosition> {

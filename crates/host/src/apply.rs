@@ -246,6 +246,7 @@ impl Node {
                 transient(resource.attribute("receiver-status"), status.clone())
             }
             Attribute::Guard(text) => transient(resource.attribute("guard"), text.clone()),
+            Attribute::Unfit(text) => transient(resource.attribute("unfit"), text.clone()),
             Attribute::Position(position) => {
                 transient(
                     resource.attribute("timeline"),

@@ -10,7 +10,7 @@ use pha_core::parse::cib::Cib;
 use pha_core::parse::standby_names::{StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyView,
+    Answer, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId, WalPosition};
 use tracing::warn;
@@ -151,7 +151,8 @@ fn answer(
         other => return not_up(other),
     };
     let lineage = |standby: &_| lineage(node, standby, budget);
-    match of_view(&view, |timeline| node.history(timeline), lineage) {
+    let limits = || node.paused_replay(budget);
+    match of_view(&view, |timeline| node.history(timeline), lineage, limits) {
         Ok(Answer::Primary(view)) if own && *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -194,11 +195,12 @@ fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     }
 }
 
-/// `history` and `lineage` look on the disk for what the view does not tell.
+/// `history`, `lineage` and `limits` look for what the view does not tell.
 pub(crate) fn of_view(
     view: &ServerView,
     history: impl FnOnce(TimelineId) -> Result<History, String>,
     lineage: impl FnOnce(&crate::postgres::StandbyView) -> Result<(TimelineId, Vec<History>), String>,
+    limits: impl FnOnce() -> Result<Option<PausedReplay>, String>,
 ) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
     match &view.role {
@@ -220,6 +222,7 @@ pub(crate) fn of_view(
                 timeline: Some(timeline),
                 histories,
                 streaming: streams(standby),
+                paused: if standby.paused { limits()? } else { None },
                 receiver: standby
                     .receiver
                     .as_ref()
@@ -331,6 +334,16 @@ fn cluster_known(
 }
 
 impl Node {
+    /// The limits of a standby whose replay is paused, and what its WAL asks for.
+    fn paused_replay(&self, deadline: Deadline) -> Result<Option<PausedReplay>, String> {
+        let here = self.postgres.limits(deadline).map_err(|e| e.to_string())?;
+        let control = self.pg.controldata(deadline).map_err(|e| e.to_string())?;
+        Ok(Some(PausedReplay {
+            here,
+            needed: control.limits,
+        }))
+    }
+
     /// The history of a timeline. The first one has no file; every other has to.
     pub(crate) fn history(&self, timeline: TimelineId) -> Result<History, String> {
         match self

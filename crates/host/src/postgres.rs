@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use pha_core::limits::Limits;
+
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::pgctl::PgError;
@@ -195,6 +197,21 @@ impl Postgres {
             .act(|| Ok(Session::connect(info, purpose, deadline)))
             .map_err(account)?;
         Ok(session?)
+    }
+
+    /// The limits in force, of which a standby needs as much as its primary.
+    pub fn limits(&self, deadline: Deadline) -> Result<Limits, PostgresError> {
+        let mut session = self.connect(deadline)?;
+        let shown = Limits::SETTINGS.map(|name| format!("pg_catalog.current_setting('{name}')"));
+        let rows = session.simple(&format!("select {}", shown.join(", ")), deadline)?;
+        let mut values = rows.into_iter().flatten();
+        let mut read = [0; Limits::SETTINGS.len()];
+        for (value, column) in read.iter_mut().zip(Limits::SETTINGS) {
+            let text = values.next().flatten().unwrap_or_default();
+            let number = text.parse();
+            *value = number.map_err(|_| PostgresError::Unexpected { column, text })?;
+        }
+        Ok(Limits::from_values(read))
     }
 
     /// Asks the server for its whole view in one connection and one round trip.

@@ -30,13 +30,13 @@ const COMMANDS: [&[&str]; 15] = [
     &["doctor"],
 ];
 
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
+pub(crate) fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
     must(bed.node(node).exec(&[&[CLS], words].concat(), LONG))
 }
 
 /// Runs a command that has to end with this code, and returns everything that it said.
 #[track_caller]
-fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
+pub(crate) fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
     let output = cls(bed, node, words);
     let said = format!("{}\n{}", output.text(), output.stderr);
     assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");

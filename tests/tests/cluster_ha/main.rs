@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 mod disasters;
 mod doubt;
+mod fit;
 mod guard;
 mod install;
 mod killed;

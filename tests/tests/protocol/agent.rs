@@ -745,6 +745,7 @@ impl Explored {
                 streaming: false,
                 receiver: None,
                 slots: vec![],
+                paused: None,
             }),
             Postgres::Primary { .. } => Answer::Primary(PrimaryView {
                 timeline: timeline_id(node.log.timeline()),

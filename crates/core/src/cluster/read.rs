@@ -165,6 +165,7 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         }),
         receiver: transient("receiver-status").cloned(),
         guard: transient("guard").cloned(),
+        unfit: transient("unfit").filter(|text| !text.is_empty()).cloned(),
     };
     (read, malformed)
 }

@@ -259,6 +259,28 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "pgsql.guard.log",
         ),
         (
+            "a standby that could not open for writing",
+            vec![
+                PRIMARY,
+                Node {
+                    transient: &[
+                        ("master-pgsql", "-INFINITY"),
+                        (
+                            "pgsql-unfit",
+                            "replay is paused, since max_connections is 50 and the primary had 100",
+                        ),
+                    ],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["unfit"],
+            &[],
+            "cls_unstandby_node node2",
+        ),
+        (
             "standby switched off",
             vec![
                 PRIMARY,

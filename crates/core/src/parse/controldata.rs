@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::limits::Limits;
 use crate::lsn::Lsn;
 use crate::quoted::quoted;
 use crate::text_enum::text_enum;
@@ -92,6 +93,8 @@ pub struct ControlData {
     pub checksums: bool,
     /// The setting that, without checksums, `pg_rewind` needs.
     pub wal_log_hints: bool,
+    /// The limits of the primary, as its WAL said last.
+    pub limits: Limits,
 }
 
 impl ControlData {
@@ -174,6 +177,13 @@ pub fn parse(text: &str) -> Result<ControlData, ControlDataError> {
         },
         checksums: fields.number::<u32>("Data page checksum version")? != 0,
         wal_log_hints: fields.flag("wal_log_hints setting", "on", "off")?,
+        limits: Limits::from_values([
+            fields.number("max_connections setting")?,
+            fields.number("max_worker_processes setting")?,
+            fields.number("max_wal_senders setting")?,
+            fields.number("max_prepared_xacts setting")?,
+            fields.number("max_locks_per_xact setting")?,
+        ]),
     })
 }
 

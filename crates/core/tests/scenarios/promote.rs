@@ -1,10 +1,11 @@
 //! `promote`: the right first, then PostgreSQL, then the record.
 
+use pha_core::limits::Limits;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Mode, Operation, Process};
+use pha_core::snapshot::{Answer, Mode, Operation, PausedReplay, Process};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
 
 use crate::world::{
@@ -365,4 +366,44 @@ fn a_failed_restart_in_place_says_what_postgresql_said() {
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Generic));
     assert_eq!(run.reason, "start-postgres is broken");
+}
+
+/// R14: PostgreSQL pauses its replay where a limit is less than the primary's, and ends when such a
+/// server is promoted.
+#[test]
+fn a_standby_that_could_not_open_leaves_the_register_alone() {
+    let paused = |here: u32| {
+        Some(PausedReplay {
+            here: Limits::from_values([here, 8, 10, 0, 64]),
+            needed: Limits::from_values([100, 8, 10, 0, 64]),
+        })
+    };
+    let standby = |here| {
+        let mut world = successor();
+        if let Answer::Standby(view) = &mut world.answer {
+            view.paused = paused(here);
+        }
+        world
+    };
+    let mut world = standby(50);
+    let before = world.row().clone();
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    let expected = "max_connections is 50 and the primary had 100";
+    assert!(run.reason.contains(expected), "{}", run.reason);
+    assert_eq!(*world.row(), before, "the register is left alone");
+
+    // Its monitor shuts the gate and says why; the primary's does not open it again.
+    let mut world = standby(50);
+    world.carry(&MONITOR);
+    let shown = world.cluster().node(&node(1));
+    assert_eq!(shown.score, Some(Score::MayNot));
+    assert!(shown.unfit.unwrap().contains("max_connections"));
+
+    // A pause that an operator asked for ends by itself at a promotion.
+    let mut world = standby(100);
+    assert_eq!(
+        world.carry(&Operation::Promote).code,
+        Some(OcfCode::Success)
+    );
 }

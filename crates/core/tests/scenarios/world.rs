@@ -254,6 +254,7 @@ impl World {
                 histories: [&self.newer[..], std::slice::from_ref(&self.history)].concat(),
                 streaming: false,
                 receiver: None,
+                paused: None,
             })
         } else {
             Answer::Primary(self.view())
@@ -364,6 +365,7 @@ impl World {
             Attribute::Baseline(value) => known.baseline = Some(value),
             Attribute::Receiver(value) => known.receiver = Some(value),
             Attribute::Guard(value) => known.guard = Some(value),
+            Attribute::Unfit(value) => known.unfit = (!value.is_empty()).then_some(value),
         }
     }
 

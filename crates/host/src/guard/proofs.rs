@@ -169,7 +169,12 @@ impl Proofs {
         // The guard needs nothing that lies on the disk.
         let answer = view.and_then(|view| {
             let history = |timeline| Ok(History::without_ancestors(timeline));
-            observe::of_view(&view, history, |standby| Ok((standby.timeline, Vec::new())))
+            observe::of_view(
+                &view,
+                history,
+                |standby| Ok((standby.timeline, Vec::new())),
+                || Ok(None),
+            )
         });
         self.answer = match answer {
             Ok(answer) => answer,

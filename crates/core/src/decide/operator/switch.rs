@@ -23,6 +23,8 @@ pub struct SwitchStandby {
     pub synchronous: bool,
     /// Its promotion score lets Pacemaker promote it.
     pub promotable: bool,
+    /// Why it could not open for writing, where it says so (R14).
+    pub unfit: Option<String>,
     /// Bytes of WAL that it has not flushed; none where that is not known.
     pub lag: Option<u64>,
 }
@@ -213,6 +215,9 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
             None => format!("{node} is no synchronous standby"),
         });
     }
+    if let Some(why) = &standby.unfit {
+        return Some(format!("{node} could not open for writing: {why}"));
+    }
     if !standby.promotable {
         return Some(format!(
             "{node} may not be promoted now (its promotion score)"
@@ -339,6 +344,7 @@ mod tests {
             streaming: true,
             synchronous: true,
             promotable: true,
+            unfit: None,
             lag: Some(0),
         }
     }
@@ -408,6 +414,9 @@ mod tests {
             ("switch-successor", |f| f.standbys[0].streaming = false),
             ("switch-successor", |f| f.standbys[0].promotable = false),
             ("switch-successor", |f| {
+                f.standbys[0].unfit = Some("replay is paused".to_owned());
+            }),
+            ("switch-successor", |f| {
                 f.register = None;
                 f.standbys[0].synchronous = false;
             }),
@@ -448,6 +457,7 @@ mod tests {
         facts.standbys.push(SwitchStandby {
             synchronous: false,
             promotable: false,
+            unfit: None,
             ..standby("node3")
         });
         facts

@@ -108,7 +108,9 @@ fn of_other(
     if let Some(link) = link {
         wanted.push((node.clone(), Attribute::Status(status_of(link))));
     }
-    if let Some(score) = score_of(snapshot, node, link) {
+    // What keeps it from opening it knows itself.
+    let fit = cluster.node(node).unfit.is_none();
+    if let Some(score) = score_of(snapshot, node, link).filter(|_| fit) {
         wanted.push((node.clone(), Attribute::Score(score)));
     }
 }
@@ -158,6 +160,10 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
     if snapshot.guard == Guard::Absent && guard.is_some() {
         // It ended with the primary that this node was.
         wanted.push((me.clone(), Attribute::Guard("not running".to_owned())));
+    }
+    if let Some(view) = snapshot.standby() {
+        let why = view.unfit().unwrap_or_default();
+        wanted.push((me.clone(), Attribute::Unfit(why)));
     }
     if let Some(position) = position_to_report(snapshot, cluster) {
         wanted.push((me.clone(), Attribute::Position(position)));
@@ -256,5 +262,6 @@ pub(in crate::decide) fn changed(
         Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
         Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
         Attribute::Guard(value) => known.guard.as_ref() != Some(value),
+        Attribute::Unfit(value) => known.unfit.as_deref().unwrap_or_default() != value,
     }
 }

@@ -5,7 +5,7 @@ use super::election::{Election, elect};
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
 use crate::register::{Eligibility, Reading, Register, may_promote};
-use crate::snapshot::{ExternalLock, Mode, Snapshot};
+use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView};
 use crate::status::{DataStatus, Score};
 use crate::timeline::WalPosition;
 
@@ -40,6 +40,13 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     let Ok(cluster) = &snapshot.cluster else {
         return Gate::keep("Pacemaker does not answer");
     };
+    // It would take the register, end, and keep every other holder from being promoted (R14).
+    if let Some(why) = snapshot.standby().and_then(StandbyView::unfit) {
+        return Gate::set(
+            Score::MayNot,
+            format!("it could not open for writing: {why}"),
+        );
+    }
     let gate = if snapshot.builtin() {
         by_register(snapshot, cluster)
     } else {
@@ -229,6 +236,12 @@ fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
     if let Some(ExternalLock::NotLocked(why)) = &s.progress.external {
         return Some(why.clone());
+    }
+    if let Some(why) = s.standby().and_then(StandbyView::unfit) {
+        return Some(format!(
+            "PostgreSQL on {} could not open for writing: {why}; raise it there in postgresql.conf and restart the standby",
+            s.me()
+        ));
     }
     if !s.builtin() {
         return None;

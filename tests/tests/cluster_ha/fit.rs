@@ -1,0 +1,77 @@
+//! A holder that cannot open for writing does not take the register, and whoever can comes back (R14).
+
+use pha_testbed::PGDATA;
+use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
+
+use crate::commands::{cls, ends};
+
+fn raise(bed: &Bed, node: &str) {
+    must(bed.sql(node, "ALTER SYSTEM SET max_connections = 200"));
+}
+
+#[test]
+fn cluster_a_standby_with_lower_limits_is_not_promoted() {
+    let bed = Bed::replicating("fit");
+    let before = bed.settle("node1", &["node2"]);
+
+    scenario("max_connections raised on the primary alone: its standby pauses its replay");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    raise(&bed, "node1");
+    ends(&bed, "node1", &["unmanage"], 0);
+    let ctl = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
+    let log = "/var/log/postgresql/pgsql.log";
+    let restart = [&ctl, "-D", PGDATA, "-l", log, "-m", "fast", "-w", "restart"];
+    must(bed.node("node1").as_postgres(&restart, PATIENCE));
+    ends(&bed, "node1", &["manage"], 0);
+    bed.until("the standby to say that it cannot open", || {
+        let cib = bed.cib_of("node1").map_err(|error| error.to_string())?;
+        let score = cib.transient("node2", "master-pgsql");
+        let unfit = cib.transient("node2", "pgsql-unfit").unwrap_or_default();
+        let told = unfit.contains("max_connections is 100 and the primary had 200");
+        (told && score.as_deref() == Some("-INFINITY"))
+            .then_some(())
+            .ok_or_else(|| format!("score {score:?}, {unfit:?}"))
+    });
+    // Commits go on: it receives WAL and acknowledges it, so it holds everything.
+    must(writer.wait_for(50, PATIENCE));
+    assert!(must(register(&bed)).holders.contains("node2"));
+
+    scenario("the status names it, and no planned switch begins");
+    let shown = cls(&bed, "node1", &["status"]);
+    let text = shown
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        text.contains("node2 cannot take over: replay is paused"),
+        "{text}"
+    );
+    let said = ends(&bed, "node1", &["online_switch"], 10);
+    assert!(said.contains("max_connections is 100"), "{said}");
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario(
+        "power cut of the primary: the standby leaves the register alone, and the primary comes back",
+    );
+    must(bed.power_cut("node1"));
+    crate::partition::lease_long_over(&bed, "node1");
+    assert_eq!(must(bed.sql("node2", "SELECT pg_is_in_recovery()")), "t");
+    let row = must(register(&bed));
+    assert_eq!(
+        (row.owner.as_str(), row.term),
+        ("node1", before.register.term)
+    );
+    assert_eq!(bed.fail_count("node2", "node2"), "0");
+    must(bed.boot("node1"));
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario("raised on the standby as the status says: it takes over again");
+    raise(&bed, "node2");
+    ends(&bed, "node1", &["standby_node", "node2"], 0);
+    ends(&bed, "node1", &["unstandby_node", "node2"], 0);
+    bed.settle("node1", &["node2"]);
+    ends(&bed, "node1", &["online_switch"], 0);
+    let _ = bed.conclude(writer, "node2", &["node1"]);
+}
