@@ -50,6 +50,20 @@ pub struct DiskFacts {
 pub struct ServerFacts {
     /// Its settings, in the units that `pg_settings` has.
     pub settings: BTreeMap<String, String>,
+    /// What `ALTER ROLE` and `ALTER DATABASE` have set: for whom, the setting, and its value.
+    #[serde(default)]
+    pub own: Vec<OwnSetting>,
+}
+
+/// A setting of a role, a database, or a role in a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnSetting {
+    /// For whom: "role app", "database shop", "role app in database shop".
+    pub of: String,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// The lock service as one node reaches it.

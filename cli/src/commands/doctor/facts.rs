@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::conninfo;
-use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, ServerFacts};
+use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ServerFacts};
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_host::asked::Asked;
@@ -34,7 +34,7 @@ use crate::site;
 const STEP: Duration = Duration::from_secs(8);
 
 /// What is asked of a server.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 22] = [
     "wal_level",
     "max_wal_senders",
     "hot_standby",
@@ -42,6 +42,8 @@ const SETTINGS: [&str; 20] = [
     "fsync",
     "full_page_writes",
     "synchronous_commit",
+    "statement_timeout",
+    "transaction_timeout",
     "restart_after_crash",
     "wal_sender_timeout",
     "wal_receiver_timeout",
@@ -305,16 +307,44 @@ fn settings_of(
         .collect())
 }
 
+/// What roles and databases have set of what a commit's wait depends on.
+const OWN: &str = "\
+select case when d.datname is null then 'role ' || r.rolname
+            when r.rolname is null then 'database ' || d.datname
+            else 'role ' || r.rolname || ' in database ' || d.datname end,
+       pg_catalog.split_part(c, '=', 1), pg_catalog.split_part(c, '=', 2)
+from pg_catalog.pg_db_role_setting s
+cross join lateral pg_catalog.unnest(s.setconfig) c
+left join pg_catalog.pg_database d on d.oid = s.setdatabase
+left join pg_catalog.pg_roles r on r.oid = s.setrole
+where pg_catalog.split_part(c, '=', 1) in ('synchronous_commit', 'statement_timeout', 'transaction_timeout')
+order by 1, 2";
+
+fn own_settings(session: &mut Session, deadline: Deadline) -> Result<Vec<OwnSetting>, String> {
+    let rows = session
+        .simple(OWN, deadline)
+        .map_err(|error| error.to_string())?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match <[Option<String>; 3]>::try_from(row) {
+            Ok([Some(of), Some(name), Some(value)]) => Some(OwnSetting { of, name, value }),
+            _ => None,
+        })
+        .collect())
+}
+
 /// The settings in force, or those that a start would use.
 fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
+    let mut own = Vec::new();
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let postgres = local(params, &pg);
         let mut session = postgres
             .connect_for(Purpose::AsSet, deadline)
             .map_err(|error| error.to_string())?;
+        own = own_settings(&mut session, deadline)?;
         settings_of(&mut session, deadline)?
     } else {
         pg.check_version(deadline)
@@ -324,7 +354,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
             .filter_map(|name| Some(((*name).to_owned(), stopped(&pg, name, deadline)?)))
             .collect()
     };
-    Ok(ServerFacts { settings })
+    Ok(ServerFacts { settings, own })
 }
 
 fn local(params: &Params, pg: &PgCtl) -> Postgres {

@@ -21,6 +21,11 @@ pub(super) const RULES: &[Rule] = &[
         look: durability,
     },
     Rule {
+        id: "waiting",
+        well: "no session gives up to wait for the standby by a setting",
+        look: waiting,
+    },
+    Rule {
         id: "timeouts",
         well: "a dead peer is noticed in time",
         look: timeouts,
@@ -60,7 +65,7 @@ where
     F: IntoIterator<Item = Found>,
 {
     seen.each(|node, facts| {
-        let Some(Ok(ServerFacts { settings })) = &facts.server else {
+        let Some(Ok(ServerFacts { settings, .. })) = &facts.server else {
             return Vec::new();
         };
         look(node, &|name| settings.get(name).cloned())
@@ -125,6 +130,64 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
     })
 }
 
+/// What a value of `synchronous_commit` leaves of the promise, where that is less than all.
+fn weaker(value: &str) -> Option<String> {
+    let what = match value {
+        "off" | "local" => "commits do not wait for the standby",
+        "remote_write" => {
+            "commits do not wait for the standby's disk, so that a power cut of both can lose them"
+        }
+        _ => return None,
+    };
+    Some(format!("synchronous_commit is {value}: {what}"))
+}
+
+/// Settings by which a session stops waiting. PostgreSQL then ends the wait with a warning and success,
+/// where a procedure commits within a statement that has a time limit.
+fn waiting(seen: &Examination) -> Vec<Found> {
+    if seen.params.rep_mode != Mode::Sync {
+        return Vec::new();
+    }
+    // Every node of a cluster has the same roles; what one says is enough.
+    let own = seen.answered().find_map(|(_, facts)| match &facts.server {
+        Some(Ok(server)) if !server.own.is_empty() => Some(&server.own),
+        _ => None,
+    });
+    let of_roles = own.into_iter().flatten().filter_map(|setting| {
+        let why = match setting.name.as_str() {
+            "synchronous_commit" => weaker(&setting.value)?,
+            name => limited(name, &setting.value)?,
+        };
+        Some(Found::warning(
+            format!("{}: {why}", setting.of),
+            format!(
+                "look whether {} needs it; ALTER ROLE or ALTER DATABASE … RESET {} takes it away",
+                setting.of, setting.name
+            ),
+        ))
+    });
+    let of_servers = settings(seen, |_, get| {
+        ["statement_timeout", "transaction_timeout"]
+            .into_iter()
+            .filter_map(|name| limited(name, &get(name)?))
+            .map(|why| Found::warning(why, "set it for roles that call no procedures with COMMIT inside, not for the server"))
+            .collect::<Vec<Found>>()
+    });
+    of_roles.chain(of_servers).collect()
+}
+
+fn limited(name: &str, value: &str) -> Option<String> {
+    let none = value
+        .trim_start_matches('0')
+        .chars()
+        .all(|c| !c.is_ascii_digit());
+    (!none).then(|| {
+        format!(
+            "{name} is {value}: a procedure that commits while the standby is away is told success when that time is over"
+        )
+    })
+}
+
 fn durability(seen: &Examination) -> Vec<Found> {
     let sync = seen.params.rep_mode == Mode::Sync;
     settings(seen, |_, get| {
@@ -137,13 +200,11 @@ fn durability(seen: &Examination) -> Vec<Found> {
                 ));
             }
         }
-        if let Some(value @ ("off" | "local")) = get("synchronous_commit").as_deref() {
-            if sync {
-                found.push(Found::error(
-                    format!("synchronous_commit is {value}: commits do not wait for the standby"),
-                    set("synchronous_commit", "on"),
-                ));
-            }
+        if let Some(why) = get("synchronous_commit")
+            .filter(|_| sync)
+            .and_then(|value| weaker(&value))
+        {
+            found.push(Found::error(why, set("synchronous_commit", "on")));
         }
         // PostgreSQL would restart by itself beside Pacemaker, which then counts no failure.
         if get("restart_after_crash").as_deref() == Some("on") {

@@ -54,6 +54,7 @@ fn healthy(me: &str) -> NodeFacts {
         })),
         server: Some(Ok(ServerFacts {
             settings: text(&settings),
+            own: vec![],
         })),
         files: [(
             "/opt/pha4pgsql/config.ini".to_owned(),
@@ -128,6 +129,15 @@ fn server(examination: &mut Examination) -> &mut BTreeMap<String, String> {
 
 fn set(examination: &mut Examination, name: &str, value: &str) {
     server(examination).insert(name.to_owned(), value.to_owned());
+}
+
+fn own(examination: &mut Examination, name: &str, value: &str) {
+    let server = facts(examination).server.as_mut().unwrap();
+    server.as_mut().unwrap().own.push(OwnSetting {
+        of: "role app".to_owned(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
 }
 
 fn lock(examination: &mut Examination) -> &mut LockFacts {
@@ -230,6 +240,14 @@ fn every_rule_finds_what_it_looks_for() {
             set(e, "listen_addresses", "localhost, ::1");
         }),
         ("durability", Error, |e| set(e, "fsync", "off")),
+        ("durability", Error, |e| {
+            set(e, "synchronous_commit", "remote_write");
+        }),
+        ("waiting", Warning, |e| set(e, "statement_timeout", "400")),
+        ("waiting", Warning, |e| {
+            own(e, "synchronous_commit", "local")
+        }),
+        ("waiting", Warning, |e| own(e, "statement_timeout", "30s")),
         ("durability", Error, |e| {
             set(e, "synchronous_commit", "local")
         }),
