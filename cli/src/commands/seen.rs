@@ -44,14 +44,31 @@ pub(super) fn by_all(
             true => here(&cluster.resource),
             false => there(&node, &cluster.resource, deadline),
         };
-        seen.map_err(|why| {
+        let seen = seen.map_err(|why| {
             session.ui.progress(&format!(
                 "what {node} has seen of the register is not known: {why}"
             ));
-        })
-        .ok()
+        });
+        (node, seen.ok())
     });
-    Ok(Seen::of_all(nodes.collect::<Vec<_>>()))
+    let nodes: Vec<_> = nodes.collect();
+    let known: Vec<_> = nodes
+        .iter()
+        .filter_map(|(node, seen)| Some((node.clone(), (*seen)?)))
+        .collect();
+    if let Some((ahead, behind)) = Seen::apart(&known) {
+        let file = memory_file(&cluster.resource);
+        return Err(ClsError::refused(
+            format!(
+                "{ahead} remembers a term or an epoch more than 2^20 beyond what {behind} does; no register can satisfy both"
+            ),
+            format!(
+                "remove what {ahead} remembers, on {ahead} where PostgreSQL is stopped or a standby: rm {}; then give the command again",
+                file.path().display()
+            ),
+        ));
+    }
+    Ok(Seen::of_all(nodes.into_iter().map(|(_, seen)| seen)))
 }
 
 /// What another node has seen, by the same program there.

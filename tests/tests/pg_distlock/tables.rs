@@ -190,3 +190,39 @@ fn pg_a_missing_table_is_told_from_one_that_may_not_be_read() {
         "{shown:?}"
     );
 }
+
+/// One `UPDATE` to numbers that cannot be raised is damage, and the operator's decision on it goes
+/// through: it is made on a row made again, above what the nodes have seen.
+#[test]
+fn pg_a_row_that_leapt_is_mended_by_the_decision() {
+    let server = pg::shared().unwrap();
+    let (mut service, lock) = fresh(&server, "leapt");
+    first(&mut service, "node1");
+    server
+        .sql("update distlock set term = 9223372036854775807, epoch = 9223372036854775807 where lockname = 'leapt'")
+        .unwrap();
+    assert!(matches!(service.read(soon()), Reading::Damaged(_)));
+    let renew = Update::Renew {
+        node: node("node1"),
+        term: 1,
+        positions: Default::default(),
+        ttl: TTL,
+    };
+    assert!(matches!(service.update(&renew, soon()), Reply::Damaged(_)));
+    service.remake(soon()).unwrap();
+    let decision = Update::Override {
+        by: "operator".to_owned(),
+        from_term: 0,
+        from_epoch: 0,
+        above_term: 3,
+        above_epoch: 8,
+        owner: None,
+        holders: nodes(&["node1"]),
+    };
+    let mended = applied(service.update(&decision, soon()));
+    assert_eq!((mended.term, mended.epoch), (4, 9));
+    assert_eq!(
+        LockService::new(info(&server.conninfo()), lock).disbelieved(soon()),
+        None
+    );
+}

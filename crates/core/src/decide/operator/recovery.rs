@@ -39,6 +39,19 @@ pub struct Seen {
 const UNASKED: u64 = 1000;
 
 impl Seen {
+    /// Of nodes that remember impossibly different numbers, the one that is far ahead and one that is
+    /// not: no register can satisfy both. A node that has seen nothing yet is none of them.
+    #[must_use]
+    pub fn apart(nodes: &[(NodeName, Self)]) -> Option<(&NodeName, &NodeName)> {
+        let far = |a: &Self, b: &Self| leaps(a.term, b.term) || leaps(a.epoch, b.epoch);
+        nodes.iter().find_map(|(ahead, most)| {
+            let (behind, _) = nodes
+                .iter()
+                .find(|(_, least)| *least != Self::default() && far(most, least))?;
+            Some((ahead, behind))
+        })
+    }
+
     /// What all nodes have seen together; none for one that could not be asked.
     #[must_use]
     pub fn of_all(nodes: impl IntoIterator<Item = Option<Self>>) -> Self {
@@ -615,6 +628,21 @@ mod tests {
         assert_eq!(all, Seen { term: 4, epoch: 8 });
         let all = Seen::of_all([seen(3, 8), None]);
         assert!(all.term > 100 && all.epoch > 100, "{all:?}");
+    }
+
+    #[test]
+    fn memories_that_no_register_can_satisfy_are_told_apart() {
+        let seen = |node: &str, term, epoch| (name(node), Seen { term, epoch });
+        for (far, expected) in [
+            (seen("node2", 3 + LEAP, 8), None),
+            (seen("node2", 4 + LEAP, 8), Some("node2")),
+            (seen("node2", 3, 9 + LEAP), Some("node2")),
+            (seen("node2", 0, 0), None),
+        ] {
+            let nodes = [seen("node1", 3, 8), far];
+            let found = Seen::apart(&nodes).map(|(ahead, _)| ahead.as_str());
+            assert_eq!(found, expected, "{nodes:?}");
+        }
     }
 
     #[test]
