@@ -13,7 +13,7 @@ use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
 use pha_host::node::Node;
-use pha_host::{log, preflight, promise};
+use pha_host::{account, log, preflight, promise};
 use tracing::{Level, warn};
 
 /// Runs the action of the command line.
@@ -90,6 +90,7 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
         return refusal;
     }
     let deadline = Deadline::after(budget(context.timeout));
+    account::until(deadline);
     if matches!(context.action, Action::Start | Action::ValidateAll)
         && let Err(refusal) = preflight::check(&params, deadline)
     {

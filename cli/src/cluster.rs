@@ -177,7 +177,8 @@ impl Cluster {
 
     /// The system identifier of this node's data, if it has any.
     pub(crate) fn local_system(&self) -> Option<u64> {
-        pgctl::system_identifier(Path::new(&self.params.pgdata))
+        let owner = User::lookup(&self.params.pgdba).ok()?;
+        pgctl::system_identifier(&owner, Path::new(&self.params.pgdata))
     }
 
     /// The built-in lock service, if one is configured, for this node's data.

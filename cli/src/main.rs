@@ -14,5 +14,8 @@ mod tools;
 mod wait;
 
 fn main() -> std::process::ExitCode {
+    if pha_host::account::was_asked() {
+        return std::process::ExitCode::SUCCESS;
+    }
     app::main(std::env::args_os())
 }

@@ -1164,7 +1164,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__rebuild_slave)
-            opts="-q -h --node --keep-old --max-rate --waldir --tablespace-mapping --dry-run --json --quiet --timeout --config --resource --help"
+            opts="-q -h --node --keep-old --max-rate --waldir --tablespace-mapping --accept-mark --dry-run --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1183,6 +1183,10 @@ _cls() {
                     return 0
                     ;;
                 --tablespace-mapping)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --accept-mark)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

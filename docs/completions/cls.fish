@@ -103,6 +103,7 @@ complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l node -d 'The n
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l max-rate -d 'Copy at most so much per second: kB, or with k or M' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l waldir -d 'A directory for the WAL outside of the data directory' -r -F
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l tablespace-mapping -d 'Put a tablespace elsewhere than the primary has it' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l accept-mark -d 'Go on from the mark that an earlier version has left beside the data directory; the command shows what it says, and the word to give here, when it finds one' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l resource -d 'The database resource, where the cluster has several' -r

@@ -31,6 +31,10 @@ pub(crate) struct RebuildSlave {
     /// Put a tablespace elsewhere than the primary has it
     #[arg(long, value_name = "OLD=NEW")]
     tablespace_mapping: Vec<String>,
+    /// Go on from the mark that an earlier version has left beside the data directory; the command
+    /// shows what it says, and the word to give here, when it finds one
+    #[arg(long, value_name = "WORD")]
+    accept_mark: Option<String>,
     /// Only say what would be done, after looking whether it could be
     #[arg(long)]
     dry_run: bool,
@@ -75,6 +79,7 @@ impl RebuildSlave {
             max_rate: self.max_rate.clone(),
             wal_dir: self.waldir.clone(),
             tablespaces: self.tablespace_mapping.clone(),
+            accepted_mark: self.accept_mark.clone(),
         };
         copy::run(session, request, &order)
     }

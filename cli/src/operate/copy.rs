@@ -12,7 +12,7 @@ use pha_host::node::pg_ctl;
 use pha_host::pgctl::PgCtl;
 use pha_host::process::{self, Signal};
 use pha_host::rewind::Source;
-use pha_host::unfinished;
+use pha_host::unfinished::{Copies, Unfinished};
 use serde_json::json;
 
 use crate::app::Session;
@@ -49,6 +49,8 @@ pub(crate) struct Order {
     pub(crate) wal_dir: Option<PathBuf>,
     /// `--tablespace-mapping`.
     pub(crate) tablespaces: Vec<String>,
+    /// `--accept-mark`.
+    pub(crate) accepted_mark: Option<String>,
 }
 
 /// One repair or rebuild on this node.
@@ -57,6 +59,8 @@ struct Work<'a> {
     cluster: Cluster,
     node: NodeName,
     pg: PgCtl,
+    /// What root keeps of the copies into the data directory.
+    copies: Copies,
     request: CopyRequest,
     order: &'a Order,
     deadline: Deadline,
@@ -99,6 +103,7 @@ pub(crate) fn run(
         session,
         cluster,
         node,
+        copies: Copies::into(&pg.pgdata),
         pg,
         request,
         order,
@@ -280,13 +285,13 @@ impl Work<'_> {
 
     /// Marks the data directory as one that must not be started.
     fn mark(&self, plan: &CopyPlan, method: Method) -> Result<(), ClsError> {
-        let mark = unfinished::Unfinished {
+        let mark = Unfinished {
             method: method.to_string(),
             source: plan.source.to_string(),
             aside: self.aside.clone(),
             damaged: self.damaged,
         };
-        unfinished::begin(&self.pg.pgdata, &mark).map_err(|error| broken(&error))
+        self.copies.begin(&mark).map_err(|error| broken(&error))
     }
 }
 

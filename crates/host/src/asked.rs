@@ -14,9 +14,8 @@ use pha_core::params::{LockService, Params};
 use pha_core::register::ClusterId;
 use serde::{Deserialize, Serialize};
 
-use crate::files;
 use crate::memory::MemoryFile;
-use crate::node;
+use crate::own;
 
 /// One node's own view of the cluster that it belongs to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +28,8 @@ pub struct Asked {
     pub cluster: ClusterId,
     /// PostgreSQL's data directory.
     pub pgdata: PathBuf,
+    /// The account that it belongs to.
+    pub pgdba: String,
     /// `distlock_ttl` in milliseconds.
     pub ttl_ms: u64,
     /// Where the lock service is.
@@ -37,7 +38,7 @@ pub struct Asked {
 
 /// The file of one resource.
 fn file(resource: &ResourceName) -> PathBuf {
-    node::state_directory().join(format!("{resource}.conf"))
+    own::state_directory().join(format!("{resource}.conf"))
 }
 
 impl Asked {
@@ -61,6 +62,7 @@ impl Asked {
                 system,
             },
             pgdata: PathBuf::from(&params.pgdata),
+            pgdba: params.pgdba.clone(),
             ttl_ms: u64::try_from(params.distlock_ttl.as_millis()).unwrap_or(u64::MAX),
             conninfo: conninfo.expose().to_owned(),
         })
@@ -79,7 +81,7 @@ impl Asked {
         }
         let text = serde_json::to_string(&self).map_err(|error| error.to_string())?;
         memory.prepare().map_err(|error| error.to_string())?;
-        files::ensure(&file(resource), format!("{text}\n").as_bytes(), 0o600)
+        own::ensure(&file(resource), format!("{text}\n").as_bytes(), 0o600)
             .map(drop)
             .map_err(|error| error.to_string())
     }
@@ -87,7 +89,7 @@ impl Asked {
     /// What the agents of this node were last given, by resource; what cannot be read is left out.
     #[must_use]
     pub fn all() -> Vec<(ResourceName, Self)> {
-        let entries = std::fs::read_dir(node::state_directory()).into_iter();
+        let entries = std::fs::read_dir(own::state_directory()).into_iter();
         let resource = |entry: std::fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
             name.strip_suffix(".conf")?.parse::<ResourceName>().ok()
@@ -106,14 +108,14 @@ impl Asked {
     /// It was given nothing yet, or the file does not hold it: a sentence for the node that asks.
     pub fn load(resource: &ResourceName) -> Result<Self, String> {
         let path = file(resource);
-        let text = files::read_text(&path).map_err(|error| error.to_string())?;
+        let text = own::read(&path).map_err(|error| error.to_string())?;
         let text = text.ok_or_else(|| {
             format!(
                 "the agent of {resource} with the built-in lock service has not run here since it was installed; it does within seconds where Pacemaker runs"
             )
         })?;
         // What it holds is not quoted: a password may be in it.
-        serde_json::from_str(&text).map_err(|_| {
+        serde_json::from_slice(&text).map_err(|_| {
             format!(
                 "{} is not what this program has written; remove it, the agent's next monitor writes it again",
                 path.display()

@@ -5,6 +5,9 @@
 //! so that a deadline takes its children along; and a deadline always. What it prints is captured
 //! up to a bound; what it says on failure ends up, in one line and without secrets, in the error.
 //!
+//! Root runs only what nobody but root can write or exchange; the programs of the server, which may be
+//! another account's, are run as that account ([`Command::run_as`]).
+//!
 //! **Search path.** A program with a slash in its name is taken as it is. Any other is looked up in
 //! `$PATH` (Pacemaker sets it; tests put their shims there) and then in `/usr/sbin`, `/usr/bin`,
 //! `/sbin` and `/bin`, where distributions keep Pacemaker's tools, whatever `$PATH` says.
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock::Deadline;
+use crate::own;
 use crate::user::User;
 use capture::Capture;
 
@@ -167,6 +171,16 @@ pub enum CommandError {
         /// The end of what it printed to standard error, in one line.
         stderr: String,
     },
+    /// The program is not run as root: another account could have put it there.
+    #[error(
+        "{program} ({}) is not run as root, since others than root can write it, its directory or one above it; make these root's and writable for root alone", path.display()
+    )]
+    NotRoots {
+        /// The program as it was asked for.
+        program: String,
+        /// Where it was found.
+        path: PathBuf,
+    },
     /// Waiting for the program or reading from it failed.
     #[error("waiting for {program} failed: {reason}")]
     Wait {
@@ -184,6 +198,7 @@ impl CommandError {
             Self::Failed { status, .. } => Some(*status),
             Self::NotFound { .. }
             | Self::NotStarted { .. }
+            | Self::NotRoots { .. }
             | Self::TimedOut { .. }
             | Self::Signalled { .. }
             | Self::Wait { .. } => None,
@@ -343,6 +358,14 @@ impl Command {
                 program: self.shown_program(),
             }
         })?;
+        let user = self.user.as_ref().filter(|user| !user.is_current());
+        let as_root = user.is_none() && rustix::process::geteuid().is_root();
+        if as_root && !own::is_roots_file(&path).unwrap_or(false) {
+            return Err(CommandError::NotRoots {
+                program: self.shown_program(),
+                path,
+            });
+        }
         let mut command = std::process::Command::new(path);
         command
             .arg0(&self.program)
@@ -359,7 +382,6 @@ impl Command {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_parameter(name)) {
             command.env_remove(name);
         }
-        let user = self.user.as_ref().filter(|user| !user.is_current());
         if let Some(user) = user {
             command
                 .env("HOME", user.home())

@@ -1,4 +1,8 @@
 //! Reading small files and replacing them so that no crash leaves half of one.
+//!
+//! Whoever calls acts with his own rights: root uses this in directories that are root's. What lies
+//! in those of another account goes through [`crate::account`], and what root believes later through
+//! [`crate::own`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -48,7 +52,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    fn new(action: &'static str, path: &Path, reason: impl Into<io::Error>) -> Self {
+    pub(crate) fn new(action: &'static str, path: &Path, reason: impl Into<io::Error>) -> Self {
         Self {
             action,
             path: path.to_owned(),
@@ -75,21 +79,33 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(errno) => return Err(error(errno.into())),
     };
-    let stat = fstat(&file).map_err(|errno| error(errno.into()))?;
+    contents(file).map(Some).map_err(error)
+}
+
+/// As [`read`], in a directory that is open already; a link is not followed.
+pub(crate) fn read_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let flags =
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    match openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => contents(file).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
+    let stat = fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(error(io::Error::other("not a regular file")));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::from(file)
-        .take(LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(error)?;
+    File::from(file).take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(error(io::Error::other(
+        return Err(io::Error::other(
             "larger than any file that belongs here (16 MiB)",
-        )));
+        ));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Reads a file as [`read`] does, as text; bytes that are not UTF-8 become U+FFFD.
@@ -101,20 +117,9 @@ pub fn read_text(path: &Path) -> Result<Option<String>, FileError> {
 ///
 /// The new file is written beside the old one, flushed, and renamed over it; then the directory is
 /// flushed. A symbolic link of that name is replaced, not followed. Owner and group are those of
-/// the acting user, so run this through [`crate::user::User::act`] for a file of PostgreSQL's.
+/// the acting user.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    replace_inner(path, bytes, mode, None).map_err(|reason| FileError::new("writing", path, reason))
-}
-
-/// As [`replace`], giving the file an owner and a group, which only root can.
-pub fn replace_owned(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: (u32, u32),
-) -> Result<(), FileError> {
-    replace_inner(path, bytes, mode, Some(owner))
-        .map_err(|reason| FileError::new("writing", path, reason))
+    replace_inner(path, bytes, mode).map_err(|reason| FileError::new("writing", path, reason))
 }
 
 /// Makes a file hold exactly these bytes unless it does already.
@@ -128,35 +133,44 @@ pub fn ensure(path: &Path, bytes: &[u8], mode: u32) -> Result<Change, FileError>
 
 /// Makes sure that there is no file of that name, durably.
 pub fn ensure_absent(path: &Path) -> Result<Change, FileError> {
-    let error = |errno: Errno| FileError::new("removing", path, errno);
-    let (dir, name) =
-        open_parent(path).map_err(|reason| FileError::new("removing", path, reason))?;
-    match unlinkat(&dir, &name, AtFlags::empty()) {
-        Ok(()) => rustix::fs::fsync(&dir)
-            .map_err(error)
-            .map(|()| Change::Made),
+    let error = |reason: io::Error| FileError::new("removing", path, reason);
+    let (dir, name) = open_parent(path).map_err(error)?;
+    remove_at(&dir, &name).map_err(error)
+}
+
+pub(crate) fn remove_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Change> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => {
+            rustix::fs::fsync(dir)?;
+            Ok(Change::Made)
+        }
         Err(Errno::NOENT) => Ok(Change::AlreadySo),
-        Err(errno) => Err(error(errno)),
+        Err(errno) => Err(errno.into()),
     }
 }
 
-fn replace_inner(
-    path: &Path,
+fn replace_inner(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (dir, name) = open_parent(path)?;
+    replace_at(&dir, &name, bytes, mode, None)
+}
+
+pub(crate) fn replace_at(
+    dir: &OwnedFd,
+    name: &OsStr,
     bytes: &[u8],
     mode: u32,
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
-    let (dir, name) = open_parent(path)?;
-    let temporary = temporary_name(&name);
+    let temporary = temporary_name(name);
     let written = write_new(dir.as_fd(), &temporary, bytes, mode, owner)
-        .and_then(|()| renameat(&dir, &temporary, &dir, &name).map_err(io::Error::from));
+        .and_then(|()| renameat(dir, &temporary, dir, name).map_err(io::Error::from));
     if let Err(error) = written {
         // The half-written file is of no use; if it cannot be removed either, the first error
         // is still the one that says what happened.
-        let _ = unlinkat(&dir, &temporary, AtFlags::empty());
+        let _ = unlinkat(dir, &temporary, AtFlags::empty());
         return Err(error);
     }
-    Ok(rustix::fs::fsync(&dir)?)
+    Ok(rustix::fs::fsync(dir)?)
 }
 
 /// Everything after this goes through the opened directory, so that renaming its path meanwhile

@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Deadline, since_boot};
 use crate::node::Node;
 use crate::process::Postmaster;
-use crate::{apply, observe};
+use crate::{account, apply, observe};
 
 pub use keep::WORD;
 use place::Held;
@@ -41,6 +41,9 @@ const TAKE_OVER: Duration = Duration::from_secs(1);
 
 /// What a step may be late by before the guard takes it that it, or the machine, stood still.
 const SLACK: Duration = Duration::from_millis(500);
+
+/// How long a look at a file of the account's may take.
+const FILES: Duration = Duration::from_millis(500);
 
 /// How long a look at PostgreSQL may take.
 const POSTGRES: Duration = Duration::from_millis(500);
@@ -87,6 +90,8 @@ pub fn run(mut node: Node) -> Exit {
     // Whoever frees memory takes it from somebody else; without the rights this stays as it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     node.lock_budget = Some(Duration::MAX);
+    // An account that hinders its own process, or a disk that hangs, keeps nobody from the lease.
+    account::at_most(FILES);
     let watchdog = Watchdog::open(node.params.guard_watchdog.as_deref());
     let watchdog = watchdog.unwrap_or_else(|error| {
         error!("{error}; the guard goes on without it");

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod account;
 mod apply;
 pub mod asked;
 pub mod basebackup;
@@ -18,6 +19,7 @@ pub mod log;
 pub mod memory;
 pub mod node;
 pub mod observe;
+pub mod own;
 pub mod pacemaker;
 pub mod pgconf;
 pub mod pgctl;

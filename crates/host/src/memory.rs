@@ -4,9 +4,8 @@
 //! node (R7); it is held as long as that takes. A second, short lock keeps two writers of the file
 //! from undoing each other. Both are `flock`s, which the kernel drops with the process.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use pha_core::register::{Memory, PromiseRefused, Register};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
-use crate::files::{self, FileError};
+use crate::files::FileError;
+use crate::own;
 
 /// How often a lock that another process holds is tried again: `flock` waits without a limit or
 /// not at all.
@@ -97,9 +97,10 @@ impl MemoryFile {
     /// # Errors
     /// [`MemoryError`]; a damaged file is not taken for an empty memory.
     pub fn load(&self) -> Result<Memory, MemoryError> {
-        let Some(text) = files::read_text(&self.path)? else {
+        let Some(bytes) = own::read(&self.path)? else {
             return Ok(Memory::default());
         };
+        let text = String::from_utf8_lossy(&bytes);
         let memory = serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
             path: self.path.clone(),
             reason: error.to_string(),
@@ -141,26 +142,18 @@ impl MemoryFile {
                 path: self.path.clone(),
                 reason: error.to_string(),
             })?;
-            files::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
+            own::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
         }
         Ok(after)
     }
 
     fn lock(&self, extension: &str, deadline: Deadline) -> Result<File, MemoryError> {
-        self.prepare()?;
         let path = self.path.with_extension(extension);
+        let file = own::open_lock(&path)?;
         let failed = |error: io::Error| MemoryError::Directory {
             path: path.clone(),
             reason: error.to_string(),
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(file),
@@ -173,34 +166,18 @@ impl MemoryFile {
             std::thread::sleep(POLL.min(deadline.left()));
         }
     }
+}
 
+impl MemoryFile {
     /// Makes the directory where it is missing, and refuses one that others can write to: a promise
     /// that anyone can remove is none.
     ///
     /// # Errors
-    /// [`MemoryError::Directory`].
+    /// [`MemoryError::File`].
     pub(crate) fn prepare(&self) -> Result<(), MemoryError> {
-        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
-        let wrong = |reason: String| MemoryError::Directory {
-            path: directory.to_owned(),
-            reason,
-        };
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(|error| wrong(format!("cannot be made: {error}")))?;
-        let metadata = std::fs::metadata(directory)
-            .map_err(|error| wrong(format!("cannot be looked at: {error}")))?;
-        let own = metadata.uid() == rustix::process::geteuid().as_raw();
-        if !own || metadata.mode() & 0o022 != 0 {
-            return Err(wrong(format!(
-                "belongs to user {} and has mode {:04o}; make it the acting user's, with mode 0700",
-                metadata.uid(),
-                metadata.mode() & 0o7777
-            )));
-        }
-        Ok(())
+        Ok(own::ensure_directory(
+            self.path.parent().unwrap_or_else(|| Path::new("/")),
+        )?)
     }
 }
 
@@ -236,7 +213,7 @@ impl Guard {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
     use super::*;
 
@@ -356,7 +333,9 @@ mod tests {
         let (file, directory) = file("others");
         std::fs::create_dir(&directory.0).unwrap();
         std::fs::set_permissions(&directory.0, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let error = file.store(&seen(1, 1)).unwrap_err();
-        assert!(error.to_string().contains("0777"), "{error}");
+        for error in [file.store(&seen(1, 1)), file.load().map(drop)] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("others than root can write"), "{error}");
+        }
     }
 }

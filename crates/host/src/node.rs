@@ -11,7 +11,6 @@ use tracing::warn;
 
 use crate::asked::Asked;
 use crate::conninfo::{Conninfo, Secret};
-use crate::files;
 use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
@@ -20,9 +19,7 @@ use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
 use crate::preflight::Refusal;
 use crate::user::User;
-
-/// Where what must survive a restart of the node is kept: the memory of the register.
-const STATE_DIR: &str = "/var/lib/pha4pgsql";
+use crate::{files, own};
 
 /// Where what only matters until the node restarts is kept: the count of silent monitors.
 const RUN_DIR: &str = "/run/pha4pgsql";
@@ -62,7 +59,7 @@ impl Node {
         Ok(Self {
             postgres: local_postgres(&params, &pg.user),
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
-            lock: lock_service(&params)?,
+            lock: lock_service(&params, &pg.user)?,
             memory: memory_file(&resource),
             promotion: None,
             began: Instant::now(),
@@ -143,12 +140,7 @@ pub fn pg_ctl(params: &Params) -> Result<PgCtl, Refusal> {
 /// Where this node keeps what it remembers of the register, and promises.
 #[must_use]
 pub fn memory_file(resource: &ResourceName) -> MemoryFile {
-    MemoryFile::new(state_directory().join(format!("{resource}.json")))
-}
-
-/// Where what must survive a restart of the node is kept.
-pub(crate) fn state_directory() -> PathBuf {
-    directory("PHA_STATE_DIR", STATE_DIR)
+    MemoryFile::new(own::state_directory().join(format!("{resource}.json")))
 }
 
 /// The name that the operating system gives this host.
@@ -189,7 +181,7 @@ fn local_postgres(params: &Params, user: &User) -> Postgres {
     }
 }
 
-fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
+fn lock_service(params: &Params, owner: &User) -> Result<Option<LockService>, Refusal> {
     let params::LockService::Builtin {
         conninfo,
         table,
@@ -209,7 +201,7 @@ fn lock_service(params: &Params) -> Result<Option<LockService>, Refusal> {
     let name = format!("{table}:{lockname}")
         .parse()
         .map_err(|error| wrong(format!("{error}")))?;
-    let system = pgctl::system_identifier(Path::new(&params.pgdata));
+    let system = pgctl::system_identifier(owner, Path::new(&params.pgdata));
     Ok(Some(LockService::new(info, name).of_system(system)))
 }
 

@@ -399,7 +399,7 @@ impl Node {
     fn has_standby_signal(&self) -> bool {
         ["standby.signal", "recovery.conf"]
             .iter()
-            .any(|name| self.pg.pgdata.join(name).exists())
+            .any(|name| self.pg.user.files().exists(&self.pg.pgdata.join(name)))
     }
 
     /// Where no parameter names the socket's directory, the server itself has written where it is.
@@ -411,7 +411,7 @@ impl Node {
             socket_dir: Some(directory),
             port,
             ..
-        })) = PidFile::read(&self.pg.pgdata)
+        })) = PidFile::read(&self.pg.pgdata, &self.pg.user)
         {
             let port = port.unwrap_or(self.params.pgport);
             self.postgres.info.servers =

@@ -5,7 +5,6 @@
 //! PostgreSQL runs as, and are written *as* that account: root never follows a link that it made.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use pha_core::conninfo;
@@ -14,7 +13,9 @@ use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
 use pha_core::parse::standby_names::StandbyNames;
 
-use crate::files::{self, Change, FileError};
+use crate::account::Content;
+use crate::files::{Change, FileError};
+use crate::own;
 use crate::pgctl::{PgCtl, PgError};
 
 /// The setting that only the agent may make.
@@ -29,14 +30,6 @@ pub enum PgConfError {
     /// The data directory.
     #[error(transparent)]
     Pg(#[from] PgError),
-    /// Acting as the account failed.
-    #[error("{}: {reason}", path.display())]
-    Account {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: io::Error,
-    },
     /// A configuration file is missing.
     #[error("there is no configuration file {}; correct the parameter config", .0.display())]
     Missing(PathBuf),
@@ -53,16 +46,16 @@ pub enum PgConfError {
     Value(String),
     /// The administrator's configuration sets what the agent has to set.
     #[error(
-        "{}, line {line}: synchronous_standby_names is set to {value:?}; the agent sets it, since a commit must not wait for, nor do without, another standby than the one that the cluster knows: remove that line{}",
-        path.display(), if *.auto { " (ALTER SYSTEM RESET synchronous_standby_names)" } else { "" }
+        "{}, line {line}: synchronous_standby_names is set{}; the agent sets it, since a commit must not wait for, nor do without, another standby than the one that the cluster knows: remove that line{}",
+        path.display(), value.as_ref().map(|value| format!(" to {value:?}")).unwrap_or_default(), if *.auto { " (ALTER SYSTEM RESET synchronous_standby_names)" } else { "" }
     )]
     ForeignNames {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// The value.
-        value: String,
+        /// The value; `None` where it is not to be shown.
+        value: Option<String>,
         /// Whether it is `postgresql.auto.conf`.
         auto: bool,
     },
@@ -172,21 +165,11 @@ pub fn ensure(
     let has_signal = pg.data_version()?.has_standby_signal();
     let (own, recovery) = settings.render(params, me, has_signal)?;
     let file = own_file(params);
-    let config = pg.config.clone();
-    let account = |reason| PgConfError::Account {
-        path: file.clone(),
-        reason,
-    };
-    let directory = make_directory(pg, params)?;
-    let change = pg
-        .user
-        .act(|| Ok(files::ensure(&file, own.as_bytes(), 0o600)));
-    let mut changed = directory.or(change.map_err(account)??);
-    let include = pg.user.act(|| Ok(ensure_included(&config, &file)));
-    changed = changed.or(include.map_err(account)??);
-    let auto = pg.pgdata.join("postgresql.auto.conf");
-    let freed = pg.user.act(|| Ok(free_from(&auto, &own)));
-    changed = changed.or(freed.map_err(account)??);
+    let files = pg.user.files();
+    let mut changed = own::ensure_directory_for(&pg.user, Path::new(&params.tmpdir), 0o755)?;
+    changed = changed.or(files.ensure(&file, own.as_bytes(), 0o600)?);
+    changed = changed.or(ensure_included(pg, &file)?);
+    changed = changed.or(free_from(pg, &own)?);
     let (signal, other) = if has_signal {
         ("standby.signal", "recovery.signal")
     } else {
@@ -194,54 +177,26 @@ pub fn ensure(
     };
     let content = recovery.unwrap_or_default();
     let (path, other) = (pg.pgdata.join(signal), pg.pgdata.join(other));
-    let marked = pg.user.act(|| {
-        Ok(if settings.standby {
-            // A leftover of a point-in-time recovery would end it with a promotion of its own.
-            files::ensure_absent(&other)
-                .and_then(|gone| Ok(gone.or(files::ensure(&path, content.as_bytes(), 0o600)?)))
-        } else {
-            files::ensure_absent(&path)
-        })
-    });
-    Ok(changed.or(marked.map_err(account)??))
-}
-
-/// Makes `tmpdir` where it is missing, owned by the account.
-fn make_directory(pg: &PgCtl, params: &Params) -> Result<Change, PgConfError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let path = PathBuf::from(&params.tmpdir);
-    if path.is_dir() {
-        return Ok(Change::AlreadySo);
+    if !settings.standby {
+        return Ok(changed.or(files.ensure_absent(&path)?));
     }
-    let failed = |reason| PgConfError::Account {
-        path: path.clone(),
-        reason,
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(&path)
-        .map_err(failed)?;
-    std::os::unix::fs::lchown(&path, Some(pg.user.uid()), Some(pg.user.gid())).map_err(failed)?;
-    Ok(Change::Made)
+    // A leftover of a point-in-time recovery would end it with a promotion of its own.
+    changed = changed.or(files.ensure_absent(&other)?);
+    Ok(changed.or(files.ensure(&path, content.as_bytes(), 0o600)?))
 }
 
-fn ensure_included(config: &Path, own: &Path) -> Result<Change, PgConfError> {
-    use std::os::unix::fs::PermissionsExt;
-    let text = files::read(config)?.ok_or_else(|| PgConfError::Missing(config.to_owned()))?;
-    let malformed = |error: conffile::ConfError| PgConfError::Malformed {
-        path: config.to_owned(),
-        problem: error.to_string(),
-    };
-    match conffile::ensure_include(&text, &own.to_string_lossy(), &[]).map_err(malformed)? {
+fn ensure_included(pg: &PgCtl, own: &Path) -> Result<Change, PgConfError> {
+    let (files, config) = (pg.user.files(), &pg.config);
+    let content = files.read(config)?;
+    let content = content.ok_or_else(|| PgConfError::Missing(config.clone()))?;
+    let ensured = conffile::ensure_include(&content.bytes, &own.to_string_lossy(), &[])
+        .map_err(|error| malformed(pg, config, &content, error))?;
+    match ensured {
         Ensured::Unchanged => Ok(Change::AlreadySo),
         Ensured::Changed(changed) => {
-            let mode =
-                std::fs::metadata(config).map_or(0o600, |meta| meta.permissions().mode() & 0o777);
             // The configuration may be a link, as distributions make: the file itself is replaced.
-            let real = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
-            files::replace(&real, &changed, mode)?;
-            Ok(Change::Made)
+            let real = content.real.as_deref().unwrap_or(config);
+            Ok(files.ensure(real, &changed, content.stat.mode & 0o777)?)
         }
     }
 }
@@ -249,15 +204,13 @@ fn ensure_included(config: &Path, own: &Path) -> Result<Change, PgConfError> {
 /// Removes from `postgresql.auto.conf` what the agent's own file sets: the server reads the former
 /// last, so it would win. `pg_basebackup -R` and `pg_rewind -R` write `primary_conninfo` there,
 /// naming one particular node, and a standby would never follow another.
-fn free_from(auto: &Path, own: &str) -> Result<Change, PgConfError> {
-    let malformed = |error: conffile::ConfError| PgConfError::Malformed {
-        path: auto.to_owned(),
-        problem: error.to_string(),
-    };
-    let Some(text) = files::read(auto)? else {
+fn free_from(pg: &PgCtl, own: &str) -> Result<Change, PgConfError> {
+    let auto = pg.pgdata.join("postgresql.auto.conf");
+    let Some(content) = pg.user.files().read(&auto)? else {
         return Ok(Change::AlreadySo);
     };
-    let own = conffile::scan(own.as_bytes()).map_err(malformed)?;
+    let own = conffile::scan(own.as_bytes())
+        .map_err(|error| PgConfError::Value(format!("the agent's own file: {error}")))?;
     let names: Vec<&str> = own
         .iter()
         .filter_map(|item| match &item.directive {
@@ -265,7 +218,9 @@ fn free_from(auto: &Path, own: &str) -> Result<Change, PgConfError> {
             _ => None,
         })
         .collect();
-    match conffile::without_settings(&text, &names).map_err(malformed)? {
+    let freed = conffile::without_settings(&content.bytes, &names)
+        .map_err(|error| malformed(pg, &auto, &content, error))?;
+    match freed {
         Ensured::Unchanged => Ok(Change::AlreadySo),
         Ensured::Changed(changed) => {
             tracing::warn!(
@@ -273,10 +228,35 @@ fn free_from(auto: &Path, own: &str) -> Result<Change, PgConfError> {
                 auto.display(),
                 names.join(", ")
             );
-            files::replace(auto, &changed, 0o600)?;
-            Ok(Change::Made)
+            Ok(pg.user.files().ensure(&auto, &changed, 0o600)?)
         }
     }
+}
+
+/// An error about a line that PostgreSQL would not accept either. The line is quoted, which Pacemaker
+/// shows to all nodes, only where it is of the account's own configuration.
+fn malformed(
+    pg: &PgCtl,
+    path: &Path,
+    content: &Content,
+    error: conffile::ConfError,
+) -> PgConfError {
+    let problem = match may_quote(pg, content) {
+        true => error.to_string(),
+        false => format!("line {}: no setting: {}", error.line, error.problem),
+    };
+    PgConfError::Malformed {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+/// Whether a file is one of the configuration's: in the data directory, or below the directory of the
+/// main file.
+fn may_quote(pg: &PgCtl, content: &Content) -> bool {
+    let files = pg.user.files();
+    let beside = pg.config.parent().unwrap_or(&pg.pgdata);
+    files.may_quote(content, &pg.pgdata) || files.may_quote(content, beside)
 }
 
 /// Refuses a configuration in which somebody else sets `synchronous_standby_names`.
@@ -291,9 +271,9 @@ pub fn refuse_foreign_names(pg: &PgCtl, params: &Params) -> Result<(), PgConfErr
         )));
     }
     let mut seen = BTreeSet::from([own_file(params)]);
-    search(&pg.config, Origin::Config, &mut seen)?;
+    search(pg, &pg.config, Origin::Config, &mut seen)?;
     let auto = pg.pgdata.join("postgresql.auto.conf");
-    search(&auto, Origin::AlterSystem, &mut seen)
+    search(pg, &auto, Origin::AlterSystem, &mut seen)
 }
 
 /// Where a file's settings stand in the order in which the server reads them.
@@ -308,19 +288,22 @@ enum Origin {
 }
 
 /// Looks through one file and what it includes; each file once, so that a circle ends.
-fn search(path: &Path, origin: Origin, seen: &mut BTreeSet<PathBuf>) -> Result<(), PgConfError> {
+fn search(
+    pg: &PgCtl,
+    path: &Path,
+    origin: Origin,
+    seen: &mut BTreeSet<PathBuf>,
+) -> Result<(), PgConfError> {
     if !seen.insert(path.to_owned()) {
         return Ok(());
     }
-    let text = match files::read(path)? {
-        Some(text) => text,
+    let content = match pg.user.files().read(path)? {
+        Some(content) => content,
         None if origin == Origin::Config => return Err(PgConfError::Missing(path.to_owned())),
         None => return Ok(()),
     };
-    let items = conffile::scan(&text).map_err(|error| PgConfError::Malformed {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    })?;
+    let items =
+        conffile::scan(&content.bytes).map_err(|error| malformed(pg, path, &content, error))?;
     let base = path.parent().unwrap_or_else(|| Path::new("/"));
     for item in items {
         match item.directive {
@@ -330,16 +313,18 @@ fn search(path: &Path, origin: Origin, seen: &mut BTreeSet<PathBuf>) -> Result<(
                 return Err(PgConfError::ForeignNames {
                     path: path.to_owned(),
                     line: item.line,
-                    value,
+                    value: may_quote(pg, &content).then_some(value),
                     auto: origin == Origin::AlterSystem,
                 });
             }
             Directive::Set { .. } => {}
-            Directive::Include(file) => search(&base.join(file), Origin::Included, seen)?,
-            Directive::IncludeIfExists(file) => search(&base.join(file), Origin::Included, seen)?,
+            Directive::Include(file) => search(pg, &base.join(file), Origin::Included, seen)?,
+            Directive::IncludeIfExists(file) => {
+                search(pg, &base.join(file), Origin::Included, seen)?
+            }
             Directive::IncludeDir(directory) => {
-                for file in conf_files(&base.join(directory)) {
-                    search(&file, Origin::Included, seen)?;
+                for file in conf_files(pg, &base.join(directory))? {
+                    search(pg, &file, Origin::Included, seen)?;
                 }
             }
         }
@@ -348,21 +333,14 @@ fn search(path: &Path, origin: Origin, seen: &mut BTreeSet<PathBuf>) -> Result<(
 }
 
 /// The files of an `include_dir`, in PostgreSQL's order.
-fn conf_files(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return vec![];
-    };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            name.ends_with(".conf") && !name.starts_with('.')
-        })
+fn conf_files(pg: &PgCtl, directory: &Path) -> Result<Vec<PathBuf>, PgConfError> {
+    let names = pg.user.files().names(directory, ".conf")?;
+    let mut files: Vec<PathBuf> = names
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.starts_with('.'))
+        .map(|name| directory.join(name))
         .collect();
     files.sort();
-    files
+    Ok(files)
 }

@@ -4,7 +4,6 @@
 //! postmaster, which is all that `pg_ctl` would do (PostgreSQL manual, "Shutting Down the Server"):
 //! so they work when the configuration or the programs are broken, and the end is noticed at once.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use pha_core::lsn::Lsn;
@@ -17,7 +16,7 @@ use pha_core::timeline::TimelineId;
 
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, find_program};
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::process::{self, PidFile, Postmaster, Process, ProcessError, Signal};
 use crate::user::User;
 
@@ -77,11 +76,11 @@ pub enum PgError {
         program: String,
     },
     /// Text that should name a version does not.
-    #[error("{what} says {text:?}, which names no PostgreSQL version")]
+    #[error("{what} says {text}, which names no PostgreSQL version")]
     UnknownVersion {
         /// Where the text came from.
         what: String,
-        /// The text.
+        /// The text, quoted, or what stands for one that is not shown.
         text: String,
     },
     /// `pg_controldata` printed something that cannot be used.
@@ -165,14 +164,20 @@ pub struct PgCtl {
     pub libraries: Option<PathBuf>,
 }
 
+/// So many bytes of the end of a log are looked at.
+const LOG_KEPT: u64 = 2000;
+
+/// The control file, in the data directory.
+const CONTROL: &str = "global/pg_control";
+
 /// The system identifier of a data directory: the first field of `global/pg_control` in every version,
 /// made by initdb and the same on every node of a cluster. `None` without a data directory.
 #[must_use]
-pub fn system_identifier(pgdata: &Path) -> Option<u64> {
-    let mut first = [0; size_of::<u64>()];
-    let mut file = std::fs::File::open(pgdata.join("global/pg_control")).ok()?;
-    file.read_exact(&mut first).ok()?;
-    Some(u64::from_ne_bytes(first))
+pub fn system_identifier(owner: &User, pgdata: &Path) -> Option<u64> {
+    let file = pgdata.join(CONTROL);
+    let most = size_of::<u64>() as u64;
+    let first = owner.files().read_part(&file, 0, most).ok()??.bytes;
+    Some(u64::from_ne_bytes(first.try_into().ok()?))
 }
 
 impl PgCtl {
@@ -183,7 +188,8 @@ impl PgCtl {
     pub fn start(&self, deadline: Deadline) -> Result<Started, PgError> {
         self.refuse_shell_characters()?;
         self.remove_stale_locks()?;
-        let log_before = std::fs::metadata(&self.logfile).map_or(0, |meta| meta.len());
+        let log = self.user.files().look(&self.logfile).ok().flatten();
+        let log_before = log.map_or(0, |stat| stat.length);
         let patience = deadline.left().as_secs().max(1).to_string();
         let command = self
             .command("pg_ctl")
@@ -208,12 +214,12 @@ impl PgCtl {
 
     /// Whether a postmaster of the account runs on the data directory.
     pub fn postmaster(&self) -> Result<Postmaster, ProcessError> {
-        Postmaster::of(&self.pgdata, self.user.uid())
+        Postmaster::of(&self.pgdata, &self.user)
     }
 
     /// Every process of the account's server on the data directory.
     pub fn processes(&self) -> Result<Vec<Process>, ProcessError> {
-        process::server_processes(&self.pgdata, self.user.uid())
+        process::server_processes(&self.pgdata, &self.user)
     }
 
     /// Ends the WAL receiver with that number; the startup process begins another one, which connects
@@ -248,18 +254,17 @@ impl PgCtl {
     /// begins when it becomes a primary, and one to go on with. `false` where it cannot be told.
     #[must_use]
     pub fn disk_full(&self) -> bool {
+        let files = self.user.files();
         let wal = self.pgdata.join("pg_wal");
-        let (Ok(space), Ok(entries)) = (rustix::fs::statvfs(&wal), std::fs::read_dir(&wal)) else {
+        let (Ok(free), Ok(Some(names))) = (files.free_space(&wal), files.names(&wal, "")) else {
             return false;
         };
         // The segments are as large as initdb was told; any file of such a name says how large.
-        let segment = entries.flatten().find_map(|entry| {
-            let name = entry.file_name();
-            let name = name.to_str().filter(|name| name.len() == 24)?;
-            let file = u128::from_str_radix(name, 16).ok().map(|_| entry)?;
-            file.metadata().ok().map(|file| file.len())
-        });
-        segment.is_some_and(|segment| space.f_bavail.saturating_mul(space.f_frsize) < 2 * segment)
+        let segment = names
+            .iter()
+            .find(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let segment = segment.and_then(|name| files.look(&wal.join(name)).ok().flatten());
+        segment.is_some_and(|segment| free < segment.length.saturating_mul(2))
     }
 
     /// Tells the server to stop (PostgreSQL manual, "Shutting Down the Server") and waits for the
@@ -310,7 +315,7 @@ impl PgCtl {
         if self.processes()?.is_empty() {
             return Ok(Stopped::WasNotRunning);
         }
-        let left = process::kill_everything(&self.pgdata, self.user.uid(), deadline)?;
+        let left = process::kill_everything(&self.pgdata, &self.user, deadline)?;
         Ok(if left.is_empty() {
             Stopped::Ended
         } else {
@@ -329,6 +334,9 @@ impl PgCtl {
 
     /// What `pg_controldata` says about the data directory.
     pub fn controldata(&self, deadline: Deadline) -> Result<ControlData, PgError> {
+        // The program would wait without end for the other end of a FIFO.
+        let control = self.pgdata.join(CONTROL);
+        let _ = self.user.files().read_part(&control, 0, 1)?;
         let output = self
             .command("pg_controldata")
             .arg(&self.pgdata)
@@ -356,11 +364,15 @@ impl PgCtl {
     /// The version of the data directory, from its file `PG_VERSION`.
     pub fn data_version(&self) -> Result<Version, PgError> {
         let path = self.pgdata.join("PG_VERSION");
-        let text = files::read_text(&path)?
-            .ok_or_else(|| PgError::NoDataDirectory(self.pgdata.clone()))?;
+        let content = self.user.files().read(&path)?;
+        let content = content.ok_or_else(|| PgError::NoDataDirectory(self.pgdata.clone()))?;
+        let text = content.text();
         Version::parse(text.trim()).ok_or_else(|| PgError::UnknownVersion {
             what: path.display().to_string(),
-            text: text.chars().take(40).collect(),
+            text: match self.user.files().may_quote(&content, &self.pgdata) {
+                true => format!("{:?}", text.chars().take(40).collect::<String>()),
+                false => "something".to_owned(),
+            },
         })
     }
 
@@ -373,7 +385,7 @@ impl PgCtl {
             .and_then(|(_, version)| Version::parse(version));
         version.ok_or_else(|| PgError::UnknownVersion {
             what: "postgres --version".to_owned(),
-            text,
+            text: format!("{text:?}"),
         })
     }
 
@@ -399,10 +411,12 @@ impl PgCtl {
 
     fn beside(&self, name: &str) -> PathBuf {
         let found = find_program(&self.program).unwrap_or_else(|| self.program.clone());
-        let real = std::fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
+        let files = self.user.files();
+        let real = files.real(&found).ok().flatten();
+        let real = real.unwrap_or_else(|| found.clone());
         let candidates = [found.with_file_name(name), real.with_file_name(name)];
         let [first, second] = candidates;
-        if !first.exists() && second.exists() {
+        if !files.exists(&first) && files.exists(&second) {
             second
         } else {
             first
@@ -451,7 +465,12 @@ impl PgCtl {
         let (pid, why) = match self.postmaster()? {
             Postmaster::Stale { pid, why } => (pid, why),
             // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
-            Postmaster::Absent if self.pgdata.join("postmaster.pid").exists() => {
+            Postmaster::Absent
+                if self
+                    .user
+                    .files()
+                    .exists(&self.pgdata.join("postmaster.pid")) =>
+            {
                 (0, "it is empty".to_owned())
             }
             Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
@@ -459,11 +478,11 @@ impl PgCtl {
         if !self.processes()?.is_empty() {
             return Ok(());
         }
-        let own = PidFile::read(&self.pgdata)?;
+        let own = PidFile::read(&self.pgdata, &self.user)?;
         let socket = own.as_ref().and_then(PidFile::socket_lock);
         // Directories of sockets are shared: this lock is only ours if it says the same.
         let same = |path: &PathBuf| {
-            let theirs = files::read_text(path).ok().flatten();
+            let theirs = self.user.files().read_text(path).ok().flatten();
             let theirs = theirs.and_then(|text| PidFile::parse(&text));
             theirs.is_some_and(|theirs| {
                 own.as_ref()
@@ -474,30 +493,25 @@ impl PgCtl {
         let ours = [self.pgdata.join("postmaster.pid")];
         for path in socket.into_iter().filter(same).chain(ours) {
             tracing::info!(pid, "removing {}: {why}", path.display());
-            let _ = self.as_owner("removing", &path, || files::ensure_absent(&path))?;
+            let _ = self.user.files().ensure_absent(&path)?;
         }
         Ok(())
     }
 
-    /// Does something to a file with the rights of the data directory's owner.
-    fn as_owner<T: Send>(
-        &self,
-        action: &'static str,
-        path: &Path,
-        work: impl FnOnce() -> Result<T, FileError> + Send,
-    ) -> Result<T, PgError> {
-        let path = path.to_owned();
-        let outcome = self.user.act(|| Ok(work()));
-        let outcome = outcome.map_err(|reason| FileError {
-            action,
-            path,
-            reason,
-        })?;
-        Ok(outcome?)
+    /// The end of what was written to the log file since it had that length, in one line. What the
+    /// account has put in its place is not quoted.
+    fn log_since(&self, length: u64) -> Option<String> {
+        let files = self.user.files();
+        let end = files.look(&self.logfile).ok()??.length;
+        let from = length.max(end.saturating_sub(LOG_KEPT));
+        let content = files.read_part(&self.logfile, from, LOG_KEPT).ok()??;
+        let directory = self.logfile.parent()?;
+        let shown = files.may_quote(&content, directory);
+        shown.then(|| last_lines(&content.text())).flatten()
     }
 
     fn not_started(&self, error: CommandError, log_before: u64) -> PgError {
-        let log = log_since(&self.logfile, log_before);
+        let log = self.log_since(log_before);
         match error {
             CommandError::Failed { stderr, .. } => PgError::NotStarted {
                 reason: stderr,
@@ -509,23 +523,15 @@ impl PgCtl {
             },
             other @ (CommandError::NotFound { .. }
             | CommandError::NotStarted { .. }
+            | CommandError::NotRoots { .. }
             | CommandError::Signalled { .. }
             | CommandError::Wait { .. }) => PgError::Command(other),
         }
     }
 }
 
-/// The end of what was written to a log file since it had that length, in one line.
-fn log_since(path: &Path, length: u64) -> Option<String> {
-    use std::io::{Read, Seek, SeekFrom};
-    let meta = std::fs::metadata(path).ok().filter(|meta| meta.is_file())?;
-    let keep: u64 = 2000;
-    let from = length.max(meta.len().saturating_sub(keep));
-    let mut file = std::fs::File::open(path).ok()?;
-    file.seek(SeekFrom::Start(from)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(keep).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+/// What a log says of the end of a server, in one line.
+fn last_lines(text: &str) -> Option<String> {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)

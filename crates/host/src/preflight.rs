@@ -1,17 +1,17 @@
 //! What must be right on this node before PostgreSQL can be started here: `validate-all` and the
 //! beginning of `start`.
 
-use std::path::Path;
-
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::remedy::Remedy;
 
+use crate::account::Kind;
 use crate::clock::Deadline;
+use crate::files::FileError;
 use crate::node::pg_ctl;
 use crate::pgconf;
-use crate::pgctl::PgError;
-use crate::unfinished;
+use crate::pgctl::{PgCtl, PgError};
+use crate::unfinished::{self, Copies};
 
 /// Why PostgreSQL cannot be started here. The code is a hard one (OCF 2 to 6), since only an
 /// operator can mend what is checked here.
@@ -49,7 +49,8 @@ pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
             ),
         });
     }
-    refuse_unfinished(&pg.pgdata)?;
+    refuse_unfinished(&pg)?;
+    check_owner(&pg)?;
     match pg.check_version(deadline) {
         Ok(_) => {}
         Err(error @ PgError::Command(_)) => {
@@ -60,8 +61,9 @@ pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
         }
         Err(error) => return Err(Refusal::installed(error.to_string())),
     }
-    check_owner(Path::new(&params.pgdata), &params.pgdba, pg.user.uid())?;
-    if !pg.config.is_file() {
+    let config = pg.user.files().look(&pg.config);
+    let config = config.map_err(|error| Refusal::installed(error.to_string()))?;
+    if config.is_none_or(|config| config.kind != Kind::File) {
         return Err(Refusal::installed(format!(
             "there is no configuration file {}; correct the parameter config",
             pg.config.display()
@@ -76,33 +78,40 @@ pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
 
 /// A data directory that was being rewound or copied is neither old nor new: a server started on it
 /// would take mixed pages for its own.
-fn refuse_unfinished(pgdata: &Path) -> Result<(), Refusal> {
-    match unfinished::read(pgdata) {
-        Ok(None) => Ok(()),
-        Ok(Some(begun)) => Err(Refusal::installed(format!(
+fn refuse_unfinished(pg: &PgCtl) -> Result<(), Refusal> {
+    let failed = |error: FileError| Refusal::installed(error.to_string());
+    if let Some(begun) = Copies::into(&pg.pgdata).mark().map_err(failed)? {
+        return Err(Refusal::installed(format!(
             "a {} into {} has not ended; wait for it, or {} --keep-old on this node",
             begun.method,
-            pgdata.display(),
+            pg.pgdata.display(),
             Remedy::Rebuild
+        )));
+    }
+    match unfinished::beside(&pg.user, &pg.pgdata).map_err(failed)? {
+        None => Ok(()),
+        // Pacemaker cuts a long reason.
+        Some(beside) => Err(Refusal::installed(format!(
+            "{} --keep-old on this node: it shows what the mark {} says",
+            Remedy::Rebuild,
+            beside.path.display()
         ))),
-        Err(error) => Err(Refusal::installed(error.to_string())),
     }
 }
 
-fn check_owner(pgdata: &Path, pgdba: &str, uid: u32) -> Result<(), Refusal> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(pgdata)
-        .map_err(|error| Refusal::installed(format!("pgdata {}: {error}", pgdata.display())))?;
-    if metadata.uid() == uid {
+fn check_owner(pg: &PgCtl) -> Result<(), Refusal> {
+    let (pgdata, name, uid) = (pg.pgdata.display(), pg.user.name(), pg.user.uid());
+    let there = pg.user.files().look(&pg.pgdata);
+    let there = there.map_err(|error| Refusal::installed(error.to_string()))?;
+    // Without a directory, what is said of PG_VERSION says more.
+    let Some(there) = there.filter(|there| there.uid != uid) else {
         return Ok(());
-    }
+    };
     Err(Refusal {
         code: OcfCode::Perm,
         reason: format!(
-            "the data directory {} belongs to user id {}, not to {pgdba} ({uid}); run chown -R {pgdba} {}",
-            pgdata.display(),
-            metadata.uid(),
-            pgdata.display()
+            "the data directory {pgdata} belongs to user id {}, not to {name} ({uid}); if it is the right one, run chown -R {name} {pgdata}",
+            there.uid,
         ),
     })
 }

@@ -20,7 +20,8 @@ pub use rustix::process::Signal;
 
 use crate::clock::Deadline;
 use crate::command::find_program;
-use crate::files::{self, FileError};
+use crate::files::FileError;
+use crate::user::User;
 use kin::{Home, Stat};
 
 mod kin;
@@ -32,12 +33,12 @@ pub enum ProcessError {
     #[error(transparent)]
     File(#[from] FileError),
     /// `postmaster.pid` does not begin with a process number.
-    #[error("{} begins with {text:?}, not with a process number; if no postgres runs there, remove the file", path.display())]
+    #[error("{} begins with {}, not with a process number; if no postgres runs there, remove the file", path.display(), shown(text.as_deref()))]
     PidFile {
         /// The file.
         path: PathBuf,
-        /// Its first line.
-        text: String,
+        /// Its first line; `None` where it is not to be shown.
+        text: Option<String>,
     },
     /// A server that is not the account's works in the data directory.
     #[error(
@@ -98,6 +99,14 @@ pub struct PidFile {
     pub status: Option<PmStatus>,
 }
 
+/// A text that is quoted, or what stands for one that is not shown.
+fn shown(text: Option<&str>) -> String {
+    text.map_or_else(
+        || "a text that is not shown (it is no plain file of the account's there)".to_owned(),
+        |text| format!("{text:?}"),
+    )
+}
+
 impl PidFile {
     /// Reads the text of a `postmaster.pid`; `None` when its first line is no process number.
     pub fn parse(text: &str) -> Option<Self> {
@@ -136,18 +145,16 @@ impl PidFile {
     }
 
     /// Reads the `postmaster.pid` of a data directory; `None` when there is none.
-    pub fn read(pgdata: &Path) -> Result<Option<Self>, ProcessError> {
+    pub fn read(pgdata: &Path, owner: &User) -> Result<Option<Self>, ProcessError> {
         let path = pgdata.join("postmaster.pid");
-        let Some(text) = files::read_text(&path)? else {
+        let Some(content) = owner.files().read(&path)? else {
             return Ok(None);
         };
+        let text = content.text();
         let text_of_error = || {
-            text.lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(80)
-                .collect()
+            let line = text.lines().next().unwrap_or_default();
+            let shown = owner.files().may_quote(&content, pgdata);
+            shown.then(|| line.chars().take(80).collect())
         };
         match Self::parse(&text) {
             Some(file) => Ok(Some(file)),
@@ -189,15 +196,16 @@ pub enum Postmaster {
 }
 
 impl Postmaster {
-    /// Looks at the `postmaster.pid` of a data directory that belongs to the account `uid`, and at
+    /// Looks at the `postmaster.pid` of a data directory that belongs to the account `owner`, and at
     /// the process that it names.
     ///
     /// # Errors
     /// [`ProcessError`]; also where a postgres of another account works in this very directory. It
     /// is no process of ours, so it is not signalled, and to take it for a leftover would allow a
     /// second server beside it.
-    pub fn of(pgdata: &Path, uid: u32) -> Result<Self, ProcessError> {
-        let Some(file) = PidFile::read(pgdata)? else {
+    pub fn of(pgdata: &Path, owner: &User) -> Result<Self, ProcessError> {
+        let uid = owner.uid();
+        let Some(file) = PidFile::read(pgdata, owner)? else {
             return Ok(Self::Absent);
         };
         let stale = |why: String| Ok(Self::Stale { pid: file.pid, why });
@@ -210,7 +218,7 @@ impl Postmaster {
         if !kin::is_postgres(file.pid) {
             return stale(format!("that process is {}", stat.name));
         }
-        if !Home::of(pgdata).is_home_of(file.pid) {
+        if !Home::of(pgdata, owner).is_home_of(file.pid) {
             return stale("that process is a postgres of another data directory".to_owned());
         }
         match kin::account_of(file.pid) {
@@ -378,13 +386,13 @@ fn wait_readable(fd: &OwnedFd, timeout: Duration) {
     let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout));
 }
 
-/// Every process of the account `uid` that is of a server on that data directory: postmaster,
+/// Every process of the account `owner` that is of a server on that data directory: postmaster,
 /// backends, and backends that outlived their postmaster. PostgreSQL is stopped when there is none.
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub fn server_processes(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError> {
-    kin::server(pgdata, uid).map_err(ProcessError::Proc)
+pub fn server_processes(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
+    kin::server(pgdata, owner).map_err(ProcessError::Proc)
 }
 
 /// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`), as the
@@ -422,7 +430,7 @@ pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError
     Ok(found)
 }
 
-/// Kills every process of the account `uid` that is of a server on that data directory and waits
+/// Kills every process of the account `owner` that is of a server on that data directory and waits
 /// until none is left; those that are still there at the deadline (in an uninterruptible sleep) are
 /// returned.
 ///
@@ -430,11 +438,11 @@ pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError
 /// `/proc` cannot be read, or a signal not be sent.
 pub fn kill_everything(
     pgdata: &Path,
-    uid: u32,
+    owner: &User,
     deadline: Deadline,
 ) -> Result<Vec<Process>, ProcessError> {
     loop {
-        let there = server_processes(pgdata, uid)?;
+        let there = server_processes(pgdata, owner)?;
         if there.is_empty() {
             return Ok(there);
         }
@@ -446,7 +454,7 @@ pub fn kill_everything(
             process.wait_gone(deadline);
         }
         if deadline.expired() {
-            return server_processes(pgdata, uid);
+            return server_processes(pgdata, owner);
         }
     }
 }

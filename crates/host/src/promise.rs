@@ -8,7 +8,6 @@
 //! promise.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::memory::{Guard, MemoryFile};
 use crate::node::{self, Node};
 use crate::process::Postmaster;
 use crate::ssh::Ssh;
+use crate::user::User;
 
 /// How long a request may take to come in, once the program runs.
 const READ: Duration = Duration::from_secs(5);
@@ -233,6 +233,7 @@ impl Asked {
     /// Looks whether a promise could be kept here, and keeps nothing.
     fn try_out(&self, memory: &MemoryFile) -> Result<PromiseAnswer, String> {
         memory.prepare().map_err(|error| error.to_string())?;
+        User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         memory.load().map_err(|error| error.to_string())?;
         self.service()?;
         Ok(PromiseAnswer::Ready)
@@ -260,12 +261,11 @@ impl Asked {
                 self.me, request.term
             ));
         }
+        let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         let standby = ["standby.signal", "recovery.conf"]
             .iter()
-            .any(|name| self.pgdata.join(name).exists());
-        // A server starts only on a directory of its own account.
-        let owner = std::fs::metadata(&self.pgdata).map_or(0, |meta| meta.uid());
-        match Postmaster::of(&self.pgdata, owner) {
+            .any(|name| owner.files().exists(&self.pgdata.join(name)));
+        match Postmaster::of(&self.pgdata, &owner) {
             Ok(Postmaster::Alive { .. }) if !standby => {
                 Err("PostgreSQL runs on this node as a primary".to_owned())
             }

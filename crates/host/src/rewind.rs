@@ -11,7 +11,7 @@ use pha_core::params::Params;
 use crate::clock::Deadline;
 use crate::command::Command;
 use crate::conninfo::{Conninfo, Secret};
-use crate::files;
+use crate::own;
 use crate::pgctl::{PgCtl, PgError};
 use crate::postgres::Postgres;
 
@@ -46,7 +46,7 @@ pub struct Passfile(Option<PathBuf>);
 impl Drop for Passfile {
     fn drop(&mut self) {
         if let Some(path) = &self.0
-            && let Err(error) = files::ensure_absent(path)
+            && let Err(error) = own::ensure_absent(path)
         {
             tracing::warn!("{error}");
         }
@@ -127,19 +127,11 @@ impl Source {
         let Some(password) = &self.password else {
             return Ok((command, Passfile(None)));
         };
-        let directory = Path::new("/run/pha4pgsql");
-        std::fs::create_dir_all(directory)
-            .map_err(|error| format!("creating {}: {error}", directory.display()))?;
-        let path = directory.join(format!("copy-{}.pgpass", std::process::id()));
+        let name = format!("copy-{}.pgpass", std::process::id());
+        let path = Path::new("/run/pha4pgsql").join(name);
         let escaped = password.expose().replace('\\', "\\\\").replace(':', "\\:");
-        let owner = (pg.user.uid(), pg.user.gid());
-        files::replace_owned(
-            &path,
-            format!("*:*:*:*:{escaped}\n").as_bytes(),
-            0o600,
-            owner,
-        )
-        .map_err(|error| error.to_string())?;
+        let line = format!("*:*:*:*:{escaped}\n");
+        own::lend(&pg.user, &path, line.as_bytes()).map_err(|error| error.to_string())?;
         let command = command.env("PGPASSFILE", &path).secret(password.expose());
         Ok((command, Passfile(Some(path))))
     }

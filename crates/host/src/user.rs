@@ -58,7 +58,12 @@ impl User {
 
     /// The account that this process runs as.
     pub fn current() -> Result<Self, UserError> {
-        let uid = Uid::effective();
+        Self::of_id(Uid::effective().as_raw())
+    }
+
+    /// The account with that number.
+    pub fn of_id(uid: u32) -> Result<Self, UserError> {
+        let uid = Uid::from_raw(uid);
         let lookup = |reason: &str| UserError::Lookup {
             name: uid.to_string(),
             reason: reason.to_owned(),

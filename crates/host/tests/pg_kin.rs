@@ -135,7 +135,7 @@ fn pg_a_number_in_the_file_that_is_of_another_account_is_named_and_left_alone() 
     assert!(refused.contains(&said), "{refused}");
     assert!(ctl.reload().is_err());
     assert!(stranger.lives());
-    assert_eq!(server_processes(&ctl.pgdata, postgres().uid()).unwrap(), []);
+    assert_eq!(server_processes(&ctl.pgdata, &postgres()).unwrap(), []);
 }
 
 #[test]

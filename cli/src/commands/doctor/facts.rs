@@ -12,6 +12,7 @@ use pha_core::conninfo;
 use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ServerFacts};
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
+use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -377,7 +378,7 @@ fn local(params: &Params, pg: &PgCtl) -> Postgres {
 /// `postgres -C` reads the configuration files of a server that is stopped; a name that the
 /// version does not know is an error of its own.
 fn stopped(pg: &PgCtl, name: &str, deadline: Deadline) -> Option<String> {
-    let output = Command::new(beside(&pg.program, "postgres"))
+    let output = Command::new(beside(&pg.user, &pg.program, "postgres"))
         .arg("-C")
         .arg(name)
         .arg("-D")
@@ -389,9 +390,10 @@ fn stopped(pg: &PgCtl, name: &str, deadline: Deadline) -> Option<String> {
 }
 
 /// A program beside the one that a link leads to, as distributions install pg_ctl.
-fn beside(program: &Path, name: &str) -> PathBuf {
-    let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
-    real.with_file_name(name)
+fn beside(owner: &User, program: &Path, name: &str) -> PathBuf {
+    let real = owner.files().real(program).ok().flatten();
+    real.unwrap_or_else(|| program.to_owned())
+        .with_file_name(name)
 }
 
 fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<String>> {
@@ -408,12 +410,17 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
         .map(|(name, path)| (name.to_owned(), checksum(&path)))
         .collect();
     let pgctl = Path::new(&params.pgctl);
+    let owner = User::lookup(&params.pgdba).ok();
     for name in ["postgres", "pg_rewind", "pg_basebackup", "pg_controldata"] {
-        let version = version(&beside(pgctl, name), "--version");
+        // The account may own the server's programs, so they are run as that account.
+        let version = owner.as_ref().and_then(|owner| {
+            let program = Command::new(beside(owner, pgctl, name));
+            version(program.run_as(owner), "--version")
+        });
         programs.insert(name.to_owned(), version);
     }
     for (name, option) in [("pacemakerd", "--version"), ("corosync", "-v")] {
-        programs.insert(name.to_owned(), version(Path::new(name), option));
+        programs.insert(name.to_owned(), version(Command::new(name), option));
     }
     programs
 }
@@ -426,42 +433,45 @@ fn checksum(path: &Path) -> Option<String> {
     Some(format!("build {:08x}", hasher.finish() >> 32))
 }
 
-fn version(program: &Path, option: &str) -> Option<String> {
-    let output = Command::new(program)
-        .arg(option)
-        .run(Deadline::after(STEP))
-        .ok()?;
+fn version(program: Command, option: &str) -> Option<String> {
+    let output = program.arg(option).run(Deadline::after(STEP)).ok()?;
     output.text().lines().next().map(str::to_owned)
 }
 
 fn files(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<FileFacts>> {
-    let home = |account: &str| {
-        User::lookup(account)
-            .ok()
-            .map(|user| user.home().to_owned())
+    let facts = |stat: Stat| FileFacts {
+        mode: stat.mode,
+        owner: stat.uid.to_string(),
     };
-    let passfiles = ["root", params.pgdba.as_str()]
-        .into_iter()
-        .filter_map(|account| Some(home(account)?.join(".pgpass")));
-    std::iter::once(config.file.clone())
-        .chain(passfiles)
-        .map(|path| {
-            let facts = std::fs::metadata(&path).ok().map(|meta| FileFacts {
-                mode: meta.mode() & 0o7777,
-                owner: meta.uid().to_string(),
-            });
-            (path.display().to_string(), facts)
-        })
-        .collect()
+    // Each file as the account whose home it is in, who may have made a link of it.
+    let mut files = BTreeMap::new();
+    for account in ["root", params.pgdba.as_str()] {
+        let Ok(user) = User::lookup(account) else {
+            continue;
+        };
+        let path = user.home().join(".pgpass");
+        let stat = user.files().look(&path).ok().flatten();
+        files.insert(path.display().to_string(), stat.map(facts));
+    }
+    let own = std::fs::metadata(&config.file).ok().map(|meta| FileFacts {
+        mode: meta.mode() & 0o7777,
+        owner: meta.uid().to_string(),
+    });
+    files.insert(config.file.display().to_string(), own);
+    files
 }
 
 fn disks(params: &Params) -> BTreeMap<String, DiskFacts> {
+    let Ok(owner) = User::lookup(&params.pgdba) else {
+        return BTreeMap::new();
+    };
     [&params.pgdata, &params.tmpdir]
         .into_iter()
         .filter_map(|path| {
             let output = Command::new("df")
                 .args(["--block-size=1", "--output=avail,size", "--"])
                 .arg(path)
+                .run_as(&owner)
                 .run(Deadline::after(STEP))
                 .ok()?;
             let text = output.text();

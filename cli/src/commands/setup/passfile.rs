@@ -3,10 +3,9 @@
 //! The lines travel over standard input; a node merges them into the account's `.pgpass` and keeps
 //! every other line of it.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use pha_host::files;
+use pha_host::account::Content;
 use pha_host::user::User;
 use serde::{Deserialize, Serialize};
 
@@ -78,17 +77,19 @@ impl Passfile {
         let user = User::lookup(&self.account).map_err(|error| describe(&error))?;
         let path = user.home().join(".pgpass");
         // As the account itself: root must not follow what the account put into its own home.
-        let read = || files::read_text(&path).map_err(std::io::Error::other);
-        let current = user.act(read).map_err(|error| describe(&error))?;
+        let files = user.files();
+        let there = files.read(&path).map_err(|error| describe(&error))?;
+        let current = there.as_ref().map(Content::text);
         let merged = merged(current.as_deref().unwrap_or_default(), &self.lines);
-        let mode = std::fs::symlink_metadata(&path).map_or(0, |meta| meta.mode() & 0o7777);
+        let mode = there.map_or(0, |content| content.stat.mode);
         if current.as_deref() == Some(merged.as_str()) && mode == 0o600 {
             return Ok(None);
         }
         if !check {
-            let write =
-                || files::replace(&path, merged.as_bytes(), 0o600).map_err(std::io::Error::other);
-            user.act(write).map_err(|error| describe(&error))?;
+            let written = files
+                .ensure(&path, merged.as_bytes(), 0o600)
+                .and_then(|_| files.set_mode(&path, 0o600));
+            let _ = written.map_err(|error| describe(&error))?;
         }
         Ok(Some(path))
     }

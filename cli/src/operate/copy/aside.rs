@@ -1,26 +1,67 @@
 //! Moving the old data aside, and back where the copy fails.
+//!
+//! The links in the data directory are the account's word: what they lead to is moved, emptied and
+//! made by the account alone. The data directory itself is named by the cluster's configuration; its
+//! own name is changed by root where only root can write in the directory above.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pha_core::decide::operator::{CopyPlan, Method};
-use pha_host::unfinished;
+use pha_host::account::Kind;
+use pha_host::files::FileError;
+use pha_host::own::{self, Parent};
+use pha_host::unfinished::{self, Unfinished};
 
 use super::{Work, broken};
 use crate::error::ClsError;
 
 impl Work<'_> {
+    /// The mark of a copy that has not ended, if there is one. What an earlier version has left beside
+    /// the data directory counts only after the operator has confirmed it.
+    pub(super) fn unfinished(&self) -> Result<Option<Unfinished>, ClsError> {
+        if let Some(mark) = self.copies.mark().map_err(|error| broken(&error))? {
+            return Ok(Some(mark));
+        }
+        let (owner, pgdata) = (&self.pg.user, &self.pg.pgdata);
+        let beside = unfinished::beside(owner, pgdata).map_err(|error| {
+            ClsError::refused(
+                error.to_string(),
+                "look what is there; if no earlier version of these programs has left it, remove it",
+            )
+        })?;
+        let Some(beside) = beside else {
+            return Ok(None);
+        };
+        if self.order.accepted_mark.as_deref() != Some(beside.word.as_str()) {
+            return Err(ClsError::refused(
+                format!(
+                    "{}; an earlier version of these programs left such marks, where the database's account can write",
+                    beside.shown()
+                ),
+                format!(
+                    "if it is so: cls_rebuild_slave --keep-old --accept-mark {} on {}; if not: move what belongs elsewhere by hand, then rm '{}'",
+                    beside.word,
+                    self.node,
+                    beside.path.display()
+                ),
+            ));
+        }
+        if !self.order.dry_run {
+            unfinished::take_over(owner, pgdata, &beside).map_err(|error| broken(&error))?;
+        }
+        Ok(Some(beside.mark))
+    }
+
     /// Makes room for a copy. Where an earlier one was interrupted, what it has left is removed,
     /// and what it had moved aside stays there.
     pub(super) fn set_aside(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
-        let mark = unfinished::read(&self.pg.pgdata).map_err(|error| broken(&error))?;
+        let mark = self.copies.mark().map_err(|error| broken(&error))?;
         let is_marked = mark.is_some();
         if let Some(mark) = mark.filter(|mark| mark.method == Method::Backup.to_string()) {
             self.aside = mark.aside;
             self.damaged = mark.damaged;
-            self.clear_partial()?;
-            return Ok(());
+            return self.clear_partial();
         }
         self.damaged = is_marked;
         let seconds = SystemTime::now()
@@ -34,7 +75,7 @@ impl Work<'_> {
         // Written down before it is done, so that an interruption in between can be undone.
         self.mark(plan, Method::Backup)?;
         for (aside, place) in &self.aside {
-            std::fs::rename(place, aside)
+            self.rename(place, aside)
                 .map_err(|error| {
                     ClsError::failed(
                         format!("moving {} to {}: {error}", place.display(), aside.display()),
@@ -46,81 +87,98 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        if self.is_pgdata(from) || self.is_pgdata(to) {
+            own::rename_for(&self.pg.user, from, to)
+        } else {
+            self.pg.user.files().rename(from, to)
+        }
+    }
+
+    fn is_pgdata(&self, path: &Path) -> bool {
+        path == self.pg.pgdata
+    }
+
     /// The directories that belong to the old data: its own, that of the WAL, the tablespaces.
     pub(super) fn places(&self) -> Result<Vec<PathBuf>, ClsError> {
-        let pgdata = &self.pg.pgdata;
+        let (pgdata, files) = (&self.pg.pgdata, self.pg.user.files());
+        let failed = |error: FileError| broken(&error);
         let mut places = Vec::new();
-        if pgdata.exists() {
+        if files.look_at_name(pgdata).map_err(failed)?.is_some() {
             places.push(pgdata.clone());
         }
+        let tablespaces = pgdata.join("pg_tblspc");
         let mut links = vec![pgdata.join("pg_wal")];
-        if let Ok(entries) = std::fs::read_dir(pgdata.join("pg_tblspc")) {
-            links.extend(entries.flatten().map(|entry| entry.path()));
-        }
+        let names = files.names(&tablespaces, "").map_err(failed)?;
+        links.extend(
+            names
+                .into_iter()
+                .flatten()
+                .map(|name| tablespaces.join(name)),
+        );
         for link in links {
-            let target = std::fs::read_link(&link).ok();
-            let Some(target) = target.filter(|target| target.is_absolute() && target.exists())
-            else {
+            let target = files.link(&link).map_err(failed)?;
+            let Some(target) = target.filter(|target| target.is_absolute()) else {
                 continue;
             };
-            self.belongs_to_owner(&link, &target)?;
-            places.push(target);
+            let Some(stat) = files.look(&target).map_err(failed)? else {
+                continue;
+            };
+            if stat.kind != Kind::Directory || stat.uid != self.pg.user.uid() {
+                return Err(foreign(&link, &target));
+            }
+            let names = files.names(&target, "").map_err(failed)?;
+            // An empty one is as a copy needs it.
+            if names.is_some_and(|names| !names.is_empty()) {
+                self.can_be_moved(&link, &target)?;
+                places.push(target);
+            }
         }
         Ok(places)
     }
 
-    /// Whoever owns the data can make such a link to anything, and root moves what it leads to.
-    fn belongs_to_owner(&self, link: &Path, target: &Path) -> Result<(), ClsError> {
-        let owner = std::fs::metadata(target)
-            .map_err(|error| broken(&format!("{}: {error}", target.display())))?
-            .uid();
-        if owner == self.pg.user.uid() {
-            return Ok(());
+    /// Whoever owns the data can make such a link to anything, so that only what he can rename himself
+    /// is renamed.
+    fn can_be_moved(&self, link: &Path, target: &Path) -> Result<(), ClsError> {
+        match own::parent_of(target) {
+            Ok(Parent::Others) => Ok(()),
+            Ok(Parent::Own(..) | Parent::Missing(..)) => {
+                let (to, name) = (target.display(), self.pg.user.name());
+                Err(ClsError::refused(
+                    format!(
+                        "{} leads to {to}, in a directory of root's, where the database's account cannot rename it",
+                        link.display()
+                    ),
+                    format!(
+                        "if it belongs to this database: mv {to} {to}.old && install -d -o {name} -m 700 {to}; then give the command again"
+                    ),
+                ))
+            }
+            Err(error) => Err(broken(&format!("{}: {error}", target.display()))),
         }
-        Err(ClsError::refused(
-            format!(
-                "{} leads to {}, which does not belong to the database's account",
-                link.display(),
-                target.display()
-            ),
-            "look who has made that link; remove it, or chown the directory, then give the command again",
-        ))
     }
 
     /// The directory for the WAL, where the old data had one of their own.
     pub(super) fn old_wal_dir(&self) -> Option<PathBuf> {
         let (aside, _) = self.aside.first()?;
-        let target = std::fs::read_link(aside.join("pg_wal")).ok()?;
+        let target = self.pg.user.files().link(&aside.join("pg_wal")).ok()??;
         target.is_absolute().then_some(target)
     }
 
     /// Removes what an unsuccessful copy has left in the places that were freed for it.
     pub(super) fn clear_partial(&self) -> Result<(), ClsError> {
+        let files = self.pg.user.files().within(self.deadline);
         let mut places: Vec<&Path> = self
             .aside
             .iter()
-            .filter(|(aside, _)| aside.exists())
+            .filter(|(aside, _)| files.exists(aside))
             .map(|(_, place)| place.as_path())
             .collect();
         if self.aside.is_empty() {
             places.push(&self.pg.pgdata);
         }
         for place in places {
-            let entries = match std::fs::read_dir(place) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(broken(&format!("{}: {error}", place.display()))),
-            };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let removed = if is_dir {
-                    std::fs::remove_dir_all(&path)
-                } else {
-                    std::fs::remove_file(&path)
-                };
-                removed.map_err(|error| broken(&format!("{}: {error}", path.display())))?;
-            }
+            let _ = files.clear(place).map_err(|error| broken(&error))?;
         }
         Ok(())
     }
@@ -129,12 +187,12 @@ impl Work<'_> {
     pub(super) fn put_back(&mut self) -> Result<(), ClsError> {
         self.clear_partial()?;
         for (aside, place) in &self.aside {
-            if !aside.exists() {
+            if !self.pg.user.files().exists(aside) {
                 continue;
             }
             // Empty by now, if it is there at all.
-            let _ = std::fs::remove_dir(place);
-            std::fs::rename(aside, place)
+            self.remove_empty(place).map_err(|error| broken(&error))?;
+            self.rename(aside, place)
                 .map_err(|error| broken(&format!("moving {} back: {error}", aside.display())))?;
         }
         self.unmark_old()?;
@@ -145,25 +203,36 @@ impl Work<'_> {
         self.forget_configuration()
     }
 
+    fn remove_empty(&self, place: &Path) -> Result<(), FileError> {
+        let removed = if self.is_pgdata(place) {
+            own::remove_directory_for(&self.pg.user, place)
+        } else {
+            self.pg.user.files().remove_directory(place)
+        };
+        removed.map(drop)
+    }
+
     /// Lets the old data be started again, unless they must not be.
     fn unmark_old(&self) -> Result<(), ClsError> {
         let marked = if self.damaged {
-            let rest = unfinished::Unfinished {
+            let rest = Unfinished {
                 method: Method::Rewind.to_string(),
                 source: String::new(),
                 aside: Vec::new(),
                 damaged: true,
             };
-            unfinished::begin(&self.pg.pgdata, &rest)
+            self.copies.begin(&rest)
         } else {
-            unfinished::end(&self.pg.pgdata)
+            self.copies.end()
         };
         marked.map_err(|error| broken(&error))
     }
 
     fn put_back_quietly(&self) {
+        let files = self.pg.user.files();
         for (aside, place) in &self.aside {
-            if aside.exists() && !place.exists() && std::fs::rename(aside, place).is_err() {
+            let moved = files.exists(aside) && !files.exists(place);
+            if moved && self.rename(aside, place).is_err() {
                 return;
             }
         }
@@ -171,6 +240,17 @@ impl Work<'_> {
             tracing::warn!("{error}");
         }
     }
+}
+
+fn foreign(link: &Path, target: &Path) -> ClsError {
+    ClsError::refused(
+        format!(
+            "{} leads to {}, which is no directory of the database's account",
+            link.display(),
+            target.display()
+        ),
+        "look who has made that link; remove it, or chown the directory, then give the command again",
+    )
 }
 
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {

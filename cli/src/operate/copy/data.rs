@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method};
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;
-use pha_host::files;
+use pha_host::own;
 use pha_host::rewind::Source;
-use pha_host::unfinished;
 
 use super::{Work, broken};
 use crate::error::ClsError;
@@ -50,7 +49,7 @@ impl Work<'_> {
         }
         self.mark(plan, Method::Rewind)?;
         if self.is_running()? {
-            unfinished::end(&self.pg.pgdata).map_err(|error| broken(&error))?;
+            self.copies.end().map_err(|error| broken(&error))?;
             return Err(ClsError::refused(
                 format!("a server was started on {} meanwhile", self.node),
                 "cls_status shows by whom; then give the command again",
@@ -59,8 +58,9 @@ impl Work<'_> {
         // The recovery of a crashed server happens in single-user mode, which refuses to be a
         // standby; the agent makes the file anew when it starts one.
         for name in ["standby.signal", "recovery.signal"] {
-            let _ =
-                files::ensure_absent(&self.pg.pgdata.join(name)).map_err(|error| broken(&error))?;
+            let path = self.pg.pgdata.join(name);
+            let removed = self.pg.user.files().ensure_absent(&path);
+            let _ = removed.map_err(|error| broken(&error))?;
         }
         self.session.ui.progress("pg_rewind is at work");
         let words = self
@@ -180,20 +180,30 @@ impl Work<'_> {
         }
     }
 
-    /// pg_basebackup runs as the owner of the data, who need not be able to create the directory.
+    /// pg_basebackup runs as the owner of the data, who need not be able to create the directory. What
+    /// only the old data name, that account makes itself.
     fn make_directory(&self) -> Result<(), ClsError> {
-        use std::os::unix::fs::{PermissionsExt, chown};
-        let owner = (Some(self.pg.user.uid()), Some(self.pg.user.gid()));
-        let wal = self.order.wal_dir.clone().or_else(|| self.old_wal_dir());
-        for directory in std::iter::once(self.pg.pgdata.clone()).chain(wal) {
-            let made = || {
-                std::fs::create_dir_all(&directory)?;
-                chown(&directory, owner.0, owner.1)?;
-                std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))
-            };
-            made().map_err(|error| broken(&format!("{}: {error}", directory.display())))?;
+        let (user, files) = (&self.pg.user, self.pg.user.files());
+        let named = [Some(&self.pg.pgdata), self.order.wal_dir.as_ref()];
+        for directory in named.into_iter().flatten() {
+            let made = own::ensure_directory_for(user, directory, 0o700);
+            let there = made.and_then(|_| files.look(directory));
+            let there = there.map_err(|error| broken(&error))?;
+            if there.is_some_and(|there| there.uid != user.uid()) {
+                let (name, directory) = (user.name(), directory.display());
+                return Err(ClsError::refused(
+                    format!("{directory} does not belong to {name}"),
+                    format!("if the copy is to be made there: chown {name}: {directory}"),
+                ));
+            }
+            let mode = files.set_mode(directory, 0o700);
+            let _ = mode.map_err(|error| broken(&error))?;
         }
-        Ok(())
+        let Some(old) = self.old_wal_dir().filter(|_| self.order.wal_dir.is_none()) else {
+            return Ok(());
+        };
+        let made = files.ensure_directory(&old, 0o700);
+        made.map(drop).map_err(|error| broken(&error))
     }
 
     /// A slot keeps on the source what the new standby will need, from the beginning of the copy

@@ -7,7 +7,6 @@ use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
 use pha_core::status::Role;
 use pha_host::rewind::Source;
-use pha_host::unfinished;
 
 use super::{Work, broken};
 use crate::error::ClsError;
@@ -30,7 +29,7 @@ impl Work<'_> {
         let promoted: Vec<_> = cluster.view.promoted().cloned().collect();
         let repl_info = cluster.view.repl_info().map(|info| info.node.clone());
         let in_standby = cluster.node(&self.node).standby;
-        let unfinished = unfinished::read(&self.pg.pgdata).map_err(|error| broken(&error))?;
+        let unfinished = self.unfinished()?;
         let primary_system = match &promoted[..] {
             [primary] if *primary != self.node => {
                 Some(self.primary_system(&Source::new(&cluster.params, primary))?)
@@ -102,7 +101,7 @@ impl Work<'_> {
 
     /// Whether any process of a server works in the data directory.
     pub(super) fn is_running(&self) -> Result<bool, ClsError> {
-        if !self.pg.pgdata.exists() {
+        if !self.pg.user.files().exists(&self.pg.pgdata) {
             return Ok(false);
         }
         let there = self.pg.processes().map_err(|error| broken(&error))?;
@@ -111,16 +110,10 @@ impl Work<'_> {
 
     fn data(&self) -> Result<Data, ClsError> {
         let pgdata = &self.pg.pgdata;
-        let entries = match std::fs::read_dir(pgdata) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Data::Nothing),
-            Err(error) => return Err(broken(&format!("{}: {error}", pgdata.display()))),
-        };
+        let names = self.pg.user.files().names(pgdata, "");
+        let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
         // A file system has this directory in its root, and an empty one is empty all the same.
-        let mut entries = entries
-            .flatten()
-            .filter(|entry| entry.file_name() != "lost+found");
-        if entries.next().is_none() {
+        if names.iter().all(|name| name == "lost+found") {
             return Ok(Data::Nothing);
         }
         let deadline = self.deadline.sub_budget(READ);

@@ -1,9 +1,12 @@
-//! A program that outlives this one.
+//! Programs that are not waited for.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
+use std::sync::atomic::Ordering;
 
-use super::{Command, CommandError};
+use super::{Command, CommandError, STARTED};
 
 impl Command {
     /// Starts the program and does not wait for it. It gets this process's own environment, the
@@ -21,7 +24,31 @@ impl Command {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        command.spawn().map_err(|reason| CommandError::NotStarted {
+        self.begun(command.spawn())
+    }
+
+    /// Starts the program with an empty environment and a socket as its standard input, over which
+    /// both sides speak. It ends when this process does, which closes the socket.
+    ///
+    /// # Errors
+    /// [`CommandError::NotStarted`].
+    pub(crate) fn converse(self, socket: OwnedFd) -> Result<Child, CommandError> {
+        let mut command = std::process::Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(socket)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = self.begun(command.spawn())?;
+        STARTED.fetch_add(1, Ordering::Relaxed);
+        Ok(child)
+    }
+
+    fn begun(&self, child: std::io::Result<Child>) -> Result<Child, CommandError> {
+        child.map_err(|reason| CommandError::NotStarted {
             program: self.shown_program(),
             reason,
         })

@@ -1,32 +1,27 @@
 //! The password file, as libpq reads it (PostgreSQL manual, "The Password File").
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::{Conninfo, Secret, Server};
+use crate::files::LIMIT;
 use crate::user::User;
 
 /// The password of the first line that fits the server, the database and the role.
 pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
     let path = path(info)?;
-    let metadata = fs::metadata(&path).ok()?;
-    // libpq ignores such a file and says so; a secret that others can read is none.
-    if !metadata.is_file() {
-        tracing::warn!(
-            "password file {} is not a plain file, ignored",
-            path.display()
-        );
-        return None;
-    }
-    if metadata.mode() & 0o077 != 0 {
-        tracing::warn!(
-            "password file {} is accessible to others, ignored; run chmod 0600 on it",
-            path.display()
-        );
-        return None;
-    }
-    let text = fs::read_to_string(&path).ok()?;
+    let text = match readable(&path) {
+        Ok(text) => text?,
+        // libpq ignores such a file and says so; a secret that others can read is none.
+        Err(why) => {
+            tracing::warn!("password file {} is {why}", path.display());
+            return None;
+        }
+    };
     let host = if server.is_socket() && super::SOCKET_DIRECTORIES.contains(&server.host.as_str()) {
         "localhost"
     } else {
@@ -39,6 +34,27 @@ pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
         info.user_name(),
     ];
     text.lines().find_map(|line| matching(line, &wanted))
+}
+
+/// The text of the file that was looked at, and not of another one that took its name meanwhile.
+fn readable(path: &Path) -> Result<Option<String>, &'static str> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let file = File::from(file);
+    let Ok(metadata) = file.metadata() else {
+        return Ok(None);
+    };
+    if !metadata.is_file() {
+        return Err("not a plain file, ignored");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err("accessible to others, ignored; run chmod 0600 on it");
+    }
+    let mut text = String::new();
+    let read = file.take(LIMIT).read_to_string(&mut text);
+    Ok(read.is_ok().then_some(text))
 }
 
 fn path(info: &Conninfo) -> Option<PathBuf> {

@@ -14,7 +14,7 @@ use pha_core::timeline::{History, TimelineId, WalPosition};
 use super::{PgCtl, PgError};
 use crate::clock::Deadline;
 use crate::command::Output;
-use crate::files::{self, FileError};
+use crate::files::FileError;
 
 /// What is kept of `pg_waldump`'s output where the last record is looked for. A line describes
 /// one record; those of the largest (commits with thousands of invalidations) stay below this.
@@ -38,7 +38,7 @@ impl PgCtl {
                 continue;
             };
             let first = control.wal.segment_file(history.own, switch.end);
-            if !self.wal_dir().join(first).exists() {
+            if !self.user.files().exists(&self.wal_dir().join(first)) {
                 continue;
             }
             let end = self.end_from(history.own, switch.end, control, deadline)?;
@@ -80,7 +80,7 @@ impl PgCtl {
         let begun = newer.into_iter().find(|history| {
             history.last_switch().is_some_and(|switch| {
                 let first = geometry.segment_file(history.own, switch.end);
-                switch.end < known.lsn && self.wal_dir().join(first).exists()
+                switch.end < known.lsn && self.user.files().exists(&self.wal_dir().join(first))
             })
         });
         Ok(begun.map_or(known.timeline, |history| history.own))
@@ -93,12 +93,17 @@ impl PgCtl {
             return Ok(Some(History::without_ancestors(timeline)));
         }
         let path = self.wal_dir().join(timeline.history_file());
-        let Some(text) = files::read_text(&path)? else {
+        let Some(content) = self.user.files().read(&path)? else {
             return Ok(None);
         };
-        history::parse(timeline, &text)
+        history::parse(timeline, &content.text())
             .map(Some)
-            .map_err(|reason| PgError::History { path, reason })
+            .map_err(|mut reason| {
+                if !self.user.files().may_quote(&content, &self.pgdata) {
+                    reason.text = "a line that is not shown".to_owned();
+                }
+                PgError::History { path, reason }
+            })
     }
 
     /// The timelines that this data directory could have gone on to, newest first.
@@ -135,21 +140,18 @@ impl PgCtl {
 
     fn history_files(&self) -> Result<Vec<TimelineId>, PgError> {
         let dir = self.wal_dir();
-        let error = |reason| FileError {
+        let names = self.user.files().names(&dir, ".history")?;
+        let names = names.ok_or_else(|| FileError {
             action: "reading",
-            path: dir.clone(),
-            reason,
+            path: dir,
+            reason: std::io::ErrorKind::NotFound.into(),
+        })?;
+        let timeline = |name: &String| {
+            let digits = name.strip_suffix(".history")?;
+            let digits = Some(digits).filter(|digits| digits.len() == 8)?;
+            TimelineId::new(u32::from_str_radix(digits, 16).ok()?)
         };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(error)? {
-            let name = entry.map_err(error)?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(".history"));
-            let number = digits
-                .filter(|digits| digits.len() == 8)
-                .and_then(|digits| u32::from_str_radix(digits, 16).ok());
-            found.extend(number.and_then(TimelineId::new));
-        }
-        Ok(found)
+        Ok(names.iter().filter_map(timeline).collect())
     }
 
     /// Reads one timeline's WAL from the beginning of a record. The result is that position
@@ -205,9 +207,9 @@ impl PgCtl {
 
     /// The beginning of the first segment, from that of a position on, of which there is no file.
     fn end_of_files(&self, timeline: TimelineId, start: Lsn, geometry: WalGeometry) -> Lsn {
-        let dir = self.wal_dir();
+        let (dir, files) = (self.wal_dir(), self.user.files());
         let mut segment = geometry.segment_start(start);
-        while dir.join(geometry.segment_file(timeline, segment)).exists() {
+        while files.exists(&dir.join(geometry.segment_file(timeline, segment))) {
             segment = Lsn::new(segment.as_u64() + u64::from(geometry.segment_bytes));
         }
         segment

@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Process;
+use crate::user::User;
 
 /// What PostgreSQL's server is called, by itself and by those who sell it.
 const SERVERS: [&str; 3] = ["postgres", "postmaster", "edb-postgres"];
@@ -72,18 +73,18 @@ pub(super) fn numbers() -> io::Result<Vec<i32>> {
 }
 
 /// Every process of the account that is of a server on that data directory.
-pub(super) fn server(pgdata: &Path, uid: u32) -> io::Result<Vec<Process>> {
+pub(super) fn server(pgdata: &Path, owner: &User) -> io::Result<Vec<Process>> {
     struct Candidate {
         process: Process,
         parent: i32,
         executable: Option<(u64, u64)>,
         ours: bool,
     }
-    let home = Home::of(pgdata);
+    let home = Home::of(pgdata, owner);
     let mut candidates = Vec::new();
     for pid in numbers()? {
         // A process that ends while it is looked at is simply not there.
-        if !is_postgres(pid) || account_of(pid) != Some(uid) {
+        if !is_postgres(pid) || account_of(pid) != Some(owner.uid()) {
             continue;
         }
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_dead()) else {
@@ -203,11 +204,14 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) fn of(pgdata: &Path) -> Self {
-        let path = std::fs::canonicalize(pgdata).unwrap_or_else(|_| pgdata.to_owned());
+    /// As its account sees it, which may have made a link of any name in it.
+    pub(super) fn of(pgdata: &Path, owner: &User) -> Self {
+        let files = owner.files();
+        let there = files.look(pgdata).ok().flatten();
+        let real = files.real(pgdata).ok().flatten();
         Self {
-            identity: identity(pgdata),
-            path,
+            identity: there.map(|stat| (stat.device, stat.inode)),
+            path: real.unwrap_or_else(|| pgdata.to_owned()),
         }
     }
 

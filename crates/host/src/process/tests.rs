@@ -50,16 +50,16 @@ impl Drop for Reaped {
     }
 }
 
-fn me() -> u32 {
-    rustix::process::geteuid().as_raw()
+fn me() -> User {
+    User::current().unwrap()
 }
 
 fn postmaster(pgdata: &Path) -> Result<Postmaster, ProcessError> {
-    Postmaster::of(pgdata, me())
+    Postmaster::of(pgdata, &me())
 }
 
 fn servers(pgdata: &Path) -> Vec<Process> {
-    server_processes(pgdata, me()).unwrap()
+    server_processes(pgdata, &me()).unwrap()
 }
 
 fn soon() -> Deadline {
@@ -150,7 +150,7 @@ fn a_reused_number_is_stale_and_the_other_process_lives_on() {
         panic!()
     };
     assert_eq!((pid, why.as_str()), (other.pid(), "that process is sleep"));
-    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
+    assert_eq!(kill_everything(&dir.0, &me(), soon()).unwrap(), []);
     assert!(Process::of(other.pid()).is_some());
 }
 
@@ -175,7 +175,7 @@ fn a_postgres_of_another_directory_is_stale() {
         postmaster(&dir.0).unwrap(),
         Postmaster::Stale { .. }
     ));
-    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
+    assert_eq!(kill_everything(&dir.0, &me(), soon()).unwrap(), []);
     assert!(Process::of(server.pid()).is_some());
 }
 
@@ -220,7 +220,7 @@ fn everything_is_killed_and_seen_gone() {
         .iter()
         .for_each(|server| wait_for_name(server.pid()));
     assert_eq!(servers(&dir.0).len(), 2);
-    assert_eq!(kill_everything(&dir.0, me(), soon()).unwrap(), []);
+    assert_eq!(kill_everything(&dir.0, &me(), soon()).unwrap(), []);
     assert!(
         started
             .iter()
@@ -318,7 +318,7 @@ fn copies_are_found_by_their_program_and_the_directory_that_they_write() {
     expected.sort_unstable();
     let mut found = Vec::new();
     for _ in 0..1000 {
-        found = copies_into(&pgdata, me()).unwrap();
+        found = copies_into(&pgdata, me().uid()).unwrap();
         if found.len() == 2 {
             break;
         }
@@ -329,7 +329,7 @@ fn copies_are_found_by_their_program_and_the_directory_that_they_write() {
     found.sort_unstable();
     assert_eq!(found, expected);
     drop((copies, others));
-    assert_eq!(copies_into(&pgdata, me()).unwrap(), []);
+    assert_eq!(copies_into(&pgdata, me().uid()).unwrap(), []);
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_process_of_a_server_that_has_changed_its_directory_is_of_it_all_the_same() 
     let elsewhere = Reaped(command.current_dir(&dir.0).spawn().unwrap());
     wait_for_name(elsewhere.pid());
     assert_eq!(servers(&data).len(), 3);
-    assert_eq!(kill_everything(&data, me(), soon()).unwrap(), []);
+    assert_eq!(kill_everything(&data, &me(), soon()).unwrap(), []);
     assert!(Process::of(server.pid()).is_none());
     assert!(Process::of(elsewhere.pid()).is_some());
 }
@@ -368,7 +368,7 @@ fn a_process_of_a_server_that_has_changed_its_directory_is_of_it_all_the_same() 
 #[test]
 fn a_program_is_the_file_of_that_name_on_this_system() {
     let dir = Dir::new("program");
-    let found = || Process::running("pacemakerd", me());
+    let found = || Process::running("pacemakerd", me().uid());
     let before = found();
     let forged = dir.0.join("pacemakerd");
     std::fs::copy("/bin/sleep", &forged).unwrap();
@@ -382,6 +382,6 @@ fn a_program_is_the_file_of_that_name_on_this_system() {
     while !kin::is_named(real.pid(), "sleep") {
         assert!(!until.expired());
     }
-    assert!(Process::running("sleep", me()).is_some());
-    assert_eq!(Process::running("sleep", me() + 1), None);
+    assert!(Process::running("sleep", me().uid()).is_some());
+    assert_eq!(Process::running("sleep", me().uid() + 1), None);
 }

@@ -19,6 +19,7 @@ pub fn soon() -> Deadline {
 }
 
 pub fn postgres() -> User {
+    pha_host::account::use_program(env!("CARGO_BIN_EXE_pha-account"));
     User::lookup("postgres").expect("install the package postgresql")
 }
 
@@ -212,7 +213,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let left = kill_everything(&self.ctl.pgdata, postgres().uid(), soon());
+        let left = kill_everything(&self.ctl.pgdata, &postgres(), soon());
         if !std::thread::panicking() {
             assert_eq!(left.unwrap(), []);
             std::fs::remove_dir_all(&self.dir).unwrap();

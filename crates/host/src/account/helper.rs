@@ -1,0 +1,163 @@
+//! Root's side: starting the process that is an account, and asking it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::wire::{self, Answer, Request};
+use super::{Program, WORD};
+use crate::clock::Deadline;
+use crate::command::Command;
+use crate::user::User;
+
+/// How long nothing more is asked after a question that was not answered in time: the next one
+/// would not be either, and an operation asks many.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// The process of one account, started when it is first needed and kept.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    conversation: Option<Conversation>,
+    hung: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    child: Option<Child>,
+    socket: UnixStream,
+}
+
+impl Drop for Conversation {
+    /// It may be stopped, or wait for a disk: it is killed, and nobody waits here for its end.
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let _ = child.kill();
+        if !matches!(child.try_wait(), Ok(Some(_))) {
+            let _ = std::thread::Builder::new().spawn(move || child.wait());
+        }
+    }
+}
+
+/// Asks the process of that account, which is started where it does not run.
+pub(super) fn ask(
+    slot: &Arc<Mutex<Slot>>,
+    user: &User,
+    program: &Program,
+    request: &Request,
+    bytes: &[u8],
+    deadline: Deadline,
+) -> io::Result<(Answer, Vec<u8>)> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if slot.hung.is_some_and(|since| since.elapsed() < SILENCE) {
+        return Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the directories of {} did not answer just now", user.name()),
+        ));
+    }
+    let mut tried = false;
+    loop {
+        let asked = slot.ask(user, program, request, bytes, deadline);
+        let Err(error) = asked else {
+            return asked;
+        };
+        slot.conversation = None;
+        if is_timeout(&error) {
+            slot.hung = Some(Instant::now());
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no answer in time (does a disk hang?)",
+            ));
+        }
+        // The account may end its own process; a look is tried once more.
+        if tried || !request.is_look() || deadline.expired() {
+            return Err(error);
+        }
+        tried = true;
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+impl Slot {
+    fn ask(
+        &mut self,
+        user: &User,
+        program: &Program,
+        request: &Request,
+        bytes: &[u8],
+        deadline: Deadline,
+    ) -> io::Result<(Answer, Vec<u8>)> {
+        let conversation = match &mut self.conversation {
+            Some(conversation) => conversation,
+            none => none.insert(begin(user, program)?),
+        };
+        let mut timed = Timed {
+            socket: &conversation.socket,
+            deadline,
+        };
+        wire::send(&mut timed, request, bytes)?;
+        wire::receive(&mut timed)?.ok_or_else(|| {
+            let text = format!("the process that acts as {} has ended", user.name());
+            io::Error::new(io::ErrorKind::BrokenPipe, text)
+        })
+    }
+}
+
+fn begin(user: &User, program: &Program) -> io::Result<Conversation> {
+    let (socket, theirs) = UnixStream::pair()?;
+    let groups: Vec<String> = user.groups().iter().map(u32::to_string).collect();
+    let child = Command::new(&program.path)
+        .arg(WORD)
+        .arg(user.uid().to_string())
+        .arg(user.gid().to_string())
+        .arg(groups.join(","))
+        .converse(OwnedFd::from(theirs))
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(Conversation {
+        child: Some(child),
+        socket,
+    })
+}
+
+/// A socket of which no read and no write waits beyond the deadline.
+struct Timed<'a> {
+    socket: &'a UnixStream,
+    deadline: Deadline,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.left() {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl io::Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer)
+    }
+}
+
+impl io::Write for Timed<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
