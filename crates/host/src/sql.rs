@@ -191,7 +191,12 @@ impl Session {
         let version = self.server_version.as_deref().unwrap_or_default();
         let digits = version.split(|c: char| !c.is_ascii_digit()).next();
         let major: u32 = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        [(14, "idle_session_timeout"), (17, "transaction_timeout")]
+        let known = [
+            (10, "idle_in_transaction_session_timeout"),
+            (14, "idle_session_timeout"),
+            (17, "transaction_timeout"),
+        ];
+        known
             .into_iter()
             .filter(move |(since, _)| major >= *since)
             .map(|(_, name)| name)

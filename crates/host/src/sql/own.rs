@@ -27,8 +27,9 @@ pub enum Purpose {
     AsSet,
 }
 
-/// Settings that every session of a server of version 12 or newer may set for itself.
-const ALWAYS: [(&str, &str); 26] = [
+/// Settings that every session may set for itself, of every version that a lock service can be (9.5 and
+/// newer): an option that the server does not know keeps the session out.
+const ALWAYS: [(&str, &str); 23] = [
     ("search_path", ""),
     ("role", "none"),
     ("row_security", "on"),
@@ -36,7 +37,6 @@ const ALWAYS: [(&str, &str); 26] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
     ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "60000"),
     ("client_min_messages", "warning"),
     // How values are written, and how literals are read.
     ("datestyle", "ISO, YMD"),
@@ -53,9 +53,6 @@ const ALWAYS: [(&str, &str); 26] = [
     ("transform_null_equals", "off"),
     ("quote_all_identifiers", "off"),
     ("check_function_bodies", "on"),
-    // How a statement is executed: small ones, at once.
-    ("jit", "off"),
-    ("max_parallel_workers_per_gather", "0"),
     ("default_tablespace", ""),
 ];
 
