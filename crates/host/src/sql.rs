@@ -69,12 +69,21 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Self, SqlError> {
         let limit = deadline.left() + LATER;
-        let options = options(info.options.as_deref(), purpose, limit);
-        let info = Conninfo {
+        let with = |options| Conninfo {
             options: Some(options),
             ..info.clone()
         };
-        connect::any(&info, deadline)
+        let own = options(info.options.as_deref(), purpose, limit);
+        match connect::any(&with(own.clone()), deadline) {
+            // A trigger of the database fails in every session that begins (version 17 and newer), and
+            // the agent has to get in all the same. Older servers do not know the setting, and a role
+            // that is no superuser may not use it: then the first error says what is wrong.
+            Err(error) if purpose == Purpose::Agent && error.may_be_a_login_trigger() => {
+                let without = with(own + " -c event_triggers=off");
+                connect::any(&without, deadline).map_err(|_| error)
+            }
+            other => other,
+        }
     }
 
     /// Makes the session one that stays, with a limit for each of its statements; and whether it is in

@@ -60,6 +60,12 @@ fn hostile(cluster: &Cluster) {
     cluster.sql("alter database app set search_path = evil, pg_catalog");
 }
 
+/// Whether this version has the setting.
+fn known(cluster: &Cluster, setting: &str) -> bool {
+    let sql = format!("select count(*) from pg_settings where name = '{setting}'");
+    cluster.sql(&sql) == "1"
+}
+
 fn gained(cluster: &Cluster) -> bool {
     cluster.sql("set search_path = ''; select rolsuper from pg_roles where rolname = 'owner'")
         != "f"
@@ -104,11 +110,13 @@ fn pg_no_default_of_a_role_a_database_or_the_server_reaches_the_agents_questions
     primary.start();
     standby.start();
     primary.sql("create role weak");
+    if known(&primary, "idle_session_timeout") {
+        primary.sql("alter system set idle_session_timeout = 500");
+    }
     for change in [
         "alter system set default_transaction_isolation = 'serializable'",
         "alter system set default_transaction_read_only = on",
         "alter system set statement_timeout = 1",
-        "alter system set idle_session_timeout = 500",
         "alter system set synchronous_standby_names = 'nobody'",
         "alter system set datestyle = 'German'",
         "alter role postgres set row_security = off",
@@ -143,7 +151,7 @@ fn pg_no_default_of_a_role_a_database_or_the_server_reaches_the_agents_questions
         let seen = "select current_user, current_setting('transaction_isolation'), \
                     current_setting('search_path'), current_setting('statement_timeout'), \
                     current_setting('datestyle'), current_setting('row_security'), \
-                    current_setting('idle_session_timeout'), current_setting('transform_null_equals')";
+                    coalesce(current_setting('idle_session_timeout', true), '0'), current_setting('transform_null_equals')";
         let expected = [
             "postgres",
             "read committed",
@@ -202,4 +210,24 @@ fn pg_questions_go_to_the_database_postgres_and_elsewhere_only_where_it_is_shut(
         .unwrap();
     assert_eq!(cluster.sql("select to_regclass('public.seen')"), "seen");
     cluster.sql("create database copied");
+}
+
+/// Of version 17 and newer.
+#[test]
+fn pg_a_trigger_that_fails_in_every_session_keeps_the_agent_from_nothing() {
+    let cluster = Cluster::new("login");
+    cluster.start();
+    if !known(&cluster, "event_triggers") {
+        return;
+    }
+    cluster.sql(
+        "create function public.note() returns event_trigger language plpgsql as \
+         'begin insert into logins values (current_user); end'",
+    );
+    cluster.sql("create event trigger note on login execute function public.note()");
+    let client = access(&cluster, "postgres", "postgres").connect_for(Purpose::AsSet, soon());
+    assert!(client.is_err(), "the trigger fails");
+    let agent = access(&cluster, "postgres", "postgres");
+    assert!(matches!(agent.ask(None, soon()), Answer::Up(_)));
+    agent.write_barrier(soon()).unwrap();
 }

@@ -132,6 +132,20 @@ impl SqlError {
         }
     }
 
+    /// Whether it may come from an event trigger on `login`: not from the server's own checks of a
+    /// connection (authentication, privileges, settings, resources, a server that starts or stops).
+    pub(super) fn may_be_a_login_trigger(&self) -> bool {
+        let own = [
+            "08", "0A", "22023", "28", "3D", "42501", "42704", "53", "55000", "57", "58", "XX",
+        ];
+        match &self.kind {
+            SqlErrorKind::Server { sqlstate, .. } => {
+                !self.sent && !own.iter().any(|class| sqlstate.starts_with(class))
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn new(kind: SqlErrorKind, target: &str, text: impl Into<String>) -> Self {
         Self {
             kind,
