@@ -270,10 +270,11 @@ on_node() { # NODE OPTIONS
         # shellcheck disable=SC2086 # the options are words of this script
         (cd "$work/payload" && sh ./install.sh $2 --from "$work/payload" --config "$work/payload/config.ini")
     else
-        # The same words for every node: nothing of config.ini is in them.
+        # The same words for every node: nothing of config.ini is in them. Where a login shell prints half a
+        # line first, that ends here.
         ssh -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
             -o ControlPath=none -- "$1" \
-            "d=\$(mktemp -d) && cd \"\$d\" && tar -xf - && sh ./install.sh $2 --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; cd /; rm -rf -- \"\$d\"; exit \$r" \
+            "echo; d=\$(mktemp -d) && cd \"\$d\" && tar -xf - && sh ./install.sh $2 --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; cd /; rm -rf -- \"\$d\"; exit \$r" \
             <"$work/payload.tar"
     fi
 }
@@ -294,7 +295,7 @@ failed=
 versions=
 for node in $nodes; do
     status=$(cat "$work/status.$node" 2>/dev/null)
-    grep -v '^promise-key: ' "$work/out.$node" | sed "s/^/$node: /"
+    grep -v -e '^promise-key: ' -e '^$' "$work/out.$node" | sed "s/^/$node: /"
     sed "s/^/$node: /" "$work/err.$node" >&2
     if [ "$status" != 0 ]; then
         failed="$failed $node"
