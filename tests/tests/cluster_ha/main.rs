@@ -3,6 +3,7 @@
 //! (`pha_tests::cluster::agree`). Needs root; about two clusters are up at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod account;
 mod asynchronous;
 mod commands;
 mod crashes;
