@@ -13,7 +13,7 @@ use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
 use pha_host::node::Node;
-use pha_host::{account, log, preflight, promise};
+use pha_host::{account, guard, log, preflight, promise};
 use tracing::{Level, warn};
 
 /// Runs the action of the command line.
@@ -30,8 +30,11 @@ pub(crate) fn run() -> Exit {
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned());
     let (word, more) = (words.next(), words.next());
-    if word.as_deref() == Some(pha_host::guard::WORD) && more.is_none() {
-        return crate::guard::run(&environment);
+    if word.as_deref() == Some(guard::WORD) && more.is_none() {
+        return crate::guard::run(&environment, guard::run);
+    }
+    if word.as_deref() == Some(guard::ATTEND) && more.is_none() {
+        return crate::guard::run(&environment, guard::attend);
     }
     log::init(Level::INFO);
     let (Some(word), None) = (word, more) else {

@@ -1,4 +1,5 @@
-//! `expgsql guard`: the resident process that the agent starts beside a primary.
+//! `expgsql guard` and `expgsql attend`: the processes that the agent starts beside a primary and,
+//! for a while, beside a standby.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +7,14 @@ use pha_core::decide::guards;
 use pha_core::ocf::{OcfCode, OcfContext};
 use pha_core::params::Params;
 use pha_core::plan::Exit;
+use pha_host::log;
 use pha_host::node::Node;
-use pha_host::{guard, log};
 use tracing::Level;
 
 use crate::app::this_node;
 
-/// Runs the guard with the parameters of the operation that started it.
-pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
+/// Runs such a process with the parameters of the operation that started it.
+pub(crate) fn run(environment: &BTreeMap<String, String>, work: fn(Node) -> Exit) -> Exit {
     log::init_resident(Level::INFO);
     let given = || environment.iter().map(|(k, v)| (k.as_str(), v.as_str()));
     let context = match OcfContext::parse("monitor", given()) {
@@ -32,7 +33,7 @@ pub(crate) fn run(environment: &BTreeMap<String, String>) -> Exit {
         Err(reason) => return Exit::fail(OcfCode::Generic, reason),
     };
     match Node::new(context.resource, me, params) {
-        Ok(node) => guard::run(node),
+        Ok(node) => work(node),
         Err(refusal) => Exit::fail(refusal.code, refusal.reason),
     }
 }

@@ -186,8 +186,10 @@ fn in_sync(
             .map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
             .map_err(|error| error.to_string())
     };
-    let links = ask("SELECT application_name FROM pg_stat_replication \
-         WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') ORDER BY 1")?;
+    let links = ask(
+        "SELECT split_part(application_name, '@', 1) FROM pg_stat_replication \
+         WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') ORDER BY 1",
+    )?;
     same("what streams in sync", &links, &standbys)?;
     let names = ask("SHOW synchronous_standby_names")?.concat();
     let named: Vec<String> = standbys

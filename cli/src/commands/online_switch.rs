@@ -159,6 +159,15 @@ fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
         [Some(name), Some(bytes)] => Some((name.clone(), bytes.parse().ok()?)),
         _ => None,
     });
+    let whose = |(name, bytes): (String, u64)| {
+        let mut nodes = cluster.params.node_list.iter();
+        let called = |node: &&NodeName| {
+            let own = cluster.view.link_name(node);
+            own.is_some_and(|own| own.is_called(&name))
+        };
+        Some((nodes.find(called)?.to_string(), bytes))
+    };
+    let lag = lag.filter_map(whose);
     Asked {
         lag: lag.collect(),
         busy: match sql.rows(DISTURBED, deadline) {

@@ -11,6 +11,7 @@ use std::fmt;
 
 pub use failures::{Count, FailCount, fail_counts};
 
+use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Failure, ResourceState};
@@ -20,6 +21,18 @@ use crate::timeline::WalPosition;
 
 /// The set of cluster properties, and the property in it, by which a command notes that it runs.
 pub const NOTE: &str = "pha4pgsql_operation";
+
+/// What a node's own agent has told the cluster of the name under which its PostgreSQL runs (R11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Announced {
+    /// Nothing: an agent that knows no incarnations, or one that has never run here.
+    #[default]
+    Nothing,
+    /// The name in use.
+    Name(LinkName),
+    /// A text that is no name: nobody's link counts as this node's.
+    Malformed,
+}
 
 /// One node in Pacemaker's view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +63,31 @@ pub struct ClusterNode {
     pub guard: Option<String>,
     /// `pgsql-unfit`: why it could not open for writing.
     pub unfit: Option<String>,
+    /// `pgsql-incarnation`, which only root can write, and which stays when the node leaves.
+    pub announced: Announced,
+    /// `pgsql-flushed`: what its own agent says that its standby has on its disk.
+    pub flushed: Option<Flushed>,
+}
+
+impl Cluster {
+    /// Under which name this node's replication link is known (R11): the one that its agent has
+    /// announced; its plain name where none was; none where the announcement makes no sense.
+    #[must_use]
+    pub fn link_name(&self, node: &NodeName) -> Option<LinkName> {
+        match self.nodes.get(node).map(|known| &known.announced) {
+            Some(Announced::Name(name)) => Some(name.clone()),
+            Some(Announced::Malformed) => None,
+            Some(Announced::Nothing) | None => Some(LinkName::plain(node)),
+        }
+    }
+}
+
+impl ClusterNode {
+    /// Whether an agent has told the cluster anything of PostgreSQL on this node.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.status.is_some() || self.data_status.is_some() || self.score.is_some()
+    }
 }
 
 impl ClusterNode {

@@ -19,6 +19,7 @@ mod address;
 mod commits;
 mod connections;
 mod left;
+mod links;
 mod primary;
 #[cfg(test)]
 mod tests;
@@ -51,8 +52,12 @@ pub enum RegisterSeen<'a> {
 /// One standby as the primary's `pg_stat_replication` shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReplicationRow {
-    /// The standby's name.
+    /// `application_name`.
     pub standby: String,
+    /// The node whose standby it is ([`ReplicationRow::whose`]); none for a stranger.
+    pub node: Option<NodeName>,
+    /// Where it comes from; none for a socket of the primary's own.
+    pub address: Option<String>,
     /// `streaming`, `catchup` …; `None` where the role may not see it.
     pub state: Option<String>,
     /// `sync`, `async`, `potential`, `quorum`.
@@ -229,6 +234,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "PostgreSQL on the primary has no connection left for clients, or hardly one",
         look: connections::exhausted,
+    },
+    HealthRule {
+        id: "strangers",
+        condition: None,
+        meaning: "somebody receives WAL under a node's name and is not that node",
+        look: links::strangers,
     },
     HealthRule {
         id: "streaming",

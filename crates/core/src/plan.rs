@@ -1,9 +1,10 @@
 //! What a decision answers with: typed actions and a verdict.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::cluster::ClusterNode;
+use crate::cluster::{Announced, ClusterNode};
+use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
@@ -12,7 +13,10 @@ use crate::register::{
     Trouble, Update, tally,
 };
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Acquired, Answer, Death, ExternalLock, Guard, Operation, Process, Snapshot};
+use crate::snapshot::{
+    Acquired, Answer, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation, Process,
+    RunningName, Snapshot,
+};
 use crate::status::{DataStatus, PgsqlStatus, Score};
 use crate::timeline::WalPosition;
 
@@ -48,21 +52,30 @@ pub enum Attribute {
     /// `pgsql-unfit`, until the node restarts: why it could not open for writing (R14); empty where
     /// nothing is known against it.
     Unfit(String),
+    /// `pgsql-flushed`, until the node restarts: what the node's own agent says that its standby has (R11).
+    Flushed(Flushed),
 }
 
 /// One effect. The edge performs it and reports an [`Effect`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// Tell the cluster, for ever, under which name this node's PostgreSQL runs or is about to (R11).
+    Announce(LinkName),
     /// Write the settings of a standby: no synchronous names, the primary's address, `standby.signal`.
-    WriteStandbySettings,
+    /// A plain name is written with them; an incarnation is in no file.
+    WriteStandbySettings(LinkName),
     /// Write the settings of a primary: no synchronous names, no `standby.signal`.
     WritePrimarySettings,
     /// Write `synchronous_standby_names` and reload.
     SetNames(Vec<String>),
     /// See that the naming of this standby is in force, then read the flushed position (R4).
     TakeBarrier(String),
-    /// Start PostgreSQL.
-    StartPostgres,
+    /// Keep until the node restarts what is known of the links.
+    KeepLinks(KeptLinks),
+    /// End these replication links, of several under one name (R11).
+    EndLinks(Vec<LinkId>),
+    /// Start PostgreSQL; a standby under this name.
+    StartPostgres(Option<LinkName>),
     /// Stop PostgreSQL.
     StopPostgres(StopMode),
     /// `pg_ctl promote`.
@@ -92,6 +105,9 @@ pub enum Action {
     SetAttribute(NodeName, Attribute),
     /// Write `pgsql_REPL_INFO`.
     WriteReplInfo(ReplInfo),
+    /// Start the process that says for this standby what it has flushed ([`Operation::Attend`]), unless
+    /// one runs.
+    StartAttendant,
     /// Start the guard, in place of one that is there.
     StartGuard,
     /// Tell the guard to end and see that it has.
@@ -99,7 +115,7 @@ pub enum Action {
     /// Have Pacemaker's monitor look at the dead postmaster now (the guard).
     ReportDeath,
     /// Write WAL and see which of these standbys acknowledge it (the guard).
-    AskStandbys(BTreeSet<NodeName>),
+    AskStandbys(BTreeMap<NodeName, LinkName>),
     /// Say something to the operator in the log.
     Warn(String),
 }
@@ -109,11 +125,14 @@ impl Action {
     #[must_use]
     pub fn kind(&self) -> ActionKind {
         match self {
-            Self::WriteStandbySettings => ActionKind::WriteStandbySettings,
+            Self::Announce(_) => ActionKind::Announce,
+            Self::WriteStandbySettings(_) => ActionKind::WriteStandbySettings,
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
             Self::SetNames(_) => ActionKind::SetNames,
             Self::TakeBarrier(_) => ActionKind::TakeBarrier,
-            Self::StartPostgres => ActionKind::StartPostgres,
+            Self::KeepLinks(_) => ActionKind::KeepLinks,
+            Self::EndLinks(_) => ActionKind::EndLinks,
+            Self::StartPostgres(_) => ActionKind::StartPostgres,
             Self::StopPostgres(_) => ActionKind::StopPostgres,
             Self::PromotePostgres => ActionKind::PromotePostgres,
             Self::EnsureSlots(_) => ActionKind::EnsureSlots,
@@ -128,6 +147,7 @@ impl Action {
             Self::UnlockExternal => ActionKind::UnlockExternal,
             Self::SetAttribute(..) => ActionKind::SetAttribute,
             Self::WriteReplInfo(_) => ActionKind::WriteReplInfo,
+            Self::StartAttendant => ActionKind::StartAttendant,
             Self::StartGuard => ActionKind::StartGuard,
             Self::EndGuard => ActionKind::EndGuard,
             Self::ReportDeath => ActionKind::ReportDeath,
@@ -180,6 +200,12 @@ pub enum ActionKind {
     SetNames,
     /// [`Action::TakeBarrier`].
     TakeBarrier,
+    /// [`Action::Announce`].
+    Announce,
+    /// [`Action::KeepLinks`].
+    KeepLinks,
+    /// [`Action::EndLinks`].
+    EndLinks,
     /// [`Action::StartPostgres`].
     StartPostgres,
     /// [`Action::StopPostgres`].
@@ -210,6 +236,8 @@ pub enum ActionKind {
     SetAttribute,
     /// [`Action::WriteReplInfo`].
     WriteReplInfo,
+    /// [`Action::StartAttendant`].
+    StartAttendant,
     /// [`Action::StartGuard`].
     StartGuard,
     /// [`Action::EndGuard`].
@@ -229,6 +257,9 @@ impl ActionKind {
         Self::WritePrimarySettings,
         Self::SetNames,
         Self::TakeBarrier,
+        Self::Announce,
+        Self::KeepLinks,
+        Self::EndLinks,
         Self::StartPostgres,
         Self::StopPostgres,
         Self::PromotePostgres,
@@ -244,6 +275,7 @@ impl ActionKind {
         Self::UnlockExternal,
         Self::SetAttribute,
         Self::WriteReplInfo,
+        Self::StartAttendant,
         Self::StartGuard,
         Self::EndGuard,
         Self::ReportDeath,
@@ -259,6 +291,9 @@ impl ActionKind {
             Self::WritePrimarySettings => "write-primary-settings",
             Self::SetNames => "set-names",
             Self::TakeBarrier => "take-barrier",
+            Self::Announce => "announce",
+            Self::KeepLinks => "keep-links",
+            Self::EndLinks => "end-links",
             Self::StartPostgres => "start-postgres",
             Self::StopPostgres => "stop-postgres",
             Self::PromotePostgres => "promote-postgres",
@@ -274,6 +309,7 @@ impl ActionKind {
             Self::UnlockExternal => "unlock-external",
             Self::SetAttribute => "set-attribute",
             Self::WriteReplInfo => "write-repl-info",
+            Self::StartAttendant => "start-attendant",
             Self::StartGuard => "start-guard",
             Self::EndGuard => "end-guard",
             Self::ReportDeath => "report-death",
@@ -584,8 +620,12 @@ impl Snapshot {
             Effect::Done => {}
         }
         match action {
-            Action::StartPostgres => {
+            Action::StartPostgres(name) => {
                 self.progress.started = true;
+                self.names.running = match name {
+                    Some(name) if name.is_incarnation() => RunningName::Name(name.clone()),
+                    _ => RunningName::Unnamed,
+                };
                 self.process = Process::Alive { frozen: false };
                 self.answer = Answer::NotAsked;
             }
@@ -595,7 +635,9 @@ impl Snapshot {
                 self.progress.restarting_in_place = true;
                 self.standby_signal = false;
             }
-            Action::WriteStandbySettings => self.standby_signal = true,
+            Action::WriteStandbySettings(_) => self.standby_signal = true,
+            Action::Announce(name) => self.fold_announced(name),
+            Action::KeepLinks(kept) => self.names.kept = Some(kept.clone()),
             Action::SetNames(names) => {
                 self.progress.barrier = None;
                 if let Answer::Primary(view) = &mut self.answer {
@@ -604,6 +646,7 @@ impl Snapshot {
             }
             Action::RestartReceiver(_) => self.progress.receiver_restarted = true,
             Action::UnlockExternal => self.progress.released = true,
+            Action::StartAttendant => self.progress.attended = true,
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
             Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
@@ -695,6 +738,14 @@ impl Snapshot {
         }
     }
 
+    fn fold_announced(&mut self, name: &LinkName) {
+        let me = self.settings.me.clone();
+        if let Ok(cluster) = &mut self.cluster {
+            let entry = cluster.nodes.entry(me).or_default();
+            entry.announced = Announced::Name(name.clone());
+        }
+    }
+
     fn fold_attribute(&mut self, node: &NodeName, attribute: &Attribute) {
         let Ok(cluster) = &mut self.cluster else {
             return;
@@ -712,6 +763,7 @@ impl Snapshot {
             Attribute::Receiver(value) => entry.receiver = Some(value),
             Attribute::Guard(value) => entry.guard = Some(value),
             Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
+            Attribute::Flushed(value) => entry.flushed = Some(value),
         }
     }
 

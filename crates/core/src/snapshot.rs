@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::Cluster;
 use crate::limits::Limits;
+use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
@@ -64,6 +67,9 @@ pub enum Operation {
     },
     /// A notification before or after an action somewhere in the cluster.
     Notify(Notification),
+    /// What a standby does for itself after its start, beside Pacemaker's operations: it says what it has
+    /// flushed until it is a holder. Pacemaker does not ask for it.
+    Attend,
     /// One round of the guard, the resident process beside a primary; Pacemaker does not ask for it.
     Guard(Watch),
 }
@@ -198,12 +204,25 @@ pub struct Links {
     pub flushed: Lsn,
 }
 
+/// One connection of a WAL sender, and no later one with the same process number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId {
+    /// `pid`.
+    pub pid: i32,
+    /// `backend_start`, microseconds since 1970.
+    pub began: i64,
+}
+
 /// One row of `pg_stat_replication`. Fields are none where the role may not see them, or nothing has
 /// come from the standby yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkRow {
+    /// Which one it is.
+    pub id: LinkId,
     /// `application_name`.
     pub name: String,
+    /// `client_addr`; none for a socket.
+    pub address: Option<String>,
     /// `state`.
     pub state: Option<WalSenderState>,
     /// `sync_state`.
@@ -317,6 +336,8 @@ pub struct Progress {
     pub released: bool,
     /// The answer of the external lock command.
     pub external: Option<ExternalLock>,
+    /// The process beside the standby was started ([`Operation::Attend`]).
+    pub attended: bool,
     /// The WAL receiver was told to reconnect.
     pub receiver_restarted: bool,
     /// Holders that the operator or a stop in this transition takes away.
@@ -343,6 +364,53 @@ pub enum Acquired {
     InPlace,
     /// It has: promote onto a new timeline.
     NewTimeline,
+}
+
+/// The names of replication links (R11), as far as this node knows them from elsewhere than the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkNames {
+    /// An incarnation of this node that no server has had: for a standby that this operation starts.
+    pub fresh: LinkName,
+    /// The name of the running server.
+    pub running: RunningName,
+    /// What this primary's agent has kept.
+    pub kept: Option<KeptLinks>,
+}
+
+/// The name that a running postmaster was given in its environment (`PGAPPNAME`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum RunningName {
+    /// None runs, or it cannot be told.
+    #[default]
+    Unknown,
+    /// It was given none.
+    Unnamed,
+    /// This one.
+    Name(LinkName),
+}
+
+/// What the agent of a primary keeps of the links until the node restarts: for the guard, for when
+/// Pacemaker does not answer, and from one operation to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeptLinks {
+    /// Under which name each node was known when the agent last saw the cluster.
+    pub names: BTreeMap<NodeName, LinkName>,
+    /// The barrier (R4) that was taken last.
+    pub barrier: Option<KeptBarrier>,
+}
+
+/// A barrier that may be waited for in a later operation than the one that took it. The epoch moves
+/// before any name is taken away, so that at the same one this name has been in force ever since.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeptBarrier {
+    /// The name that was in force.
+    pub name: String,
+    /// Where the message ends.
+    pub lsn: Lsn,
+    /// The register's term.
+    pub term: u64,
+    /// The register's epoch.
+    pub epoch: u64,
 }
 
 /// Everything that one decision may look at.
@@ -377,6 +445,8 @@ pub struct Snapshot {
     /// What this node has durably seen of the register, or why that cannot be told. Without it nothing
     /// is decided on the register: what it says could be older than what this node has acted upon.
     pub memory: Result<Memory, String>,
+    /// The names of replication links.
+    pub names: LinkNames,
     /// The guard of this node.
     pub guard: Guard,
     /// What this operation has done so far.

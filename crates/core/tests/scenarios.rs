@@ -10,6 +10,8 @@ mod endless;
 mod external;
 #[path = "scenarios/guard.rs"]
 mod guard;
+#[path = "scenarios/links.rs"]
+mod links;
 #[path = "scenarios/notify.rs"]
 mod notify;
 #[path = "scenarios/outage.rs"]

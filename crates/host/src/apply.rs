@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
@@ -35,13 +36,30 @@ pub(crate) fn perform(
 ) -> Result<Effect, String> {
     let done = |result: Result<(), String>| result.map(|()| Effect::Done);
     match action {
-        Action::WriteStandbySettings => done(node.write_settings(true, &[])),
-        Action::WritePrimarySettings => done(node.write_settings(false, &[])),
+        Action::Announce(name) => done(
+            node.pacemaker
+                .set_permanent(
+                    &node.settings.me,
+                    &node.settings.resource.attribute("incarnation"),
+                    name.as_str(),
+                    deadline,
+                )
+                .map_err(text),
+        ),
+        Action::WriteStandbySettings(name) => done(node.write_settings(Some(name), &[])),
+        Action::WritePrimarySettings => done(node.write_settings(None, &[])),
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
-        Action::StartPostgres => {
+        Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
+        Action::EndLinks(links) => done(
+            node.postgres
+                .end_links(&node.pg, links, deadline)
+                .map_err(text),
+        ),
+        Action::StartPostgres(name) => {
             node.place.forget_stop();
-            done(node.pg.start(deadline).map(drop).map_err(text))
+            let name = name.as_ref().filter(|name| name.is_incarnation());
+            done(node.pg.start(name, deadline).map(drop).map_err(text))
         }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
@@ -100,6 +118,7 @@ pub(crate) fn perform(
         Action::WriteReplInfo(info) => {
             done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
         }
+        Action::StartAttendant => done(node.start_attendant()),
         Action::StartGuard => done(node.start_guard(deadline)),
         Action::EndGuard => done(node.end_guard(deadline)),
         Action::ReportDeath => done(
@@ -139,9 +158,12 @@ impl Node {
         )
     }
 
-    fn write_settings(&self, standby: bool, names: &[String]) -> Result<(), String> {
+    /// The settings of a standby with a link of this name, or those of a primary.
+    fn write_settings(&self, standby: Option<&LinkName>, names: &[String]) -> Result<(), String> {
         let settings = pgconf::Settings {
-            standby,
+            standby: standby.is_some(),
+            // An incarnation lies in no file that somebody might copy.
+            plain_name: standby.filter(|name| !name.is_incarnation()).cloned(),
             names: names.to_vec(),
         };
         pgconf::ensure(&self.pg, &self.params, &self.settings.me, &settings)
@@ -150,7 +172,7 @@ impl Node {
     }
 
     fn set_names(&mut self, names: &[String]) -> Result<(), String> {
-        self.write_settings(false, names)?;
+        self.write_settings(None, names)?;
         self.told = Some(since_boot());
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
@@ -247,6 +269,15 @@ impl Node {
             }
             Attribute::Guard(text) => transient(resource.attribute("guard"), text.clone()),
             Attribute::Unfit(text) => transient(resource.attribute("unfit"), text.clone()),
+            Attribute::Flushed(flushed) => self
+                .pacemaker
+                .set_transient(
+                    whose,
+                    &resource.attribute("flushed"),
+                    &flushed.to_string(),
+                    deadline,
+                )
+                .map_err(text),
             Attribute::Position(position) => {
                 transient(
                     resource.attribute("timeline"),

@@ -21,7 +21,9 @@ use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
 use pha_core::register::Memory;
-use pha_core::snapshot::{Answer, Death, Operation, Process, Progress, Snapshot, Watch};
+use pha_core::snapshot::{
+    Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, Watch,
+};
 use tracing::{error, info, warn};
 
 use crate::clock::{Deadline, since_boot};
@@ -29,7 +31,7 @@ use crate::node::Node;
 use crate::process::Postmaster;
 use crate::{account, apply, observe};
 
-pub use keep::WORD;
+pub use keep::{ATTEND, WORD};
 use place::Held;
 pub(crate) use place::Place;
 use proofs::Proofs;
@@ -117,6 +119,29 @@ pub fn run(mut node: Node) -> Exit {
         error!("the watchdog could not be stopped: {error}");
     }
     exit
+}
+
+/// How long a standby's agent speaks for it after the operation that began with it. What is not said by
+/// then the monitors say.
+const ATTENDING: Duration = Duration::from_secs(40);
+
+/// Says for a standby how far it has flushed until it is a holder ([`Operation::Attend`]).
+pub fn attend(mut node: Node) -> Exit {
+    let _ = rustix::process::setsid();
+    match node.place.attend() {
+        Ok(Some(held)) => {
+            let deadline = Deadline::after(ATTENDING);
+            let exit = crate::drive::drive(&mut node, &Operation::Attend, deadline).exit;
+            drop(held);
+            exit
+        }
+        // Another one does it.
+        Ok(None) => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+        Err(error) => ended(OcfCode::Generic, &error.to_string()),
+    }
 }
 
 struct Resident {
@@ -235,6 +260,11 @@ impl Resident {
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
             memory: Ok(self.proofs.memory),
+            names: LinkNames {
+                fresh: self.node.fresh.clone(),
+                running: RunningName::Unknown,
+                kept: self.node.place.kept_links(),
+            },
             guard: Default::default(),
             progress: Progress::default(),
         };

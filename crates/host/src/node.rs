@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pha_core::link_name::LinkName;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{self, Params};
 use pha_core::register::ClusterId;
@@ -40,6 +41,8 @@ pub struct Node {
     pub(crate) place: Place,
     /// How long one exchange with the lock service may take, where it is not half of what is left.
     pub(crate) lock_budget: Option<Duration>,
+    /// An incarnation for a standby that is started by this process (R11).
+    pub(crate) fresh: LinkName,
     pub(crate) began: Instant,
     pub(crate) cluster_seen: Option<Instant>,
     /// When this operation last told PostgreSQL to read its configuration ([`crate::clock::since_boot`]).
@@ -62,6 +65,7 @@ impl Node {
             lock: lock_service(&params, &pg.user)?,
             memory: memory_file(&resource),
             promotion: None,
+            fresh: LinkName::incarnation(&me, random()?),
             began: Instant::now(),
             cluster_seen: None,
             told: None,
@@ -115,6 +119,17 @@ impl Node {
         if let Err(error) = result {
             warn!("{error}");
         }
+    }
+}
+
+/// A number that nobody else comes upon.
+fn random() -> Result<u64, Refusal> {
+    let mut bytes = [0; 8];
+    let failed = |error: String| Refusal::installed(format!("random numbers: {error}"));
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => Ok(u64::from_ne_bytes(bytes)),
+        Ok(_) => Err(failed("too few".to_owned())),
+        Err(errno) => Err(failed(errno.to_string())),
     }
 }
 

@@ -10,7 +10,8 @@ use pha_core::parse::cib::Cib;
 use pha_core::parse::standby_names::{StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot,
+    StandbyView,
 };
 use pha_core::timeline::{History, TimelineId, WalPosition};
 use tracing::warn;
@@ -81,6 +82,11 @@ pub(crate) fn snapshot(
         cluster,
         register: None,
         memory,
+        names: LinkNames {
+            fresh: node.fresh.clone(),
+            running: node.pg.link_name(),
+            kept: node.place.kept_links(),
+        },
         guard: node.guard_seen(operation),
         progress,
     };
@@ -322,9 +328,10 @@ fn cluster_known(
     if !needed {
         return Some(Ok(Cluster::default()));
     }
-    let fresh = node
-        .cluster_seen
-        .is_some_and(|seen| seen.elapsed() < CLUSTER_AGE);
+    // What a standby's own agent says is there soon, and a commit may be waiting for it.
+    let said = before.is_some_and(|before| before.progress.barrier.is_some());
+    let age = if said { CLUSTER_AGE / 5 } else { CLUSTER_AGE };
+    let fresh = node.cluster_seen.is_some_and(|seen| seen.elapsed() < age);
     if let Some(before) = before.filter(|before| waiting && fresh && before.cluster.is_ok()) {
         return Some(before.cluster.clone());
     }

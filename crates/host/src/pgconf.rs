@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pha_core::conninfo;
+use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
@@ -66,6 +67,8 @@ pub enum PgConfError {
 pub struct Settings {
     /// Whether the server is to run as a standby.
     pub standby: bool,
+    /// The `application_name` of a standby that is not started under an incarnation (R11).
+    pub plain_name: Option<LinkName>,
     /// The standbys that commits wait for; none for a standby.
     pub names: Vec<String>,
 }
@@ -88,7 +91,7 @@ impl Settings {
         // waited for a standby, while that standby, which may lack them, counts as a holder. As it
         // is, the crash ends the server, and the agent makes this node the only holder first (R1).
         own.push_str(&line("restart_after_crash", "off")?);
-        let recovery = recovery_lines(params, me)?;
+        let recovery = recovery_lines(params, me, self.plain_name.as_ref())?;
         if has_standby_signal {
             // A restarted WAL receiver tries again after this time; the default of 5 s would be
             // most of a takeover.
@@ -103,8 +106,12 @@ impl Settings {
 
 /// The settings of a standby, the same in both forms (PostgreSQL 12 moved them from
 /// `recovery.conf`). They are kept on a primary, which ignores them.
-fn recovery_lines(params: &Params, me: &NodeName) -> Result<String, PgConfError> {
-    let mut text = line("primary_conninfo", &primary_conninfo(params, me)?)?;
+fn recovery_lines(
+    params: &Params,
+    me: &NodeName,
+    name: Option<&LinkName>,
+) -> Result<String, PgConfError> {
+    let mut text = line("primary_conninfo", &primary_conninfo(params, name)?)?;
     text.push_str(&line("recovery_target_timeline", "latest")?);
     let commands = [
         ("restore_command", &params.restore_command),
@@ -122,16 +129,22 @@ fn recovery_lines(params: &Params, me: &NodeName) -> Result<String, PgConfError>
     Ok(text)
 }
 
-/// How a standby reaches the primary: by the writer's address, under its own node's name.
-fn primary_conninfo(params: &Params, me: &NodeName) -> Result<String, PgConfError> {
+/// How a standby reaches the primary: by the writer's address. Its name is here only where it is the
+/// node's plain one; an incarnation comes from the server's environment, which libpq looks at before the
+/// name that the WAL receiver would give itself.
+fn primary_conninfo(params: &Params, name: Option<&LinkName>) -> Result<String, PgConfError> {
     let port = params.pgport.to_string();
     let mut pairs = vec![
         ("host", params.master_ip.as_deref().unwrap_or_default()),
         ("port", port.as_str()),
         ("user", params.repuser.as_str()),
-        ("application_name", me.as_str()),
     ];
-    let own: BTreeSet<&str> = pairs.iter().map(|(keyword, _)| *keyword).collect();
+    pairs.extend(name.map(|name| ("application_name", name.as_str())));
+    let own: BTreeSet<&str> = pairs
+        .iter()
+        .map(|(keyword, _)| *keyword)
+        .chain(["application_name"])
+        .collect();
     let further = params.primary_conninfo_opt.iter();
     pairs.extend(
         further

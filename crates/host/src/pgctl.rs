@@ -6,12 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
+use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::parse::controldata::{self, ControlData, ControlDataError};
 use pha_core::parse::history::HistoryError;
 use pha_core::parse::waldump::WaldumpError;
 pub use pha_core::plan::StopMode;
 use pha_core::remedy::Remedy;
+use pha_core::snapshot::RunningName;
 use pha_core::timeline::TimelineId;
 
 use crate::clock::Deadline;
@@ -180,12 +182,47 @@ pub fn system_identifier(owner: &User, pgdata: &Path) -> Option<u64> {
     Some(u64::from_ne_bytes(first.try_into().ok()?))
 }
 
+/// libpq's default for `application_name`, which comes before the name that a WAL receiver falls back to
+/// (PostgreSQL manual, "Environment Variables").
+const LINK_NAME: &str = "PGAPPNAME";
+
 impl PgCtl {
+    /// The name that the running postmaster was started with. PostgreSQL writes titles over the
+    /// environment of its children, and not over the postmaster's own.
+    #[must_use]
+    pub fn link_name(&self) -> RunningName {
+        let Ok(Postmaster::Alive { process, .. }) = Postmaster::of(&self.pgdata, self.user.uid())
+        else {
+            return RunningName::Unknown;
+        };
+        let Ok(bytes) = std::fs::read(format!("/proc/{}/environ", process.pid())) else {
+            return RunningName::Unknown;
+        };
+        let mut entries = bytes
+            .split(|byte| *byte == 0)
+            .filter(|e| !e.is_empty())
+            .peekable();
+        if entries.peek().is_none() {
+            return RunningName::Unknown;
+        }
+        let name = entries.find_map(|entry| {
+            let text = std::str::from_utf8(entry).ok()?;
+            text.strip_prefix(LINK_NAME)?.strip_prefix('=')
+        });
+        match name.and_then(|name| name.parse().ok()) {
+            Some(name) => RunningName::Name(name),
+            None => RunningName::Unnamed,
+        }
+    }
+
     /// Starts the server and waits until it answers or the deadline comes.
     ///
     /// A server that runs already is not started again. One that is still recovering at the
     /// deadline is left to go on: crash recovery takes what it takes.
-    pub fn start(&self, deadline: Deadline) -> Result<Started, PgError> {
+    ///
+    /// `name` is what its WAL receiver calls itself (R11). It is in the environment of the postmaster and
+    /// of all that it starts, and in no file.
+    pub fn start(&self, name: Option<&LinkName>, deadline: Deadline) -> Result<Started, PgError> {
         self.refuse_shell_characters()?;
         self.remove_stale_locks()?;
         let log = self.user.files().look(&self.logfile).ok().flatten();
@@ -201,6 +238,10 @@ impl PgCtl {
             // pg_ctl puts a directory given with -D into a shell line as it is, but takes one
             // from the environment without (pg_ctl.c, pgdata_opt); the server gets it with -o.
             .env("PGDATA", &self.pgdata);
+        let command = match name {
+            Some(name) => command.env(LINK_NAME, name.as_str()),
+            None => command,
+        };
         match command.run(deadline) {
             Ok(_) => Ok(Started::Ready),
             Err(error) => match self.postmaster()? {
@@ -236,6 +277,23 @@ impl PgCtl {
             None if Process::of(pid).is_none() => return Ok(()),
             None => return Err(PgError::NoReceiver { pid }),
         };
+        Ok(())
+    }
+
+    /// Ends a process that serves a client of this server. A number comes from SQL, so it has to be a
+    /// child of this very postmaster; one that is gone is no error.
+    ///
+    /// # Errors
+    /// It cannot be looked at or signalled.
+    pub fn end_backend(&self, pid: i32) -> Result<(), PgError> {
+        let Postmaster::Alive { process, .. } = self.postmaster()? else {
+            return Ok(());
+        };
+        let children = self.processes()?.into_iter();
+        let mut children = children.filter(|child| child.parent() == Some(process.pid()));
+        if let Some(child) = children.find(|child| child.pid() == pid) {
+            child.signal(Signal::TERM)?;
+        }
         Ok(())
     }
 

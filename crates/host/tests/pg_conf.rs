@@ -6,6 +6,7 @@ mod common;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use common::Cluster;
+use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_host::files::Change;
@@ -34,6 +35,7 @@ fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
 fn settings(standby: bool, names: &[&str]) -> Settings {
     Settings {
         standby,
+        plain_name: standby.then(|| LinkName::plain(&me())),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

@@ -56,7 +56,7 @@ fn pg_starting_a_running_server_leaves_it_alone() {
     cluster.start();
     let before = cluster.sql("select pg_postmaster_start_time()");
     assert!(matches!(
-        cluster.ctl.start(soon()),
+        cluster.ctl.start(None, soon()),
         Ok(Started::Recovering | Started::Ready)
     ));
     assert_eq!(cluster.sql("select pg_postmaster_start_time()"), before);
@@ -81,7 +81,7 @@ fn pg_options_reach_the_server_and_no_shell() {
 
     cluster.ctl.logfile = cluster.dir.join("log$(id)");
     assert!(matches!(
-        cluster.ctl.start(soon()),
+        cluster.ctl.start(None, soon()),
         Err(PgError::UnsafePath {
             parameter: "logfile",
             ..
@@ -93,7 +93,7 @@ fn pg_options_reach_the_server_and_no_shell() {
 fn pg_a_failed_start_says_what_the_server_said() {
     let cluster = Cluster::new("broken");
     cluster.settings("no_such_setting = 1");
-    let error = cluster.ctl.start(soon()).unwrap_err().to_string();
+    let error = cluster.ctl.start(None, soon()).unwrap_err().to_string();
     assert!(error.starts_with("postgres did not start: "), "{error}");
     assert!(
         error.contains("unrecognized configuration parameter \"no_such_setting\""),
@@ -207,7 +207,7 @@ fn pg_a_reused_number_in_the_file_is_seen_as_not_running() {
         cluster.ctl.stop(StopMode::Immediate, soon()).unwrap(),
         Stopped::WasNotRunning
     );
-    let started = cluster.ctl.start(soon());
+    let started = cluster.ctl.start(None, soon());
     let alive = other.try_wait().unwrap().is_none();
     other.kill().unwrap();
     other.wait().unwrap();

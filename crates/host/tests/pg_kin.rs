@@ -92,7 +92,7 @@ fn pg_a_postgres_at_the_same_path_in_another_mount_namespace_is_somebody_elses()
     assert_eq!(ctl.stop(StopMode::Fast, soon()).unwrap(), Stopped::Ended);
     cluster.start();
     assert_eq!(ctl.kill_everything(soon()).unwrap(), Stopped::Ended);
-    assert_eq!(ctl.start(soon()).unwrap(), Started::Ready);
+    assert_eq!(ctl.start(None, soon()).unwrap(), Started::Ready);
     assert!(strangers.iter().all(Stranger::lives));
 }
 
@@ -131,7 +131,7 @@ fn pg_a_number_in_the_file_that_is_of_another_account_is_named_and_left_alone() 
         Stopped::WasNotRunning
     );
     assert_eq!(ctl.kill_everything(soon()).unwrap(), Stopped::WasNotRunning);
-    let refused = ctl.start(soon()).unwrap_err().to_string();
+    let refused = ctl.start(None, soon()).unwrap_err().to_string();
     assert!(refused.contains(&said), "{refused}");
     assert!(ctl.reload().is_err());
     assert!(stranger.lives());

@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{Cluster, postgres, soon};
+use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
 use pha_core::status::{SyncState, WalSenderState};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
@@ -273,7 +275,8 @@ fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
         }
     }
     let mut session = access(&new).connect(soon()).unwrap();
-    let standby = ["standby".parse().unwrap()].into();
+    let node: NodeName = "standby".parse().unwrap();
+    let standby = [(node.clone(), LinkName::plain(&node))].into();
     let have = access(&new).acknowledged_by(&mut session, &standby, short());
     // The time may also be over in the middle of a look.
     assert_eq!(have.unwrap_or_default(), [].into());

@@ -22,4 +22,5 @@ mod power;
 mod refusals;
 mod stalled;
 mod start;
+mod strangers;
 mod three;

@@ -15,8 +15,8 @@ use pha_core::register::{
     Register, RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, Guard, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
-    Settings, Snapshot, StandbyView, Watch,
+    Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
+    Progress, Settings, Snapshot, StandbyView, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -26,8 +26,9 @@ use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::state::{
-    EPOCH, Kind, Lease, Log, Node, Postgres, Run, State, TERM, TTL, View, index, members, name,
+    EPOCH, Kind, Lease, Log, Node, Postgres, Run, State, TERM, TTL, View, index, name,
 };
+use crate::strangers::{self, FORMER_NAME};
 
 /// More decisions than any operation takes between two actions.
 pub(crate) const MOST_DECISIONS: usize = 100;
@@ -148,6 +149,7 @@ impl Explored {
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory: Ok(memory),
+            names: self.link_names(state, i),
             guard: match kind {
                 Kind::Guard => Guard::Unknown,
                 _ if i >= self.guards => Guard::Unknown,
@@ -162,12 +164,15 @@ impl Explored {
     fn members(&self, state: &State, i: usize, view: View) -> Cluster {
         let node = |(j, node): (usize, &Node)| {
             let up = !state.row.elected && node.postgres != Postgres::Down;
+            let (announced, flushed) = self.told(state, i, j);
             let known = ClusterNode {
                 online: view != View::Alone || i == j,
                 position: up.then(|| WalPosition {
                     timeline: timeline_id(node.log.timeline()),
                     lsn: Lsn::new(node.log.len() as u64 + 1),
                 }),
+                announced,
+                flushed,
                 ..ClusterNode::default()
             };
             (name(j), known)
@@ -194,6 +199,9 @@ impl Explored {
             if matches!(plan.verdict, Verdict::Finish(_)) {
                 if leaves_superseded(state, i, &snapshot) {
                     state.violation = Some(SUPERSEDED);
+                }
+                if strangers::leaves_former(state, i, &snapshot) {
+                    state.violation = Some(FORMER_NAME);
                 }
                 if leaves_unguarded(&snapshot) {
                     state.violation = Some(UNGUARDED);
@@ -234,14 +242,16 @@ impl Explored {
                 | Action::ReadDisk
                 | Action::ReadRegister
                 | Action::UpdateRegister(Update::Renew { .. } | Update::Release { .. })
-                | Action::WriteStandbySettings
+                | Action::Announce(_)
+                | Action::KeepLinks(_)
+                | Action::WriteStandbySettings(_)
                 | Action::StartGuard
                 | Action::EndGuard => true,
                 // The operation might as well have begun only now.
                 Action::StopPostgres(_) => {
                     run.kind != Kind::Promote && self.mutation.stops_at_once()
                 }
-                Action::StartPostgres => matches!(run.kind, Kind::Start | Kind::Demote),
+                Action::StartPostgres(_) => matches!(run.kind, Kind::Start | Kind::Demote),
                 _ => false,
             };
             let outcome = match (run.view, run.kind) {
@@ -465,11 +475,22 @@ impl Explored {
         let node = &mut state.nodes[i];
         let done = Some(Ok(Effect::Done));
         match action {
-            Action::WriteStandbySettings => (node.names, node.standby_signal) = (0, true),
+            Action::Announce(name) => node.announced = strangers::number(i, name),
+            Action::KeepLinks(kept) => {
+                node.kept = kept.barrier.as_ref().map(|barrier| {
+                    let names = strangers::of_texts(std::slice::from_ref(&barrier.name));
+                    (names, barrier.lsn.as_u64() as u8)
+                });
+            }
+            Action::EndLinks(links) => {
+                if links.iter().any(|link| link.pid == 99) {
+                    state.stranger = None;
+                }
+            }
+            Action::WriteStandbySettings(_) => (node.names, node.standby_signal) = (0, true),
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
             Action::SetNames(names) => {
-                let known = names.iter().filter_map(|text| index(&text.parse().ok()?));
-                node.names = known.fold(0, |bits, standby| bits | 1 << standby);
+                node.names = strangers::of_texts(names);
                 if !matches!(node.postgres, Postgres::Primary { .. }) {
                     return Some(Err("the postmaster is gone".to_owned()));
                 }
@@ -489,7 +510,9 @@ impl Explored {
                 }
                 return Some(Ok(Effect::Barrier(Lsn::new(u64::from(node.log.end())))));
             }
-            Action::StartPostgres => {
+            Action::StartPostgres(called) => {
+                let called = called.as_ref();
+                node.incarnation = called.map_or(0, |called| strangers::number(i, called));
                 node.postgres = match (node.postgres, node.standby_signal) {
                     (Postgres::Down, true) => Postgres::Standby {
                         upstream: None,
@@ -721,13 +744,19 @@ impl Explored {
         Links {
             rows: attached
                 .map(|(j, other)| LinkRow {
-                    name: name(j).to_string(),
+                    id: LinkId {
+                        pid: j as i32,
+                        began: j as i64,
+                    },
+                    name: strangers::link_name(j, other.incarnation).to_string(),
+                    address: None,
                     state: Some(WalSenderState::Streaming),
                     sync: Some(SyncState::Sync),
                     sent: Some(Self::sent(&node.log, &other.log)),
                     flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
-                    replayed: self.rollbacks.then(|| self.position(&other.log)),
+                    replayed: (!other.silent).then(|| self.position(&other.log)),
                 })
+                .chain(self.stranger_row(state, i))
                 .collect(),
             flushed: Lsn::new(u64::from(node.log.end())),
         }
@@ -752,9 +781,7 @@ impl Explored {
                 history: self.history(&node.log),
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                names: members(node.names)
-                    .map(|standby| name(standby).to_string())
-                    .collect(),
+                names: strangers::texts(node.names),
                 links: self.links(state, i),
             }),
         }

@@ -10,7 +10,8 @@ use pha_core::timeline::{History, HistoryEntry, TimelineId};
 use crate::agent::timeline_id;
 use crate::model::{Explored, upstream};
 use crate::mutation::Mutation;
-use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM, members};
+use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM};
+use crate::strangers;
 
 /// How many messages are written into one log (R4).
 pub(crate) const MESSAGES: usize = 2;
@@ -47,10 +48,16 @@ pub(crate) fn release(state: &mut State, i: usize) {
         state.nodes[i].released = 0;
         return;
     };
-    let reported = members(in_force)
-        .filter_map(|standby| state.nodes.get(standby))
-        .filter(|standby| upstream(standby) == Some(i) && !standby.silent)
-        .map(|standby| standby.log.end());
+    let standbys = state.nodes.iter().enumerate();
+    let reported = standbys
+        .filter(|(j, standby)| strangers::is_called(*j, standby, in_force))
+        .filter(|(_, standby)| upstream(standby) == Some(i) && !standby.silent)
+        .map(|(_, standby)| standby.log.end());
+    let lies = state
+        .stranger
+        .filter(|stranger| usize::from(stranger.from) == i && stranger.called == in_force)
+        .map(|_| state.nodes[i].log.end());
+    let reported = reported.chain(lies);
     let reported = reported.max().unwrap_or(0);
     let node = &mut state.nodes[i];
     let released = node.released.max(reported);

@@ -21,7 +21,7 @@ use pha_core::snapshot::{Guard, Operation, Progress, Snapshot, Watch};
 use crate::agent::{MOST_DECISIONS, leaves_superseded, process};
 use crate::model::{Explored, FATES, Fate, Move, Outcome, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
-use crate::state::{Kind, Node, Postgres, Run, State, TTL, View, age, aged, name};
+use crate::state::{Kind, Node, Postgres, Run, State, TTL, View, age, aged};
 
 /// The last renewal that the register confirmed to a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,7 +157,8 @@ impl Explored {
         if !guard.frozen {
             moves.push(Move::GuardFreezes(i));
         }
-        let linked = state.nodes.iter().any(|other| upstream(other) == Some(i));
+        let linked =
+            state.stranger.is_some() || state.nodes.iter().any(|other| upstream(other) == Some(i));
         for grown_old in every {
             let mut meets = |register, linked, fates| {
                 let chance = Chance {
@@ -297,7 +298,7 @@ impl Explored {
 
     /// The standbys that stream from a node acknowledge what it has written just now.
     fn acknowledge(&self, state: &State, i: usize) -> BTreeMap<NodeName, Duration> {
-        let all = (0..self.nodes).map(name).collect();
+        let all = self.known_names(state);
         let have = acknowledged(&self.links(state, i), Lsn::new(0), &all);
         have.into_iter()
             .map(|node| (node, Duration::ZERO))

@@ -15,6 +15,7 @@ mod mutation;
 mod operator;
 mod rollback;
 mod state;
+mod strangers;
 
 use std::fmt::Write as _;
 
@@ -26,6 +27,7 @@ use operator::REPLACED;
 use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
+use strangers::FORMER_NAME;
 
 /// Two nodes and one commit, the register's replies lost or late.
 const DELAYED: Explored = bounds(2, 1, 2, true);
@@ -68,6 +70,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         diverged: false,
         guards: 0,
         notify: false,
+        strangers: false,
         start: Start::Election,
         mutation: Mutation::None,
     }
@@ -112,6 +115,19 @@ const GUARDED: Explored = Explored {
     commits: 0,
     start: Start::Replicating,
     ..SMALL
+};
+
+/// Two nodes that have incarnations, and receivers that call themselves what a node is called (R11).
+const STRANGERS: Explored = Explored {
+    strangers: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// The same with a guard.
+const STRANGERS_GUARDED: Explored = Explored {
+    strangers: true,
+    ..GUARDED
 };
 
 fn long() -> bool {
@@ -422,4 +438,34 @@ fn every_part_of_the_guard_is_needed() {
 #[test]
 fn an_announced_stop_keeps_the_promise() {
     holds(ANNOUNCED, None);
+}
+
+#[test]
+fn strangers_prove_nothing() {
+    holds(STRANGERS, Some(if long() { 20_000_000 } else { 150_000 }));
+    if long() {
+        let late = Explored {
+            delays: true,
+            commits: 2,
+            ..STRANGERS
+        };
+        holds(late, Some(30_000_000));
+        holds(STRANGERS_GUARDED, Some(30_000_000));
+    }
+}
+
+#[test]
+fn every_look_at_strangers_is_needed() {
+    use Mutation as M;
+    for (mutation, model, breaks) in [
+        (M::PlainNamesBelieved, STRANGERS, ACKNOWLEDGED),
+        (M::StatementIgnored, STRANGERS, ACKNOWLEDGED),
+        (M::AnnouncementIgnored, STRANGERS, FORMER_NAME),
+        (M::BarrierOfAnotherEpoch, STRANGERS, ACKNOWLEDGED),
+    ] {
+        is_noticed(mutation, model, &[breaks]);
+    }
+    if long() {
+        is_noticed(M::GuardBelievesStrangers, STRANGERS_GUARDED, &[FENCED]);
+    }
 }

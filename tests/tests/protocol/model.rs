@@ -15,6 +15,7 @@ use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
 use crate::rollback::RECORDED;
 use crate::state::{Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name};
+use crate::strangers::{self, FORMER_NAME, Stranger};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct Explored {
     pub(crate) guards: usize,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
+    /// Whether receivers come that are none of the nodes, and standbys have incarnations (R11).
+    pub(crate) strangers: bool,
     pub(crate) start: Start,
     pub(crate) mutation: Mutation,
 }
@@ -95,6 +98,11 @@ pub(crate) enum Move {
     GuardFreezes(usize),
     /// A round of a guard, which begins late if it was frozen.
     Guards(usize, Chance),
+    /// A stranger begins to receive from a primary.
+    StrangerComes(Stranger),
+    StrangerGoes,
+    /// A standby's own agent says how far it has flushed.
+    Says(usize),
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
 }
@@ -154,6 +162,10 @@ impl Model for Explored {
             guard: None,
             noted: false,
             run: None,
+            incarnation: u8::from(self.strangers),
+            announced: u8::from(self.strangers),
+            said: None,
+            kept: None,
         };
         let fresh = State {
             nodes: vec![standby; self.nodes],
@@ -169,6 +181,8 @@ impl Model for Explored {
             next_commit: 0,
             violation: None,
             moved: (false, false),
+            barriers_last: self.mutation == Mutation::BarrierOfAnotherEpoch,
+            stranger: None,
         };
         match self.start {
             Start::Election => {}
@@ -194,6 +208,7 @@ impl Model for Explored {
             self.operator_moves(state, i, moves);
             self.rollback_moves(state, i, moves);
             self.guard_moves(state, i, moves);
+            self.stranger_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
@@ -255,6 +270,9 @@ impl Model for Explored {
             Move::GuardDies(i) => state.nodes[i].guard = None,
             Move::GuardFreezes(i) => self.guard_freezes(&mut state, i),
             Move::Guards(i, chance) => self.guard_round(&mut state, i, chance)?,
+            Move::StrangerComes(stranger) => state.stranger = Some(stranger),
+            Move::StrangerGoes => state.stranger = None,
+            Move::Says(i) => self.says(&mut state, i)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::Delivered => {
                 let update = state.delayed.take()?;
@@ -303,6 +321,9 @@ impl Model for Explored {
                 nodes.all(|(i, node)| {
                     node.recorded.is_prefix_of(&node.log) || !model.may_promote(state, i)
                 })
+            }),
+            Property::always(FORMER_NAME, |_, state: &State| {
+                state.violation != Some(FORMER_NAME)
             }),
             Property::always(UNWRITTEN, |_, state: &State| {
                 state.nodes.iter().all(|node| node.released == 0)
@@ -386,6 +407,7 @@ fn settle(state: &mut State) {
         }
         state.nodes[i].silent &= upstream(&state.nodes[i]).is_some();
     }
+    strangers::settle(state);
     for i in 0..state.nodes.len() {
         release(state, i);
     }
@@ -395,11 +417,11 @@ impl Explored {
     /// The first node is the primary, and the second one its standby, which holds everything.
     fn replicating_from(&self, fresh: State) -> State {
         let mut state = fresh;
-        let standbys = 1 << 1;
+        let standbys = strangers::called(1, u8::from(self.strangers));
         state.row = Row {
             owner: Some(0),
             elected: true,
-            holders: 1 | standbys,
+            holders: 1 | 1 << 1,
             positions: [0; NODES],
             lease: Lease::Running,
         };
@@ -558,7 +580,10 @@ fn forget_what_is_written_again(state: &mut State) {
     for node in &mut state.nodes {
         if node.postgres == Postgres::Down {
             node.names = 0;
-            let starting = |run: &Run| run.queue.contains(&Action::StartPostgres);
+            let starting = |run: &Run| {
+                let starts = |action: &Action| matches!(action, Action::StartPostgres(_));
+                run.queue.iter().any(starts)
+            };
             node.standby_signal |= !node.run.as_ref().is_some_and(|run| starting(run));
         }
     }

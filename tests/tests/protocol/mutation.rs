@@ -97,6 +97,16 @@ pub(crate) enum Mutation {
     PositionsIgnored,
     /// R10: a node whose data were put back starts as if nothing had happened.
     PutBackStarts,
+    /// R11: a node is known by its plain name, whatever its agent has announced.
+    PlainNamesBelieved,
+    /// R11: the guard takes the link of anybody who has a node's plain name for the node's.
+    GuardBelievesStrangers,
+    /// R11: the name that is in force stays the node's when it has come back under another one.
+    AnnouncementIgnored,
+    /// R11: what the node's own agent says is not looked at.
+    StatementIgnored,
+    /// R4: a barrier that was kept counts after the epoch has moved.
+    BarrierOfAnotherEpoch,
     /// The guard never stops a primary for want of a proof.
     GuardNeverFences,
     /// R5: the guard lets a replaced primary go on.
@@ -177,6 +187,7 @@ impl Mutation {
                     believe(links);
                     for row in &mut links.rows {
                         row.flushed = row.flushed.or(Some(ANY));
+                        row.replayed = row.replayed.or(Some(ANY));
                     }
                 });
             }

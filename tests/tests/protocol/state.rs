@@ -18,6 +18,7 @@ use pha_core::timeline::TimelineId;
 
 use crate::guard::Resident;
 use crate::operator::Copy;
+use crate::strangers::{Said, Stranger};
 
 /// The most nodes.
 pub(crate) const NODES: usize = 3;
@@ -228,6 +229,14 @@ pub(crate) struct Node {
     /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
     pub(crate) noted: bool,
     pub(crate) run: Option<Arc<Run>>,
+    /// Of its server, or of the last one: 0 for the plain name (R11).
+    pub(crate) incarnation: u8,
+    /// What its agent has told the cluster last.
+    pub(crate) announced: u8,
+    /// How far its own agent says that its standby has flushed.
+    pub(crate) said: Option<Said>,
+    /// The barrier that its agent has kept, by the name that was in force: of the present epoch.
+    pub(crate) kept: Option<(u8, u8)>,
 }
 
 impl Node {
@@ -282,6 +291,14 @@ impl fmt::Display for Node {
             write!(
                 f,
                 " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?}"
+            )?;
+        }
+        if self.announced > 0 {
+            let (is, told, said) = (self.incarnation, self.announced, self.said);
+            write!(
+                f,
+                " incarnation {is} announced {told} {said:?} kept {:?}",
+                self.kept
             )?;
         }
         if self.silent || self.released > 0 {
@@ -480,6 +497,10 @@ pub(crate) struct State {
     pub(crate) violation: Option<&'static str>,
     /// Whether the transition that is being made has moved the term and the epoch.
     pub(crate) moved: (bool, bool),
+    /// A barrier counts at a later epoch too (a mutation).
+    pub(crate) barriers_last: bool,
+    /// A receiver that is none of the nodes.
+    pub(crate) stranger: Option<Stranger>,
 }
 
 impl State {
@@ -499,6 +520,9 @@ impl State {
                 *reign = (older_term(reign.0), 1);
             }
             node.seen = aged(term, epoch, node.seen);
+            if (term || epoch) && !self.barriers_last {
+                node.kept = None;
+            }
             if let Some(guard) = &mut node.guard {
                 guard.age(term, epoch);
             }

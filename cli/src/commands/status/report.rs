@@ -120,11 +120,7 @@ impl Report {
                 Err(text) => text.clone(),
             }),
             nodes: nodes(seen),
-            replication: seen
-                .replication
-                .as_ref()
-                .and_then(|answer| answer.as_ref().ok())
-                .cloned(),
+            replication: replication(seen),
             commits: seen
                 .commits
                 .as_ref()
@@ -180,4 +176,14 @@ fn register(seen: &Sources) -> Option<RegisterRow> {
         lease,
         went_back: (seen.memory.as_ref()).is_some_and(|memory| out_of_step(row, memory).is_some()),
     })
+}
+
+/// The rows with the nodes whose they are.
+fn replication(seen: &Sources) -> Option<Vec<ReplicationRow>> {
+    let mut rows = seen.replication.as_ref()?.as_ref().ok()?.clone();
+    let cluster = &seen.cluster;
+    for row in &mut rows {
+        row.node = row.whose(&cluster.view, &cluster.params.node_list);
+    }
+    Some(rows)
 }

@@ -156,7 +156,7 @@ fn memory(cluster: &Cluster) -> Option<Memory> {
 const ROWS: &str = "select application_name, state, sync_state, \
     pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint, \
     pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint, \
-    extract(epoch from replay_lag)::float8 \
+    extract(epoch from replay_lag)::float8, host(client_addr) \
     from pg_stat_replication order by application_name, pid";
 
 /// The oldest file of WAL: all timelines have their segments removed together.
@@ -204,11 +204,13 @@ fn parse(rows: TextRows) -> Result<Vec<ReplicationRow>, String> {
     }
     rows.into_iter()
         .map(|row| {
-            let columns: Result<[Option<String>; 6], _> = row.try_into();
-            let [standby, state, sync_state, flush, replay, seconds] =
+            let columns: Result<[Option<String>; 7], _> = row.try_into();
+            let [standby, state, sync_state, flush, replay, seconds, address] =
                 columns.map_err(|_| "pg_stat_replication: another number of columns".to_owned())?;
             Ok(ReplicationRow {
                 standby: standby.unwrap_or_default(),
+                address,
+                node: None,
                 state,
                 sync_state,
                 flush_lag_bytes: number(flush)?,
@@ -235,8 +237,8 @@ pub(super) mod tests {
     #[test]
     fn rows_of_the_view_are_read() {
         let rows = parse(vec![
-            row(&["node2", "streaming", "sync", "0", "128", "0.25"]),
-            row(&["node3", "", "", "", "", ""]),
+            row(&["node2", "streaming", "sync", "0", "128", "0.25", ""]),
+            row(&["node3", "", "", "", "", "", ""]),
         ])
         .unwrap();
         assert_eq!(rows[0].replay_lag_bytes, Some(128));

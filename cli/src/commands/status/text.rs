@@ -88,9 +88,17 @@ fn standby(row: &ReplicationRow) -> String {
     let seconds = row
         .replay_lag_seconds
         .map(|seconds| format!(" ({seconds:.3} s)"));
+    let who = match &row.node {
+        Some(node) => node.to_string(),
+        None => format!(
+            "{} at {}, which is no standby of this cluster (nothing that it acknowledges counts)",
+            row.standby,
+            row.from()
+        ),
+    };
     format!(
         "{}: {}, {}; behind by {} bytes on disk, {} bytes replayed{}",
-        row.standby,
+        who,
         word(&row.state),
         word(&row.sync_state),
         bytes(row.flush_lag_bytes),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cluster, ClusterNode, NOTE, Resource, fail_counts};
+use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
 use crate::lsn::Lsn;
 use crate::names::ResourceName;
 use crate::ocf::parse_boolean;
@@ -166,6 +166,18 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         receiver: transient("receiver-status").cloned(),
         guard: transient("guard").cloned(),
         unfit: transient("unfit").filter(|text| !text.is_empty()).cloned(),
+        flushed: read(transient("flushed"), &mut note, str::parse),
+        announced: match node
+            .permanent
+            .get(&resource.attribute("incarnation"))
+            .filter(|text| !text.is_empty())
+        {
+            None => Announced::Nothing,
+            text => read(text, &mut note, |text| {
+                text.parse().map_err(|error| format!("{error}"))
+            })
+            .map_or(Announced::Malformed, Announced::Name),
+        },
     };
     (read, malformed)
 }

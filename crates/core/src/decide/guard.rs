@@ -18,7 +18,7 @@
 //! Each proof counts from the moment its question was sent; what this node itself brings to an end
 //! (it adds a holder, or moves the epoch of promises) from when it was last seen not to have begun.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::shared::{halt, links, outage, ownership, standbys};
@@ -211,11 +211,15 @@ pub(super) const RULES: &[Rule] = &[
         id: "guard-ask-standbys",
         says: "Not renewed, and every node that may be promoted is connected: write WAL and see whether each acknowledges it as a standby of this primary.",
         decide: |s| {
-            let view = s.primary()?;
-            let rivals = rivals(s);
-            let connected = |node: &NodeName| links::is_linked(&view.links, node);
-            (!watch(s).links_tried && rivals.iter().all(connected))
-                .then(|| Step::then_reobserve(vec![Action::AskStandbys(rivals)]))
+            s.primary()?;
+            let known = links::names(s);
+            let linked = rivals(s).into_iter().map(|node| {
+                links::of(s, &node)?;
+                let name = known.get(&node)?.clone();
+                Some((node, name))
+            });
+            let linked: BTreeMap<_, _> = linked.collect::<Option<_>>()?;
+            (!watch(s).links_tried).then(|| Step::then_reobserve(vec![Action::AskStandbys(linked)]))
         },
     },
     Rule {
@@ -368,12 +372,14 @@ fn rivals(s: &Snapshot) -> BTreeSet<NodeName> {
     let (Some(row), Answer::Primary(view)) = (known_row(s), &s.answer) else {
         return others().cloned().collect();
     };
-    if s.settings.mode != Mode::Sync || view.names.iter().any(|name| name == "*") {
+    let named = |name: &String| links::present(s, name).or_else(|| links::former(s, name));
+    // A name of which nobody knows whose it is, `*` among them, may be anybody's.
+    let named: Option<Vec<NodeName>> = view.names.iter().map(named).collect();
+    let (Some(named), Mode::Sync) = (named, s.settings.mode) else {
         return others().cloned().collect();
-    }
-    let held = row.holders.iter().filter(|node| *node != s.me()).cloned();
-    let named = others().filter(|node| view.names.iter().any(|name| name == node.as_str()));
-    held.chain(named.cloned()).collect()
+    };
+    let held = row.holders.iter().cloned().chain(named);
+    held.filter(|node| node != s.me()).collect()
 }
 
 /// The row as last seen, where nothing has been written to it since: a monitor that changed the

@@ -3,6 +3,7 @@
 //! [`decide`] is the only way in. It is total and pure: the same snapshot always gets the same plan.
 
 mod admission;
+mod attend;
 mod demote;
 pub mod guard;
 mod monitor;
@@ -41,6 +42,7 @@ pub fn decide_without(snapshot: &Snapshot, dropped: &[&str]) -> Plan {
         Operation::Promote => &[promote::RULES],
         Operation::Demote { .. } => &[demote::RULES],
         Operation::Notify(_) => &[notify::RULES, guard::KEEPING, primary::RULES],
+        Operation::Attend => &[attend::RULES],
         Operation::Guard(_) => &[guard::RULES],
     };
     first_match(tables, snapshot, dropped)
@@ -75,6 +77,8 @@ pub fn on_deadline(snapshot: &Snapshot, awaited: &str) -> Exit {
         Operation::Demote { .. } => overdue("demote"),
         // Pacemaker ignores the result of a notification; what is missing, the next monitor does.
         Operation::Notify(_) => Exit::of(OcfCode::Success),
+        // What is not said by then, the next monitor says.
+        Operation::Attend => Exit::of(OcfCode::Success),
         // The guard has no deadline; each of its rounds is bounded by what it may still wait for.
         Operation::Guard(_) => Exit::of(OcfCode::Success),
     }
@@ -96,6 +100,7 @@ pub fn tables() -> Vec<(&'static str, &'static [Rule])> {
         ("promote", promote::RULES),
         ("demote", demote::RULES),
         ("notify", notify::RULES),
+        ("attend (beside a standby, after its start)", attend::RULES),
         ("guard", guard::RULES),
     ]
 }

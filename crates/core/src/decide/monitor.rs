@@ -3,6 +3,7 @@
 
 use crate::decide::shared::attributes::show_standby;
 use crate::decide::shared::descent::{Descent, descent};
+use crate::decide::shared::incarnation;
 use crate::decide::shared::{gate, halt, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
@@ -143,6 +144,27 @@ pub(super) const RULES: &[Rule] = &[
         decide: standby_diverged,
     },
     Rule {
+        id: "monitor-announce",
+        says: "The cluster does not know the name under which PostgreSQL runs here: announce it (R11).",
+        decide: incarnation::announce,
+    },
+    Rule {
+        id: "monitor-standby-foreign",
+        says: "This standby was started by somebody else than the agent, so that the primary does not know its link: failed, so that Pacemaker starts it again under a name of its own (R11).",
+        decide: |s| {
+            s.cluster.as_ref().ok()?.primary()?;
+            incarnation::is_foreign(s).then(|| {
+                Step::fail(
+                    OcfCode::Generic,
+                    format!(
+                        "PostgreSQL on {} was started by somebody else than Pacemaker, so that the primary does not know it: it is started again",
+                        s.me()
+                    ),
+                )
+            })
+        },
+    },
+    Rule {
         id: "monitor-standby-slots",
         says: "A standby still has the slots of a primary that it was: drop them, or they keep WAL until its disk is full.",
         decide: |s| {
@@ -162,6 +184,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "monitor-standby-show",
         says: "Show the standby, and open or close its gate as the register says.",
         decide: |s| s.standby().and_then(|_| show_standby(s)),
+    },
+    Rule {
+        id: "monitor-standby-say",
+        says: "The primary may be waiting for it: say how far this standby has flushed (R11).",
+        decide: incarnation::say,
     },
     Rule {
         id: "monitor-standby",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::decide::shared::attributes::{self, show_standby};
 use crate::decide::shared::gate;
+use crate::decide::shared::incarnation;
 use crate::ocf::{self, OcfCode, When};
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step};
 use crate::register::Eligibility;
@@ -130,6 +131,14 @@ pub(super) const RULES: &[Rule] = &[
             s.standby()?;
             about(s).filter(|n| n.when == When::Post)?;
             show_standby(s)
+        },
+    },
+    Rule {
+        id: "notify-standby-attend",
+        says: "A standby that is no holder: say how far it has flushed, and have that said for a while after this notification (R11).",
+        decide: |s| {
+            about(s).filter(|n| n.when == When::Post)?;
+            incarnation::say(s).or_else(|| incarnation::attend(s))
         },
     },
     Rule {

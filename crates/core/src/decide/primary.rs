@@ -10,14 +10,16 @@ use crate::decide::shared::attributes::{self, repl_info, show};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::ownership::{mine, ownership, superseded, term_to_adopt};
 use crate::decide::shared::standbys::{
-    candidate, lost, named_non_holder, names_after_loss, on_its_way, positions,
+    candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
+    positions, waited_for,
 };
 use crate::decide::shared::{links, outage};
+use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::{self, OcfCode};
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{Ownership, Reign, Update};
-use crate::snapshot::{Arbiter, ExternalLock, Mode, Operation, Snapshot};
+use crate::snapshot::{Arbiter, ExternalLock, KeptBarrier, KeptLinks, Mode, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -90,6 +92,34 @@ pub(super) const RULES: &[Rule] = &[
             )),
             _ => None,
         },
+    },
+    Rule {
+        id: "primary-keep-names",
+        says: "Another node's PostgreSQL runs under another name than before: keep that for the guard, and for when Pacemaker does not answer (R11).",
+        decide: |s| {
+            let (Ok(_), true) = (&s.cluster, s.settings.mode.replicated()) else {
+                return None;
+            };
+            let kept = s.names.kept.clone().unwrap_or_default();
+            let names = links::names(s);
+            (s.names.kept.is_none() || kept.names != names)
+                .then(|| once_more(s, Action::KeepLinks(KeptLinks { names, ..kept })))
+                .flatten()
+        },
+    },
+    Rule {
+        id: "primary-end-links",
+        says: "Several links have one node's name, or a receiver that replays nothing has one that commits wait for: end all but the standby's newest, since PostgreSQL believes any of them (R11).",
+        decide: |s| {
+            let ends = links::superfluous(s);
+            let ends = (!ends.is_empty() && s.settings.mode.replicated()).then_some(ends)?;
+            once(s, Action::EndLinks(ends))
+        },
+    },
+    Rule {
+        id: "primary-renew-name",
+        says: "A standby for which commits wait has come back under another name: name that one in the place of the old. What it held it holds, and the register stays as it is (R11).",
+        decide: |s| once(s, Action::SetNames(names_renewed(s)?)),
     },
     Rule {
         id: "primary-ask-promises",
@@ -169,10 +199,10 @@ pub(super) const RULES: &[Rule] = &[
         says: "A standby streams and none is named: name it.",
         decide: |s| {
             let view = s.primary()?;
-            let node = candidate(s)?;
+            let (_, name) = candidate(s)?;
             let none_named = s.settings.mode == Mode::Sync && view.names.is_empty();
             none_named
-                .then(|| once(s, Action::SetNames(vec![node.to_string()])))
+                .then(|| once(s, Action::SetNames(vec![name.to_string()])))
                 .flatten()
         },
     },
@@ -180,21 +210,22 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-take-barrier",
         says: "A named standby is no holder: see that its naming is in force, then take the barrier (R4).",
         decide: |s| {
-            let name = named_non_holder(s)?;
-            let known = s
-                .progress
-                .barrier
-                .as_ref()
-                .is_some_and(|(of, _)| *of == name);
-            (!known)
-                .then(|| once(s, Action::TakeBarrier(name.clone())))
+            let (_, name) = named_non_holder(s)?;
+            barrier(s, &name)
+                .is_none()
+                .then(|| once(s, Action::TakeBarrier(name)))
                 .flatten()
         },
     },
     Rule {
         id: "primary-add-holder",
-        says: "It has flushed past the barrier: it holds every acknowledged commit, so the register gains it (R4).",
+        says: "It has flushed past the barrier, and its own agent says so too: it holds every acknowledged commit, so the register gains it (R4, R11).",
         decide: add_holder,
+    },
+    Rule {
+        id: "primary-keep-barrier",
+        says: "Its own agent has not said so yet: keep the barrier for the next monitor.",
+        decide: keep_barrier,
     },
     Rule {
         id: "primary-slots",
@@ -242,6 +273,14 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| Some(done(s)),
     },
 ];
+
+/// The same where nothing has to be observed again.
+fn once_more(s: &Snapshot, action: Action) -> Option<Step> {
+    s.progress
+        .failure(action.kind())
+        .is_none()
+        .then(|| Step::then_continue(vec![action]))
+}
 
 fn done(s: &Snapshot) -> Step {
     match s.operation {
@@ -299,15 +338,13 @@ fn show_and_end(s: &Snapshot, warning: String) -> Step {
 /// standby for which nobody waits any more.
 fn drop_holder(s: &Snapshot) -> Option<Step> {
     let row = mine(s)?;
-    let view = s.primary()?;
+    s.primary()?;
     let keep: BTreeSet<NodeName> = row
         .holders
         .iter()
         .filter(|node| {
             *node == s.me()
-                || (s.settings.mode == Mode::Sync
-                    && view.names.iter().any(|name| name == node.as_str())
-                    && !lost(s, node.as_str()))
+                || (s.settings.mode == Mode::Sync && waited_for(s, node) && !lost(s, node))
         })
         .cloned()
         .chain([s.me().clone()])
@@ -326,18 +363,46 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
 }
 
 fn add_holder(s: &Snapshot) -> Option<Step> {
-    let name = named_non_holder(s)?;
-    let (of, barrier) = s.progress.barrier.as_ref()?;
-    let view = s.primary()?;
-    let node = s.settings.nodes.iter().find(|node| node.as_str() == name)?;
-    let link = links::of(&view.links, node)?;
+    let (node, name) = named_non_holder(s)?;
+    let ready = has_flushed(s, &node, barrier(s, &name)?);
     let row = mine(s)?;
-    let ready = *of == name && link.flushed.is_some_and(|flushed| flushed >= *barrier);
     (ready && s.progress.failure(ActionKind::UpdateRegister).is_none()).then(|| {
-        let holders = row.holders.iter().cloned().chain([node.clone()]).collect();
+        let holders = row.holders.iter().cloned().chain([node]).collect();
         let update = Update::set_holders(&row, s.me().clone(), holders, s.settings.ttl);
         Step::then_continue(vec![Action::UpdateRegister(update)])
     })
+}
+
+/// The barrier that this standby has to flush (R4): taken by this operation, or by an earlier one at the
+/// same epoch.
+fn barrier(s: &Snapshot, name: &str) -> Option<Lsn> {
+    let taken = s.progress.barrier.as_ref().filter(|(of, _)| of == name);
+    if let Some((_, lsn)) = taken {
+        return Some(*lsn);
+    }
+    let row = mine(s)?;
+    let kept = s.names.kept.as_ref()?.barrier.as_ref()?;
+    let same = kept.name == name && (kept.term, kept.epoch) == (row.term, row.epoch);
+    same.then_some(kept.lsn)
+}
+
+fn keep_barrier(s: &Snapshot) -> Option<Step> {
+    let (_, name) = named_non_holder(s)?;
+    let (of, lsn) = s.progress.barrier.clone()?;
+    let row = mine(s)?;
+    let barrier = KeptBarrier {
+        name: of,
+        lsn,
+        term: row.term,
+        epoch: row.epoch,
+    };
+    let kept = s.names.kept.clone().unwrap_or_default();
+    (barrier.name == name && kept.barrier.as_ref() != Some(&barrier))
+        .then(|| {
+            let barrier = Some(barrier);
+            once_more(s, Action::KeepLinks(KeptLinks { barrier, ..kept }))
+        })
+        .flatten()
 }
 
 /// How long a monitor or a notification may linger for a standby that is on its way. Only the start

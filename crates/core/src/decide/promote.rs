@@ -102,7 +102,10 @@ pub(super) const RULES: &[Rule] = &[
         says: "Then start it as a primary, on the same timeline (R2).",
         decide: |s| {
             in_place(s).filter(|()| !s.progress.started).map(|()| {
-                Step::then_reobserve(vec![Action::WritePrimarySettings, Action::StartPostgres])
+                Step::then_reobserve(vec![
+                    Action::WritePrimarySettings,
+                    Action::StartPostgres(None),
+                ])
             })
         },
     },

@@ -68,7 +68,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "Without replication: start PostgreSQL as it is configured.",
         decide: |s| {
             (s.settings.mode == Mode::Standalone)
-                .then(|| Step::then_reobserve(vec![Action::StartPostgres]))
+                .then(|| Step::then_reobserve(vec![Action::StartPostgres(None)]))
         },
     },
     Rule {

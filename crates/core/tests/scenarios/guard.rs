@@ -194,7 +194,10 @@ impl Resident {
         }
         match action {
             Action::AskStandbys(standbys) => {
-                for standby in standbys.intersection(&self.following) {
+                let following = standbys
+                    .keys()
+                    .filter(|node| self.following.contains(*node));
+                for standby in following {
                     self.linked_at.insert(standby.clone(), asked);
                 }
                 self.now += seconds(0.02);

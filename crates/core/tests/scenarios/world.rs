@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pha_core::cluster::{Cluster, ClusterNode};
+use pha_core::cluster::{Announced, Cluster, ClusterNode};
 use pha_core::drive::{Clock, Edge, End, Note, Operating, drive};
+use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, ExternalLock, Guard, LinkRow, Links, Mode, Operation, PrimaryView,
-    Process, Progress, Settings, Snapshot, StandbyView,
+    Answer, Arbiter, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow, Links, Mode,
+    Operation, PrimaryView, Process, Progress, RunningName, Settings, Snapshot, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -88,7 +89,12 @@ pub(crate) fn expired(owner: u8, term: u64, holders: &[u8]) -> Register {
 
 pub(crate) fn link(number: u8, flushed: u64) -> LinkRow {
     LinkRow {
+        id: LinkId {
+            pid: 100 + i32::from(number),
+            began: i64::from(number),
+        },
         name: node(number).to_string(),
+        address: None,
         state: Some(WalSenderState::Streaming),
         sync: Some(SyncState::Sync),
         sent: Some(Lsn::new(flushed)),
@@ -121,6 +127,11 @@ pub(crate) struct World {
     pub(crate) memory: Memory,
     /// Why the memory cannot be read.
     pub(crate) memory_lost: Option<String>,
+    /// The incarnation for a standby that is started; by default the plain name.
+    pub(crate) fresh: LinkName,
+    pub(crate) running: RunningName,
+    /// What the agent has kept; by default what it would keep now.
+    pub(crate) kept: Option<KeptLinks>,
     pub(crate) external: ExternalLock,
     /// What the other nodes answer when they are asked for their promise (R7).
     pub(crate) answers: Vec<(NodeName, PromiseAnswer)>,
@@ -146,6 +157,10 @@ impl World {
         let online = |number| {
             let known = ClusterNode {
                 online: true,
+                announced: match number {
+                    1 => Announced::Name(LinkName::plain(&node(1))),
+                    _ => Announced::Nothing,
+                },
                 ..ClusterNode::default()
             };
             (node(number), known)
@@ -182,6 +197,9 @@ impl World {
             register: Ok(Register::fresh()),
             memory: Memory::default(),
             memory_lost: None,
+            fresh: LinkName::plain(&node(1)),
+            running: RunningName::Unknown,
+            kept: None,
             external: ExternalLock::Locked,
             answers: vec![],
             broken: BTreeSet::new(),
@@ -366,6 +384,7 @@ impl World {
             Attribute::Receiver(value) => known.receiver = Some(value),
             Attribute::Guard(value) => known.guard = Some(value),
             Attribute::Unfit(value) => known.unfit = (!value.is_empty()).then_some(value),
+            Attribute::Flushed(value) => known.flushed = Some(value),
         }
     }
 
@@ -374,7 +393,16 @@ impl World {
             return Err(format!("{} is broken", action.kind()));
         }
         match action {
-            Action::WriteStandbySettings => {
+            Action::Announce(name) => {
+                let me = self.settings.me.clone();
+                if let Ok(cluster) = &mut self.cluster {
+                    let known = cluster.nodes.entry(me).or_default();
+                    known.announced = Announced::Name(name.clone());
+                }
+            }
+            Action::KeepLinks(kept) => self.kept = Some(kept.clone()),
+            Action::EndLinks(links) => self.standbys.retain(|row| !links.contains(&row.id)),
+            Action::WriteStandbySettings(_) => {
                 self.names.clear();
                 self.standby_signal = true;
             }
@@ -384,7 +412,13 @@ impl World {
             }
             Action::SetNames(names) => self.name(names),
             Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
-            Action::StartPostgres => self.run(),
+            Action::StartPostgres(name) => {
+                self.running = match name {
+                    Some(name) if name.is_incarnation() => RunningName::Name(name.clone()),
+                    _ => RunningName::Unnamed,
+                };
+                self.run();
+            }
             Action::StopPostgres(_) => self.stop(),
             Action::PromotePostgres => self.promote(),
             Action::ReadDisk => {
@@ -415,6 +449,7 @@ impl World {
                     view.slots.retain(|slot| !left.contains(slot));
                 }
             }
+            Action::StartAttendant => {}
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
             Action::ReportDeath | Action::AskStandbys(_) => {}
@@ -459,6 +494,11 @@ impl World {
             cluster: self.cluster.clone(),
             register: None,
             memory,
+            names: LinkNames {
+                fresh: self.fresh.clone(),
+                running: self.running.clone(),
+                kept: Some(self.kept.clone().unwrap_or_else(|| self.would_keep())),
+            },
             guard: self.guard.clone(),
             progress,
         };
@@ -469,6 +509,18 @@ impl World {
     /// The first picture of an operation.
     pub(crate) fn look(&mut self, operation: &Operation) -> Snapshot {
         self.observe(operation, None)
+    }
+
+    fn would_keep(&self) -> KeptLinks {
+        let name = |node: &NodeName| match self.cluster.as_ref().map(|c| c.node(node).announced) {
+            Ok(Announced::Name(name)) => name,
+            _ => LinkName::plain(node),
+        };
+        let nodes = self.settings.nodes.iter();
+        KeptLinks {
+            names: nodes.map(|node| (node.clone(), name(node))).collect(),
+            barrier: None,
+        }
     }
 
     fn wait(&mut self) {

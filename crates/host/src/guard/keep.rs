@@ -29,6 +29,10 @@ pub(crate) const END_SIGNAL: Signal = Signal::USR1;
 /// The word on the command line that makes the agent's program the guard.
 pub const WORD: &str = "guard";
 
+/// The word for the process that speaks for a standby after its start
+/// ([`pha_core::snapshot::Operation::Attend`]).
+pub const ATTEND: &str = "attend";
+
 impl Node {
     /// The guard as it is now. A probe touches nothing and is not asked about it.
     pub(crate) fn guard_seen(&self, operation: &Operation) -> Guard {
@@ -52,21 +56,27 @@ impl Node {
         }
     }
 
+    /// Starts the process that speaks for this standby, unless one does already. Nothing waits for it.
+    pub(crate) fn start_attendant(&self) -> Result<(), String> {
+        match self.place.attend().map_err(|error| error.to_string())? {
+            // Released before the child looks for it.
+            Some(free) => drop(free),
+            None => return Ok(()),
+        }
+        let log = self.place.log().map_err(|error| error.to_string())?;
+        let child = self_again(ATTEND)
+            .detach(log)
+            .map_err(|error| error.to_string())?;
+        drop(child);
+        Ok(())
+    }
+
     /// Starts the guard, after the end of one that is there, and sees that it is at work.
     pub(crate) fn start_guard(&self, deadline: Deadline) -> Result<(), String> {
         self.end_guard(deadline)?;
         let deadline = deadline.sub_budget(START);
         let log = self.place.log().map_err(|error| error.to_string())?;
-        // A file that was replaced under this process has a path that leads nowhere; the kernel's
-        // own link still leads to it.
-        let own = std::env::current_exe().unwrap_or_default();
-        let program = if own.exists() {
-            own.as_path()
-        } else {
-            Path::new("/proc/self/exe")
-        };
-        let mut child = Command::new(program)
-            .arg(WORD)
+        let mut child = self_again(WORD)
             .detach(log)
             .map_err(|error| error.to_string())?;
         loop {
@@ -108,6 +118,18 @@ impl Node {
         }
         Err(format!("the guard (process {}) survives SIGKILL", note.pid))
     }
+}
+
+/// This program with another word. A file that was replaced under this process has a path that leads
+/// nowhere; the kernel's own link still leads to it.
+fn self_again(word: &str) -> Command {
+    let own = std::env::current_exe().unwrap_or_default();
+    let program = if own.exists() {
+        own.as_path()
+    } else {
+        Path::new("/proc/self/exe")
+    };
+    Command::new(program).arg(word)
 }
 
 /// Whether a process runs the very file that this one does. An upgrade puts another file in its place.

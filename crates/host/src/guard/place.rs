@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::names::ResourceName;
+use pha_core::snapshot::KeptLinks;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
@@ -128,6 +129,24 @@ impl Place {
     /// What [`Place::stopping`] said since PostgreSQL was last started.
     pub(crate) fn why_stopped(&self) -> Option<String> {
         self.noted("guard.stopped")
+    }
+
+    /// Keeps what this primary knows of its links.
+    pub(crate) fn keep_links(&self, kept: &KeptLinks) -> Result<(), String> {
+        let text = serde_json::to_string(kept).map_err(|error| error.to_string())?;
+        self.note("links", &text)
+    }
+
+    /// What [`Place::keep_links`] kept; none where nothing was, or it cannot be read.
+    pub(crate) fn kept_links(&self) -> Option<KeptLinks> {
+        serde_json::from_str(&self.noted("links")?).ok()
+    }
+
+    /// Becomes the process beside a standby ([`pha_core::snapshot::Operation::Attend`]); `None` while
+    /// another one is.
+    pub(crate) fn attend(&self) -> io::Result<Option<File>> {
+        let (file, _) = self.open("attendant")?;
+        Ok(locked(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
     }
 
     /// PostgreSQL is about to run again: what stops it next is another story.

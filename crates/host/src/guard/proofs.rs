@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use pha_core::decide::guard;
+use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::plan::Action;
 use pha_core::register::{Memory, Reading, Register};
@@ -145,7 +146,7 @@ impl Proofs {
     pub(crate) fn ask(
         &mut self,
         postgres: &Postgres,
-        standbys: &BTreeSet<NodeName>,
+        standbys: &BTreeMap<NodeName, LinkName>,
         deadline: Deadline,
     ) -> Result<BTreeSet<NodeName>, String> {
         self.over(postgres, deadline, |session| {

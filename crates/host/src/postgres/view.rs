@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use pha_core::lsn::Lsn;
-use pha_core::snapshot::{LinkRow, Links};
+use pha_core::snapshot::{LinkId, LinkRow, Links};
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::TimelineId;
 
@@ -16,7 +16,8 @@ macro_rules! links {
     () => {
         "\
 select 'standby', application_name, state, sync_state, sync_priority,
-       sent_lsn, write_lsn, flush_lsn, replay_lsn, pid, host(client_addr)
+       sent_lsn, write_lsn, flush_lsn, replay_lsn, pid, host(client_addr),
+       (extract(epoch from backend_start) * 1000000)::bigint
        from pg_stat_replication order by pid;
 "
     };
@@ -141,6 +142,8 @@ pub struct StandbyRow {
     pub pid: i32,
     /// The standby's address; none for a socket.
     pub client_addr: Option<String>,
+    /// When that process began, microseconds since 1970; 0 when the role may not see it.
+    pub began: i64,
 }
 
 /// A row of `pg_replication_slots`.
@@ -316,7 +319,12 @@ impl LinksView {
 /// The rows as they are; what they are worth is decided in the core.
 fn links(rows: &[StandbyRow], flushed: Lsn) -> Links {
     let row = |row: &StandbyRow| LinkRow {
+        id: LinkId {
+            pid: row.pid,
+            began: row.began,
+        },
         name: row.application_name.clone(),
+        address: row.client_addr.clone(),
         state: row.state,
         sync: row.sync_state,
         sent: row.sent,
@@ -352,6 +360,9 @@ impl StandbyRow {
             replayed: cells.lsn("pg_stat_replication.replay_lsn")?,
             pid: cells.required("pg_stat_replication.pid")?,
             client_addr: cells.next(),
+            began: cells
+                .parsed("pg_stat_replication.backend_start")?
+                .unwrap_or_default(),
         })
     }
 }

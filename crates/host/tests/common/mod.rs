@@ -156,7 +156,7 @@ impl Cluster {
     pub fn start(&self) {
         assert_eq!(
             self.ctl
-                .start(soon())
+                .start(None, soon())
                 .unwrap_or_else(|error| panic!("{error}")),
             Started::Ready
         );

@@ -15,8 +15,8 @@ type Wrong = String;
 const SELF: &str = "SELECT pg_is_in_recovery(), coalesce(CASE WHEN pg_is_in_recovery() \
     THEN (SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming') \
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer END, 0), \
-    string_agg(application_name, ' '), \
-    string_agg(application_name, ' ') FILTER (WHERE sync_state IN ('sync', 'quorum')) \
+    string_agg(split_part(application_name, '@', 1), ' '), \
+    string_agg(split_part(application_name, '@', 1), ' ') FILTER (WHERE sync_state IN ('sync', 'quorum')) \
     FROM pg_stat_replication WHERE state = 'streaming'";
 
 /// The primary and the nodes whose standbys its commits wait for.

@@ -52,7 +52,7 @@ fn clients_wait(snapshot: &Snapshot) -> bool {
 
 /// What a primary shows of itself and of every other node.
 pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
-    let (Some(view), Ok(cluster)) = (snapshot.primary(), &snapshot.cluster) else {
+    let (Some(_), Ok(cluster)) = (snapshot.primary(), &snapshot.cluster) else {
         return vec![];
     };
     let me = snapshot.me();
@@ -70,7 +70,7 @@ pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
         }
     }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
-        let link = links::of(&view.links, node);
+        let link = links::of(snapshot, node);
         of_other(snapshot, cluster, node, link, &mut wanted);
     }
     needed(snapshot, wanted)
@@ -90,7 +90,7 @@ fn of_other(
     snapshot: &Snapshot,
     cluster: &Cluster,
     node: &NodeName,
-    link: Option<Link<'_>>,
+    link: Option<Link>,
     wanted: &mut Vec<(NodeName, Attribute)>,
 ) {
     let online = cluster.node(node).online;
@@ -115,7 +115,7 @@ fn of_other(
     }
 }
 
-fn status_of(link: Link<'_>) -> PgsqlStatus {
+fn status_of(link: Link) -> PgsqlStatus {
     match (link.state, link.sync) {
         (WalSenderState::Streaming, SyncState::Sync | SyncState::Quorum) => PgsqlStatus::HsSync,
         (WalSenderState::Streaming, SyncState::Potential) => PgsqlStatus::HsPotential,
@@ -126,7 +126,7 @@ fn status_of(link: Link<'_>) -> PgsqlStatus {
 
 /// A standby's score as its primary knows it; the standby's own monitor comes to the same by
 /// reading the register ([`super::gate`]).
-fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link<'_>>) -> Option<Score> {
+fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link>) -> Option<Score> {
     let may = |yes: bool| {
         if yes {
             Score::MayPromote
@@ -263,5 +263,6 @@ pub(in crate::decide) fn changed(
         Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
         Attribute::Guard(value) => known.guard.as_ref() != Some(value),
         Attribute::Unfit(value) => known.unfit.as_deref().unwrap_or_default() != value,
+        Attribute::Flushed(value) => known.flushed.as_ref() != Some(value),
     }
 }

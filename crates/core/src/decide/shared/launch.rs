@@ -1,13 +1,23 @@
 //! Starting PostgreSQL, shared by start, demote and promote in place.
 
+use super::incarnation;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Failure, Step};
 use crate::snapshot::{Process, Snapshot};
 
-/// Starts PostgreSQL as a standby, once.
+/// Starts PostgreSQL as a standby, once, under a name that was announced before (R11).
 pub(in crate::decide) fn launch_standby(s: &Snapshot) -> Option<Step> {
-    (s.process == Process::Absent && !s.progress.started && launch_failure(s).is_none())
-        .then(|| Step::then_reobserve(vec![Action::WriteStandbySettings, Action::StartPostgres]))
+    if s.process != Process::Absent || s.progress.started || launch_failure(s).is_some() {
+        return None;
+    }
+    let name = incarnation::name_to_start(s);
+    let start = || {
+        Step::then_reobserve(vec![
+            Action::WriteStandbySettings(name.clone()),
+            Action::StartPostgres(Some(name.clone())),
+        ])
+    };
+    Some(incarnation::announce_before(s, &name).unwrap_or_else(start))
 }
 
 /// What failed of a start: the settings or the server.

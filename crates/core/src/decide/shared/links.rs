@@ -1,19 +1,22 @@
-//! Whose a replication link is, and what its reports are worth (R4).
+//! Whose a replication link is, and what its reports are worth (R4, R11).
 //!
 //! The snapshot has the rows of `pg_stat_replication` as they are. Every rule that looks at a standby
-//! asks here: a link that is not believed is to all of them as if it were not there.
+//! asks here. A link is a node's when it carries the name that the node's own agent has announced
+//! ([`crate::link_name`]), is the only one that does, and reports how far it has replayed, which no
+//! receiver does that only stores WAL. Any other link is a stranger's, whatever it calls itself: to
+//! every rule it is as if it were not there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
-use crate::snapshot::{LinkRow, Links};
+use crate::snapshot::{LinkId, LinkRow, Links, Snapshot};
 use crate::status::{SyncState, WalSenderState};
 
-/// A link whose reports are believed.
+/// A node's own link.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::decide) struct Link<'s> {
-    name: &'s str,
+pub(in crate::decide) struct Link {
     /// What the WAL sender does.
     pub(in crate::decide) state: WalSenderState,
     /// What the standby counts for.
@@ -21,50 +24,82 @@ pub(in crate::decide) struct Link<'s> {
     /// `flush_lsn`, which may lie inside a record.
     pub(in crate::decide) flushed: Option<Lsn>,
     /// `replay_lsn`, always the end of a record.
-    pub(in crate::decide) replayed: Option<Lsn>,
+    pub(in crate::decide) replayed: Lsn,
 }
 
-impl Link<'_> {
-    /// Whether it is this node's.
-    pub(in crate::decide) fn is_of(&self, node: &NodeName) -> bool {
-        self.name == node.as_str()
-    }
-
+impl Link {
     /// Whether the standby receives WAL as it is written.
     pub(in crate::decide) fn streams(&self) -> bool {
         self.state == WalSenderState::Streaming
     }
 }
 
-/// The links that are believed, in the order of the rows. One whose state is hidden from the role that
-/// asked says nothing.
-pub(in crate::decide) fn believed(links: &Links) -> impl Iterator<Item = Link<'_>> {
-    let rows = links.rows.iter();
-    rows.filter(|row| row.follows(links.flushed))
-        .filter_map(|row| {
-            Some(Link {
-                name: &row.name,
-                state: row.state?,
-                sync: row.sync?,
-                flushed: row.flushed,
-                replayed: row.replayed,
-            })
-        })
+/// Under which name each node's link is known. While Pacemaker does not answer, and for the guard, which
+/// does not ask it: what the agent has kept. A node that has announced nothing has its plain name, as
+/// with an agent that knows no incarnations; one whose announcement makes no sense has none.
+pub(in crate::decide) fn names(s: &Snapshot) -> BTreeMap<NodeName, LinkName> {
+    let name = |node: &NodeName| match (&s.cluster, &s.names.kept) {
+        (Ok(cluster), _) => cluster.link_name(node),
+        (Err(_), Some(kept)) => kept.names.get(node).cloned(),
+        (Err(_), None) => Some(LinkName::plain(node)),
+    };
+    let nodes = s.settings.nodes.iter();
+    nodes
+        .filter_map(|node| Some((node.clone(), name(node)?)))
+        .collect()
 }
 
-/// The first one of a node.
-pub(in crate::decide) fn of<'s>(links: &'s Links, node: &NodeName) -> Option<Link<'s>> {
-    believed(links).find(|link| link.is_of(node))
+/// The name of one node.
+pub(in crate::decide) fn name_of(s: &Snapshot, node: &NodeName) -> Option<LinkName> {
+    names(s).remove(node)
 }
 
-/// Whether a node is connected, and its reports are believed.
-pub(in crate::decide) fn is_linked(links: &Links, node: &NodeName) -> bool {
-    of(links, node).is_some()
+/// The node whose present name this is.
+pub(in crate::decide) fn present(s: &Snapshot, name: &str) -> Option<NodeName> {
+    let found = |(node, own): (NodeName, LinkName)| own.is_called(name).then_some(node);
+    names(s).into_iter().find_map(found)
+}
+
+/// The node that had this name earlier, where it is no node's present name. A name that was cut may be
+/// of several: then it is nobody's.
+pub(in crate::decide) fn former(s: &Snapshot, name: &str) -> Option<NodeName> {
+    if present(s, name).is_some() {
+        return None;
+    }
+    let name: LinkName = name.parse().ok()?;
+    let mut nodes = s.settings.nodes.iter().filter(|node| name.may_be_of(node));
+    let node = nodes.next()?;
+    nodes.next().is_none().then(|| node.clone())
+}
+
+/// The link that is this node's.
+pub(in crate::decide) fn of(s: &Snapshot, node: &NodeName) -> Option<Link> {
+    own(&s.primary()?.links, &name_of(s, node)?)
 }
 
 /// Whether a node receives WAL as it is written.
-pub(in crate::decide) fn streams(links: &Links, node: &NodeName) -> bool {
-    believed(links).any(|link| link.is_of(node) && link.streams())
+pub(in crate::decide) fn streams(s: &Snapshot, node: &NodeName) -> bool {
+    of(s, node).is_some_and(|link| link.streams())
+}
+
+/// Of several links of one name none counts. One whose state is hidden from the role that asked says
+/// nothing.
+fn own(links: &Links, name: &LinkName) -> Option<Link> {
+    let mut rows = called(links, name);
+    let row = rows.next()?;
+    if rows.next().is_some() || !row.follows(links.flushed) {
+        return None;
+    }
+    Some(Link {
+        state: row.state?,
+        sync: row.sync?,
+        flushed: row.flushed,
+        replayed: row.replayed?,
+    })
+}
+
+fn called<'s>(links: &'s Links, name: &'s LinkName) -> impl Iterator<Item = &'s LinkRow> {
+    links.rows.iter().filter(|row| name.is_called(&row.name))
 }
 
 /// Which of these nodes have acknowledged, as standbys of this primary, WAL up to `written`.
@@ -72,13 +107,37 @@ pub(in crate::decide) fn streams(links: &Links, node: &NodeName) -> bool {
 pub fn acknowledged(
     links: &Links,
     written: Lsn,
-    standbys: &BTreeSet<NodeName>,
+    standbys: &BTreeMap<NodeName, LinkName>,
 ) -> BTreeSet<NodeName> {
-    let has = |node: &&NodeName| {
-        believed(links)
-            .any(|link| link.is_of(node) && link.streams() && link.flushed >= Some(written))
+    let has = |name: &LinkName| {
+        own(links, name).is_some_and(|link| link.streams() && link.flushed >= Some(written))
     };
-    standbys.iter().filter(has).cloned().collect()
+    let standbys = standbys.iter().filter(|(_, name)| has(name));
+    standbys.map(|(node, _)| node.clone()).collect()
+}
+
+/// The links that have to end: PostgreSQL lets commits pass on any link of the right name. Where several
+/// have a node's present name, that is every one that reports no replay beside one that does, and
+/// otherwise all but the newest: of a standby that has connected again the older one is dead. And a
+/// receiver without replay under a name for which commits wait.
+pub(in crate::decide) fn superfluous(s: &Snapshot) -> Vec<LinkId> {
+    let Some(view) = s.primary() else {
+        return vec![];
+    };
+    let mut ends = BTreeSet::new();
+    for name in names(s).values() {
+        let rows: Vec<&LinkRow> = called(&view.links, name).collect();
+        let named = view.names.iter().any(|waited| name.is_called(waited));
+        let replays = rows.iter().any(|row| row.replayed.is_some());
+        let stores = rows.iter().filter(|row| row.only_stores());
+        if (replays || named) && stores.clone().next().is_some() {
+            ends.extend(stores.map(|row| row.id));
+        } else if let Some(newest) = rows.iter().map(|row| row.id.began).max() {
+            let older = rows.iter().filter(|row| row.id.began < newest);
+            ends.extend(older.map(|row| row.id));
+        }
+    }
+    ends.into_iter().collect()
 }
 
 impl LinkRow {
@@ -96,5 +155,11 @@ impl LinkRow {
             _ => None,
         };
         reported.is_none_or(|reported| reported <= sent.unwrap_or(end).min(end))
+    }
+
+    /// Whether it stores WAL and replays none, as `pg_receivewal`. A standby's first report has both.
+    #[must_use]
+    pub fn only_stores(&self) -> bool {
+        self.flushed.is_some() && self.replayed.is_none()
     }
 }

@@ -5,6 +5,7 @@ pub(super) mod descent;
 pub(super) mod election;
 pub(super) mod gate;
 pub(super) mod halt;
+pub(super) mod incarnation;
 pub(super) mod launch;
 pub(super) mod links;
 pub(super) mod outage;

@@ -5,6 +5,8 @@
 //! moves, and it is the owner that moves it: as soon as the register is back it takes out of the
 //! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
 
+use super::links;
+use crate::link_name::LinkName;
 use crate::names::NodeName;
 use crate::plan::Action;
 use crate::register::{PromiseAsk, Reading, Register, Trouble, Update};
@@ -33,7 +35,8 @@ fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
     let names = s.primary().map_or(&[][..], |view| &view.names);
     let mut peers = s.settings.nodes.clone();
     for name in names {
-        let node: NodeName = name.parse().ok()?;
+        let present = links::present(s, name).or_else(|| links::former(s, name));
+        let node = present.or_else(|| name.parse::<LinkName>().ok()?.node())?;
         if !peers.contains(&node) {
             peers.push(node);
         }

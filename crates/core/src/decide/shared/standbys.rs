@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::links;
 use super::ownership::mine;
+use crate::cluster::Announced;
+use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::When;
-use crate::snapshot::{Mode, Operation, PrimaryView, Snapshot};
+use crate::snapshot::{Mode, Operation, Snapshot};
 use crate::status::PgsqlStatus;
 
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
@@ -17,33 +19,39 @@ pub(in crate::decide) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
     let Some(view) = s.primary() else {
         return BTreeMap::new();
     };
-    let standbys = links::believed(&view.links).filter_map(|link| {
-        let node = s.settings.nodes.iter().find(|node| link.is_of(node))?;
-        Some((node.clone(), link.replayed?))
-    });
-    let shipped = links::believed(&view.links)
-        .filter_map(|link| link.replayed)
-        .max();
-    let own = shipped.max(view.complete);
+    let others = s.settings.nodes.iter().filter(|node| *node != s.me());
+    let standbys: BTreeMap<NodeName, Lsn> = others
+        .filter_map(|node| Some((node.clone(), links::of(s, node)?.replayed)))
+        .collect();
+    let own = standbys.values().max().copied().max(view.complete);
     standbys
+        .into_iter()
         .chain(own.map(|own| (s.me().clone(), own)))
         .collect()
 }
 
-/// Whether this node's standby can no longer be waited for: it does not stream, its node is no
-/// member of this partition, or it is about to be stopped.
-pub(in crate::decide) fn lost(s: &Snapshot, name: &str) -> bool {
-    let Some(node) = s.settings.nodes.iter().find(|node| node.as_str() == name) else {
-        return true; // a name that is not in node_list was written by nobody of ours
-    };
+/// Whether this node's standby can no longer be waited for: it does not stream under its present name,
+/// it is no member of this partition, or it is about to be stopped.
+pub(in crate::decide) fn lost(s: &Snapshot, node: &NodeName) -> bool {
     let member = s
         .cluster
         .as_ref()
         .map_or(true, |cluster| cluster.node(node).online);
-    let streams = s
-        .primary()
-        .is_some_and(|view| links::streams(&view.links, node));
-    !streams || !member || leaving(s, node)
+    !links::streams(s, node) || !member || leaving(s, node)
+}
+
+/// Whether a name in `synchronous_standby_names` is of nobody who can be waited for.
+fn name_lost(s: &Snapshot, name: &str) -> bool {
+    links::present(s, name).is_none_or(|node| lost(s, &node))
+}
+
+/// Whether commits wait for this node, under its present name.
+pub(in crate::decide) fn waited_for(s: &Snapshot, node: &NodeName) -> bool {
+    let name = links::name_of(s, node);
+    let names = s.primary().map_or(&[][..], |view| &view.names);
+    names
+        .iter()
+        .any(|waited| name.as_ref().is_some_and(|name| name.is_called(waited)))
 }
 
 /// Nodes that a notification announces to be stopped or demoted.
@@ -66,48 +74,86 @@ pub(in crate::decide) fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
     let kept: Vec<String> = view
         .names
         .iter()
-        .filter(|name| !lost(s, name))
+        .filter(|name| !name_lost(s, name))
         .cloned()
         .collect();
     if kept.len() == view.names.len() {
         return None;
     }
     if kept.is_empty()
-        && let Some(node) = candidate(s)
+        && let Some((_, name)) = candidate(s)
     {
-        return Some(vec![node.to_string()]);
+        return Some(vec![name.to_string()]);
     }
     Some(kept)
 }
 
-/// The standby to name: the first of `node_list` that streams and stays. It has reported how far it
-/// is: what one reports that has diverged shows that it has ([`LinkRow::follows`](crate::snapshot::LinkRow::follows)). And it has WAL
-/// of this timeline, so that it cannot follow an older primary any more, which does not know that it was
-/// replaced, and come back with the WAL of that one while commits wait for it.
-pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<&NodeName> {
-    let view: &PrimaryView = s.primary()?;
-    let began = view.history.last_switch().map(|switch| switch.end);
-    s.settings
-        .nodes
-        .iter()
-        .filter(|node| *node != s.me() && !lost(s, node.as_str()))
-        .find(|node| links::of(&view.links, node).is_some_and(|link| link.flushed > began))
+/// The names, with the present one of each standby in the place of an earlier one, where that changes
+/// any. The node has come back, under another incarnation, before commits ceased to wait for it. What it
+/// held, it holds (R6, R10), and until the new name is in force nobody acknowledges under the old one.
+pub(in crate::decide) fn names_renewed(s: &Snapshot) -> Option<Vec<String>> {
+    let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
+    let mut names: Vec<String> = Vec::new();
+    for name in &view.names {
+        let back = links::former(s, name).filter(|node| may_be_named(s, node));
+        let present = back.and_then(|node| links::name_of(s, &node));
+        let name = present.map_or_else(|| name.clone(), |name| name.to_string());
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (names != view.names).then_some(names)
 }
 
-/// A standby that PostgreSQL waits for and that the register does not know as a holder.
-pub(in crate::decide) fn named_non_holder(s: &Snapshot) -> Option<String> {
+/// The standby to name: the first of `node_list` that may be, with its name.
+pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<(&NodeName, LinkName)> {
+    let mut nodes = s.settings.nodes.iter();
+    let node = nodes.find(|node| *node != s.me() && may_be_named(s, node))?;
+    Some((node, links::name_of(s, node)?))
+}
+
+/// Whether a standby streams and stays. It has reported how far it is: what one reports that has diverged
+/// shows that it has ([`LinkRow::follows`](crate::snapshot::LinkRow::follows)). And it has WAL of this
+/// timeline, so that it cannot follow an older primary any more, which does not know that it was
+/// replaced, and come back with the WAL of that one while commits wait for it.
+fn may_be_named(s: &Snapshot, node: &NodeName) -> bool {
+    let began = s
+        .primary()
+        .and_then(|view| view.history.last_switch())
+        .map(|switch| switch.end);
+    !lost(s, node) && links::of(s, node).is_some_and(|link| link.flushed > began)
+}
+
+/// A standby that PostgreSQL waits for and that the register does not know as a holder, and its name.
+pub(in crate::decide) fn named_non_holder(s: &Snapshot) -> Option<(NodeName, String)> {
     let row = mine(s)?;
     let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
-    view.names
-        .iter()
-        .find(|name| {
-            s.settings
-                .nodes
-                .iter()
-                .any(|node| node.as_str() == name.as_str() && !row.holders.contains(node))
-                && !lost(s, name)
-        })
-        .cloned()
+    view.names.iter().find_map(|name| {
+        let node = links::present(s, name)?;
+        (!row.holders.contains(&node) && !lost(s, &node)).then(|| (node, name.clone()))
+    })
+}
+
+/// Whether a standby has flushed WAL up to `barrier`, by its link and by what its own agent says of the
+/// server that has this name (R11). An agent that announces nothing says nothing.
+pub(in crate::decide) fn has_flushed(s: &Snapshot, node: &NodeName, barrier: Lsn) -> bool {
+    let Some(view) = s.primary() else {
+        return false;
+    };
+    let linked = links::of(s, node).is_some_and(|link| link.flushed >= Some(barrier));
+    let Ok(known) = s.cluster.as_ref().map(|cluster| cluster.node(node)) else {
+        return false;
+    };
+    let own = match (&known.announced, &known.flushed) {
+        (Announced::Nothing, _) => true,
+        (Announced::Name(name), Some(said)) => {
+            said.name == *name
+                && said.position.timeline == view.timeline
+                && said.position.lsn >= barrier
+        }
+        _ => false,
+    };
+    linked && own
 }
 
 /// Whether a standby of this partition runs and commits do not wait for any standby yet.

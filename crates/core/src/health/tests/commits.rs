@@ -15,6 +15,8 @@ fn commits(waiting: usize) -> CommitWaits {
 
 fn streaming() -> Vec<ReplicationRow> {
     vec![ReplicationRow {
+        address: None,
+        node: None,
         standby: "node2".to_owned(),
         state: Some("streaming".to_owned()),
         sync_state: Some("sync".to_owned()),

@@ -1,0 +1,147 @@
+//! Under which name this node's own PostgreSQL runs, and what its agent says of it (R11).
+
+use crate::cluster::Announced;
+use crate::link_name::{Flushed, LinkName};
+use crate::plan::{Action, ActionKind, Attribute, Step};
+use crate::register::{Reading, Register};
+use crate::snapshot::{Mode, RunningName, Snapshot};
+use crate::status::DataStatus;
+
+/// The name for a standby that is about to be started: an incarnation, unless another node has an agent
+/// that announces nothing and so would not know it. A node of which the cluster knows nothing at all
+/// has not had any agent yet.
+pub(in crate::decide) fn name_to_start(s: &Snapshot) -> LinkName {
+    let incarnations = s.settings.mode.replicated()
+        && match &s.cluster {
+            Ok(cluster) => {
+                let mut others = s.settings.nodes.iter().filter(|node| *node != s.me());
+                others.all(|node| {
+                    let known = cluster.node(node);
+                    known.announced != Announced::Nothing || !known.is_known()
+                })
+            }
+            Err(_) => s.names.kept.as_ref().is_some_and(|kept| {
+                let mut names = kept.names.values();
+                names.any(LinkName::is_incarnation)
+            }),
+        };
+    if incarnations {
+        s.names.fresh.clone()
+    } else {
+        LinkName::plain(s.me())
+    }
+}
+
+/// Tells the cluster the name of a server before it is started. Where that fails the server is started
+/// all the same: nobody believes its link until a monitor has told the name.
+pub(in crate::decide) fn announce_before(s: &Snapshot, name: &LinkName) -> Option<Step> {
+    s.settings
+        .mode
+        .replicated()
+        .then(|| told(s, name))
+        .flatten()
+}
+
+/// Tells the cluster the name under which the server runs, where something else is there: the node was
+/// upgraded, or the cluster's state came from the other side of a partition.
+pub(in crate::decide) fn announce(s: &Snapshot) -> Option<Step> {
+    let running = s.primary().is_some() || s.standby().is_some();
+    let announced = &s.cluster.as_ref().ok()?.node(s.me()).announced;
+    let name = match &s.names.running {
+        RunningName::Name(name) if name.may_be_of(s.me()) => name.clone(),
+        RunningName::Unknown => return None,
+        _ if matches!(announced, Announced::Name(_)) => return None,
+        _ => LinkName::plain(s.me()),
+    };
+    (running && s.settings.mode.replicated())
+        .then(|| told(s, &name))
+        .flatten()
+}
+
+fn told(s: &Snapshot, name: &LinkName) -> Option<Step> {
+    let announced = &s.cluster.as_ref().ok()?.node(s.me()).announced;
+    let failed = s.progress.failure(ActionKind::Announce).is_some();
+    (*announced != Announced::Name(name.clone()) && !failed)
+        .then(|| Step::then_continue(vec![Action::Announce(name.clone())]))
+}
+
+/// Whether the standby that runs here was started by somebody else than the agent, so that its primary
+/// cannot know it.
+pub(in crate::decide) fn is_foreign(s: &Snapshot) -> bool {
+    let Ok(cluster) = &s.cluster else {
+        return false;
+    };
+    let named = match &s.names.running {
+        RunningName::Unknown => return false,
+        RunningName::Unnamed => false,
+        RunningName::Name(name) => name.may_be_of(s.me()),
+    };
+    let incarnation = match cluster.node(s.me()).announced {
+        Announced::Name(name) => name.is_incarnation(),
+        Announced::Nothing | Announced::Malformed => false,
+    };
+    s.standby().is_some() && incarnation && !named
+}
+
+/// What this standby's agent is to say of how far it has flushed, where that is not what it has said.
+pub(in crate::decide) fn say(s: &Snapshot) -> Option<Step> {
+    asked(s)?;
+    let known = s.cluster.as_ref().ok()?.node(s.me());
+    let Announced::Name(name) = known.announced else {
+        return None;
+    };
+    let runs = match &s.names.running {
+        RunningName::Name(running) => *running == name,
+        RunningName::Unnamed => !name.is_incarnation(),
+        RunningName::Unknown => false,
+    };
+    let position = s.standby()?.end()?;
+    let flushed = Flushed { name, position };
+    let news = known.flushed.as_ref() != Some(&flushed);
+    let failed = s.progress.failure(ActionKind::SetAttribute).is_some();
+    (runs && news && !failed).then(|| {
+        let attribute = Attribute::Flushed(flushed);
+        Step::then_continue(vec![Action::SetAttribute(s.me().clone(), attribute)])
+    })
+}
+
+/// Whether the primary may be waiting for that: it is the only holder, or it has named this standby.
+fn asked(s: &Snapshot) -> Option<()> {
+    let row = no_holder(s)?;
+    let streams = s.standby()?.streaming;
+    let known = s.cluster.as_ref().ok()?.node(s.me());
+    let named = match known.data_status {
+        Some(DataStatus::Replication { sync, .. }) => sync != "ASYNC",
+        _ => false,
+    };
+    (streams && (row.holders.len() == 1 || named)).then_some(())
+}
+
+/// The register, where this standby is no holder and another node owns it.
+fn no_holder(s: &Snapshot) -> Option<&Register> {
+    let Some(Reading::Row(row)) = &s.register else {
+        return None;
+    };
+    let wanted = s.builtin()
+        && s.settings.mode == Mode::Sync
+        && !row.holders.contains(s.me())
+        && row.owner.as_ref() != Some(s.me());
+    wanted.then_some(row)
+}
+
+/// Whether this standby is a holder, so that nothing more is to be said.
+pub(in crate::decide) fn is_holder(s: &Snapshot) -> bool {
+    match &s.register {
+        Some(Reading::Row(row)) => row.holders.contains(s.me()),
+        _ => false,
+    }
+}
+
+/// Has a process go on saying it when the operation is over, so that the primary need not wait for the
+/// next monitor of this standby.
+pub(in crate::decide) fn attend(s: &Snapshot) -> Option<Step> {
+    s.standby()?;
+    no_holder(s)?;
+    let failed = s.progress.failure(ActionKind::StartAttendant).is_some();
+    (!s.progress.attended && !failed).then(|| Step::then_continue(vec![Action::StartAttendant]))
+}
