@@ -19,7 +19,7 @@ fn settle(bed: &Bed, primary: &str) {
             let row = register(bed)?;
             let on = NODES.iter().filter(|node| bed.node(node).is_on());
             let standbys: BTreeSet<&str> = on.copied().filter(|node| *node != primary).collect();
-            let question = "SELECT application_name FROM pg_stat_replication \
+            let question = "SELECT split_part(application_name, '@', 1) FROM pg_stat_replication \
                         WHERE state = 'streaming' AND sync_state = 'async'";
             let links = bed.sql(primary, question).map_err(|e| e.to_string())?;
             let cib = bed.cib_of(primary).map_err(|e| e.to_string())?;
@@ -44,7 +44,7 @@ fn settle(bed: &Bed, primary: &str) {
 fn caught_up(bed: &Bed, primary: &str, standby: &str) {
     let question = format!(
         "SELECT flush_lsn >= pg_current_wal_lsn() FROM pg_stat_replication \
-         WHERE application_name = '{standby}'"
+         WHERE split_part(application_name, '@', 1) = '{standby}'"
     );
     bed.until(&format!("{standby} having everything"), || {
         match bed

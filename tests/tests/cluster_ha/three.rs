@@ -58,7 +58,9 @@ fn look(bed: &Bed) -> Result<Roles, String> {
     if named != [sync.as_str()] {
         return Err(format!("commits wait for {names:?}, a holder is {sync}"));
     }
-    let links = sql("SELECT application_name, state, sync_state FROM pg_stat_replication")?;
+    let links = sql(
+        "SELECT split_part(application_name, '@', 1), state, sync_state FROM pg_stat_replication",
+    )?;
     let links: BTreeSet<&str> = links.lines().collect();
     let cib = bed.cib_of(&primary).map_err(|error| error.to_string())?;
     let mut other = None;
