@@ -191,8 +191,7 @@ impl PgCtl {
     /// environment of its children, and not over the postmaster's own.
     #[must_use]
     pub fn link_name(&self) -> RunningName {
-        let Ok(Postmaster::Alive { process, .. }) = Postmaster::of(&self.pgdata, self.user.uid())
-        else {
+        let Ok(Postmaster::Alive { process, .. }) = self.postmaster() else {
             return RunningName::Unknown;
         };
         let Ok(bytes) = std::fs::read(format!("/proc/{}/environ", process.pid())) else {

@@ -91,6 +91,7 @@ fn params(cluster: &Cluster, tmpdir: &Path) -> Params {
 
 fn ensure(cluster: &Cluster, tmpdir: &Path) -> Result<(), String> {
     let settings = Settings {
+        plain_name: None,
         standby: false,
         names: Vec::new(),
     };
@@ -146,13 +147,13 @@ fn pg_no_line_of_a_file_of_roots_is_read_or_quoted() {
     says_nothing("config", ensure(&cluster, &cluster.dir.join("own")));
     link(&roots.shadow(), &pgdata.join("PG_VERSION"));
     says_nothing("PG_VERSION", ctl.data_version());
-    says_nothing("PG_VERSION", ctl.start(common::soon()));
+    says_nothing("PG_VERSION", ctl.start(None, common::soon()));
     let wal = pgdata.join("pg_wal");
     link(&roots.shadow(), &wal.join("00000002.history"));
     says_nothing("history", ctl.history(2.try_into().unwrap()));
     link(&roots.shadow(), &pgdata.join("postmaster.pid"));
     says_nothing("postmaster.pid", ctl.postmaster());
-    says_nothing("postmaster.pid", ctl.start(common::soon()));
+    says_nothing("postmaster.pid", ctl.start(None, common::soon()));
     roots.is_untouched();
 }
 
@@ -176,7 +177,7 @@ fn pg_what_the_account_can_read_is_not_quoted_for_all_to_see_where_a_link_leads_
     says_nothing("include", pgconf::refuse_foreign_names(ctl, &params));
     // The log, of which the end is quoted when a start fails.
     link(&passfile, &ctl.logfile);
-    says_nothing("log", ctl.start(common::soon()));
+    says_nothing("log", ctl.start(None, common::soon()));
     // What is the account's own and where it belongs, is.
     fs::remove_file(pgdata.join("PG_VERSION")).unwrap();
     fs::write(pgdata.join("PG_VERSION"), "fifteen\n").unwrap();
@@ -296,7 +297,10 @@ fn pg_the_server_of_another_account_behind_a_link_is_not_stopped() {
     assert!(chown.unwrap().success());
     let mut their_ctl = theirs.ctl.clone();
     their_ctl.user = nobody;
-    assert_eq!(their_ctl.start(common::soon()).unwrap(), Started::Ready);
+    assert_eq!(
+        their_ctl.start(None, common::soon()).unwrap(),
+        Started::Ready
+    );
     let aside = ours.dir.join("aside");
     fs::rename(&ours.ctl.pgdata, &aside).unwrap();
     link(&theirs.ctl.pgdata, &ours.ctl.pgdata);

@@ -482,10 +482,8 @@ impl Explored {
                     (names, barrier.lsn.as_u64() as u8)
                 });
             }
-            Action::EndLinks(links) => {
-                if links.iter().any(|link| link.pid == 99) {
-                    state.stranger = None;
-                }
+            Action::EndLinks(links) if links.iter().any(|link| link.pid == 99) => {
+                state.stranger = None;
             }
             Action::WriteStandbySettings(_) => (node.names, node.standby_signal) = (0, true),
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
