@@ -234,10 +234,10 @@ fn it_renews_in_a_session_of_its_own_and_ends_with_the_stop() {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_ascii_whitespace().nth(1).unwrap().to_owned()
     };
-    // KILL, SETGID, SETUID, DAC_READ_SEARCH, SYS_PTRACE (capabilities(7)).
+    // KILL, SETGID, SETUID, DAC_OVERRIDE, SYS_PTRACE (capabilities(7)).
     for (set, rights) in [
-        ("CapEff:", "00000000000800e4"),
-        ("CapPrm:", "00000000000800e4"),
+        ("CapEff:", "00000000000800e2"),
+        ("CapPrm:", "00000000000800e2"),
         ("CapInh:", "0000000000000000"),
     ] {
         assert_eq!(value(set), rights, "{set}");

@@ -106,6 +106,10 @@ fn cluster_guard_keeps_tells_and_is_kept() {
         (before.timeline, &before.repl_info)
     );
     assert_eq!(bed.fail_count("node2", "node1"), "1");
+    // With the rights that it has kept it could have Pacemaker look at once.
+    let log = must(bed.node("node1").read("/run/pha4pgsql/pgsql.guard.log"));
+    let log = String::from_utf8_lossy(&log);
+    assert!(!log.contains("could not be told"), "{log}");
     let third = guard(&bed, "node1");
     assert_ne!(
         second.pid, third.pid,

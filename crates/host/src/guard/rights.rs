@@ -12,8 +12,9 @@ fn kept() -> CapabilitySet {
         // Becomes the database's account to connect to its server, and to run its programs.
         | CapabilitySet::SETUID
         | CapabilitySet::SETGID
-        // Looks into the data directory, which is the account's alone.
-        | CapabilitySet::DAC_READ_SEARCH
+        // Looks into the data directory, which is the account's alone; and has Pacemaker told of a dead
+        // postmaster, by tools whose connection is a file of Pacemaker's own account (libqb).
+        | CapabilitySet::DAC_OVERRIDE
         // Sees which program another account's process runs, and where it works.
         | CapabilitySet::SYS_PTRACE
 }
