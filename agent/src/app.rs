@@ -13,7 +13,7 @@ use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
 use pha_host::node::Node;
-use pha_host::{account, guard, log, preflight, promise};
+use pha_host::{account, change_lock, guard, log, preflight, promise};
 use tracing::{Level, warn};
 
 /// Runs the action of the command line.
@@ -92,6 +92,11 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     if let Some(refusal) = without_replication(context.action, &params) {
         return refusal;
     }
+    // What was left behind changes nothing any more (R12).
+    if let Err(error) = change_lock::end_with_caller() {
+        return Exit::fail(OcfCode::Generic, error.to_string());
+    }
+    change_lock::end_after(context.timeout);
     let deadline = Deadline::after(budget(context.timeout));
     account::until(deadline);
     if matches!(context.action, Action::Start | Action::ValidateAll)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pha_core::decide::operator::Refusal;
 use pha_core::names::NodeName;
+use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
 use pha_host::ssh::Ssh;
 
@@ -15,6 +16,9 @@ use crate::error::ClsError;
 pub(crate) mod copy;
 pub(crate) mod lock;
 
+/// How long another operation of this node may take to end with its changes.
+const CHANGES: Duration = Duration::from_secs(30);
+
 /// How long the register and PostgreSQL may take to answer one question.
 pub(crate) const ASK: Duration = Duration::from_secs(5);
 
@@ -22,6 +26,26 @@ impl From<Refusal> for ClsError {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.what, refusal.hint)
     }
+}
+
+/// Takes this node's change lock: nothing else on this node changes the register's holders or the
+/// synchronous standbys until it is dropped (R12).
+///
+/// # Errors
+/// [`ClsError::Refused`] when an operation of the agent does not give it back in time.
+pub(crate) fn changing(
+    cluster: &Cluster,
+    command: &str,
+    deadline: Deadline,
+) -> Result<Held, ClsError> {
+    pha_host::node::change_lock(&cluster.resource)
+        .take(&format!("cls_{command}"), deadline.sub_budget(CHANGES))
+        .map_err(|error| {
+            ClsError::refused(
+                error.to_string(),
+                "give the command again when it has ended",
+            )
+        })
 }
 
 /// Gives a command to the node that it is for, over ssh, where that is not this one; the end of it

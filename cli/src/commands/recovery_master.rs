@@ -18,7 +18,7 @@ use super::{cleanup, seen, wal_end};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::lock;
+use crate::operate::{changing, lock};
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -232,6 +232,8 @@ fn decide(
         return Ok(());
     };
     let mut service = service.map_err(failed)?;
+    // What was read may be older than the lock: the change applies to nothing else.
+    let _changing = changing(cluster, "recovery_master", deadline)?;
     if plan.remake {
         service
             .remake(deadline.sub_budget(ASK))

@@ -7,6 +7,7 @@ use pha_core::decide::operator::{
     CopyFacts, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
 };
 use pha_core::names::NodeName;
+use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
 use pha_host::node::pg_ctl;
 use pha_host::pgctl::PgCtl;
@@ -19,7 +20,7 @@ use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::commands::Outcome;
 use crate::error::ClsError;
-use crate::operate::{elsewhere, lock};
+use crate::operate::{changing, elsewhere, lock};
 
 mod aside;
 mod configuration;
@@ -75,6 +76,8 @@ struct Work<'a> {
     aside: Vec<(PathBuf, PathBuf)>,
     /// The old data are the rest of an interrupted rewind.
     damaged: bool,
+    /// The node's change lock, from its leaving the holders on until its data are whole again.
+    changing: Option<Held>,
 }
 
 /// Runs the command, here or on the node that it is for.
@@ -113,6 +116,7 @@ pub(crate) fn run(
         slot: None,
         aside: Vec::new(),
         damaged: false,
+        changing: None,
     };
     // First, so that what is decided is still so when it is done.
     let guard = if order.dry_run {
@@ -216,7 +220,11 @@ impl Work<'_> {
             }
             match step {
                 CopyStep::TakeDown => self.take_down()?,
-                CopyStep::Leave => self.leave()?,
+                CopyStep::Leave => {
+                    let command = self.order.command;
+                    self.changing = Some(changing(&self.cluster, command, self.deadline)?);
+                    self.leave()?;
+                }
                 CopyStep::KeepConfiguration => self.keep_configuration()?,
                 CopyStep::SetAside => self.set_aside(plan)?,
                 CopyStep::Rewind => {
@@ -227,7 +235,11 @@ impl Work<'_> {
                 CopyStep::Backup => self.backup(plan, &source)?,
                 CopyStep::CheckSource => self.check_source(plan, &source)?,
                 CopyStep::RestoreConfiguration => self.restore_configuration()?,
-                CopyStep::Cleanup => self.let_start()?,
+                CopyStep::Cleanup => {
+                    // The start needs it.
+                    self.changing = None;
+                    self.let_start()?;
+                }
                 CopyStep::Await => self.await_standby(plan)?,
             }
         }
@@ -253,6 +265,7 @@ impl Work<'_> {
 
     /// What must not stay, whatever became of the copy.
     fn put_in_order(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
+        self.changing = None;
         let lifted = self.lift_ban();
         if let Some(slot) = self.slot.take() {
             self.drop_slot(plan, &slot);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::cluster::{Announced, ClusterNode};
 use crate::link_name::{Flushed, LinkName};
@@ -9,13 +10,13 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign, Reply,
-    Trouble, Update, tally,
+    Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign,
+    Reply, Trouble, Update, tally,
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation, Process,
-    RunningName, Snapshot,
+    Acquired, Answer, ChangeLock, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
+    Process, RunningName, Snapshot,
 };
 use crate::status::{DataStatus, PgsqlStatus, Score};
 use crate::timeline::WalPosition;
@@ -116,6 +117,11 @@ pub enum Action {
     ReportDeath,
     /// Write WAL and see which of these standbys acknowledge it (the guard).
     AskStandbys(BTreeMap<NodeName, LinkName>),
+    /// Take the node's change lock (R12), and wait for it no longer than this.
+    TakeChangeLock(Duration),
+    /// See once more, right before the effect that follows, that the register is still what it was
+    /// decided from (R12).
+    Confirm(Decided),
     /// Say something to the operator in the log.
     Warn(String),
 }
@@ -152,6 +158,8 @@ impl Action {
             Self::EndGuard => ActionKind::EndGuard,
             Self::ReportDeath => ActionKind::ReportDeath,
             Self::AskStandbys(_) => ActionKind::AskStandbys,
+            Self::TakeChangeLock(_) => ActionKind::TakeChangeLock,
+            Self::Confirm(_) => ActionKind::Confirm,
             Self::Warn(_) => ActionKind::Warn,
         }
     }
@@ -183,9 +191,47 @@ impl Action {
                 | Self::ReadRegister
                 | Self::SetAttribute(..)
                 | Self::AskStandbys(_)
+                | Self::TakeChangeLock(_)
                 | Self::Warn(_)
                 | Self::UpdateRegister(Update::Renew { .. })
         )
+    }
+
+    /// Whether it changes, or is part of changing, PostgreSQL's synchronous standbys or the register's
+    /// holders: only who holds the node's change lock does that (R12). The renewal of the lease, its end,
+    /// and all that stops PostgreSQL do not wait for a lock.
+    #[must_use]
+    pub fn needs_change_lock(&self) -> bool {
+        match self {
+            Self::WriteStandbySettings
+            | Self::WritePrimarySettings
+            | Self::SetNames(_)
+            | Self::TakeBarrier(_)
+            | Self::PromotePostgres
+            | Self::AskPromises(_)
+            | Self::Confirm(_) => true,
+            Self::UpdateRegister(update) => {
+                !matches!(update, Update::Renew { .. } | Update::Release { .. })
+            }
+            Self::StartPostgres
+            | Self::StopPostgres(_)
+            | Self::EnsureSlots(_)
+            | Self::DropSlots(_)
+            | Self::RestartReceiver(_)
+            | Self::ReadDisk
+            | Self::ReadRegister
+            | Self::Remember(_)
+            | Self::LockExternal
+            | Self::UnlockExternal
+            | Self::SetAttribute(..)
+            | Self::WriteReplInfo(_)
+            | Self::StartGuard
+            | Self::EndGuard
+            | Self::ReportDeath
+            | Self::AskStandbys(_)
+            | Self::TakeChangeLock(_)
+            | Self::Warn(_) => false,
+        }
     }
 }
 
@@ -246,6 +292,10 @@ pub enum ActionKind {
     ReportDeath,
     /// [`Action::AskStandbys`].
     AskStandbys,
+    /// [`Action::TakeChangeLock`].
+    TakeChangeLock,
+    /// [`Action::Confirm`].
+    Confirm,
     /// [`Action::Warn`].
     Warn,
 }
@@ -280,6 +330,8 @@ impl ActionKind {
         Self::EndGuard,
         Self::ReportDeath,
         Self::AskStandbys,
+        Self::TakeChangeLock,
+        Self::Confirm,
         Self::Warn,
     ];
 
@@ -314,6 +366,8 @@ impl ActionKind {
             Self::EndGuard => "end-guard",
             Self::ReportDeath => "report-death",
             Self::AskStandbys => "ask-standbys",
+            Self::TakeChangeLock => "take-change-lock",
+            Self::Confirm => "confirm",
             Self::Warn => "warn",
         }
     }
@@ -342,6 +396,8 @@ pub enum Effect {
     Barrier(Lsn),
     /// The data directory.
     Disk(crate::snapshot::Disk),
+    /// The node's change lock.
+    ChangeLock(ChangeLock),
 }
 
 /// An action that failed.
@@ -594,6 +650,9 @@ impl Snapshot {
                     missing: vec![text.to_owned()],
                 });
             }
+            Action::TakeChangeLock(_) => {
+                self.progress.change_lock = ChangeLock::Busy(text.to_owned());
+            }
             // It was told and then killed: what is left of it can do no harm that waiting would mend.
             Action::EndGuard => self.guard = Guard::Absent,
             Action::ReportDeath | Action::AskStandbys(_) => self.fold_watch(action),
@@ -612,6 +671,7 @@ impl Snapshot {
             }
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
+            Effect::ChangeLock(lock) => self.progress.change_lock = lock,
             Effect::Barrier(lsn) => {
                 if let Action::TakeBarrier(name) = action {
                     self.progress.barrier = Some((name.clone(), lsn));
@@ -769,6 +829,9 @@ impl Snapshot {
 
     /// Forgets what only one round of observation may rely on.
     pub fn begin_round(&mut self) {
+        if self.progress.change_lock == ChangeLock::Taken {
+            self.progress.change_lock = ChangeLock::Held;
+        }
         self.progress.renewed = false;
         self.progress.epoch_moved = false;
         self.register = None;

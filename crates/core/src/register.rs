@@ -9,6 +9,7 @@
 //! Nothing is folded together: "no row changed", "the row is gone or makes no sense" and "no answer
 //! came" are three outcomes, and so are the verdicts made of them.
 
+mod decided;
 mod memory;
 mod promise;
 mod promotion;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 
+pub use decided::Decided;
 pub use memory::{Memory, PromiseRefused, Reign};
 pub use promise::{
     PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, relay_step, tally,

@@ -74,6 +74,22 @@ pub enum Operation {
     Guard(Watch),
 }
 
+impl Operation {
+    /// What an operator calls it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Monitor { .. } => "monitor",
+            Self::Promote => "promote",
+            Self::Demote { .. } => "demote",
+            Self::Notify(_) => "notify",
+            Self::Guard(_) => "guard",
+        }
+    }
+}
+
 /// The end of the postmaster, as the guard knows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Death {
@@ -307,6 +323,30 @@ pub enum ExternalLock {
     NotLocked(String),
 }
 
+/// The node's change lock (R12) as an operation has it. Whoever changes PostgreSQL's synchronous
+/// standbys or the register's holders has it from its look to its last effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum ChangeLock {
+    /// It was not taken yet.
+    #[default]
+    NotTaken,
+    /// This operation has it, and another one may have had it since this one looked.
+    Taken,
+    /// This operation has it, and nobody else has had it since this one looked.
+    Held,
+    /// Another process of this node has kept it for longer than this operation could wait, or it
+    /// cannot be taken; how to find out more.
+    Busy(String),
+}
+
+impl ChangeLock {
+    /// Whether this operation has it.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken | Self::Held)
+    }
+}
+
 /// What this operation has done and learned so far. It is folded from the results of actions by
 /// [`crate::plan::Plan::fold`], never by the edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -320,6 +360,8 @@ pub struct Progress {
     pub epoch_moved: bool,
     /// What asking the other nodes for their promise has brought (R7); none before they were asked.
     pub promises: Option<Promises>,
+    /// The node's change lock.
+    pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.
     pub acquired: Option<Acquired>,
     /// The standby whose naming is in force, and the primary's position read after that (R4).

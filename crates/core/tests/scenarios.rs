@@ -2,6 +2,8 @@
 //! actions and the exit code of each are what the tables of `pha_core::decide` promise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "scenarios/change_lock.rs"]
+mod change_lock;
 #[path = "scenarios/demote_stop.rs"]
 mod demote_stop;
 #[path = "scenarios/endless.rs"]

@@ -6,8 +6,8 @@ use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
-use pha_core::register::{PromiseVerdict, tally};
-use pha_core::snapshot::{Disk, Operation, Snapshot};
+use pha_core::register::{Decided, PromiseVerdict, tally};
+use pha_core::snapshot::{ChangeLock, Disk, Operation, Snapshot};
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
@@ -128,6 +128,19 @@ pub(crate) fn perform(
         ),
         // The guard does it over the connection that it keeps.
         Action::AskStandbys(_) => Err("only the guard asks the standbys".to_owned()),
+        Action::TakeChangeLock(within) => {
+            node.changing = None;
+            let who = format!("expgsql {}", snapshot.operation.word());
+            let held = node.change_lock.take(&who, deadline.sub_budget(*within));
+            let held = held.map_err(text)?;
+            let untouched = node.change_seen == Some(held.before);
+            node.changing = Some(held);
+            Ok(Effect::ChangeLock(match untouched {
+                true => ChangeLock::Held,
+                false => ChangeLock::Taken,
+            }))
+        }
+        Action::Confirm(decided) => done(node.confirm(*decided, deadline)),
         Action::Warn(message) => {
             warn!("{message}");
             Ok(Effect::Done)
@@ -149,6 +162,19 @@ impl Node {
         self.lock
             .as_mut()
             .ok_or_else(|| "no built-in lock service is configured".to_owned())
+    }
+
+    /// Asks once more for what the next effect was decided from.
+    fn confirm(&mut self, decided: Decided, deadline: Deadline) -> Result<(), String> {
+        let memory = self.memory.load().map_err(text)?;
+        let reading = match decided.by_promise {
+            true => None,
+            false => {
+                let deadline = self.lock_deadline(deadline);
+                Some(self.lock()?.read(deadline))
+            }
+        };
+        decided.holds(&self.settings.me, reading.as_ref(), &memory)
     }
 
     fn lock_deadline(&self, deadline: Deadline) -> Deadline {

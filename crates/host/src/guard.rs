@@ -221,6 +221,8 @@ impl Resident {
                 resident: self,
             };
             let (mut snapshot, end) = drive::round(&mut round, snapshot);
+            // What is done in a round is done with it, and the agent may be waiting.
+            self.node.changing = None;
             match end {
                 Round::Over(_) | Round::Endless => {}
                 Round::Finished(_, exit) => return exit,
@@ -244,6 +246,7 @@ impl Resident {
 
     /// The picture at the beginning of a round, of what costs nothing to look at.
     fn look(&mut self, due: &mut Duration) -> Snapshot {
+        self.node.change_seen = self.node.change_lock.look();
         self.proofs.remember(&self.node.memory);
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),

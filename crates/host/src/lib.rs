@@ -6,6 +6,7 @@ pub mod account;
 mod apply;
 pub mod asked;
 pub mod basebackup;
+pub mod change_lock;
 pub mod clock;
 pub mod command;
 pub mod config;

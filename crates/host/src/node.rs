@@ -11,6 +11,7 @@ use pha_core::snapshot::{Answer, Operation, Process, Settings, Snapshot};
 use tracing::warn;
 
 use crate::asked::Asked;
+use crate::change_lock::{self, ChangeLock};
 use crate::conninfo::{Conninfo, Secret};
 use crate::guard::Place;
 use crate::lock::LockService;
@@ -38,6 +39,11 @@ pub struct Node {
     pub(crate) lock: Option<LockService>,
     pub(crate) memory: MemoryFile,
     pub(crate) promotion: Option<Guard>,
+    pub(crate) change_lock: ChangeLock,
+    /// How the change lock was found before this operation looked at anything.
+    pub(crate) change_seen: Option<u64>,
+    /// The change lock, once this operation has it.
+    pub(crate) changing: Option<change_lock::Held>,
     pub(crate) place: Place,
     /// How long one exchange with the lock service may take, where it is not half of what is left.
     pub(crate) lock_budget: Option<Duration>,
@@ -66,6 +72,9 @@ impl Node {
             memory: memory_file(&resource),
             promotion: None,
             fresh: LinkName::incarnation(&me, random()?),
+            change_lock: change_lock(&resource),
+            change_seen: None,
+            changing: None,
             began: Instant::now(),
             cluster_seen: None,
             told: None,
@@ -156,6 +165,12 @@ pub fn pg_ctl(params: &Params) -> Result<PgCtl, Refusal> {
 #[must_use]
 pub fn memory_file(resource: &ResourceName) -> MemoryFile {
     MemoryFile::new(own::state_directory().join(format!("{resource}.json")))
+}
+
+/// The lock under which this node's synchronous standbys and the holders are changed.
+#[must_use]
+pub fn change_lock(resource: &ResourceName) -> ChangeLock {
+    ChangeLock::new(&directory("PHA_RUN_DIR", RUN_DIR), resource)
 }
 
 /// The name that the operating system gives this host.

@@ -37,6 +37,10 @@ pub(crate) fn snapshot(
     waiting: bool,
     deadline: Deadline,
 ) -> Snapshot {
+    // Before anything is looked at that another operation of this node could change.
+    if node.changing.is_none() {
+        node.change_seen = node.change_lock.look();
+    }
     let (process, status) = server_process(node);
     let (answer, cluster) = answers(
         node,
@@ -90,9 +94,14 @@ pub(crate) fn snapshot(
         guard: node.guard_seen(operation),
         progress,
     };
-    if first && snapshot.builtin() {
+    // Whoever has the change lock looks again at what another operation may have kept meanwhile.
+    let again = snapshot.progress.change_lock.is_taken();
+    if (first || again) && snapshot.builtin() {
         let remembered = node.remembered(operation, deadline);
-        snapshot.memory = remembered.map_err(|error| error.to_string());
+        snapshot.memory = match (snapshot.memory, remembered) {
+            (Ok(before), Ok(now)) if again => Ok(before.merged(&now)),
+            (_, remembered) => remembered.map_err(|error| error.to_string()),
+        };
     }
     snapshot.begin_round();
     snapshot
@@ -374,7 +383,7 @@ impl Node {
         operation: &Operation,
         deadline: Deadline,
     ) -> Result<Memory, MemoryError> {
-        if *operation == Operation::Promote {
+        if *operation == Operation::Promote && self.promotion.is_none() {
             let share = deadline.sub_budget(deadline.left() / 2);
             self.promotion = Some(self.memory.guard(share)?);
         }

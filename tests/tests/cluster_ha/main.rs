@@ -15,6 +15,7 @@ mod install;
 mod killed;
 mod lock;
 mod modes;
+mod one_at_a_time;
 mod operator;
 mod outage;
 mod partition;

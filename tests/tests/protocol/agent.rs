@@ -195,7 +195,8 @@ impl Explored {
         let mut snapshot = snapshot;
         for _ in 0..MOST_DECISIONS {
             let (doctored, dropped) = self.mutation.before_decision(&snapshot);
-            let plan = decide_without(doctored.as_ref().unwrap_or(&snapshot), dropped);
+            let dropped = [dropped, self.beside_nobody()].concat();
+            let plan = decide_without(doctored.as_ref().unwrap_or(&snapshot), &dropped);
             if matches!(plan.verdict, Verdict::Finish(_)) {
                 if leaves_superseded(state, i, &snapshot) {
                     state.violation = Some(SUPERSEDED);
@@ -221,7 +222,7 @@ impl Explored {
                 Verdict::Finish(_) => return,
                 Verdict::Continue => snapshot = run.snapshot,
                 Verdict::Reobserve if looks_at_once(kind) => {
-                    let (memory, progress) = (run.remembers(), run.snapshot.progress);
+                    let (progress, memory) = self.goes_on(&state.nodes[i], &run);
                     snapshot = self.observe(state, i, kind, view, progress, memory);
                 }
                 Verdict::Reobserve | Verdict::Wait(_) => return keep(state, i, run),
@@ -246,7 +247,8 @@ impl Explored {
                 | Action::KeepLinks(_)
                 | Action::WriteStandbySettings(_)
                 | Action::StartGuard
-                | Action::EndGuard => true,
+                | Action::EndGuard
+                | Action::Confirm(_) => true,
                 // The operation might as well have begun only now.
                 Action::StopPostgres(_) => {
                     run.kind != Kind::Promote && self.mutation.stops_at_once()
@@ -278,7 +280,7 @@ impl Explored {
             Verdict::Finish(_) => {}
             Verdict::Continue => self.decide(state, i, run.kind, run.view, run.snapshot),
             Verdict::Reobserve if looks_at_once(run.kind) => {
-                let (memory, progress) = (run.remembers(), run.snapshot.progress);
+                let (progress, memory) = self.goes_on(&state.nodes[i], &run);
                 let snapshot = self.observe(state, i, run.kind, View::All, progress, memory);
                 self.decide(state, i, run.kind, View::All, snapshot);
             }
@@ -393,10 +395,7 @@ impl Explored {
             };
         };
         let node = &state.nodes[j];
-        let promotes = node
-            .run
-            .as_ref()
-            .is_some_and(|run| run.kind == Kind::Promote);
+        let promotes = node.operations().any(|run| run.kind == Kind::Promote);
         if matches!(node.postgres, Postgres::Primary { .. })
             || (promotes && self.mutation != Mutation::PromotionLockIgnored)
         {
@@ -547,6 +546,8 @@ impl Explored {
                 return Some(Ok(Effect::Register(Reading::Row(state.row.register()))));
             }
             Action::UpdateRegister(update) => return self.send(state, update, outcome),
+            Action::TakeChangeLock(_) => return Some(self.take_change_lock(state, i)),
+            Action::Confirm(decided) => return Some(self.confirm(state, i, decided, outcome)),
             Action::AskPromises(ask) => {
                 let Outcome::Asked(fates) = outcome else {
                     return Some(Err(String::new()));
@@ -691,7 +692,10 @@ fn blank(run: &mut Run) {
     snapshot.progress.renewed = false;
     snapshot.progress.epoch_moved &= !run.queue.is_empty();
     if matches!(run.verdict, Verdict::Finish(_)) {
-        snapshot.progress = Progress::default();
+        snapshot.progress = Progress {
+            change_lock: snapshot.progress.change_lock.clone(),
+            ..Progress::default()
+        };
     }
 }
 

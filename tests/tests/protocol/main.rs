@@ -14,6 +14,7 @@ mod model;
 mod mutation;
 mod operator;
 mod rollback;
+mod several;
 mod state;
 mod strangers;
 
@@ -69,6 +70,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         rollbacks: false,
         diverged: false,
         guards: 0,
+        several: false,
         notify: false,
         strangers: false,
         start: Start::Election,
@@ -103,6 +105,13 @@ const THREE_DIVERGED: Explored = Explored {
 /// The same as `SMALL`, and the stop of the other node may be announced before it comes.
 const ANNOUNCED: Explored = Explored {
     notify: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// Two nodes whose operations may be left behind and go on later, beside others of their node (R12).
+const LEFT_BEHIND: Explored = Explored {
+    several: true,
     start: Start::Replicating,
     ..SMALL
 };
@@ -433,6 +442,23 @@ fn every_part_of_the_guard_is_needed() {
     ] {
         is_noticed(mutation, GUARDED, &[breaks]);
     }
+}
+
+#[test]
+fn several_operations_of_a_node_at_once_keep_the_promise() {
+    holds(LEFT_BEHIND, if long() { None } else { Some(600_000) });
+    if long() {
+        let outages = Explored {
+            outages: true,
+            ..LEFT_BEHIND
+        };
+        holds(outages, Some(5_000_000));
+    }
+}
+
+#[test]
+fn one_operation_of_a_node_at_a_time_is_needed() {
+    is_noticed(Mutation::ChangeLockIgnored, LEFT_BEHIND, &[ACKNOWLEDGED]);
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub(crate) struct Explored {
     pub(crate) diverged: bool,
     /// On how many nodes, the first ones, guards run beside primaries; only with `outages`.
     pub(crate) guards: usize,
+    /// Whether an operation that hangs may be left behind by its caller, so that another one of the same
+    /// node is at work at the same time (R12).
+    pub(crate) several: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
     /// Whether receivers come that are none of the nodes, and standbys have incarnations (R11).
@@ -66,6 +69,8 @@ pub(crate) enum Move {
     Dies(usize),
     /// The operation in flight is killed between two of its actions (or with its node).
     Interrupted(usize),
+    /// The operation in flight stands still, and one that stood still, if there is one, goes on.
+    StandsStill(usize),
     /// Pacemaker asks for an operation; what it reaches.
     Begins(usize, Kind, View),
     /// The next action of the operation in flight.
@@ -166,6 +171,7 @@ impl Model for Explored {
             announced: u8::from(self.strangers),
             said: None,
             kept: None,
+            aside: None,
         };
         let fresh = State {
             nodes: vec![standby; self.nodes],
@@ -223,6 +229,10 @@ impl Model for Explored {
         match step {
             Move::Dies(i) => state.nodes[i].postgres = Postgres::Down,
             Move::Interrupted(i) => state.nodes[i].run = None,
+            Move::StandsStill(i) => {
+                let node = &mut state.nodes[i];
+                std::mem::swap(&mut node.run, &mut node.aside);
+            }
             Move::Begins(i, kind, view) => {
                 let memory = state.nodes[i].memory();
                 let snapshot = self.observe(&state, i, kind, view, fresh_progress(), memory);
@@ -230,7 +240,7 @@ impl Model for Explored {
             }
             Move::Looks(i, view) => {
                 let run = state.nodes[i].run.take()?;
-                let (progress, memory) = (run.snapshot.progress.clone(), run.remembers());
+                let (progress, memory) = self.goes_on(&state.nodes[i], &run);
                 let snapshot = self.observe(&state, i, run.kind, view, progress, memory);
                 self.decide(&mut state, i, run.kind, view, snapshot);
             }
@@ -450,6 +460,9 @@ impl Explored {
     }
 
     fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
+        if self.several && (node.run.is_some() || node.aside.is_some()) {
+            moves.push(Move::StandsStill(i));
+        }
         let Some(run) = &node.run else {
             let kinds: &[Kind] = match node.postgres {
                 Postgres::Down if node.unfinished || node.copy.is_some() => &[],

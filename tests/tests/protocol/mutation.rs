@@ -125,6 +125,8 @@ pub(crate) enum Mutation {
     GuardNotStarted,
     /// A guard that stands still is not replaced.
     GuardNotReplaced,
+    /// R12: nobody takes the change lock.
+    ChangeLockIgnored,
 }
 
 impl Mutation {
@@ -228,6 +230,7 @@ impl Mutation {
                     view.names.clear();
                 }
             }
+            Self::ChangeLockIgnored => dropped = &["change-lock-take"],
             Self::GuardNotStarted => dropped = &["guard-keep-start"],
             Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],

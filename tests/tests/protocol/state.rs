@@ -237,9 +237,16 @@ pub(crate) struct Node {
     pub(crate) said: Option<Said>,
     /// The barrier that its agent has kept, by the name that was in force: of the present epoch.
     pub(crate) kept: Option<(u8, u8)>,
+    /// An operation that stands still, beside the one in flight.
+    pub(crate) aside: Option<Arc<Run>>,
 }
 
 impl Node {
+    /// The operations that have begun and not ended.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.run.iter().chain(&self.aside)
+    }
+
     pub(crate) fn memory(&self) -> Memory {
         let reign = self.reign.map(|(term, timeline)| Reign {
             term,
@@ -313,7 +320,7 @@ impl fmt::Display for Node {
         if self.unfinished || self.copy.is_some() {
             write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
         }
-        if let Some(run) = &self.run {
+        for run in self.operations() {
             let next: Vec<_> = run
                 .queue
                 .iter()
@@ -529,7 +536,7 @@ impl State {
             if term && let Some(copy) = &mut node.copy {
                 copy.term = older_term(copy.term);
             }
-            if let Some(run) = &mut node.run {
+            for run in node.run.iter_mut().chain(&mut node.aside) {
                 Arc::make_mut(run).age(term, epoch);
             }
         }
@@ -552,6 +559,9 @@ impl Run {
         for action in &mut self.queue {
             match action {
                 Action::UpdateRegister(update) => age_update(term, epoch, update),
+                Action::Confirm(decided) => {
+                    age(term, epoch, &mut decided.term, Some(&mut decided.epoch));
+                }
                 Action::Remember(memory) => *memory = aged(term, epoch, *memory),
                 Action::AskPromises(ask) => {
                     age(term, epoch, &mut ask.term, Some(&mut ask.epoch));

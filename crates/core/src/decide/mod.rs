@@ -4,6 +4,7 @@
 
 mod admission;
 mod attend;
+mod change_lock;
 mod demote;
 pub mod guard;
 mod monitor;
@@ -45,7 +46,7 @@ pub fn decide_without(snapshot: &Snapshot, dropped: &[&str]) -> Plan {
         Operation::Attend => &[attend::RULES],
         Operation::Guard(_) => &[guard::RULES],
     };
-    first_match(tables, snapshot, dropped)
+    change_lock::one_at_a_time(first_match(tables, snapshot, dropped), snapshot, dropped)
 }
 
 /// The answer when the time of an operation has passed: decided here, not by what happened to hang.
@@ -88,6 +89,10 @@ pub fn on_deadline(snapshot: &Snapshot, awaited: &str) -> Exit {
 #[must_use]
 pub fn tables() -> Vec<(&'static str, &'static [Rule])> {
     vec![
+        (
+            "the change lock (before a plan of any table that changes synchronous standbys or holders)",
+            change_lock::RULES,
+        ),
         ("start", start::RULES),
         ("stop", stop::RULES),
         ("probe", monitor::PROBE),

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::shared::attributes::{self, repl_info, show};
+use crate::decide::shared::attributes::{repl_info, show};
+use crate::decide::shared::ending::{done, show_and_end};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::ownership::{mine, ownership, superseded, term_to_adopt};
 use crate::decide::shared::standbys::{
@@ -16,7 +17,7 @@ use crate::decide::shared::standbys::{
 use crate::decide::shared::{links, outage};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
-use crate::ocf::{self, OcfCode};
+use crate::ocf;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{Ownership, Reign, Update};
 use crate::snapshot::{Arbiter, ExternalLock, KeptBarrier, KeptLinks, Mode, Operation, Snapshot};
@@ -282,13 +283,6 @@ fn once_more(s: &Snapshot, action: Action) -> Option<Step> {
         .then(|| Step::then_continue(vec![action]))
 }
 
-fn done(s: &Snapshot) -> Step {
-    match s.operation {
-        Operation::Monitor { .. } => Step::finish(OcfCode::RunningPromoted),
-        _ => Step::finish(OcfCode::Success),
-    }
-}
-
 /// An action that is tried once in an operation: its failure is in the log, and the next monitor
 /// tries again.
 fn once(s: &Snapshot, action: Action) -> Option<Step> {
@@ -323,12 +317,6 @@ fn adopt_term(s: &Snapshot) -> Option<Step> {
     };
     let memory = s.memory.as_ref().ok()?;
     once(s, Action::Remember(with_reign(memory, reign)))
-}
-
-/// The end of a round in which the register must not be relied on. What is shown does not depend on it.
-fn show_and_end(s: &Snapshot, warning: String) -> Step {
-    let actions = attributes::of_primary(s);
-    done(s).after(actions).after(vec![Action::Warn(warning)])
 }
 
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.

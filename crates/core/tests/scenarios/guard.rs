@@ -565,6 +565,7 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
         [
             RENEW,
             "ask-standbys",
+            "take-change-lock",
             "ask-promises",
             "stop-postgres",
             "report-death"

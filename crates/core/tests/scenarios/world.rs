@@ -13,8 +13,9 @@ use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow, Links, Mode,
-    Operation, PrimaryView, Process, Progress, RunningName, Settings, Snapshot, StandbyView,
+    Answer, Arbiter, ChangeLock, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow,
+    Links, Mode, Operation, PrimaryView, Process, Progress, RunningName, Settings, Snapshot,
+    StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -149,6 +150,10 @@ pub(crate) struct World {
     pub(crate) standbys_advance: u64,
     /// The guard of this node.
     pub(crate) guard: Guard,
+    /// Another operation of this node that has the change lock.
+    pub(crate) lock_holder: Option<String>,
+    /// What another operation of this node does before this one gets the change lock.
+    pub(crate) while_waiting: Option<fn(&mut Self)>,
 }
 
 impl World {
@@ -209,6 +214,8 @@ impl World {
             immortal: false,
             standbys_advance: 0,
             guard: Guard::Unknown,
+            lock_holder: None,
+            while_waiting: None,
         }
     }
 
@@ -453,6 +460,25 @@ impl World {
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
             Action::ReportDeath | Action::AskStandbys(_) => {}
+            Action::TakeChangeLock(_) => {
+                if let Some(who) = &self.lock_holder {
+                    return Err(who.clone());
+                }
+                return Ok(Effect::ChangeLock(match self.while_waiting.take() {
+                    Some(other) => {
+                        other(self);
+                        ChangeLock::Taken
+                    }
+                    None => ChangeLock::Held,
+                }));
+            }
+            Action::Confirm(decided) => {
+                let reading = self.reading();
+                let asked = (!decided.by_promise).then_some(&reading);
+                return decided
+                    .holds(&self.settings.me, asked, &self.memory)
+                    .map(|()| Effect::Done);
+            }
             Action::RestartReceiver(_) | Action::UnlockExternal | Action::Warn(_) => {}
         }
         Ok(Effect::Done)
@@ -473,7 +499,14 @@ impl World {
             view.links = links;
         }
         let (progress, memory) = match before {
-            Some(before) => (before.progress, before.memory),
+            Some(before) => {
+                let held = before.progress.change_lock.is_taken();
+                let memory = match before.memory {
+                    Ok(memory) if held => Ok(memory.merged(&self.memory)),
+                    other => other,
+                };
+                (before.progress, memory)
+            }
             None => (
                 Progress::default(),
                 self.memory_lost.clone().map_or(Ok(self.memory), Err),
@@ -572,6 +605,8 @@ impl Edge for Carried<'_> {
 
     fn note(&mut self, note: Note<'_>) {
         match note {
+            // Every change begins with that.
+            Note::Decided(plan, _) if plan.rule == "change-lock-take" => {}
             Note::Decided(plan, _) => self.run.rules.push(plan.rule),
             Note::Performed(_, action, result) => self.run.note(action, result.is_err()),
             Note::NotKept(..) | Note::Overdue(_) => {}
@@ -621,6 +656,8 @@ impl Run {
         let text = match action {
             Action::Warn(text) => return self.warnings.push(text.clone()),
             Action::SetAttribute(..) if !failed => return,
+            // Part of every change.
+            Action::TakeChangeLock(_) | Action::Confirm(_) if !failed => return,
             Action::UpdateRegister(update) => update.reason(),
             Action::SetNames(names) => format!("set-names [{}]", names.join(",")),
             Action::StopPostgres(mode) => format!("stop-postgres {mode:?}"),

@@ -3,6 +3,7 @@
 pub(super) mod attributes;
 pub(super) mod descent;
 pub(super) mod election;
+pub(super) mod ending;
 pub(super) mod gate;
 pub(super) mod halt;
 pub(super) mod incarnation;

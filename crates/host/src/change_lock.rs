@@ -1,0 +1,307 @@
+//! The node's change lock (R12): who changes PostgreSQL's synchronous standbys or the register's
+//! holders has it from its look to its last effect.
+//!
+//! It is a `flock` of a file in root's own directory in memory, so that no hanging disk holds it up. The
+//! kernel drops it when the last process ends that has the descriptor: an operation that hangs in the
+//! middle of an effect keeps it, and so does a process that makes the effect for it, which inherits the
+//! descriptor ([`Held::inherit`]). That such a process is not there for ever, and does not go on when
+//! nobody waits for it any more, [`end_with_caller`] and [`end_after`] see to.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::SigSet;
+use nix::unistd::alarm;
+use pha_core::names::ResourceName;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+use crate::clock::Deadline;
+
+/// How often a lock that another process holds is tried again: `flock` waits without a limit or not
+/// at all.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The most that is read of what a holder has written about itself.
+const NOTE: usize = 200;
+
+/// The lock of one resource on this node.
+#[derive(Debug, Clone)]
+pub struct ChangeLock {
+    path: PathBuf,
+}
+
+/// The lock, held until this and every inherited descriptor is closed.
+#[derive(Debug)]
+#[must_use = "the lock ends when this is dropped"]
+pub struct Held {
+    file: File,
+    /// How often the lock had been taken before; what [`ChangeLock::look`] says of a lock that nobody
+    /// has taken since.
+    pub before: u64,
+}
+
+/// Why the lock was not obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeLockError {
+    /// Another process has it.
+    #[error(
+        "{holder} has this node's change lock ({}) and changes the synchronous standbys or the holders; if it hangs, end it with kill -9", path.display()
+    )]
+    Busy {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the holder has written about itself.
+        holder: String,
+    },
+    /// The file cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The file or its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: io::Error,
+    },
+}
+
+impl ChangeLock {
+    /// The lock of `resource`, in the agent's directory that a reboot empties. Touches nothing.
+    #[must_use]
+    pub fn new(directory: &Path, resource: &ResourceName) -> Self {
+        Self {
+            path: directory.join(format!("{resource}.change-lock")),
+        }
+    }
+
+    /// Takes the lock, waiting for its holder until the deadline. `who` is what others are told.
+    ///
+    /// # Errors
+    /// [`ChangeLockError`].
+    pub fn take(&self, who: &str, deadline: Deadline) -> Result<Held, ChangeLockError> {
+        loop {
+            let file = self.open()?;
+            if !self.lock(&file, deadline)? {
+                return Err(ChangeLockError::Busy {
+                    path: self.path.clone(),
+                    holder: Note::of(&file).holder,
+                });
+            }
+            // Of a file that was removed meanwhile another one could be locked beside this.
+            if self.is_current(&file) {
+                let before = Note::of(&file).count;
+                let note = Note {
+                    count: before.wrapping_add(1),
+                    holder: format!("{who} (process {})", std::process::id()),
+                };
+                note.write_to(&file)
+                    .map_err(|reason| self.unusable(reason))?;
+                return Ok(Held { file, before });
+            }
+            if deadline.expired() {
+                return Err(self.unusable(io::Error::other("removed again and again")));
+            }
+        }
+    }
+
+    /// How often it has been taken, while nobody has it: who finds the same number when it takes the
+    /// lock knows that nobody has had it in between.
+    #[must_use]
+    pub fn look(&self) -> Option<u64> {
+        let Ok(file) = File::open(&self.path) else {
+            return Some(0);
+        };
+        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        Some(Note::of(&file).count)
+    }
+
+    fn open(&self) -> Result<File, ChangeLockError> {
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory);
+        made.map_err(|reason| self.unusable(reason))?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&self.path)
+            .map_err(|reason| self.unusable(reason))
+    }
+
+    /// Whether the lock was obtained before the deadline.
+    fn lock(&self, file: &File, deadline: Deadline) -> Result<bool, ChangeLockError> {
+        loop {
+            match flock(file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(true),
+                Err(Errno::WOULDBLOCK) if deadline.expired() => return Ok(false),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(POLL.min(deadline.left())),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.unusable(errno.into())),
+            }
+        }
+    }
+
+    fn is_current(&self, file: &File) -> bool {
+        match (file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+
+    fn unusable(&self, reason: io::Error) -> ChangeLockError {
+        ChangeLockError::Unusable {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+}
+
+impl Held {
+    /// A descriptor for a process that makes an effect in this one's name: the lock lasts until both
+    /// have closed it. It is closed at an exec unless that is prevented.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub fn inherit(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+}
+
+/// What the holder has written into the file.
+struct Note {
+    /// How often the lock has been taken, this time included.
+    count: u64,
+    /// Who has taken it.
+    holder: String,
+}
+
+impl Note {
+    /// What is in the file; a text that no holder has written counts as an empty one.
+    fn of(file: &File) -> Self {
+        let mut bytes = [0_u8; NOTE];
+        let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(&bytes[..read]);
+        let known = text.trim_end().split_once(' ');
+        let known = known.and_then(|(count, holder)| Some((count.parse().ok()?, holder)));
+        let (count, holder) = known.unwrap_or((0, "another process"));
+        Self {
+            count,
+            holder: holder.to_owned(),
+        }
+    }
+
+    fn write_to(&self, file: &File) -> io::Result<()> {
+        file.set_len(0)?;
+        file.write_all_at(format!("{} {}\n", self.count, self.holder).as_bytes(), 0)
+    }
+}
+
+/// Whoever started this process may be gone at any moment (Pacemaker's executor is killed, and its
+/// successor starts the same operations anew): then this process is killed too, at once and wherever it
+/// is, also while it is stopped by a signal. A process group does not do that, since nobody is left to
+/// signal it; a watched descriptor does not, since who hangs watches nothing. To be called first, by the
+/// thread that lasts as long as the process.
+///
+/// # Errors
+/// The caller is gone already, or the kernel refuses.
+pub fn end_with_caller() -> io::Result<()> {
+    let before = getppid();
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    match getppid() == before {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "whoever started this operation is gone, and nobody waits for it",
+        )),
+    }
+}
+
+/// Ends this process when this time is over, whatever hangs in it, and whether somebody waits for it or
+/// not: by a timer of the kernel's and a signal that nothing here handles. One that comes while the
+/// process is stopped takes effect before anything else when it goes on.
+pub fn end_after(time: Duration) {
+    // Whoever started this process may have kept the signal from itself.
+    let mut alarm_clock = SigSet::empty();
+    alarm_clock.add(nix::sys::signal::Signal::SIGALRM);
+    if let Err(errno) = alarm_clock.thread_unblock() {
+        tracing::warn!("SIGALRM cannot be had: {errno}");
+    }
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    alarm::set(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn lock(name: &str) -> (ChangeLock, PathBuf) {
+        let directory =
+            std::env::temp_dir().join(format!("pha-change-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let resource = "pgsql".parse().unwrap();
+        (ChangeLock::new(&directory, &resource), directory)
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_millis(50))
+    }
+
+    #[test]
+    fn one_at_a_time_and_the_other_is_told_who() {
+        let (lock, directory) = lock("one");
+        let held = lock.take("a monitor", soon()).unwrap();
+        let refused = lock.take("a promotion", soon()).unwrap_err();
+        assert!(matches!(refused, ChangeLockError::Busy { .. }));
+        assert_eq!(lock.look(), None, "it is held");
+        let own = format!("a monitor (process {})", std::process::id());
+        assert!(refused.to_string().starts_with(&own), "{refused}");
+        drop(held);
+        drop(lock.take("a promotion", soon()).unwrap());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn who_has_looked_before_knows_whether_another_one_had_it() {
+        let (lock, directory) = lock("looked");
+        assert_eq!(lock.look(), Some(0), "there is no file yet");
+        assert_eq!(lock.take("a monitor", soon()).unwrap().before, 0);
+        let looked = lock.look().unwrap();
+        assert_eq!(lock.take("a monitor", soon()).unwrap().before, looked);
+        assert_ne!(lock.take("a monitor", soon()).unwrap().before, looked);
+        std::fs::write(&lock.path, "nonsense").unwrap();
+        assert_eq!(lock.look(), Some(0));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn who_makes_an_effect_for_another_process_keeps_the_lock() {
+        let (lock, directory) = lock("inherited");
+        let held = lock.take("a monitor", soon()).unwrap();
+        let inherited = held.inherit().unwrap();
+        drop(held);
+        assert!(lock.take("another", soon()).is_err());
+        drop(inherited);
+        drop(lock.take("another", soon()).unwrap());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_not_the_lock() {
+        let (lock, directory) = lock("removed");
+        let old = lock.take("a monitor", soon()).unwrap();
+        std::fs::remove_file(&lock.path).unwrap();
+        let new = lock.take("another", soon()).unwrap();
+        assert!(lock.is_current(&new.file) && !lock.is_current(&old.file));
+        assert!(lock.take("a third one", soon()).is_err());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
