@@ -66,6 +66,8 @@ impl Asked {
         let both = [node("node1"), node("node2")].into();
         asked.row = asked.change(&Update::set_holders(&row, node("node1"), both, TTL));
         asked.configured("distlock_conninfo", NOWHERE);
+        // It has been started before.
+        asked.memory().store(&Memory::default()).unwrap();
         asked
     }
 
@@ -113,6 +115,7 @@ impl Asked {
     /// What node1 asks.
     fn request(&self) -> PromiseRequest {
         let ask = PromiseAsk {
+            completes: true,
             node: node("node1"),
             peers: vec![node("node2")],
             term: self.row.term,
@@ -433,4 +436,19 @@ fn pg_what_is_no_request_is_an_error_and_promises_nothing() {
     drop(open);
     assert!(!child.wait().unwrap().success());
     assert_eq!(asked.memory().load().unwrap(), Memory::default());
+}
+
+/// What it had promised, or asked for itself, is not known any more.
+#[test]
+fn pg_a_node_without_a_memory_promises_nothing() {
+    let asked = Asked::new();
+    std::fs::remove_file(asked.memory().path()).unwrap();
+    match asked.answer(&asked.request()) {
+        PromiseAnswer::Refused(why) => assert!(why.contains("has no memory"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        !asked.memory().path().exists(),
+        "nor does it look as if it had one"
+    );
 }

@@ -628,7 +628,8 @@ impl Snapshot {
     /// Takes in what a row of the register shows.
     fn see(&mut self, row: &Register) {
         if let Ok(memory) = &mut self.memory {
-            *memory = memory.seeing(row);
+            self.progress.forgot |= memory.may_have_promised(&self.settings.me, row);
+            *memory = memory.seeing_as(&self.settings.me, row);
         }
     }
 
@@ -647,6 +648,7 @@ impl Snapshot {
             Action::AskPromises(ask) => {
                 self.progress.promises = Some(Promises {
                     epoch: ask.epoch,
+                    asked: ask.peers.iter().cloned().collect(),
                     missing: vec![text.to_owned()],
                 });
             }
@@ -735,8 +737,14 @@ impl Snapshot {
     }
 
     fn fold_promises(&mut self, ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) {
+        let before = self.progress.promises.take();
         self.progress.promises = Some(match tally(ask, answers) {
-            PromiseVerdict::Promises(promises) => promises,
+            PromiseVerdict::Promises(mut promises) => {
+                promises
+                    .asked
+                    .extend(before.into_iter().flat_map(|p| p.asked));
+                promises
+            }
             PromiseVerdict::Relayed(reply) => {
                 if let Reply::Applied(row) | Reply::NotApplied(row) = &reply {
                     let made = matches!(reply, Reply::Applied(_));
@@ -747,6 +755,7 @@ impl Snapshot {
                 self.register = Some(reply.reading());
                 Promises {
                     epoch: ask.epoch,
+                    asked: ask.peers.iter().cloned().collect(),
                     missing: vec!["another node reaches the register".to_owned()],
                 }
             }

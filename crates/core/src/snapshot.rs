@@ -360,6 +360,8 @@ pub struct Progress {
     pub epoch_moved: bool,
     /// What asking the other nodes for their promise has brought (R7); none before they were asked.
     pub promises: Option<Promises>,
+    /// This node had no memory, and found itself a holder beside another node's reign.
+    pub forgot: bool,
     /// The node's change lock.
     pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.

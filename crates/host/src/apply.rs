@@ -93,6 +93,7 @@ pub(crate) fn perform(
             };
             let answers = node.ask_promises(ask, deadline)?;
             if let PromiseVerdict::Promises(given) = tally(ask, &answers)
+                && ask.completes
                 && given.cover(ask.epoch)
                 && let Err(error) = node.place.promised(ask.term, ask.epoch)
             {

@@ -92,13 +92,13 @@ impl MemoryFile {
         &self.path
     }
 
-    /// What this node remembers; nothing yet where there is no file.
+    /// What this node remembers; [`Memory::none`] where there is no file.
     ///
     /// # Errors
     /// [`MemoryError`]; a damaged file is not taken for an empty memory.
     pub fn load(&self) -> Result<Memory, MemoryError> {
         let Some(bytes) = own::read(&self.path)? else {
-            return Ok(Memory::default());
+            return Ok(Memory::none());
         };
         let text = String::from_utf8_lossy(&bytes);
         let memory = serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
@@ -137,7 +137,8 @@ impl MemoryFile {
         let _lock = self.lock("write-lock", Deadline::after(WRITE))?;
         let before = self.load()?;
         let after = change(before)?;
-        if after != before {
+        // A file that says nothing would be taken for a memory.
+        if after != before && !after.forgotten {
             let text = serde_json::to_string(&after).map_err(|error| MemoryError::Directory {
                 path: self.path.clone(),
                 reason: error.to_string(),
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn nothing_is_remembered_at_first_and_reading_leaves_nothing_behind() {
         let (file, directory) = file("first");
-        assert_eq!(file.load().unwrap(), Memory::default());
+        assert_eq!(file.load().unwrap(), Memory::none());
         assert!(!directory.0.exists());
     }
 

@@ -559,7 +559,7 @@ impl Explored {
                 if i < self.guards
                     && let PromiseVerdict::Promises(given) = tally(ask, &answers)
                 {
-                    state.nodes[i].noted |= given.cover(ask.epoch);
+                    state.nodes[i].noted |= ask.completes && given.cover(ask.epoch);
                 }
                 return Some(Ok(Effect::Promises(answers)));
             }

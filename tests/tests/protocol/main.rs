@@ -71,6 +71,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         diverged: false,
         guards: 0,
         several: false,
+        forgets: false,
         notify: false,
         strangers: false,
         start: Start::Election,
@@ -114,6 +115,13 @@ const LEFT_BEHIND: Explored = Explored {
     several: true,
     start: Start::Replicating,
     ..SMALL
+};
+
+/// Two nodes that lose their memory of the register while the lock service is out of reach at times (R7).
+const FORGETFUL: Explored = Explored {
+    forgets: true,
+    start: Start::Replicating,
+    ..OUTAGES
 };
 
 /// Two nodes, a guard on one, and the lock service out of reach at times; what is committed decides
@@ -442,6 +450,12 @@ fn every_part_of_the_guard_is_needed() {
     ] {
         is_noticed(mutation, GUARDED, &[breaks]);
     }
+}
+
+#[test]
+fn a_lost_memory_promises_nothing_and_frees_nobody() {
+    holds(FORGETFUL, Some(if long() { 10_000_000 } else { 1_000_000 }));
+    is_noticed(Mutation::ForgottenIsNothing, FORGETFUL, &[ACKNOWLEDGED]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) struct Explored {
     /// Whether an operation that hangs may be left behind by its caller, so that another one of the same
     /// node is at work at the same time (R12).
     pub(crate) several: bool,
+    /// Whether nodes lose what they keep of the register, their promises with it (R7).
+    pub(crate) forgets: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
     /// Whether receivers come that are none of the nodes, and standbys have incarnations (R11).
@@ -99,6 +101,8 @@ pub(crate) enum Move {
     HandsOver(usize, usize, Outcome),
     /// The data of the node are replaced by what they were with so many entries in the log (R10).
     PutBack(usize, usize),
+    /// The node's memory of the register is lost.
+    Forgets(usize),
     GuardDies(usize),
     GuardFreezes(usize),
     /// A round of a guard, which begins late if it was frozen.
@@ -209,6 +213,9 @@ impl Model for Explored {
             if node.postgres != Postgres::Down {
                 moves.push(Move::Dies(i));
             }
+            if self.forgets && node.run.is_none() && !node.seen.forgotten {
+                moves.push(Move::Forgets(i));
+            }
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
             self.operator_moves(state, i, moves);
@@ -277,6 +284,14 @@ impl Model for Explored {
             Move::CopyEnds(i) => state.nodes[i].copy = None,
             Move::HandsOver(i, j, outcome) => self.hands_over(&mut state, i, j, outcome)?,
             Move::PutBack(i, entries) => self.put_back(&mut state, i, entries),
+            Move::Forgets(i) => {
+                let node = &mut state.nodes[i];
+                node.seen = match self.mutation {
+                    Mutation::ForgottenIsNothing => Memory::default(),
+                    _ => Memory::none(),
+                };
+                (node.reign, node.noted) = (None, false);
+            }
             Move::GuardDies(i) => state.nodes[i].guard = None,
             Move::GuardFreezes(i) => self.guard_freezes(&mut state, i),
             Move::Guards(i, chance) => self.guard_round(&mut state, i, chance)?,

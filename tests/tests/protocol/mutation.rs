@@ -125,6 +125,8 @@ pub(crate) enum Mutation {
     GuardNotStarted,
     /// A guard that stands still is not replaced.
     GuardNotReplaced,
+    /// R7: a node that has lost its memory takes it that it has promised nothing.
+    ForgottenIsNothing,
     /// R12: nobody takes the change lock.
     ChangeLockIgnored,
 }

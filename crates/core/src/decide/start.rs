@@ -94,13 +94,18 @@ pub(super) const RULES: &[Rule] = &[
         id: "start-read-disk",
         says: "Read the control file, the real end of WAL, and the timeline history.",
         decide: |s| {
-            (s.disk.is_none() && s.progress.failure(ActionKind::ReadDisk).is_none()).then(|| {
-                let mut actions = vec![Action::ReadDisk];
-                if s.builtin() && s.register.is_none() {
-                    actions.push(Action::ReadRegister);
-                }
-                Step::then_continue(actions)
-            })
+            let mut actions = vec![];
+            if s.disk.is_none() && s.progress.failure(ActionKind::ReadDisk).is_none() {
+                actions.push(Action::ReadDisk);
+            }
+            // Again in each round: what it said before this node waited is of the past.
+            if s.builtin()
+                && s.register.is_none()
+                && s.progress.failure(ActionKind::ReadDisk).is_none()
+            {
+                actions.push(Action::ReadRegister);
+            }
+            (!actions.is_empty()).then(|| Step::then_continue(actions))
         },
     },
     Rule {
@@ -145,6 +150,26 @@ pub(super) const RULES: &[Rule] = &[
         id: "start-diverged",
         says: "This node has WAL that the primary does not have: not started, with the repair command.",
         decide: |s| diverged(s).map(|text| Step::fail(OcfCode::Installed, text)),
+    },
+    Rule {
+        id: "start-forgotten-leave",
+        says: "This node has no memory of the register and is a holder: what it had promised is not known (R7). It leaves the holders, and the primary adds it again at an epoch at which it has promised nothing.",
+        decide: |s| {
+            let row = s.row().filter(|_| s.progress.forgot)?;
+            let may_leave =
+                !row.is_owned_by(s.me()) && row.holders.contains(s.me()) && row.holders.len() > 1;
+            may_leave.then(|| {
+                let leave = Update::Leave {
+                    node: s.me().clone(),
+                };
+                let text = format!(
+                    "{} has lost its memory of the register and leaves the holders until the primary adds it again",
+                    s.me()
+                );
+                Step::wait("the register to take this node out of the holders")
+                    .after(vec![Action::Warn(text), Action::UpdateRegister(leave)])
+            })
+        },
     },
     Rule {
         id: "start-put-back-leave",

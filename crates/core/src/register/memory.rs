@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{HIGHEST, Register, Update, leaps};
+use crate::names::NodeName;
 use crate::timeline::TimelineId;
 
 /// What this node keeps on its own disk about the register.
@@ -37,6 +38,10 @@ pub struct Memory {
     /// for the service of a whole term (R2).
     #[serde(default)]
     pub reign: Option<Reign>,
+    /// There is no memory on this node's disk: it is a new node, or what it kept was lost, a promise
+    /// with it (R7). It never lies on the disk itself.
+    #[serde(skip)]
+    pub forgotten: bool,
 }
 
 /// A promotion that was completed.
@@ -84,6 +89,11 @@ pub enum PromiseRefused {
         /// The highest that this node has seen or promised for.
         seen: u64,
     },
+    /// What this node had promised or asked for was lost with its memory.
+    #[error(
+        "no promise: this node has no memory of the register, in which it would keep it; its next start makes one"
+    )]
+    Forgotten,
     /// This node has itself asked to be the owner, and does not know what came of it.
     #[error(
         "no promise for epoch {epoch}: this node has asked to be promoted at that epoch, and whether it was is only known once the lock service answers"
@@ -95,6 +105,15 @@ pub enum PromiseRefused {
 }
 
 impl Memory {
+    /// What a node knows that has no memory on its disk.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            forgotten: true,
+            ..Self::default()
+        }
+    }
+
     /// The memory after having seen `register`. It never goes back, whatever the register says, and
     /// takes nothing over from a row that is impossibly far beyond it.
     #[must_use]
@@ -109,7 +128,34 @@ impl Memory {
             asked: self.asked.filter(|epoch| *epoch >= register.epoch),
             relied: self.relied.filter(|epoch| *epoch >= register.epoch),
             reign: self.reign,
+            forgotten: self.forgotten,
         }
+    }
+
+    /// [`Memory::seeing`] of the node `me` itself. One that has no memory and finds itself a holder
+    /// beside another node's reign may have promised at this very epoch, or have asked for a promotion at
+    /// it that may still be made (R7): it takes it that it has, until the epoch moves. One that is really
+    /// new is no holder before that.
+    #[must_use]
+    pub fn seeing_as(&self, me: &NodeName, register: &Register) -> Self {
+        let seen = self.seeing(register);
+        if !self.forgotten || seen.epoch != register.epoch {
+            return seen;
+        }
+        let bound = self.may_have_promised(me, register);
+        Self {
+            promised: bound.then_some(register.epoch),
+            asked: bound.then_some(register.epoch),
+            forgotten: false,
+            ..seen
+        }
+    }
+
+    /// Whether this node has no memory, and may have given a promise that holds in this register.
+    #[must_use]
+    pub fn may_have_promised(&self, me: &NodeName, register: &Register) -> bool {
+        let bound = register.term > 0 && register.holders.contains(me);
+        self.forgotten && bound && !register.is_owned_by(me)
     }
 
     /// The memory after promising not to promote at `epoch`, the one that the primary of `term` last
@@ -119,6 +165,9 @@ impl Memory {
     /// [`PromiseRefused`] when this node knows of a later term or epoch, so that the primary's view
     /// is out of date, or may have moved the register itself.
     pub fn promising(&self, term: u64, epoch: u64) -> Result<Self, PromiseRefused> {
+        if self.forgotten {
+            return Err(PromiseRefused::Forgotten);
+        }
         let seen = self.epoch.max(self.promised.unwrap_or(0));
         for (what, asked, seen) in [("term", term, self.term), ("epoch", epoch, seen)] {
             if leaps(asked, seen) {
@@ -144,6 +193,7 @@ impl Memory {
             asked: None,
             relied: None,
             reign: self.reign,
+            forgotten: false,
         })
     }
 
@@ -200,6 +250,7 @@ impl Memory {
                 (Some(mine), Some(theirs)) if theirs.term < mine.term => Some(mine),
                 (mine, theirs) => theirs.or(mine),
             },
+            forgotten: self.forgotten && other.forgotten,
         }
     }
 
@@ -220,6 +271,7 @@ impl Memory {
             asked: at(self.asked),
             relied: at(self.relied),
             reign,
+            forgotten: self.forgotten,
         }
     }
 

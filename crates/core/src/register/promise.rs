@@ -22,8 +22,10 @@ use crate::names::NodeName;
 pub struct PromiseAsk {
     /// The primary.
     pub node: NodeName,
-    /// Every other node of `node_list`.
+    /// Who is asked now: all other nodes, or only those that are no holders.
     pub peers: Vec<NodeName>,
+    /// With these every other node has been asked, so that their promises make the set complete.
+    pub completes: bool,
     /// The term at which the primary was promoted.
     pub term: u64,
     /// The epoch that it last saw.
@@ -104,12 +106,14 @@ pub fn relay_step(
 pub struct Promises {
     /// The epoch that was asked for.
     pub epoch: u64,
-    /// Who has not promised, with the reason; empty when every node has.
+    /// Who has been asked.
+    pub asked: BTreeSet<NodeName>,
+    /// Who of them has not promised, with the reason; empty when each of them has.
     pub missing: Vec<String>,
 }
 
 impl Promises {
-    /// Whether every other node has promised not to promote at `epoch`.
+    /// Whether everybody who has been asked has promised not to promote at `epoch`.
     #[must_use]
     pub fn cover(&self, epoch: u64) -> bool {
         self.missing.is_empty() && self.epoch == epoch
@@ -171,6 +175,7 @@ pub fn tally(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> Promise
     });
     PromiseVerdict::Promises(Promises {
         epoch: ask.epoch,
+        asked: ask.peers.iter().cloned().collect(),
         missing: missing.collect(),
     })
 }

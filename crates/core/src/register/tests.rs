@@ -686,6 +686,7 @@ fn a_memory_of_numbers_that_cannot_be_raised_is_not_believed() {
         asked: Some(8),
         relied: None,
         reign: reign(3),
+        forgotten: false,
     };
     let believed = Memory {
         term: 3,
@@ -858,4 +859,57 @@ fn asynchronous_mode_asks_for_the_distance_and_not_for_the_holders() {
     let update = Update::promote(&row, node("b"), Duration::from_secs(6));
     assert!(update.apply(&row).is_none());
     assert!(update.with_bounded_loss().apply(&row).is_some());
+}
+
+/// R7: what a node had promised may have been lost with its memory.
+#[test]
+fn a_node_without_a_memory_is_bound_until_the_epoch_moves_where_it_is_a_holder() {
+    let (me, other): (NodeName, NodeName) = ("node2".parse().unwrap(), "node1".parse().unwrap());
+    let row = Register {
+        owner: Some(other.clone()),
+        term: 3,
+        epoch: 7,
+        holders: BTreeSet::from([me.clone(), other.clone()]),
+        ..Register::fresh()
+    };
+    let seen = Memory::none().seeing_as(&me, &row);
+    assert!(seen.has_promised(7) && seen.unsettled_at(7) && !seen.forgotten);
+    assert!(
+        !seen
+            .seeing_as(
+                &me,
+                &Register {
+                    epoch: 8,
+                    ..row.clone()
+                }
+            )
+            .has_promised(8)
+    );
+    assert_eq!(
+        Memory::none().promising(3, 7),
+        Err(PromiseRefused::Forgotten),
+        "nor does it promise"
+    );
+    // A new node is no holder yet, the owner has promised nobody, and at term 0 nobody could ask.
+    let free = [
+        Register {
+            holders: BTreeSet::from([other.clone()]),
+            ..row.clone()
+        },
+        Register {
+            owner: Some(me.clone()),
+            ..row.clone()
+        },
+        Register {
+            owner: None,
+            term: 0,
+            ..row.clone()
+        },
+    ];
+    for row in free {
+        let seen = Memory::none().seeing_as(&me, &row);
+        assert!(!seen.has_promised(7) && !seen.forgotten, "{row:?}");
+    }
+    // Another process of the node that looked before the memory was there takes nothing back.
+    assert!(Memory::none().merged(&seen).has_promised(7));
 }

@@ -95,18 +95,30 @@ fn anything_but_a_promise_for_the_very_epoch_leaves_commits_waiting() {
     }
 }
 
+/// A promise bars the holder that gives it: it is asked last, and only for a set that can be complete.
 #[test]
-fn of_three_nodes_one_that_is_out_of_reach_is_enough_to_wait() {
+fn a_holder_is_asked_only_when_all_others_have_promised() {
     let mut world = cut_off();
     world.settings.nodes.push(node(3));
     world.answers = vec![(node(2), promised(10))];
-    world
-        .carry(&MONITOR)
-        .expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK]);
+    assert_eq!(world.asked, [vec![node(3)]], "node2, the holder, is spared");
+    assert_eq!(world.names, ["node2"]);
+
+    world.asked.clear();
     world.answers.push((node(3), promised(10)));
-    world
-        .carry(&MONITOR)
-        .expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ASK, ALONE, RENEW]);
+    assert_eq!(world.asked, [vec![node(3)], vec![node(2)]]);
+
+    // A holder that does not answer: the others' promises are no complete set.
+    let mut world = cut_off();
+    world.settings.nodes.push(node(3));
+    world.answers = vec![(node(3), promised(10))];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ASK]);
+    assert_eq!(world.names, ["node2"]);
 }
 
 /// A holder stays one that an operator has taken out of `node_list` meanwhile.
@@ -306,6 +318,7 @@ fn who_may_have_been_promoted_unheard_gives_no_promise() {
 
 fn request() -> PromiseRequest {
     let ask = PromiseAsk {
+        completes: true,
         node: node(1),
         peers: vec![node(2)],
         term: 1,
@@ -507,6 +520,7 @@ fn an_answer_is_found_behind_what_a_shell_prints() {
 
 fn tally_of(answer: PromiseAnswer) -> Promises {
     let ask = PromiseAsk {
+        completes: true,
         node: node(1),
         peers: vec![node(2)],
         term: 1,

@@ -3,7 +3,7 @@
 use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
-use pha_core::register::{Reading, Trouble};
+use pha_core::register::{Memory, Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
 use pha_core::timeline::{History, HistoryEntry};
@@ -288,4 +288,34 @@ fn a_primary_that_somebody_else_started_is_left_alone_and_reported() {
     let run = world.carry(&Operation::Start);
     run.expect(OcfCode::Generic, &[]);
     assert!(matches!(world.answer, Answer::Primary(_)));
+}
+
+/// A promise that was lost with the memory is kept all the same (R7).
+#[test]
+fn a_holder_without_a_memory_leaves_and_is_bound_until_it_is_added_again() {
+    let mut world = World::new();
+    world.memory = Memory::none();
+    world.register = Ok(owned(2, 1, &[1, 2]));
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert!(run.rules.contains(&"start-forgotten-leave"));
+    assert_eq!(world.row().holders, nodes(&[2]));
+    assert!(world.memory.has_promised(10) && !world.memory.forgotten);
+
+    // The reply of the leave is lost: it is seen to be gone before PostgreSQL starts.
+    let mut world = World::new();
+    world.memory = Memory::none();
+    world.register = Ok(owned(2, 1, &[1, 2]));
+    world.replies_lost = 1;
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert_eq!(world.row().holders, nodes(&[2]));
+
+    // One that is really new is no holder, and starts as ever.
+    let mut world = World::new();
+    world.memory = Memory::none();
+    world.register = Ok(owned(2, 1, &[2]));
+    let run = world.carry(&Operation::Start);
+    assert!(!run.rules.contains(&"start-forgotten-leave"));
+    assert!(!world.memory.has_promised(10));
 }

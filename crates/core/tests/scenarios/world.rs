@@ -150,6 +150,8 @@ pub(crate) struct World {
     pub(crate) standbys_advance: u64,
     /// The guard of this node.
     pub(crate) guard: Guard,
+    /// Who was asked for a promise, each time.
+    pub(crate) asked: Vec<Vec<NodeName>>,
     /// Another operation of this node that has the change lock.
     pub(crate) lock_holder: Option<String>,
     /// What another operation of this node does before this one gets the change lock.
@@ -214,6 +216,7 @@ impl World {
             immortal: false,
             standbys_advance: 0,
             guard: Guard::Unknown,
+            asked: vec![],
             lock_holder: None,
             while_waiting: None,
         }
@@ -437,7 +440,12 @@ impl World {
             }
             Action::ReadRegister => return Ok(Effect::Register(self.reading())),
             Action::UpdateRegister(update) => return Ok(Effect::Reply(self.update(update))),
-            Action::AskPromises(_) => return Ok(Effect::Promises(self.answers.clone())),
+            Action::AskPromises(ask) => {
+                self.asked.push(ask.peers.clone());
+                let mut answers = self.answers.clone();
+                answers.retain(|(node, _)| ask.peers.contains(node));
+                return Ok(Effect::Promises(answers));
+            }
             Action::Remember(memory) => self.memory = *memory,
             Action::LockExternal => return Ok(Effect::External(self.external.clone())),
             Action::SetAttribute(name, attribute) => self.set_attribute(name, attribute),

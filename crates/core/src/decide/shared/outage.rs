@@ -12,20 +12,47 @@ use crate::plan::Action;
 use crate::register::{PromiseAsk, Reading, Register, Trouble, Update};
 use crate::snapshot::{Mode, Snapshot};
 
-/// The question to every other node, where it would be of use: once in an operation, while the lock
+/// The question to the other nodes, where it would be of use: once in an operation, while the lock
 /// service is out of reach. One that answers errors is there, and nothing is decided on that (D3).
+///
+/// A holder that promises bars itself: if this primary is then lost, the one node that could take over
+/// may not. So holders are asked last, and only when all others have promised and nothing but the
+/// holders' word is missing.
 pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Action> {
-    if s.progress.promises.is_some() || !out_of_reach(s) {
+    if !out_of_reach(s) {
         return None;
     }
     let (term, epoch) = reign(s)?;
-    Some(Action::AskPromises(PromiseAsk {
-        node: s.me().clone(),
-        peers: peers(s)?,
-        term,
-        epoch,
-        ttl: s.settings.ttl,
-    }))
+    let mut left = peers(s)?;
+    if let Some(before) = &s.progress.promises {
+        if !before.cover(epoch) {
+            return None;
+        }
+        left.retain(|node| !before.asked.contains(node));
+    }
+    let (holders, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|node| named(s, node));
+    let completes = holders.is_empty() || others.is_empty();
+    let peers = if others.is_empty() { holders } else { others };
+    (!peers.is_empty()).then(|| {
+        Action::AskPromises(PromiseAsk {
+            node: s.me().clone(),
+            peers,
+            completes,
+            term,
+            epoch,
+            ttl: s.settings.ttl,
+        })
+    })
+}
+
+/// Whether a node is a holder as far as this primary can tell without the register: commits wait for
+/// every other holder. Where PostgreSQL does not say for whom, each may be one.
+fn named(s: &Snapshot, node: &NodeName) -> bool {
+    s.primary().is_none_or(|view| {
+        view.names
+            .iter()
+            .any(|name| name == node.as_str() || name == "*")
+    })
 }
 
 /// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
@@ -49,9 +76,10 @@ fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
 /// the register.
 pub(in crate::decide) fn promised(s: &Snapshot) -> bool {
     let promises = s.progress.promises.as_ref().filter(|_| out_of_reach(s));
-    promises
-        .zip(reign(s))
-        .is_some_and(|(promises, (_, epoch))| promises.cover(epoch))
+    let (Some(promises), Some((_, epoch)), Some(peers)) = (promises, reign(s), peers(s)) else {
+        return false;
+    };
+    promises.cover(epoch) && peers.iter().all(|node| promises.asked.contains(node))
 }
 
 /// Whether other nodes may have promised at the present epoch, and it is settled that commits wait
