@@ -375,6 +375,11 @@ impl Explored {
         let mut register = state.row.register();
         register.lease_left = Duration::ZERO;
         let node = &state.nodes[i];
+        // It reads the register before it promotes.
+        let seen = match node.seen.forgotten {
+            true => node.seen.seeing_as(&name(i), &register),
+            false => node.seen,
+        };
         let end = Lsn::new(u64::from(node.log.end()));
         let rules = PROMOTION_RULES
             .iter()
@@ -382,7 +387,7 @@ impl Explored {
         let reading = Reading::Row(register);
         state.row.elected
             && matches!(
-                may_promote_by(rules, &reading, &name(i), &node.seen, Some(end), None),
+                may_promote_by(rules, &reading, &name(i), &seen, Some(end), None),
                 Eligibility::Yes(_)
             )
     }
