@@ -426,6 +426,15 @@ impl Files<'_> {
     }
 }
 
+/// Ends the processes that act as accounts. The next question starts another one, which inherits what is
+/// to be inherited by then ([`crate::change_lock`]).
+pub(crate) fn end_helpers() {
+    let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for slot in slots.values() {
+        slot.lock().unwrap_or_else(PoisonError::into_inner).end();
+    }
+}
+
 fn slot(uid: u32) -> Arc<Mutex<Slot>> {
     let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(slots.entry(uid).or_default())

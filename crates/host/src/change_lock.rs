@@ -4,7 +4,7 @@
 //! It is a `flock` of a file in root's own directory in memory, so that no hanging disk holds it up. The
 //! kernel drops it when the last process ends that has the descriptor: an operation that hangs in the
 //! middle of an effect keeps it, and so does a process that makes the effect for it, which inherits the
-//! descriptor ([`Held::inherit`]). That such a process is not there for ever, and does not go on when
+//! descriptor ([`inherited`]). That such a process is not there for ever, and does not go on when
 //! nobody waits for it any more, [`end_with_caller`] and [`end_after`] see to.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
@@ -21,6 +22,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
+use crate::account;
 use crate::clock::Deadline;
 
 /// How often a lock that another process holds is tried again: `flock` waits without a limit or not
@@ -40,10 +42,27 @@ pub struct ChangeLock {
 #[derive(Debug)]
 #[must_use = "the lock ends when this is dropped"]
 pub struct Held {
-    file: File,
+    _file: File,
     /// How often the lock had been taken before; what [`ChangeLock::look`] says of a lock that nobody
     /// has taken since.
     pub before: u64,
+}
+
+/// The lock that this process has: who acts as an account for it inherits the descriptor.
+static HELD: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// A descriptor of the lock that this process has, if it has one, for a process that makes an effect in
+/// its name: the lock lasts until both have closed it.
+pub(crate) fn inherited() -> Option<OwnedFd> {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.as_ref()?.try_clone().ok()
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        account::end_helpers();
+    }
 }
 
 /// Why the lock was not obtained.
@@ -100,7 +119,15 @@ impl ChangeLock {
                 };
                 note.write_to(&file)
                     .map_err(|reason| self.unusable(reason))?;
-                return Ok(Held { file, before });
+                let shared = file.as_fd().try_clone_to_owned();
+                let shared = shared.map_err(|reason| self.unusable(reason))?;
+                *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+                // One that runs has not inherited it.
+                account::end_helpers();
+                return Ok(Held {
+                    _file: file,
+                    before,
+                });
             }
             if deadline.expired() {
                 return Err(self.unusable(io::Error::other("removed again and again")));
@@ -162,17 +189,6 @@ impl ChangeLock {
             path: self.path.clone(),
             reason,
         }
-    }
-}
-
-impl Held {
-    /// A descriptor for a process that makes an effect in this one's name: the lock lasts until both
-    /// have closed it. It is closed at an exec unless that is prevented.
-    ///
-    /// # Errors
-    /// There are too many descriptors.
-    pub fn inherit(&self) -> io::Result<OwnedFd> {
-        self.file.as_fd().try_clone_to_owned()
     }
 }
 
@@ -283,24 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_an_effect_for_another_process_keeps_the_lock() {
-        let (lock, directory) = lock("inherited");
-        let held = lock.take("a monitor", soon()).unwrap();
-        let inherited = held.inherit().unwrap();
-        drop(held);
-        assert!(lock.take("another", soon()).is_err());
-        drop(inherited);
-        drop(lock.take("another", soon()).unwrap());
-        std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
     fn a_file_that_was_removed_is_not_the_lock() {
         let (lock, directory) = lock("removed");
         let old = lock.take("a monitor", soon()).unwrap();
         std::fs::remove_file(&lock.path).unwrap();
         let new = lock.take("another", soon()).unwrap();
-        assert!(lock.is_current(&new.file) && !lock.is_current(&old.file));
+        assert!(lock.is_current(&new._file) && !lock.is_current(&old._file));
         assert!(lock.take("a third one", soon()).is_err());
         std::fs::remove_dir_all(directory).unwrap();
     }

@@ -143,6 +143,6 @@ fn leads_to(file: BorrowedFd<'_>, name: &OsString) -> bool {
 
 /// The process, if it is an operation of the agent or acts for one.
 fn operation(pid: i32) -> Option<ProcessId> {
-    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    ProcessId::of(pid).filter(|_| comm.trim_end() == "expgsql")
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    ProcessId::of(pid).filter(|_| program.file_name().is_some_and(|name| name == "expgsql"))
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{self, Answer, Request};
 use super::{Program, WORD};
+use crate::change_lock;
 use crate::clock::Deadline;
 use crate::command::Command;
 use crate::user::User;
@@ -40,6 +41,13 @@ impl Drop for Conversation {
         if !matches!(child.try_wait(), Ok(Some(_))) {
             let _ = std::thread::Builder::new().spawn(move || child.wait());
         }
+    }
+}
+
+impl Slot {
+    /// Ends the process; the next question starts another one.
+    pub(super) fn end(&mut self) {
+        self.conversation = None;
     }
 }
 
@@ -121,7 +129,7 @@ fn begin(user: &User, program: &Program) -> io::Result<Conversation> {
         .arg(user.uid().to_string())
         .arg(user.gid().to_string())
         .arg(groups.join(","))
-        .converse(OwnedFd::from(theirs))
+        .converse(OwnedFd::from(theirs), change_lock::inherited())
         .map_err(|error| io::Error::other(error.to_string()))?;
     Ok(Conversation {
         child: Some(child),

@@ -21,10 +21,14 @@ pub(super) fn run(words: &[String]) {
     let Some(mut socket) = socket() else {
         return;
     };
-    let denied = become_account(words).err().map(|error| Answer::Failed {
-        errno: None,
-        text: format!("becoming the account failed: {error}"),
-    });
+    // After that: whoever changes its ids loses the signal.
+    let denied = become_account(words)
+        .and_then(|()| crate::change_lock::end_with_caller())
+        .err()
+        .map(|error| Answer::Failed {
+            errno: None,
+            text: format!("becoming the account failed: {error}"),
+        });
     while let Ok(Some((request, bytes))) = wire::receive::<Request>(&mut socket) {
         let (answer, bytes) = match &denied {
             Some(denied) => (denied.clone(), Vec::new()),

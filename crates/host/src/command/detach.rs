@@ -28,11 +28,16 @@ impl Command {
     }
 
     /// Starts the program with an empty environment and a socket as its standard input, over which
-    /// both sides speak. It ends when this process does, which closes the socket.
+    /// both sides speak. It ends when this process does, which closes the socket. What is given as
+    /// `kept` stays open in it.
     ///
     /// # Errors
     /// [`CommandError::NotStarted`].
-    pub(crate) fn converse(self, socket: OwnedFd) -> Result<Child, CommandError> {
+    pub(crate) fn converse(
+        self,
+        socket: OwnedFd,
+        kept: Option<OwnedFd>,
+    ) -> Result<Child, CommandError> {
         let mut command = std::process::Command::new(&self.program);
         command
             .args(&self.args)
@@ -41,7 +46,7 @@ impl Command {
             .process_group(0)
             .stdin(socket)
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(kept.map_or_else(Stdio::null, Stdio::from));
         let child = self.begun(command.spawn())?;
         STARTED.fetch_add(1, Ordering::Relaxed);
         Ok(child)
