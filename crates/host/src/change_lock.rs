@@ -159,7 +159,7 @@ impl ChangeLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
             .open(&self.path)
             .map_err(|reason| self.unusable(reason))
     }
