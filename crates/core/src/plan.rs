@@ -203,17 +203,21 @@ impl Action {
     #[must_use]
     pub fn needs_change_lock(&self) -> bool {
         match self {
-            Self::WriteStandbySettings
+            Self::WriteStandbySettings(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
             | Self::TakeBarrier(_)
+            | Self::KeepLinks(_)
             | Self::PromotePostgres
             | Self::AskPromises(_)
             | Self::Confirm(_) => true,
             Self::UpdateRegister(update) => {
                 !matches!(update, Update::Renew { .. } | Update::Release { .. })
             }
-            Self::StartPostgres
+            Self::StartPostgres(_)
+            | Self::Announce(_)
+            | Self::EndLinks(_)
+            | Self::StartAttendant
             | Self::StopPostgres(_)
             | Self::EnsureSlots(_)
             | Self::DropSlots(_)

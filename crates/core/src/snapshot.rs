@@ -85,6 +85,7 @@ impl Operation {
             Self::Promote => "promote",
             Self::Demote { .. } => "demote",
             Self::Notify(_) => "notify",
+            Self::Attend => "attend",
             Self::Guard(_) => "guard",
         }
     }

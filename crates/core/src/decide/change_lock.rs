@@ -125,6 +125,7 @@ fn unchanged(s: &Snapshot, why: &str) -> Step {
         Operation::Monitor { .. } | Operation::Notify(_) => {
             show_and_end(s, format!("nothing is changed: {why}"))
         }
+        Operation::Attend => Step::wait("another operation of this node"),
         Operation::Guard(_) => Step::wait("the end of another operation of this node"),
         Operation::Start | Operation::Stop | Operation::Promote | Operation::Demote { .. } => {
             Step::fail(OcfCode::Generic, why)
