@@ -10,6 +10,7 @@ use pha_core::register::{Decided, Memory, Reading, Trouble};
 use pha_core::snapshot::{ChangeLock, Progress};
 
 use crate::model::{Explored, Outcome};
+use crate::mutation::Mutation;
 use crate::state::{Node, Run, State, name};
 
 impl Explored {
@@ -53,6 +54,10 @@ impl Explored {
         decided: &Decided,
         outcome: Outcome,
     ) -> Result<Effect, String> {
+        // What this rule forbids is asked once more here.
+        if self.mutation == Mutation::DegradeWhileAsked {
+            return Ok(Effect::Done);
+        }
         let reading = match outcome {
             Outcome::Unreachable => Reading::Unknown(Trouble::Unreachable(String::new())),
             _ => Reading::Row(state.row.register()),
