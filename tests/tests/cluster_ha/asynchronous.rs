@@ -165,7 +165,7 @@ fn behind_by_too_much(bed: &Bed) {
             .ok_or_else(|| format!("{scores:?}, {row:?}"))
     });
     let said = must(bed.node("node2").exec(&[CLS, "status"], PATIENCE)).stdout;
-    assert!(said.contains("next: start node1"), "{said}");
+    assert!(said.contains("If it is off, start node1"), "{said}");
     for standby in ["node2", "node3"] {
         let why = bed.logged(standby, "at most 1048576 bytes may be lost");
         assert!(why > 0, "{standby} does not say why it is not promoted");
