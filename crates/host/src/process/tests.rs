@@ -349,8 +349,17 @@ fn a_process_of_a_server_that_has_changed_its_directory_is_of_it_all_the_same() 
     let mut command = Command::new(&program);
     command.args(["-c", &script]).arg(&program);
     let server = Reaped(command.current_dir(&data).spawn().unwrap());
+    // Each child runs the server's own file before it becomes what it is started as.
+    let sleeps = || {
+        let children = format!("/proc/{0}/task/{0}/children", server.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let mut names = children
+            .split_whitespace()
+            .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
+        names.any(|name| name.trim() == "sleep")
+    };
     let until = soon();
-    while servers(&data).len() != 3 {
+    while !sleeps() || servers(&data).len() != 3 {
         assert!(!until.expired(), "{:?}", servers(&data));
         std::thread::sleep(Duration::from_millis(5));
     }
