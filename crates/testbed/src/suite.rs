@@ -68,7 +68,7 @@ impl Tier {
     /// How long one program of this tier may take.
     fn limit(self) -> Duration {
         match self {
-            Tier::Plain | Tier::Pg => Duration::from_secs(900),
+            Tier::Plain | Tier::Pg => Duration::from_secs(1800),
             Tier::Cluster => Duration::from_secs(2700),
         }
     }
