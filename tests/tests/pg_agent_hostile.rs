@@ -323,7 +323,16 @@ fn secrets_are_seen_in_no_log_no_argument_and_no_environment() {
     calls.iter().for_each(|call| is_clean(call));
     is_clean(&fs::read_to_string(world.dir.join("pg/log")).unwrap());
     for entry in fs::read_dir(world.dir.join("state")).unwrap().flatten() {
-        is_clean(&fs::read_to_string(entry.path()).unwrap());
+        let text = fs::read_to_string(entry.path()).unwrap();
+        // What the agent answers a promise by, while Pacemaker hangs, is how it reaches the lock service:
+        // root's alone, as a passfile is.
+        if entry.path().extension().is_some_and(|end| end == "conf") {
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(!text.contains(REPLICATION) && !text.contains(MONITOR));
+            continue;
+        }
+        is_clean(&text);
     }
     // The one place that needs one is for PostgreSQL's account alone.
     let own = world.dir.join("tmp/rep_mode.conf");

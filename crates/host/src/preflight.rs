@@ -5,7 +5,7 @@ use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::remedy::Remedy;
 
-use crate::account::Kind;
+use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
 use crate::files::FileError;
 use crate::node::pg_ctl;
@@ -104,7 +104,8 @@ fn check_owner(pg: &PgCtl) -> Result<(), Refusal> {
     let there = pg.user.files().look(&pg.pgdata);
     let there = there.map_err(|error| Refusal::installed(error.to_string()))?;
     // Without a directory, what is said of PG_VERSION says more.
-    let Some(there) = there.filter(|there| there.uid != uid) else {
+    let foreign = |there: &Stat| there.kind == Kind::Directory && there.uid != uid;
+    let Some(there) = there.filter(foreign) else {
         return Ok(());
     };
     Err(Refusal {

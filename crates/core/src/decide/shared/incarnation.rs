@@ -9,13 +9,16 @@ use crate::status::DataStatus;
 
 /// The name for a standby that is about to be started: an incarnation, unless another node has an agent
 /// that announces nothing and so would not know it. A node of which the cluster knows nothing at all
-/// has not had any agent yet.
+/// has not had any agent yet. Once this node has had an incarnation it goes on with them: the primary's
+/// own word on a node that never was there makes that node known, and no older agent of it.
 pub(in crate::decide) fn name_to_start(s: &Snapshot) -> LinkName {
     let incarnations = s.settings.mode.replicated()
         && match &s.cluster {
             Ok(cluster) => {
+                let begun = |name: &LinkName| name.is_incarnation();
+                let own = matches!(&cluster.node(s.me()).announced, Announced::Name(n) if begun(n));
                 let mut others = s.settings.nodes.iter().filter(|node| *node != s.me());
-                others.all(|node| {
+                own || others.all(|node| {
                     let known = cluster.node(node);
                     known.announced != Announced::Nothing || !known.is_known()
                 })
