@@ -416,3 +416,16 @@ fn without_its_memory_a_primary_asks_nothing_of_the_register_and_goes_on() {
         assert_eq!(world.row(), &register);
     }
 }
+
+/// A term that nobody can have been promoted to is damage, and is not kept for good: the row that an
+/// operator mends afterwards is lower, and no memory goes back.
+#[test]
+fn a_term_far_ahead_in_this_nodes_own_name_is_not_adopted() {
+    let mut world = World::primary();
+    let before = world.memory;
+    let row = world.register.as_mut().unwrap();
+    (row.term, row.epoch) = (row.term + 2_000_000, row.epoch + 2_000_000);
+    let run = world.carry(&MONITOR);
+    assert!(!run.rules.contains(&"primary-adopt"), "{:?}", run.rules);
+    assert_eq!(world.memory, before);
+}

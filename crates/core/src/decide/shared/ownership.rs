@@ -34,12 +34,9 @@ pub(in crate::decide) fn mine(s: &Snapshot) -> Option<Register> {
 
 /// The register, where it is this node's at a term that its memory does not have.
 pub(in crate::decide) fn term_to_adopt(s: &Snapshot) -> Option<&Register> {
-    let memory = s.memory.as_ref().ok()?;
-    match s.register.as_ref().filter(|_| s.builtin())? {
-        Reading::Row(row) if row.is_owned_by(s.me()) && row.term > 0 => {
-            let other = memory.reign.map(|known| known.term) != Some(row.term);
-            (other && row.term >= memory.term).then_some(row)
-        }
+    // A row that is damage, far ahead or gone back, gives no term to keep for good.
+    match (ownership(s)?, s.register.as_ref()?) {
+        (Ownership::Superseded { .. }, Reading::Row(row)) => row.is_owned_by(s.me()).then_some(row),
         _ => None,
     }
 }
