@@ -336,18 +336,27 @@ fn settled(cluster: &Cluster) -> Option<NodeName> {
     settled_on(cluster, &primary).then_some(primary)
 }
 
+/// Waits until the old primary streams and, where commits wait for standbys, until they wait for one
+/// again, so that the next switch need not be refused.
 fn rejoined(
     session: &Session,
     cluster: &Cluster,
     old: &NodeName,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
+    let synchronous = cluster.params.rep_mode == Mode::Sync;
     let what = format!("{old} to stream from the new primary");
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
         let node = cluster.node(old);
+        let waited_for = || cluster.view.nodes.values().any(ClusterNode::is_synchronous);
         match node.role() {
-            Role::Unpromoted if node.streams() => Ok(Look::Done(())),
+            Role::Unpromoted if node.streams() && (!synchronous || waited_for()) => {
+                Ok(Look::Done(()))
+            }
+            Role::Unpromoted if node.streams() => Ok(Look::Pending(
+                "it streams, and commits do not wait for a standby yet".to_owned(),
+            )),
             Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
             role => Ok(Look::Pending(role.to_string())),
         }

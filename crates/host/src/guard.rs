@@ -356,6 +356,7 @@ impl Resident {
             Action::StopPostgres(_) => guard::margin(snapshot.settings.ttl),
             Action::ReportDeath => self.node.params.crm_attr_timeout,
             Action::AskPromises(_) => guard::last_patience(snapshot),
+            Action::AskStandbys(_) => guard::standbys_patience(snapshot),
             _ => guard::patience(snapshot),
         };
         *due = since_boot() + budget;

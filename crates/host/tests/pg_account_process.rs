@@ -119,3 +119,23 @@ fn pg_a_process_that_the_account_stops_or_kills_keeps_nobody_waiting() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn pg_a_process_that_acts_as_the_account_outlives_the_thread_that_needed_it_first() {
+    let _alone = alone();
+    for pid in helpers() {
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
+    let cluster = Cluster::new("threads");
+    let (user, directory) = (postgres(), cluster.dir.clone());
+    let first = std::thread::scope(|scope| {
+        let look = || user.files().exists(&directory).then(helpers);
+        scope.spawn(look).join()
+    });
+    let first = first.unwrap().unwrap();
+    assert_eq!(first.len(), 1);
+    // A change is not tried a second time, as a look is.
+    let path = directory.join("written");
+    let _ = user.files().ensure(&path, b"x", 0o600).unwrap();
+    assert_eq!(helpers(), first);
+}

@@ -203,7 +203,7 @@ fn nothing_left_on(bed: &Bed, node: &str) {
 }
 
 /// What somebody has done to the register, and what the primary then says.
-const DAMAGES: [(&str, &str, &str); 6] = [
+const DAMAGES: [(&str, &str, &str); 7] = [
     ("row deleted", "DELETE FROM distlock", "no row of this name"),
     (
         "an older row restored",
@@ -226,6 +226,11 @@ const DAMAGES: [(&str, &str, &str); 6] = [
         "belongs to another database",
     ),
     (
+        "a term and an epoch far ahead",
+        "UPDATE distlock SET term = term + 2000000, epoch = epoch + 2000000",
+        "more than 1,048,576 (2^20) at once",
+    ),
+    (
         "numbers that cannot be raised any more",
         "UPDATE distlock SET term = 9223372036854775807, epoch = 9223372036854775807",
         "row is damaged: term is 9223372036854775807",
@@ -240,6 +245,7 @@ fn cluster_register_damaged_and_mended_by_one_command() {
         let before = bed.settle("node1", &["node2"]);
         let writer = bed.writer();
         must(writer.wait_for(50, PATIENCE));
+        everybody_has_seen_it(&bed);
         let said = bed.logged("node1", says);
         let foreign = sql.contains("system_identifier");
         must(bed.lock_sql(sql));
@@ -299,7 +305,20 @@ fn cluster_register_damaged_and_mended_by_one_command() {
     }
 }
 
-/// What this node has durably seen of the register is what tells that it was put back.
+/// Waits until every node has durably seen the register as it is: that is what tells that it was put back.
+#[track_caller]
+fn everybody_has_seen_it(bed: &Bed) {
+    bed.until("every node to remember the register", || {
+        let row = register(bed)?;
+        let row = (row.term, row.epoch);
+        let memories = ["node1", "node2"].map(|node| remembered(bed, node));
+        let same = memories.iter().all(|memory| memory.as_ref() == Ok(&row));
+        same.then_some(())
+            .ok_or_else(|| format!("{memories:?} beside {row:?}"))
+    });
+}
+
+/// The term and the epoch in a node's memory.
 fn remembered(bed: &Bed, node: &str) -> Result<(u64, u64), String> {
     let read = bed.node(node).read("/var/lib/pha4pgsql/pgsql.json");
     let bytes = read.map_err(|error| error.to_string())?;
@@ -313,12 +332,12 @@ fn damaged_and_the_primary_lost(bed: &Bed, what: &str, sql: &str) {
     ));
     let before = bed.until("a primary and its standby", || {
         let state = agree(bed)?;
-        let row = (state.register.term, state.register.epoch);
-        match state.standbys.first() {
-            Some(standby) if remembered(bed, standby)? == row => Ok(state),
-            other => Err(format!("{other:?} beside {row:?}")),
+        match state.standbys.len() {
+            1 => Ok(state),
+            _ => Err(format!("{state:?}")),
         }
     });
+    everybody_has_seen_it(bed);
     let (primary, standby) = (before.primary.as_str(), before.standbys[0].as_str());
     must(bed.lock_sql(sql));
     must(bed.power_cut(primary));

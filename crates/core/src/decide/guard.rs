@@ -38,8 +38,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one question may take, whatever time there is.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// The last look of a guard that has stood still past its limit.
-const LAST_LOOK: Duration = Duration::from_millis(400);
+/// How long each question may take of a guard that has stood still past its limit and looks once more.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// What an operation of the agent on a primary does about the guard, before the primary's own rules.
 pub(super) const KEEPING: &[Rule] = &[
@@ -291,6 +291,13 @@ pub fn patience(s: &Snapshot) -> Duration {
     share(s, Duration::ZERO, 3)
 }
 
+/// How long standbys may take to acknowledge WAL: a moment where they follow at all, and the question
+/// for promises, for which a connection has to be made, needs the time more.
+#[must_use]
+pub fn standbys_patience(s: &Snapshot) -> Duration {
+    share(s, Duration::ZERO, 6)
+}
+
 /// How long the last question of a round may take, which is the one for promises: what is left, but
 /// for the time in which the lease is asked for once more. The lock service may be back by then.
 #[must_use]
@@ -306,18 +313,20 @@ fn share(s: &Snapshot, reserved: Duration, parts: u32) -> Duration {
     let least = if watch(s).overslept {
         LAST_LOOK
     } else {
-        LAST_LOOK / 8
+        LAST_LOOK / 4
     };
     share.clamp(least, LONGEST)
 }
 
 /// How long a guard pauses after a round: until the next renewal is due, and not longer than a third
-/// of the time that it has for another proof.
+/// of the time that it has for another proof; a sixth where the lease was not renewed, so that there is
+/// time for every other question once a standby ceases to follow.
 #[must_use]
 pub fn pause(s: &Snapshot) -> Duration {
     let interval = interval(s.settings.ttl);
+    let parts = if proven(s) { 3 } else { 6 };
     time_for_proof(s).map_or(interval, |left| {
-        interval.min((left / 3).max(Duration::from_millis(50)))
+        interval.min((left / parts).max(Duration::from_millis(50)))
     })
 }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::wire::{self, Answer, Request};
@@ -124,17 +125,42 @@ impl Slot {
 fn begin(user: &User, program: &Program) -> io::Result<Conversation> {
     let (socket, theirs) = UnixStream::pair()?;
     let groups: Vec<String> = user.groups().iter().map(u32::to_string).collect();
-    let child = Command::new(&program.path)
+    let command = Command::new(&program.path)
         .arg(WORD)
         .arg(user.uid().to_string())
         .arg(user.gid().to_string())
-        .arg(groups.join(","))
-        .converse(OwnedFd::from(theirs), change_lock::inherited())
+        .arg(groups.join(","));
+    let (theirs, inherited) = (OwnedFd::from(theirs), change_lock::inherited());
+    let child = by_starter(move || command.converse(theirs, inherited))?
         .map_err(|error| io::Error::other(error.to_string()))?;
     Ok(Conversation {
         child: Some(child),
         socket,
     })
+}
+
+type Start = Box<dyn FnOnce() + Send>;
+
+/// A thread that lasts as long as this process.
+static STARTER: LazyLock<io::Result<Sender<Start>>> = LazyLock::new(|| {
+    let (sender, starts) = mpsc::channel::<Start>();
+    let run = move || starts.into_iter().for_each(|start| start());
+    let thread = std::thread::Builder::new().name("starter".to_owned());
+    thread.spawn(run).map(|_| sender)
+});
+
+/// Does something in a thread that lasts as long as this process. Whoever ends with its caller
+/// ([`change_lock::end_with_caller`]) ends with the *thread* that started it (prctl(2),
+/// `PR_SET_PDEATHSIG`), and the thread that happens to ask first may be a short-lived one.
+fn by_starter<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let gone = || io::Error::other("the thread that starts processes has ended");
+    let starter = STARTER
+        .as_ref()
+        .map_err(|error| io::Error::other(format!("the thread that starts processes: {error}")))?;
+    let (sender, started) = mpsc::sync_channel(1);
+    let start = Box::new(move || drop(sender.send(start())));
+    starter.send(start).map_err(|_| gone())?;
+    started.recv().map_err(|_| gone())
 }
 
 /// A socket of which no read and no write waits beyond the deadline.
