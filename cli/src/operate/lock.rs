@@ -107,10 +107,26 @@ pub(crate) fn acquire(
         .args(["--create", "--scope=crm_config"])
         .arg(format!("--xml-text={}", xml(&holder)))
         .accept(EXISTS);
-    if tools::run(create, deadline)?.code == 0 {
-        return Ok(Guard(holder));
+    if let Some(guard) = written(create, &holder, deadline)? {
+        return Ok(guard);
     }
     take_over(&cluster.again(session)?, holder, deadline)
+}
+
+/// Writes the note by that command; `None` where the cluster says that it cannot be. One of which the
+/// answer does not come in time may have been written: it is taken away.
+fn written(
+    command: Command,
+    holder: &Holder,
+    deadline: Deadline,
+) -> Result<Option<Guard>, ClsError> {
+    match tools::run(command, deadline) {
+        Ok(output) => Ok((output.code == 0).then(|| Guard(holder.clone()))),
+        Err(error) => {
+            drop(Guard(holder.clone()));
+            Err(error)
+        }
+    }
 }
 
 fn xml(holder: &Holder) -> String {
@@ -151,13 +167,12 @@ fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Gu
         ))
         .arg(format!("--xml-text={}", xml(&holder)))
         .accept(NOT_FOUND);
-    if tools::run(replace, deadline)?.code == 0 {
-        return Ok(Guard(holder));
-    }
-    Err(ClsError::refused(
-        "another operation has begun at this moment",
-        "wait for its end; one operation at a time",
-    ))
+    written(replace, &holder, deadline)?.ok_or_else(|| {
+        ClsError::refused(
+            "another operation has begun at this moment",
+            "wait for its end; one operation at a time",
+        )
+    })
 }
 
 /// The question whether the process that made the note is still there. What cannot be told counts as
