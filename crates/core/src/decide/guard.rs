@@ -302,7 +302,7 @@ pub fn standbys_patience(s: &Snapshot) -> Duration {
 /// for the time in which the lease is asked for once more. The lock service may be back by then.
 #[must_use]
 pub fn last_patience(s: &Snapshot) -> Duration {
-    share(s, limit(s.settings.ttl) / 6, 1)
+    share(s, limit(s.settings.ttl) / 10, 1)
 }
 
 /// A guard that has stood still past its limit has a last look at everything. One that needs no proof
