@@ -3,7 +3,12 @@
 //! Source: PostgreSQL manual, "Keyword/Value Connection Strings": values are quoted with single
 //! quotes, and inside and outside of quotes a backslash takes the next character as it is.
 
+use std::collections::BTreeSet;
+
 use crate::secret::Secret;
+
+/// The most bytes of a connection string; with many hosts and long paths it has a few thousand.
+pub const LONGEST: usize = 64 << 10;
 
 /// A connection string, or a value for one, that is not usable. The text itself is not part of
 /// the message: it may contain a password.
@@ -23,6 +28,9 @@ pub enum ConninfoError {
     /// A keyword appears twice; libpq would silently take the last one.
     #[error("keyword {0:?} appears twice")]
     Twice(String),
+    /// Longer than any connection string.
+    #[error("the text has more than {} KiB: give a connection string alone", LONGEST >> 10)]
+    TooLong,
     /// A control character.
     #[error("the value of keyword {0:?} contains a control character")]
     Control(String),
@@ -33,7 +41,11 @@ pub enum ConninfoError {
 /// # Errors
 /// [`ConninfoError`], which never shows a value.
 pub fn parse(text: &str) -> Result<Vec<(String, Secret)>, ConninfoError> {
+    if text.len() > LONGEST {
+        return Err(ConninfoError::TooLong);
+    }
     let mut pairs: Vec<(String, Secret)> = Vec::new();
+    let mut given = BTreeSet::new();
     let mut characters = text.chars().peekable();
     let blank = |character: &char| character.is_ascii_whitespace();
     loop {
@@ -58,7 +70,7 @@ pub fn parse(text: &str) -> Result<Vec<(String, Secret)>, ConninfoError> {
         if value.chars().any(char::is_control) {
             return Err(ConninfoError::Control(keyword));
         }
-        if pairs.iter().any(|(known, _)| *known == keyword) {
+        if !given.insert(keyword.clone()) {
             return Err(ConninfoError::Twice(keyword));
         }
         pairs.push((keyword, Secret::new(value)));

@@ -26,17 +26,16 @@ pub enum LockAnswer {
 /// commands may use it to be understood.
 pub const STATUS_UNREACHABLE: i32 = 3;
 
+/// How many characters of a lock command's words are kept.
+const SHOWN: usize = 500;
+
 impl LockAnswer {
     /// Reads the exit status and the output of a lock command: `1` or nothing on the last line of a
     /// command that succeeded is yes; `0`, or status 1, is no.
     pub fn of(status: i32, stdout: &str, stderr: &str) -> Self {
         let last = |text: &str| {
-            text.trim_end()
-                .lines()
-                .last()
-                .unwrap_or("")
-                .trim()
-                .to_owned()
+            let line = text.trim_end().lines().last().unwrap_or("");
+            crate::quoted::shortened(line.trim(), SHOWN)
         };
         let words = match (last(stderr), last(stdout)) {
             (error, _) if !error.is_empty() => error,

@@ -38,6 +38,16 @@ pub fn quoted(text: &str) -> String {
     Quoted(text).to_string()
 }
 
+/// The beginning of a foreign text that is shown without quotes, at most so many characters; what was
+/// cut off is shown as `…`.
+#[must_use]
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +57,9 @@ mod tests {
         assert_eq!(quoted("it's\n\"x\""), r#""it's\n\"x\"""#);
         let long = quoted(&"ü".repeat(200));
         assert!(long.ends_with("\" (and 80 more characters)"), "{long}");
+        assert_eq!(
+            (shortened("üüü", 2), shortened("üü", 2)),
+            ("üü…".to_owned(), "üü".to_owned())
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! Fail counts, which Pacemaker keeps as transient node attributes:
 //! `fail-count-pgsql#monitor_3000`.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 use crate::names::{NodeName, ResourceName};
-use crate::parse::cib::Cib;
+use crate::parse::cib::{Cib, CibResource};
 
 /// How often something has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +74,10 @@ impl FailCount {
 #[must_use]
 pub fn fail_counts(cib: &Cib) -> Vec<FailCount> {
     let mut counts = Vec::new();
+    let mut resources: HashMap<&str, &CibResource> = HashMap::new();
+    for known in &cib.resources {
+        resources.entry(&known.id).or_insert(known);
+    }
     for node in &cib.nodes {
         for (name, value) in &node.transient {
             let Some((resource, operation)) = name
@@ -92,7 +97,9 @@ pub fn fail_counts(cib: &Cib) -> Vec<FailCount> {
                 .map_or_else(|_| resource.to_owned(), String::from);
             counts.push(FailCount {
                 node: node.name.clone(),
-                threshold: threshold(cib, &resource),
+                threshold: resources
+                    .get(resource.as_str())
+                    .and_then(|known| threshold(known)),
                 resource,
                 operation: operation.to_owned(),
                 count,
@@ -102,8 +109,6 @@ pub fn fail_counts(cib: &Cib) -> Vec<FailCount> {
     counts
 }
 
-fn threshold(cib: &Cib, resource: &str) -> Option<u32> {
-    let mut resources = cib.resources.iter();
-    let known = resources.find(|known| known.id == resource)?;
+fn threshold(known: &CibResource) -> Option<u32> {
     known.meta_attribute("migration-threshold")?.parse().ok()
 }

@@ -1,12 +1,13 @@
 //! From the information base to the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
 use crate::lsn::Lsn;
 use crate::names::ResourceName;
 use crate::ocf::parse_boolean;
 use crate::parse::cib::{Cib, CibNode, CibResource, ResourceState};
+use crate::quoted::{quoted, shortened};
 use crate::timeline::{TimelineId, WalPosition};
 
 impl Cluster {
@@ -76,8 +77,9 @@ fn outer(database: Option<&CibResource>, resource: &ResourceName) -> String {
 /// The clone and every resource that a colocation ties to it.
 fn ours(cib: &Cib, outer: &str) -> Vec<String> {
     let mut ours = vec![outer.to_owned()];
+    let mut known = BTreeSet::from([outer]);
     for tied in cib.colocations.iter().filter(|tied| tied.with == outer) {
-        if !ours.contains(&tied.resource) {
+        if known.insert(&tied.resource) {
             ours.push(tied.resource.clone());
         }
     }
@@ -86,9 +88,11 @@ fn ours(cib: &Cib, outer: &str) -> Vec<String> {
 
 /// The primitives among them but the database.
 fn placed(cib: &Cib, database: &ResourceName, ours: &[String]) -> Vec<Resource> {
+    let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
     let is_ours = |found: &&CibResource| {
         let outer = found.container.as_ref();
-        ours.contains(&found.id) || outer.is_some_and(|outer| ours.contains(&outer.id))
+        ours.contains(found.id.as_str())
+            || outer.is_some_and(|outer| ours.contains(outer.id.as_str()))
     };
     cib.resources
         .iter()
@@ -133,7 +137,7 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         text.parse::<u32>()
             .ok()
             .and_then(TimelineId::new)
-            .ok_or_else(|| format!("{text:?} is no timeline"))
+            .ok_or_else(|| format!("{} is no timeline", quoted(text)))
     });
     let lsn = read(transient("xlog-loc"), &mut note, |text| {
         Lsn::from_hex16(text).map_err(|e| e.to_string())
@@ -163,9 +167,11 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         baseline: read(transient("master-baseline"), &mut note, |text| {
             Lsn::from_hex16(text).map_err(|e| e.to_string())
         }),
-        receiver: transient("receiver-status").cloned(),
-        guard: transient("guard").cloned(),
-        unfit: transient("unfit").filter(|text| !text.is_empty()).cloned(),
+        receiver: transient("receiver-status").map(|text| shortened(text, WORDS)),
+        guard: transient("guard").map(|text| shortened(text, WORDS)),
+        unfit: transient("unfit")
+            .filter(|text| !text.is_empty())
+            .map(|text| shortened(text, WORDS)),
         flushed: read(transient("flushed"), &mut note, str::parse),
         announced: match node
             .permanent
@@ -181,6 +187,10 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
     };
     (read, malformed)
 }
+
+/// How many characters of an attribute's words are kept: an agent's own have fewer, and they are shown
+/// in one line.
+const WORDS: usize = 500;
 
 /// Reads an attribute; an empty one is one that was deleted.
 fn read<T>(

@@ -1,6 +1,7 @@
 //! Readers of single values. Each returns what is wrong as the rest of the sentence that begins
 //! with the parameter's name and value.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::names::NodeName;
@@ -84,11 +85,12 @@ pub(super) fn seconds(value: &str, least: u32, most: u32) -> Result<Duration, Pr
 /// Node names separated by white space, none twice.
 pub(super) fn node_list(value: &str) -> Result<Vec<NodeName>, Problem> {
     let mut nodes: Vec<NodeName> = Vec::new();
+    let mut known = BTreeSet::new();
     for word in value.split_whitespace() {
         let node: NodeName = word
             .parse()
             .map_err(|error| format!("is not usable: {error}"))?;
-        if nodes.contains(&node) {
+        if !known.insert(node.clone()) {
             return Err(format!("names {node} twice"));
         }
         nodes.push(node);

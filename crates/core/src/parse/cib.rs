@@ -4,9 +4,11 @@
 //! properties, the resources' configuration and the history of operations are all in it.
 
 mod history;
+mod size;
 mod xml;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use history::{Failure, Pending, ResourceState};
 
@@ -73,7 +75,7 @@ pub struct CibResource {
     /// Its meta attributes (`target-role`, `is-managed`, …).
     pub meta: BTreeMap<String, String>,
     /// The clone or group around it.
-    pub container: Option<Container>,
+    pub container: Option<Arc<Container>>,
 }
 
 impl CibResource {
@@ -142,6 +144,11 @@ pub enum CibError {
     /// Not XML.
     #[error("cibadmin -Q printed no XML: {0}")]
     Xml(String),
+    /// More of something than any cluster has.
+    #[error(
+        "cibadmin -Q printed {0}; no cluster needs as many: see which of them belong there (cibadmin --query), and delete the others"
+    )]
+    TooMany(&'static str),
     /// XML of something else.
     #[error("cibadmin -Q printed {}, not <cib>", quoted(.0))]
     Root(String),

@@ -53,20 +53,37 @@ pub struct ConfError {
 /// # Errors
 /// [`ConfError`] for the first line that PostgreSQL would not accept.
 pub fn scan(text: &[u8]) -> Result<Vec<Item>, ConfError> {
-    let mut items = Vec::new();
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+    items(text).collect()
+}
+
+/// The same, one directive after the other: a file of millions of lines is never held as millions of
+/// directives. It goes on after a line that PostgreSQL would not accept.
+pub fn items(text: &[u8]) -> impl Iterator<Item = Result<Item, ConfError>> {
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    lines.filter_map(|(index, line)| {
         let line_text = String::from_utf8_lossy(line);
-        let directive = scan_line(&line_text).map_err(|problem| ConfError {
-            line: index + 1,
-            text: line_text.trim_end().to_owned(),
-            problem,
-        })?;
-        items.extend(directive.map(|directive| Item {
-            line: index + 1,
-            directive,
-        }));
+        let line = index + 1;
+        match scan_line(&line_text) {
+            Ok(directive) => directive.map(|directive| Ok(Item { line, directive })),
+            Err(problem) => Some(Err(ConfError {
+                line,
+                text: line_text.trim_end().to_owned(),
+                problem,
+            })),
+        }
+    })
+}
+
+/// The numbers of the lines that hold such a directive, in their order.
+fn lines_of(text: &[u8], is_one: impl Fn(&Directive) -> bool) -> Result<Vec<usize>, ConfError> {
+    let mut lines = Vec::new();
+    for item in items(text) {
+        let item = item?;
+        if is_one(&item.directive) {
+            lines.push(item.line);
+        }
     }
-    Ok(items)
+    Ok(lines)
 }
 
 /// The settings of one name among the items, in their order.
@@ -236,16 +253,20 @@ const MARK: &str = "# written by the resource agent expgsql";
 /// # Errors
 /// [`ConfError`] for a file that PostgreSQL would not accept, or where a path cannot be written.
 pub fn ensure_include(text: &[u8], path: &str, replaced: &[&str]) -> Result<Ensured, ConfError> {
-    let items = scan(text)?;
-    let remove = |item: &Item| match &item.directive {
-        Directive::Include(file) | Directive::IncludeIfExists(file) => {
-            file == path || replaced.contains(&file.as_str())
+    let (mut removed, mut last_is_ours) = (Vec::new(), false);
+    for item in items(text) {
+        let Item { line, directive } = item?;
+        last_is_ours = matches!(&directive, Directive::IncludeIfExists(file) if file == path);
+        match directive {
+            Directive::Include(file) | Directive::IncludeIfExists(file)
+                if file == path || replaced.contains(&file.as_str()) =>
+            {
+                removed.push(line);
+            }
+            _ => {}
         }
-        _ => false,
-    };
-    let is_ours = |item: &Item| item.directive == Directive::IncludeIfExists(path.to_owned());
-    let last_is_ours = items.last().is_some_and(is_ours);
-    if last_is_ours && items.iter().filter(|item| remove(item)).count() == 1 {
+    }
+    if last_is_ours && removed.len() == 1 {
         return Ok(Ensured::Unchanged);
     }
     let quoted_path = quote_value(path).map_err(|_| ConfError {
@@ -253,11 +274,6 @@ pub fn ensure_include(text: &[u8], path: &str, replaced: &[&str]) -> Result<Ensu
         text: path.to_owned(),
         problem: "the path of the file to include has a control character",
     })?;
-    let removed: Vec<usize> = items
-        .iter()
-        .filter(|item| remove(item))
-        .map(|item| item.line)
-        .collect();
     let mut changed = without_lines(text, &removed);
     if !changed.is_empty() && !changed.ends_with(b"\n") {
         changed.push(b'\n');
@@ -271,14 +287,10 @@ pub fn ensure_include(text: &[u8], path: &str, replaced: &[&str]) -> Result<Ensu
 /// # Errors
 /// [`ConfError`] for a file that PostgreSQL would not accept.
 pub fn remove_include(text: &[u8], path: &str) -> Result<Ensured, ConfError> {
-    let removed: Vec<usize> = scan(text)?
-        .into_iter()
-        .filter(|item| match &item.directive {
-            Directive::Include(file) | Directive::IncludeIfExists(file) => file == path,
-            _ => false,
-        })
-        .map(|item| item.line)
-        .collect();
+    let removed = lines_of(text, |directive| match directive {
+        Directive::Include(file) | Directive::IncludeIfExists(file) => file == path,
+        _ => false,
+    })?;
     Ok(if removed.is_empty() {
         Ensured::Unchanged
     } else {
@@ -291,14 +303,10 @@ pub fn remove_include(text: &[u8], path: &str) -> Result<Ensured, ConfError> {
 /// # Errors
 /// [`ConfError`] for a file that PostgreSQL would not accept.
 pub fn without_settings(text: &[u8], names: &[&str]) -> Result<Ensured, ConfError> {
-    let removed: Vec<usize> = scan(text)?
-        .into_iter()
-        .filter(|item| match &item.directive {
-            Directive::Set { name, .. } => names.contains(&name.as_str()),
-            _ => false,
-        })
-        .map(|item| item.line)
-        .collect();
+    let removed = lines_of(text, |directive| match directive {
+        Directive::Set { name, .. } => names.contains(&name.as_str()),
+        _ => false,
+    })?;
     Ok(if removed.is_empty() {
         Ensured::Unchanged
     } else {
@@ -306,12 +314,16 @@ pub fn without_settings(text: &[u8], names: &[&str]) -> Result<Ensured, ConfErro
     })
 }
 
+/// The text without these lines, which are given in their order.
 fn without_lines(text: &[u8], removed: &[usize]) -> Vec<u8> {
-    text.split_inclusive(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(index, _)| !removed.contains(&(index + 1)))
-        .flat_map(|(_, line)| line.iter().copied())
-        .collect()
+    let mut removed = removed.iter().copied().peekable();
+    let mut rest = Vec::with_capacity(text.len());
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if removed.next_if_eq(&(index + 1)).is_none() {
+            rest.extend_from_slice(line);
+        }
+    }
+    rest
 }
 
 impl fmt::Display for Directive {

@@ -1,24 +1,35 @@
 //! From XML to [`Cib`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Error, Node, NodeId, ParsingOptions};
 
-use super::history;
 use super::{Cib, CibError, CibNode, CibResource, Colocation, Container, Location, PropertySet};
+use super::{history, size};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 
 pub(super) fn read(text: &str) -> Result<Cib, CibError> {
+    size::check(text)?;
     // Document type declarations stay refused, and with them entities that grow without end.
-    let document = Document::parse(text).map_err(|error| CibError::Xml(error.to_string()))?;
+    let options = ParsingOptions {
+        nodes_limit: size::NODES,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(text, options).map_err(|error| match error {
+        Error::NodesLimitReached => CibError::TooMany("more than 1000000 elements"),
+        error => CibError::Xml(error.to_string()),
+    })?;
     let root = document.root_element();
+    let pairs = Pairs::of(&document);
     if !root.has_tag_name("cib") {
         return Err(CibError::Root(root.tag_name().name().to_owned()));
     }
     let configuration = child(root, "configuration");
     let status = child(root, "status");
-    let nodes = nodes(configuration, status)?;
+    let nodes = pairs.nodes(configuration, status)?;
     let dc = match root.attribute("dc-uuid").filter(|id| !id.is_empty()) {
         None => None,
         Some(id) => Some(
@@ -39,10 +50,10 @@ pub(super) fn read(text: &str) -> Result<Cib, CibError> {
             number(root, "num_updates")?,
         ),
         nodes,
-        resources: resources(configuration)?,
+        resources: pairs.resources(configuration)?,
         locations: locations(configuration)?,
         colocations: colocations(configuration),
-        properties: properties(configuration)?,
+        properties: pairs.properties(configuration)?,
     })
 }
 
@@ -95,70 +106,10 @@ fn optional_flag(node: Node<'_, '_>, attribute: &'static str) -> Result<Option<b
         .transpose()
 }
 
-fn nodes(configuration: Element<'_>, status: Element<'_>) -> Result<Vec<CibNode>, CibError> {
-    let configured = configuration.and_then(|node| child(node, "nodes"));
-    let mut nodes = Vec::new();
-    let mut known = BTreeSet::new();
-    for node in children(configured, "node") {
-        let mut read = CibNode {
-            name: name(node)?,
-            id: required(node, "id")?.to_owned(),
-            online: false,
-            standby: false,
-            maintenance: false,
-            permanent: sets(node, "instance_attributes")?,
-            transient: BTreeMap::new(),
-            operations: BTreeMap::new(),
-        };
-        known.insert(read.id.clone());
-        if let Some(state) =
-            children(status, "node_state").find(|state| state.attribute("id") == Some(&read.id))
-        {
-            add_state(&mut read, state)?;
-        }
-        finish(&mut read);
-        nodes.push(read);
-    }
-    // A node that has just joined is in the status before it is in the configuration.
-    for state in children(status, "node_state") {
-        let id = required(state, "id")?.to_owned();
-        if known.contains(&id) || state.attribute("uname").is_none() {
-            continue;
-        }
-        let mut read = CibNode {
-            name: name(state)?,
-            id,
-            online: false,
-            standby: false,
-            maintenance: false,
-            permanent: BTreeMap::new(),
-            transient: BTreeMap::new(),
-            operations: BTreeMap::new(),
-        };
-        add_state(&mut read, state)?;
-        finish(&mut read);
-        nodes.push(read);
-    }
-    Ok(nodes)
-}
-
 fn name(node: Node<'_, '_>) -> Result<NodeName, CibError> {
     required(node, "uname")?
         .parse()
         .map_err(|_| value_error(node, "uname", "a node's name"))
-}
-
-fn add_state(node: &mut CibNode, state: Node<'_, '_>) -> Result<(), CibError> {
-    node.online = is_member(state, "in_ccm")?
-        && is_member(state, "crmd")?
-        && state.attribute("join") == Some("member");
-    if let Some(attributes) = child(state, "transient_attributes") {
-        node.transient = sets(attributes, "instance_attributes")?;
-    }
-    if let Some(lrm) = child(state, "lrm").and_then(|lrm| child(lrm, "lrm_resources")) {
-        node.operations = history::read(lrm)?;
-    }
-    Ok(())
 }
 
 /// Membership: `true`/`online` before Pacemaker 2.1.7, afterwards the time since when in seconds of
@@ -182,67 +133,6 @@ fn finish(node: &mut CibNode) {
     let is_on = |value: &str| parse_boolean(value) == Some(true);
     node.standby = node.attribute("standby").is_some_and(is_on);
     node.maintenance = node.attribute("maintenance").is_some_and(is_on);
-}
-
-/// Names and values of every set of this kind below a node; of two of one name the first holds. A
-/// set with a rule applies at some times only, which needs Pacemaker to decide, and is left out.
-fn sets(node: Node<'_, '_>, kind: &'static str) -> Result<BTreeMap<String, String>, CibError> {
-    let mut values = BTreeMap::new();
-    for set in node.children().filter(|set| set.has_tag_name(kind)) {
-        for (name, value) in pairs(set)? {
-            values.entry(name).or_insert(value);
-        }
-    }
-    Ok(values)
-}
-
-fn pairs(set: Node<'_, '_>) -> Result<Vec<(String, String)>, CibError> {
-    if set.children().any(|child| child.has_tag_name("rule")) {
-        return Ok(Vec::new());
-    }
-    let mut pairs = Vec::new();
-    for pair in set.children().filter(|child| child.has_tag_name("nvpair")) {
-        let pair = resolve(pair);
-        // A pair without a value is one that has been deleted or never set.
-        if let Some(value) = pair.attribute("value") {
-            pairs.push((required(pair, "name")?.to_owned(), value.to_owned()));
-        }
-    }
-    Ok(pairs)
-}
-
-/// `<nvpair id-ref="…"/>` stands for the pair of that identifier.
-fn resolve<'a>(pair: Node<'a, 'a>) -> Node<'a, 'a> {
-    match pair.attribute("id-ref") {
-        Some(id) => pair
-            .document()
-            .descendants()
-            .find(|node| node.attribute("id") == Some(id))
-            .unwrap_or(pair),
-        None => pair,
-    }
-}
-
-fn properties(configuration: Element<'_>) -> Result<Vec<PropertySet>, CibError> {
-    let section = configuration.and_then(|node| child(node, "crm_config"));
-    children(section, "cluster_property_set")
-        .map(|set| {
-            Ok(PropertySet {
-                id: required(set, "id")?.to_owned(),
-                values: pairs(set)?.into_iter().collect(),
-            })
-        })
-        .collect()
-}
-
-fn resources(configuration: Element<'_>) -> Result<Vec<CibResource>, CibError> {
-    let section = configuration.and_then(|node| child(node, "resources"));
-    section
-        .into_iter()
-        .flat_map(|section| section.descendants())
-        .filter(|node| node.has_tag_name("primitive"))
-        .map(resource)
-        .collect()
 }
 
 /// Constraints of a pattern or a set of resources name none, and no command of ours makes them.
@@ -273,31 +163,211 @@ fn colocations(configuration: Element<'_>) -> Vec<Colocation> {
         .collect()
 }
 
-fn resource(node: Node<'_, '_>) -> Result<CibResource, CibError> {
-    let agent = ["class", "provider", "type"]
-        .iter()
-        .filter_map(|part| node.attribute(*part))
-        .collect::<Vec<_>>()
-        .join(":");
-    let container = node
-        .ancestors()
-        .skip(1)
-        .take_while(|parent| !parent.has_tag_name("resources"))
-        // The outermost one is what commands such as crm_resource --move work on.
-        .last()
-        .map(|parent| {
-            Ok(Container {
-                id: required(parent, "id")?.to_owned(),
-                kind: parent.tag_name().name().to_owned(),
-                meta: sets(parent, "meta_attributes")?,
+/// The document, with what its references name: each is looked up once, not searched for.
+struct Pairs<'a> {
+    by_id: HashMap<&'a str, Node<'a, 'a>>,
+    /// The clones and groups around resources, each of which is read once, however many it holds.
+    containers: RefCell<HashMap<NodeId, Arc<Container>>>,
+    /// How many bytes of names and values may still be read: one that is long and referred to often
+    /// would fill the memory.
+    left: Cell<usize>,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(document: &'a Document<'a>) -> Self {
+        let mut by_id = HashMap::new();
+        let referred = |node: &Node<'_, '_>| node.attribute("id-ref").is_some();
+        // Few configurations have any.
+        if document.descendants().any(|node| referred(&node)) {
+            for node in document.descendants() {
+                if let Some(id) = node.attribute("id") {
+                    by_id.entry(id).or_insert(node);
+                }
+            }
+        }
+        Self {
+            by_id,
+            containers: RefCell::default(),
+            left: Cell::new(size::BYTES),
+        }
+    }
+
+    fn nodes(
+        &self,
+        configuration: Element<'a>,
+        status: Element<'a>,
+    ) -> Result<Vec<CibNode>, CibError> {
+        let configured = configuration.and_then(|node| child(node, "nodes"));
+        let mut nodes = Vec::new();
+        let mut known = BTreeSet::new();
+        let mut states: HashMap<&str, Node<'_, '_>> = HashMap::new();
+        for state in children(status, "node_state") {
+            states.entry(required(state, "id")?).or_insert(state);
+        }
+        for node in children(configured, "node") {
+            let mut read = CibNode {
+                name: name(node)?,
+                id: required(node, "id")?.to_owned(),
+                online: false,
+                standby: false,
+                maintenance: false,
+                permanent: self.sets(node, "instance_attributes")?,
+                transient: BTreeMap::new(),
+                operations: BTreeMap::new(),
+            };
+            known.insert(read.id.clone());
+            // No two nodes have the same: it is read once, for the first.
+            let state = states.remove(read.id.as_str());
+            if let Some(state) = state {
+                self.add_state(&mut read, state)?;
+            }
+            finish(&mut read);
+            nodes.push(read);
+        }
+        // A node that has just joined is in the status before it is in the configuration.
+        for state in children(status, "node_state") {
+            let id = required(state, "id")?.to_owned();
+            if known.contains(&id) || state.attribute("uname").is_none() {
+                continue;
+            }
+            let mut read = CibNode {
+                name: name(state)?,
+                id,
+                online: false,
+                standby: false,
+                maintenance: false,
+                permanent: BTreeMap::new(),
+                transient: BTreeMap::new(),
+                operations: BTreeMap::new(),
+            };
+            self.add_state(&mut read, state)?;
+            finish(&mut read);
+            nodes.push(read);
+        }
+        if nodes.len() > size::MEMBERS {
+            return Err(CibError::TooMany("more than 1000 nodes"));
+        }
+        Ok(nodes)
+    }
+
+    fn add_state(&self, node: &mut CibNode, state: Node<'a, 'a>) -> Result<(), CibError> {
+        node.online = is_member(state, "in_ccm")?
+            && is_member(state, "crmd")?
+            && state.attribute("join") == Some("member");
+        if let Some(attributes) = child(state, "transient_attributes") {
+            node.transient = self.sets(attributes, "instance_attributes")?;
+        }
+        if let Some(lrm) = child(state, "lrm").and_then(|lrm| child(lrm, "lrm_resources")) {
+            node.operations = history::read(lrm)?;
+        }
+        Ok(())
+    }
+
+    /// Names and values of every set of this kind below a node; of two of one name the first holds. A
+    /// set with a rule applies at some times only, which needs Pacemaker to decide, and is left out.
+    fn sets(
+        &self,
+        node: Node<'a, 'a>,
+        kind: &'static str,
+    ) -> Result<BTreeMap<String, String>, CibError> {
+        let mut values = BTreeMap::new();
+        for set in node.children().filter(|set| set.has_tag_name(kind)) {
+            for (name, value) in self.pairs(set)? {
+                values.entry(name).or_insert(value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn pairs(&self, set: Node<'a, 'a>) -> Result<Vec<(String, String)>, CibError> {
+        if set.children().any(|child| child.has_tag_name("rule")) {
+            return Ok(Vec::new());
+        }
+        let mut pairs = Vec::new();
+        for pair in set.children().filter(|child| child.has_tag_name("nvpair")) {
+            let pair = self.resolve(pair);
+            // A pair without a value is one that has been deleted or never set.
+            if let Some(value) = pair.attribute("value") {
+                let name = required(pair, "name")?;
+                let left = self.left.get().checked_sub(name.len() + value.len());
+                self.left.set(left.ok_or(CibError::TooMany(
+                    "more than 64 MiB of values, with those that are referred to",
+                ))?);
+                pairs.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// `<nvpair id-ref="…"/>` stands for the pair of that identifier.
+    fn resolve(&self, pair: Node<'a, 'a>) -> Node<'a, 'a> {
+        let named = pair.attribute("id-ref");
+        let named = named.and_then(|id| self.by_id.get(id));
+        named.copied().unwrap_or(pair)
+    }
+
+    fn properties(&self, configuration: Element<'a>) -> Result<Vec<PropertySet>, CibError> {
+        let section = configuration.and_then(|node| child(node, "crm_config"));
+        children(section, "cluster_property_set")
+            .map(|set| {
+                Ok(PropertySet {
+                    id: required(set, "id")?.to_owned(),
+                    values: self.pairs(set)?.into_iter().collect(),
+                })
             })
+            .collect()
+    }
+
+    fn resources(&self, configuration: Element<'a>) -> Result<Vec<CibResource>, CibError> {
+        let section = configuration.and_then(|node| child(node, "resources"));
+        let resources: Result<Vec<CibResource>, CibError> = section
+            .into_iter()
+            .flat_map(|section| section.descendants())
+            .filter(|node| node.has_tag_name("primitive"))
+            .take(size::RESOURCES + 1)
+            .map(|node| self.resource(node))
+            .collect();
+        resources.and_then(|resources| match resources.len() > size::RESOURCES {
+            true => Err(CibError::TooMany("more than 10000 resources")),
+            false => Ok(resources),
         })
-        .transpose()?;
-    Ok(CibResource {
-        id: required(node, "id")?.to_owned(),
-        agent,
-        parameters: sets(node, "instance_attributes")?,
-        meta: sets(node, "meta_attributes")?,
-        container,
-    })
+    }
+
+    fn resource(&self, node: Node<'a, 'a>) -> Result<CibResource, CibError> {
+        let agent = ["class", "provider", "type"]
+            .iter()
+            .filter_map(|part| node.attribute(*part))
+            .collect::<Vec<_>>()
+            .join(":");
+        let container = node
+            .ancestors()
+            .skip(1)
+            .take(size::DEPTH)
+            .take_while(|parent| !parent.has_tag_name("resources"))
+            // The outermost one is what commands such as crm_resource --move work on.
+            .last()
+            .map(|parent| self.container(parent))
+            .transpose()?;
+        Ok(CibResource {
+            id: required(node, "id")?.to_owned(),
+            agent,
+            parameters: self.sets(node, "instance_attributes")?,
+            meta: self.sets(node, "meta_attributes")?,
+            container,
+        })
+    }
+
+    fn container(&self, parent: Node<'a, 'a>) -> Result<Arc<Container>, CibError> {
+        if let Some(known) = self.containers.borrow().get(&parent.id()) {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(Container {
+            id: required(parent, "id")?.to_owned(),
+            kind: parent.tag_name().name().to_owned(),
+            meta: self.sets(parent, "meta_attributes")?,
+        });
+        let mut known = self.containers.borrow_mut();
+        known.insert(parent.id(), Arc::clone(&read));
+        Ok(read)
+    }
 }
