@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pha_core::quoted::shortened;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock::Deadline;
@@ -48,6 +49,9 @@ const CANCEL_POLL: Duration = Duration::from_millis(200);
 
 /// How many bytes of a failed program's words go into the error.
 const TAIL: usize = 600;
+
+/// How many characters of a program's arguments go into the error.
+const SHOWN: usize = 1000;
 
 const FIXED_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -480,7 +484,8 @@ impl Command {
                 format!("{arg:?}")
             }
         });
-        self.secrets.redact(&quoted.collect::<Vec<_>>().join(" "))
+        let line = self.secrets.redact(&quoted.collect::<Vec<_>>().join(" "));
+        shortened(&line, SHOWN)
     }
 
     /// The end of what a program said, in one line: Pacemaker shows one line of a failure.

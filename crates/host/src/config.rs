@@ -4,7 +4,7 @@
 //! the file is ever executed. The first thing that is wrong is one error with file, line, key and
 //! what is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -144,6 +144,9 @@ struct Entry {
 /// The assignments by key, each checked by itself.
 struct Values(BTreeMap<String, Entry>);
 
+/// The most bytes of a configuration file; the example with all its comments has a few thousand.
+const LONGEST: usize = 1 << 20;
+
 impl ClusterConfig {
     /// Reads and checks a file.
     ///
@@ -165,6 +168,13 @@ impl ClusterConfig {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        if text.len() > LONGEST {
+            return Err(ConfigError::Unreadable {
+                file: file.to_owned(),
+                reason: "it has more than 1 MiB; config.ini.example shows what belongs there"
+                    .to_owned(),
+            });
+        }
         let read = || -> Result<Self, Fault> { Values::check(entries(text)?)?.config(file) };
         read().map_err(|fault| ConfigError::Wrong {
             file: file.to_owned(),
@@ -264,10 +274,11 @@ impl Values {
             .map(|(_, name)| name)
             .chain(others.split_whitespace());
         let mut nodes: Vec<NodeName> = Vec::new();
+        let mut known = BTreeSet::new();
         for name in names {
             let node = NodeName::new(name)
                 .map_err(|error| Fault::missing("node1", format!("is not usable: {error}")))?;
-            if nodes.contains(&node) {
+            if !known.insert(node.clone()) {
                 return Err(self.wrong(
                     "othernodes",
                     format!("or node1, node2 … name {node} twice: every node is named once"),

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use pha_core::conninfo::LONGEST;
 pub use pha_core::secret::Secret;
 
 use crate::user::User;
@@ -275,6 +276,12 @@ impl FromStr for Conninfo {
     /// Reads keywords and values, a URI, or a psql command.
     fn from_str(text: &str) -> Result<Self, ConninfoError> {
         let text = text.trim();
+        if text.len() > LONGEST {
+            return Err(ConninfoError::Syntax(format!(
+                "it has more than {} KiB",
+                LONGEST >> 10
+            )));
+        }
         if parse::is_uri(text) {
             return parse::settings(parse::uri(text)?);
         }

@@ -102,7 +102,7 @@ fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
     File::from(file).take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
         return Err(io::Error::other(
-            "larger than any file that belongs here (16 MiB)",
+            "larger than any file that belongs here (16 MiB); make it smaller, or move it away",
         ));
     }
     Ok(bytes)

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pha_core::quoted::shortened;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -16,6 +17,11 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// The environment variable that says what is logged, in the form of tracing's `EnvFilter`.
 pub const FILTER_VARIABLE: &str = "PHA_LOG";
+
+/// How many characters of a reason Pacemaker is given: it goes into the information base of every node.
+const REASON: usize = 1000;
+/// How many characters a line of the log has at most.
+const LINE: usize = 4000;
 
 static REASON_GIVEN: AtomicBool = AtomicBool::new(false);
 
@@ -64,6 +70,7 @@ pub fn exit_reason(reason: &str) {
 
 /// One line, whatever the reason was made of.
 fn reason_line(prefix: &str, reason: &str) -> String {
+    let reason = shortened(reason, REASON);
     let words: Vec<&str> = reason
         .split(char::is_control)
         .map(str::trim)
@@ -94,7 +101,8 @@ where
         };
         let mut line = String::new();
         context.format_fields(Writer::new(&mut line), event)?;
-        writeln!(writer, "{level}: {}", line.replace(['\n', '\r'], " / "))
+        let line = shortened(&line, LINE).replace(['\n', '\r'], " / ");
+        writeln!(writer, "{level}: {line}")
     }
 }
 
@@ -111,6 +119,8 @@ mod tests {
             "pg_ctl failed:\n\n  no space\r\nleft\u{1b}",
         );
         assert_eq!(line, "ocf-exit-reason:pg_ctl failed: / no space / left\n");
+        let line = reason_line("ocf-exit-reason:", &"x".repeat(2 << 20));
+        assert!(line.len() < 1100, "{} bytes", line.len());
     }
 
     #[derive(Clone, Default)]

@@ -42,6 +42,14 @@ pub enum PgConfError {
         /// The line and what is wrong with it.
         problem: String,
     },
+    /// More than is looked through.
+    #[error("{}: {problem}", path.display())]
+    TooMuch {
+        /// The file at which it was too much.
+        path: PathBuf,
+        /// What there is too much of, and what to do.
+        problem: &'static str,
+    },
     /// A value that cannot be written.
     #[error("{0}")]
     Value(String),
@@ -283,10 +291,14 @@ pub fn refuse_foreign_names(pg: &PgCtl, params: &Params) -> Result<(), PgConfErr
             "the parameter start_opt sets {NAMES} ({word:?}), which the agent sets; remove it there"
         )));
     }
-    let mut seen = BTreeSet::from([own_file(params)]);
-    search(pg, &pg.config, Origin::Config, &mut seen)?;
+    let mut search = Search {
+        pg,
+        seen: BTreeSet::from([own_file(params)]),
+        bytes: 0,
+    };
+    search.file(&pg.config, Origin::Config, 0)?;
     let auto = pg.pgdata.join("postgresql.auto.conf");
-    search(pg, &auto, Origin::AlterSystem, &mut seen)
+    search.file(&auto, Origin::AlterSystem, 0)
 }
 
 /// Where a file's settings stand in the order in which the server reads them.
@@ -300,49 +312,80 @@ enum Origin {
     AlterSystem,
 }
 
-/// Looks through one file and what it includes; each file once, so that a circle ends.
-fn search(
-    pg: &PgCtl,
-    path: &Path,
-    origin: Origin,
-    seen: &mut BTreeSet<PathBuf>,
-) -> Result<(), PgConfError> {
-    if !seen.insert(path.to_owned()) {
-        return Ok(());
-    }
-    let content = match pg.user.files().read(path)? {
-        Some(content) => content,
-        None if origin == Origin::Config => return Err(PgConfError::Missing(path.to_owned())),
-        None => return Ok(()),
-    };
-    let items =
-        conffile::scan(&content.bytes).map_err(|error| malformed(pg, path, &content, error))?;
-    let base = path.parent().unwrap_or_else(|| Path::new("/"));
-    for item in items {
-        match item.directive {
-            Directive::Set { name, value }
-                if name == NAMES && (origin == Origin::AlterSystem || !value.trim().is_empty()) =>
-            {
-                return Err(PgConfError::ForeignNames {
-                    path: path.to_owned(),
-                    line: item.line,
-                    value: may_quote(pg, &content).then_some(value),
-                    auto: origin == Origin::AlterSystem,
-                });
-            }
-            Directive::Set { .. } => {}
-            Directive::Include(file) => search(pg, &base.join(file), Origin::Included, seen)?,
-            Directive::IncludeIfExists(file) => {
-                search(pg, &base.join(file), Origin::Included, seen)?
-            }
-            Directive::IncludeDir(directory) => {
-                for file in conf_files(pg, &base.join(directory))? {
-                    search(pg, &file, Origin::Included, seen)?;
+/// How deep files may include each other; a server refuses more (`CONF_FILE_MAX_DEPTH`).
+const DEPTH: usize = 10;
+/// How many files the configuration may have, and how many bytes in all.
+const MOST_FILES: usize = 1000;
+const MOST_BYTES: usize = 32 << 20;
+
+/// A look through the configuration.
+struct Search<'a> {
+    pg: &'a PgCtl,
+    /// The files that were looked through: each once, so that a circle ends.
+    seen: BTreeSet<PathBuf>,
+    /// How much was read.
+    bytes: usize,
+}
+
+impl Search<'_> {
+    /// Looks through one file and what it includes.
+    fn file(&mut self, path: &Path, origin: Origin, depth: usize) -> Result<(), PgConfError> {
+        if !self.seen.insert(path.to_owned()) {
+            return Ok(());
+        }
+        let pg = self.pg;
+        let content = match pg.user.files().read(path)? {
+            Some(content) => content,
+            None if origin == Origin::Config => return Err(PgConfError::Missing(path.to_owned())),
+            None => return Ok(()),
+        };
+        self.bytes += content.bytes.len();
+        self.within(path, depth)?;
+        let base = path.parent().unwrap_or_else(|| Path::new("/"));
+        for item in conffile::items(&content.bytes) {
+            let item = item.map_err(|error| malformed(pg, path, &content, error))?;
+            match item.directive {
+                Directive::Set { name, value }
+                    if name == NAMES
+                        && (origin == Origin::AlterSystem || !value.trim().is_empty()) =>
+                {
+                    return Err(PgConfError::ForeignNames {
+                        path: path.to_owned(),
+                        line: item.line,
+                        value: may_quote(pg, &content).then_some(value),
+                        auto: origin == Origin::AlterSystem,
+                    });
+                }
+                Directive::Set { .. } => {}
+                Directive::Include(file) | Directive::IncludeIfExists(file) => {
+                    self.file(&base.join(file), Origin::Included, depth + 1)?;
+                }
+                Directive::IncludeDir(directory) => {
+                    for file in conf_files(pg, &base.join(directory))? {
+                        self.file(&file, Origin::Included, depth + 1)?;
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Refuses what no configuration needs: the account may write it, and root looks through it.
+    fn within(&self, path: &Path, depth: usize) -> Result<(), PgConfError> {
+        let problem = if depth > DEPTH {
+            "is the eleventh file that includes another in a row, which PostgreSQL refuses too: name it in the main file"
+        } else if self.seen.len() > MOST_FILES {
+            "is one of more than 1000 files of PostgreSQL's configuration: put them together"
+        } else if self.bytes > MOST_BYTES {
+            "and the files before it have more than 32 MiB: take out of PostgreSQL's configuration what is not needed"
+        } else {
+            return Ok(());
+        };
+        Err(PgConfError::TooMuch {
+            path: path.to_owned(),
+            problem,
+        })
+    }
 }
 
 /// The files of an `include_dir`, in PostgreSQL's order.

@@ -96,6 +96,64 @@ fn pg_what_is_written_is_what_the_server_shows() {
     );
 }
 
+/// A file of millions of repeated lines, which one who may change settings makes with a script, keeps
+/// nobody waiting; and what root looks through has an end.
+#[test]
+fn pg_a_configuration_of_any_size_is_looked_through_or_refused_in_time() {
+    let cluster = Cluster::new("conf-size");
+    let params = params(&cluster, &[]);
+    let (pgdata, began) = (&cluster.ctl.pgdata, std::time::Instant::now());
+    let write = |name: &str, text: &str| std::fs::write(pgdata.join(name), text).unwrap();
+    let auto = "primary_conninfo = 'host=192.0.2.1'\n".repeat((147 << 20) / 360);
+    write("postgresql.auto.conf", &format!("work_mem = '5MB'\n{auto}"));
+    let settings = settings(true, &[]);
+    pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap();
+    let left = std::fs::read_to_string(pgdata.join("postgresql.auto.conf")).unwrap();
+    assert_eq!(left, "work_mem = '5MB'\n");
+    // Too large to be read at all: the sentence names it.
+    write("postgresql.auto.conf", &"#".repeat(17 << 20));
+    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("auto.conf") && error.contains("make it smaller"),
+        "{error}"
+    );
+    write("postgresql.auto.conf", "");
+    let refused = |what: &str| {
+        let error = pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    let main = std::fs::read_to_string(&cluster.ctl.config).unwrap();
+    let begin =
+        |line: &str| std::fs::write(&cluster.ctl.config, format!("{main}\n{line}\n")).unwrap();
+    // Files that include each other without an end.
+    for number in 0..20 {
+        write(
+            &format!("deep{number}.conf"),
+            &format!("include 'deep{}.conf'\n", number + 1),
+        );
+    }
+    begin("include 'deep0.conf'");
+    refused("eleventh file");
+    std::fs::create_dir(pgdata.join("many")).unwrap();
+    for number in 0..1100 {
+        write(&format!("many/{number}.conf"), "");
+    }
+    begin("include_dir 'many'");
+    refused("more than 1000 files");
+    std::fs::create_dir(pgdata.join("large")).unwrap();
+    for number in 0..3 {
+        write(&format!("large/{number}.conf"), &"#\n".repeat(6 << 20));
+    }
+    begin("include_dir 'large'");
+    refused("32 MiB");
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[test]
 fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
     let primary = Cluster::new("conf-primary");

@@ -25,8 +25,10 @@ pub(super) fn take_away(
     deadline: Deadline,
 ) -> Result<(), ClsError> {
     let xml = cib(deadline)?;
+    // It also refuses a text that would keep the next step busy.
+    let cib = Cib::parse(&xml)?;
     let plan = SetupPlan::remove(&xml, &intent.design).map_err(refused)?;
-    refuse_running(&Cib::parse(&xml)?, &plan, intent)?;
+    refuse_running(&cib, &plan, intent)?;
     let lines: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
     if !session.ui.is_json() && !session.common.quiet {
         lines.iter().for_each(|line| session.ui.print(line));

@@ -178,7 +178,7 @@ fn read(path: &Path, from: u64, most: u64) -> io::Result<Option<(Answer, Vec<u8>
     if bytes.len() as u64 > most {
         if most == LIMIT {
             return Err(io::Error::other(
-                "larger than any file that belongs here (16 MiB)",
+                "larger than any file that belongs here (16 MiB); make it smaller, or move it away",
             ));
         }
         bytes.truncate(usize::try_from(most).unwrap_or_default());

@@ -12,9 +12,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Fault> {
         let message = error.message().replace('\n', ", ");
         Fault::at(at, None, format!("is not TOML: {message}"))
     })?;
-    let mut entries = Vec::new();
-    for (key, value) in table.into_inner() {
-        let at = line(key.span().start);
+    let mut keys: Vec<_> = table.into_inner().into_iter().collect();
+    keys.sort_by_key(|(key, _)| key.span().start);
+    let (mut entries, mut at, mut counted) = (Vec::new(), 1, 0);
+    for (key, value) in keys {
+        let start = key.span().start.min(text.len());
+        at += text[counted..start].matches('\n').count();
+        counted = start;
         let name = key.into_inner().into_owned();
         let value =
             plain(value.into_inner()).map_err(|problem| Fault::at(at, Some(&name), problem))?;
@@ -24,7 +28,6 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Fault> {
             line: at,
         });
     }
-    entries.sort_by_key(|entry| entry.line);
     Ok(entries)
 }
 

@@ -357,10 +357,19 @@ fn list(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).collect()
 }
 
+/// The most servers of one connection string: each gets its share of an operation's time.
+const MOST_SERVERS: usize = 32;
+
 /// Pairs hosts, addresses and ports as libpq does: the lists have the same length, except that one
 /// port serves all.
 fn servers(hosts: &str, addresses: &str, ports: &str) -> Result<Vec<Server>, ConninfoError> {
     let (hosts, addresses, ports) = (list(hosts), list(addresses), list(ports));
+    if hosts.len().max(addresses.len()) > MOST_SERVERS {
+        return Err(wrong(
+            "host",
+            "a list of at most 32 servers (each is tried in its turn, and they share the time)",
+        ));
+    }
     let count = hosts.len().max(addresses.len()).max(1);
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
         return Err(wrong("hostaddr", "as many addresses as there are hosts"));

@@ -15,10 +15,7 @@ fn syntax(text: &str) -> ConninfoError {
 /// The settings of a psql command; none when the text is no psql command.
 pub(super) fn settings(text: &str) -> Result<Option<Settings>, ConninfoError> {
     // The specification's file escapes the quotes once or twice, for the shells that read it.
-    let mut plain = text.to_owned();
-    while plain.contains("\\\"") {
-        plain = plain.replace("\\\"", "\"");
-    }
+    let plain = unescaped_quotes(text);
     let program = plain.split_whitespace().next().unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or_default();
     if program.contains('=') || name.trim_matches('"') != "psql" {
@@ -39,6 +36,19 @@ pub(super) fn settings(text: &str) -> Result<Option<Settings>, ConninfoError> {
         }
     }
     Ok(Some(settings))
+}
+
+/// The text without the backslashes before its double quotes, however many there are.
+fn unescaped_quotes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for (index, part) in text.split('"').enumerate() {
+        if index > 0 {
+            plain.truncate(plain.trim_end_matches('\\').len());
+            plain.push('"');
+        }
+        plain.push_str(part);
+    }
+    plain
 }
 
 fn add(settings: &mut Settings, keyword: &str, value: String) -> Result<(), ConninfoError> {
