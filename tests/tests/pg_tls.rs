@@ -110,6 +110,9 @@ fn server(name: &str) -> Files {
     let pem = |pair: &Pair| pair.0.to_pem().unwrap();
     write(&directory.join("root.crt"), &pem(&authority), 0o644);
     write(&directory.join("other.crt"), &pem(&other), 0o644);
+    write(&directory.join("server.crt"), &pem(&own), 0o644);
+    let signing = authority.1.private_key_to_pem_pkcs8().unwrap();
+    write(&directory.join("root.key"), &signing, 0o600);
     write(&directory.join("client.crt"), &pem(&client), 0o644);
     let key = client.1.private_key_to_pem_pkcs8().unwrap();
     write(&directory.join("client.key"), &key, 0o600);
@@ -236,4 +239,141 @@ fn pg_a_client_certificate_lets_in() {
         error.to_string().contains("accessible to others"),
         "{error}"
     );
+}
+
+/// A list by the authority that names these certificates as revoked.
+fn revocations(directory: &Path, revoked: &[&str]) {
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl")
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "openssl {arguments:?}: {said}");
+    };
+    fs::write(
+        directory.join("ca.cnf"),
+        "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=2\ncrlnumber=number\n",
+    )
+    .unwrap();
+    fs::write(directory.join("index.txt"), "").unwrap();
+    fs::write(directory.join("number"), "01\n").unwrap();
+    let authority = [
+        "-config", "ca.cnf", "-keyfile", "root.key", "-cert", "root.crt",
+    ];
+    for certificate in revoked {
+        openssl(&[&["ca"], &authority[..], &["-revoke", certificate]].concat());
+    }
+    openssl(&[&["ca"], &authority[..], &["-gencrl", "-out", "root.crl"]].concat());
+}
+
+#[test]
+fn pg_a_revoked_certificate_is_refused() {
+    let files = server("revoked");
+    let root = files.path("root.crt");
+    let base = format!("sslmode=verify-full host=lock.test sslrootcert={root}");
+    let with = |further: &str| files.connect(&format!("{base} {further}"));
+    let list = format!("sslcrl={}", files.path("root.crl"));
+    let error = with(&list).unwrap_err();
+    assert!(
+        error.to_string().contains("root.crl cannot be used"),
+        "{error}"
+    );
+    revocations(&files.directory, &[]);
+    assert!(with(&list).unwrap());
+    revocations(&files.directory, &["server.crt"]);
+    let error = with(&list).unwrap_err();
+    assert_eq!(error.kind(), &SqlErrorKind::Tls, "{error}");
+    assert!(error.to_string().contains("revoked"), "{error}");
+    assert!(
+        with("").unwrap(),
+        "libpq looks at no list that is not named"
+    );
+    // A directory as `openssl rehash` makes it; one without the authority's list is no list.
+    let hashed = files.directory.join("hashed");
+    fs::create_dir(&hashed).unwrap();
+    fs::copy(files.directory.join("root.crl"), hashed.join("root.crl")).unwrap();
+    let directory = format!("sslcrldir={}", hashed.display());
+    assert!(with(&directory).is_err());
+    let rehash = std::process::Command::new("openssl")
+        .arg("rehash")
+        .arg(&hashed)
+        .status();
+    assert!(rehash.unwrap().success());
+    assert!(
+        with(&directory)
+            .unwrap_err()
+            .to_string()
+            .contains("revoked")
+    );
+}
+
+#[test]
+fn pg_old_protocols_are_refused_and_a_proof_is_bound_to_the_encryption() {
+    let files = server("protocol");
+    let session = |text: &str| {
+        let info: Conninfo = text.parse().unwrap();
+        Session::connect(
+            &info,
+            Purpose::LockService,
+            Deadline::after(Duration::from_secs(10)),
+        )
+    };
+    let mut own = session(&files.server.socket_conninfo()).unwrap();
+    let deadline = Deadline::after(Duration::from_secs(10));
+    own.simple(
+        "alter system set ssl_max_protocol_version = 'TLSv1.2'; ",
+        deadline,
+    )
+    .unwrap();
+    own.simple("create role proven login password 'geheim'", deadline)
+        .unwrap();
+    own.simple("select pg_reload_conf()", deadline).unwrap();
+    let protocol = |settings: &str| files.connect(&format!("sslmode=require {settings}"));
+    // The server reloads when it has heard of it.
+    let reloaded = Deadline::after(Duration::from_secs(10));
+    let error = loop {
+        match protocol("ssl_min_protocol_version=TLSv1.3") {
+            Err(error) => break error,
+            Ok(_) => assert!(!reloaded.expired()),
+        }
+    };
+    assert_eq!(error.kind(), &SqlErrorKind::Tls, "{error}");
+    assert!(protocol("ssl_min_protocol_version=TLSv1.2").unwrap());
+    assert!(protocol("ssl_max_protocol_version=tlsv1.2").unwrap());
+
+    // The address is trusted: that is no proof, and nothing that could be bound.
+    for refused in ["channel_binding=require", "require_auth=scram-sha-256"] {
+        let error = protocol(refused).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            &SqlErrorKind::Authentication,
+            "{refused}: {error}"
+        );
+    }
+    assert!(protocol("require_auth=none").unwrap());
+    let hba = files.server.data().join("pg_hba.conf");
+    let lines = fs::read_to_string(&hba).unwrap();
+    fs::write(&hba, format!("host all proven all scram-sha-256\n{lines}")).unwrap();
+    own.simple("select pg_reload_conf()", deadline).unwrap();
+    let as_proven = |settings: &str| {
+        session(&format!(
+            "hostaddr=127.0.0.1 port={} user=proven password=geheim dbname=postgres {settings}",
+            files.server.port
+        ))
+    };
+    let bound = "sslmode=require channel_binding=require require_auth=scram-sha-256";
+    let reloaded = Deadline::after(Duration::from_secs(10));
+    while as_proven(bound).is_err() {
+        assert!(!reloaded.expired(), "{:?}", as_proven(bound).err());
+    }
+    as_proven("sslmode=disable require_auth=scram-sha-256").unwrap();
+    as_proven("sslmode=disable require_auth=!scram-sha-256")
+        .err()
+        .unwrap();
+    let error =
+        as_proven("sslmode=prefer channel_binding=require ssl_min_protocol_version=TLSv1.3");
+    // The fall-back without encryption binds nothing.
+    assert!(error.is_err());
 }

@@ -60,6 +60,8 @@ struct Work {
     plan: SetupPlan,
     lock: Option<LockPart>,
     passfiles: Vec<String>,
+    /// What is not changed, and should be.
+    warnings: Vec<String>,
 }
 
 impl Work {
@@ -92,10 +94,15 @@ impl Setup {
             plan,
             lock: lock_part(&config, &intent, deadline)?,
             passfiles: passfiles(&config, &intent, true, deadline)?,
+            warnings: intent
+                .in_clear
+                .iter()
+                .map(|found| format!("{}: {}", found.what, found.remedy))
+                .collect(),
         };
         show(session, &work);
         let lines = work.lines();
-        let details = json!({ "changes": lines, "kept": work.plan.kept, "dry_run": self.dry_run });
+        let details = json!({ "changes": lines, "kept": work.plan.kept, "warnings": work.warnings, "dry_run": self.dry_run });
         if lines.is_empty() {
             session.ui.done("nothing to change", details);
             return Ok(());
@@ -141,6 +148,9 @@ fn show(session: &Session, work: &Work) {
     }
     for kept in &work.plan.kept {
         session.ui.print(&format!("  kept: {kept}"));
+    }
+    for warning in &work.warnings {
+        session.ui.print(&format!("! {warning}"));
     }
 }
 

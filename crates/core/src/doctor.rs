@@ -104,6 +104,9 @@ pub struct NodeFacts {
     pub promise: BTreeMap<NodeName, Option<Result<(), String>>>,
     /// Whether each other node's PostgreSQL lets this one replicate; none where it does not run.
     pub replication: BTreeMap<NodeName, Option<Result<(), String>>>,
+    /// Which passwords could travel in clear from here, and what keeps each from that.
+    #[serde(default)]
+    pub in_clear: Vec<(String, String)>,
     /// The lock service; none where none is configured.
     pub lock: Option<Result<LockFacts, String>>,
     /// PostgreSQL's settings, or why they cannot be had.

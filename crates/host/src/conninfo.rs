@@ -3,6 +3,7 @@
 //!
 //! The password is shown by neither `Debug` nor `Display`, and no error quotes a value.
 
+mod auth;
 mod parse;
 mod passfile;
 mod psql;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use auth::{Method, RequireAuth};
 use pha_core::conninfo::LONGEST;
 pub use pha_core::secret::Secret;
 
@@ -66,6 +68,31 @@ pub enum SslMode {
     VerifyFull,
 }
 
+/// Whether a proof is to be bound to the encryption (libpq's `channel_binding`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Binding {
+    /// Never.
+    Disable,
+    /// Where the server can.
+    #[default]
+    Prefer,
+    /// Always: who stands between the two cannot pass it on.
+    Require,
+}
+
+/// A version of the protocol of encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLSv1
+    V1,
+    /// TLSv1.1
+    V1_1,
+    /// TLSv1.2
+    V1_2,
+    /// TLSv1.3
+    V1_3,
+}
+
 /// What the session must be good for (libpq's `target_session_attrs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TargetSession {
@@ -100,6 +127,14 @@ impl Server {
     #[must_use]
     pub fn is_socket(&self) -> bool {
         self.hostaddr.is_none() && self.host.starts_with('/')
+    }
+
+    /// Whether what is sent there leaves this machine, as far as its name says.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        let address = self.hostaddr.or_else(|| self.host.parse().ok());
+        !self.is_socket()
+            && address.map_or(self.host != "localhost", |address| !address.is_loopback())
     }
 }
 
@@ -153,6 +188,18 @@ pub struct Conninfo {
     pub sslmode: SslMode,
     /// Root certificates; `system` for those of the system.
     pub sslrootcert: Option<PathBuf>,
+    /// Certificates that were revoked: a file.
+    pub sslcrl: Option<PathBuf>,
+    /// The same as a directory made by `openssl rehash`.
+    pub sslcrldir: Option<PathBuf>,
+    /// The oldest protocol of encryption that is taken; none for any.
+    pub ssl_min: Option<TlsVersion>,
+    /// The newest one; none for any.
+    pub ssl_max: Option<TlsVersion>,
+    /// Whether a proof is to be bound to the encryption.
+    pub channel_binding: Binding,
+    /// What a server may ask for.
+    pub require_auth: RequireAuth,
     /// The client's certificate.
     pub sslcert: Option<PathBuf>,
     /// The client's key.
@@ -178,6 +225,12 @@ impl Default for Conninfo {
             options: None,
             sslmode: SslMode::default(),
             sslrootcert: None,
+            sslcrl: None,
+            sslcrldir: None,
+            ssl_min: Some(TlsVersion::V1_2),
+            ssl_max: None,
+            channel_binding: Binding::default(),
+            require_auth: RequireAuth::default(),
             sslcert: None,
             sslkey: None,
             keepalives: Keepalives {
@@ -259,6 +312,27 @@ impl Conninfo {
     #[must_use]
     pub fn database(&self) -> String {
         self.dbname.clone().unwrap_or_else(|| self.user_name())
+    }
+
+    /// The servers to which the password could travel in clear, and what to do: there is a password, the
+    /// connection goes over a network, and encryption is left to who answers there. A server asks for
+    /// a proof or for the password itself as it likes, and so does who stands in its place.
+    #[must_use]
+    pub fn in_clear(&self) -> Option<String> {
+        let exposed = |server: &&Server| server.is_remote() && self.password_for(server).is_some();
+        if self.sslmode >= SslMode::Require || !self.require_auth.allows(Method::Password) {
+            return None;
+        }
+        if self.channel_binding == Binding::Require {
+            return None;
+        }
+        let servers: Vec<String> = self
+            .servers
+            .iter()
+            .filter(exposed)
+            .map(Server::to_string)
+            .collect();
+        (!servers.is_empty()).then(|| servers.join(", "))
     }
 
     /// The password for one server: the one given, or the passfile's.

@@ -127,7 +127,7 @@ impl Answer {
                 }
             }
             SqlErrorKind::Authentication | SqlErrorKind::Tls => Self::AuthFailed(text),
-            SqlErrorKind::Unusable => Self::Error(text),
+            SqlErrorKind::Unusable | SqlErrorKind::TooMuch => Self::Error(text),
             SqlErrorKind::Server { sqlstate, .. } => Self::of_sqlstate(sqlstate, text, status),
         }
     }

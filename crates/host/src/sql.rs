@@ -9,7 +9,9 @@ mod error;
 mod ident;
 mod own;
 mod tls;
+mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -44,6 +46,8 @@ struct Live {
     /// Moves bytes between the socket and the client whenever the runtime is driven.
     mover: JoinHandle<Result<(), tokio_postgres::Error>>,
     runtime: Option<Runtime>,
+    /// Counts what the server sends.
+    watch: Arc<watch::Watch>,
 }
 
 impl Drop for Live {
@@ -232,6 +236,7 @@ impl Session {
         let Some(runtime) = live.runtime.as_ref() else {
             return Err(SqlError::gone(&self.target));
         };
+        live.watch.begin();
         let outcome = runtime
             .block_on(async { tokio::time::timeout(deadline.left(), request(&live.client)).await });
         let error = match outcome {
@@ -239,6 +244,7 @@ impl Session {
             Ok(Err(error)) => SqlError::of(&error, &self.target, true),
             Err(_) => SqlError::timed_out(&self.target, true),
         };
+        let error = error.or_stopped(live.watch.stopped());
         if !error.connection_survives() {
             let reason = self.live.take().and_then(Live::last_words);
             return Err(error.because(reason.as_ref()));

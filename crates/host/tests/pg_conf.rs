@@ -4,6 +4,7 @@
 mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::time::Duration;
 
 use common::Cluster;
 use pha_core::link_name::LinkName;
@@ -107,7 +108,8 @@ fn pg_a_configuration_of_any_size_is_looked_through_or_refused_in_time() {
     let auto = "primary_conninfo = 'host=192.0.2.1'\n".repeat((147 << 20) / 360);
     write("postgresql.auto.conf", &format!("work_mem = '5MB'\n{auto}"));
     let settings = settings(true, &[]);
-    pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap();
+    let made = pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap();
+    assert_eq!(made, Change::Made);
     let left = std::fs::read_to_string(pgdata.join("postgresql.auto.conf")).unwrap();
     assert_eq!(left, "work_mem = '5MB'\n");
     // Too large to be read at all: the sentence names it.

@@ -98,6 +98,11 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
             replication: replication.join().unwrap_or_default(),
             lock: lock.join().unwrap_or_default(),
             server: server.join().ok(),
+            in_clear: intent
+                .in_clear
+                .iter()
+                .map(|found| (found.what.clone(), found.remedy.to_owned()))
+                .collect(),
         })
     })
 }

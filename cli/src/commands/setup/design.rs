@@ -6,7 +6,7 @@ use pha_core::conninfo;
 use pha_core::params::Params;
 use pha_core::setup::Design;
 use pha_host::config::{ClusterConfig, ClusterType};
-use pha_host::conninfo::Conninfo;
+use pha_host::conninfo::{Conninfo, Method, RequireAuth};
 
 use super::passfile::{Passfiles, line};
 use crate::error::ClsError;
@@ -21,7 +21,21 @@ pub(crate) struct Intent {
     pub(crate) design: Design,
     /// For the passfiles on every node.
     pub(crate) passfiles: Passfiles,
+    /// Which password could travel in clear, where, and what keeps it from that.
+    pub(crate) in_clear: Vec<InClear>,
 }
+
+/// A password that whoever answers could have sent to him without encryption.
+#[derive(Debug)]
+pub(crate) struct InClear {
+    /// Which, and where.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: &'static str,
+}
+
+const LOCK_REMEDY: &str = "add sslmode=verify-full and sslrootcert=… to pgsql_distlock_conninfo, or at least require_auth=scram-sha-256";
+const REPLICATION_REMEDY: &str = "add sslmode=verify-full and sslrootcert=… to pgsql_primary_conninfo_opt, or from PostgreSQL 16 on at least require_auth=scram-sha-256";
 
 /// Takes config.ini apart.
 ///
@@ -39,6 +53,16 @@ pub(crate) fn intent(config: &ClusterConfig) -> Result<Intent, ClsError> {
         replication = replication.or(password);
     } else {
         parameters.insert("primary_conninfo_opt".to_owned(), KEEPALIVES.to_owned());
+    }
+    let mut in_clear = Vec::new();
+    if replication.is_some() && is_left_to_the_server(&params) {
+        in_clear.push(InClear {
+            what: format!(
+                "the password of {} (replication) could travel in clear to {} and between the nodes",
+                params.repuser, config.writer_vip
+            ),
+            remedy: REPLICATION_REMEDY,
+        });
     }
     if let Some(password) = replication {
         // Any host: the writer's address, and each node while a standby is rebuilt from it.
@@ -59,6 +83,10 @@ pub(crate) fn intent(config: &ClusterConfig) -> Result<Intent, ClsError> {
             }
         }
         parameters.insert("distlock_conninfo".to_owned(), plain);
+        in_clear.extend(lock_info(config)?.in_clear().map(|servers| InClear {
+            what: format!("the password for the lock service could travel in clear to {servers}"),
+            remedy: LOCK_REMEDY,
+        }));
     }
     parsed(&parameters)?;
     Ok(Intent {
@@ -75,7 +103,23 @@ pub(crate) fn intent(config: &ClusterConfig) -> Result<Intent, ClsError> {
             quorum: config.cluster_type == ClusterType::Multi,
         },
         passfiles,
+        in_clear,
     })
+}
+
+/// Whether a standby leaves it to who answers as its primary to ask for the password itself, without
+/// encryption: libpq's defaults do.
+fn is_left_to_the_server(params: &Params) -> bool {
+    let options = params.primary_conninfo_opt.iter();
+    let given = |wanted: &str| {
+        let mut given = options.clone().filter(|(keyword, _)| keyword == wanted);
+        given.next_back().map_or("", |(_, value)| value.expose())
+    };
+    let encrypted = ["require", "verify-ca", "verify-full"].contains(&given("sslmode"));
+    let methods = given("require_auth").parse::<RequireAuth>();
+    !encrypted
+        && given("channel_binding") != "require"
+        && methods.is_ok_and(|methods| methods.allows(Method::Password))
 }
 
 /// Where the lock service is, with its password.

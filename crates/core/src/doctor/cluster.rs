@@ -48,6 +48,11 @@ pub(super) const RULES: &[Rule] = &[
         look: files,
     },
     Rule {
+        id: "passwords",
+        well: "no password can travel in clear",
+        look: passwords,
+    },
+    Rule {
         id: "disks",
         well: "there is space on the disks",
         look: disks,
@@ -261,6 +266,17 @@ fn files(seen: &Examination) -> Vec<Found> {
                 )),
                 Some(_) => None,
             })
+            .collect::<Vec<Found>>()
+    })
+}
+
+/// S10. With libpq's defaults a server that says no to encryption is sent what it asks for, and so is
+/// who answers in its place.
+fn passwords(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        let found = facts.in_clear.iter();
+        found
+            .map(|(what, remedy)| Found::warning(what.as_str(), remedy.as_str()))
             .collect::<Vec<Found>>()
     })
 }

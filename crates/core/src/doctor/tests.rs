@@ -43,6 +43,7 @@ fn healthy(me: &str) -> NodeFacts {
         ssh: [(peer.clone(), Ok(()))].into(),
         promise: [(peer.clone(), Some(Ok(())))].into(),
         replication: [(peer, Some(Ok(())))].into(),
+        in_clear: Vec::new(),
         lock: Some(Ok(LockFacts {
             settings: text(&[("fsync", "on")]),
             standby: false,
@@ -167,6 +168,10 @@ fn every_rule_finds_what_it_looks_for() {
         ("promise", Error, |e| {
             let why = "ssh to node1: nobody listens there; start sshd on node1".to_owned();
             facts(e).promise.insert(name("node1"), Some(Err(why)));
+        }),
+        ("passwords", Warning, |e| {
+            let (what, remedy) = ("the password could travel", "sslmode=verify-full");
+            facts(e).in_clear.push((what.to_owned(), remedy.to_owned()));
         }),
         ("clocks", Warning, |e| {
             e.clocks.insert(name("node2"), (-2.0, 0.1));

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Conninfo, ConninfoError, Secret, Server, SslMode, TargetSession, default_server};
+use super::{
+    Binding, Conninfo, ConninfoError, Secret, Server, SslMode, TargetSession, TlsVersion,
+    default_server,
+};
 
 /// Keywords and values in the order in which they were given; a later one wins.
 pub(super) type Settings = Vec<(String, String)>;
@@ -26,6 +29,12 @@ pub(super) const KEYWORDS: &[&str] = &[
     "sslrootcert",
     "sslcert",
     "sslkey",
+    "sslcrl",
+    "sslcrldir",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "channel_binding",
+    "require_auth",
     "keepalives",
     "keepalives_idle",
     "keepalives_interval",
@@ -37,23 +46,17 @@ pub(super) const KEYWORDS: &[&str] = &[
 ];
 
 /// libpq's other keywords: refused rather than ignored, because leaving out what somebody asked
-/// for (a revocation list, a minimum protocol) would weaken it unseen.
+/// for would weaken it unseen.
 const UNSUPPORTED: &[&str] = &[
     "service",
     "servicefile",
     "replication",
-    "sslcrl",
-    "sslcrldir",
     "sslpassword",
     "sslsni",
     "sslcompression",
     "sslcertmode",
     "sslnegotiation",
     "sslkeylogfile",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-    "channel_binding",
-    "require_auth",
     "requirepeer",
     "krbsrvname",
     "gsslib",
@@ -240,15 +243,7 @@ pub(super) fn settings(settings: Settings) -> Result<Conninfo, ConninfoError> {
     }
     info.servers = servers(&hosts, &addresses, &ports)?;
     info.application_name = info.application_name.or(fallback_name);
-    // libpq: weak verification with the system's roots would let anyone in who owns any domain.
-    if info.sslrootcert.as_deref() == Some(std::path::Path::new("system"))
-        && info.sslmode != SslMode::VerifyFull
-    {
-        return Err(wrong(
-            "sslmode",
-            "verify-full (because of sslrootcert=system)",
-        ));
-    }
+    together(&info)?;
     Ok(info)
 }
 
@@ -264,6 +259,14 @@ fn setting(info: &mut Conninfo, keyword: &str, value: String) -> Result<(), Conn
         "sslcert" => info.sslcert = text(value).map(PathBuf::from),
         "sslkey" => info.sslkey = text(value).map(PathBuf::from),
         "sslmode" => info.sslmode = sslmode(&value)?,
+        "sslcrl" => info.sslcrl = text(value).map(PathBuf::from),
+        "sslcrldir" => info.sslcrldir = text(value).map(PathBuf::from),
+        "ssl_min_protocol_version" => info.ssl_min = protocol(keyword, &value)?,
+        "ssl_max_protocol_version" => info.ssl_max = protocol(keyword, &value)?,
+        "channel_binding" => info.channel_binding = binding(&value)?,
+        "require_auth" => {
+            info.require_auth = value.parse().map_err(|expected| wrong(keyword, expected))?;
+        }
         "target_session_attrs" => info.target = target(&value)?,
         "connect_timeout" => info.connect_timeout = seconds(keyword, &value)?,
         "keepalives_idle" => info.keepalives.idle = seconds(keyword, &value)?,
@@ -331,6 +334,58 @@ fn sslmode(value: &str) -> Result<SslMode, ConninfoError> {
             ));
         }
     })
+}
+
+fn binding(value: &str) -> Result<Binding, ConninfoError> {
+    Ok(match value {
+        "disable" => Binding::Disable,
+        "prefer" | "" => Binding::Prefer,
+        "require" => Binding::Require,
+        _ => return Err(wrong("channel_binding", "disable, prefer or require")),
+    })
+}
+
+/// An empty text means any.
+fn protocol(keyword: &str, value: &str) -> Result<Option<TlsVersion>, ConninfoError> {
+    Ok(Some(match value.to_ascii_lowercase().as_str() {
+        "" => return Ok(None),
+        "tlsv1" => TlsVersion::V1,
+        "tlsv1.1" => TlsVersion::V1_1,
+        "tlsv1.2" => TlsVersion::V1_2,
+        "tlsv1.3" => TlsVersion::V1_3,
+        _ => return Err(wrong(keyword, "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3")),
+    }))
+}
+
+/// Refuses what would leave out, unseen, what the text asks for.
+fn together(info: &Conninfo) -> Result<(), ConninfoError> {
+    let needs = |condition: bool, expected: &'static str| match condition {
+        true => Err(wrong("sslmode", expected)),
+        false => Ok(()),
+    };
+    // libpq: weak verification with the system's roots would let anyone in who owns any domain.
+    needs(
+        info.sslrootcert.as_deref() == Some(std::path::Path::new("system"))
+            && info.sslmode != SslMode::VerifyFull,
+        "verify-full (because of sslrootcert=system)",
+    )?;
+    needs(
+        (info.sslcrl.is_some() || info.sslcrldir.is_some()) && info.sslmode < SslMode::VerifyCa,
+        "verify-ca or verify-full (because of sslcrl: only a certificate that is checked can be a revoked one)",
+    )?;
+    needs(
+        info.channel_binding == Binding::Require && info.sslmode == SslMode::Disable,
+        "prefer or stricter (because of channel_binding=require)",
+    )?;
+    if let (Some(least), Some(most)) = (info.ssl_min, info.ssl_max) {
+        if least > most {
+            return Err(wrong(
+                "ssl_max_protocol_version",
+                "a version that is not older than ssl_min_protocol_version (TLSv1.2 where it is not given)",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn target(value: &str) -> Result<TargetSession, ConninfoError> {

@@ -83,7 +83,7 @@ fn psql_commands() {
 fn errors_name_the_keyword_and_never_a_value() {
     let cases = [
         ("hots=a", "unknown keyword \"hots\""),
-        ("sslcrl=/x", "\"sslcrl\" is not supported"),
+        ("requirepeer=x", "\"requirepeer\" is not supported"),
         (
             "host=a password=top secret",
             "a word without = after the value of password",

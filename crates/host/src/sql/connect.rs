@@ -1,13 +1,20 @@
 //! Finding a server: several hosts, libpq's fall-backs of `sslmode`, and what the session is for.
 
-use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::config::SslMode as DriverSsl;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::runtime::Builder;
+use tokio_postgres::config::{ChannelBinding, SslMode as DriverSsl};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::error::{SqlError, SqlErrorKind};
+use super::watch::{Socket, Watch, Watched};
 use super::{Live, Session, tls};
 use crate::clock::Deadline;
-use crate::conninfo::{Conninfo, Server, SslMode, TargetSession};
+use crate::conninfo::{Binding, Conninfo, Server, SslMode, TargetSession};
 
 type Mover = tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>;
 
@@ -88,82 +95,130 @@ fn with_mode(
                 format!("no event loop: {error}; are there file descriptors left?"),
             )
         })?;
-    let config = config(info, server, mode);
+    let exposed = info.password_for(server).is_some() && server.is_remote();
+    let watch = Arc::new(Watch::new(
+        info.require_auth.clone(),
+        exposed.then(|| target.clone()),
+    ));
     let connected = runtime.block_on(async {
-        tokio::time::timeout(deadline.left(), dial(info, &config, mode, &target)).await
+        let dialled = dial(info, server, mode, Arc::clone(&watch), deadline);
+        tokio::time::timeout(deadline.left(), dialled).await
     });
-    let (client, mover, server_version) = match connected {
-        Ok(Ok(parts)) => parts,
-        Ok(Err(error)) => {
-            runtime.shutdown_background();
-            return Err(error);
+    let failed = match connected {
+        Ok(Ok((client, mover, server_version))) => {
+            return Ok(Session {
+                live: Some(Live {
+                    client,
+                    mover,
+                    runtime: Some(runtime),
+                    watch,
+                }),
+                target,
+                server_version,
+            });
         }
-        Err(_) => {
-            runtime.shutdown_background();
-            return Err(SqlError::timed_out(&target, false));
-        }
+        Ok(Err(error)) => error.or_stopped(watch.stopped()),
+        Err(_) => SqlError::timed_out(&target, false),
     };
-    Ok(session(client, mover, runtime, target, server_version))
-}
-
-fn session(
-    client: Client,
-    mover: Mover,
-    runtime: Runtime,
-    target: String,
-    server_version: Option<String>,
-) -> Session {
-    Session {
-        live: Some(Live {
-            client,
-            mover,
-            runtime: Some(runtime),
-        }),
-        target,
-        server_version,
-    }
+    runtime.shutdown_background();
+    Err(failed)
 }
 
 async fn dial(
     info: &Conninfo,
-    config: &Config,
+    server: &Server,
     mode: SslMode,
-    target: &str,
+    watch: Arc<Watch>,
+    deadline: Deadline,
 ) -> Result<(Client, Mover, Option<String>), SqlError> {
+    let target = server.to_string();
+    let wrong = |error: tokio_postgres::Error| SqlError::of(&error, &target, false);
     let version = |text: Option<&str>| text.map(str::to_owned);
-    let wrong = |error: tokio_postgres::Error| SqlError::of(&error, target, false);
+    let config = config(info, server, mode);
+    let made = match mode {
+        SslMode::Disable | SslMode::Prefer => None,
+        _ => Some(tls::connector(info, mode, &target)?),
+    };
+    let socket = socket(info, server, deadline).await;
+    let socket = socket.map_err(|error| SqlError::of_network(&error, &target))?;
+    let socket = Watched::plain(socket, watch, mode != SslMode::Disable);
     if mode == SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(wrong)?;
+        let (client, connection) = config.connect_raw(socket, NoTls).await.map_err(wrong)?;
         let announced = version(connection.parameter("server_version"));
         return Ok((client, tokio::spawn(connection), announced));
     }
-    if mode == SslMode::Prefer {
-        let preferred = tls::Preferred {
-            info: info.clone(),
-            target: target.to_owned(),
-        };
-        let (client, connection) = config.connect(preferred).await.map_err(wrong)?;
-        let announced = version(connection.parameter("server_version"));
-        return Ok((client, tokio::spawn(connection), announced));
-    }
-    let connector = tls::connector(info, mode, target)?;
-    let (client, connection) = config.connect(connector).await.map_err(wrong)?;
+    let encryption = tls::Encryption {
+        info: info.clone(),
+        mode,
+        target: target.clone(),
+        domain: server.host.clone(),
+        made,
+    };
+    let (client, connection) = config
+        .connect_raw(socket, encryption)
+        .await
+        .map_err(wrong)?;
     let announced = version(connection.parameter("server_version"));
     Ok((client, tokio::spawn(connection), announced))
 }
 
-fn config(info: &Conninfo, server: &Server, mode: SslMode) -> Config {
-    let mut config = Config::new();
+/// The most addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 32;
+
+/// Reaches the server: by its socket, or at the first of its addresses that answers. An address that
+/// does not must leave time for the others.
+async fn socket(info: &Conninfo, server: &Server, deadline: Deadline) -> io::Result<Socket> {
     if server.is_socket() {
-        config.host_path(&server.host);
-    } else {
-        config.host(&server.host);
-        if let Some(address) = server.hostaddr {
-            config.hostaddr(address);
+        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+        return Ok(Socket::Unix(UnixStream::connect(path).await?));
+    }
+    let addresses: Vec<SocketAddr> = match server.hostaddr {
+        Some(address) => vec![SocketAddr::new(address, server.port)],
+        None => lookup_host((server.host.as_str(), server.port))
+            .await?
+            .take(MOST_ADDRESSES)
+            .collect(),
+    };
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for (index, address) in addresses.iter().enumerate() {
+        let remaining = u32::try_from(addresses.len() - index).unwrap_or(1).max(1);
+        let share = deadline.left() / remaining;
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(Socket::Tcp(prepared(stream, info)?)),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
         }
     }
+    Err(last)
+}
+
+/// Sets what the connection string says of the connection; the system's own values hold otherwise.
+fn prepared(stream: TcpStream, info: &Conninfo) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    if let Some(time) = info.tcp_user_timeout {
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&stream, millis)?;
+    }
+    let keepalives = &info.keepalives;
+    sockopt::set_socket_keepalive(&stream, keepalives.on)?;
+    if !keepalives.on {
+        return Ok(stream);
+    }
+    if let Some(idle) = keepalives.idle {
+        sockopt::set_tcp_keepidle(&stream, idle)?;
+    }
+    if let Some(interval) = keepalives.interval {
+        sockopt::set_tcp_keepintvl(&stream, interval)?;
+    }
+    if let Some(count) = keepalives.count {
+        sockopt::set_tcp_keepcnt(&stream, count)?;
+    }
+    Ok(stream)
+}
+
+fn config(info: &Conninfo, server: &Server, mode: SslMode) -> Config {
+    let mut config = Config::new();
     config
-        .port(server.port)
         .user(info.user_name())
         .dbname(info.database())
         .ssl_mode(match mode {
@@ -182,20 +237,11 @@ fn config(info: &Conninfo, server: &Server, mode: SslMode) -> Config {
     if let Some(options) = &info.options {
         config.options(options);
     }
-    if let Some(time) = info.tcp_user_timeout {
-        config.tcp_user_timeout(time);
-    }
-    let keepalives = &info.keepalives;
-    config.keepalives(keepalives.on);
-    if let Some(idle) = keepalives.idle {
-        config.keepalives_idle(idle);
-    }
-    if let Some(interval) = keepalives.interval {
-        config.keepalives_interval(interval);
-    }
-    if let Some(count) = keepalives.count {
-        config.keepalives_retries(count);
-    }
+    config.channel_binding(match info.channel_binding {
+        Binding::Disable => ChannelBinding::Disable,
+        Binding::Prefer => ChannelBinding::Prefer,
+        Binding::Require => ChannelBinding::Require,
+    });
     config
 }
 

@@ -4,6 +4,11 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io;
 
+use pha_core::quoted::shortened;
+
+/// How many characters of a server's words are shown.
+const SHOWN: usize = 1000;
+
 /// What kind of failure it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlErrorKind {
@@ -28,6 +33,8 @@ pub enum SqlErrorKind {
     Tls,
     /// The server asks for a password and none is there, or an authentication not known here.
     Authentication,
+    /// The answer is larger than what is read.
+    TooMuch,
     /// The connection string, its files, or an answer could not be used.
     Unusable,
 }
@@ -66,6 +73,7 @@ impl SqlError {
             SqlErrorKind::Server { .. }
             | SqlErrorKind::Tls
             | SqlErrorKind::Authentication
+            | SqlErrorKind::TooMuch
             | SqlErrorKind::Unusable => true,
             SqlErrorKind::Refused
             | SqlErrorKind::NoSocket
@@ -193,6 +201,20 @@ impl SqlError {
         self
     }
 
+    /// The same failure, where the connection was ended from here and it is known why.
+    pub(super) fn or_stopped(self, stopped: Option<(SqlErrorKind, String)>) -> Self {
+        match stopped {
+            Some((kind, text)) => Self { kind, text, ..self },
+            None => self,
+        }
+    }
+
+    /// Sorts a failure of the network before the driver has a connection.
+    pub(super) fn of_network(error: &io::Error, target: &str) -> Self {
+        let (kind, text) = network(error, false);
+        Self::new(kind, target, one_line(&text))
+    }
+
     /// Sorts an error of the driver. `sent` says whether a statement was on its way.
     pub(super) fn of(error: &tokio_postgres::Error, target: &str, sent: bool) -> Self {
         let (kind, text) = sort(error, sent);
@@ -207,6 +229,7 @@ impl SqlError {
 
 /// A message is one line; what comes from the server may have several.
 fn one_line(text: &str) -> String {
+    let text = shortened(text, SHOWN);
     text.split(|c: char| c.is_control())
         .map(str::trim)
         .filter(|part| !part.is_empty())

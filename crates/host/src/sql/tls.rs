@@ -2,18 +2,22 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
+};
+use openssl::x509::store::X509Lookup;
+use openssl::x509::verify::X509VerifyFlags;
 use postgres_openssl::{MakeTlsConnector, TlsStream};
-use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use super::error::{SqlError, SqlErrorKind};
-use crate::conninfo::{Conninfo, SslMode};
+use super::watch::{Socket, Watched};
+use crate::conninfo::{Conninfo, SslMode, TlsVersion};
 use crate::user::User;
 
 /// Makes the connector for one attempt with `mode`.
@@ -23,7 +27,7 @@ pub(super) fn connector(
     target: &str,
 ) -> Result<MakeTlsConnector, SqlError> {
     let unusable = |text: String| SqlError::new(SqlErrorKind::Unusable, target, text);
-    let openssl = |what: &str, path: &Path, error: openssl::error::ErrorStack| {
+    let openssl = |what: &str, path: &Path, error: ErrorStack| {
         unusable(format!("{what} {} cannot be used: {error}", path.display()))
     };
     let mut builder = SslConnector::builder(SslMethod::tls_client())
@@ -48,6 +52,17 @@ pub(super) fn connector(
             .set_private_key_file(&key, SslFiletype::PEM)
             .map_err(|error| openssl("sslkey", &key, error))?;
     }
+    builder
+        .set_min_proto_version(info.ssl_min.map(version))
+        .and_then(|()| builder.set_max_proto_version(info.ssl_max.map(version)))
+        .map_err(|error| {
+            unusable(format!(
+                "ssl_min_protocol_version or ssl_max_protocol_version cannot be used: {error}"
+            ))
+        })?;
+    if root.is_some() {
+        revoked(&mut builder, info).map_err(|(what, path, error)| openssl(what, &path, error))?;
+    }
     let mut connector = MakeTlsConnector::new(builder.build());
     let verify_name = root.is_some() && mode == SslMode::VerifyFull;
     connector.set_callback(move |connection, _| {
@@ -57,47 +72,77 @@ pub(super) fn connector(
     Ok(connector)
 }
 
-/// Encryption for `sslmode=prefer`, the default: made only once the server has agreed to it. Making
-/// it reads every root certificate of the system, which would be most of a monitor's work where the
-/// server then refuses encryption.
-pub(super) struct Preferred {
+/// Encryption for one connection. For `sslmode=prefer`, the default, it is made only once the server has
+/// agreed to it: making it reads every root certificate of the system, which would be most of a monitor's
+/// work where the server then refuses encryption.
+pub(super) struct Encryption {
     pub(super) info: Conninfo,
+    pub(super) mode: SslMode,
     pub(super) target: String,
+    pub(super) domain: String,
+    /// Made before, where its failure is to be told before anything is connected.
+    pub(super) made: Option<MakeTlsConnector>,
 }
 
-/// [`Preferred`] for one server.
-pub(super) struct PreferredConnect {
-    info: Conninfo,
-    target: String,
-    domain: String,
-}
-
-impl MakeTlsConnect<Socket> for Preferred {
-    type Stream = TlsStream<Socket>;
-    type TlsConnect = PreferredConnect;
-    type Error = io::Error;
-
-    fn make_tls_connect(&mut self, domain: &str) -> io::Result<PreferredConnect> {
-        Ok(PreferredConnect {
-            info: self.info.clone(),
-            target: self.target.clone(),
-            domain: domain.to_owned(),
-        })
-    }
-}
-
-impl TlsConnect<Socket> for PreferredConnect {
-    type Stream = TlsStream<Socket>;
+impl TlsConnect<Watched<Socket>> for Encryption {
+    type Stream = Watched<TlsStream<Watched<Socket>>>;
     type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<TlsStream<Socket>, Self::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
-    fn connect(self, stream: Socket) -> Self::Future {
+    fn connect(self, stream: Watched<Socket>) -> Self::Future {
         Box::pin(async move {
-            let mut maker = connector(&self.info, SslMode::Prefer, &self.target)?;
-            let connect = MakeTlsConnect::<Socket>::make_tls_connect(&mut maker, &self.domain)?;
-            TlsConnect::connect(connect, stream).await
+            let mut maker = match self.made {
+                Some(made) => made,
+                None => connector(&self.info, self.mode, &self.target)?,
+            };
+            let watch = stream.watch();
+            let domain = &self.domain;
+            let connect = MakeTlsConnect::<Watched<Socket>>::make_tls_connect(&mut maker, domain)?;
+            let stream = TlsConnect::connect(connect, stream).await?;
+            Ok(Watched::encrypted(stream, watch))
         })
     }
+}
+
+fn version(version: TlsVersion) -> SslVersion {
+    match version {
+        TlsVersion::V1 => SslVersion::TLS1,
+        TlsVersion::V1_1 => SslVersion::TLS1_1,
+        TlsVersion::V1_2 => SslVersion::TLS1_2,
+        TlsVersion::V1_3 => SslVersion::TLS1_3,
+    }
+}
+
+/// Has the lists of revoked certificates looked at, for the whole chain as libpq does. A list that was
+/// named has to be there, where libpq would go on without one; the one in the home need not be.
+fn revoked(
+    builder: &mut SslConnectorBuilder,
+    info: &Conninfo,
+) -> Result<(), (&'static str, PathBuf, ErrorStack)> {
+    let in_home = || home().map(|home| home.join(".postgresql/root.crl"));
+    let named = info.sslcrl.is_some() || info.sslcrldir.is_some();
+    let default = if named { None } else { in_home() };
+    let file = info.sslcrl.clone().or(default.filter(|path| path.exists()));
+    if file.is_none() && info.sslcrldir.is_none() {
+        return Ok(());
+    }
+    let store = builder.cert_store_mut();
+    if let Some(file) = file {
+        let failed = |error| ("sslcrl", file.clone(), error);
+        let lookup = store.add_lookup(X509Lookup::file()).map_err(failed)?;
+        lookup
+            .load_crl_file(&file, SslFiletype::PEM)
+            .map_err(failed)?;
+    }
+    if let Some(directory) = &info.sslcrldir {
+        let failed = |error| ("sslcrldir", directory.clone(), error);
+        let lookup = store.add_lookup(X509Lookup::hash_dir()).map_err(failed)?;
+        let path = directory.to_string_lossy();
+        lookup.add_dir(&path, SslFiletype::PEM).map_err(failed)?;
+    }
+    let flags = X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
+    let failed = |error| ("sslcrl", PathBuf::new(), error);
+    store.set_flags(flags).map_err(failed)
 }
 
 enum Root {
