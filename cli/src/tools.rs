@@ -163,6 +163,21 @@ pub(crate) fn allow_on(clone: &str, node: &str, deadline: Deadline) -> Result<()
     change(command, deadline).map(drop)
 }
 
+/// Sets a cluster property in a set of its own.
+pub(crate) fn set_property(
+    set: &str,
+    name: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let command = Command::new("crm_attribute")
+        .arg("--type=crm_config")
+        .arg(format!("--set-name={set}"))
+        .arg(format!("--name={name}"))
+        .arg(format!("--update={value}"));
+    change(command, deadline).map(drop)
+}
+
 /// Takes a cluster property away; it is no error if there is none.
 pub(crate) fn delete_property(set: &str, name: &str, deadline: Deadline) -> Result<(), ClsError> {
     let command = Command::new("crm_attribute")

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::decide::operator::{
-    NodePosition, RecoveryFacts, RecoveryPlan, Seen, may_still_serve, plan_recovery,
+    NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
 use pha_core::names::NodeName;
-use pha_core::register::{Reading, Register, Reply, Update};
+use pha_core::register::{Reading, Register, Reply, Seen, Update};
 use pha_host::clock::Deadline;
 use pha_host::user::User;
 use serde_json::json;
@@ -56,7 +56,8 @@ impl RecoveryMaster {
         show(session, &facts, &plan);
         self.confirm(session, &plan.node)?;
         if let Some(read) = &plan.register {
-            decide(&cluster, &plan, read, &facts, deadline)?;
+            let seen = decide(&cluster, &plan, read, &facts, deadline)?;
+            tell(session, &cluster, seen, deadline);
         }
         if plan.goes_on {
             taken_over(session, &cluster, &plan.node, deadline)?;
@@ -133,7 +134,8 @@ impl RecoveryMaster {
             nodes: nodes.collect(),
             here: cluster.local_system(),
             seen: match &register {
-                Some(_) => seen::by_all(session, cluster, deadline)?,
+                // The row is made so that it is believed by all: also by what the cluster was told.
+                Some(_) => seen::by_all(session, cluster, deadline)?.told(cluster.view.seen),
                 None => Seen::default(),
             },
             register,
@@ -220,7 +222,7 @@ fn decide(
     read: &Register,
     facts: &RecoveryFacts,
     deadline: Deadline,
-) -> Result<(), ClsError> {
+) -> Result<Option<Seen>, ClsError> {
     let node = &plan.node;
     let failed = |what: String| {
         ClsError::failed(
@@ -229,7 +231,7 @@ fn decide(
         )
     };
     let Some(service) = cluster.lock_service() else {
-        return Ok(());
+        return Ok(None);
     };
     let mut service = service.map_err(failed)?;
     // What was read may be older than the lock: the change applies to nothing else.
@@ -262,7 +264,7 @@ fn decide(
         holders: BTreeSet::from([node.clone()]),
     };
     match service.update(&update, deadline.sub_budget(ASK)) {
-        Reply::Applied(_) => Ok(()),
+        Reply::Applied(row) => Ok(Some(Seen::of(&row))),
         Reply::NotApplied(row) => Err(failed(format!(
             "the register has changed meanwhile (term {}, epoch {})",
             row.term, row.epoch
@@ -270,6 +272,21 @@ fn decide(
         Reply::Missing => Err(failed("there is no row".to_owned())),
         Reply::Damaged(damage) => Err(failed(damage.to_string())),
         Reply::Unknown(trouble) => Err(failed(trouble.to_string())),
+    }
+}
+
+/// Tells the cluster how far the register has come now, over whatever was said of it before. The primary's
+/// next monitor does the same, so that it is no error where it cannot be done here.
+fn tell(session: &Session, cluster: &Cluster, seen: Option<Seen>, deadline: Deadline) {
+    let Some(seen) = seen else { return };
+    let resource = &cluster.resource;
+    let (set, name) = (resource.register_set(), resource.register_property());
+    if let Err(error) =
+        tools::set_property(&set, &name, &seen.to_string(), deadline.sub_budget(ASK))
+    {
+        session.ui.progress(&format!(
+            "the cluster could not be told the new term and epoch, which the primary does: {error}"
+        ));
     }
 }
 

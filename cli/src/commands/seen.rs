@@ -1,7 +1,7 @@
 //! What the nodes have durably seen of the register.
 
-use pha_core::decide::operator::Seen;
 use pha_core::names::{NodeName, ResourceName};
+use pha_core::register::Seen;
 use pha_host::clock::Deadline;
 use pha_host::node::memory_file;
 use pha_host::ssh::Ssh;

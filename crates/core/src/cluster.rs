@@ -15,6 +15,7 @@ use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Failure, ResourceState};
+use crate::register::Seen;
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, PgsqlStatus, Role, Score};
 use crate::timeline::WalPosition;
@@ -239,6 +240,8 @@ pub struct Cluster {
     pub note: Option<String>,
     /// `pgsql_REPL_INFO`, or the text that is there instead.
     pub repl_info: Option<Result<ReplInfo, String>>,
+    /// `pgsql_REGISTER`: how far the register has come, as a primary has told the cluster.
+    pub seen: Option<Seen>,
     /// Attributes with texts that none of our versions writes, quoted, for the log.
     pub malformed: Vec<String>,
 }

@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
-use crate::register::{Damage, Memory, Reading, Register, out_of_step};
+use crate::register::{Damage, Memory, Reading, Register, went_back};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, Role};
 
@@ -375,7 +375,7 @@ impl Observation<'_> {
 
     /// How the register shows that it is not to be believed, by what this node has seen of it.
     fn register_went_back(&self) -> Option<String> {
-        out_of_step(self.register()?, self.memory?)
+        went_back(self.register()?, self.memory, self.cluster.seen)
     }
 
     /// Whether an operator has stopped the database (`cls_stop`).

@@ -153,6 +153,19 @@ impl ResourceName {
         format!("{}_REPL_INFO", self.0)
     }
 
+    /// The cluster property that says how far the register has come: `pgsql_REGISTER`. It lies in a set
+    /// of its own, [`Self::register_set`].
+    #[must_use]
+    pub fn register_property(&self) -> String {
+        format!("{}_REGISTER", self.0)
+    }
+
+    /// The set of cluster properties that holds [`Self::register_property`]: `pgsql_register`.
+    #[must_use]
+    pub fn register_set(&self) -> String {
+        format!("{}_register", self.0)
+    }
+
     /// The set of cluster properties that holds [`Self::repl_info_property`]: `pgsql_replication`.
     #[must_use]
     pub fn property_set(&self) -> String {

@@ -11,7 +11,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::register::{
     Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign,
-    Reply, Trouble, Update, tally,
+    Reply, Seen, Trouble, Update, tally,
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
@@ -106,6 +106,8 @@ pub enum Action {
     SetAttribute(NodeName, Attribute),
     /// Write `pgsql_REPL_INFO`.
     WriteReplInfo(ReplInfo),
+    /// Write `pgsql_REGISTER`: how far the register has come.
+    WriteSeen(Seen),
     /// Start the process that says for this standby what it has flushed ([`Operation::Attend`]), unless
     /// one runs.
     StartAttendant,
@@ -153,6 +155,7 @@ impl Action {
             Self::UnlockExternal => ActionKind::UnlockExternal,
             Self::SetAttribute(..) => ActionKind::SetAttribute,
             Self::WriteReplInfo(_) => ActionKind::WriteReplInfo,
+            Self::WriteSeen(_) => ActionKind::WriteSeen,
             Self::StartAttendant => ActionKind::StartAttendant,
             Self::StartGuard => ActionKind::StartGuard,
             Self::EndGuard => ActionKind::EndGuard,
@@ -229,6 +232,7 @@ impl Action {
             | Self::UnlockExternal
             | Self::SetAttribute(..)
             | Self::WriteReplInfo(_)
+            | Self::WriteSeen(_)
             | Self::StartGuard
             | Self::EndGuard
             | Self::ReportDeath
@@ -286,6 +290,8 @@ pub enum ActionKind {
     SetAttribute,
     /// [`Action::WriteReplInfo`].
     WriteReplInfo,
+    /// [`Action::WriteSeen`].
+    WriteSeen,
     /// [`Action::StartAttendant`].
     StartAttendant,
     /// [`Action::StartGuard`].
@@ -329,6 +335,7 @@ impl ActionKind {
         Self::UnlockExternal,
         Self::SetAttribute,
         Self::WriteReplInfo,
+        Self::WriteSeen,
         Self::StartAttendant,
         Self::StartGuard,
         Self::EndGuard,
@@ -365,6 +372,7 @@ impl ActionKind {
             Self::UnlockExternal => "unlock-external",
             Self::SetAttribute => "set-attribute",
             Self::WriteReplInfo => "write-repl-info",
+            Self::WriteSeen => "write-seen",
             Self::StartAttendant => "start-attendant",
             Self::StartGuard => "start-guard",
             Self::EndGuard => "end-guard",
@@ -721,6 +729,11 @@ impl Snapshot {
             Action::WriteReplInfo(info) => {
                 if let Ok(cluster) = &mut self.cluster {
                     cluster.repl_info = Some(Ok(info.clone()));
+                }
+            }
+            Action::WriteSeen(seen) => {
+                if let Ok(cluster) = &mut self.cluster {
+                    cluster.seen = Some(*seen);
                 }
             }
             _ => {}

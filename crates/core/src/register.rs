@@ -14,6 +14,7 @@ mod memory;
 mod promise;
 mod promotion;
 mod row;
+mod seen;
 mod update;
 mod verdict;
 mod wire;
@@ -36,9 +37,10 @@ pub use promotion::{
     Eligibility, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };
 pub use row::{RawRow, RowError};
+pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update};
 pub use verdict::{
-    Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, leaps, out_of_step,
+    Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, leaps, out_of_step, went_back,
 };
 pub use wire::{AnswerError, ClusterId, PromiseRequest, Wanted};
 
@@ -49,6 +51,11 @@ pub const HIGHEST: u64 = 1 << 62;
 /// How far a term or an epoch may be beyond the highest one that a node has seen. Further is damage
 /// and not news: whoever can write to the row could otherwise bar every node for good (S7).
 pub const LEAP: u64 = 1 << 20;
+
+/// How far beyond a node's own memory it believes what the cluster's configuration says was seen. It is
+/// less than [`LEAP`], so that a register which an operator raises above a number that a node believed
+/// is one that every node believes.
+pub const TOLD: u64 = LEAP / 2;
 
 /// The lock service's row for one cluster, as it was at one moment.
 ///

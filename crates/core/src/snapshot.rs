@@ -529,6 +529,17 @@ impl Snapshot {
         }
     }
 
+    /// What the register is judged by: what this node has durably seen, and what the cluster was told
+    /// ([`Memory::told`]).
+    ///
+    /// # Errors
+    /// Why what this node has seen cannot be told.
+    pub fn seen(&self) -> Result<Memory, &str> {
+        let told = self.cluster.as_ref().ok().and_then(|known| known.seen);
+        let memory = self.memory.as_ref().map_err(String::as_str)?;
+        Ok(memory.told(told))
+    }
+
     /// The promotion that this node has completed last, as far as it remembers.
     #[must_use]
     pub fn reign(&self) -> Option<Reign> {

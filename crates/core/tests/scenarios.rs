@@ -22,6 +22,8 @@ mod outage;
 mod primary;
 #[path = "scenarios/promote.rs"]
 mod promote;
+#[path = "scenarios/seen.rs"]
+mod seen;
 #[path = "scenarios/start.rs"]
 mod start;
 #[path = "scenarios/world.rs"]

@@ -25,6 +25,9 @@ const ASK: Duration = Duration::from_secs(8);
 /// time for what does not need it.
 const LOCK_BUDGET: Duration = Duration::from_secs(3);
 
+/// How long the cluster may take to be told how far the register has come: commits wait for it.
+const TELL: Duration = Duration::from_secs(2);
+
 /// How long the naming of a standby may take to come into force before the next monitor goes on.
 const IN_FORCE_BUDGET: Duration = Duration::from_secs(10);
 
@@ -118,6 +121,12 @@ pub(crate) fn perform(
         }
         Action::WriteReplInfo(info) => {
             done(node.pacemaker.set_repl_info(info, deadline).map_err(text))
+        }
+        Action::WriteSeen(seen) => {
+            // Commits wait for it where a standby is lost, and a cluster that elects its coordinator
+            // takes nothing until it has one.
+            let deadline = deadline.sub_budget(TELL);
+            done(node.pacemaker.set_seen(*seen, deadline).map_err(text))
         }
         Action::StartAttendant => done(node.start_attendant()),
         Action::StartGuard => done(node.start_guard(deadline)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::{Cib, CibError};
+use pha_core::register::Seen;
 use pha_core::repl_info::ReplInfo;
 
 use crate::clock::Deadline;
@@ -201,6 +202,19 @@ impl Pacemaker {
             .arg(format!("--set-name={}", self.resource.property_set()))
             .arg(format!("--name={}", self.resource.repl_info_property()))
             .arg(format!("--update={info}"));
+        self.run(command, deadline).map(drop)
+    }
+
+    /// Writes `pgsql_REGISTER`, a cluster property in a set of its own.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`].
+    pub fn set_seen(&self, seen: Seen, deadline: Deadline) -> Result<(), PacemakerError> {
+        let command = Command::new("crm_attribute")
+            .arg("--type=crm_config")
+            .arg(format!("--set-name={}", self.resource.register_set()))
+            .arg(format!("--name={}", self.resource.register_property()))
+            .arg(format!("--update={seen}"));
         self.run(command, deadline).map(drop)
     }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use pha_core::cluster::Cluster;
 use pha_core::names::{NodeName, ResourceName};
+use pha_core::register::Seen;
 use pha_core::repl_info::ReplInfo;
 use pha_host::clock::Deadline;
 use pha_host::pacemaker::{Pacemaker, PacemakerError, Swap};
@@ -53,6 +55,28 @@ fn on_file(dir: &Dir) -> Pacemaker {
     let file = dir.0.join("cib.xml");
     std::fs::write(&file, empty.stdout).unwrap();
     pacemaker().with_env("CIB_file", file.to_str().unwrap())
+}
+
+#[test]
+fn how_far_the_register_has_come_is_read_as_it_is_written() {
+    let dir = Dir::new("seen");
+    let tools = on_file(&dir);
+    let resource = ResourceName::new("pgsql").unwrap();
+    let seen = || Cluster::of_cib(&tools.cib(soon()).unwrap(), &resource).seen;
+    assert_eq!(seen(), None);
+    for (term, epoch) in [(1, 1), (1014, 1036), (1 << 62, 1 << 62)] {
+        let written = Seen { term, epoch };
+        tools.set_seen(written, soon()).unwrap();
+        assert_eq!(seen(), Some(written));
+    }
+    // The two properties do not disturb each other.
+    let one = info("node1|0|0000000000000000");
+    assert_eq!(
+        tools.swap_repl_info(None, &one, soon()).unwrap(),
+        Swap::Done
+    );
+    tools.delete_repl_info(soon()).unwrap();
+    assert!(seen().is_some());
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod outage;
 mod partition;
 mod power;
 mod refusals;
+mod restored;
 mod stalled;
 mod start;
 mod strangers;

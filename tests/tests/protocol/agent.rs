@@ -12,7 +12,7 @@ use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
-    Register, RelayStep, Reply, Trouble, Update, relay_step, tally,
+    Register, RelayStep, Reply, Trouble, Update, out_of_step, relay_step, tally,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
@@ -39,16 +39,20 @@ pub(crate) fn timeline_id(number: u8) -> TimelineId {
 
 /// Attributes and pgsql_REPL_INFO decide nothing where the register does; without them no operation
 /// writes what nobody reads.
-pub(crate) fn fresh_progress() -> Progress {
+pub(crate) fn fresh_progress(tells: bool) -> Progress {
     let failure = |action| Failure {
         action,
         text: String::new(),
     };
+    let mut failures = vec![
+        failure(ActionKind::SetAttribute),
+        failure(ActionKind::WriteReplInfo),
+    ];
+    if !tells {
+        failures.push(failure(ActionKind::WriteSeen));
+    }
     Progress {
-        failures: vec![
-            failure(ActionKind::SetAttribute),
-            failure(ActionKind::WriteReplInfo),
-        ],
+        failures,
         ..Progress::default()
     }
 }
@@ -87,7 +91,7 @@ impl Edge for Step<'_> {
 
     /// What came of the action is kept once terms and epochs are counted anew ([`Explored::catch_up`]).
     fn keep(&mut self, memory: &Memory) -> Result<(), String> {
-        if self.model.outages && !self.performed {
+        if self.model.remembers() && !self.performed {
             Explored::keep_memory(self.state, self.i, self.kind, *memory);
         }
         Ok(())
@@ -179,6 +183,7 @@ impl Explored {
         };
         Cluster {
             nodes: state.nodes.iter().enumerate().map(node).collect(),
+            seen: state.counted.as_ref().map(|counted| counted.told),
             ..Cluster::default()
         }
     }
@@ -314,7 +319,7 @@ impl Explored {
             return None;
         }
         run.snapshot.progress.other_owner_seen = None;
-        if self.outages {
+        if self.remembers() {
             self.catch_up(state, i, run);
         } else {
             run.snapshot.memory = Ok(Memory {
@@ -372,7 +377,7 @@ impl Explored {
 
     /// The row as an answer shows it whose receiver still counts as before it was changed.
     fn shown(state: &State) -> Register {
-        let mut row = state.row.register();
+        let mut row = state.register();
         row.term += u64::from(state.moved.0);
         row.epoch += u64::from(state.moved.1);
         row
@@ -440,7 +445,7 @@ impl Explored {
     }
 
     fn relayed(&self, state: &mut State, j: usize, ask: &PromiseAsk) -> Option<PromiseAnswer> {
-        let row = state.row.register();
+        let row = state.register();
         let known = state.nodes[j].seen;
         state.nodes[j].remember(&known.seeing(&row));
         let resource = "pgsql".parse().expect("a name");
@@ -448,7 +453,7 @@ impl Explored {
         match relay_step(&request, TTL, &Reading::Row(row), &known) {
             RelayStep::Send(update) => {
                 let made = self.update(state, &update);
-                let seen = state.nodes[j].seen.seeing(&state.row.register());
+                let seen = state.nodes[j].seen.seeing(&state.register());
                 state.nodes[j].remember(&seen);
                 let row = Self::shown(state);
                 Some(PromiseAnswer::Relayed(match made {
@@ -521,6 +526,11 @@ impl Explored {
                     (running, _) => running,
                 }
             }
+            Action::WriteSeen(seen) => {
+                if let Some(counted) = &mut state.counted {
+                    counted.told = *seen;
+                }
+            }
             Action::StopPostgres(_) => node.postgres = Postgres::Down,
             Action::StartGuard => node.guard = Some(Resident::new()),
             Action::EndGuard => node.guard = None,
@@ -543,7 +553,7 @@ impl Explored {
                 return Some(Ok(Effect::Register(Reading::Unknown(unreachable()))));
             }
             Action::ReadRegister => {
-                return Some(Ok(Effect::Register(Reading::Row(state.row.register()))));
+                return Some(Ok(Effect::Register(Reading::Row(state.register()))));
             }
             Action::UpdateRegister(update) => return self.send(state, update, outcome),
             Action::TakeChangeLock(_) => return Some(self.take_change_lock(state, i)),
@@ -583,9 +593,9 @@ impl Explored {
         let reply = match outcome {
             Outcome::Answered | Outcome::Asked(_) => {
                 let made = self.update(state, update);
-                let row = match self.outages {
+                let row = match self.remembers() {
                     true => Self::shown(state),
-                    false => state.row.register(),
+                    false => state.register(),
                 };
                 match made {
                     true => Reply::Applied(row),
@@ -604,7 +614,7 @@ impl Explored {
 
     /// Applies a change; whether it was made.
     pub(crate) fn update(&self, state: &mut State, update: &Update) -> bool {
-        let before = state.row.register();
+        let before = state.register();
         let Some(mut after) = update.apply_without(&before, self.mutation.conditions()) else {
             return false;
         };
@@ -635,7 +645,7 @@ impl Explored {
     /// A delayed change whose conditions cannot hold any more is as good as none.
     pub(crate) fn forget_what_cannot_happen(&self, state: &mut State) {
         if let Some(update) = &state.delayed {
-            let mut register = state.row.register();
+            let mut register = state.register();
             register.lease_left = Duration::ZERO;
             if update
                 .apply_without(&register, self.mutation.conditions())
@@ -668,7 +678,8 @@ fn unreachable() -> Trouble {
 /// dropped: Pacemaker may ask again at any time.
 fn keep(state: &mut State, i: usize, mut run: Run) {
     blank(&mut run);
-    let again = run.queue.is_empty() && run.snapshot.progress == fresh_progress();
+    let again =
+        run.queue.is_empty() && run.snapshot.progress == fresh_progress(state.counted.is_some());
     state.nodes[i].run = (!again).then(|| Arc::new(run));
 }
 
@@ -702,7 +713,13 @@ fn blank(run: &mut Run) {
 /// Whether this operation ends beside a running primary although it has read that it is superseded.
 pub(crate) fn leaves_superseded(state: &State, i: usize, snapshot: &Snapshot) -> bool {
     let superseded = match &snapshot.register {
-        Some(Reading::Row(row)) => row.term > 0 && !row.is_owned_by(snapshot.me()),
+        // One that was put back supersedes nobody.
+        Some(Reading::Row(row)) => {
+            let believed = snapshot
+                .seen()
+                .is_ok_and(|seen| out_of_step(row, &seen).is_none());
+            row.term > 0 && !row.is_owned_by(snapshot.me()) && believed
+        }
         _ => false,
     };
     superseded

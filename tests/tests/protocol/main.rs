@@ -13,6 +13,7 @@ mod guard;
 mod model;
 mod mutation;
 mod operator;
+mod restored;
 mod rollback;
 mod several;
 mod state;
@@ -74,6 +75,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         forgets: false,
         notify: false,
         strangers: false,
+        restores: false,
         start: Start::Election,
         mutation: Mutation::None,
     }
@@ -141,6 +143,13 @@ const STRANGERS: Explored = Explored {
     ..SMALL
 };
 
+/// Two nodes whose lock database is put back to what it was before.
+const RESTORED: Explored = Explored {
+    restores: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
 /// The same with a guard.
 const STRANGERS_GUARDED: Explored = Explored {
     strangers: true,
@@ -160,7 +169,7 @@ fn story(path: Path<State, model::Move>) -> String {
             text,
             "  {}\n    {:?}, acknowledged {:b}; then {step:?}",
             nodes.join("\n  "),
-            state.row,
+            (state.row, &state.counted),
             state.acknowledged
         );
     }
@@ -512,5 +521,23 @@ fn every_look_at_strangers_is_needed() {
     }
     if long() {
         is_noticed(M::GuardBelievesStrangers, STRANGERS_GUARDED, &[FENCED]);
+    }
+}
+
+#[test]
+fn a_lock_database_that_is_put_back_promotes_nobody_without_the_commits() {
+    holds_within(RESTORED, 1_200_000);
+}
+
+#[test]
+fn every_word_to_the_cluster_about_the_register_is_needed() {
+    use Mutation as M;
+    for mutation in [
+        M::ToldNothing,
+        M::ToldAfterwards,
+        M::ToldByTheMonitor,
+        M::ToldIgnored,
+    ] {
+        is_noticed(mutation, RESTORED, &[ACKNOWLEDGED]);
     }
 }

@@ -13,6 +13,7 @@ use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::operator::{REPLACED, superseded_from};
+use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name};
 use crate::strangers::{self, FORMER_NAME, Stranger};
@@ -45,6 +46,8 @@ pub(crate) struct Explored {
     pub(crate) notify: bool,
     /// Whether receivers come that are none of the nodes, and standbys have incarnations (R11).
     pub(crate) strangers: bool,
+    /// Whether the lock database is put back to what it was before.
+    pub(crate) restores: bool,
     pub(crate) start: Start,
     pub(crate) mutation: Mutation,
 }
@@ -114,6 +117,10 @@ pub(crate) enum Move {
     Says(usize),
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
+    /// A copy of the lock database is made.
+    BacksUp,
+    /// It takes the place of the lock database.
+    Restores,
 }
 
 /// What became of a change of the register.
@@ -193,6 +200,7 @@ impl Model for Explored {
             moved: (false, false),
             barriers_last: self.mutation == Mutation::BarrierOfAnotherEpoch,
             stranger: None,
+            counted: self.restores.then(Counted::new),
         };
         match self.start {
             Start::Election => {}
@@ -226,6 +234,7 @@ impl Model for Explored {
         if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
         }
+        self.restore_moves(state, moves);
         if state.delayed.is_some() {
             moves.push(Move::Delivered);
         }
@@ -242,7 +251,8 @@ impl Model for Explored {
             }
             Move::Begins(i, kind, view) => {
                 let memory = state.nodes[i].memory();
-                let snapshot = self.observe(&state, i, kind, view, fresh_progress(), memory);
+                let snapshot =
+                    self.observe(&state, i, kind, view, fresh_progress(self.restores), memory);
                 self.decide(&mut state, i, kind, view, snapshot);
             }
             Move::Looks(i, view) => {
@@ -299,6 +309,8 @@ impl Model for Explored {
             Move::StrangerGoes => state.stranger = None,
             Move::Says(i) => self.says(&mut state, i)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
+            Move::BacksUp => self.backs_up(&mut state)?,
+            Move::Restores => self.restores(&mut state)?,
             Move::Delivered => {
                 let update = state.delayed.take()?;
                 self.update(&mut state, &update);
@@ -321,6 +333,7 @@ impl Model for Explored {
             .nodes
             .iter()
             .all(|node| node.log.timeline() <= self.timelines)
+            && state.counted.as_ref().is_none_or(Counted::within)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -372,7 +385,7 @@ pub(crate) const SAME_TIMELINE: &str =
 impl Explored {
     /// Whether a node may promote at this moment, or as soon as the lease has run out.
     fn may_promote(&self, state: &State, i: usize) -> bool {
-        let mut register = state.row.register();
+        let mut register = state.register();
         register.lease_left = Duration::ZERO;
         let node = &state.nodes[i];
         // It reads the register before it promotes.
@@ -380,6 +393,8 @@ impl Explored {
             true => node.seen.seeing_as(&name(i), &register),
             false => node.seen,
         };
+        let told = state.counted.as_ref().map(|counted| counted.told);
+        let seen = seen.told(told.filter(|_| self.mutation != Mutation::ToldIgnored));
         let end = Lsn::new(u64::from(node.log.end()));
         let rules = PROMOTION_RULES
             .iter()
@@ -455,26 +470,28 @@ impl Explored {
             positions: [0; NODES],
             lease: Lease::Running,
         };
+        let register = state.register();
         for node in &mut state.nodes {
             set_upstream(node, Some(0));
-            if self.outages {
-                node.seen = Memory::default().seeing(&state.row.register());
+            if self.remembers() {
+                node.seen = Memory::default().seeing(&register);
             }
         }
         let primary = &mut state.nodes[0];
         primary.postgres = Postgres::Primary { in_force: standbys };
         (primary.standby_signal, primary.names) = (false, standbys);
         primary.reign = Some((TERM, 1));
-        primary.guard = (self.guards > 0).then(|| Resident::at_work(state.row.register()));
+        primary.guard = (self.guards > 0).then(|| Resident::at_work(register));
         state
     }
 
     fn naming_from(&self, fresh: State) -> State {
         let mut state = self.replicating_from(fresh);
         state.row.holders = 1;
+        let register = state.register();
         let primary = &mut state.nodes[0];
         if self.guards > 0 {
-            primary.guard = Some(Resident::at_work(state.row.register()));
+            primary.guard = Some(Resident::at_work(register));
         }
         state
     }

@@ -129,6 +129,14 @@ pub(crate) enum Mutation {
     ForgottenIsNothing,
     /// R12: nobody takes the change lock.
     ChangeLockIgnored,
+    /// The cluster is not told how far the register has come.
+    ToldNothing,
+    /// It is told after commits no longer wait for a standby.
+    ToldAfterwards,
+    /// It is told once PostgreSQL has been promoted.
+    ToldByTheMonitor,
+    /// A node goes by its own memory alone.
+    ToldIgnored,
 }
 
 impl Mutation {
@@ -230,6 +238,23 @@ impl Mutation {
                     (&snapshot.operation, &mut shown.answer)
                 {
                     view.names.clear();
+                }
+            }
+            Self::ToldNothing => dropped = &["primary-tell", "promote-tell"],
+            Self::ToldByTheMonitor => dropped = &["promote-tell"],
+            Self::ToldAfterwards => {
+                let named = snapshot
+                    .primary()
+                    .is_some_and(|view| !view.names.is_empty());
+                if named {
+                    dropped = &["primary-tell"];
+                }
+            }
+            Self::ToldIgnored => {
+                if let Ok(cluster) = &mut shown.cluster
+                    && snapshot.operation == Operation::Promote
+                {
+                    cluster.seen = None;
                 }
             }
             Self::ChangeLockIgnored => dropped = &["change-lock-take"],

@@ -71,7 +71,7 @@ impl Explored {
     /// The operator takes the node `j` for the primary, because it is one or because its side of a
     /// partition says so.
     pub(crate) fn copy_begins(&self, state: &mut State, i: usize, j: usize) {
-        let mut row = state.row.register();
+        let mut row = state.register();
         if self.mutation == Mutation::CopyFromAnyone {
             row.owner = Some(name(j));
         }
@@ -176,7 +176,7 @@ impl Explored {
         let update = Update::HandOver {
             node: name(i),
             term: from.reign?.0,
-            from_epoch: state.row.register().epoch,
+            from_epoch: state.register().epoch,
             successor: name(j),
             position: Lsn::new(from.log.len() as u64 + 1),
         };

@@ -26,7 +26,7 @@ impl Explored {
     /// again, which another operation may have changed.
     pub(crate) fn goes_on(&self, node: &Node, run: &Run) -> (Progress, Memory) {
         let locked = run.snapshot.progress.change_lock.is_taken();
-        let memory = match locked && self.outages {
+        let memory = match locked && self.remembers() {
             true => run.remembers().merged(&node.memory()),
             false => run.remembers(),
         };
@@ -60,9 +60,9 @@ impl Explored {
         }
         let reading = match outcome {
             Outcome::Unreachable => Reading::Unknown(Trouble::Unreachable(String::new())),
-            _ => Reading::Row(state.row.register()),
+            _ => Reading::Row(state.register()),
         };
-        let memory = match self.outages {
+        let memory = match self.remembers() {
             true => state.nodes[i].memory(),
             // Nothing is remembered there.
             false => Memory {

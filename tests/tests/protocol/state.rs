@@ -12,12 +12,13 @@ use std::time::Duration;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Verdict};
-use pha_core::register::{Memory, Reading, Register, Reign, Update};
+use pha_core::register::{Memory, Reading, Register, Reign, Seen, Update};
 use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
 
 use crate::guard::Resident;
 use crate::operator::Copy;
+use crate::restored::Counted;
 use crate::strangers::{Said, Stranger};
 
 /// The most nodes.
@@ -430,7 +431,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn register(&self) -> Register {
+    fn register(&self) -> Register {
         let running = self.lease == Lease::Running;
         Register {
             owner: self.owner.map(|node| name(usize::from(node))),
@@ -508,12 +509,34 @@ pub(crate) struct State {
     pub(crate) barriers_last: bool,
     /// A receiver that is none of the nodes.
     pub(crate) stranger: Option<Stranger>,
+    /// The numbers themselves, where the lock database may be put back.
+    pub(crate) counted: Option<Counted>,
 }
 
 impl State {
+    /// The register as it is read.
+    pub(crate) fn register(&self) -> Register {
+        let row = self.row.register();
+        match &self.counted {
+            Some(Counted { now, .. }) => Register {
+                term: now.term,
+                epoch: now.epoch,
+                ..row
+            },
+            None => row,
+        }
+    }
+
     /// Takes over the changed register and ages every term and epoch that somebody still has in mind.
     pub(crate) fn set_register(&mut self, before: &Register, after: &Register) {
         self.row = Row::of(after);
+        if let Some(counted) = &mut self.counted {
+            counted.now = Seen::of(after);
+            for node in &mut self.nodes {
+                node.kept = None;
+            }
+            return;
+        }
         let (term, epoch) = (
             after.term > before.term && before.term > 0,
             after.epoch > before.epoch,

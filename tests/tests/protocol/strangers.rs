@@ -24,7 +24,7 @@ use pha_core::timeline::{TimelineId, WalPosition};
 use crate::agent::timeline_id;
 use crate::model::{Explored, Move, upstream};
 use crate::mutation::Mutation;
-use crate::state::{EPOCH, Kind, NODES, Node, Postgres, State, TERM, View, name};
+use crate::state::{Kind, NODES, Node, Postgres, State, View, name};
 
 /// R11.
 pub(crate) const FORMER_NAME: &str =
@@ -116,8 +116,8 @@ impl Explored {
         let barrier = node.kept.map(|(names, lsn)| KeptBarrier {
             name: texts(names).concat(),
             lsn: Lsn::new(u64::from(lsn)),
-            term: TERM,
-            epoch: EPOCH,
+            term: state.register().term,
+            epoch: state.register().epoch,
         });
         LinkNames {
             fresh: link_name(i, self.fresh(state, i)),
@@ -233,7 +233,7 @@ impl Explored {
         let mut snapshot: Snapshot =
             self.observe(state, i, Kind::Monitor, View::All, progress, memory);
         snapshot.operation = Operation::Attend;
-        snapshot.register = Some(Reading::Row(state.row.register()));
+        snapshot.register = Some(Reading::Row(state.register()));
         let streams = upstream(&state.nodes[i]).is_some();
         let log = state.nodes[i].log;
         if let Answer::Standby(view) = &mut snapshot.answer {

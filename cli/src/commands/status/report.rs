@@ -7,7 +7,7 @@ use pha_core::cluster::FailCount;
 use pha_core::health::{CommitWaits, ReplicationRow, Verdict};
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
-use pha_core::register::{Reading, out_of_step};
+use pha_core::register::{Reading, went_back};
 use pha_core::status::{DataStatus, PgsqlStatus, Role};
 use serde::Serialize;
 
@@ -174,7 +174,7 @@ fn register(seen: &Sources) -> Option<RegisterRow> {
         lease_age: (left > 0.0).then_some(lease - left),
         lease_left: left,
         lease,
-        went_back: (seen.memory.as_ref()).is_some_and(|memory| out_of_step(row, memory).is_some()),
+        went_back: went_back(row, seen.memory.as_ref(), seen.cluster.view.seen).is_some(),
     })
 }
 

@@ -36,6 +36,14 @@ impl Cluster {
                 .map(|text| text.parse().map_err(|error| format!("{error}"))),
             ..Self::default()
         };
+        let set = resource.register_set();
+        cluster.seen = read(
+            cib.property_in(&set, &resource.register_property())
+                .map(str::to_owned)
+                .as_ref(),
+            &mut |error| cluster.malformed.push(format!("cluster property: {error}")),
+            |text| text.parse().map_err(|error| format!("{error}")),
+        );
         for node in &cib.nodes {
             let (read, malformed) = read_node(node, &cluster);
             cluster.nodes.insert(node.name.clone(), read);

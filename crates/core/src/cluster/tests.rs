@@ -161,3 +161,19 @@ fn a_text_that_no_agent_writes_counts_as_none() {
     };
     assert!(malformed.contains("node1") && malformed.contains("\"much\""));
 }
+
+#[test]
+fn what_the_cluster_was_told_of_the_register_is_read_strictly() {
+    let told = |set: &str, value: &str| {
+        let cib = Cib::parse(&format!(
+            r#"<cib have-quorum="1"><configuration><crm_config><cluster_property_set id="{set}"><nvpair id="x" name="pgsql_REGISTER" value="{value}"/></cluster_property_set></crm_config><nodes/><resources/><constraints/></configuration><status/></cib>"#
+        ));
+        let view = Cluster::of_cib(&cib.unwrap(), &"pgsql".parse().unwrap());
+        (view.seen, view.malformed.len())
+    };
+    let seen = Some(Seen { term: 3, epoch: 7 });
+    assert_eq!(told("pgsql_register", "3|7"), (seen, 0));
+    assert_eq!(told("pgsql_register", ""), (None, 0));
+    assert_eq!(told("pgsql_register", "never|mind"), (None, 1));
+    assert_eq!(told("cib-bootstrap-options", "3|7"), (None, 0));
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::decide::shared::attributes::{repl_info, show};
 use crate::decide::shared::ending::{done, show_and_end};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
-use crate::decide::shared::ownership::{mine, ownership, superseded, term_to_adopt};
+use crate::decide::shared::ownership::{mine, ownership, superseded, tell, term_to_adopt};
 use crate::decide::shared::standbys::{
     candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
     positions, waited_for,
@@ -161,6 +161,14 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-end-promises",
         says: "Other nodes were asked to promise at this epoch, the register is back, and commits wait for every holder: move the epoch, so that a holder may be promoted again (R7).",
         decide: |s| outage::end(s, &mine(s)?).map(|end| Step::then_continue(vec![end])),
+    },
+    Rule {
+        id: "primary-tell",
+        says: "The term or the epoch has moved: tell the cluster before PostgreSQL lets a standby go, so that every node notices a register that is put back to before that.",
+        decide: |s| {
+            mine(s)?;
+            tell(s)
+        },
     },
     Rule {
         id: "primary-degrade-lock",

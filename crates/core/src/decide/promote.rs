@@ -89,6 +89,14 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "promote-tell",
+        says: "The right was given: before PostgreSQL opens, the cluster is told the new term and epoch, so that every node notices a register that is put back to before them.",
+        decide: |s| {
+            acquired(s)?;
+            ownership::tell(s)
+        },
+    },
+    Rule {
         id: "promote-in-place-stop",
         says: "The primary has not changed: restart in place. Stop the standby first.",
         decide: |s| {
@@ -211,7 +219,7 @@ fn remember_reign(s: &Snapshot) -> Option<Step> {
             .then(|| Step::wait("the lock service to say who owns the register"));
     };
     // A register that names nobody, or is older than what this node has seen, gives no right to keep.
-    if !row.is_owned_by(s.me()) || row.term < memory.term {
+    if !row.is_owned_by(s.me()) || s.seen().is_ok_and(|seen| row.term < seen.term) {
         return None;
     }
     let reign = Reign {

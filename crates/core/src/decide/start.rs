@@ -255,10 +255,10 @@ fn wrong_role(s: &Snapshot) -> Option<Step> {
 /// The register, and what is wrong, where it records more WAL for this node than its disk has (R10).
 /// A register that was itself put back says nothing.
 fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
-    let (row, memory) = (s.row()?, s.memory.as_ref().ok()?);
+    let (row, memory) = (s.row()?, s.seen().ok()?);
     let recorded = *row.positions.get(s.me())?;
     let end = *s.disk.as_ref()?.end.as_ref().ok()?;
-    let behind = end.lsn < recorded && out_of_step(row, memory).is_none();
+    let behind = end.lsn < recorded && out_of_step(row, &memory).is_none();
     behind.then(|| {
         let text = format!(
             "its data were put back to an older state: its WAL ends at {} on timeline {}, and the \

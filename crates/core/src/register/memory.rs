@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HIGHEST, Register, Update, leaps};
+use super::{HIGHEST, Register, Seen, TOLD, Update, leaps};
 use crate::names::NodeName;
 use crate::timeline::TimelineId;
 
@@ -129,6 +129,22 @@ impl Memory {
             relied: self.relied.filter(|epoch| *epoch >= register.epoch),
             reign: self.reign,
             forgotten: self.forgotten,
+        }
+    }
+
+    /// What a register is judged by: this memory, and what the whole cluster has seen, which may be
+    /// later. A number that is impossibly far ahead is no work of this program and bars nobody; the
+    /// primary writes the right one over it.
+    #[must_use]
+    pub fn told(&self, cluster: Option<Seen>) -> Self {
+        let far = |says: u64, seen: u64| leaps(says, seen) || says.saturating_sub(seen) > TOLD;
+        match cluster {
+            Some(told) if !far(told.term, self.term) && !far(told.epoch, self.epoch) => Self {
+                term: self.term.max(told.term),
+                epoch: self.epoch.max(told.epoch),
+                ..*self
+            },
+            _ => *self,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HIGHEST, LEAP, Memory, Reading, Register, Reply, Update};
+use super::{HIGHEST, LEAP, Memory, Reading, Register, Reply, Seen, Update};
 use crate::names::NodeName;
 
 /// Whether a running primary is still the owner (R5).
@@ -81,7 +81,7 @@ fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<String> {
         return None;
     };
     Some(format!(
-        "the lock service's row has {what} {says}, but this node has seen {what} {seen}: {why}; run cls_recovery_master"
+        "the lock service's row has {what} {says}, but this cluster has seen {what} {seen}: {why}; run cls_recovery_master"
     ))
 }
 
@@ -97,6 +97,23 @@ pub fn leaps(says: u64, seen: u64) -> bool {
 #[must_use]
 pub fn out_of_step(register: &Register, memory: &Memory) -> Option<String> {
     term_out_of_step(register, memory).or_else(|| epoch_out_of_step(register, memory))
+}
+
+/// [`out_of_step`] for one who looks on: by what a node remembers, where that is known, and by what the
+/// cluster was told ([`Memory::told`]).
+#[must_use]
+pub fn went_back(
+    register: &Register,
+    memory: Option<&Memory>,
+    told: Option<Seen>,
+) -> Option<String> {
+    // Without a memory there is nothing that the row could be too far ahead of.
+    let itself = Memory {
+        term: register.term,
+        epoch: register.epoch,
+        ..Memory::default()
+    };
+    out_of_step(register, &memory.copied().unwrap_or(itself).told(told))
 }
 
 /// Decides whether `me`, promoted at `my_term`, is still the owner.

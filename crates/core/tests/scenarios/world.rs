@@ -454,6 +454,11 @@ impl World {
                     cluster.repl_info = Some(Ok(info.clone()));
                 }
             }
+            Action::WriteSeen(seen) => {
+                if let Ok(cluster) = &mut self.cluster {
+                    cluster.seen = Some(*seen);
+                }
+            }
             Action::EnsureSlots(missing) => {
                 if let Answer::Primary(view) = &mut self.answer {
                     view.slots.extend(missing.iter().cloned());
@@ -650,7 +655,7 @@ impl Operating for Carried<'_> {
 pub(crate) struct Run {
     /// The rules that decided, in order.
     pub(crate) rules: Vec<&'static str>,
-    /// What was done, attributes and warnings apart; a failed action has a `!` after its name.
+    /// What was done, warnings and what is only told to the cluster apart; a failed action has a `!` after its name.
     pub(crate) actions: Vec<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) code: Option<OcfCode>,
@@ -663,7 +668,7 @@ impl Run {
     fn note(&mut self, action: &Action, failed: bool) {
         let text = match action {
             Action::Warn(text) => return self.warnings.push(text.clone()),
-            Action::SetAttribute(..) if !failed => return,
+            Action::SetAttribute(..) | Action::WriteSeen(_) if !failed => return,
             // Part of every change.
             Action::TakeChangeLock(_) | Action::Confirm(_) if !failed => return,
             Action::UpdateRegister(update) => update.reason(),

@@ -15,7 +15,7 @@ pub use copy::{
     Instance, Method, plan_copy,
 };
 pub use recovery::{
-    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, Seen, may_still_serve,
+    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, may_still_serve,
     plan_recovery,
 };
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

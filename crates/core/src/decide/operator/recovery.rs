@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::Refusal;
 use crate::names::NodeName;
-use crate::register::{Damage, Reading, Register, leaps};
+use crate::register::{Damage, Memory, Reading, Register, Seen, leaps};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -22,16 +20,6 @@ pub struct NodePosition {
     pub end: Result<WalPosition, String>,
     /// The system identifier of its data, where it is known.
     pub system: Option<u64>,
-}
-
-/// The highest term and epoch that nodes have durably seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// The term.
-    pub term: u64,
-    /// The epoch, also one that was promised for.
-    pub epoch: u64,
 }
 
 /// How much a node that cannot be asked may have seen beyond the others: numbers are only compared,
@@ -50,6 +38,21 @@ impl Seen {
                 .find(|(_, least)| *least != Self::default() && far(most, least))?;
             Some((ahead, behind))
         })
+    }
+
+    /// The same with what the cluster was told, as far as that is believed ([`Memory::told`]).
+    #[must_use]
+    pub fn told(self, cluster: Option<Self>) -> Self {
+        let nodes = Memory {
+            term: self.term,
+            epoch: self.epoch,
+            ..Memory::default()
+        };
+        let all = nodes.told(cluster);
+        Self {
+            term: all.term,
+            epoch: all.epoch,
+        }
     }
 
     /// What all nodes have seen together; none for one that could not be asked.

@@ -132,14 +132,14 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 
 /// Whether this node may promote, by the register (R0, R1, R7, R10).
 pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
-    let memory = match &snapshot.memory {
+    let memory = match snapshot.seen() {
         Ok(memory) => memory,
-        Err(why) => return Eligibility::Damage(why.clone()),
+        Err(why) => return Eligibility::Damage(why.to_owned()),
     };
     let flushed = snapshot.standby().and_then(|view| view.position);
     let bounded_loss =
         (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
-    may_promote(reading, snapshot.me(), memory, flushed, bounded_loss)
+    may_promote(reading, snapshot.me(), &memory, flushed, bounded_loss)
 }
 
 /// The refusal, with a hint where the register is another cluster's.

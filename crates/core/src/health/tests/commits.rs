@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::parse::standby_names::StandbyNames;
+use crate::register::Seen;
 
 /// Commits wait for node2.
 fn commits(waiting: usize) -> CommitWaits {
@@ -127,9 +128,11 @@ fn nothing_is_said_while_commits_are_confirmed_or_wait_for_nobody() {
 /// A row that was put back looks like a good one, but for what this node has seen.
 #[test]
 fn a_register_that_was_put_back_is_damaged() {
-    let found = |memory: &Memory| {
+    let found_beside = |memory: Option<&Memory>, told: Option<Seen>| {
+        let mut cluster = cluster(&[PRIMARY, STANDBY], &Extra::default());
+        cluster.seen = told;
         let verdict = judge(&Observation {
-            cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+            cluster: &cluster,
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
             here: None,
             writer_ip: None,
@@ -139,15 +142,22 @@ fn a_register_that_was_put_back_is_damaged() {
             commits: None,
             connections: None,
             kept: None,
-            memory: Some(memory),
+            memory,
             primary_hangs: false,
             operation: None,
         });
         let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();
         (verdict.level, ids)
     };
+    let found = |memory: &Memory| found_beside(Some(memory), None);
     // What it says of the owner and the lease is not believed either.
     assert_eq!(found(&memory(4, 5)), (Level::Critical, vec!["register"]));
     assert_eq!(found(&memory(3, 6)), (Level::Critical, vec!["register"]));
     assert_eq!(found(&memory(3, 5)), (Level::Critical, vec!["owner"]));
+    // Nor where this node was away, or remembers nothing, and the cluster has seen more.
+    let told = |epoch| Some(Seen { term: 3, epoch });
+    for memory in [Some(&memory(3, 5)), None] {
+        assert_eq!(found_beside(memory, told(6)).1, ["register"]);
+        assert_eq!(found_beside(memory, told(5)).1, ["owner"]);
+    }
 }
