@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pha_testbed::{Breakage, Signal};
-use pha_tests::cluster::{Bed, PATIENCE, State, must, register, scenario};
+use pha_tests::cluster::{Bed, PATIENCE, SHORT, State, must, register, scenario};
 
 /// Lets the lock service fail for several monitors of the primary and the standby, and sees that
 /// nothing happens but warnings.
@@ -287,6 +287,17 @@ fn cluster_lock_service_gone_with_the_standby() {
     in_service(&bed, "node2", true);
     // The row is as it was: node2 is a holder, and the lease runs out. Only its word keeps it.
     node2_stays_a_standby(&bed, &before.register);
+    bed.until(
+        "the status of node2 to name its promise and the end of it",
+        || {
+            let argv = ["/opt/pha4pgsql/bin/cls", "status"];
+            let output = bed.node("node2").exec(&argv, SHORT);
+            let shown = output.map_err(|error| error.to_string())?.stdout;
+            let named = shown.contains("has promised node1 not to be promoted")
+                && shown.contains("next: start node1: it ends the promise by itself");
+            named.then_some(()).ok_or(shown)
+        },
+    );
     must(bed.boot("node1"));
     must(writer.wait_for(50, PATIENCE));
     let after = bed.conclude(writer, "node1", &["node2"]);

@@ -98,11 +98,23 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         row.holders.iter().partition(put_back);
     let names: Vec<&str> = complete.iter().map(|name| name.as_str()).collect();
     let names = names.join(" or ");
+    let runs = |name: &&&NodeName| seen.node(name).is_some_and(|n| n.role() != Role::Stopped);
+    if let Some(node) = complete.iter().find(runs) {
+        if let Some(barred) = promised(seen, row, node) {
+            return barred;
+        }
+    }
     let find = |fits: fn(&ClusterNode) -> bool| {
         let mut holders = complete.iter();
         holders.find(|name| seen.node(name).is_some_and(fits))
     };
-    let remedy = if let Some(node) = find(|node| node.role() != Role::Stopped) {
+    let remedy = if let Some(node) =
+        find(|node| node.role() != Role::Stopped && node.score == Some(Score::MayNot))
+    {
+        format!(
+            "cls_status on {node}: it has every acknowledged commit, and says there what keeps it from being primary, if that lasts for a minute"
+        )
+    } else if let Some(node) = find(|node| node.role() != Role::Stopped) {
         format!(
             "wait: {node} has every acknowledged commit and may become primary; if it has not within a minute: cls_cleanup"
         )
@@ -126,6 +138,23 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         )
     };
     problem(Level::Critical, &text, &remedy)
+}
+
+/// R7: this node has every acknowledged commit and may not be promoted, because it has promised that to the
+/// primary while the lock service was away. The primary ends it by moving the epoch; nobody else can.
+fn promised(seen: &Observation<'_>, row: &Register, node: &NodeName) -> Option<Problem> {
+    let memory = seen.memory.filter(|_| seen.here == Some(node))?;
+    let owner = row.owner.as_ref().filter(|owner| *owner != node)?;
+    memory.has_promised(row.epoch).then(|| {
+        let text = format!(
+            "no node that this one sees is primary; {node} has every acknowledged commit, and has promised {owner} not to be promoted while the lock service was away (epoch {})",
+            row.epoch
+        );
+        let remedy = format!(
+            "start {owner}: it ends the promise by itself as soon as it reaches the lock service. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks"
+        );
+        problem(Level::Critical, text, &remedy).on(node)
+    })
 }
 
 /// Whether a node's database runs and says that it may be promoted.

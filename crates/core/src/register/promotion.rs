@@ -78,7 +78,7 @@ impl fmt::Display for Eligibility {
             }
             Self::Promised { epoch } => write!(
                 f,
-                "this node has promised the primary not to promote at epoch {epoch}"
+                "this node has promised the primary not to promote at epoch {epoch} (start the primary, which ends that once it reaches the lock service, or run cls_recovery_master if it is lost for good)"
             ),
             Self::BehindRecorded { recorded, own } => write!(
                 f,

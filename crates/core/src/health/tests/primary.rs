@@ -228,3 +228,64 @@ fn a_failure_that_names_a_command_needs_no_other() {
     );
     assert!(!remedies[1].contains("cls_cleanup"), "{remedies:?}");
 }
+
+/// R7: who alone has everything may be barred by its own word, and only the primary ends that.
+#[test]
+fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
+    let barred = || Node {
+        transient: &[("master-pgsql", "-INFINITY")],
+        ..STANDBY
+    };
+    let both = held_by(&["node1", "node2"], 0);
+    let Reading::Row(held) = &both else {
+        unreachable!()
+    };
+    let said_on = |here: &str, promised: Option<u64>| {
+        let here: NodeName = here.parse().unwrap();
+        let memory = crate::register::Memory {
+            term: held.term,
+            epoch: held.epoch,
+            promised,
+            ..crate::register::Memory::default()
+        };
+        let cluster = cluster(&[OFF, barred()], &Extra::default());
+        let verdict = judge(&Observation {
+            cluster: &cluster,
+            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            here: Some(&here),
+            writer_ip: None,
+            mode: Mode::Sync,
+            register: RegisterSeen::Read(&both),
+            replication: None,
+            commits: None,
+            connections: None,
+            kept: None,
+            memory: Some(&memory),
+            primary_hangs: false,
+            operation: None,
+        });
+        let found = verdict.findings.into_iter().find(|f| f.id == "primary");
+        let finding = found.unwrap();
+        (finding.text, finding.remedy.unwrap())
+    };
+    let (text, next) = said_on("node2", Some(held.epoch));
+    assert!(
+        text.contains("node2 has every acknowledged commit, and has promised node1"),
+        "{text}"
+    );
+    assert!(
+        next.starts_with("start node1: it ends the promise by itself"),
+        "{next}"
+    );
+    assert!(next.contains("cls_recovery_master"), "{next}");
+    // One of an epoch that has passed is void, and what another node has promised it says itself.
+    for (here, promised) in [
+        ("node2", None),
+        ("node2", Some(held.epoch - 1)),
+        ("node3", Some(held.epoch)),
+    ] {
+        let (text, next) = said_on(here, promised);
+        assert!(!text.contains("promised"), "{text}");
+        assert!(next.starts_with("cls_status on node2: "), "{next}");
+    }
+}
