@@ -1,6 +1,7 @@
 //! What the nodes have durably seen of the register.
 
 use pha_core::names::{NodeName, ResourceName};
+use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
 use pha_host::node::memory_file;
@@ -87,5 +88,6 @@ fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result
         let said = output.error_text();
         return Err(said.lines().next().unwrap_or("it said nothing").to_owned());
     }
-    serde_json::from_str(&output.text()).map_err(|error| format!("{node} answered: {error}"))
+    serde_json::from_str(&output.text())
+        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
 }

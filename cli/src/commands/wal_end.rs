@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pha_core::names::NodeName;
+use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::node::pg_ctl;
@@ -100,5 +101,6 @@ pub(super) fn there(
         let first = said.lines().next().unwrap_or("it said nothing");
         return Err(first.trim_start_matches("cls: ").to_owned());
     }
-    serde_json::from_str(&output.text()).map_err(|error| format!("{node} answered: {error}"))
+    serde_json::from_str(&output.text())
+        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
 }

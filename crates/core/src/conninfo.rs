@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::quoted::quoted;
 use crate::secret::Secret;
 
 /// The most bytes of a connection string; with many hosts and long paths it has a few thousand.
@@ -15,7 +16,7 @@ pub const LONGEST: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConninfoError {
     /// A keyword without `=`.
-    #[error("after keyword {0:?} an = and a value are expected")]
+    #[error("after keyword {} an = and a value are expected", quoted(.0))]
     NoValue(String),
     /// Something else than a keyword where one is expected.
     #[error(
@@ -23,16 +24,16 @@ pub enum ConninfoError {
     )]
     NoKeyword,
     /// A quoted value without its end.
-    #[error("the quoted value of keyword {0:?} has no closing quote")]
+    #[error("the quoted value of keyword {} has no closing quote", quoted(.0))]
     Unterminated(String),
     /// A keyword appears twice; libpq would silently take the last one.
-    #[error("keyword {0:?} appears twice")]
+    #[error("keyword {} appears twice", quoted(.0))]
     Twice(String),
     /// Longer than any connection string.
     #[error("the text has more than {} KiB: give a connection string alone", LONGEST >> 10)]
     TooLong,
     /// A control character.
-    #[error("the value of keyword {0:?} contains a control character")]
+    #[error("the value of keyword {} contains a control character", quoted(.0))]
     Control(String),
 }
 

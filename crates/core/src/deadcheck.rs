@@ -35,7 +35,7 @@ impl LockAnswer {
     pub fn of(status: i32, stdout: &str, stderr: &str) -> Self {
         let last = |text: &str| {
             let line = text.trim_end().lines().last().unwrap_or("");
-            crate::quoted::shortened(line.trim(), SHOWN)
+            crate::quoted::printable(line.trim(), SHOWN)
         };
         let words = match (last(stderr), last(stdout)) {
             (error, _) if !error.is_empty() => error,

@@ -48,6 +48,20 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// The same of words that somebody else has made of a foreign text, with control characters escaped:
+/// they are shown on a terminal, in one line.
+#[must_use]
+pub fn printable(text: &str, most: usize) -> String {
+    let mut printed = String::new();
+    for character in shortened(text, most).chars() {
+        match character.is_control() {
+            true => printed.extend(character.escape_debug()),
+            false => printed.push(character),
+        }
+    }
+    printed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +75,6 @@ mod tests {
             (shortened("üüü", 2), shortened("üü", 2)),
             ("üü…".to_owned(), "üü".to_owned())
         );
+        assert_eq!(printable("a\u{1b}[2J\n'", 9), "a\\u{1b}[2J\\n'");
     }
 }

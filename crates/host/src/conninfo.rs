@@ -18,6 +18,8 @@ pub use auth::{Method, RequireAuth};
 use pha_core::conninfo::LONGEST;
 pub use pha_core::secret::Secret;
 
+use pha_core::quoted::quoted;
+
 use crate::user::User;
 
 /// Where PostgreSQL's own packages on Debian and Red Hat put the socket; libpq's built-in default.
@@ -33,7 +35,7 @@ pub enum ConninfoError {
     Syntax(String),
     /// A keyword that libpq does not know either.
     #[error(
-        "connection string: unknown keyword {0:?}; allowed are {list}",
+        "connection string: unknown keyword {}; allowed are {list}", quoted(.0),
         list = parse::KEYWORDS.join(" ")
     )]
     UnknownKeyword(String),

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pha_core::quoted::quoted;
+use pha_core::quoted::{printable, quoted};
 use pha_core::register::{Memory, PromiseRefused, Register};
 use rustix::fs::{FlockOperation, flock};
 
@@ -103,7 +103,7 @@ impl MemoryFile {
         let text = String::from_utf8_lossy(&bytes);
         let memory = serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
             path: self.path.clone(),
-            reason: error.to_string(),
+            reason: printable(&error.to_string(), 300),
             text: quoted(&text),
         });
         memory.map(Memory::believed)

@@ -7,7 +7,7 @@ use crate::lsn::Lsn;
 use crate::names::ResourceName;
 use crate::ocf::parse_boolean;
 use crate::parse::cib::{Cib, CibNode, CibResource, ResourceState};
-use crate::quoted::{quoted, shortened};
+use crate::quoted::{printable, quoted};
 use crate::timeline::{TimelineId, WalPosition};
 
 impl Cluster {
@@ -175,11 +175,11 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         baseline: read(transient("master-baseline"), &mut note, |text| {
             Lsn::from_hex16(text).map_err(|e| e.to_string())
         }),
-        receiver: transient("receiver-status").map(|text| shortened(text, WORDS)),
-        guard: transient("guard").map(|text| shortened(text, WORDS)),
+        receiver: transient("receiver-status").map(|text| printable(text, WORDS)),
+        guard: transient("guard").map(|text| printable(text, WORDS)),
         unfit: transient("unfit")
             .filter(|text| !text.is_empty())
-            .map(|text| shortened(text, WORDS)),
+            .map(|text| printable(text, WORDS)),
         flushed: read(transient("flushed"), &mut note, str::parse),
         announced: match node
             .permanent

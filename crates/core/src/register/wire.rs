@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HIGHEST, PromiseAnswer, PromiseAsk};
 use crate::names::{NodeName, ResourceName};
-use crate::quoted::quoted;
+use crate::quoted::{printable, quoted};
 
 /// The version of the exchange. A node that does not know it has not promised.
 const VERSION: u32 = 2;
@@ -171,7 +171,12 @@ impl PromiseRequest {
         if text.len() > LONGEST {
             return Err(wrong(format!("has more than {LONGEST} bytes")));
         }
-        let unreadable = |error: serde_json::Error| wrong(format!("is not understood: {error}"));
+        let unreadable = |error: serde_json::Error| {
+            wrong(format!(
+                "is not understood: {}",
+                printable(&error.to_string(), 300)
+            ))
+        };
         let Head { version } = serde_json::from_slice(text).map_err(unreadable)?;
         if ![BEFORE, VERSION].contains(&version) {
             return Err(wrong(other_version(version)));
@@ -276,6 +281,7 @@ impl PromiseAnswer {
             return Err(wrong(format!("has more than {LONGEST} bytes")));
         }
         let unreadable = |error: serde_json::Error| {
+            let error = printable(&error.to_string(), 300);
             wrong(format!("is not understood ({error}): {}", quoted(line)))
         };
         let Head { version } = serde_json::from_str(line).map_err(unreadable)?;

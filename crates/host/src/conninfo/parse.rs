@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pha_core::quoted::printable;
+
 use super::{
     Binding, Conninfo, ConninfoError, Secret, Server, SslMode, TargetSession, TlsVersion,
     default_server,
@@ -73,7 +75,8 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 fn syntax(text: impl Into<String>) -> ConninfoError {
-    ConninfoError::Syntax(text.into())
+    // It names the keyword before, which is whatever was read as one.
+    ConninfoError::Syntax(printable(&text.into(), 300))
 }
 
 /// Whether the text is a URI.

@@ -92,7 +92,8 @@ impl Place {
 
     /// The last line of the log, for the message of a guard that did not come up.
     pub(crate) fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(self.path("guard.log")).unwrap_or_default();
+        let text = files::read_text(&self.path("guard.log"));
+        let text = text.ok().flatten().unwrap_or_default();
         text.lines().last().unwrap_or("it said nothing").to_owned()
     }
 
@@ -187,7 +188,7 @@ impl Place {
     }
 
     fn noted(&self, extension: &str) -> Option<String> {
-        std::fs::read_to_string(self.path(extension)).ok()
+        files::read_text(&self.path(extension)).ok().flatten()
     }
 
     /// Becomes the guard; `None` while another process is. Whoever only looks holds the lock for a

@@ -10,6 +10,10 @@ use super::{Cib, CibError, CibNode, CibResource, Colocation, Container, Location
 use super::{history, size};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
+use crate::quoted::printable;
+
+/// How many characters of the parser's words are kept: it quotes what it found.
+const PROBLEM: usize = 300;
 
 pub(super) fn read(text: &str) -> Result<Cib, CibError> {
     size::check(text)?;
@@ -20,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<Cib, CibError> {
     };
     let document = Document::parse_with_options(text, options).map_err(|error| match error {
         Error::NodesLimitReached => CibError::TooMany("more than 1000000 elements"),
-        error => CibError::Xml(error.to_string()),
+        error => CibError::Xml(printable(&error.to_string(), PROBLEM)),
     })?;
     let root = document.root_element();
     let pairs = Pairs::of(&document);
