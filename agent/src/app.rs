@@ -13,7 +13,7 @@ use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
 use pha_host::node::Node;
-use pha_host::{account, change_lock, guard, log, preflight, promise};
+use pha_host::{account, change_lock, guard, log, preflight, promise, restore};
 use tracing::{Level, warn};
 
 /// Runs the action of the command line.
@@ -35,6 +35,10 @@ pub(crate) fn run() -> Exit {
     }
     if word.as_deref() == Some(guard::ATTEND) && more.is_none() {
         return crate::guard::run(&environment, guard::attend);
+    }
+    if word.as_deref() == Some(restore::WORD) {
+        let words: Vec<String> = more.into_iter().chain(words).collect();
+        return restored(&words);
     }
     log::init(Level::INFO);
     let (Some(word), None) = (word, more) else {
@@ -60,6 +64,20 @@ pub(crate) fn run() -> Exit {
             _ => on_resource(&context, &environment),
         },
         Err(error) => Exit::fail(error.code(), error.to_string()),
+    }
+}
+
+/// A file for PostgreSQL, which writes what is said here into its log.
+fn restored(words: &[String]) -> Exit {
+    match restore::run(words) {
+        (0, _) => Exit {
+            code: OcfCode::Success,
+            reason: None,
+        },
+        (_, why) => Exit {
+            code: OcfCode::Generic,
+            reason: why,
+        },
     }
 }
 

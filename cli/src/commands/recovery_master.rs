@@ -111,21 +111,39 @@ impl RecoveryMaster {
                 .ui
                 .progress(&format!("looking for the end of WAL on {name}"));
             let node = cluster.node(&name);
-            let (end, system) = if name == here {
-                (wal_end::here(cluster, deadline), cluster.local_system())
+            let (end, system, lineage) = if name == here {
+                let end = wal_end::here(cluster, deadline);
+                let lineage = end
+                    .as_ref()
+                    .ok()
+                    .and_then(|end| wal_end::lineage(cluster, *end, deadline));
+                (end, cluster.local_system(), lineage)
             } else {
                 let answer = wal_end::there(&name, cluster, deadline);
                 let system = answer.as_ref().ok().and_then(|answer| answer.system);
-                (answer.map(|answer| answer.position), system)
+                let lineage = answer
+                    .as_ref()
+                    .ok()
+                    .and_then(|answer| answer.lineage.clone());
+                (answer.map(|answer| answer.position), system, lineage)
             };
             NodePosition {
                 member: node.online,
                 usable: node.online && !node.standby,
                 end,
                 system,
+                lineage,
                 node: name,
             }
         });
+        // The row is made so that it is believed by all: also by what the cluster was told.
+        let (seen, number) = match &register {
+            Some(_) => {
+                let (seen, number) = seen::by_all(session, cluster, deadline)?;
+                (seen.told(cluster.view.seen), number)
+            }
+            None => (Seen::default(), 0),
+        };
         Ok(RecoveryFacts {
             wanted,
             replicated: cluster.params.rep_mode.replicated(),
@@ -133,11 +151,8 @@ impl RecoveryMaster {
             off,
             nodes: nodes.collect(),
             here: cluster.local_system(),
-            seen: match &register {
-                // The row is made so that it is believed by all: also by what the cluster was told.
-                Some(_) => seen::by_all(session, cluster, deadline)?.told(cluster.view.seen),
-                None => Seen::default(),
-            },
+            seen,
+            number,
             register,
         })
     }
@@ -259,6 +274,8 @@ fn decide(
         from_epoch: read.epoch,
         above_term: facts.seen.term,
         above_epoch: facts.seen.epoch,
+        lineage: plan.lineage.clone(),
+        above_number: facts.number,
         // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
         owner: plan.goes_on.then(|| node.clone()),
         holders: BTreeSet::from([node.clone()]),

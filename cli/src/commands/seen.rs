@@ -5,7 +5,10 @@ use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
 use pha_host::node::memory_file;
+use pha_host::record::RecordFile;
 use pha_host::ssh::Ssh;
+
+use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
 use crate::cluster::Cluster;
@@ -22,23 +25,50 @@ pub(super) fn run(session: &Session, resource: &str) -> Result<(), ClsError> {
     Ok(())
 }
 
+/// A node's answer.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    term: u64,
+    /// Also one that was promised for.
+    epoch: u64,
+    /// The number of the newest timeline that it keeps.
+    #[serde(default)]
+    number: u32,
+}
+
+impl Kept {
+    fn seen(self) -> Seen {
+        Seen {
+            term: self.term,
+            epoch: self.epoch,
+        }
+    }
+}
+
 /// What this node has seen.
-fn here(resource: &ResourceName) -> Result<Seen, String> {
+fn here(resource: &ResourceName) -> Result<Kept, String> {
     let memory = memory_file(resource)
         .load()
         .map_err(|error| error.to_string())?;
-    Ok(Seen {
+    let record = RecordFile::beside(&memory_file(resource))
+        .load()
+        .map_err(|error| error.to_string())?;
+    Ok(Kept {
         term: memory.term,
         epoch: memory.epoch.max(memory.promised.unwrap_or(0)),
+        number: record
+            .and_then(|record| record.lineage.last())
+            .map_or(0, |name| name.number.get()),
     })
 }
 
-/// What all nodes have seen. One that cannot be asked is told and allowed for.
+/// What all nodes have seen, and the highest number of a timeline that they keep. One that cannot be asked is told and allowed for.
 pub(super) fn by_all(
     session: &Session,
     cluster: &Cluster,
     deadline: Deadline,
-) -> Result<Seen, ClsError> {
+) -> Result<(Seen, u32), ClsError> {
     let local = cluster.local_node(deadline)?;
     let nodes = cluster.nodes().into_iter().map(|node| {
         let seen = match node == local {
@@ -55,7 +85,7 @@ pub(super) fn by_all(
     let nodes: Vec<_> = nodes.collect();
     let known: Vec<_> = nodes
         .iter()
-        .filter_map(|(node, seen)| Some((node.clone(), (*seen)?)))
+        .filter_map(|(node, seen)| Some((node.clone(), (*seen)?.seen())))
         .collect();
     if let Some((ahead, behind)) = Seen::apart(&known) {
         let file = memory_file(&cluster.resource);
@@ -69,11 +99,14 @@ pub(super) fn by_all(
             ),
         ));
     }
-    Ok(Seen::of_all(nodes.into_iter().map(|(_, seen)| seen)))
+    let kept = || nodes.iter().map(|(_, kept)| *kept);
+    let number = kept().flatten().map(|kept| kept.number).max();
+    let seen = Seen::of_all(kept().map(|kept| kept.map(Kept::seen)));
+    Ok((seen, number.unwrap_or(0)))
 }
 
 /// What another node has seen, by the same program there.
-fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<Seen, String> {
+fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<Kept, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let argv = [
         &program.to_string_lossy(),

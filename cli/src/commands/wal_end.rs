@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use pha_core::lineage::{Lineage, Origin};
 use pha_core::names::NodeName;
 use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
-use pha_host::node::pg_ctl;
+use pha_host::node::{memory_file, pg_ctl};
 use pha_host::postgres::{RoleView, ServerView};
 use pha_host::process::Postmaster;
+use pha_host::record::RecordFile;
 use pha_host::ssh::Ssh;
 use serde::{Deserialize, Serialize};
 
@@ -28,17 +30,34 @@ pub(super) fn run(session: &Session) -> Result<(), ClsError> {
     session.ui.print_json(&WalEnd {
         position,
         system: cluster.local_system(),
+        lineage: lineage(&cluster, position, deadline),
     });
     Ok(())
 }
 
 /// A node's answer.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WalEnd {
     /// Where its WAL ends.
     pub(super) position: WalPosition,
     /// The system identifier of its data.
     pub(super) system: Option<u64>,
+    /// The timelines that they are on by name.
+    #[serde(default)]
+    pub(super) lineage: Option<Lineage>,
+}
+
+/// The timelines of this node's data by name (R13), where that can be told.
+pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
+    let file = RecordFile::beside(&memory_file(&cluster.resource));
+    let pg = pg_ctl(&cluster.params).ok()?;
+    if matches!(pg.postmaster(), Ok(Postmaster::Alive { .. })) {
+        return file.load().ok()??.lineage.up_to(end.timeline);
+    }
+    match file.kinship(&pg, &Lineage::default(), deadline.sub_budget(LIMIT)) {
+        Ok((Origin::Named(lineage), _)) => Some(lineage),
+        _ => None,
+    }
 }
 
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.

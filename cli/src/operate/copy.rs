@@ -6,6 +6,7 @@ use std::time::Duration;
 use pha_core::decide::operator::{
     CopyFacts, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
 };
+use pha_core::lineage::Lineage;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
@@ -70,6 +71,8 @@ struct Work<'a> {
     system: Option<u64>,
     /// The standby was stopped by a constraint that has to go again.
     banned: bool,
+    /// The source's timelines by name, once it is seen that it still is the primary.
+    timelines: Option<Lineage>,
     /// A slot on the source that was made for the copy.
     slot: Option<String>,
     /// What was moved aside: where it is now, and where it was.
@@ -113,6 +116,7 @@ pub(crate) fn run(
         deadline,
         system: None,
         banned: false,
+        timelines: None,
         slot: None,
         aside: Vec::new(),
         damaged: false,

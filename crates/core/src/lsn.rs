@@ -50,6 +50,22 @@ impl Lsn {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The end of the record that a position just behind a page header means. PostgreSQL gives the
+    /// position where the next record would begin, behind the header of its page, while `pg_waldump`
+    /// and a standby that has not got that page yet end before it. The header takes 24 bytes, and 40 on
+    /// the first page of a segment (`xlog_internal.h`); no record ends that early in a page otherwise,
+    /// but for the second on one that is not the first of its segment.
+    #[must_use]
+    pub const fn before_page_header(self) -> Self {
+        const PAGE: u64 = 8192;
+        const SEGMENT: u64 = 16 << 20;
+        match (self.0 % PAGE, self.0 % SEGMENT) {
+            (24, _) => Self(self.0 - 24),
+            (_, 40) => Self(self.0 - 40),
+            _ => self,
+        }
+    }
+
     /// Reads the form that node attributes and `REPL_INFO` use: exactly 16 hexadecimal digits.
     ///
     /// # Errors
@@ -179,6 +195,20 @@ mod tests {
         fn no_text_panics(text in "\\PC*") {
             let _ = text.parse::<Lsn>();
             let _ = Lsn::from_hex16(&text);
+        }
+    }
+
+    #[test]
+    fn a_position_behind_a_page_header_is_the_one_before_it() {
+        for (given, expected) in [
+            (0x3000018, 0x3000000),
+            (0x3000028, 0x3000000),
+            (0x3002018, 0x3002000),
+            (0x3002028, 0x3002028),
+            (0x3002000, 0x3002000),
+            (0x3002020, 0x3002020),
+        ] {
+            assert_eq!(Lsn::new(given).before_page_header(), Lsn::new(expected));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cluster::{Announced, ClusterNode};
+use crate::lineage::{Held, Lineage, Record};
 use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
@@ -19,7 +20,7 @@ use crate::snapshot::{
     Process, RunningName, Snapshot,
 };
 use crate::status::{DataStatus, PgsqlStatus, Score};
-use crate::timeline::WalPosition;
+use crate::timeline::{TimelineId, WalPosition};
 
 /// How PostgreSQL is stopped, from the kindest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,9 +63,16 @@ pub enum Attribute {
 pub enum Action {
     /// Tell the cluster, for ever, under which name this node's PostgreSQL runs or is about to (R11).
     Announce(LinkName),
-    /// Write the settings of a standby: no synchronous names, the primary's address, `standby.signal`.
+    /// Write the settings of a standby: closed (`NOBODY`), the primary's address, `standby.signal`.
     /// A plain name is written with them; an incarnation is in no file.
     WriteStandbySettings(LinkName),
+    /// Take [`NOBODY`] out of a standby's settings and reload: it is to be promoted, and may acknowledge
+    /// commits then.
+    ///
+    /// [`NOBODY`]: crate::parse::standby_names::NOBODY
+    OpenStandby(LinkName),
+    /// Put it back and reload: the standby is not to be promoted (any more).
+    CloseStandby(LinkName),
     /// Write the settings of a primary: no synchronous names, no `standby.signal`.
     WritePrimarySettings,
     /// Write `synchronous_standby_names` and reload.
@@ -89,6 +97,17 @@ pub enum Action {
     RestartReceiver(u32),
     /// Look at the data directory: control file, real end of WAL, history.
     ReadDisk,
+    /// Keep durably which timelines the data are on and how they came to be so (R13).
+    KeepRecord {
+        /// The timelines.
+        lineage: Lineage,
+        /// How.
+        held: Held,
+    },
+    /// Move the history files of these timelines aside in `pg_wal`.
+    SetHistoriesAside(Vec<TimelineId>),
+    /// See that PostgreSQL gives no number up to this one to a timeline.
+    ReserveTimelines(TimelineId),
     /// Read the register.
     ReadRegister,
     /// Change the register.
@@ -135,6 +154,8 @@ impl Action {
         match self {
             Self::Announce(_) => ActionKind::Announce,
             Self::WriteStandbySettings(_) => ActionKind::WriteStandbySettings,
+            Self::OpenStandby(_) => ActionKind::OpenStandby,
+            Self::CloseStandby(_) => ActionKind::CloseStandby,
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
             Self::SetNames(_) => ActionKind::SetNames,
             Self::TakeBarrier(_) => ActionKind::TakeBarrier,
@@ -147,6 +168,9 @@ impl Action {
             Self::DropSlots(_) => ActionKind::DropSlots,
             Self::RestartReceiver(_) => ActionKind::RestartReceiver,
             Self::ReadDisk => ActionKind::ReadDisk,
+            Self::KeepRecord { .. } => ActionKind::KeepRecord,
+            Self::SetHistoriesAside(_) => ActionKind::SetHistoriesAside,
+            Self::ReserveTimelines(_) => ActionKind::ReserveTimelines,
             Self::ReadRegister => ActionKind::ReadRegister,
             Self::UpdateRegister(_) => ActionKind::UpdateRegister,
             Self::AskPromises(_) => ActionKind::AskPromises,
@@ -200,17 +224,22 @@ impl Action {
         )
     }
 
-    /// Whether it changes, or is part of changing, PostgreSQL's synchronous standbys or the register's
-    /// holders: only who holds the node's change lock does that (R12). The renewal of the lease, its end,
-    /// and all that stops PostgreSQL do not wait for a lock.
+    /// Whether it changes, or is part of changing, PostgreSQL's synchronous standbys, the register's
+    /// holders or the timelines of the data: only who holds the node's change lock does that (R12). The
+    /// renewal of the lease, its end, and all that stops PostgreSQL do not wait for a lock.
     #[must_use]
     pub fn needs_change_lock(&self) -> bool {
         match self {
             Self::WriteStandbySettings(_)
+            | Self::OpenStandby(_)
+            | Self::CloseStandby(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
             | Self::TakeBarrier(_)
             | Self::KeepLinks(_)
+            | Self::KeepRecord { .. }
+            | Self::SetHistoriesAside(_)
+            | Self::ReserveTimelines(_)
             | Self::PromotePostgres
             | Self::AskPromises(_)
             | Self::Confirm(_) => true,
@@ -248,6 +277,10 @@ impl Action {
 pub enum ActionKind {
     /// [`Action::WriteStandbySettings`].
     WriteStandbySettings,
+    /// [`Action::OpenStandby`].
+    OpenStandby,
+    /// [`Action::CloseStandby`].
+    CloseStandby,
     /// [`Action::WritePrimarySettings`].
     WritePrimarySettings,
     /// [`Action::SetNames`].
@@ -274,6 +307,12 @@ pub enum ActionKind {
     RestartReceiver,
     /// [`Action::ReadDisk`].
     ReadDisk,
+    /// [`Action::KeepRecord`].
+    KeepRecord,
+    /// [`Action::SetHistoriesAside`].
+    SetHistoriesAside,
+    /// [`Action::ReserveTimelines`].
+    ReserveTimelines,
     /// [`Action::ReadRegister`].
     ReadRegister,
     /// [`Action::UpdateRegister`].
@@ -314,6 +353,8 @@ impl ActionKind {
     /// Every kind.
     pub const ALL: &[Self] = &[
         Self::WriteStandbySettings,
+        Self::OpenStandby,
+        Self::CloseStandby,
         Self::WritePrimarySettings,
         Self::SetNames,
         Self::TakeBarrier,
@@ -327,6 +368,9 @@ impl ActionKind {
         Self::DropSlots,
         Self::RestartReceiver,
         Self::ReadDisk,
+        Self::KeepRecord,
+        Self::SetHistoriesAside,
+        Self::ReserveTimelines,
         Self::ReadRegister,
         Self::UpdateRegister,
         Self::AskPromises,
@@ -351,6 +395,8 @@ impl ActionKind {
     pub fn text(self) -> &'static str {
         match self {
             Self::WriteStandbySettings => "write-standby-settings",
+            Self::OpenStandby => "open-standby",
+            Self::CloseStandby => "close-standby",
             Self::WritePrimarySettings => "write-primary-settings",
             Self::SetNames => "set-names",
             Self::TakeBarrier => "take-barrier",
@@ -364,6 +410,9 @@ impl ActionKind {
             Self::DropSlots => "drop-slots",
             Self::RestartReceiver => "restart-receiver",
             Self::ReadDisk => "read-disk",
+            Self::KeepRecord => "keep-record",
+            Self::SetHistoriesAside => "set-histories-aside",
+            Self::ReserveTimelines => "reserve-timelines",
             Self::ReadRegister => "read-register",
             Self::UpdateRegister => "update-register",
             Self::AskPromises => "ask-promises",
@@ -712,10 +761,27 @@ impl Snapshot {
             Action::WriteStandbySettings(_) => self.standby_signal = true,
             Action::Announce(name) => self.fold_announced(name),
             Action::KeepLinks(kept) => self.names.kept = Some(kept.clone()),
+            Action::OpenStandby(_) | Action::CloseStandby(_) => {
+                if let Answer::Standby(view) = &mut self.answer {
+                    view.closed = matches!(action, Action::CloseStandby(_));
+                }
+            }
             Action::SetNames(names) => {
                 self.progress.barrier = None;
                 if let Answer::Primary(view) = &mut self.answer {
                     view.names.clone_from(names);
+                }
+            }
+            Action::KeepRecord { lineage, held } => {
+                self.record = Ok(Some(Record {
+                    system: self.system.unwrap_or_default(),
+                    lineage: lineage.clone(),
+                    held: *held,
+                }));
+            }
+            Action::SetHistoriesAside(strays) => {
+                if let Some(disk) = &mut self.disk {
+                    disk.newer.retain(|history| !strays.contains(&history.own));
                 }
             }
             Action::RestartReceiver(_) => self.progress.receiver_restarted = true,
@@ -780,6 +846,9 @@ impl Snapshot {
     }
 
     fn fold_reply(&mut self, action: &Action, reply: Reply) {
+        if let Action::UpdateRegister(Update::NameTimelines { .. }) = action {
+            self.progress.named = true;
+        }
         if let (Action::UpdateRegister(update), Reply::Applied(row)) = (action, &reply) {
             match update {
                 Update::FirstPrimary { .. } => self.progress.acquired = Some(Acquired::InPlace),

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lineage::Timelines;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 
@@ -34,7 +35,7 @@ pub use promise::{
     PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, relay_step, tally,
 };
 pub use promotion::{
-    Eligibility, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
+    Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };
 pub use row::{RawRow, RowError};
 pub use seen::{Seen, SeenError};
@@ -76,6 +77,8 @@ pub struct Register {
     pub lease_left: Duration,
     /// How long the lease was when it was last renewed; zero when it was released.
     pub ttl: Duration,
+    /// The owner's timelines by name (R13).
+    pub timelines: Timelines,
     /// The server's time of the last renewal as text: it changes at each renewal, so that one who
     /// waits can see that the owner is alive. Never compared with a clock.
     pub renewed: String,
@@ -93,6 +96,7 @@ impl Register {
             positions: BTreeMap::new(),
             lease_left: Duration::ZERO,
             ttl: Duration::ZERO,
+            timelines: Timelines::default(),
             renewed: String::new(),
         }
     }

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::limits::Limits;
+use crate::lineage::Record;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 pub use crate::params::{Arbiter, Mode};
+use crate::parse::standby_names::NOBODY;
 use crate::plan::{ActionKind, Failure, StopMode};
 use crate::register::{Memory, Promises, Reading, Register, Reign};
 use crate::status::{SyncState, WalSenderState};
@@ -44,6 +46,18 @@ pub struct Settings {
     pub slots: BTreeMap<NodeName, String>,
     /// How much WAL, in bytes, an asynchronous candidate may lack of what the owner last recorded.
     pub async_max_lag: u64,
+}
+
+impl Settings {
+    /// The synchronous standbys in the settings of a standby that is not to be promoted: one that cannot
+    /// exist where servers are promoted by the cluster.
+    #[must_use]
+    pub fn names_of_a_standby(&self) -> Vec<String> {
+        match self.mode {
+            Mode::Async | Mode::Sync => vec![NOBODY.to_owned()],
+            Mode::Standalone | Mode::Slave => vec![],
+        }
+    }
 }
 
 /// The operation that Pacemaker asked for.
@@ -272,6 +286,11 @@ pub struct StandbyView {
     pub slots: Vec<String>,
     /// While its replay is paused: its own limits, and those that its WAL asks for.
     pub paused: Option<PausedReplay>,
+    /// Its settings name a synchronous standby that cannot exist ([`NOBODY`]), so that it acknowledges
+    /// nothing if somebody opens it by hand.
+    ///
+    /// [`NOBODY`]: crate::parse::standby_names::NOBODY
+    pub closed: bool,
 }
 
 /// A standby whose replay is paused. From version 14 on PostgreSQL pauses it by itself where a limit
@@ -313,6 +332,8 @@ pub struct Disk {
     pub history: History,
     /// The histories of newer timelines that are in `pg_wal`.
     pub newer: Vec<History>,
+    /// It is a base backup that was never started (`backup_label` is there).
+    pub fresh_copy: bool,
 }
 
 /// The answer of the external lock command.
@@ -385,6 +406,8 @@ pub struct Progress {
     pub attended: bool,
     /// The WAL receiver was told to reconnect.
     pub receiver_restarted: bool,
+    /// The timelines were to be named in the register.
+    pub named: bool,
     /// Holders that the operator or a stop in this transition takes away.
     pub leaving: BTreeSet<NodeName>,
     /// Actions that failed, in order.
@@ -494,6 +517,10 @@ pub struct Snapshot {
     pub names: LinkNames,
     /// The guard of this node.
     pub guard: Guard,
+    /// What this node keeps about its data (R13); none before anything was kept.
+    pub record: Result<Option<Record>, String>,
+    /// The system identifier of the data, where they can be read.
+    pub system: Option<u64>,
     /// What this operation has done so far.
     pub progress: Progress,
 }

@@ -106,6 +106,17 @@ impl History {
         self.entries.last().copied()
     }
 
+    /// Whether this stands for a number that was given before and must not be given again: it claims
+    /// to have left another timeline at a position where nothing ever was.
+    #[must_use]
+    pub fn is_reservation(&self) -> bool {
+        self.entries.len() == 1 && self.entries[0].end == Self::RESERVED_AT
+    }
+
+    /// The only position of a [reservation](Self::is_reservation). A running standby, which looks for
+    /// newer timelines, passes such a file over as one that lies behind it.
+    pub const RESERVED_AT: Lsn = Lsn::new(1);
+
     /// Whether this timeline descends from `parent` through a switch at exactly `end`.
     #[must_use]
     pub fn contains_switch(&self, parent: TimelineId, end: Lsn) -> bool {

@@ -26,5 +26,7 @@ mod promote;
 mod seen;
 #[path = "scenarios/start.rs"]
 mod start;
+#[path = "scenarios/timelines.rs"]
+mod timelines;
 #[path = "scenarios/world.rs"]
 mod world;

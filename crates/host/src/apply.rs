@@ -1,21 +1,25 @@
 //! From an action to its effect. One exhaustive match; each arm bounded.
 
+use std::path::Path;
 use std::time::Duration;
 
+use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Decided, PromiseVerdict, tally};
-use pha_core::snapshot::{ChangeLock, Disk, Operation, Snapshot};
+use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
 use crate::lock_external;
 use crate::node::Node;
+use crate::own;
 use crate::pacemaker::Pacemaker;
 use crate::pgconf;
-use crate::pgctl::Stopped;
+use crate::pgctl::{self, Stopped};
+use crate::restore;
 
 /// How long an operation may ask for promises, at most. A node without power answers nothing, and the
 /// operation has other things to do.
@@ -49,8 +53,21 @@ pub(crate) fn perform(
                 )
                 .map_err(text),
         ),
-        Action::WriteStandbySettings(name) => done(node.write_settings(Some(name), &[])),
+        Action::WriteStandbySettings(name) => {
+            done(node.write_settings(Some(name), &node.settings.names_of_a_standby()))
+        }
         Action::WritePrimarySettings => done(node.write_settings(None, &[])),
+        Action::KeepRecord { lineage, held } => done(node.keep_record(lineage, *held)),
+        Action::SetHistoriesAside(strays) => {
+            done(node.pg.set_histories_aside(strays).map_err(text))
+        }
+        Action::ReserveTimelines(highest) => {
+            done(node.pg.reserve_timelines(*highest).map_err(text))
+        }
+        Action::OpenStandby(name) => done(node.set_standby_names(name, &[])),
+        Action::CloseStandby(name) => {
+            done(node.set_standby_names(name, &node.settings.names_of_a_standby()))
+        }
         Action::SetNames(names) => done(node.set_names(names)),
         Action::TakeBarrier(name) => node.take_barrier(name, deadline),
         Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
@@ -79,7 +96,7 @@ pub(crate) fn perform(
                 .map_err(text)
         })),
         Action::RestartReceiver(pid) => done(node.end_receiver(*pid)),
-        Action::ReadDisk => node.read_disk(deadline).map(Effect::Disk),
+        Action::ReadDisk => node.pg.look(deadline).map(Effect::Disk),
         Action::ReadRegister => {
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Register(node.lock()?.read(deadline)))
@@ -197,6 +214,7 @@ impl Node {
     /// The settings of a standby with a link of this name, or those of a primary.
     fn write_settings(&self, standby: Option<&LinkName>, names: &[String]) -> Result<(), String> {
         let settings = pgconf::Settings {
+            restore_command: self.restore_through_us()?,
             standby: standby.is_some(),
             // An incarnation lies in no file that somebody might copy.
             plain_name: standby.filter(|name| !name.is_incarnation()).cloned(),
@@ -215,6 +233,48 @@ impl Node {
             false => Err(
                 "PostgreSQL does not run and could not read synchronous_standby_names".to_owned(),
             ),
+        }
+    }
+
+    /// `restore_command`, where the administrator has one and timelines have names: what this node knows
+    /// of them is written down for it first.
+    fn restore_through_us(&self) -> Result<Option<String>, String> {
+        let Some(command) = &self.params.restore_command else {
+            return Ok(None);
+        };
+        if self.settings.arbiter != Arbiter::Builtin {
+            return Ok(None);
+        }
+        let record = self.record.load().map_err(text)?;
+        let plan = restore::Plan {
+            command: command.clone(),
+            known: record.map(|record| record.lineage).unwrap_or_default(),
+        };
+        let file = restore::plan_file(&self.params);
+        let _ = own::ensure_directory_for(&self.pg.user, Path::new(&self.params.tmpdir), 0o755)
+            .map_err(text)?;
+        let written = self.pg.user.files().ensure(&file, &plan.render()?, 0o600);
+        let _ = written.map_err(text)?;
+        restore::setting(&file).map(Some)
+    }
+
+    fn keep_record(&self, lineage: &Lineage, held: Held) -> Result<(), String> {
+        let system = pgctl::system_identifier(&self.pg.user, &self.pg.pgdata)
+            .ok_or_else(|| "the control file cannot be read".to_owned())?;
+        let record = Record {
+            system,
+            lineage: lineage.clone(),
+            held,
+        };
+        self.record.store(&record).map_err(text)?;
+        self.restore_through_us().map(drop)
+    }
+
+    fn set_standby_names(&self, name: &LinkName, names: &[String]) -> Result<(), String> {
+        self.write_settings(Some(name), names)?;
+        match self.pg.reload().map_err(text)? {
+            true => Ok(()),
+            false => Err("PostgreSQL does not run and could not read its settings".to_owned()),
         }
     }
 
@@ -256,21 +316,6 @@ impl Node {
                 ))
             }
         }
-    }
-
-    fn read_disk(&self, deadline: Deadline) -> Result<Disk, String> {
-        let control = self.pg.controldata(deadline).map_err(text)?;
-        let end = self.pg.end_of_wal(&control, deadline).map_err(text);
-        let timeline = end
-            .as_ref()
-            .map_or(control.checkpoint_timeline, |end| end.timeline);
-        let history = self.history(timeline)?;
-        let newer = self.pg.histories_after(timeline).map_err(text)?;
-        Ok(Disk {
-            end,
-            history,
-            newer,
-        })
     }
 
     fn set_attribute(

@@ -276,6 +276,8 @@ impl Resident {
                 kept: self.node.place.kept_links(),
             },
             guard: Default::default(),
+            record: Ok(None),
+            system: None,
             progress: Progress::default(),
         };
         self.refresh(&mut snapshot, due);

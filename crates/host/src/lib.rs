@@ -28,6 +28,8 @@ pub mod postgres;
 pub mod preflight;
 pub mod process;
 pub mod promise;
+pub mod record;
+pub mod restore;
 pub mod rewind;
 pub mod sql;
 pub mod ssh;

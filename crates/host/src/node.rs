@@ -20,6 +20,7 @@ use crate::pacemaker::Pacemaker;
 use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
 use crate::preflight::Refusal;
+use crate::record::RecordFile;
 use crate::user::User;
 use crate::{files, own};
 
@@ -38,6 +39,7 @@ pub struct Node {
     pub(crate) pacemaker: Pacemaker,
     pub(crate) lock: Option<LockService>,
     pub(crate) memory: MemoryFile,
+    pub(crate) record: RecordFile,
     pub(crate) promotion: Option<Guard>,
     pub(crate) change_lock: ChangeLock,
     /// How the change lock was found before this operation looked at anything.
@@ -70,6 +72,7 @@ impl Node {
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
             lock: lock_service(&params, &pg.user)?,
             memory: memory_file(&resource),
+            record: RecordFile::beside(&memory_file(&resource)),
             promotion: None,
             fresh: LinkName::incarnation(&me, random()?),
             change_lock: change_lock(&resource),

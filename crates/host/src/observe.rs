@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pha_core::cluster::Cluster;
 use pha_core::decide::guard;
 use pha_core::parse::cib::Cib;
-use pha_core::parse::standby_names::{StandbyName, StandbyNames};
+use pha_core::parse::standby_names::{NOBODY, StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
     Answer, LinkNames, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot,
@@ -75,7 +75,7 @@ pub(crate) fn snapshot(
         process,
         answer,
         silent_before,
-        standby_signal: node.has_standby_signal(),
+        standby_signal: node.pg.has_standby_signal(),
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
         disk_full,
@@ -92,6 +92,8 @@ pub(crate) fn snapshot(
             kept: node.place.kept_links(),
         },
         guard: node.guard_seen(operation),
+        record: Ok(None),
+        system: None,
         progress,
     };
     // Whoever has the change lock looks again at what another operation may have kept meanwhile.
@@ -102,6 +104,10 @@ pub(crate) fn snapshot(
             (Ok(before), Ok(now)) if again => Ok(before.merged(&now)),
             (_, remembered) => remembered.map_err(|error| error.to_string()),
         };
+    }
+    if snapshot.builtin() {
+        snapshot.record = node.record.load().map_err(|error| error.to_string());
+        snapshot.system = crate::pgctl::system_identifier(&node.pg.user, &node.pg.pgdata);
     }
     snapshot.begin_round();
     snapshot
@@ -232,6 +238,7 @@ pub(crate) fn of_view(
             Ok(Answer::Standby(StandbyView {
                 // What is received begins at the start of a segment, so it may lie before what was replayed.
                 slots: slots(),
+                closed: names_of(&view.sync_names)? == [NOBODY],
                 position: standby.received.max(standby.replayed),
                 replayed: standby.replayed,
                 timeline: Some(timeline),
@@ -410,12 +417,6 @@ impl Node {
             }
             std::thread::sleep(Duration::from_millis(20).min(deadline.left()));
         }
-    }
-
-    fn has_standby_signal(&self) -> bool {
-        ["standby.signal", "recovery.conf"]
-            .iter()
-            .any(|name| self.pg.user.files().exists(&self.pg.pgdata.join(name)))
     }
 
     /// Where no parameter names the socket's directory, the server itself has written where it is.

@@ -79,6 +79,8 @@ pub struct Settings {
     pub plain_name: Option<LinkName>,
     /// The standbys that commits wait for; none for a standby.
     pub names: Vec<String>,
+    /// `restore_command` in place of the administrator's own ([`crate::restore`]).
+    pub restore_command: Option<String>,
 }
 
 impl Settings {
@@ -99,7 +101,12 @@ impl Settings {
         // waited for a standby, while that standby, which may lack them, counts as a holder. As it
         // is, the crash ends the server, and the agent makes this node the only holder first (R1).
         own.push_str(&line("restart_after_crash", "off")?);
-        let recovery = recovery_lines(params, me, self.plain_name.as_ref())?;
+        let recovery = recovery_lines(
+            params,
+            me,
+            self.plain_name.as_ref(),
+            self.restore_command.as_ref(),
+        )?;
         if has_standby_signal {
             // A restarted WAL receiver tries again after this time; the default of 5 s would be
             // most of a takeover.
@@ -118,13 +125,20 @@ fn recovery_lines(
     params: &Params,
     me: &NodeName,
     name: Option<&LinkName>,
+    restore: Option<&String>,
 ) -> Result<String, PgConfError> {
     let mut text = line("primary_conninfo", &primary_conninfo(params, name)?)?;
     text.push_str(&line("recovery_target_timeline", "latest")?);
     let commands = [
-        ("restore_command", &params.restore_command),
-        ("archive_cleanup_command", &params.archive_cleanup_command),
-        ("recovery_end_command", &params.recovery_end_command),
+        (
+            "restore_command",
+            restore.or(params.restore_command.as_ref()),
+        ),
+        (
+            "archive_cleanup_command",
+            params.archive_cleanup_command.as_ref(),
+        ),
+        ("recovery_end_command", params.recovery_end_command.as_ref()),
     ];
     for (name, command) in commands {
         if let Some(command) = command {

@@ -23,6 +23,7 @@ use crate::process::{self, PidFile, Postmaster, Process, ProcessError, Signal};
 use crate::user::User;
 
 mod end_of_wal;
+mod histories;
 mod version;
 
 pub use version::Version;

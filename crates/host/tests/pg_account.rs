@@ -92,6 +92,7 @@ fn params(cluster: &Cluster, tmpdir: &Path) -> Params {
 fn ensure(cluster: &Cluster, tmpdir: &Path) -> Result<(), String> {
     let settings = Settings {
         plain_name: None,
+        restore_command: None,
         standby: false,
         names: Vec::new(),
     };

@@ -35,6 +35,7 @@ fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
 
 fn settings(standby: bool, names: &[&str]) -> Settings {
     Settings {
+        restore_command: None,
         standby,
         plain_name: standby.then(|| LinkName::plain(&me())),
         names: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -26,3 +26,4 @@ mod stalled;
 mod start;
 mod strangers;
 mod three;
+mod timelines;

@@ -7,9 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::*;
+use pha_core::lineage::{Lineage, TimelineName, Timelines};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{Damage, Reading, Register, Reply, Update};
+use pha_core::timeline::TimelineId;
 use pha_host::lock::{self, LockService};
 use pha_tests::pg::{self};
 use proptest::prelude::*;
@@ -101,6 +103,23 @@ fn any_positions() -> impl Strategy<Value = BTreeMap<NodeName, Lsn>> {
     prop::collection::btree_map(any_node(), position, 0..4)
 }
 
+fn any_lineage() -> impl Strategy<Value = Lineage> {
+    let name = (0u64..3, 1u32..4, 0u64..3).prop_map(|(term, number, fork)| TimelineName {
+        term,
+        number: TimelineId::new(number).unwrap(),
+        fork: Lsn::new(fork),
+    });
+    prop::collection::vec(name, 0..3).prop_map(Lineage::new)
+}
+
+fn any_timelines() -> impl Strategy<Value = Timelines> {
+    (0u64..3, 0u32..6, any_lineage()).prop_map(|(term, highest, lineage)| Timelines {
+        term,
+        highest,
+        lineage,
+    })
+}
+
 fn any_register() -> impl Strategy<Value = Register> {
     (
         prop::option::weighted(0.8, any_node()),
@@ -109,9 +128,10 @@ fn any_register() -> impl Strategy<Value = Register> {
         any_nodes(),
         any_positions(),
         any::<bool>(),
+        any_timelines(),
     )
         .prop_map(
-            |(owner, term, epoch, holders, positions, running)| Register {
+            |(owner, term, epoch, holders, positions, running, timelines)| Register {
                 owner,
                 term,
                 epoch,
@@ -124,6 +144,7 @@ fn any_register() -> impl Strategy<Value = Register> {
                 positions,
                 lease_left: if running { TTL } else { Duration::ZERO },
                 ttl: TTL,
+                timelines,
                 renewed: String::new(),
             },
         )
@@ -144,58 +165,67 @@ fn any_update(row: Register) -> impl Strategy<Value = Update> {
         prop::option::weighted(0.8, any_node()),
     );
     (
-        0u8..9,
+        (0u8..10, any_lineage()),
         asker,
         any_node(),
         any_nodes(),
         any_positions(),
         twist,
     )
-        .prop_map(move |(kind, node, other, mut holders, positions, twist)| {
-            let mut read = row.clone();
-            match twist.0 {
-                0 => read.term = twist.1,
-                1 => read.epoch = twist.1,
-                2 => read.holders = twist.2,
-                3 => read.owner = twist.3.clone(),
-                _ => {}
-            }
-            let (term, from_epoch) = (read.term, read.epoch);
-            match kind {
-                0 => Update::FirstPrimary { node, ttl: TTL },
-                1 => Update::promote(&read, node, TTL),
-                2 => Update::promote(&read, node, TTL).with_bounded_loss(),
-                3 => Update::Renew {
-                    node,
-                    term,
-                    positions,
-                    ttl: TTL,
-                },
-                4 => {
-                    // The owner is seldom forgotten.
-                    holders.extend((twist.1 > 0).then(|| node.clone()));
-                    Update::set_holders(&read, node, holders, TTL)
+        .prop_map(
+            move |((kind, lineage), node, other, mut holders, positions, twist)| {
+                let mut read = row.clone();
+                match twist.0 {
+                    0 => read.term = twist.1,
+                    1 => read.epoch = twist.1,
+                    2 => read.holders = twist.2,
+                    3 => read.owner = twist.3.clone(),
+                    _ => {}
                 }
-                5 => Update::Release { node, term },
-                6 => Update::Leave { node },
-                7 => Update::Override {
-                    by: "root@a".to_owned(),
-                    from_term: term,
-                    from_epoch,
-                    above_term: 0,
-                    above_epoch: 0,
-                    owner: twist.3.filter(|_| twist.1 == 0),
-                    holders,
-                },
-                _ => Update::HandOver {
-                    node,
-                    term,
-                    from_epoch,
-                    successor: other,
-                    position: Lsn::new(0x70000D0),
-                },
-            }
-        })
+                let (term, from_epoch) = (read.term, read.epoch);
+                match kind {
+                    0 => Update::FirstPrimary { node, ttl: TTL },
+                    1 => Update::promote(&read, node, TTL),
+                    2 => Update::promote(&read, node, TTL).with_bounded_loss(),
+                    3 => Update::Renew {
+                        node,
+                        term,
+                        positions,
+                        ttl: TTL,
+                    },
+                    4 => {
+                        // The owner is seldom forgotten.
+                        holders.extend((twist.1 > 0).then(|| node.clone()));
+                        Update::set_holders(&read, node, holders, TTL)
+                    }
+                    5 => Update::Release { node, term },
+                    6 => Update::Leave { node },
+                    7 => Update::Override {
+                        by: "root@a".to_owned(),
+                        from_term: term,
+                        from_epoch,
+                        above_term: 0,
+                        above_epoch: 0,
+                        lineage: Some(lineage).filter(|lineage| !lineage.is_empty()),
+                        above_number: twist.1 as u32,
+                        owner: twist.3.filter(|_| twist.1 == 0),
+                        holders,
+                    },
+                    8 => Update::NameTimelines {
+                        node,
+                        term,
+                        lineage,
+                    },
+                    _ => Update::HandOver {
+                        node,
+                        term,
+                        from_epoch,
+                        successor: other,
+                        position: Lsn::new(0x70000D0),
+                    },
+                }
+            },
+        )
 }
 
 fn write(server: &mut postgres::Client, row: &Register) {
@@ -208,7 +238,7 @@ fn write(server: &mut postgres::Client, row: &Register) {
     server
         .execute(
             "update distlock set owner = $1, term = $2, epoch = $3, holders = $4, \
-             positions = $5::text::jsonb, expired_time = $6 * interval '1 second', \
+             positions = $5::text::jsonb, timelines = $8::text::jsonb, expired_time = $6 * interval '1 second', \
              ts = clock_timestamp() - case when $7 then interval '0' else interval '1 hour' end \
              where lockname = 'equal'",
             &[
@@ -219,6 +249,8 @@ fn write(server: &mut postgres::Client, row: &Register) {
                 &serde_json::to_string(&positions).unwrap(),
                 &row.ttl.as_secs_f64(),
                 &!row.lease_left.is_zero(),
+                &(row.timelines != Timelines::default())
+                    .then(|| serde_json::to_string(&row.timelines).unwrap()),
             ],
         )
         .unwrap();
@@ -314,7 +346,7 @@ fn pg_sql_equals_apply() {
             "{kind} was hardly tried: {took_effect:?}"
         );
     }
-    assert_eq!(took_effect.len(), 8, "{took_effect:?}");
+    assert_eq!(took_effect.len(), 9, "{took_effect:?}");
 }
 
 #[test]

@@ -216,6 +216,8 @@ fn pg_a_row_that_leapt_is_mended_by_the_decision() {
         from_epoch: 0,
         above_term: 3,
         above_epoch: 8,
+        lineage: None,
+        above_number: 0,
         owner: None,
         holders: nodes(&["node1"]),
     };

@@ -9,6 +9,7 @@ use pha_core::drive::{Edge, Note, perform_next};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
+use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
@@ -25,8 +26,9 @@ use crate::diverged::MESSAGES;
 use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
+use crate::names;
 use crate::state::{
-    EPOCH, Kind, Lease, Log, Node, Postgres, Run, State, TERM, TTL, View, index, name,
+    EPOCH, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View, index, name,
 };
 use crate::strangers::{self, FORMER_NAME};
 
@@ -52,6 +54,7 @@ pub(crate) fn fresh_progress(tells: bool) -> Progress {
         failures.push(failure(ActionKind::WriteSeen));
     }
     Progress {
+        named: true,
         failures,
         ..Progress::default()
     }
@@ -159,6 +162,8 @@ impl Explored {
                 _ if i >= self.guards => Guard::Unknown,
                 _ => Resident::seen(node.guard.as_ref()),
             },
+            record: Ok(node.record.map(|kept| kept.record())),
+            system: Some(1),
             progress,
         };
         snapshot.begin_round();
@@ -251,9 +256,14 @@ impl Explored {
                 | Action::Announce(_)
                 | Action::KeepLinks(_)
                 | Action::WriteStandbySettings(_)
+                | Action::CloseStandby(_)
+                | Action::SetHistoriesAside(_)
                 | Action::StartGuard
                 | Action::EndGuard
                 | Action::Confirm(_) => true,
+                Action::KeepRecord { .. } | Action::ReserveTimelines(_) => !self.named,
+                // Who may open it by hand is told from who may not only where somebody does.
+                Action::OpenStandby(_) => !self.by_hand,
                 // The operation might as well have begun only now.
                 Action::StopPostgres(_) => {
                     run.kind != Kind::Promote && self.mutation.stops_at_once()
@@ -489,7 +499,15 @@ impl Explored {
             Action::EndLinks(links) if links.iter().any(|link| link.pid == 99) => {
                 state.stranger = None;
             }
-            Action::WriteStandbySettings(_) => (node.names, node.standby_signal) = (0, true),
+            Action::WriteStandbySettings(_) => {
+                (node.names, node.standby_signal) = (NOBODY_BIT, true);
+            }
+            Action::KeepRecord { lineage, held } => self.keep_record(node, lineage, *held),
+            Action::ReserveTimelines(highest) => {
+                node.reserved = node.reserved.max(highest.get() as u8);
+            }
+            Action::OpenStandby(_) => node.names = 0,
+            Action::CloseStandby(_) => node.names = NOBODY_BIT,
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
             Action::SetNames(names) => {
                 node.names = strangers::of_texts(names);
@@ -544,8 +562,12 @@ impl Explored {
                         timeline: timeline_id(node.log.timeline()),
                         lsn: Lsn::new(u64::from(node.log.end())),
                     }),
-                    history: History::without_ancestors(TimelineId::FIRST),
+                    history: match self.named {
+                        true => names::history(&node.log),
+                        false => History::without_ancestors(TimelineId::FIRST),
+                    },
                     newer: vec![],
+                    fresh_copy: false,
                 };
                 return Some(Ok(Effect::Disk(disk)));
             }
@@ -615,18 +637,19 @@ impl Explored {
     /// Applies a change; whether it was made.
     pub(crate) fn update(&self, state: &mut State, update: &Update) -> bool {
         let before = state.register();
+        let update = &self.named_update(state, update);
         let Some(mut after) = update.apply_without(&before, self.mutation.conditions()) else {
             return false;
         };
         if !self.rollbacks {
             after.positions.clear();
         }
+        if !self.named {
+            after.timelines = Default::default();
+        }
         if let Some(owner) = state.row.owner
             && after.owner != before.owner
-            && matches!(
-                state.nodes[usize::from(owner)].postgres,
-                Postgres::Primary { .. }
-            )
+            && serves(&state.nodes[usize::from(owner)])
             && state.row.lease != Lease::RunOut
         {
             state.violation = Some(SINGLE_WRITER);
@@ -658,6 +681,15 @@ impl Explored {
     }
 }
 
+/// Whether a server acknowledges commits as far as its own settings go: one that was opened by hand waits
+/// for nobody, for ever.
+fn serves(node: &Node) -> bool {
+    match node.postgres {
+        Postgres::Primary { in_force } => in_force != NOBODY_BIT,
+        _ => false,
+    }
+}
+
 /// What these operations see again does not depend on the moment: it is their own doing.
 fn looks_at_once(kind: Kind) -> bool {
     matches!(kind, Kind::Start | Kind::Stop | Kind::Demote)
@@ -678,8 +710,14 @@ fn unreachable() -> Trouble {
 /// dropped: Pacemaker may ask again at any time.
 fn keep(state: &mut State, i: usize, mut run: Run) {
     blank(&mut run);
-    let again =
-        run.queue.is_empty() && run.snapshot.progress == fresh_progress(state.counted.is_some());
+    let again = run.queue.is_empty() && {
+        // Whether it tried to name its timelines is no reason to keep it.
+        let progress = Progress {
+            named: true,
+            ..run.snapshot.progress.clone()
+        };
+        progress == fresh_progress(state.counted.is_some())
+    };
     state.nodes[i].run = (!again).then(|| Arc::new(run));
 }
 
@@ -749,7 +787,7 @@ fn leaves_unguarded(snapshot: &Snapshot) -> bool {
 impl Explored {
     /// A position where one is looked at: only R10 does.
     fn position(&self, log: &Log) -> Lsn {
-        match self.rollbacks {
+        match self.rollbacks || self.named {
             true => Lsn::new(u64::from(log.end())),
             false => Lsn::new(1),
         }
@@ -788,19 +826,29 @@ impl Explored {
             Postgres::Standby { .. } => Answer::Standby(StandbyView {
                 position: Some(self.position(&node.log)),
                 replayed: Some(self.position(&node.log)),
-                timeline: Some(TimelineId::FIRST),
+                timeline: Some(match self.named {
+                    true => timeline_id(node.log.timeline()),
+                    false => TimelineId::FIRST,
+                }),
                 histories: vec![],
                 streaming: false,
                 receiver: None,
                 slots: vec![],
                 paused: None,
+                closed: node.names == NOBODY_BIT,
             }),
             Postgres::Primary { .. } => Answer::Primary(PrimaryView {
                 timeline: timeline_id(node.log.timeline()),
-                history: self.history(&node.log),
+                history: match self.named {
+                    true => names::history(&node.log),
+                    false => self.history(&node.log),
+                },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                names: strangers::texts(node.names),
+                names: match node.names {
+                    NOBODY_BIT => vec![NOBODY.to_owned()],
+                    names => strangers::texts(names),
+                },
                 links: self.links(state, i),
             }),
         }

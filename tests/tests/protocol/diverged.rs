@@ -90,7 +90,7 @@ pub(crate) fn forked_from(fresh: State) -> State {
     state.nodes[0].log.commit(2);
     (state.acknowledged, state.next_commit) = (1, 3);
     let successor = &mut state.nodes[1];
-    successor.log.begin_timeline(1);
+    successor.log.begin_timeline(1, 0);
     successor.log.commit(0);
     successor.postgres = Postgres::Primary { in_force: 0 };
     successor.standby_signal = false;

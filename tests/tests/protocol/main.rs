@@ -12,6 +12,7 @@ mod diverged;
 mod guard;
 mod model;
 mod mutation;
+mod names;
 mod operator;
 mod restored;
 mod rollback;
@@ -76,6 +77,9 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         notify: false,
         strangers: false,
         restores: false,
+        by_hand: false,
+        named: false,
+        overrides: false,
         start: Start::Election,
         mutation: Mutation::None,
     }
@@ -150,7 +154,25 @@ const RESTORED: Explored = Explored {
     ..SMALL
 };
 
-/// The same with a guard.
+/// Two nodes whose timelines have names, an operator who passes an owner over once, and standbys that are
+/// opened by hand (R13).
+const NAMED: Explored = Explored {
+    named: true,
+    overrides: true,
+    by_hand: true,
+    timelines: 3,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// The same without an operator: a number counts only between two nodes that are holders both.
+const NUMBERED: Explored = Explored {
+    overrides: false,
+    timelines: 2,
+    ..NAMED
+};
+
+/// Strangers beside a node with a guard.
 const STRANGERS_GUARDED: Explored = Explored {
     strangers: true,
     ..GUARDED
@@ -539,5 +561,24 @@ fn every_word_to_the_cluster_about_the_register_is_needed() {
         M::ToldIgnored,
     ] {
         is_noticed(mutation, RESTORED, &[ACKNOWLEDGED]);
+    }
+}
+
+#[test]
+fn equal_numbers_are_never_taken_for_the_same_timeline() {
+    // Two openings by hand and an operator in between come after five million states.
+    holds(NAMED, Some(if long() { 60_000_000 } else { 2_200_000 }));
+}
+
+#[test]
+fn every_part_of_names_is_needed() {
+    use Mutation as M;
+    for (mutation, model, breaks) in [
+        (M::RecordNotKept, NAMED, SAME_TIMELINE),
+        (M::ForeignStarts, NAMED, SAME_TIMELINE),
+        (M::NumberNotReserved, NUMBERED, SAME_TIMELINE),
+        (M::StandbyIsOpen, NAMED, ACKNOWLEDGED),
+    ] {
+        is_noticed(mutation, model, &[breaks]);
     }
 }

@@ -3,19 +3,24 @@
 
 use std::time::Duration;
 
+use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
 use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_promote_by};
+use pha_core::snapshot::Progress;
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
+use crate::names::{Kept, Names, first};
 use crate::operator::{REPLACED, superseded_from};
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
-use crate::state::{Kind, Lease, Log, NODES, Node, Postgres, Row, Run, State, TERM, View, name};
+use crate::state::{
+    Kind, Lease, Log, NOBODY_BIT, NODES, Node, Postgres, Row, Run, State, TERM, View, name,
+};
 use crate::strangers::{self, FORMER_NAME, Stranger};
 
 /// What is explored, and how far.
@@ -48,6 +53,12 @@ pub(crate) struct Explored {
     pub(crate) strangers: bool,
     /// Whether the lock database is put back to what it was before.
     pub(crate) restores: bool,
+    /// Whether timelines have names (R13).
+    pub(crate) named: bool,
+    /// How often an operator goes on with the data of a node while nobody serves.
+    pub(crate) overrides: bool,
+    /// Whether somebody opens standbys by hand (`pg_promote`), without the agent.
+    pub(crate) by_hand: bool,
     pub(crate) start: Start,
     pub(crate) mutation: Mutation,
 }
@@ -106,6 +117,10 @@ pub(crate) enum Move {
     PutBack(usize, usize),
     /// The node's memory of the register is lost.
     Forgets(usize),
+    /// Somebody opens a standby by hand.
+    Opened(usize),
+    /// An operator goes on with the data of this node (`cls_recovery_master`).
+    Overrides(usize),
     GuardDies(usize),
     GuardFreezes(usize),
     /// A round of a guard, which begins late if it was frozen.
@@ -166,7 +181,7 @@ impl Model for Explored {
             },
             log: Log::default(),
             standby_signal: true,
-            names: 0,
+            names: NOBODY_BIT,
             reign: None,
             seen: Memory::default(),
             bound_for_ever: false,
@@ -175,6 +190,12 @@ impl Model for Explored {
             recorded: Log::default(),
             silent: false,
             released: 0,
+            record: self.named.then(|| Kept {
+                names: first(),
+                held: Held::Following,
+            }),
+            reserved: 0,
+            by_hand: false,
             guard: None,
             noted: false,
             run: None,
@@ -192,7 +213,11 @@ impl Model for Explored {
                 holders: 0,
                 positions: [0; NODES],
                 lease: Lease::Released,
+                names: Names::default(),
+                is_named: false,
+                highest: 0,
             },
+            overrides_left: 1,
             delayed: None,
             acknowledged: 0,
             next_commit: 0,
@@ -230,6 +255,7 @@ impl Model for Explored {
             self.rollback_moves(state, i, moves);
             self.guard_moves(state, i, moves);
             self.stranger_moves(state, i, moves);
+            self.override_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
@@ -251,8 +277,11 @@ impl Model for Explored {
             }
             Move::Begins(i, kind, view) => {
                 let memory = state.nodes[i].memory();
-                let snapshot =
-                    self.observe(&state, i, kind, view, fresh_progress(self.restores), memory);
+                let progress = Progress {
+                    named: !self.named,
+                    ..fresh_progress(self.restores)
+                };
+                let snapshot = self.observe(&state, i, kind, view, progress, memory);
                 self.decide(&mut state, i, kind, view, snapshot);
             }
             Move::Looks(i, view) => {
@@ -266,14 +295,12 @@ impl Model for Explored {
                 let names = state.nodes[i].names;
                 state.nodes[i].postgres = Postgres::Primary { in_force: names };
             }
-            Move::Promoted(i) => {
-                let node = &mut state.nodes[i];
-                node.log.begin_timeline(i);
-                node.standby_signal = false;
-                node.postgres = Postgres::Primary {
-                    in_force: node.names,
-                };
+            Move::Promoted(i) => self.opens(&mut state.nodes[i], i),
+            Move::Opened(i) => {
+                self.opens(&mut state.nodes[i], i);
+                state.nodes[i].by_hand = true;
             }
+            Move::Overrides(i) => self.overridden(&mut state, i),
             Move::Commits(i) => {
                 let id = state.next_commit;
                 state.nodes[i].log.commit(id);
@@ -324,7 +351,7 @@ impl Model for Explored {
         }
         settle(&mut state);
         self.forget_what_cannot_happen(&mut state);
-        forget_what_is_written_again(&mut state);
+        self.forget_what_is_written_again(&mut state);
         (state != *before).then_some(state)
     }
 
@@ -366,7 +393,9 @@ impl Model for Explored {
             Property::always(UNWRITTEN, |_, state: &State| {
                 state.nodes.iter().all(|node| node.released == 0)
             }),
-            Property::always(SAME_TIMELINE, |_, state: &State| timelines_agree(state)),
+            Property::always(SAME_TIMELINE, |model: &Self, state: &State| {
+                timelines_agree(state, model.named)
+            }),
         ]
     }
 }
@@ -418,11 +447,14 @@ impl Explored {
     }
 }
 
-fn timelines_agree(state: &State) -> bool {
-    let primary = |node: &&Node| matches!(node.postgres, Postgres::Primary { .. });
+/// Where timelines have names, what is down may be anything: it is judged before it is started.
+fn timelines_agree(state: &State, named: bool) -> bool {
+    let primary = |node: &&Node| matches!(node.postgres, Postgres::Primary { .. }) && !node.by_hand;
     state.nodes.iter().filter(primary).all(|primary| {
         state.nodes.iter().all(|node| {
-            !node.log.may_stream_from(&primary.log) || node.log.is_prefix_of(&primary.log)
+            (named && !matches!(node.postgres, Postgres::Standby { .. }))
+                || !node.log.may_stream_from(&primary.log)
+                || node.log.is_prefix_of(&primary.log)
         })
     })
 }
@@ -469,6 +501,13 @@ impl Explored {
             holders: 1 | 1 << 1,
             positions: [0; NODES],
             lease: Lease::Running,
+            names: if self.named {
+                first()
+            } else {
+                Names::default()
+            },
+            is_named: self.named,
+            highest: u8::from(self.named),
         };
         let register = state.register();
         for node in &mut state.nodes {
@@ -481,6 +520,9 @@ impl Explored {
         primary.postgres = Postgres::Primary { in_force: standbys };
         (primary.standby_signal, primary.names) = (false, standbys);
         primary.reign = Some((TERM, 1));
+        if let Some(kept) = &mut primary.record {
+            kept.held = Held::Opened(0);
+        }
         primary.guard = (self.guards > 0).then(|| Resident::at_work(register));
         state
     }
@@ -569,6 +611,10 @@ impl Explored {
                 upstream,
                 promoting,
             } => {
+                // Between the register and the promotion it is open, for the agent to promote it.
+                if self.by_hand && node.names == NOBODY_BIT {
+                    moves.push(Move::Opened(i));
+                }
                 if promoting {
                     moves.push(Move::Promoted(i));
                 }
@@ -584,7 +630,8 @@ impl Explored {
                     return;
                 }
                 for (j, other) in state.nodes.iter().enumerate() {
-                    let primary = matches!(other.postgres, Postgres::Primary { .. });
+                    let primary =
+                        matches!(other.postgres, Postgres::Primary { .. }) && !other.by_hand;
                     let streams = node.log.may_stream_from(&other.log)
                         || (self.diverged && node.log.has_left(&other.log));
                     if primary && streams {
@@ -625,16 +672,23 @@ fn differs_alone(state: &State, kind: Kind) -> bool {
     }
 }
 
-/// Every way to start a server that is down writes its settings first.
-fn forget_what_is_written_again(state: &mut State) {
-    for node in &mut state.nodes {
-        if node.postgres == Postgres::Down {
-            node.names = 0;
-            let starting = |run: &Run| {
-                let starts = |action: &Action| matches!(action, Action::StartPostgres(_));
-                run.queue.iter().any(starts)
-            };
-            node.standby_signal |= !node.run.as_ref().is_some_and(|run| starting(run));
+impl Explored {
+    /// Every way to start a server that is down writes its settings first. Where timelines have names,
+    /// `standby.signal` tells before that whether it was opened.
+    fn forget_what_is_written_again(&self, state: &mut State) {
+        for node in &mut state.nodes {
+            if node.postgres == Postgres::Down {
+                node.by_hand = false;
+                let starting = |run: &Run| {
+                    let starts = |action: &Action| matches!(action, Action::StartPostgres(_));
+                    run.queue.iter().any(starts)
+                };
+                if !self.named || !node.run.as_ref().is_some_and(|run| starting(run)) {
+                    node.names = 0;
+                }
+                node.standby_signal |=
+                    !self.named && !node.run.as_ref().is_some_and(|run| starting(run));
+            }
         }
     }
 }

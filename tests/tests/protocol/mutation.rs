@@ -121,6 +121,14 @@ pub(crate) enum Mutation {
     GuardIgnoresUnsettled,
     /// The guard looks at the holders that it last saw, and not at who is named.
     GuardForgetsNamed,
+    /// R13: what the data are on is not kept.
+    RecordNotKept,
+    /// R13: data are started whatever timeline they are on.
+    ForeignStarts,
+    /// R13: a number that was given before is given again.
+    NumberNotReserved,
+    /// A standby that is opened by hand acknowledges by itself.
+    StandbyIsOpen,
     /// No monitor starts a guard.
     GuardNotStarted,
     /// A guard that stands still is not replaced.
@@ -221,6 +229,7 @@ impl Mutation {
             }
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
+            Self::ForeignStarts => dropped = &["start-foreign-timeline", "demote-foreign-timeline"],
             Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
             Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
             Self::GuardLetsSuperseded => dropped = &["guard-superseded"],

@@ -4,11 +4,13 @@
 use pha_core::decide::operator::{
     CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, Instance, plan_copy,
 };
+use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
 use pha_core::register::{Reading, Update};
 
 use crate::model::{Explored, Move, Outcome};
 use crate::mutation::Mutation;
+use crate::names::{Kept, Names};
 use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM, name};
 
 /// A copy that has been begun.
@@ -92,6 +94,7 @@ impl Explored {
             primary_system: Some((1, 15)),
             managed: true,
             in_standby: false,
+            alike: None,
             unfinished: None,
         };
         let request = CopyRequest {
@@ -149,7 +152,11 @@ impl Explored {
                 let good = serves && (owned || self.mutation == Mutation::CopyFromAnyone);
                 if good {
                     let node = &mut state.nodes[i];
-                    (node.unfinished, node.standby_signal) = (false, true);
+                    (node.unfinished, node.standby_signal) = (false, !self.named);
+                    node.record = state.row.is_named.then_some(Kept {
+                        names: state.row.names,
+                        held: Held::Copied,
+                    });
                 }
                 false
             }
@@ -195,14 +202,14 @@ pub(crate) fn superseded_from(fresh: State) -> State {
     let mut state = fresh;
     let third = 1 << 2;
     let mut log = Log::default();
-    log.begin_timeline(2);
+    log.begin_timeline(2, 0);
     state.nodes[2] = Node {
         postgres: Postgres::Down,
         log,
         reign: Some((1, 1)),
         ..state.nodes[2].clone()
     };
-    log.begin_timeline(1);
+    log.begin_timeline(1, 0);
     state.nodes[1] = Node {
         postgres: Postgres::Primary { in_force: 0 },
         log,
@@ -223,6 +230,9 @@ pub(crate) fn superseded_from(fresh: State) -> State {
         holders: 1 << 1,
         positions: [0; 3],
         lease: Lease::Running,
+        names: Names::default(),
+        is_named: false,
+        highest: 0,
     };
     state
 }

@@ -17,6 +17,7 @@ use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
 
 use crate::guard::Resident;
+use crate::names::{Kept, Names};
 use crate::operator::Copy;
 use crate::restored::Counted;
 use crate::strangers::{Said, Stranger};
@@ -27,6 +28,8 @@ pub(crate) const NODES: usize = 3;
 pub(crate) const TERM: u64 = 2;
 /// The register's epoch, as it is kept; every older one is 0.
 pub(crate) const EPOCH: u64 = 1;
+/// `synchronous_standby_names` of a standby that is not to be promoted: nobody can have that name.
+pub(crate) const NOBODY_BIT: u8 = 0x80;
 /// Any length of a lease.
 pub(crate) const TTL: Duration = Duration::from_secs(20);
 
@@ -75,8 +78,8 @@ impl Log {
     }
 
     /// `pg_ctl promote`: PostgreSQL takes the next number that it knows to be free.
-    pub(crate) fn begin_timeline(&mut self, node: usize) {
-        let next = self.timeline() + 1;
+    pub(crate) fn begin_timeline(&mut self, node: usize, reserved: u8) {
+        let next = self.timeline().max(reserved) + 1;
         self.push(MARK | (next << 2) | node as u8);
     }
 
@@ -118,6 +121,23 @@ impl Log {
         other
             .end_of(self.timeline())
             .is_some_and(|end| self.len() <= end)
+    }
+
+    /// Every switch in it, oldest first: the timeline that was left, and where.
+    pub(crate) fn switches(&self) -> Vec<(u8, u8)> {
+        let marks = self.entries().iter().enumerate();
+        marks
+            .filter(|(_, entry)| *entry & MARK != 0)
+            .map(|(index, _)| (self.first(index).timeline(), index as u8 + 1))
+            .collect()
+    }
+
+    /// Who began the timeline of this number in it.
+    pub(crate) fn began(&self, number: u8) -> Option<u8> {
+        let mut marks = self.entries().iter().filter(|entry| *entry & MARK != 0);
+        marks
+            .find(|entry| (*entry & !MARK) >> 2 == number)
+            .map(|entry| entry & 3)
     }
 
     /// Where its timeline began, and which one it left.
@@ -225,6 +245,12 @@ pub(crate) struct Node {
     /// As a primary: up to which position PostgreSQL lets commits pass, because a synchronous standby
     /// has reported so much; only where that is more than there is in its log.
     pub(crate) released: u8,
+    /// What it keeps about its data (R13).
+    pub(crate) record: Option<Kept>,
+    /// The highest number of which it has a history file that stands for nothing.
+    pub(crate) reserved: u8,
+    /// Its server was opened by hand: nobody finds it under the writer's address.
+    pub(crate) by_hand: bool,
     /// The guard beside it.
     pub(crate) guard: Option<Resident>,
     /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
@@ -317,6 +343,9 @@ impl fmt::Display for Node {
         }
         if let Some(guard) = &self.guard {
             write!(f, " {guard:?} noted {}", self.noted)?;
+        }
+        if let Some(kept) = &self.record {
+            write!(f, " keeps {:?} {:?}", kept.names.lineage(), kept.held)?;
         }
         if self.unfinished || self.copy.is_some() {
             write!(f, " unfinished {} copy {:?}", self.unfinished, self.copy)?;
@@ -428,6 +457,10 @@ pub(crate) struct Row {
     /// The position of each node; 0 where none is recorded.
     pub(crate) positions: [u8; NODES],
     pub(crate) lease: Lease,
+    /// The owner's timelines (R13), whether the present owner has named them, and the highest number.
+    pub(crate) names: Names,
+    pub(crate) is_named: bool,
+    pub(crate) highest: u8,
 }
 
 impl Row {
@@ -448,6 +481,9 @@ impl Row {
             } else {
                 TTL
             },
+            timelines: self
+                .names
+                .timelines(if self.is_named { TERM } else { 1 }, self.highest),
             renewed: String::new(),
         }
     }
@@ -465,6 +501,9 @@ impl Row {
             }
         }
         Self {
+            names: Names::of(&register.timelines.lineage),
+            is_named: register.timelines.term == register.term,
+            highest: register.timelines.highest as u8,
             positions,
             owner: register
                 .owner
@@ -501,6 +540,8 @@ pub(crate) struct State {
     /// The commits that were acknowledged to a client, as bits.
     pub(crate) acknowledged: u8,
     pub(crate) next_commit: u8,
+    /// How often an operator may still decide.
+    pub(crate) overrides_left: u8,
     /// What must never happen and is not to be seen in a state alone.
     pub(crate) violation: Option<&'static str>,
     /// Whether the transition that is being made has moved the term and the epoch.
@@ -645,7 +686,9 @@ fn age_update(by_term: bool, by_epoch: bool, update: &mut Update) {
         } => {
             age(by_term, by_epoch, term, Some(from_epoch));
         }
-        Update::Renew { term, .. } | Update::Release { term, .. } => {
+        Update::Renew { term, .. }
+        | Update::Release { term, .. }
+        | Update::NameTimelines { term, .. } => {
             age(by_term, by_epoch, term, None);
         }
         _ => {}

@@ -1,5 +1,8 @@
 //! The node's own configuration files, which a copy would overwrite with those of the source.
 
+use pha_core::lineage::{Held, Record};
+use pha_host::node::memory_file;
+use pha_host::record::RecordFile;
 use pha_host::unfinished;
 
 use super::{Work, broken};
@@ -19,6 +22,21 @@ impl Work<'_> {
         self.copies.keep(&files).map_err(|error| broken(&error))
     }
 
+    /// Keeps which timelines the copied data are on (R13): while the mark of an unfinished copy is there,
+    /// nothing starts them.
+    fn record(&self) -> Result<(), ClsError> {
+        let file = RecordFile::beside(&memory_file(&self.cluster.resource));
+        let kept = match self.timelines.clone().zip(self.system) {
+            Some((lineage, system)) => file.store(&Record {
+                system,
+                lineage,
+                held: Held::Copied,
+            }),
+            None => file.forget(),
+        };
+        kept.map_err(|error| broken(&error))
+    }
+
     /// Puts them back, and lets the data directory be started again.
     pub(super) fn restore_configuration(&mut self) -> Result<(), ClsError> {
         let kept = self.copies.kept().map_err(|error| broken(&error))?;
@@ -28,6 +46,7 @@ impl Work<'_> {
                 .ensure(&self.pg.pgdata.join(name), &bytes, 0o600)
                 .map_err(|error| broken(&error))?;
         }
+        self.record()?;
         self.copies.end().map_err(|error| broken(&error))?;
         self.forget_configuration()
     }

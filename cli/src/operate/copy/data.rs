@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method};
+use pha_core::lineage::Kinship;
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;
 use pha_host::own;
@@ -35,6 +36,7 @@ impl Work<'_> {
         source: &Source,
     ) -> Result<(), ClsError> {
         self.await_checkpoint(source)?;
+        let before = self.kinship(facts.register.as_ref());
         let ended = self.session.interrupt.flag().clone();
         let clean = matches!(facts.data, Data::Cluster { clean: true, .. });
         // Without a change, for as long as that can show anything: whether the WAL is still there,
@@ -70,7 +72,15 @@ impl Work<'_> {
         for line in words {
             self.session.ui.progress(&line);
         }
-        Ok(())
+        // It leaves a backup label where it has done anything, and takes a server for one that is on the
+        // old timeline still that was opened after its latest checkpoint (before PostgreSQL 16).
+        let rewound = self.pg.pgdata.join("backup_label").exists();
+        match before.filter(|_| !rewound) {
+            Some(Kinship::Diverged { fork, .. }) => Err(self.not_rewound(&format!(
+                "it found nothing to do, and the data are not the primary's from {fork} on"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn not_rewound(&self, error: &dyn std::fmt::Display) -> ClsError {

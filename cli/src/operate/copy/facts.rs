@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
+use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
 use pha_core::status::Role;
+use pha_host::node::memory_file;
+use pha_host::record::RecordFile;
 use pha_host::rewind::Source;
 
 use super::{Work, broken};
@@ -37,11 +40,19 @@ impl Work<'_> {
             _ => None,
         };
         self.system = primary_system.map(|(system, _)| system);
+        let register = self.register()?;
+        let instance = self.instance()?;
+        let alike = match instance {
+            Instance::Stopped => self.alike(register.as_ref()),
+            _ => None,
+        };
+        let cluster = &self.cluster;
         Ok(CopyFacts {
+            alike,
             node: self.node.clone(),
             replicated: cluster.params.rep_mode.replicated(),
-            register: self.register()?,
-            instance: self.instance()?,
+            register,
+            instance,
             data: self.data()?,
             managed: cluster.view.managed,
             unfinished: unfinished.map(|mark| match mark.method.as_str() {
@@ -53,6 +64,34 @@ impl Work<'_> {
             in_standby,
             primary_system,
         })
+    }
+
+    /// Why `pg_rewind` would take these data for the primary's although they are not (R13).
+    fn alike(&self, register: Option<&Reading>) -> Option<String> {
+        match self.kinship(register)? {
+            Kinship::Diverged {
+                fork,
+                rewindable: false,
+            } => Some(format!(
+                "it compares numbers of timelines, and the one that {} has from {fork} on has the number of another",
+                self.node
+            )),
+            // Replaced or opened by hand: nobody knows what a comparison of numbers is worth.
+            Kinship::Unknown(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// What the data are to the register's timelines, where that can be told.
+    pub(super) fn kinship(&self, register: Option<&Reading>) -> Option<Kinship> {
+        let Some(Reading::Row(row)) = register else {
+            return None;
+        };
+        let file = RecordFile::beside(&memory_file(&self.cluster.resource));
+        let deadline = self.deadline.sub_budget(READ);
+        let known = &row.timelines.lineage;
+        let (_, kinship) = file.kinship(&self.pg, known, deadline).ok()?;
+        Some(kinship)
     }
 
     /// Lets Pacemaker finish what it is at.

@@ -63,6 +63,8 @@ impl Work<'_> {
                         row.term
                     )));
                 }
+                self.timelines =
+                    (row.timelines.term == row.term).then(|| row.timelines.lineage.clone());
             }
             Some(other) => return Err(moved(format!("the register cannot be read ({other:?})"))),
             None => {

@@ -1,12 +1,19 @@
 //! `demote`: a primary becomes a standby, or stays down when a stop follows.
 
 use crate::decide::shared::attributes::show_standby;
+use crate::decide::shared::kin::foreign;
+use crate::decide::shared::launch::close_standby;
 use crate::decide::shared::{halt, launch};
 use crate::ocf::OcfCode;
-use crate::plan::{Rule, Step, StopMode};
+use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::snapshot::{Answer, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "demote-standby-close",
+        says: "It may have been opened for a promotion that failed: it acknowledges nothing by itself.",
+        decide: close_standby,
+    },
     Rule {
         id: "demote-standby-release",
         says: "PostgreSQL is a standby, so it acknowledges nothing: give back a lock that a failed promotion has left (R8).",
@@ -45,6 +52,29 @@ pub(super) const RULES: &[Rule] = &[
         id: "demote-then-stop",
         says: "Pacemaker stops the instance next, so that no standby is started: success.",
         decide: |s| stops_next(s).then(|| Step::finish(OcfCode::Success)),
+    },
+    Rule {
+        id: "demote-read-disk",
+        says: "Which timelines the data are on is kept before they are started as a standby's (R13): read the disk, and the register.",
+        decide: |s| {
+            let asked = s.disk.is_some() || s.progress.failure(ActionKind::ReadDisk).is_some();
+            (s.builtin() && !s.progress.started && !asked).then(|| {
+                let mut actions = vec![Action::ReadDisk];
+                if s.register.is_none() {
+                    actions.push(Action::ReadRegister);
+                }
+                Step::then_continue(actions)
+            })
+        },
+    },
+    Rule {
+        id: "demote-foreign-timeline",
+        says: "They are not on the register's timelines: not started, with the command that mends it.",
+        decide: |s| {
+            foreign(s)
+                .filter(|_| !s.progress.started)
+                .map(|text| Step::fail(OcfCode::Generic, text))
+        },
     },
     Rule {
         id: "demote-start-standby",

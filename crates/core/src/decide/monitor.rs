@@ -4,6 +4,8 @@
 use crate::decide::shared::attributes::show_standby;
 use crate::decide::shared::descent::{Descent, descent};
 use crate::decide::shared::incarnation;
+use crate::decide::shared::kin::{foreign_standby, record_standby};
+use crate::decide::shared::launch::close_standby;
 use crate::decide::shared::{gate, halt, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
@@ -165,6 +167,27 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "monitor-standby-read-register",
+        says: "Read the register: it knows the timelines, and who may be promoted.",
+        decide: |s| {
+            (s.standby().is_some() && s.builtin() && s.register.is_none())
+                .then(|| Step::then_continue(vec![Action::ReadRegister]))
+        },
+    },
+    Rule {
+        id: "monitor-standby-foreign-timeline",
+        says: "This standby is not on the register's timelines (R13): failed, so that the next start refuses it with the command that mends it.",
+        decide: |s| {
+            s.standby().filter(|view| !view.streaming)?;
+            foreign_standby(s).map(|why| Step::fail(OcfCode::Generic, why))
+        },
+    },
+    Rule {
+        id: "monitor-standby-record",
+        says: "This standby has gone on to the register's newest timeline, or may at any moment: keep that beside the data (R13).",
+        decide: record_standby,
+    },
+    Rule {
         id: "monitor-standby-slots",
         says: "A standby still has the slots of a primary that it was: drop them, or they keep WAL until its disk is full.",
         decide: |s| {
@@ -179,6 +202,11 @@ pub(super) const RULES: &[Rule] = &[
             (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
                 .then(|| Step::then_reobserve(vec![Action::DropSlots(left)]))
         },
+    },
+    Rule {
+        id: "monitor-standby-close",
+        says: "A standby would acknowledge commits if somebody opened it by hand, as after a promotion that failed: let its commits wait for a synchronous standby that cannot exist.",
+        decide: close_standby,
     },
     Rule {
         id: "monitor-standby-show",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::decide::shared::attributes::{repl_info, show};
 use crate::decide::shared::ending::{done, show_and_end};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
+use crate::decide::shared::kin::name_timelines;
 use crate::decide::shared::ownership::{mine, ownership, superseded, tell, term_to_adopt};
 use crate::decide::shared::standbys::{
     candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
@@ -235,6 +236,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-keep-barrier",
         says: "Its own agent has not said so yet: keep the barrier for the next monitor.",
         decide: keep_barrier,
+    },
+    Rule {
+        id: "primary-name-timelines",
+        says: "The register does not know the timeline that this primary writes by its name: keep it beside the data, and register it (R13).",
+        decide: name_timelines,
     },
     Rule {
         id: "primary-slots",

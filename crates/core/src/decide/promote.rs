@@ -2,7 +2,8 @@
 
 use crate::decide::shared::attributes::{close_gate, repl_info, show};
 use crate::decide::shared::gate::{self, refusal};
-use crate::decide::shared::{halt, launch, ownership};
+use crate::decide::shared::kin::{name_timelines, number_to_reserve, recorded_opening};
+use crate::decide::shared::{halt, incarnation, launch, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Register, Reign, Update};
@@ -24,6 +25,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "promote-remember",
         says: "PostgreSQL is a primary by right of the register: keep durably at which term and on which timeline.",
         decide: remember_reign,
+    },
+    Rule {
+        id: "promote-name-timelines",
+        says: "Keep and register the name of the timeline that this primary writes (R13), before anybody follows it. What the register does not take now, the next monitor names.",
+        decide: name_timelines,
     },
     Rule {
         id: "promote-repl-info",
@@ -69,11 +75,17 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "promote-pg-failed",
-        says: "pg_ctl promote failed: an error with what it said.",
+        says: "pg_ctl promote failed, or what has to be done before it: an error with what it said.",
         decide: |s| {
-            s.progress
-                .failure(ActionKind::PromotePostgres)
-                .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
+            [
+                ActionKind::KeepRecord,
+                ActionKind::ReserveTimelines,
+                ActionKind::OpenStandby,
+                ActionKind::PromotePostgres,
+            ]
+            .into_iter()
+            .find_map(|kind| s.progress.failure(kind))
+            .map(|f| Step::fail(OcfCode::Generic, f.text.clone()))
         },
     },
     Rule {
@@ -110,10 +122,8 @@ pub(super) const RULES: &[Rule] = &[
         says: "Then start it as a primary, on the same timeline (R2).",
         decide: |s| {
             in_place(s).filter(|()| !s.progress.started).map(|()| {
-                Step::then_reobserve(vec![
-                    Action::WritePrimarySettings,
-                    Action::StartPostgres(None),
-                ])
+                let start = vec![Action::WritePrimarySettings, Action::StartPostgres(None)];
+                Step::then_reobserve(start).after(recorded_opening(s, None).into_iter().collect())
             })
         },
     },
@@ -124,7 +134,7 @@ pub(super) const RULES: &[Rule] = &[
             (acquired(s) == Some(Acquired::NewTimeline)
                 && !s.progress.promoting
                 && s.standby().is_some())
-            .then(|| Step::then_reobserve(vec![Action::PromotePostgres]))
+            .then(|| new_timeline(s))
         },
     },
     Rule {
@@ -206,6 +216,20 @@ fn acquired(s: &Snapshot) -> Option<Acquired> {
     } else {
         Acquired::NewTimeline
     })
+}
+
+/// What is kept and reserved first (R13), then the standby is opened. A failure of any of it is one of
+/// the promotion; demote closes the standby again.
+fn new_timeline(s: &Snapshot) -> Step {
+    let number = s.standby().and_then(|view| view.timeline);
+    let mut actions: Vec<Action> = recorded_opening(s, number).into_iter().collect();
+    let given = s.standby().and_then(|view| number_to_reserve(s, view));
+    actions.extend(given.map(Action::ReserveTimelines));
+    actions.extend([
+        Action::OpenStandby(incarnation::name_in_settings(s)),
+        Action::PromotePostgres,
+    ]);
+    Step::then_reobserve(actions)
 }
 
 fn in_place(s: &Snapshot) -> Option<()> {

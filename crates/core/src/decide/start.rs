@@ -3,11 +3,13 @@
 use crate::decide::shared::attributes::{needed, show_standby};
 use crate::decide::shared::descent::{Descent, descent};
 use crate::decide::shared::halt;
+use crate::decide::shared::kin::{foreign, kin, strays};
 use crate::decide::shared::launch::{failed_launch, launch_standby};
+use crate::lineage::{Held, Kinship};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
-use crate::register::{Register, Update, out_of_step};
+use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Answer, Mode, Process, Snapshot};
@@ -118,6 +120,32 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "start-record-unreadable",
+        says: "What this node keeps about its data cannot be read: it is not known which timelines they are on (R13).",
+        decide: |s| {
+            let why = s.record.as_ref().err().filter(|_| s.builtin())?;
+            Some(Step::fail(OcfCode::Installed, why.clone()))
+        },
+    },
+    Rule {
+        id: "start-await-register",
+        says: "The data were opened here, another node was primary since, and the register cannot be read: whether that one's timeline is the same cannot be told (R13). Wait.",
+        decide: |s| {
+            let opened =
+                matches!(&s.record, Ok(Some(record)) if matches!(record.held, Held::Opened(_)));
+            let Some(Reading::Unknown(trouble)) = s.register.as_ref().filter(|_| s.builtin())
+            else {
+                return None;
+            };
+            (opened && switch_to_compare(s).is_some()).then(|| Step::wait(trouble.to_string()))
+        },
+    },
+    Rule {
+        id: "start-foreign-timeline",
+        says: "The data are not on the register's timelines, or it cannot be told, whatever their numbers are (R13): not started, with the command that mends it.",
+        decide: |s| foreign(s).map(|text| Step::fail(OcfCode::Installed, text)),
+    },
+    Rule {
         id: "start-malformed-repl-info",
         says: "pgsql_REPL_INFO has a text that is not understood: nothing is guessed.",
         decide: |s| match &s.cluster_or_empty().repl_info {
@@ -149,7 +177,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "start-diverged",
         says: "This node has WAL that the primary does not have: not started, with the repair command.",
-        decide: |s| diverged(s).map(|text| Step::fail(OcfCode::Installed, text)),
+        decide: |s| {
+            let unnamed = kin(s).is_none_or(|(_, kinship)| kinship == Kinship::Unnamed);
+            let text = diverged(s).filter(|_| unnamed)?;
+            Some(Step::fail(OcfCode::Installed, text))
+        },
     },
     Rule {
         id: "start-forgotten-leave",
@@ -202,6 +234,39 @@ pub(super) const RULES: &[Rule] = &[
                     s.me()
                 ),
             ))
+        },
+    },
+    Rule {
+        id: "start-strays",
+        says: "A history file in pg_wal is of no timeline of the register: move it aside, or the standby would follow it (R13).",
+        decide: |s| {
+            let strays = strays(s);
+            let tried = s.progress.failure(ActionKind::SetHistoriesAside).is_some();
+            (!strays.is_empty() && !tried).then(|| {
+                let named: Vec<String> = strays
+                    .iter()
+                    .filter(|(_, reserved)| !reserved)
+                    .map(|(number, _)| number.history_file())
+                    .collect();
+                let mut actions = Vec::new();
+                if !named.is_empty() {
+                    actions.push(Action::Warn(format!(
+                        "{} in pg_wal is of no timeline of this cluster and is moved aside; see who archives into restore_command's archive",
+                        named.join(", ")
+                    )));
+                }
+                let numbers = strays.iter().map(|(number, _)| *number).collect();
+                actions.push(Action::SetHistoriesAside(numbers));
+                Step::then_continue(actions)
+            })
+        },
+    },
+    Rule {
+        id: "start-strays-failed",
+        says: "It could not be moved aside: not started.",
+        decide: |s| {
+            let failure = s.progress.failure(ActionKind::SetHistoriesAside)?;
+            Some(Step::fail(OcfCode::Installed, failure.text.clone()))
         },
     },
     Rule {
@@ -258,7 +323,8 @@ fn put_back(s: &Snapshot) -> Option<(&Register, String)> {
     let (row, memory) = (s.row()?, s.seen().ok()?);
     let recorded = *row.positions.get(s.me())?;
     let end = *s.disk.as_ref()?.end.as_ref().ok()?;
-    let behind = end.lsn < recorded && out_of_step(row, &memory).is_none();
+    let behind = end.lsn.before_page_header() < recorded.before_page_header()
+        && out_of_step(row, &memory).is_none();
     behind.then(|| {
         let text = format!(
             "its data were put back to an older state: its WAL ends at {} on timeline {}, and the \

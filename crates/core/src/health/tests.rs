@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cluster::fail_counts;
+use crate::lineage::Timelines;
 use crate::parse::cib::Cib;
 use crate::register::Trouble;
 
@@ -128,6 +129,7 @@ fn row(owner: &str, lease: u64) -> Reading {
         positions: BTreeMap::new(),
         lease_left: Duration::from_secs(lease),
         ttl: Duration::from_secs(6),
+        timelines: Timelines::default(),
         renewed: "now".to_owned(),
     })
 }

@@ -114,6 +114,12 @@ impl fmt::Display for StandbyNames {
     }
 }
 
+/// The synchronous standby of a server that the cluster has not promoted: none can have this name, since
+/// PostgreSQL cuts an `application_name` after 63 bytes. A standby that is opened by somebody else lets
+/// its commits wait for it, and acknowledges none.
+pub const NOBODY: &str =
+    "nobody: this server was not promoted by the cluster, so that it acknowledges no commit";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Name(String),

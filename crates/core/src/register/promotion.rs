@@ -45,6 +45,9 @@ pub enum Eligibility {
         /// What this node has.
         own: Lsn,
     },
+    /// R13: this node's data are not on the register's timelines, so that no position of them says
+    /// anything; why, with the command that mends it.
+    ForeignTimeline(String),
     /// Asynchronous mode: more WAL may be missing here than is accepted as a loss.
     TooFarBehind {
         /// What the owner has last recorded of itself.
@@ -97,6 +100,7 @@ impl fmt::Display for Eligibility {
                     "this node has WAL up to {own}, the primary had {recorded}, and at most {accepted} bytes may be lost"
                 )
             }
+            Self::ForeignTimeline(why) => f.write_str(why),
             Self::Damage(text) => write!(f, "the register is damaged: {text}"),
             Self::Unknown(text) => f.write_str(text),
         }
@@ -112,10 +116,28 @@ pub struct PromotionCase<'a> {
     pub me: &'a NodeName,
     /// What it remembers.
     pub memory: &'a Memory,
-    /// Where its own WAL ends on disk; none when that is not known.
-    pub own_flushed: Option<Lsn>,
+    /// What its own WAL is.
+    pub own: Own<'a>,
     /// Asynchronous mode: how many bytes of WAL may be lost; none in synchronous mode.
     pub bounded_loss: Option<u64>,
+}
+
+/// What a node's own WAL is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Own<'a> {
+    /// Where it ends on the disk; none when that is not known.
+    pub flushed: Option<Lsn>,
+    /// Why it is not on the register's timelines, if it is not (R13).
+    pub foreign: Option<&'a str>,
+}
+
+impl From<Option<Lsn>> for Own<'_> {
+    fn from(flushed: Option<Lsn>) -> Self {
+        Self {
+            flushed,
+            foreign: None,
+        }
+    }
 }
 
 /// One rule: the first that has something to say decides.
@@ -161,6 +183,15 @@ pub const PROMOTION_RULES: &[PromotionRule] = &[
         check: promised,
     },
     PromotionRule {
+        id: "R13-timeline",
+        sentence: "A node whose data are not on the register's timelines is no holder, however much WAL it has.",
+        check: |case| {
+            case.own
+                .foreign
+                .map(|why| Eligibility::ForeignTimeline(why.to_owned()))
+        },
+    },
+    PromotionRule {
         id: "R10-rolled-back",
         sentence: "A node with less WAL on its disk than the register records for it is no holder, whatever the row says.",
         check: behind_recorded,
@@ -198,12 +229,14 @@ fn promised(case: &PromotionCase<'_>) -> Option<Eligibility> {
 
 fn behind_recorded(case: &PromotionCase<'_>) -> Option<Eligibility> {
     let recorded = *case.register.positions.get(case.me)?;
-    let Some(own) = case.own_flushed else {
+    let Some(own) = case.own.flushed else {
         return Some(Eligibility::Unknown(format!(
             "the end of this node's own WAL is not known, and the register records {recorded} for it"
         )));
     };
-    (own < recorded).then_some(Eligibility::BehindRecorded { recorded, own })
+    // Both ends count whole records.
+    (own.before_page_header() < recorded.before_page_header())
+        .then_some(Eligibility::BehindRecorded { recorded, own })
 }
 
 fn too_far_behind(case: &PromotionCase<'_>) -> Option<Eligibility> {
@@ -214,12 +247,12 @@ fn too_far_behind(case: &PromotionCase<'_>) -> Option<Eligibility> {
         .as_ref()
         .filter(|owner| *owner != case.me)?;
     let recorded = *case.register.positions.get(owner)?;
-    let missing = case.own_flushed.map(|own| recorded.distance(own));
+    let missing = case.own.flushed.map(|own| recorded.distance(own));
     missing
         .is_none_or(|bytes| bytes > accepted)
         .then_some(Eligibility::TooFarBehind {
             recorded,
-            own: case.own_flushed,
+            own: case.own.flushed,
             accepted,
         })
 }
@@ -237,13 +270,13 @@ fn lease_running(case: &PromotionCase<'_>) -> Option<Eligibility> {
 
 /// Decides whether `me` may promote, by [`PROMOTION_RULES`].
 ///
-/// `own_flushed` is where the valid WAL on this node's disk ends. A register that records a
+/// `own` is where the valid WAL on this node's disk ends, and what it is. A register that records a
 /// position for this node cannot be judged without it.
-pub fn may_promote(
+pub fn may_promote<'a>(
     reading: &Reading,
     me: &NodeName,
     memory: &Memory,
-    own_flushed: Option<Lsn>,
+    own: impl Into<Own<'a>>,
     bounded_loss: Option<u64>,
 ) -> Eligibility {
     may_promote_by(
@@ -251,18 +284,18 @@ pub fn may_promote(
         reading,
         me,
         memory,
-        own_flushed,
+        own,
         bounded_loss,
     )
 }
 
 /// [`may_promote`] by the rules given: what a test uses to see that a rule's loss shows.
-pub fn may_promote_by<'r>(
+pub fn may_promote_by<'r, 'a>(
     rules: impl IntoIterator<Item = &'r PromotionRule>,
     reading: &Reading,
     me: &NodeName,
     memory: &Memory,
-    own_flushed: Option<Lsn>,
+    own: impl Into<Own<'a>>,
     bounded_loss: Option<u64>,
 ) -> Eligibility {
     let register = match verdict::known_row(reading) {
@@ -274,7 +307,7 @@ pub fn may_promote_by<'r>(
         register,
         me,
         memory,
-        own_flushed,
+        own: own.into(),
         bounded_loss,
     };
     rules

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{HIGHEST, Register};
+use crate::lineage::Timelines;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::quoted::quoted;
@@ -29,6 +30,8 @@ pub struct RawRow {
     pub lease_left: Option<f64>,
     /// `expired_time` in seconds.
     pub ttl: Option<f64>,
+    /// `timelines`, as JSON text; NULL where nobody has named any.
+    pub timelines: Option<String>,
     /// `ts`, as text.
     pub renewed: Option<String>,
 }
@@ -68,6 +71,7 @@ impl TryFrom<RawRow> for Register {
             positions: positions(&present("positions", raw.positions)?)?,
             lease_left: seconds("ts + expired_time", present("ts", raw.lease_left)?)?,
             ttl: seconds("expired_time", present("expired_time", raw.ttl)?)?,
+            timelines: timelines(raw.timelines.as_deref())?,
             renewed: present("ts", raw.renewed)?,
         };
         if register.term > 0 && register.holders.is_empty() {
@@ -126,6 +130,14 @@ fn positions(text: &str) -> Result<BTreeMap<NodeName, Lsn>, RowError> {
             Ok((node, lsn.parse::<Lsn>().map_err(|_| error())?))
         })
         .collect()
+}
+
+fn timelines(text: Option<&str>) -> Result<Timelines, RowError> {
+    let Some(text) = text else {
+        return Ok(Timelines::default());
+    };
+    serde_json::from_str(text)
+        .map_err(|_| wrong("timelines", quoted(text), "what a primary has named"))
 }
 
 /// A time that is over is none: a lease that has expired, or a negative `expired_time`, by which old

@@ -30,6 +30,7 @@ fn running() -> Register {
         positions: BTreeMap::from([(node("a"), lsn(100)), (node("b"), lsn(90))]),
         lease_left: Duration::from_secs(12),
         ttl: TTL,
+        timelines: Timelines::default(),
         renewed: "t1".to_owned(),
     }
 }
@@ -118,6 +119,8 @@ fn an_override_starts_anew_from_the_named_holders() {
         from_epoch: 7,
         above_term: 0,
         above_epoch: 0,
+        lineage: None,
+        above_number: 0,
         owner: None,
         holders: nodes(&["b"]),
     };
@@ -148,6 +151,8 @@ fn refusals() -> Vec<(Condition, Update, Register)> {
         from_epoch: 7,
         above_term: 0,
         above_epoch: 0,
+        lineage: None,
+        above_number: 0,
         owner: None,
         holders: nodes(holders),
     };
@@ -507,8 +512,36 @@ fn promotion_is_judged_and_each_rule_is_needed() {
             covered.insert(id);
         }
     }
-    // The bound of asynchronous mode has a test of its own below.
-    assert_eq!(covered.len() + 1, PROMOTION_RULES.len());
+    // The bound of asynchronous mode and what a timeline is (R13) have tests of their own below.
+    assert_eq!(covered.len() + 2, PROMOTION_RULES.len());
+}
+
+#[test]
+fn as_much_wal_of_another_timeline_is_none() {
+    let own = Own {
+        flushed: Some(lsn(1000)),
+        foreign: Some("run cls_repair_slave"),
+    };
+    let (reading, memory) = (Reading::Row(expired()), Memory::default());
+    let ask = |id| {
+        let rules = PROMOTION_RULES.iter().filter(|rule| rule.id != id);
+        may_promote_by(rules, &reading, &node("b"), &memory, own, None)
+    };
+    assert!(matches!(ask(""), Eligibility::ForeignTimeline(_)));
+    assert!(matches!(ask("R13-timeline"), Eligibility::Yes(_)));
+}
+
+#[test]
+fn a_record_that_ends_with_its_page_counts_as_whole() {
+    let mut row = expired();
+    row.positions = BTreeMap::from([(node("b"), lsn(0x4002018))]);
+    let reading = Reading::Row(row);
+    let ask = |own| may_promote(&reading, &node("b"), &Memory::default(), Some(own), None);
+    assert!(matches!(ask(lsn(0x4002000)), Eligibility::Yes(_)));
+    assert!(matches!(
+        ask(lsn(0x4001ff8)),
+        Eligibility::BehindRecorded { .. }
+    ));
 }
 
 #[test]
@@ -547,6 +580,8 @@ fn a_lost_reply_is_decided_by_what_the_row_shows() {
         from_epoch: 7,
         above_term: 0,
         above_epoch: 0,
+        lineage: None,
+        above_number: 0,
         owner: None,
         holders: nodes(&["b"]),
     };
@@ -778,6 +813,7 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
         positions: Some(r#"{"a": "0/70000D0"}"#.to_owned()),
         lease_left: Some(-3.5),
         ttl: Some(30.0),
+        timelines: None,
         renewed: Some("t".to_owned()),
     };
     let row = Register::try_from(good.clone()).unwrap();
@@ -788,7 +824,7 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
         ..good.clone()
     };
     assert_eq!(Register::try_from(released).unwrap().ttl, Duration::ZERO);
-    let cases: [(fn(&mut RawRow), &str); 16] = [
+    let cases: [(fn(&mut RawRow), &str); 17] = [
         (|r| r.owner = None, "owner is NULL"),
         (|r| r.owner = Some("a b".to_owned()), "owner is \"a b\""),
         (|r| r.term = Some(-1), "term is -1"),
@@ -811,6 +847,10 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
         (
             |r| r.positions = Some(r#"{"a": 7}"#.to_owned()),
             "positions is",
+        ),
+        (
+            |r| r.timelines = Some(r#"{"term":1}"#.to_owned()),
+            "timelines is",
         ),
         (|r| r.ttl = Some(86_401.0), "expired_time is 86401 s"),
         (|r| r.term = Some(i64::MAX), "term is 9223372036854775807"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Register;
+use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 
@@ -63,6 +64,15 @@ pub enum Update {
         /// The lease.
         ttl: Duration,
     },
+    /// R13: the owner names its timelines, before anybody follows them.
+    NameTimelines {
+        /// The owner.
+        node: NodeName,
+        /// The term at which it was promoted.
+        term: u64,
+        /// The timeline that it writes, and those it came from.
+        lineage: Lineage,
+    },
     /// R8: the owner, proven stopped, ends its lease. Owner and holders stay.
     Release {
         /// The owner.
@@ -89,6 +99,10 @@ pub enum Update {
         above_term: u64,
         /// The highest epoch that any node has seen or promised for.
         above_epoch: u64,
+        /// The timelines of the data that are gone on with, where they are known (R13).
+        lineage: Option<Lineage>,
+        /// The highest number of a timeline that any node knows.
+        above_number: u32,
         /// The owner from now on; usually none, so that any holder may promote.
         owner: Option<NodeName>,
         /// The holders from now on; at least one.
@@ -205,7 +219,9 @@ impl Update {
                 C::IsHolder,
                 C::LeaseFree,
             ],
-            Self::Renew { .. } | Self::Release { .. } => &[C::OwnerAtTerm],
+            Self::Renew { .. } | Self::Release { .. } | Self::NameTimelines { .. } => {
+                &[C::OwnerAtTerm]
+            }
             Self::SetHolders { .. } => &[
                 C::OwnerAtTerm,
                 C::EpochAsRead,
@@ -257,6 +273,9 @@ impl Update {
                 next.holders.clone_from(holders);
                 next.lease(*ttl);
             }
+            Self::NameTimelines { term, lineage, .. } => {
+                next.timelines = row.timelines.named(*term, lineage);
+            }
             Self::Release { .. } => next.lease(Duration::ZERO),
             Self::Leave { node } => {
                 next.holders.remove(node);
@@ -266,8 +285,14 @@ impl Update {
                 holders,
                 above_term,
                 above_epoch,
+                lineage,
+                above_number,
                 ..
             } => {
+                if let Some(lineage) = lineage {
+                    next.timelines.lineage.clone_from(lineage);
+                }
+                next.timelines.highest = row.timelines.highest.max(*above_number);
                 next.owner.clone_from(owner);
                 next.term = row.term.max(*above_term) + 1;
                 next.epoch = row.epoch.max(*above_epoch) + 1;
@@ -298,6 +323,7 @@ impl Update {
             Self::Promote { node, .. } => format!("promote by {node}"),
             Self::Renew { node, .. } => format!("renew by {node}"),
             Self::SetHolders { node, .. } => format!("set holders by {node}"),
+            Self::NameTimelines { node, .. } => format!("timelines named by {node}"),
             Self::Release { node, .. } => format!("release by {node}"),
             Self::Leave { node } => format!("leave by {node}"),
             Self::Override { by, .. } => format!("override by {by}"),
@@ -367,6 +393,7 @@ impl Update {
             | Self::Promote { node, .. }
             | Self::Renew { node, .. }
             | Self::SetHolders { node, .. }
+            | Self::NameTimelines { node, .. }
             | Self::Release { node, .. }
             | Self::Leave { node }
             | Self::HandOver { node, .. } => Some(node),
@@ -380,6 +407,7 @@ impl Update {
         match self {
             Self::Renew { term, .. }
             | Self::SetHolders { term, .. }
+            | Self::NameTimelines { term, .. }
             | Self::Release { term, .. }
             | Self::HandOver { term, .. } => Some(*term),
             Self::FirstPrimary { .. }

@@ -192,6 +192,15 @@ fn shows(update: &Update, row: &Register) -> bool {
                 && row.epoch == from_epoch + 1
                 && row.holders.is_subset(holders)
         }
+        Update::NameTimelines {
+            node,
+            term,
+            lineage,
+        } => {
+            row.is_owned_at(node, *term)
+                && row.timelines.term == *term
+                && row.timelines.lineage == *lineage
+        }
         Update::Release { node, term } => row.is_owned_at(node, *term) && row.ttl.is_zero(),
         Update::Leave { node } => !row.holders.contains(node),
         Update::Override {

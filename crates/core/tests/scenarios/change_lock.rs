@@ -80,7 +80,13 @@ fn what_stops_postgresql_does_not_ask() {
     let run = world.carry(&Operation::Demote { then_stop: false });
     run.expect(
         OcfCode::Generic,
-        &["stop-postgres Fast", READ, "release by node1", TAKE],
+        &[
+            "stop-postgres Fast",
+            READ,
+            "release by node1",
+            "read-disk",
+            TAKE,
+        ],
     );
     assert_eq!(world.process, Process::Absent);
 

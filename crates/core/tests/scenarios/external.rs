@@ -30,6 +30,7 @@ fn promote_needs_the_lock_and_a_changed_primary_a_new_timeline() {
         OcfCode::Success,
         &[
             "lock-external",
+            "open-standby",
             "promote-postgres",
             "write-repl-info node1|1|00000000000003E8",
         ],
@@ -103,7 +104,7 @@ fn without_an_arbiter_pacemaker_decides_alone() {
         .expect(OcfCode::RunningPromoted, &["set-names []"]);
     let mut world = standby(Arbiter::Off, Some("node2|0|0000000000000000"));
     let run = world.carry(&Operation::Promote);
-    assert_eq!(run.actions[0], "promote-postgres");
+    assert_eq!(run.actions[..2], ["open-standby", "promote-postgres"]);
 }
 
 #[test]

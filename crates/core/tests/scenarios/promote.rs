@@ -48,10 +48,12 @@ fn the_first_primary_is_elected_and_restarts_in_place() {
             "read-register",
             "first primary node1",
             "stop-postgres Fast",
+            "keep-record",
             "write-primary-settings",
             "start-postgres",
             "read-register",
             "remember",
+            "timelines named by node1",
             "write-repl-info node1|0|0000000000000000",
         ],
     );
@@ -90,10 +92,12 @@ fn the_primary_of_the_last_term_restarts_in_place_on_its_timeline() {
             "read-register",
             "promote by node1",
             "stop-postgres Fast",
+            "keep-record",
             "write-primary-settings",
             "start-postgres",
             "read-register",
             "remember",
+            "timelines named by node1",
         ],
     );
     assert_eq!(world.end.timeline, timeline(1));
@@ -130,9 +134,13 @@ fn a_lost_reply_to_a_promotion_is_read_and_promoted_from_there() {
             "promote by node1",
             "read-register",
             "promote by node1",
+            "keep-record",
+            "open-standby",
             "promote-postgres",
             "read-register",
             "remember",
+            "keep-record",
+            "timelines named by node1",
             "write-repl-info node1|1|00000000000003E8",
         ],
     );
@@ -148,9 +156,13 @@ fn a_holder_takes_over_onto_a_new_timeline() {
         &[
             "read-register",
             "promote by node1",
+            "keep-record",
+            "open-standby",
             "promote-postgres",
             "read-register",
             "remember",
+            "keep-record",
+            "timelines named by node1",
             "write-repl-info node1|1|00000000000003E8",
         ],
     );

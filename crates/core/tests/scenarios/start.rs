@@ -22,6 +22,7 @@ fn after_a_switch(fork: u64) -> World {
     let mut world = World::new();
     world.register = Ok(owned(2, 2, &[2]));
     world.cluster().repl_info = Some(Ok(format!("node2|1|{fork:016X}").parse().unwrap()));
+    world.without_names();
     world
 }
 
@@ -73,6 +74,7 @@ fn an_old_primary_of_two_switches_ago_is_refused_once_it_has_the_history() {
     let mut world = World::new();
     world.register = Ok(owned(2, 2, &[2]));
     world.cluster().repl_info = Some(Ok("node2|2|0000000000001000".parse().unwrap()));
+    world.without_names();
     world.left_at(1000);
     let run = world.clone().carry(&Operation::Start);
     run.expect(OcfCode::Success, &started(&["read-register"]));
@@ -89,6 +91,7 @@ fn pgsql_repl_info_of_the_wrong_side_does_not_refuse_the_owner() {
     // A partition healed, and the CIB of the other side won; the register names this node.
     let mut world = after_a_switch(999);
     world.register = Ok(expired(1, 3, &[1]));
+    world.without_names();
     let run = world.carry(&Operation::Start);
     run.expect(OcfCode::Success, &started(&["read-register"]));
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use pha_core::cluster::{Announced, Cluster, ClusterNode};
 use pha_core::drive::{Clock, Edge, End, Note, Operating, drive};
+use pha_core::lineage::{Held, Lineage, Record, TimelineName, Timelines};
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
+use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
 use pha_core::snapshot::{
@@ -35,6 +37,8 @@ impl From<ActionKind> for Part {
     }
 }
 
+/// The system identifier of the data.
+pub(crate) const SYSTEM: u64 = 7;
 /// What one wait takes.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What Pacemaker allows an operation.
@@ -66,6 +70,24 @@ pub(crate) fn at(number: u32, lsn: u64) -> WalPosition {
     }
 }
 
+/// The only timeline of a cluster that was never switched.
+pub(crate) fn first_lineage() -> Lineage {
+    Lineage::new(vec![TimelineName {
+        term: 1,
+        number: timeline(1),
+        fork: Lsn::INVALID,
+    }])
+}
+
+/// What the node keeps about its data.
+pub(crate) fn record(held: Held) -> Option<Record> {
+    Some(Record {
+        system: SYSTEM,
+        lineage: first_lineage(),
+        held,
+    })
+}
+
 /// The register at `term`, owned by `owner`, with its lease running.
 pub(crate) fn owned(owner: u8, term: u64, holders: &[u8]) -> Register {
     Register {
@@ -76,6 +98,7 @@ pub(crate) fn owned(owner: u8, term: u64, holders: &[u8]) -> Register {
         positions: BTreeMap::new(),
         lease_left: Duration::from_secs(20),
         ttl: Duration::from_secs(20),
+        timelines: Timelines::default().named(term, &first_lineage()),
         renewed: "1".to_owned(),
     }
 }
@@ -148,6 +171,8 @@ pub(crate) struct World {
     pub(crate) immortal: bool,
     /// Each look at a primary shows its standbys this much further.
     pub(crate) standbys_advance: u64,
+    /// What the node keeps about its data (R13).
+    pub(crate) record: Option<Record>,
     /// The guard of this node.
     pub(crate) guard: Guard,
     /// Who was asked for a promise, each time.
@@ -195,7 +220,7 @@ impl World {
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
             disk_error: None,
-            names: vec![],
+            names: vec![NOBODY.to_owned()],
             standbys: vec![],
             cluster: Ok(Cluster {
                 nodes: [online(1), online(2)].into(),
@@ -215,6 +240,7 @@ impl World {
             owner_renews: false,
             immortal: false,
             standbys_advance: 0,
+            record: record(Held::Following),
             guard: Guard::Unknown,
             asked: vec![],
             lock_holder: None,
@@ -249,6 +275,7 @@ impl World {
     pub(crate) fn primary() -> Self {
         let mut world = Self::new();
         world.standby_signal = false;
+        world.record = record(Held::Opened(1));
         world.names = vec!["node2".to_owned()];
         world.standbys = vec![link(2, 1000)];
         world.register = Ok(owned(1, 1, &[1, 2]));
@@ -267,8 +294,21 @@ impl World {
         self.cluster.as_mut().unwrap()
     }
 
+    /// Nothing is named yet: numbers and positions are compared.
+    pub(crate) fn without_names(&mut self) {
+        self.record = None;
+        if let Ok(row) = &mut self.register {
+            row.timelines = Timelines::default();
+        }
+    }
+
     pub(crate) fn row(&self) -> &Register {
         self.register.as_ref().unwrap()
+    }
+
+    /// Somebody starts PostgreSQL.
+    pub(crate) fn start(&mut self) {
+        self.run();
     }
 
     fn run(&mut self) {
@@ -276,6 +316,7 @@ impl World {
         self.answer = if self.standby_signal {
             Answer::Standby(StandbyView {
                 slots: vec![],
+                closed: self.names == [NOBODY],
                 position: Some(self.end.lsn),
                 replayed: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
@@ -413,13 +454,31 @@ impl World {
             Action::KeepLinks(kept) => self.kept = Some(kept.clone()),
             Action::EndLinks(links) => self.standbys.retain(|row| !links.contains(&row.id)),
             Action::WriteStandbySettings(_) => {
-                self.names.clear();
+                self.names = self.settings.names_of_a_standby();
                 self.standby_signal = true;
             }
             Action::WritePrimarySettings => {
                 self.names.clear();
                 self.standby_signal = false;
             }
+            Action::OpenStandby(_) | Action::CloseStandby(_) => {
+                self.names = match action {
+                    Action::OpenStandby(_) => vec![],
+                    _ => self.settings.names_of_a_standby(),
+                };
+                self.run();
+            }
+            Action::KeepRecord { lineage, held } => {
+                self.record = Some(Record {
+                    system: SYSTEM,
+                    lineage: lineage.clone(),
+                    held: *held,
+                });
+            }
+            Action::SetHistoriesAside(strays) => {
+                self.newer.retain(|history| !strays.contains(&history.own));
+            }
+            Action::ReserveTimelines(_) => {}
             Action::SetNames(names) => self.name(names),
             Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
             Action::StartPostgres(name) => {
@@ -436,6 +495,7 @@ impl World {
                     end: self.disk_error.clone().map_or(Ok(self.end), Err),
                     history: self.history.clone(),
                     newer: self.newer.clone(),
+                    fresh_copy: false,
                 }));
             }
             Action::ReadRegister => return Ok(Effect::Register(self.reading())),
@@ -546,6 +606,8 @@ impl World {
                 kept: Some(self.kept.clone().unwrap_or_else(|| self.would_keep())),
             },
             guard: self.guard.clone(),
+            record: Ok(self.record.clone()),
+            system: Some(SYSTEM),
             progress,
         };
         snapshot.begin_round();

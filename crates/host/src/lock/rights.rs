@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use pha_core::lineage::Lineage;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{Register, Trouble, Update};
@@ -261,6 +262,14 @@ fn changes() -> Vec<(&'static str, Update)> {
             },
         ),
         (
+            "naming a timeline",
+            Update::NameTimelines {
+                node: one.clone(),
+                term: 1,
+                lineage: Lineage::default(),
+            },
+        ),
+        (
             "registering a standby",
             Update::set_holders(&at(&one, 1, 1, &alone), one.clone(), both.clone(), ttl),
         ),
@@ -294,6 +303,8 @@ fn changes() -> Vec<(&'static str, Update)> {
                 from_epoch: 4,
                 above_term: 0,
                 above_epoch: 0,
+                lineage: None,
+                above_number: 0,
                 owner: None,
                 holders: alone,
             },
@@ -315,7 +326,7 @@ mod tests {
             row = update.apply(&row).unwrap_or_else(|| panic!("{what}"));
             kinds.insert(update.reason().split(" by ").next().unwrap().to_owned());
         }
-        assert_eq!(kinds.len(), 8, "{kinds:?}");
+        assert_eq!(kinds.len(), 9, "{kinds:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pha_core::lineage::Lineage;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{RawRow, Register, Update};
@@ -19,7 +20,7 @@ const COLUMNS: &str = "owner::text, term::bigint, epoch::bigint, holders::text[]
      extract(epoch from ts + expired_time - clock_timestamp())::float8, \
      extract(epoch from expired_time)::float8, \
      to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), system_identifier, \
-     current_setting('transaction_read_only')::boolean";
+     current_setting('transaction_read_only')::boolean, timelines::text";
 
 /// Stands for the number of the parameter that holds the caller's system identifier.
 const SYSTEM: &str = "$system";
@@ -108,6 +109,7 @@ pub(super) fn register(row: &Row) -> Result<Register, String> {
             lease_left: row.try_get(5)?,
             ttl: row.try_get(6)?,
             renewed: row.try_get(7)?,
+            timelines: row.try_get(10)?,
         })
     };
     raw()
@@ -207,6 +209,24 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
         .names(from_holders)
         .names(holders)
         .micros(*ttl),
+        Update::NameTimelines {
+            node,
+            term,
+            lineage,
+        } => statement(
+            format!(
+                "positions = {}, timelines = jsonb_build_object('term', $4, 'highest', greatest($5, \
+                 coalesce((timelines ->> 'highest')::bigint, 0)), 'lineage', $6::jsonb)",
+                kept("positions", "holders")
+            ),
+            OWNER_AT_TERM.to_owned(),
+            node.as_str(),
+        )
+        .count(*term)
+        .count(u64::from(
+            lineage.last().map_or(0, |name| name.number.get()),
+        ))
+        .text(names(lineage)),
         Update::Release { node, term } => statement(
             format!("positions = {}, {LEASE_ENDS}", kept("positions", "holders")),
             OWNER_AT_TERM.to_owned(),
@@ -229,11 +249,16 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             above_epoch,
             owner,
             holders,
+            lineage,
+            above_number,
             ..
         } => statement(
             format!(
                 "owner = $3, term = greatest(term, $7) + 1, epoch = greatest(epoch, $8) + 1, holders = $6, \
-                 positions = '{{}}', {LEASE_ENDS}"
+                 positions = '{{}}', timelines = jsonb_build_object(\
+                 'term', coalesce((timelines ->> 'term')::bigint, 0), \
+                 'highest', greatest($10, coalesce((timelines ->> 'highest')::bigint, 0)), \
+                 'lineage', coalesce($9::jsonb, timelines -> 'lineage', '[]')), {LEASE_ENDS}"
             ),
             "term = $4 and epoch = $5 and cardinality($6) > 0".to_owned(),
             owner.as_ref().map_or("", NodeName::as_str),
@@ -242,7 +267,9 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
         .count(*from_epoch)
         .names(holders)
         .count(*above_term)
-        .count(*above_epoch),
+        .count(*above_epoch)
+        .with(lineage.as_ref().map(names), Type::TEXT)
+        .count(u64::from(*above_number)),
         Update::HandOver {
             node,
             term,
@@ -292,6 +319,11 @@ const RECORDED: &str = "(select coalesce(jsonb_object_agg(p.node, greatest(p.old
      from (select coalesce(o.key, n.key) as node, o.value::pg_lsn as old, n.value::pg_lsn as new \
      from jsonb_each_text(positions) o full join jsonb_each_text($5::jsonb) n on o.key = n.key) p \
      where p.node = any(holders))";
+
+/// The names of timelines; there is nothing in them that JSON cannot hold.
+fn names(lineage: &Lineage) -> String {
+    serde_json::to_string(lineage).unwrap_or_else(|_| "[]".to_owned())
+}
 
 fn json(positions: &BTreeMap<NodeName, Lsn>) -> String {
     // Names of nodes and positions hold no character that JSON escapes.

@@ -191,7 +191,7 @@ pub fn remake(
         let sql = format!(
             "update {} set owner = '', term = 0, epoch = 0, holders = '{{}}', positions = '{{}}', \
              ts = clock_timestamp(), expired_time = interval '0', reason = 'made again', \
-             system_identifier = null where lockname = $1 and ($2 is null or system_identifier is null \
+             system_identifier = null, timelines = null where lockname = $1 and ($2 is null or system_identifier is null \
              or system_identifier = $2 or ts + expired_time <= clock_timestamp()) returning 1",
             lock.table.quoted()
         );
@@ -244,7 +244,8 @@ fn schema(table: &Identifier) -> String {
            add column if not exists holders text[] not null default '{{}}',\
            add column if not exists positions jsonb not null default '{{}}',\
            add column if not exists reason text not null default '',\
-           add column if not exists system_identifier text;\
+           add column if not exists system_identifier text,\
+           add column if not exists timelines jsonb;\
          create table if not exists {history} (\
            id serial primary key, lockname text not null, owner text not null, \
            ts timestamptz not null, expired_time interval not null);\
@@ -286,13 +287,14 @@ pub struct Details {
 }
 
 /// The columns that [`init`] adds to the specification's table; [`schema`] makes them.
-const ADDED: [&str; 6] = [
+const ADDED: [&str; 7] = [
     "term",
     "epoch",
     "holders",
     "positions",
     "reason",
     "system_identifier",
+    "timelines",
 ];
 
 impl Details {

@@ -90,6 +90,8 @@ pub struct CopyFacts {
     pub managed: bool,
     /// An operator has put the node into standby, so that nothing is started there for now.
     pub in_standby: bool,
+    /// Why `pg_rewind` would find nothing to do although the data are not on the primary's timelines (R13).
+    pub alike: Option<String>,
     /// An earlier copy was interrupted: what it was.
     pub unfinished: Option<Method>,
 }
@@ -422,6 +424,9 @@ fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
         return Some(format!(
             "an earlier {method} was interrupted, and its data directory is neither old nor new"
         ));
+    }
+    if let Some(why) = &facts.alike {
+        return Some(why.clone());
     }
     match &facts.data {
         Data::Nothing => Some("there is no data directory".to_owned()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Refusal;
+use crate::lineage::Lineage;
 use crate::names::NodeName;
 use crate::register::{Damage, Memory, Reading, Register, Seen, leaps};
 use crate::timeline::WalPosition;
@@ -20,6 +21,8 @@ pub struct NodePosition {
     pub end: Result<WalPosition, String>,
     /// The system identifier of its data, where it is known.
     pub system: Option<u64>,
+    /// The timelines that they are on by name (R13), where that is known.
+    pub lineage: Option<Lineage>,
 }
 
 /// How much a node that cannot be asked may have seen beyond the others: numbers are only compared,
@@ -94,6 +97,9 @@ pub struct RecoveryFacts {
     pub register: Option<Reading>,
     /// What the nodes that could be asked have seen of the register.
     pub seen: Seen,
+    /// The highest number of a timeline that any of them keeps. Each number that is left out costs a file,
+    /// so none is for a node that cannot be asked.
+    pub number: u32,
 }
 
 /// What will be done, and what it costs.
@@ -108,6 +114,8 @@ pub struct RecoveryPlan {
     pub remake: bool,
     /// The node is the primary and goes on: only the register is mended.
     pub goes_on: bool,
+    /// The timelines of the data that are gone on with, where they are known (R13).
+    pub lineage: Option<Lineage>,
     /// What would be lost, a sentence each; empty if nothing that is known of.
     pub losses: Vec<String>,
 }
@@ -395,8 +403,18 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
             Some(Reading::Unknown(_)) | None => false,
         },
         goes_on: goes_on(facts) == Some(&chosen.node),
+        lineage: chosen.lineage.clone().or_else(|| left(facts, chosen)),
         losses: losses(facts, chosen),
     })
+}
+
+/// Where nothing is kept about the chosen node's data: those of the register's timelines that they can be
+/// on, by number.
+fn left(facts: &RecoveryFacts, chosen: &NodePosition) -> Option<Lineage> {
+    match &facts.register {
+        Some(Reading::Row(row)) => row.timelines.lineage.up_to(end(chosen)?.timeline),
+        _ => None,
+    }
 }
 
 /// The register names nodes that are none of this cluster's, or another database: another cluster may
@@ -489,6 +507,7 @@ mod tests {
                 lsn: Lsn::new(lsn),
             }),
             system: Some(7),
+            lineage: None,
         }
     }
 
@@ -519,6 +538,7 @@ mod tests {
                 ..Register::fresh()
             })),
             seen: Seen { term: 1, epoch: 4 },
+            number: 0,
         }
     }
 

@@ -2,9 +2,10 @@
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
 use super::election::{Election, elect};
+use super::kin::foreign_standby;
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
-use crate::register::{Eligibility, Reading, Register, may_promote};
+use crate::register::{Eligibility, Own, Reading, Register, may_promote};
 use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView};
 use crate::status::{DataStatus, Score};
 use crate::timeline::WalPosition;
@@ -136,10 +137,14 @@ pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> 
         Ok(memory) => memory,
         Err(why) => return Eligibility::Damage(why.to_owned()),
     };
-    let flushed = snapshot.standby().and_then(|view| view.position);
+    let foreign = foreign_standby(snapshot);
+    let own = Own {
+        flushed: snapshot.standby().and_then(|view| view.position),
+        foreign: foreign.as_deref(),
+    };
     let bounded_loss =
         (snapshot.settings.mode == Mode::Async).then_some(snapshot.settings.async_max_lag);
-    may_promote(reading, snapshot.me(), &memory, flushed, bounded_loss)
+    may_promote(reading, snapshot.me(), &memory, own, bounded_loss)
 }
 
 /// The refusal, with a hint where the register is another cluster's.

@@ -35,6 +35,20 @@ pub(in crate::decide) fn name_to_start(s: &Snapshot) -> LinkName {
     }
 }
 
+/// The name with which the settings of the standby that runs here are written again: a plain one lies in
+/// them, an incarnation does not.
+pub(in crate::decide) fn name_in_settings(s: &Snapshot) -> LinkName {
+    let announced = s.cluster_or_empty().node(s.me()).announced;
+    let known = match (&s.names.running, announced) {
+        (RunningName::Name(name), _) => Some(name.clone()),
+        (RunningName::Unknown, Announced::Name(name)) => Some(name),
+        _ => None,
+    };
+    known
+        .filter(|name| name.may_be_of(s.me()))
+        .unwrap_or_else(|| LinkName::plain(s.me()))
+}
+
 /// Tells the cluster the name of a server before it is started. Where that fails the server is started
 /// all the same: nobody believes its link until a monitor has told the name.
 pub(in crate::decide) fn announce_before(s: &Snapshot, name: &LinkName) -> Option<Step> {

@@ -1,6 +1,7 @@
 //! Starting PostgreSQL, shared by start, demote and promote in place.
 
 use super::incarnation;
+use super::kin::recorded_launch;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Failure, Step};
 use crate::snapshot::{Process, Snapshot};
@@ -11,18 +12,21 @@ pub(in crate::decide) fn launch_standby(s: &Snapshot) -> Option<Step> {
         return None;
     }
     let name = incarnation::name_to_start(s);
-    let start = || {
-        Step::then_reobserve(vec![
-            Action::WriteStandbySettings(name.clone()),
-            Action::StartPostgres(Some(name.clone())),
-        ])
-    };
+    let start = || Step::then_reobserve(recorded_launch(s, &name));
     Some(incarnation::announce_before(s, &name).unwrap_or_else(start))
+}
+
+/// Closes a standby that would acknowledge commits if somebody opened it by hand.
+pub(in crate::decide) fn close_standby(s: &Snapshot) -> Option<Step> {
+    let open = s.settings.mode.replicated() && s.standby().is_some_and(|view| !view.closed);
+    (open && s.progress.failure(ActionKind::CloseStandby).is_none())
+        .then(|| Step::then_continue(vec![Action::CloseStandby(incarnation::name_in_settings(s))]))
 }
 
 /// What failed of a start: the settings or the server.
 pub(in crate::decide) fn launch_failure(s: &Snapshot) -> Option<&Failure> {
     [
+        ActionKind::KeepRecord,
         ActionKind::WriteStandbySettings,
         ActionKind::WritePrimarySettings,
         ActionKind::StartPostgres,

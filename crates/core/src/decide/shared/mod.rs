@@ -7,6 +7,7 @@ pub(super) mod ending;
 pub(super) mod gate;
 pub(super) mod halt;
 pub(super) mod incarnation;
+pub(super) mod kin;
 pub(super) mod launch;
 pub(super) mod links;
 pub(super) mod outage;

@@ -39,6 +39,7 @@ fn diverged() -> CopyFacts {
         primary_system: Some((7, 15)),
         managed: true,
         in_standby: false,
+        alike: None,
         unfinished: None,
     }
 }
@@ -289,4 +290,31 @@ fn a_node_in_standby_is_repaired_and_not_started() {
     };
     let steps = go(&REPAIR, &facts).steps;
     assert!(!steps.contains(&CopyStep::Await) && steps.contains(&CopyStep::Rewind));
+}
+
+/// `pg_rewind` compares numbers, so that equal ones of different terms are the same to it (R13).
+#[test]
+fn what_is_alike_by_number_is_rebuilt() {
+    let facts = CopyFacts {
+        alike: Some("timeline 2 is another".to_owned()),
+        ..diverged()
+    };
+    let request = |or_rebuild| CopyRequest {
+        kind: CopyKind::Repair,
+        or_rebuild,
+        keep_old: false,
+    };
+    let CopyVerdict::Refused(refusal) = plan_copy(&request(false), &facts) else {
+        panic!("rewound as the same");
+    };
+    assert_eq!(refusal.id, "repair-possible");
+    assert!(
+        refusal.hint.contains("cls_rebuild_slave"),
+        "{}",
+        refusal.hint
+    );
+    let CopyVerdict::Go(plan) = plan_copy(&request(true), &facts) else {
+        panic!("not rebuilt");
+    };
+    assert_eq!(plan.method, Method::Backup);
 }

@@ -1,0 +1,439 @@
+//! Timelines by name (R13).
+//!
+//! PostgreSQL numbers timelines, and two servers that open from the same position may take the same
+//! number for different histories: PostgreSQL then streams across them, and `pg_rewind` finds nothing to
+//! do. So a timeline is known by the term of the register at which it was begun, its number and where it
+//! left the one before ([`TimelineName`]). The register keeps the names of the owner's timelines
+//! ([`Timelines`]), and every node keeps, beside its memory and not in the data directory, those of the
+//! data that it has ([`Record`]).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lsn::Lsn;
+use crate::timeline::{History, TimelineId, WalPosition};
+
+/// How many names are kept: more switches back than any data are of use.
+const KEPT: usize = 50;
+
+/// One timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineName {
+    /// The register's term at which it was begun, or first seen.
+    pub term: u64,
+    /// PostgreSQL's number.
+    pub number: TimelineId,
+    /// Where it left the timeline before; `0/0` for one that left none.
+    pub fork: Lsn,
+}
+
+impl fmt::Display for TimelineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "timeline {} of term {}, begun at {}",
+            self.number, self.term, self.fork
+        )
+    }
+}
+
+/// A timeline with those it came from, oldest first. Empty: nothing was ever named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lineage(Vec<TimelineName>);
+
+impl Lineage {
+    /// The names, oldest first.
+    #[must_use]
+    pub fn new(names: Vec<TimelineName>) -> Self {
+        Self(names)
+    }
+
+    /// The names, oldest first.
+    #[must_use]
+    pub fn names(&self) -> &[TimelineName] {
+        &self.0
+    }
+
+    /// Whether nothing was ever named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The newest timeline.
+    #[must_use]
+    pub fn last(&self) -> Option<TimelineName> {
+        self.0.last().copied()
+    }
+
+    /// The timeline of this number.
+    #[must_use]
+    pub fn of(&self, number: TimelineId) -> Option<TimelineName> {
+        self.0.iter().copied().find(|name| name.number == number)
+    }
+
+    /// The timeline of this number with those it came from; none when there is none.
+    #[must_use]
+    pub fn up_to(&self, number: TimelineId) -> Option<Self> {
+        let index = self.0.iter().position(|name| name.number == number)?;
+        Some(Self(self.0[..=index].to_vec()))
+    }
+
+    /// The same with a newer timeline.
+    #[must_use]
+    pub fn and(&self, name: TimelineName) -> Self {
+        let mut names = self.0.clone();
+        names.push(name);
+        let older = names.len().saturating_sub(KEPT);
+        names.drain(..older);
+        Self(names)
+    }
+
+    /// Both from the first timeline on that they have in common, as far as their oldest names are
+    /// kept, and how many they then have in common.
+    fn aligned<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> Option<(&'a [TimelineName], &'a [TimelineName], usize)> {
+        let (first, theirs) = (self.0.first()?, other.0.first()?);
+        let (mine, theirs) = match other.0.iter().position(|name| name == first) {
+            Some(at) => (&self.0[..], &other.0[at..]),
+            None => (
+                &self.0[self.0.iter().position(|name| name == theirs)?..],
+                &other.0[..],
+            ),
+        };
+        let common = mine.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        Some((mine, theirs, common))
+    }
+
+    /// Whether the other one is this one, or went on from it.
+    #[must_use]
+    pub fn leads_to(&self, other: &Self) -> bool {
+        self.aligned(other)
+            .is_some_and(|(mine, _, common)| common == mine.len())
+    }
+
+    /// The timelines of a history that continues this one as the other one does: by number and fork.
+    fn continued(&self, history: &History, other: &Self) -> Option<Self> {
+        let found = other.up_to(history.own)?;
+        let (_, theirs, _) = self
+            .leads_to(&found)
+            .then(|| self.aligned(&found))
+            .flatten()?;
+        let further = &theirs[self.0.len().min(theirs.len())..];
+        further
+            .iter()
+            .all(|name| began(history, name.number) == Some(name.fork))
+            .then(|| found.clone())
+    }
+}
+
+/// Where a timeline of a history began; none for one that is not in it.
+fn began(history: &History, number: TimelineId) -> Option<Lsn> {
+    let index = match history.own == number {
+        true => history.entries.len(),
+        false => history
+            .entries
+            .iter()
+            .position(|entry| entry.parent == number)?,
+    };
+    Some(match index.checked_sub(1) {
+        Some(before) => history.entries[before].end,
+        None => Lsn::INVALID,
+    })
+}
+
+/// What the register knows of timelines.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timelines {
+    /// The term whose owner has named its timelines; any other than the register's own term: they are
+    /// still to be named, by a primary that has just opened, or by an agent that knows no names.
+    pub term: u64,
+    /// The highest number that was ever given.
+    pub highest: u32,
+    /// The owner's timelines.
+    pub lineage: Lineage,
+}
+
+impl Timelines {
+    /// What the register knows after the owner of `term` has named its timelines.
+    #[must_use]
+    pub fn named(&self, term: u64, lineage: &Lineage) -> Self {
+        let number = lineage.last().map_or(0, |name| name.number.get());
+        Self {
+            term,
+            highest: self.highest.max(number),
+            lineage: lineage.clone(),
+        }
+    }
+}
+
+/// How this node came to hold its data as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// They were copied from the register's owner, or are about to be started as a standby's.
+    Copied,
+    /// They are a standby's: they were received, and never opened since.
+    Following,
+    /// This node was given the register at this term, and opens them, or has.
+    Opened(u64),
+}
+
+/// What a node keeps about its data, outside of them: written before the first byte is received and
+/// before they are opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The system identifier of the data.
+    pub system: u64,
+    /// The timelines that they are on, or may have received from.
+    pub lineage: Lineage,
+    /// How they came to be.
+    pub held: Held,
+}
+
+/// What is seen of data that lie on a disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What the node keeps about them; none before names began.
+    pub record: Option<&'a Record>,
+    /// Their system identifier, where it can be read.
+    pub system: Option<u64>,
+    /// Where their WAL ends.
+    pub end: WalPosition,
+    /// The history of that timeline.
+    pub history: &'a History,
+    /// `standby.signal` is there: PostgreSQL removes it before a server becomes a primary, so they were
+    /// not opened since the agent wrote it.
+    pub standby_signal: bool,
+    /// They are a base backup that was never started (`backup_label`).
+    pub fresh_copy: bool,
+}
+
+/// Which timelines data are on.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was recorded of these data: they are judged by numbers and positions.
+    Unrecorded,
+    /// These.
+    Named(Lineage),
+    /// They were opened by somebody else than the cluster, from this position on.
+    OpenedByHand(WalPosition),
+    /// It cannot be told; why.
+    Unknown(String),
+}
+
+/// Tells which timelines data are on; `known` are those of the register.
+pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
+    let Some(record) = seen
+        .record
+        .filter(|record| !seen.fresh_copy || record.held == Held::Copied)
+    else {
+        return Origin::Unrecorded;
+    };
+    let (Some(first), Some(last)) = (record.lineage.0.first(), record.lineage.last()) else {
+        return Origin::Unrecorded;
+    };
+    if seen.system.is_some_and(|system| system != record.system) {
+        return Origin::Unknown(format!(
+            "the data here are of another database than those that this node recorded (system identifier {})",
+            record.system
+        ));
+    }
+    let number = seen.end.timeline;
+    let unopened = seen.standby_signal || record.held != Held::Following;
+    if let Some(name) = record.lineage.of(number) {
+        let began = began(seen.history, number);
+        // Where the ancestors of the oldest name are not known, its fork is one that was seen.
+        if began.is_some_and(|began| began != name.fork) {
+            return Origin::Unknown(format!(
+                "the data here are on another timeline {number} than the recorded {name}"
+            ));
+        }
+        if !unopened {
+            return Origin::Unknown(
+                "the standby here was opened, or its standby.signal removed, by somebody else than the cluster"
+                    .to_owned(),
+            );
+        }
+        return record
+            .lineage
+            .up_to(number)
+            .map_or(Origin::Unrecorded, Origin::Named);
+    }
+    if number < first.number {
+        return Origin::Unrecorded; // from before names began
+    }
+    let Some(left) = seen.history.end_of(last.number) else {
+        return Origin::Unknown(format!(
+            "the data here are on a timeline {number} that did not come from the recorded {last}"
+        ));
+    };
+    match record.held {
+        Held::Opened(term)
+            if last.term != term
+                && seen.history.last_switch().map(|switch| switch.parent) == Some(last.number)
+                && !seen.standby_signal =>
+        {
+            Origin::Named(record.lineage.and(TimelineName {
+                term,
+                number,
+                fork: left,
+            }))
+        }
+        _ => match record.lineage.continued(seen.history, known) {
+            Some(lineage) if seen.standby_signal => Origin::Named(lineage),
+            _ => Origin::OpenedByHand(WalPosition {
+                timeline: last.number,
+                lsn: left,
+            }),
+        },
+    }
+}
+
+/// How data relate to the register's timelines.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kinship {
+    /// There are no names to compare: numbers and positions decide.
+    Unnamed,
+    /// They are on the register's timelines, or a part of those.
+    Follows,
+    /// They have WAL that the register's owner does not have.
+    Diverged {
+        /// Where their ways part.
+        fork: WalPosition,
+        /// `pg_rewind` sees that too. It compares numbers, and takes two timelines of one number that
+        /// began at one position for the same.
+        rewindable: bool,
+    },
+    /// It cannot be told; why.
+    Unknown(String),
+}
+
+/// Compares data with the register's timelines. `mine`: this node owns the register, so that its own
+/// newest timeline need not be named there yet.
+pub fn kinship(origin: &Origin, end: WalPosition, known: &Lineage, mine: bool) -> Kinship {
+    let lineage = match origin {
+        Origin::Unrecorded => return Kinship::Unnamed,
+        Origin::Unknown(why) => return Kinship::Unknown(why.clone()),
+        Origin::OpenedByHand(fork) => {
+            return Kinship::Diverged {
+                fork: *fork,
+                rewindable: known.of(end.timeline).is_none(),
+            };
+        }
+        Origin::Named(lineage) => lineage,
+    };
+    if known.is_empty() {
+        return Kinship::Unnamed;
+    }
+    let Some((ours, theirs, common)) = lineage.aligned(known) else {
+        return Kinship::Unknown(format!(
+            "the data here are on {}, and the register knows nothing of where that came from",
+            lineage
+                .last()
+                .map_or_else(String::new, |name| name.to_string())
+        ));
+    };
+    let parted = |ours: Option<&TimelineName>, theirs: Option<&TimelineName>| {
+        let forks = [ours, theirs].into_iter().flatten().map(|name| name.fork);
+        Kinship::Diverged {
+            fork: WalPosition {
+                timeline: ours_or_first(common, lineage, known),
+                lsn: forks.min().unwrap_or(end.lsn),
+            },
+            rewindable: ours.zip(theirs).is_none_or(|(ours, theirs)| {
+                (ours.number, ours.fork) != (theirs.number, theirs.fork)
+            }),
+        }
+    };
+    match (ours.get(common), theirs.get(common)) {
+        (None, None) => Kinship::Follows,
+        (None, Some(next)) if end.lsn <= next.fork => Kinship::Follows,
+        (None, Some(next)) => parted(None, Some(next)),
+        (Some(_), None) if mine => Kinship::Follows,
+        (own, next) => parted(own, next),
+    }
+}
+
+/// The newest timeline that both have, by number.
+fn ours_or_first(common: usize, lineage: &Lineage, known: &Lineage) -> TimelineId {
+    let shared = lineage
+        .aligned(known)
+        .and_then(|(ours, _, _)| ours.get(common.checked_sub(1)?).copied());
+    shared.map_or(TimelineId::FIRST, |name| name.number)
+}
+
+/// Whether a history file of the archive may be given to PostgreSQL, which follows the newest timeline
+/// that it finds; its text is known once it was fetched.
+///
+/// # Errors
+/// Why not.
+pub fn may_hand_out(
+    known: &Lineage,
+    number: TimelineId,
+    history: Option<&History>,
+) -> Result<(), String> {
+    let Some(first) = known.0.first() else {
+        return Ok(()); // nothing is named yet
+    };
+    let Some(name) = known.of(number) else {
+        return match number < first.number {
+            true => Ok(()),
+            false => Err(format!("this node knows no timeline {number}")),
+        };
+    };
+    match history.and_then(|history| began(history, number)) {
+        Some(began) if began != name.fork => Err(format!(
+            "its timeline {number} began at {began}, and the one known here is {name}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The timelines of a primary, the owner at `term`, that writes the timeline of this history. What a
+/// standby's record knows of that number is what it might have received: where somebody else opened it, the
+/// number may be of another timeline, so that the name is a new one, unless this owner has registered it.
+#[must_use]
+pub fn of_primary(
+    record: Option<&Record>,
+    history: &History,
+    known: &Timelines,
+    term: u64,
+) -> Lineage {
+    let number = history.own;
+    let fork = began(history, number).unwrap_or(Lsn::INVALID);
+    let (base, held) = match record {
+        Some(record) if !record.lineage.is_empty() => (&record.lineage, Some(record.held)),
+        _ => (&known.lineage, None),
+    };
+    let trusted = match held {
+        Some(Held::Following | Held::Copied) => Some(&known.lineage).filter(|_| known.term == term),
+        _ => Some(base),
+    };
+    let named = trusted.filter(|names| names.of(number).is_some_and(|name| name.fork == fork));
+    if let Some(named) = named.and_then(|names| names.up_to(number)) {
+        return named;
+    }
+    let parent = history.last_switch().map(|switch| switch.parent);
+    let before = parent
+        .and_then(|parent| base.up_to(parent))
+        .unwrap_or_default();
+    let term = match record.map(|record| record.held) {
+        Some(Held::Opened(term)) => term,
+        _ => term,
+    };
+    before.and(TimelineName { term, number, fork })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

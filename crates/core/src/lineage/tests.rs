@@ -1,0 +1,387 @@
+use super::*;
+use crate::timeline::HistoryEntry;
+
+fn number(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+fn lineage(names: &[(u64, u32, u64)]) -> Lineage {
+    let name = |(term, own, fork): &(u64, u32, u64)| TimelineName {
+        term: *term,
+        number: number(*own),
+        fork: Lsn::new(*fork),
+    };
+    Lineage::new(names.iter().map(name).collect())
+}
+
+fn history(own: u32, entries: &[(u32, u64)]) -> History {
+    History {
+        own: number(own),
+        entries: entries
+            .iter()
+            .map(|(parent, end)| HistoryEntry {
+                parent: number(*parent),
+                end: Lsn::new(*end),
+            })
+            .collect(),
+    }
+}
+
+fn at(timeline: u32, lsn: u64) -> WalPosition {
+    WalPosition {
+        timeline: number(timeline),
+        lsn: Lsn::new(lsn),
+    }
+}
+
+/// Terms 1 and 2, and term 3 that took the number of term 2 at the same position.
+const FIRST: (u64, u32, u64) = (1, 1, 0);
+const SECOND: (u64, u32, u64) = (2, 2, 100);
+const AGAIN: (u64, u32, u64) = (3, 2, 100);
+
+struct Case {
+    what: &'static str,
+    record: (&'static [(u64, u32, u64)], Held),
+    signal: bool,
+    end: WalPosition,
+    history: History,
+    known: &'static [(u64, u32, u64)],
+    mine: bool,
+}
+
+fn judged(case: &Case) -> Kinship {
+    let record = Record {
+        system: 7,
+        lineage: lineage(case.record.0),
+        held: case.record.1,
+    };
+    let known = lineage(case.known);
+    let seen = Seen {
+        record: Some(&record),
+        system: Some(7),
+        end: case.end,
+        history: &case.history,
+        standby_signal: case.signal,
+        fresh_copy: false,
+    };
+    kinship(&origin(&seen, &known), case.end, &known, case.mine)
+}
+
+fn base() -> Case {
+    Case {
+        what: "",
+        record: (&[FIRST], Held::Following),
+        signal: true,
+        end: at(1, 90),
+        history: history(1, &[]),
+        known: &[FIRST],
+        mine: false,
+    }
+}
+
+#[test]
+fn what_follows() {
+    let on_second = || Case {
+        end: at(2, 150),
+        history: history(2, &[(1, 100)]),
+        known: &[FIRST, SECOND],
+        ..base()
+    };
+    let cases = [
+        base(),
+        Case {
+            what: "a part of an older timeline, up to the fork",
+            end: at(1, 100),
+            known: &[FIRST, SECOND],
+            ..base()
+        },
+        Case {
+            what: "recorded before the first byte of it was received",
+            record: (&[FIRST, SECOND], Held::Following),
+            known: &[FIRST, SECOND],
+            ..base()
+        },
+        Case {
+            what: "received while it ran, before that was recorded",
+            ..on_second()
+        },
+        Case {
+            what: "its own, which it had no time to name",
+            record: (&[FIRST], Held::Opened(2)),
+            signal: false,
+            known: &[FIRST],
+            mine: true,
+            ..on_second()
+        },
+        Case {
+            what: "the same after it was named",
+            record: (&[FIRST], Held::Opened(2)),
+            signal: false,
+            ..on_second()
+        },
+        Case {
+            what: "an old primary that went no further than its successor took",
+            record: (&[FIRST], Held::Opened(1)),
+            signal: false,
+            end: at(1, 100),
+            known: &[FIRST, SECOND],
+            ..base()
+        },
+        Case {
+            what: "the oldest names are not kept any more",
+            record: (&[SECOND], Held::Following),
+            ..on_second()
+        },
+    ];
+    for case in cases {
+        assert_eq!(judged(&case), Kinship::Follows, "{}", case.what);
+    }
+}
+
+#[test]
+fn what_has_diverged() {
+    let second = |record, signal| Case {
+        record,
+        signal,
+        end: at(2, 150),
+        history: history(2, &[(1, 100)]),
+        known: &[FIRST, AGAIN],
+        ..base()
+    };
+    let cases = [
+        (
+            Case {
+                what: "past the fork of an older timeline",
+                end: at(1, 101),
+                known: &[FIRST, SECOND],
+                ..base()
+            },
+            at(1, 100),
+            true,
+        ),
+        (
+            Case {
+                what: "the same number at the same position, of another term",
+                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+            },
+            at(1, 100),
+            false,
+        ),
+        (
+            Case {
+                what: "the same, never registered",
+                ..second((&[FIRST], Held::Opened(2)), false)
+            },
+            at(1, 100),
+            false,
+        ),
+        (
+            Case {
+                what: "the same number at another position",
+                known: &[FIRST, (3, 2, 80)],
+                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+            },
+            at(1, 80),
+            true,
+        ),
+        (
+            Case {
+                what: "opened by hand: the register has no such number",
+                known: &[FIRST],
+                ..second((&[FIRST], Held::Following), false)
+            },
+            at(1, 100),
+            true,
+        ),
+        (
+            Case {
+                what: "opened by hand: the register has the number for another",
+                ..second((&[FIRST], Held::Following), false)
+            },
+            at(1, 100),
+            false,
+        ),
+        (
+            Case {
+                what: "from a foreign history of the archive",
+                known: &[FIRST],
+                ..second((&[FIRST], Held::Following), true)
+            },
+            at(1, 100),
+            true,
+        ),
+        (
+            Case {
+                what: "an owner that an operator has passed over",
+                known: &[FIRST],
+                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+            },
+            at(1, 100),
+            true,
+        ),
+    ];
+    for (case, fork, rewindable) in cases {
+        let expected = Kinship::Diverged { fork, rewindable };
+        assert_eq!(judged(&case), expected, "{}", case.what);
+    }
+}
+
+#[test]
+fn what_cannot_be_told() {
+    let cases = [
+        Case {
+            what: "opened by hand on a timeline that was recorded ahead",
+            record: (&[FIRST, SECOND], Held::Following),
+            signal: false,
+            end: at(2, 150),
+            history: history(2, &[(1, 100)]),
+            known: &[FIRST, SECOND],
+            ..base()
+        },
+        Case {
+            what: "standby.signal was removed",
+            signal: false,
+            ..base()
+        },
+        Case {
+            what: "another fork than was recorded",
+            record: (&[FIRST, SECOND], Held::Following),
+            end: at(2, 150),
+            history: history(2, &[(1, 90)]),
+            known: &[FIRST, SECOND],
+            ..base()
+        },
+        Case {
+            what: "replaced by hand",
+            record: (&[FIRST, SECOND], Held::Opened(2)),
+            end: at(3, 300),
+            history: history(3, &[(1, 90)]),
+            known: &[FIRST, (4, 3, 90)],
+            ..base()
+        },
+        Case {
+            what: "a register that knows nothing of it",
+            known: &[(9, 7, 900)],
+            ..base()
+        },
+    ];
+    for case in cases {
+        let found = judged(&case);
+        assert!(
+            matches!(found, Kinship::Unknown(_)),
+            "{}: {found:?}",
+            case.what
+        );
+    }
+}
+
+#[test]
+fn data_of_another_database_and_those_that_nothing_is_known_of() {
+    let (record, own) = (
+        Record {
+            system: 7,
+            lineage: lineage(&[FIRST]),
+            held: Held::Following,
+        },
+        history(1, &[]),
+    );
+    let seen = Seen {
+        record: Some(&record),
+        system: Some(8),
+        end: at(1, 5),
+        history: &own,
+        standby_signal: true,
+        fresh_copy: false,
+    };
+    let known = lineage(&[FIRST]);
+    assert!(matches!(origin(&seen, &known), Origin::Unknown(_)));
+    for seen in [
+        Seen {
+            record: None,
+            ..seen
+        },
+        Seen {
+            fresh_copy: true,
+            ..seen
+        },
+    ] {
+        assert_eq!(origin(&seen, &known), Origin::Unrecorded);
+    }
+    let unnamed = kinship(&Origin::Unrecorded, at(1, 5), &known, false);
+    assert_eq!(unnamed, Kinship::Unnamed);
+}
+
+#[test]
+fn a_primary_names_its_timelines() {
+    let known = Timelines::default().named(1, &lineage(&[FIRST]));
+    let record = |names: &[(u64, u32, u64)], held| {
+        Some(Record {
+            system: 7,
+            lineage: lineage(names),
+            held,
+        })
+    };
+    let cases = [
+        // The first time, also in the middle of a history that nobody has named.
+        (None, history(1, &[]), Timelines::default(), vec![(5, 1, 0)]),
+        (
+            None,
+            history(3, &[(1, 50), (2, 100)]),
+            Timelines::default(),
+            vec![(5, 3, 100)],
+        ),
+        // What the register has named is not named again.
+        (None, history(1, &[]), known.clone(), vec![FIRST]),
+        (
+            record(&[FIRST], Held::Opened(4)),
+            history(2, &[(1, 70)]),
+            known.clone(),
+            vec![FIRST, (4, 2, 70)],
+        ),
+        (
+            record(&[FIRST, SECOND], Held::Opened(4)),
+            history(3, &[(1, 70)]),
+            known.clone(),
+            vec![FIRST, (4, 3, 70)],
+        ),
+        (
+            record(&[FIRST, SECOND], Held::Opened(4)),
+            history(2, &[(1, 100)]),
+            known.clone(),
+            vec![FIRST, SECOND],
+        ),
+        // Somebody has opened a standby: the number that it might have received is not the one it took.
+        (
+            record(&[FIRST, SECOND], Held::Following),
+            history(2, &[(1, 100)]),
+            known,
+            vec![FIRST, (5, 2, 100)],
+        ),
+    ];
+    for (record, history, known, expected) in cases {
+        let found = of_primary(record.as_ref(), &history, &known, 5);
+        assert_eq!(found, lineage(&expected), "{record:?} {history:?}");
+    }
+    let highest = Timelines {
+        highest: 6,
+        ..Timelines::default()
+    };
+    assert_eq!(highest.named(2, &lineage(&[FIRST])).highest, 6);
+}
+
+#[test]
+fn old_names_are_dropped_and_what_is_left_is_still_compared() {
+    let mut long = lineage(&[FIRST]);
+    for next in 2..200 {
+        long = long.and(TimelineName {
+            term: u64::from(next),
+            number: number(next),
+            fork: Lsn::new(u64::from(next)),
+        });
+    }
+    assert_eq!(long.names().len(), KEPT);
+    let short = long.up_to(number(180)).unwrap();
+    assert!(short.leads_to(&long) && !long.leads_to(&short));
+    let text = serde_json::to_string(&long).unwrap();
+    assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), long);
+}

@@ -1,0 +1,95 @@
+//! What this node keeps about its data (R13): one small file per resource beside its memory, outside of
+//! the data directory, which is copied and put back as a whole.
+
+use std::path::PathBuf;
+
+use pha_core::lineage::{Kinship, Lineage, Origin, Record, Seen, kinship, origin};
+use pha_core::quoted::quoted;
+
+use crate::clock::Deadline;
+use crate::files;
+use crate::memory::{MemoryError, MemoryFile};
+use crate::pgctl::{PgCtl, system_identifier};
+
+/// The file of one resource.
+#[derive(Debug, Clone)]
+pub struct RecordFile {
+    path: PathBuf,
+    memory: MemoryFile,
+}
+
+impl RecordFile {
+    /// The record beside this memory. Touches nothing.
+    #[must_use]
+    pub fn beside(memory: &MemoryFile) -> Self {
+        Self {
+            path: memory.path().with_extension("data.json"),
+            memory: memory.clone(),
+        }
+    }
+
+    /// What is recorded; none where nothing ever was.
+    ///
+    /// # Errors
+    /// The file cannot be read, or does not hold what was written.
+    pub fn load(&self) -> Result<Option<Record>, MemoryError> {
+        let Some(text) = files::read_text(&self.path)? else {
+            return Ok(None);
+        };
+        let read = serde_json::from_str(&text);
+        read.map(Some).map_err(|error| MemoryError::Damaged {
+            path: self.path.clone(),
+            reason: error.to_string(),
+            text: quoted(&text),
+        })
+    }
+
+    /// Which timelines a stopped server's data are on; `known` are those of the register.
+    ///
+    /// # Errors
+    /// The data directory or the record cannot be read, or it cannot be told where the WAL ends.
+    pub fn kinship(
+        &self,
+        pg: &PgCtl,
+        known: &Lineage,
+        deadline: Deadline,
+    ) -> Result<(Origin, Kinship), String> {
+        let record = self.load().map_err(|error| error.to_string())?;
+        let disk = pg.look(deadline)?;
+        let end = disk.end?;
+        let seen = Seen {
+            record: record.as_ref(),
+            system: system_identifier(&pg.user, &pg.pgdata),
+            end,
+            history: &disk.history,
+            standby_signal: pg.has_standby_signal(),
+            fresh_copy: disk.fresh_copy,
+        };
+        let origin = origin(&seen, known);
+        let kinship = kinship(&origin, end, known, false);
+        Ok((origin, kinship))
+    }
+
+    /// Records it: on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn store(&self, record: &Record) -> Result<(), MemoryError> {
+        self.memory.prepare()?;
+        let text = serde_json::to_string(record).map_err(|error| MemoryError::Directory {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        files::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
+        Ok(())
+    }
+
+    /// Forgets what is recorded: the data are replaced by others of which nothing is known by name.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget(&self) -> Result<(), MemoryError> {
+        files::ensure_absent(&self.path).map(drop)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Timelines are known by name (R13): equal numbers of different terms, a standby that opens by
+//! itself, and a history file that is none of this cluster's.
+
+use std::time::Duration;
+
+use pha_testbed::{ClusterBuilder, Output, PGDATA};
+use pha_tests::cluster::{Bed, PATIENCE, must, scenario};
+
+const CLS: &str = "/opt/pha4pgsql/bin/cls";
+
+fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
+    let argv = [&[CLS], words].concat();
+    must(bed.node(node).exec(&argv, PATIENCE))
+}
+
+/// Runs a command that has to end with this code, and returns everything that it said.
+#[track_caller]
+fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
+    let output = cls(bed, node, words);
+    let said = format!("{}\n{}", output.text(), output.stderr);
+    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
+    said
+}
+
+/// Gives the operator's decision as soon as it is taken.
+#[track_caller]
+fn recover(bed: &Bed, node: &str, off: &str) {
+    let words = ["recovery_master", "--off", off, "--confirm", node];
+    bed.until("the end of the lease, and the decision", || {
+        let output = cls(bed, node, &words);
+        let said = format!("{}\n{}", output.text(), output.stderr);
+        (output.code == 0).then_some(()).ok_or(said)
+    });
+}
+
+/// Waits until `node` was refused, and returns why.
+#[track_caller]
+fn refused(bed: &Bed, ask: &str, node: &str) -> String {
+    bed.until(&format!("{node} to be refused"), || {
+        let text = bed.monitor_text(ask);
+        let reason = text
+            .lines()
+            .find(|line| line.contains(&format!("on {node} ")) && line.contains("cls_re"));
+        reason.map(str::to_owned).ok_or(text)
+    })
+}
+
+fn tables(bed: &Bed, node: &str) -> String {
+    must(bed.sql(
+        node,
+        "SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class \
+         WHERE relname LIKE 'made_%'",
+    ))
+}
+
+#[test]
+fn cluster_two_timelines_with_one_number() {
+    let bed = Bed::replicating("numbers");
+    must(bed.sql("node1", "CREATE TABLE made_first ()"));
+    scenario("node2 takes over, commits alone, and loses its power");
+    must(bed.power_cut("node1"));
+    bed.until("node2 to accept commits", || {
+        bed.sql("node2", "CREATE TABLE IF NOT EXISTS made_alone (id int)")
+            .map_err(|error| error.to_string())
+    });
+    let more = "INSERT INTO made_alone SELECT generate_series(1, 20000)";
+    must(bed.sql("node2", more));
+    must(bed.power_cut("node2"));
+
+    scenario("an operator goes on with node1, which never saw that timeline");
+    must(bed.boot("node1"));
+    recover(&bed, "node1", "node2");
+    must(bed.sql("node1", "CREATE TABLE made_afterwards ()"));
+    assert_eq!(tables(&bed, "node1"), "made_afterwards made_first");
+
+    scenario(
+        "node2 comes back with a timeline of its own: it is not started, and its repair is said",
+    );
+    must(bed.boot("node2"));
+    let why = refused(&bed, "node1", "node2");
+    assert!(why.contains("cls_repair_slave"), "{why}");
+    assert_eq!(
+        must(bed.sql("node1", "SELECT count(*) FROM pg_stat_replication")),
+        "0"
+    );
+    let said = ends(
+        &bed,
+        "node1",
+        &["repair_slave", "--or-rebuild", "--node", "node2"],
+        0,
+    );
+    assert!(said.contains("slave recovery of node2 successed"), "{said}");
+    bed.settle("node1", &["node2"]);
+    assert_eq!(tables(&bed, "node2"), "made_afterwards made_first");
+}
+
+#[test]
+fn cluster_a_standby_that_is_opened_by_hand() {
+    let bed = Bed::replicating("by-hand");
+    scenario("pg_promote by hand on the standby: it acknowledges nothing");
+    let by_hand = "psql -XAtqc 'SELECT pg_promote(true, 20)' postgres && \
+         PGOPTIONS='-c statement_timeout=20s' psql -XAtqc 'CREATE TABLE made_by_hand ()' postgres";
+    let argv = ["runuser", "-u", "postgres", "--", "sh", "-c", by_hand];
+    let output = must(bed.node("node2").exec(&argv, PATIENCE));
+    // A cancelled wait is a success with a warning, and no acknowledgement.
+    let waited = output.code != 0 || output.stderr.contains("canceling");
+    assert!(
+        waited,
+        "acknowledged by a standby: {} {}",
+        output.stdout, output.stderr
+    );
+
+    scenario("it is stopped, not started again, and its repair does repair it");
+    refused(&bed, "node1", "node2");
+    let said = ends(
+        &bed,
+        "node1",
+        &["repair_slave", "--or-rebuild", "--node", "node2"],
+        0,
+    );
+    assert!(said.contains("slave recovery of node2 successed"), "{said}");
+    bed.settle("node1", &["node2"]);
+    assert_eq!(tables(&bed, "node2"), "");
+
+    scenario("a planned switch opens it: commits are acknowledged again");
+    ends(&bed, "node1", &["online_switch"], 0);
+    must(bed.sql("node2", "CREATE TABLE made_by_the_cluster ()"));
+    bed.settle("node2", &["node1"]);
+}
+
+#[test]
+fn cluster_a_foreign_history_in_the_archive() {
+    const ARCHIVE: &str = "/data/archive";
+    let command = format!("cp {ARCHIVE}/%f %p");
+    let builder = ClusterBuilder::new("archive").parameter("restore_command", &command);
+    let bed = Bed::up(builder.configured(true));
+    let before = bed.settle("node1", &["node2"]);
+
+    scenario("a promoted test copy has archived its history; one lies in pg_wal already");
+    let foreign = "1\t0/1800000\tno recovery target specified\n";
+    for node in ["node1", "node2"] {
+        must(bed.node(node).mkdir(ARCHIVE, "0755", "postgres"));
+        let archived = format!("{ARCHIVE}/00000002.history");
+        must(bed.node(node).write(&archived, foreign, 0o644));
+    }
+    let stray = format!("{PGDATA}/pg_wal/00000002.history");
+    must(bed.node("node2").write(&stray, foreign, 0o600));
+    bed.run("node2", &["chown", "postgres:postgres", &stray]);
+
+    scenario("stop and start: both nodes come up on their own timeline");
+    ends(&bed, "node1", &["stop"], 0);
+    ends(&bed, "node1", &["start"], 0);
+    let after = bed.settle("node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline);
+    assert!(bed.logged("node2", "00000002.history") > 0, "it is named");
+
+    scenario("a planned switch takes a number that was never given");
+    let writer = bed.writer();
+    must(writer.wait_for(20, Duration::from_secs(60)));
+    ends(&bed, "node1", &["online_switch"], 0);
+    bed.conclude(writer, "node2", &["node1"]);
+}

@@ -1,0 +1,218 @@
+//! R13: timelines by name, where numbers are given again, operators pass an owner over, and standbys are
+//! opened by hand.
+//!
+//! Terms are kept relative to the register's, so a name's term is kept as who began the timeline: what
+//! matters of it is only whether it is the same. `FIRST` is the timeline that nobody began.
+
+use pha_core::lineage::{Held, Lineage, Origin, Record, Seen, TimelineName, Timelines, origin};
+use pha_core::lsn::Lsn;
+use pha_core::register::Update;
+use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
+
+use crate::agent::timeline_id;
+use crate::model::{Explored, Move};
+use crate::mutation::Mutation;
+use crate::state::{EPOCH, Lease, Log, Node, Postgres, State, TERM, index, name};
+
+/// The term in the name of the timeline that nobody began; one of node `i` has this and `i + 1`.
+const FIRST: u64 = 9;
+/// The most timelines that the bounds allow.
+const MOST: usize = 4;
+
+/// Names, as small as a state wants them: who began the timeline, its number and its fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Names {
+    len: u8,
+    all: [(u8, u8, u8); MOST],
+}
+
+impl Names {
+    pub(crate) fn of(lineage: &Lineage) -> Self {
+        let mut names = Self::default();
+        for name in lineage.names() {
+            let fork = name.fork.as_u64() as u8;
+            names.all[usize::from(names.len)] =
+                ((name.term - FIRST) as u8, name.number.get() as u8, fork);
+            names.len += 1;
+        }
+        names
+    }
+
+    pub(crate) fn lineage(&self) -> Lineage {
+        let names = self.all[..usize::from(self.len)].iter();
+        Lineage::new(
+            names
+                .map(|(who, number, fork)| TimelineName {
+                    term: FIRST + u64::from(*who),
+                    number: timeline_id(*number),
+                    fork: Lsn::new(u64::from(*fork)),
+                })
+                .collect(),
+        )
+    }
+
+    pub(crate) fn timelines(&self, term: u64, highest: u8) -> Timelines {
+        Timelines {
+            term,
+            highest: u32::from(highest),
+            lineage: self.lineage(),
+        }
+    }
+}
+
+/// What a node keeps about its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Kept {
+    pub(crate) names: Names,
+    pub(crate) held: Held,
+}
+
+impl Kept {
+    pub(crate) fn record(&self) -> Record {
+        Record {
+            system: 1,
+            lineage: self.names.lineage(),
+            held: self.held,
+        }
+    }
+}
+
+/// The history of a log's timeline, as PostgreSQL has it in a file.
+pub(crate) fn history(log: &Log) -> History {
+    let entries = log
+        .switches()
+        .into_iter()
+        .map(|(parent, end)| HistoryEntry {
+            parent: timeline_id(parent),
+            end: Lsn::new(u64::from(end)),
+        });
+    History {
+        own: timeline_id(log.timeline()),
+        entries: entries.collect(),
+    }
+}
+
+/// The lineage with the terms of names that a decision has just made replaced by who began them, which
+/// the log knows.
+pub(crate) fn translated(lineage: &Lineage, log: &Log) -> Lineage {
+    let names = lineage.names().iter().map(|name| TimelineName {
+        term: match name.term {
+            known if known >= FIRST => known,
+            _ => log
+                .began(name.number.get() as u8)
+                .map_or(FIRST, |who| FIRST + 1 + u64::from(who)),
+        },
+        ..*name
+    });
+    Lineage::new(names.collect())
+}
+
+impl Explored {
+    /// What the register is told: names with who began them.
+    pub(crate) fn named_update(&self, state: &State, update: &Update) -> Update {
+        let mut update = update.clone();
+        if let Update::NameTimelines { node, lineage, .. } = &mut update
+            && let Some(node) = index(node)
+        {
+            *lineage = translated(lineage, &state.nodes[node].log);
+        }
+        update
+    }
+
+    pub(crate) fn keep_record(&self, node: &mut Node, lineage: &Lineage, held: Held) {
+        if !self.named || self.mutation == Mutation::RecordNotKept {
+            return;
+        }
+        node.record = Some(Kept {
+            names: Names::of(&translated(lineage, &node.log)),
+            held: match held {
+                Held::Opened(_) => Held::Opened(0),
+                held => held,
+            },
+        });
+    }
+
+    pub(crate) fn override_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
+        // A primary goes first, and the owner is off, as the operator has to say (R15).
+        let in_the_way = |(j, node): (usize, &Node)| match node.postgres {
+            Postgres::Primary { .. } => true,
+            Postgres::Standby { .. } if j != i => {
+                state.row.owner == Some(j as u8) || node.run.is_some()
+            }
+            _ => node.run.is_some(),
+        };
+        if self.overrides
+            && state.overrides_left > 0
+            && state.row.elected
+            && state.row.lease != Lease::Running
+            && !state.nodes[i].unfinished
+            && !state.nodes.iter().enumerate().any(in_the_way)
+        {
+            moves.push(Move::Overrides(i));
+        }
+    }
+
+    /// An operator goes on with this node's data: what the others have acknowledged beyond is given up.
+    pub(crate) fn overridden(&self, state: &mut State, i: usize) {
+        let node = &state.nodes[i];
+        let record = node.record.map(|kept| kept.record());
+        let number = timeline_id(node.log.timeline());
+        let seen = Seen {
+            record: record.as_ref(),
+            system: Some(1),
+            end: WalPosition {
+                timeline: number,
+                lsn: Lsn::new(u64::from(node.log.end())),
+            },
+            history: &history(&node.log),
+            standby_signal: node.standby_signal,
+            fresh_copy: false,
+        };
+        let lineage = match origin(&seen, &Lineage::default()) {
+            Origin::Named(lineage) => Some(translated(&lineage, &node.log)),
+            _ => state.row.names.lineage().up_to(number),
+        };
+        let known = state.nodes.iter().filter_map(|node| node.record);
+        let highest = known.filter_map(|kept| kept.names.lineage().last());
+        let update = Update::Override {
+            by: String::new(),
+            from_term: TERM,
+            from_epoch: EPOCH,
+            above_term: 0,
+            above_epoch: 0,
+            lineage,
+            above_number: highest.map(|name| name.number.get()).max().unwrap_or(0),
+            owner: None,
+            holders: [name(i)].into(),
+        };
+        state.acknowledged &= state.nodes[i].log.commits();
+        state.overrides_left -= 1;
+        self.update(state, &update);
+    }
+
+    /// The number that PostgreSQL takes: the next one that it sees no history file of.
+    pub(crate) fn opens(&self, node: &mut Node, i: usize) {
+        let reserved = match self.mutation {
+            Mutation::NumberNotReserved => 0,
+            _ => node.reserved,
+        };
+        node.log.begin_timeline(i, reserved);
+        node.reserved = 0;
+        node.standby_signal = false;
+        node.postgres = Postgres::Primary {
+            in_force: match self.mutation {
+                Mutation::StandbyIsOpen => node.names & !crate::state::NOBODY_BIT,
+                _ => node.names,
+            },
+        };
+    }
+}
+
+/// The first timeline, as everybody has recorded it who begins with it.
+pub(crate) fn first() -> Names {
+    Names::of(&Lineage::new(vec![TimelineName {
+        term: FIRST,
+        number: TimelineId::FIRST,
+        fork: Lsn::INVALID,
+    }]))
+}
