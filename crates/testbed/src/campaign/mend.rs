@@ -202,6 +202,8 @@ impl Operator<'_, '_> {
         let name = node.name().to_owned();
         let words: &[&str] = if self.hopeless.contains(&name) || line.contains(orders[1]) {
             REBUILD
+        } else if line.contains("run cls_repair_slave --or-rebuild") {
+            &["repair_slave", "--or-rebuild"]
         } else {
             &["repair_slave"]
         };
