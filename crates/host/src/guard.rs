@@ -7,8 +7,8 @@
 
 mod keep;
 mod place;
-mod proofs;
 mod rights;
+mod sources;
 mod wake;
 mod watchdog;
 
@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pha_core::decide::guard;
+use pha_core::decide::{Proofs, guard};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
@@ -34,7 +34,7 @@ use crate::{account, apply, observe};
 pub use keep::{ATTEND, WORD};
 use place::Held;
 pub(crate) use place::Place;
-use proofs::Proofs;
+use sources::Sources;
 use wake::{Signals, Woken};
 use watchdog::Watchdog;
 
@@ -109,6 +109,7 @@ pub fn run(mut node: Node) -> Exit {
     rights::drop_others();
     let mut resident = Resident {
         proofs: Proofs::new(since_boot()),
+        sources: Sources::new(since_boot()),
         node,
         held,
         signals,
@@ -157,6 +158,7 @@ struct Resident {
     signals: Signals,
     watchdog: Watchdog,
     proofs: Proofs,
+    sources: Sources,
     last_rule: &'static str,
     last_warning: String,
     /// Pacemaker knows of the death of the postmaster that was last seen.
@@ -201,6 +203,7 @@ impl Guarding for AtWork<'_> {
     }
 
     fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
+        self.resident.sources.learn(action, snapshot);
         self.resident.proofs.learn(action, snapshot, self.asked);
     }
 
@@ -254,14 +257,14 @@ impl Resident {
     /// The picture at the beginning of a round, of what costs nothing to look at.
     fn look(&mut self, due: &mut Duration) -> Snapshot {
         self.node.change_seen = self.node.change_lock.look();
-        self.proofs.remember(&self.node.memory);
+        self.sources.remember(&self.node.memory);
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),
             operation: Operation::Guard(Watch::default()),
             elapsed: Duration::ZERO,
             left: Duration::from_secs(60),
             process: Process::Absent,
-            answer: self.proofs.answer.clone(),
+            answer: self.sources.answer.clone(),
             silent_before: 0,
             standby_signal: false,
             disk: None,
@@ -269,7 +272,7 @@ impl Resident {
             stopped_by_guard: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
-            memory: Ok(self.proofs.memory),
+            memory: Ok(self.sources.memory),
             names: LinkNames {
                 fresh: self.node.fresh.clone(),
                 running: RunningName::Unknown,
@@ -301,12 +304,8 @@ impl Resident {
         }
         snapshot.process = self.look_at_processes(now);
         snapshot.operation = Operation::Guard(Watch {
-            unrenewed: now.saturating_sub(self.proofs.renewed_at),
-            links: self.proofs.links(now),
-            last: self.proofs.last.clone(),
             promised: (self.node.place)
-                .has_promises(self.proofs.memory.term, self.proofs.memory.epoch),
-            safe: self.proofs.safe(now),
+                .has_promises(self.sources.memory.term, self.sources.memory.epoch),
             links_tried: before.links_tried && !late,
             overslept: before.overslept || late,
             death: self.death(snapshot.process),
@@ -314,11 +313,12 @@ impl Resident {
                 .absent_since
                 .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             pacemaker_gone: self
-                .proofs
+                .sources
                 .pacemaker_gone(now, self.node.params.guard_pacemaker_timeout),
             pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
+            ..self.proofs.watch(now)
         });
-        self.proofs.judge(snapshot);
+        self.proofs.judge(snapshot, self.sources.remembered_at);
     }
 
     fn look_at_processes(&mut self, now: Duration) -> Process {
@@ -377,7 +377,7 @@ impl Resident {
             }
             Action::AskStandbys(standbys) => {
                 let asked = since_boot();
-                let found = self.proofs.ask(&self.node.postgres, standbys, deadline);
+                let found = self.sources.ask(&self.node.postgres, standbys, deadline);
                 self.proofs.linked(&found?, asked);
                 Ok(Effect::Done)
             }
@@ -408,12 +408,12 @@ impl Resident {
     /// that hangs keeps nobody from its lease.
     fn look_at_postgres(&mut self, snapshot: &Snapshot) {
         if !matches!(snapshot.process, Process::Alive { frozen: false }) {
-            self.proofs.answer = Answer::NotAsked;
+            self.sources.answer = Answer::NotAsked;
             return;
         }
         let deadline = Deadline::after(guard::patience(snapshot).min(POSTGRES));
         self.node.locate_socket();
-        self.proofs
+        self.sources
             .look(&self.node.postgres, &self.node.place, deadline);
     }
 

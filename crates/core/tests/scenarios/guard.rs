@@ -1,14 +1,14 @@
 //! The guard: rounds of it on a primary, with the clock, the lock service and the standbys as values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pha_core::decide::guard;
+use pha_core::decide::{Proofs, guard};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Effect, StopMode};
-use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
+use pha_core::register::{Memory, PromiseAnswer, Reading, Reply, Trouble};
 use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
 use crate::world::{MONITOR, World, node, nodes, notification, owned};
@@ -24,15 +24,12 @@ fn seconds(seconds: f64) -> Duration {
 struct Resident {
     world: World,
     now: Duration,
-    renewed_at: Duration,
-    linked_at: BTreeMap<NodeName, Duration>,
-    last: Option<Register>,
+    proofs: Proofs,
     /// The standbys that acknowledge WAL.
     following: BTreeSet<NodeName>,
     promised_at: Option<u64>,
-    /// When the memory was read, and when it last showed that nobody else could be promoted.
+    /// When the memory was read.
     remembered_at: Duration,
-    safe_at: Option<Duration>,
     death: Death,
     absent_since: Option<Duration>,
     pacemaker_gone: Duration,
@@ -92,16 +89,17 @@ impl Resident {
     fn beside(world: World) -> Self {
         let mut world = world;
         world.settings.ttl = TTL;
+        let mut proofs = Proofs::new(seconds(1000.0));
+        if let Ok(row) = &world.register {
+            proofs.owned(row.clone());
+        }
         Self {
-            last: world.register.as_ref().ok().cloned(),
             world,
             now: seconds(1000.0),
-            renewed_at: seconds(1000.0),
-            linked_at: BTreeMap::new(),
+            proofs,
             following: nodes(&[2]),
             promised_at: None,
             remembered_at: seconds(1000.0),
-            safe_at: None,
             death: Death::None,
             absent_since: None,
             pacemaker_gone: Duration::ZERO,
@@ -126,21 +124,14 @@ impl Resident {
 
     fn watch(&self, before: Option<&Watch>, overslept: bool) -> Watch {
         Watch {
-            unrenewed: self.now - self.renewed_at,
-            links: self
-                .linked_at
-                .iter()
-                .map(|(node, at)| (node.clone(), self.now - *at))
-                .collect(),
-            last: self.last.clone(),
             promised: self.promised_at == Some(self.world.memory.epoch),
-            safe: self.safe_at.map(|at| self.now - at),
             links_tried: before.is_some_and(|watch| watch.links_tried),
             overslept,
             death: self.death,
             absent: self.absent_since.map_or(Duration::ZERO, |at| self.now - at),
             pacemaker_gone: self.pacemaker_gone,
             pacemaker_timeout: self.pacemaker_timeout,
+            ..self.proofs.watch(self.now)
         }
     }
 
@@ -150,7 +141,7 @@ impl Resident {
         let s = self
             .world
             .look(&Operation::Guard(self.watch(None, overslept)));
-        self.judge(&s);
+        self.proofs.judge(&s, self.remembered_at);
         let mut round = Rounding {
             asked: self.now,
             overslept,
@@ -169,19 +160,13 @@ impl Resident {
         }
     }
 
-    fn judge(&mut self, s: &Snapshot) {
-        if guard::safe(s) {
-            self.safe_at = Some(self.remembered_at);
-        }
-    }
-
     fn refreshed(&mut self, mut s: Snapshot, overslept: bool) -> Snapshot {
         let Operation::Guard(before) = &s.operation else {
             unreachable!("the guard's own snapshot");
         };
         s.operation = Operation::Guard(self.watch(Some(before), overslept));
         s.process = self.world.process;
-        self.judge(&s);
+        self.proofs.judge(&s, self.remembered_at);
         s
     }
 
@@ -194,12 +179,9 @@ impl Resident {
         }
         match action {
             Action::AskStandbys(standbys) => {
-                let following = standbys
-                    .keys()
-                    .filter(|node| self.following.contains(*node));
-                for standby in following {
-                    self.linked_at.insert(standby.clone(), asked);
-                }
+                let asked_for = standbys.keys().cloned().collect();
+                let following = self.following.intersection(&asked_for).cloned();
+                self.proofs.linked(&following.collect(), asked);
                 self.now += seconds(0.02);
                 Ok(Effect::Done)
             }
@@ -223,19 +205,7 @@ impl Resident {
         if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
             self.promised_at = promises.cover(ask.epoch).then_some(ask.epoch);
         }
-        if matches!(
-            action,
-            Action::UpdateRegister(_) | Action::ReadRegister | Action::AskPromises(_)
-        ) {
-            if guard::proven(s) {
-                self.renewed_at = asked;
-            }
-            if let Some(Reading::Row(row)) = &s.register
-                && row.is_owned_by(&node(1))
-            {
-                self.last = Some(row.clone());
-            }
-        }
+        self.proofs.learn(action, s, asked);
     }
 
     /// Rounds until the guard ends or `time` has passed; the last round and how long it took.
@@ -255,11 +225,12 @@ impl Resident {
         assert_eq!(end, End::Guard("guard-stopped"), "{:?}", self.actions);
         assert_eq!(self.world.process, Process::Absent);
         // What a standby acknowledged counts where every other holder did.
-        let others = self.last.as_ref().unwrap().holders.iter().skip(1);
-        let linked = others.map(|node| self.linked_at.get(node).copied());
+        let watch = self.proofs.watch(self.now);
+        let others = watch.last.as_ref().unwrap().holders.iter().skip(1);
+        let linked = others.map(|node| watch.links.get(node).copied());
         let linked = linked.collect::<Option<Vec<_>>>().unwrap_or_default();
-        let linked = linked.into_iter().min();
-        let took = self.now - linked.map_or(self.renewed_at, |at| at.max(self.renewed_at));
+        let linked = linked.into_iter().max();
+        let took = linked.map_or(watch.unrenewed, |age| age.min(watch.unrenewed));
         assert!(took <= guard::limit(TTL) + seconds(0.1), "after {took:?}");
         assert!(took >= guard::limit(TTL), "too soon: {took:?}");
         let stopped = self.actions.iter().position(|done| done == "stop-postgres");

@@ -1,14 +1,13 @@
-//! What the guard has learned, and when it asked.
+//! What the guard looks at beside the register: the agent's memory, PostgreSQL, Pacemaker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use pha_core::decide::guard;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::plan::Action;
-use pha_core::register::{Memory, Reading, Register};
+use pha_core::register::Memory;
 use pha_core::snapshot::{Answer, Snapshot};
 use pha_core::timeline::History;
 use tracing::{info, warn};
@@ -31,40 +30,28 @@ const STATEMENT: Duration = Duration::from_secs(10);
 const ROOT: u32 = 0;
 
 /// Everything that outlives a round.
-pub(crate) struct Proofs {
-    /// When the last confirmed renewal was sent.
-    pub(crate) renewed_at: Duration,
-    /// The row as it was last seen in this node's hands.
-    pub(crate) last: Option<Register>,
+pub(crate) struct Sources {
     /// What PostgreSQL answered last.
     pub(crate) answer: Answer,
     /// What the agent has kept of the register.
     pub(crate) memory: Memory,
     /// When the memory was last read.
-    remembered_at: Duration,
+    pub(crate) remembered_at: Duration,
     memory_file: Option<(u64, i64, i64)>,
-    /// `remembered_at` of the last picture that was [`guard::safe`].
-    safe_at: Option<Duration>,
-    linked_at: BTreeMap<NodeName, Duration>,
     session: Option<Session>,
     pacemaker: Option<Process>,
     pacemaker_seen: Duration,
     pacemaker_sought: Option<Duration>,
 }
 
-impl Proofs {
-    /// Nothing is proven yet; the lease that was given when the primary was promoted, or renewed by
-    /// the monitor that starts this guard, has just begun.
+impl Sources {
+    /// Nothing has been looked at yet.
     pub(crate) fn new(now: Duration) -> Self {
         Self {
-            renewed_at: now,
-            last: None,
             answer: Answer::NotAsked,
             memory: Memory::default(),
             remembered_at: now,
             memory_file: None,
-            safe_at: None,
-            linked_at: BTreeMap::new(),
             session: None,
             pacemaker: None,
             pacemaker_seen: now,
@@ -94,52 +81,12 @@ impl Proofs {
         }
     }
 
-    /// Takes in what came of an action whose question was sent at `asked`.
-    pub(crate) fn learn(&mut self, action: &Action, snapshot: &Snapshot, asked: Duration) {
-        match action {
-            Action::UpdateRegister(_) | Action::ReadRegister => {}
-            Action::AskPromises(_) => {
-                // A change that another node has passed on moves the epoch before a monitor sees it.
-                if let Ok(memory) = &snapshot.memory {
-                    self.memory = self.memory.merged(memory);
-                }
-            }
-            _ => return,
+    /// Takes in what the asking for promises has left in the memory: a change that another node has
+    /// passed on moves the epoch before a monitor sees it.
+    pub(crate) fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
+        if let (Action::AskPromises(_), Ok(memory)) = (action, &snapshot.memory) {
+            self.memory = self.memory.merged(memory);
         }
-        if guard::proven(snapshot) {
-            self.renewed_at = asked;
-        }
-        if let Some(Reading::Row(row)) = &snapshot.register
-            && row.is_owned_by(snapshot.me())
-        {
-            self.last = Some(row.clone());
-        }
-    }
-
-    /// Keeps in mind that no other node could be promoted when the memory was read, where the picture
-    /// says so.
-    pub(crate) fn judge(&mut self, snapshot: &Snapshot) {
-        if guard::safe(snapshot) {
-            self.safe_at = Some(self.remembered_at);
-        }
-    }
-
-    /// How long ago that was.
-    pub(crate) fn safe(&self, now: Duration) -> Option<Duration> {
-        self.safe_at.map(|at| now.saturating_sub(at))
-    }
-
-    /// The ages of the links.
-    pub(crate) fn links(&self, now: Duration) -> BTreeMap<NodeName, Duration> {
-        let ages = self.linked_at.iter();
-        ages.map(|(node, at)| (node.clone(), now.saturating_sub(*at)))
-            .collect()
-    }
-
-    /// These standbys acknowledged what was written at `asked`.
-    pub(crate) fn linked(&mut self, standbys: &BTreeSet<NodeName>, asked: Duration) {
-        let seen = standbys.iter().map(|node| (node.clone(), asked));
-        self.linked_at.extend(seen);
     }
 
     /// Writes WAL and sees which of the standbys acknowledge it.

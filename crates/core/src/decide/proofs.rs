@@ -1,0 +1,87 @@
+//! What a guard has proven, and when it asked: what it keeps from one round to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::decide::guard;
+use crate::names::NodeName;
+use crate::plan::Action;
+use crate::register::{Reading, Register};
+use crate::snapshot::{Snapshot, Watch};
+
+/// Proofs that no other node could be granted the lease, each with the moment from which it counts: when
+/// its question was sent. Moments are those of one clock that never stands still, as the caller counts
+/// them.
+#[derive(Debug, Clone)]
+pub struct Proofs {
+    renewed_at: Duration,
+    last: Option<Register>,
+    safe_at: Option<Duration>,
+    linked_at: BTreeMap<NodeName, Duration>,
+}
+
+impl Proofs {
+    /// Nothing is proven yet; the lease that was given when the primary was promoted, or renewed by the
+    /// monitor that starts this guard, has just begun.
+    #[must_use]
+    pub fn new(now: Duration) -> Self {
+        Self {
+            renewed_at: now,
+            last: None,
+            safe_at: None,
+            linked_at: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what the register has answered to an action whose question was sent at `asked`.
+    pub fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
+        let asks = matches!(
+            action,
+            Action::UpdateRegister(_) | Action::ReadRegister | Action::AskPromises(_)
+        );
+        if !asks {
+            return;
+        }
+        if guard::proven(s) {
+            self.renewed_at = asked;
+        }
+        if let Some(Reading::Row(row)) = &s.register
+            && row.is_owned_by(s.me())
+        {
+            self.owned(row.clone());
+        }
+    }
+
+    /// The row was seen in this node's hands.
+    pub fn owned(&mut self, row: Register) {
+        self.last = Some(row);
+    }
+
+    /// These standbys acknowledged what was written at `asked`.
+    pub fn linked(&mut self, standbys: &BTreeSet<NodeName>, asked: Duration) {
+        let seen = standbys.iter().map(|node| (node.clone(), asked));
+        self.linked_at.extend(seen);
+    }
+
+    /// Keeps in mind that no other node could be promoted when the memory was read, where the picture
+    /// says so ([`guard::safe`]).
+    pub fn judge(&mut self, s: &Snapshot, remembered_at: Duration) {
+        if guard::safe(s) {
+            self.safe_at = Some(remembered_at);
+        }
+    }
+
+    /// How old they are.
+    #[must_use]
+    pub fn watch(&self, now: Duration) -> Watch {
+        let age = |at: Duration| now.saturating_sub(at);
+        let ages = self.linked_at.iter();
+        Watch {
+            unrenewed: age(self.renewed_at),
+            links: ages.map(|(node, at)| (node.clone(), age(*at))).collect(),
+            last: self.last.clone(),
+            safe: self.safe_at.map(age),
+            ..Watch::default()
+        }
+    }
+}
