@@ -187,9 +187,19 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     two_switches_ago(&bed, &whole(&bed, &primary));
     let primary = must(register(&bed)).owner;
 
-    scenario("a planned switch to the synchronous standby, and none to the other one");
+    scenario("a planned switch to the synchronous standby while the third node is out of service");
     let before = whole(&bed, &primary);
+    let away = before.other.clone().expect("a third node");
+    ends(&bed, "node1", &["standby_node", &away], 0);
+    let said = ends(&bed, "node1", &["online_switch", "--to", &away], 10);
+    assert!(
+        said.contains(&format!("{away} is not in service")),
+        "{said}"
+    );
     ends(&bed, "node1", &["online_switch"], 0);
+    ends(&bed, "node1", &["unstandby_node", &away], 0);
+
+    scenario("no planned switch to a standby that commits do not wait for");
     let after = whole(&bed, &before.sync);
     assert_eq!(after.term, before.term + 1);
     let to = after.other.clone().expect("a third node");

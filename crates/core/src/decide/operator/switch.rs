@@ -126,13 +126,25 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
     },
     SwitchRule {
         id: "switch-nodes-alive",
-        says: "Every node is there and in service, so that the old primary and the others can follow.",
+        says: "The primary and a successor are there and in service; another node may be away, and follows when it is back.",
         check: |facts| {
-            let absent: Vec<&str> = facts.absent.iter().map(NodeName::as_str).collect();
-            (!absent.is_empty()).then(|| {
+            let away = |node: &&NodeName| facts.absent.contains(*node);
+            let others = facts
+                .nodes
+                .iter()
+                .filter(|node| !facts.promoted.contains(*node));
+            let needed = facts.to.as_ref().filter(|to| facts.nodes.contains(*to));
+            let missing: Vec<&NodeName> = match needed {
+                Some(to) => facts.promoted.iter().chain([to]).filter(away).collect(),
+                // One of them is enough.
+                None if others.clone().all(|node| away(&node)) => others.collect(),
+                None => facts.promoted.iter().filter(away).collect(),
+            };
+            let missing: Vec<&str> = missing.into_iter().map(NodeName::as_str).collect();
+            (!missing.is_empty()).then(|| {
                 (
-                    format!("{} is not in service", absent.join(", ")),
-                    "bring every node back first; cls_status says how".to_owned(),
+                    format!("{} is not in service", missing.join(", ")),
+                    "bring it back first; cls_status says how".to_owned(),
                 )
             })
         },
@@ -203,6 +215,9 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
 /// Why a standby cannot be the successor now.
 fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
     let node = &standby.node;
+    if facts.absent.contains(node) {
+        return Some(format!("{node} is not in service"));
+    }
     if !standby.running {
         return Some(format!("the database does not run on {node}"));
     }
@@ -461,6 +476,24 @@ mod tests {
             ..standby("node3")
         });
         facts
+    }
+
+    #[test]
+    fn a_third_node_may_be_away() {
+        let mut facts = three();
+        facts.absent = vec![name("node3")];
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-nodes-alive");
+        facts.to = None;
+        // Also one in maintenance, on which the database runs.
+        facts.standbys[1].lag = None;
+        let plan = plan_switch(&facts).unwrap().unwrap();
+        assert_eq!((plan.from, plan.to), (name("node1"), name("node2")));
+        facts.absent = vec![name("node2")];
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-successor");
+        facts.absent.push(name("node3"));
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-nodes-alive");
+        facts.absent = vec![name("node1")];
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-nodes-alive");
     }
 
     #[test]
