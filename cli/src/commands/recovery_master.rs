@@ -9,7 +9,7 @@ use pha_core::decide::operator::{
     NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
 use pha_core::names::NodeName;
-use pha_core::register::{Reading, Register, Reply, Seen, Update};
+use pha_core::register::{Register, Reply, Seen, Update};
 use pha_host::clock::Deadline;
 use pha_host::user::User;
 use serde_json::json;
@@ -319,17 +319,11 @@ fn taken_over(
         let Some(Ok(mut service)) = cluster.lock_service() else {
             return Ok(Look::Pending("no lock service is configured".to_owned()));
         };
-        match service.read(deadline.sub_budget(ASK)) {
-            Reading::Row(row) if row.is_owned_by(primary) && !row.lease_left.is_zero() => {
-                Ok(Look::Done(()))
-            }
-            other => Ok(Look::Pending(match other {
-                Reading::Row(_) => "its next monitor has not come yet".to_owned(),
-                Reading::Unknown(trouble) => trouble.to_string(),
-                Reading::Missing => "there is no row".to_owned(),
-                Reading::Damaged(damage) => damage.to_string(),
-            })),
-        }
+        Ok(match service.read(deadline.sub_budget(ASK)).row() {
+            Ok(row) if row.is_owned_by(primary) && !row.lease_left.is_zero() => Look::Done(()),
+            Ok(_) => Look::Pending("its next monitor has not come yet".to_owned()),
+            Err(no_row) => Look::Pending(no_row.to_string()),
+        })
     })
 }
 

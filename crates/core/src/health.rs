@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
-use crate::register::{Damage, Memory, Reading, Register, went_back};
+use crate::register::{Damage, Memory, NoRow, Reading, Register, went_back};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, Role};
 
@@ -374,7 +374,7 @@ impl Observation<'_> {
     }
 
     /// How the register shows that it is not to be believed, by what this node has seen of it.
-    fn register_went_back(&self) -> Option<String> {
+    fn register_went_back(&self) -> Option<Damage> {
         went_back(self.register()?, self.memory, self.cluster.seen)
     }
 
@@ -562,18 +562,17 @@ fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
     let RegisterSeen::Read(reading) = seen.register else {
         return Vec::new();
     };
-    let damaged = |text: String| {
-        let text = format!("the register is damaged: {text}");
+    let damaged = |damage: Damage| {
+        let text = format!("the register is damaged: {damage}");
         vec![problem(Level::Critical, text, MEND)]
     };
-    match reading {
-        Reading::Row(_) => seen.register_went_back().map_or_else(Vec::new, damaged),
-        Reading::Missing => damaged("the lock service has no row for this cluster".to_owned()),
-        Reading::Damaged(Damage::Foreign(text)) => {
-            vec![problem(Level::Critical, text.clone(), Damage::FOREIGN)]
+    match reading.row() {
+        Ok(_) => seen.register_went_back().map_or_else(Vec::new, damaged),
+        Err(NoRow::Damage(Damage::Foreign(text))) => {
+            vec![problem(Level::Critical, text, Damage::FOREIGN)]
         }
-        Reading::Damaged(damage) => damaged(damage.to_string()),
-        Reading::Unknown(trouble) => vec![problem(
+        Err(NoRow::Damage(damage)) => damaged(damage),
+        Err(NoRow::Unknown(trouble)) => vec![problem(
             Level::Warning,
             trouble.to_string(),
             "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over",

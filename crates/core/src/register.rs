@@ -41,7 +41,7 @@ pub use row::{RawRow, RowError};
 pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update};
 pub use verdict::{
-    Aftermath, Ownership, after_lost_reply, judge_owner, judge_reply, leaps, out_of_step, went_back,
+    Aftermath, Ownership, after_lost_reply, judge_owner, leaps, out_of_step, went_back,
 };
 pub use wire::{AnswerError, ClusterId, PromiseRequest, Wanted};
 
@@ -167,13 +167,19 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Why a row that is there is not believed.
+/// Why the register is not believed. Nothing is promoted or degraded by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Damage {
-    /// It makes no sense, or cannot be trusted; the text says why.
+    /// The lock service answers, and has no such row.
+    Missing,
+    /// The row makes no sense, or cannot be trusted; the text says why.
     Senseless(String),
-    /// It belongs to a database with another system identifier; the text quotes both.
+    /// The row belongs to a database with another system identifier; the text quotes both.
     Foreign(String),
+    /// The row does not continue what this node has durably seen ([`out_of_step`]).
+    OutOfStep(String),
+    /// What this node has durably seen cannot be read, so that no row can be compared with it.
+    Forgotten(String),
 }
 
 impl Damage {
@@ -185,8 +191,38 @@ impl Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Senseless(text) => f.write_str(text),
-            Self::Foreign(text) => write!(f, "{text}: {}", Self::FOREIGN),
+            Self::Missing => f.write_str("the lock service has no row of this name"),
+            Self::Senseless(text)
+            | Self::Foreign(text)
+            | Self::OutOfStep(text)
+            | Self::Forgotten(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Why there is no row that can be believed: what every reader of the register says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRow {
+    /// The register is damaged.
+    Damage(Damage),
+    /// Nothing is known.
+    Unknown(Trouble),
+}
+
+impl fmt::Display for NoRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let damage = match self {
+            Self::Unknown(trouble) => return write!(f, "{trouble}"),
+            Self::Damage(damage) => damage,
+        };
+        write!(f, "the register is damaged: {damage}")?;
+        match damage {
+            Damage::Foreign(_) => write!(f, ": {}", Damage::FOREIGN),
+            // It says itself what is to be done about the file.
+            Damage::Forgotten(_) => Ok(()),
+            Damage::Missing | Damage::Senseless(_) | Damage::OutOfStep(_) => {
+                f.write_str("; run cls_recovery_master")
+            }
         }
     }
 }
@@ -209,6 +245,21 @@ pub enum Reading {
     Damaged(Damage),
     /// Nothing is known.
     Unknown(Trouble),
+}
+
+impl Reading {
+    /// The row, or why there is none to believe.
+    ///
+    /// # Errors
+    /// [`NoRow`].
+    pub fn row(&self) -> Result<&Register, NoRow> {
+        match self {
+            Self::Row(row) => Ok(row),
+            Self::Missing => Err(NoRow::Damage(Damage::Missing)),
+            Self::Damaged(damage) => Err(NoRow::Damage(damage.clone())),
+            Self::Unknown(trouble) => Err(NoRow::Unknown(trouble.clone())),
+        }
+    }
 }
 
 /// What came of a conditional change of the row.

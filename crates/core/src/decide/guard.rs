@@ -151,7 +151,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "guard-superseded",
         says: "Another node owns the register: stop PostgreSQL at once, immediate mode, then SIGKILL to every process (R5).",
-        decide: |s| ownership::superseded(s).map(|row| or_wait(halt::stop_superseded(s, row))),
+        decide: |s| ownership::superseded(s).map(|row| or_wait(halt::stop_superseded(s, &row))),
     },
     Rule {
         id: "guard-pacemaker-gone",
@@ -185,11 +185,10 @@ pub(super) const RULES: &[Rule] = &[
         id: "guard-damaged",
         says: "The register is missing, makes no sense, or is older than what this node has seen: it promotes nobody, so PostgreSQL goes on and the operator is told.",
         decide: |s| {
-            let text = ownership::damage(s)?;
+            let damage = ownership::damage(s)?;
             Some(
-                Step::wait("the register to be mended").after(vec![Action::Warn(format!(
-                    "the register is damaged: {text}"
-                ))]),
+                Step::wait("the register to be mended")
+                    .after(vec![Action::Warn(damage.to_string())]),
             )
         },
     },

@@ -104,7 +104,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "It cannot be asked, and another node owns the register: stopped at once (R5).",
         decide: |s| {
             s.reign().filter(|_| unasked(s) && !s.standby_signal)?;
-            ownership::superseded(s).map(|row| halt::stop_superseded(s, row))
+            ownership::superseded(s).map(|row| halt::stop_superseded(s, &row))
         },
     },
     Rule {

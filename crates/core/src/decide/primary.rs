@@ -10,7 +10,7 @@ use crate::decide::shared::attributes::{repl_info, show};
 use crate::decide::shared::ending::{done, show_and_end};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::kin::name_timelines;
-use crate::decide::shared::ownership::{mine, ownership, superseded, tell, term_to_adopt};
+use crate::decide::shared::ownership::{mine, ownership, superseded, tell, to_adopt};
 use crate::decide::shared::standbys::{
     candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
     positions, waited_for,
@@ -20,7 +20,7 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
-use crate::register::{Ownership, Reign, Update};
+use crate::register::{NoRow, Ownership, Reign, Update};
 use crate::snapshot::{Arbiter, ExternalLock, KeptBarrier, KeptLinks, Mode, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
@@ -51,7 +51,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-adopt-failed",
         says: "That term cannot be kept durably (a full disk): the primary goes on and changes nothing.",
         decide: |s| {
-            term_to_adopt(s)?;
+            to_adopt(s)?;
             let why = s.progress.failure(ActionKind::Remember)?.text.clone();
             Some(show_and_end(s, why))
         },
@@ -80,16 +80,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "primary-superseded",
         says: "Another node owns the register: stop PostgreSQL at once, immediate mode, and never touch the names again (R5).",
-        decide: |s| superseded(s).map(|row| stop_superseded(s, row)),
+        decide: |s| superseded(s).map(|row| stop_superseded(s, &row)),
     },
     Rule {
         id: "primary-register-damaged",
         says: "The register is missing or older than what this node has seen: the primary goes on, nothing is degraded, the operator is told.",
         decide: |s| match ownership(s)? {
-            Ownership::Damage(text) => Some(show_and_end(
+            Ownership::Damage { damage, .. } => Some(show_and_end(
                 s,
                 format!(
-                    "the register is damaged: {text}; nothing is promoted and no standby is let go until that is mended"
+                    "{}; nothing is promoted and no standby is let go until that is mended",
+                    NoRow::Damage(damage)
                 ),
             )),
             _ => None,
@@ -147,7 +148,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| match ownership(s)? {
             Ownership::Unknown(trouble) => {
                 let commits = names_after_loss(s).and_then(|_| outage::complaint(s));
-                let text = commits.map_or(trouble.clone(), |why| format!("{trouble}; {why}"));
+                let text = commits.map_or(trouble.to_string(), |why| format!("{trouble}; {why}"));
                 Some(show_and_end(s, text))
             }
             _ => None,
@@ -326,7 +327,7 @@ fn renew(s: &Snapshot) -> Option<Step> {
 fn adopt_term(s: &Snapshot) -> Option<Step> {
     let view = s.primary()?;
     let reign = Reign {
-        term: term_to_adopt(s)?.term,
+        term: to_adopt(s)?.term,
         timeline: view.timeline,
     };
     let memory = s.memory.as_ref().ok()?;

@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
             s.primary().filter(|_| s.builtin())?;
             match s.register {
                 None => Some(Step::then_continue(vec![Action::ReadRegister])),
-                Some(_) => ownership::superseded(s).map(|row| halt::stop_superseded(s, row)),
+                Some(_) => ownership::superseded(s).map(|row| halt::stop_superseded(s, &row)),
             }
         },
     },

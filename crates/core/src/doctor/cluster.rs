@@ -385,7 +385,7 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
     };
     let Some(named) = &row.named else {
         return vec![Found::error(
-            "the lock service has no row for this cluster",
+            "the lock service has no row of this name",
             "cls_setup makes it",
         )];
     };

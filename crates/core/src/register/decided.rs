@@ -43,13 +43,10 @@ impl Decided {
         match reading {
             None if self.by_promise && !memory.unsettled_at(self.epoch) => Ok(()),
             None => Err("it is not known whether the register has moved".to_owned()),
-            Some(Reading::Row(row)) => match row.is_owned_at(me, self.term) {
-                true if row.epoch == self.epoch => Ok(()),
-                _ => Err(moved(row.term, row.epoch)),
+            Some(reading) => match reading.row().map_err(|no| no.to_string())? {
+                row if row.is_owned_at(me, self.term) && row.epoch == self.epoch => Ok(()),
+                row => Err(moved(row.term, row.epoch)),
             },
-            Some(Reading::Missing) => Err("the register's row has just disappeared".to_owned()),
-            Some(Reading::Damaged(damage)) => Err(damage.to_string()),
-            Some(Reading::Unknown(trouble)) => Err(trouble.to_string()),
         }
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Memory, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update, judge_owner,
+    Memory, NoRow, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update,
+    judge_owner,
 };
 use crate::names::NodeName;
 
@@ -86,17 +87,14 @@ pub fn relay_step(
             return RelayStep::Send(update);
         }
         // The primary has not seen this row yet, and judges it itself.
-        Ownership::Mine(row) | Ownership::NeverElected(row) => {
-            PromiseAnswer::Relayed(Reply::NotApplied(row))
+        Ownership::Mine(row)
+        | Ownership::Adopt(row)
+        | Ownership::NeverElected(row)
+        | Ownership::Superseded(row) => PromiseAnswer::Relayed(Reply::NotApplied(row)),
+        Ownership::Damage { damage, .. } => {
+            PromiseAnswer::Refused(NoRow::Damage(damage).to_string())
         }
-        Ownership::Superseded { .. } => match reading {
-            Reading::Row(row) => PromiseAnswer::Relayed(Reply::NotApplied(row.clone())),
-            _ => PromiseAnswer::Refused("the register has no row".to_owned()),
-        },
-        Ownership::Damage(text) => {
-            PromiseAnswer::Refused(format!("the register is damaged: {text}"))
-        }
-        Ownership::Unknown(text) => PromiseAnswer::Refused(text),
+        Ownership::Unknown(trouble) => PromiseAnswer::Refused(trouble.to_string()),
     };
     RelayStep::Answer(answer)
 }

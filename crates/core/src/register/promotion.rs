@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Memory, Reading, Register, verdict};
+use super::{Damage, Memory, NoRow, Reading, Register, verdict};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::remedy::Remedy;
@@ -58,7 +58,7 @@ pub enum Eligibility {
         accepted: u64,
     },
     /// The register is missing, makes no sense, or is older than this node has seen.
-    Damage(String),
+    Damage(Damage),
     /// Nothing is known.
     Unknown(String),
 }
@@ -101,7 +101,7 @@ impl fmt::Display for Eligibility {
                 )
             }
             Self::ForeignTimeline(why) => f.write_str(why),
-            Self::Damage(text) => write!(f, "the register is damaged: {text}"),
+            Self::Damage(damage) => NoRow::Damage(damage.clone()).fmt(f),
             Self::Unknown(text) => f.write_str(text),
         }
     }
@@ -298,10 +298,10 @@ pub fn may_promote_by<'r, 'a>(
     own: impl Into<Own<'a>>,
     bounded_loss: Option<u64>,
 ) -> Eligibility {
-    let register = match verdict::known_row(reading) {
+    let register = match reading.row() {
         Ok(register) => register,
-        Err(verdict::NoRow::Damage(text)) => return Eligibility::Damage(text),
-        Err(verdict::NoRow::Unknown(text)) => return Eligibility::Unknown(text),
+        Err(NoRow::Damage(damage)) => return Eligibility::Damage(damage),
+        Err(NoRow::Unknown(trouble)) => return Eligibility::Unknown(trouble.to_string()),
     };
     let case = PromotionCase {
         register,

@@ -293,46 +293,58 @@ fn ownership_is_judged() {
             "another owner",
             row(|r| r.owner = Some(node("b"))),
             seen,
-            |o| matches!(o, O::Superseded { owner: Some(b), term: 3 } if *b == node("b")),
+            |o| matches!(o, O::Superseded(row) if row.is_owned_at(&node("b"), 3)),
         ),
-        ("no owner", row(|r| r.owner = None), seen, |o| {
-            matches!(o, O::Superseded { owner: None, .. })
-        }),
-        ("a higher term of my own", row(|r| r.term = 4), seen, |o| {
-            matches!(o, O::Superseded { term: 4, .. })
-        }),
+        (
+            "no owner",
+            row(|r| r.owner = None),
+            seen,
+            |o| matches!(o, O::Superseded(row) if row.owner.is_none()),
+        ),
+        (
+            "a higher term of my own",
+            row(|r| r.term = 4),
+            seen,
+            |o| matches!(o, O::Adopt(row) if row.term == 4),
+        ),
         (
             "term went back",
             row(|r| r.term = 2),
             seen,
-            |o| matches!(o, O::Damage(text) if text.contains("term 2")),
+            |o| matches!(o, O::Damage { damage, row: Some(_) } if damage.to_string().contains("term 2")),
         ),
         (
             "epoch went back",
             row(|r| r.epoch = 6),
             seen,
-            |o| matches!(o, O::Damage(text) if text.contains("epoch 6")),
+            |o| matches!(o, O::Damage { damage, row: Some(_) } if damage.to_string().contains("epoch 6")),
         ),
         ("missing", Reading::Missing, seen, |o| {
-            matches!(o, O::Damage(_))
+            matches!(
+                o,
+                O::Damage {
+                    damage: Damage::Missing,
+                    row: None
+                }
+            )
         }),
         (
             "nonsense",
             Reading::Damaged("x".to_owned().into()),
             seen,
-            |o| matches!(o, O::Damage(text) if text == "x"),
+            |o| matches!(o, O::Damage { damage: Damage::Senseless(text), .. } if text == "x"),
         ),
         (
             "unreachable",
             Reading::Unknown(Trouble::Unreachable("refused".to_owned())),
             seen,
-            |o| matches!(o, O::Unknown(text) if text.contains("refused")),
+            |o| matches!(o, O::Unknown(Trouble::Unreachable(text)) if text == "refused"),
         ),
         (
             "error answered",
             Reading::Unknown(Trouble::Answered("disk full".to_owned())),
             seen,
-            |o| matches!(o, O::Unknown(text) if text.contains("disk full")),
+            |o| matches!(o, O::Unknown(Trouble::Answered(text)) if text == "disk full"),
         ),
         (
             "fresh register, never seen another",
@@ -344,7 +356,7 @@ fn ownership_is_judged() {
             "fresh register, but seen another",
             Reading::Row(Register::fresh()),
             seen,
-            |o| matches!(o, O::Damage(_)),
+            |o| matches!(o, O::Damage { row: Some(_), .. }),
         ),
     ];
     for (what, reading, memory, expected) in cases {
@@ -692,14 +704,15 @@ fn a_leap_is_damage_and_not_news() {
     assert_eq!(out_of_step(&far, &memory), None);
     for row in [row(4 + LEAP, 8), row(4, 8 + LEAP), row(HIGHEST, HIGHEST)] {
         assert_eq!(memory.seeing(&row), memory, "{row:?}");
-        let text = out_of_step(&row, &memory).unwrap();
+        let damage = out_of_step(&row, &memory).unwrap();
+        let text = NoRow::Damage(damage).to_string();
         assert!(
             text.contains("2^20") && text.contains("cls_recovery_master"),
             "{text}"
         );
         let reading = Reading::Row(row.clone());
         let owner = judge_owner(&reading, &node("a"), 3, &memory);
-        assert!(matches!(owner, Ownership::Damage(_)), "{owner:?}");
+        assert!(matches!(owner, Ownership::Damage { .. }), "{owner:?}");
         let may = may_promote(&reading, &node("b"), &memory, None, None);
         assert!(matches!(may, Eligibility::Damage(_)), "{may:?}");
         let refused = memory.promising(row.term, row.epoch).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HIGHEST, LEAP, Memory, Reading, Register, Reply, Seen, Update};
+use super::{Damage, HIGHEST, LEAP, Memory, NoRow, Reading, Register, Seen, Trouble, Update};
 use crate::names::NodeName;
 
 /// Whether a running primary is still the owner (R5).
@@ -11,21 +11,23 @@ use crate::names::NodeName;
 pub enum Ownership {
     /// This node is the owner at its own term.
     Mine(Register),
+    /// This node is the owner at a term that its memory does not have: it was interrupted while it
+    /// promoted, and adopts the term.
+    Adopt(Register),
     /// No primary was ever registered (term 0), and this node has never seen another term: a primary
     /// that already runs, taken over from an agent without a register, may claim it (R0).
     NeverElected(Register),
-    /// Another owner or another term: the ownership is lost, PostgreSQL stops at once (R5).
-    Superseded {
-        /// Who is the owner now.
-        owner: Option<NodeName>,
-        /// The term now.
-        term: u64,
+    /// Another node is the owner, or nobody at a later term: PostgreSQL stops at once (R5).
+    Superseded(Register),
+    /// Nothing is promoted or degraded; a running synchronous primary goes on; the operator is told.
+    Damage {
+        /// What is wrong.
+        damage: Damage,
+        /// The row, where there is one.
+        row: Option<Register>,
     },
-    /// The register is missing, makes no sense, or is older than this node has seen. Nothing is
-    /// promoted or degraded; a running synchronous primary goes on; the operator is told.
-    Damage(String),
     /// Nothing is known.
-    Unknown(String),
+    Unknown(Trouble),
 }
 
 /// Whether a change took effect whose reply was lost.
@@ -42,37 +44,17 @@ pub enum Aftermath {
     Undecided,
 }
 
-/// Why there is no row to judge.
-pub(super) enum NoRow {
-    Damage(String),
-    Unknown(String),
-}
-
-/// The row of a reading, or why there is none.
-pub(super) fn known_row(reading: &Reading) -> Result<&Register, NoRow> {
-    match reading {
-        Reading::Row(register) => Ok(register),
-        Reading::Missing => Err(NoRow::Damage(
-            "the lock service answers, but has no row of this name; if it was restored or replaced, \
-             run cls_recovery_master, which makes it again from what the nodes know"
-                .to_owned(),
-        )),
-        Reading::Damaged(damage) => Err(NoRow::Damage(damage.to_string())),
-        Reading::Unknown(trouble) => Err(NoRow::Unknown(trouble.to_string())),
-    }
-}
-
 /// Damage: the term is no continuation of the one that this node has durably seen.
-pub(super) fn term_out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+pub(super) fn term_out_of_step(register: &Register, memory: &Memory) -> Option<Damage> {
     out_of_step_by("term", register.term, memory.term)
 }
 
 /// Damage: the epoch is no continuation of the one that this node has durably seen.
-pub(super) fn epoch_out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+pub(super) fn epoch_out_of_step(register: &Register, memory: &Memory) -> Option<Damage> {
     out_of_step_by("epoch", register.epoch, memory.epoch)
 }
 
-fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<String> {
+fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<Damage> {
     let why = if says < seen {
         "it was restored from a backup or belongs to another cluster"
     } else if leaps(says, seen) {
@@ -80,9 +62,9 @@ fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!(
-        "the lock service's row has {what} {says}, but this cluster has seen {what} {seen}: {why}; run cls_recovery_master"
-    ))
+    Some(Damage::OutOfStep(format!(
+        "the lock service's row has {what} {says}, but this cluster has seen {what} {seen}: {why}"
+    )))
 }
 
 /// Whether a term or an epoch is further beyond the highest one seen than it can have come: both rise
@@ -95,7 +77,7 @@ pub fn leaps(says: u64, seen: u64) -> bool {
 /// How a row shows that it does not continue what this node has durably seen: its term or its epoch
 /// is lower (it was put back), or impossibly far beyond it.
 #[must_use]
-pub fn out_of_step(register: &Register, memory: &Memory) -> Option<String> {
+pub fn out_of_step(register: &Register, memory: &Memory) -> Option<Damage> {
     term_out_of_step(register, memory).or_else(|| epoch_out_of_step(register, memory))
 }
 
@@ -106,7 +88,7 @@ pub fn went_back(
     register: &Register,
     memory: Option<&Memory>,
     told: Option<Seen>,
-) -> Option<String> {
+) -> Option<Damage> {
     // Without a memory there is nothing that the row could be too far ahead of.
     let itself = Memory {
         term: register.term,
@@ -118,30 +100,24 @@ pub fn went_back(
 
 /// Decides whether `me`, promoted at `my_term`, is still the owner.
 pub fn judge_owner(reading: &Reading, me: &NodeName, my_term: u64, memory: &Memory) -> Ownership {
-    let register = match known_row(reading) {
-        Ok(register) => register,
-        Err(NoRow::Damage(text)) => return Ownership::Damage(text),
-        Err(NoRow::Unknown(text)) => return Ownership::Unknown(text),
+    let row = match reading.row() {
+        Ok(row) => row.clone(),
+        Err(NoRow::Damage(damage)) => return Ownership::Damage { damage, row: None },
+        Err(NoRow::Unknown(trouble)) => return Ownership::Unknown(trouble),
     };
-    if let Some(text) = out_of_step(register, memory) {
-        return Ownership::Damage(text);
+    if let Some(damage) = out_of_step(&row, memory) {
+        let row = Some(row);
+        return Ownership::Damage { damage, row };
     }
-    if register.is_owned_at(me, my_term) {
-        return Ownership::Mine(register.clone());
+    if row.is_owned_at(me, my_term) {
+        Ownership::Mine(row)
+    } else if row.term == 0 {
+        Ownership::NeverElected(row)
+    } else if row.is_owned_by(me) {
+        Ownership::Adopt(row)
+    } else {
+        Ownership::Superseded(row)
     }
-    if register.term == 0 {
-        return Ownership::NeverElected(register.clone());
-    }
-    Ownership::Superseded {
-        owner: register.owner.clone(),
-        term: register.term,
-    }
-}
-
-/// [`judge_owner`] of the reply to a change that the owner asked for. Whether the change was made
-/// is the reply's own word ([`Reply::Applied`]); this says what the row behind it means.
-pub fn judge_reply(reply: &Reply, me: &NodeName, my_term: u64, memory: &Memory) -> Ownership {
-    judge_owner(&reply.reading(), me, my_term, memory)
 }
 
 /// Decides whether `update` took effect, whose reply was lost, from a reading made after it on a

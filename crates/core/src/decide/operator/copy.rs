@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Refusal;
 use crate::names::NodeName;
-use crate::register::Reading;
+use crate::register::{NoRow, Reading};
 
 /// Which command was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -392,14 +392,14 @@ fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
 fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<(String, String)> {
     let primary = facts.promoted.first()?;
     let hint = "look at it with cls_status and distlock show, then try again".to_owned();
-    match facts.register.as_ref()? {
-        Reading::Row(row) if row.term == 0 => Some((
+    match facts.register.as_ref()?.row() {
+        Ok(row) if row.term == 0 => Some((
             "no primary is registered yet, so it is not known whose data are the right ones"
                 .to_owned(),
             "wait for the primary's next monitor, then try again".to_owned(),
         )),
-        Reading::Row(row) if row.owner.as_ref() == Some(primary) => None,
-        Reading::Row(row) => {
+        Ok(row) if row.owner.as_ref() == Some(primary) => None,
+        Ok(row) => {
             let owner = row
                 .owner
                 .as_ref()
@@ -409,9 +409,8 @@ fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<(String,
                 hint,
             ))
         }
-        Reading::Missing => Some(("the register has no row for this cluster".to_owned(), hint)),
-        Reading::Damaged(text) => Some((format!("the register is damaged: {text}"), hint)),
-        Reading::Unknown(trouble) => Some((
+        Err(damage @ NoRow::Damage(_)) => Some((damage.to_string(), hint)),
+        Err(NoRow::Unknown(trouble)) => Some((
             format!("it is not known whose data are the right ones: {trouble}"),
             "bring the lock service back, then try again".to_owned(),
         )),

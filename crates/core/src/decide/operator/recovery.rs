@@ -422,7 +422,9 @@ fn left(facts: &RecoveryFacts, chosen: &NodePosition) -> Option<Lineage> {
 fn foreign(facts: &RecoveryFacts) -> Option<String> {
     let row = match &facts.register {
         Some(Reading::Row(row)) => row,
-        Some(Reading::Damaged(damage @ Damage::Foreign(_))) => return Some(damage.to_string()),
+        Some(Reading::Damaged(damage @ Damage::Foreign(_))) => {
+            return Some(format!("{damage}: {}", Damage::FOREIGN));
+        }
         _ => return None,
     };
     let known = |node: &NodeName| facts.nodes.iter().any(|own| own.node == *node);

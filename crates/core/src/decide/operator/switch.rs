@@ -8,7 +8,7 @@
 
 use super::Refusal;
 use crate::names::NodeName;
-use crate::register::Reading;
+use crate::register::{NoRow, Reading};
 
 /// A standby as a possible successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,14 +179,11 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| {
             let primary = facts.promoted.first()?;
             let hint = "look at it with cls_status and distlock show, then try again".to_owned();
-            match facts.register.as_ref()? {
-                Reading::Row(row) if row.is_owned_at(primary, row.term) => None,
-                Reading::Row(_) => Some((format!("the register's owner is not {primary}"), hint)),
-                Reading::Missing => {
-                    Some(("the register has no row for this cluster".to_owned(), hint))
-                }
-                Reading::Damaged(text) => Some((format!("the register is damaged: {text}"), hint)),
-                Reading::Unknown(trouble) => Some((
+            match facts.register.as_ref()?.row() {
+                Ok(row) if row.is_owned_by(primary) => None,
+                Ok(_) => Some((format!("the register's owner is not {primary}"), hint)),
+                Err(damage @ NoRow::Damage(_)) => Some((damage.to_string(), hint)),
+                Err(NoRow::Unknown(trouble)) => Some((
                     format!("the successor could not be promoted now: {trouble}"),
                     "bring the lock service back, then try again".to_owned(),
                 )),

@@ -5,7 +5,7 @@ use super::election::{Election, elect};
 use super::kin::foreign_standby;
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
-use crate::register::{Eligibility, Own, Reading, Register, may_promote};
+use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
 use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView};
 use crate::status::{DataStatus, Score};
 use crate::timeline::WalPosition;
@@ -135,7 +135,7 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> Eligibility {
     let memory = match snapshot.seen() {
         Ok(memory) => memory,
-        Err(why) => return Eligibility::Damage(why.to_owned()),
+        Err(why) => return Eligibility::Damage(Damage::Forgotten(why.to_owned())),
     };
     let foreign = foreign_standby(snapshot);
     let own = Own {

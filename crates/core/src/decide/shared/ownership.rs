@@ -1,7 +1,7 @@
 //! Whose the register is, as the tables ask it of a snapshot.
 
 use crate::plan::{Action, ActionKind, Step};
-use crate::register::{Ownership, Reading, Register, Seen, judge_owner, out_of_step};
+use crate::register::{Damage, NoRow, Ownership, Register, Seen, judge_owner, out_of_step};
 use crate::snapshot::Snapshot;
 
 pub(in crate::decide) fn ownership(s: &Snapshot) -> Option<Ownership> {
@@ -10,7 +10,12 @@ pub(in crate::decide) fn ownership(s: &Snapshot) -> Option<Ownership> {
     }
     let memory = match s.seen() {
         Ok(memory) => memory,
-        Err(why) => return Some(Ownership::Damage(why.to_owned())),
+        Err(why) => {
+            return Some(Ownership::Damage {
+                damage: Damage::Forgotten(why.to_owned()),
+                row: None,
+            });
+        }
     };
     let reading = s.register.as_ref()?;
     let term = memory.reign.map_or(0, |reign| reign.term);
@@ -18,9 +23,9 @@ pub(in crate::decide) fn ownership(s: &Snapshot) -> Option<Ownership> {
 }
 
 /// Why the register is damaged, where it is.
-pub(in crate::decide) fn damage(s: &Snapshot) -> Option<String> {
+pub(in crate::decide) fn damage(s: &Snapshot) -> Option<NoRow> {
     match ownership(s)? {
-        Ownership::Damage(text) => Some(text),
+        Ownership::Damage { damage, .. } => Some(NoRow::Damage(damage)),
         _ => None,
     }
 }
@@ -34,22 +39,17 @@ pub(in crate::decide) fn mine(s: &Snapshot) -> Option<Register> {
 }
 
 /// The register, where it is this node's at a term that its memory does not have.
-pub(in crate::decide) fn term_to_adopt(s: &Snapshot) -> Option<&Register> {
-    // A row that is damage, far ahead or gone back, gives no term to keep for good.
-    match (ownership(s)?, s.register.as_ref()?) {
-        (Ownership::Superseded { .. }, Reading::Row(row)) => row.is_owned_by(s.me()).then_some(row),
+pub(in crate::decide) fn to_adopt(s: &Snapshot) -> Option<Register> {
+    match ownership(s)? {
+        Ownership::Adopt(row) => Some(row),
         _ => None,
     }
 }
 
-/// The register, where another node owns it or nobody does at a later term (R5). One that is older
-/// than what this node has seen is damage and supersedes nobody; one that names this node at another
-/// term than its memory does is to be adopted.
-pub(in crate::decide) fn superseded(s: &Snapshot) -> Option<&Register> {
-    match (ownership(s)?, s.register.as_ref()?) {
-        (Ownership::Superseded { owner, .. }, Reading::Row(row)) => {
-            (owner.as_ref() != Some(s.me())).then_some(row)
-        }
+/// The register, where another node owns it or nobody does at a later term (R5).
+pub(in crate::decide) fn superseded(s: &Snapshot) -> Option<Register> {
+    match ownership(s)? {
+        Ownership::Superseded(row) => Some(row),
         _ => None,
     }
 }
