@@ -16,10 +16,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pha_core::decide::{Proofs, guard};
+use pha_core::decide::guard;
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
+use pha_core::proofs::Proofs;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
     Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, Watch,

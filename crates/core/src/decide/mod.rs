@@ -12,7 +12,6 @@ mod notify;
 pub mod operator;
 mod primary;
 mod promote;
-mod proofs;
 mod shared;
 mod start;
 mod stop;
@@ -22,7 +21,6 @@ use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
 pub use admission::{checks_parameters, guards, without_account, without_replication};
-pub use proofs::Proofs;
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};

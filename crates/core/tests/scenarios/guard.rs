@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pha_core::decide::{Proofs, guard};
+use pha_core::decide::guard;
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Effect, StopMode};
+use pha_core::proofs::Proofs;
 use pha_core::register::{Memory, PromiseAnswer, Reading, Reply, Trouble};
 use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
 
