@@ -439,10 +439,11 @@ impl Explored {
         match memory.promising(term, epoch) {
             Ok(memory) => {
                 if self.mutation != Mutation::PromiseNotKept {
+                    let counted = state.counted.is_some();
                     state.nodes[j].seen = memory;
-                    // One for an epoch that has passed is void.
+                    // One for an epoch that has passed is void, unless the register may come back to it.
                     let kept = &mut state.nodes[j].seen.promised;
-                    *kept = kept.filter(|epoch| *epoch == EPOCH);
+                    *kept = kept.filter(|epoch| counted || *epoch == EPOCH);
                 }
             }
             Err(_) if self.mutation == Mutation::PromiseOfAnOldEpoch => {}
