@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigSet;
+
 use super::wire::{self, Answer, Request};
 use super::{Program, WORD};
 use crate::change_lock;
@@ -144,7 +146,12 @@ type Start = Box<dyn FnOnce() + Send>;
 /// A thread that lasts as long as this process.
 static STARTER: LazyLock<io::Result<Sender<Start>>> = LazyLock::new(|| {
     let (sender, starts) = mpsc::channel::<Start>();
-    let run = move || starts.into_iter().for_each(|start| start());
+    let run = move || {
+        // It can be there before the guard takes its signals over, and a signal to the process that any
+        // thread does not block ends all of it. What is started from here begins without a mask.
+        let _ = SigSet::all().thread_block();
+        starts.into_iter().for_each(|start| start());
+    };
     let thread = std::thread::Builder::new().name("starter".to_owned());
     thread.spawn(run).map(|_| sender)
 });
