@@ -222,9 +222,10 @@ fn acquired(s: &Snapshot) -> Option<Acquired> {
 /// the promotion; demote closes the standby again.
 fn new_timeline(s: &Snapshot) -> Step {
     let number = s.standby().and_then(|view| view.timeline);
-    let mut actions: Vec<Action> = recorded_opening(s, number).into_iter().collect();
+    // The number first: whoever opens it by hand after that takes none that was given.
     let given = s.standby().and_then(|view| number_to_reserve(s, view));
-    actions.extend(given.map(Action::ReserveTimelines));
+    let mut actions: Vec<Action> = given.map(Action::ReserveTimelines).into_iter().collect();
+    actions.extend(recorded_opening(s, number));
     actions.extend([
         Action::OpenStandby(incarnation::name_in_settings(s)),
         Action::PromotePostgres,
