@@ -119,6 +119,7 @@ pub fn run(mut node: Node) -> Exit {
         last_warning: String::new(),
         told: false,
         absent_since: None,
+        stood_still: false,
         postmaster: None,
     };
     info!("the guard is at work");
@@ -165,6 +166,8 @@ struct Resident {
     /// Pacemaker knows of the death of the postmaster that was last seen.
     told: bool,
     absent_since: Option<Duration>,
+    /// The last round ended much later than it was to.
+    stood_still: bool,
     /// The postmaster that was last seen, and a descriptor that shows its end.
     postmaster: Option<(crate::process::Process, Option<OwnedFd>)>,
 }
@@ -245,7 +248,8 @@ impl Resident {
             {
                 self.complain(format!("the watchdog could not be fed: {error}"));
             }
-            self.refresh(&mut snapshot, &mut due);
+            // Nothing is asked in this round any more; the next one begins with that.
+            self.stood_still = self.refresh(&mut snapshot, &mut due);
             let pause = guard::pause(&snapshot);
             due = since_boot() + pause;
             let end = self.postmaster.as_ref().and_then(|(_, end)| end.as_ref());
@@ -261,7 +265,10 @@ impl Resident {
         self.sources.remember(&self.node.memory);
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),
-            operation: Operation::Guard(Watch::default()),
+            operation: Operation::Guard(Watch {
+                overslept: std::mem::take(&mut self.stood_still),
+                ..Watch::default()
+            }),
             elapsed: Duration::ZERO,
             left: Duration::from_secs(60),
             process: Process::Absent,
@@ -289,8 +296,8 @@ impl Resident {
     }
 
     /// Brings the clock and the processes up to date. What the register said before the guard stood
-    /// still is of the past, and is asked again.
-    fn refresh(&mut self, snapshot: &mut Snapshot, due: &mut Duration) {
+    /// still is of the past, and is asked again. Whether it has.
+    fn refresh(&mut self, snapshot: &mut Snapshot, due: &mut Duration) -> bool {
         let now = since_boot();
         let before = match &snapshot.operation {
             Operation::Guard(watch) => watch.clone(),
@@ -320,6 +327,7 @@ impl Resident {
             ..self.proofs.watch(now)
         });
         self.proofs.judge(snapshot, self.sources.remembered_at);
+        late
     }
 
     fn look_at_processes(&mut self, now: Duration) -> Process {

@@ -38,8 +38,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one question may take, whatever time there is.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// How long each question may take of a guard that has stood still past its limit and looks once more.
-const LAST_LOOK: Duration = Duration::from_millis(200);
+/// How long the question to the lock service may take of a guard that has stood still past its limit and
+/// looks once more; that to the standbys half of it.
+const LAST_LOOK: Duration = Duration::from_millis(400);
 
 /// What an operation of the agent on a primary does about the guard, before the primary's own rules.
 pub(super) const KEEPING: &[Rule] = &[
@@ -309,10 +310,10 @@ pub fn last_patience(s: &Snapshot) -> Duration {
 fn share(s: &Snapshot, reserved: Duration, parts: u32) -> Duration {
     let left = time_for_proof(s).unwrap_or_else(|| limit(s.settings.ttl));
     let share = left.saturating_sub(reserved) / parts;
-    let least = if watch(s).overslept {
-        LAST_LOOK
-    } else {
-        LAST_LOOK / 4
+    let least = match (watch(s).overslept, parts) {
+        (false, _) => LAST_LOOK / 8,
+        (true, 6..) => LAST_LOOK / 2,
+        (true, _) => LAST_LOOK,
     };
     share.clamp(least, LONGEST)
 }
