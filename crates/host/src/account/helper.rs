@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::wire::{self, Answer, Request};
 use super::{Program, WORD};
@@ -148,8 +148,12 @@ static STARTER: LazyLock<io::Result<Sender<Start>>> = LazyLock::new(|| {
     let (sender, starts) = mpsc::channel::<Start>();
     let run = move || {
         // It can be there before the guard takes its signals over, and a signal to the process that any
-        // thread does not block ends all of it. What is started from here begins without a mask.
-        let _ = SigSet::all().thread_block();
+        // thread does not block ends all of it. What is started from here begins without a mask. The end
+        // of a child goes to the thread that started it: blocked there it would be kept, and interrupt
+        // another thread's calls.
+        let mut others = SigSet::all();
+        others.remove(Signal::SIGCHLD);
+        let _ = others.thread_block();
         starts.into_iter().for_each(|start| start());
     };
     let thread = std::thread::Builder::new().name("starter".to_owned());

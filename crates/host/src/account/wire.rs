@@ -152,9 +152,14 @@ pub(super) fn receive<T: for<'a> Deserialize<'a>>(
     from: &mut impl Read,
 ) -> io::Result<Option<(T, Vec<u8>)>> {
     let mut head = [0; 8];
-    match from.read(&mut head)? {
-        0 => return Ok(None),
-        count => from.read_exact(&mut head[count..])?,
+    loop {
+        match from.read(&mut head) {
+            Ok(0) => return Ok(None),
+            Ok(count) => break from.read_exact(&mut head[count..])?,
+            // A process that was stopped for a moment, for one: a socket with a limit of time tells it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
     let [a, b, c, d, e, f, g, h] = head;
     let text = u32::from_be_bytes([a, b, c, d]);
