@@ -8,7 +8,7 @@ use std::time::Duration;
 use pha_testbed::{Output, Signal};
 use pha_tests::cluster::{Bed, PATIENCE, State, agree, must, register, say, scenario};
 
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
+pub(crate) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 /// How long one command may take on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
 /// Every command with arguments that are right.

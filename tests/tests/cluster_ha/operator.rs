@@ -1,27 +1,12 @@
 //! The operator's commands that change who has which data, on a real cluster: the planned switch,
 //! the rebuild, the emergency election, the repair.
 
-use std::time::Duration;
-
 use pha_core::register::Memory;
-use pha_testbed::Output;
 use pha_tests::cluster::{Bed, PATIENCE, agree, must, register, scenario};
 
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
+use crate::commands::{cls, ends};
+
 const DATA: &str = "/data/postgresql/data";
-
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
-    let argv = [&[CLS], words].concat();
-    must(bed.node(node).exec(&argv, Duration::from_secs(180)))
-}
-
-/// Runs a command that has to end with this code, and returns everything that it said.
-fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
-    let output = cls(bed, node, words);
-    let said = format!("{}\n{}", output.text(), output.stderr);
-    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
-    said
-}
 
 /// Nothing of an operation stays in the cluster's configuration.
 fn nothing_left(bed: &Bed) {

@@ -4,18 +4,12 @@
 use std::time::Duration;
 
 use pha_core::register::{Memory, Seen};
-use pha_testbed::{Output, Signal};
+use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, agree, must, register, scenario};
 
+use crate::commands::cls;
 use crate::lock::{in_service, node2_stopped};
 use crate::partition::lease_long_over;
-
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
-
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
-    let argv = [&[CLS], words].concat();
-    must(bed.node(node).exec(&argv, Duration::from_secs(180)))
-}
 
 /// What a primary has told the cluster, as this node sees it.
 fn told(bed: &Bed, node: &str) -> Result<Seen, String> {

@@ -4,16 +4,12 @@
 
 use std::thread;
 
-use pha_testbed::{Output, Process, Signal};
+use pha_testbed::{Process, Signal};
 use pha_tests::cluster::{
     Bed, CLONE, PATIENCE, Register, State, agree, must, register, say, scenario,
 };
 
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
-
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
-    must(bed.node(node).exec(&[&[CLS], words].concat(), PATIENCE))
-}
+use crate::commands::cls;
 
 /// Who reigns, since when, on which timeline.
 fn reign(state: &State) -> (&str, u32, u64) {

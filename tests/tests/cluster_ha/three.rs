@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pha_testbed::{ClusterBuilder, Output};
+use pha_testbed::ClusterBuilder;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
 
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
+use crate::commands::{cls, ends};
+
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
 
 /// Who is what while everything agrees.
@@ -20,18 +21,6 @@ struct Roles {
     other: Option<String>,
     term: u64,
     epoch: u64,
-}
-
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
-    must(bed.node(node).exec(&[&[CLS], words].concat(), PATIENCE))
-}
-
-#[track_caller]
-fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
-    let output = cls(bed, node, words);
-    let said = format!("{}\n{}", output.text(), output.stderr);
-    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
-    said
 }
 
 /// The roles, where the register, PostgreSQL, the attributes and Pacemaker's placement agree.

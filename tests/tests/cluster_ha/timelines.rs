@@ -3,24 +3,10 @@
 
 use std::time::Duration;
 
-use pha_testbed::{ClusterBuilder, Output, PGDATA};
+use pha_testbed::{ClusterBuilder, PGDATA};
 use pha_tests::cluster::{Bed, PATIENCE, must, scenario};
 
-const CLS: &str = "/opt/pha4pgsql/bin/cls";
-
-fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
-    let argv = [&[CLS], words].concat();
-    must(bed.node(node).exec(&argv, PATIENCE))
-}
-
-/// Runs a command that has to end with this code, and returns everything that it said.
-#[track_caller]
-fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
-    let output = cls(bed, node, words);
-    let said = format!("{}\n{}", output.text(), output.stderr);
-    assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
-    said
-}
+use crate::commands::{cls, ends};
 
 /// Gives the operator's decision as soon as it is taken.
 #[track_caller]
