@@ -282,7 +282,9 @@ fn written_alone(bed: &Bed) {
     let behind = format!("SELECT pg_current_wal_flush_lsn() < '{alone}'");
     assert_eq!(must(bed.sql("node1", &behind)), "t", "{alone}");
 
-    // Without corosync between them nobody ends it, and its receiver is stopped while its report counts.
+    // Without the register it does not know the other's timeline, or it would not start. Without corosync
+    // between them nobody ends it, and its receiver is stopped while its report counts.
+    must(bed.cut("node2", "node3"));
     must(bed.cut_port("node1", "node2", 5405));
     must(bed.link("node2", true));
     let receiver = |signal| bed.node("node2").kill_server_process("walreceiver", signal);
