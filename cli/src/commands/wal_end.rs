@@ -8,6 +8,7 @@ use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::node::{memory_file, pg_ctl};
+use pha_host::pgctl::PgCtl;
 use pha_host::postgres::{RoleView, ServerView};
 use pha_host::process::Postmaster;
 use pha_host::record::RecordFile;
@@ -70,7 +71,7 @@ pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition,
             .local_postgres()?
             .view(deadline)
             .map_err(|error| error.to_string())?;
-        return of_server(&view);
+        return of_server(&pg, &view, deadline);
     }
     let control = pg
         .controldata(deadline)
@@ -80,19 +81,15 @@ pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition,
 }
 
 /// What a running server has on its disk.
-fn of_server(view: &ServerView) -> Result<WalPosition, String> {
+fn of_server(pg: &PgCtl, view: &ServerView, deadline: Deadline) -> Result<WalPosition, String> {
     match &view.role {
         RoleView::Primary(primary) => Ok(WalPosition {
             timeline: primary.timeline,
             lsn: primary.flushed,
         }),
-        RoleView::Standby(standby) => standby
-            .received
-            .max(standby.replayed)
-            .map(|lsn| WalPosition {
-                timeline: standby.timeline,
-                lsn,
-            })
+        RoleView::Standby(standby) => pg
+            .end_of_standby(standby, deadline)
+            .map_err(|error| error.to_string())?
             .ok_or_else(|| "the standby has neither received nor replayed anything".to_owned()),
     }
 }

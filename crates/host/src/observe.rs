@@ -13,7 +13,7 @@ use pha_core::snapshot::{
     Answer, LinkNames, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot,
     StandbyView,
 };
-use pha_core::timeline::{History, TimelineId, WalPosition};
+use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
@@ -243,7 +243,7 @@ pub(crate) fn of_view(
                 replayed: standby.replayed,
                 timeline: Some(timeline),
                 histories,
-                streaming: streams(standby),
+                streaming: standby.streams(),
                 paused: if standby.paused { limits()? } else { None },
                 receiver: standby
                     .receiver
@@ -254,11 +254,6 @@ pub(crate) fn of_view(
     }
 }
 
-fn streams(standby: &crate::postgres::StandbyView) -> bool {
-    let receiver = standby.receiver.as_ref();
-    receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
-}
-
 /// The timeline that the receiver says, and where none streams, what lies on the disk: the timeline,
 /// its history and those of newer ones.
 fn lineage(
@@ -266,21 +261,18 @@ fn lineage(
     standby: &crate::postgres::StandbyView,
     deadline: Deadline,
 ) -> Result<(TimelineId, Vec<History>), String> {
-    let position = standby.received.max(standby.replayed);
-    let Some(lsn) = position.filter(|_| !streams(standby)) else {
+    if standby.streams() {
         return Ok((standby.timeline, Vec::new()));
-    };
-    let known = WalPosition {
-        timeline: standby.timeline,
-        lsn,
-    };
+    }
     let read = || {
-        let timeline = node.pg.timeline_of(known, deadline)?;
-        let mut histories = node.pg.histories_after(timeline)?;
-        histories.extend(node.pg.history(timeline)?);
-        Ok::<_, PgError>((timeline, histories))
+        let Some(end) = node.pg.end_of_standby(standby, deadline)? else {
+            return Ok((standby.timeline, Vec::new()));
+        };
+        let mut histories = node.pg.histories_after(end.timeline)?;
+        histories.extend(node.pg.history(end.timeline)?);
+        Ok((end.timeline, histories))
     };
-    read().map_err(|error| error.to_string())
+    read().map_err(|error: PgError| error.to_string())
 }
 
 fn names_of(text: &str) -> Result<Vec<String>, String> {

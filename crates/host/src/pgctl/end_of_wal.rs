@@ -15,6 +15,7 @@ use super::{PgCtl, PgError};
 use crate::clock::Deadline;
 use crate::command::Output;
 use crate::files::FileError;
+use crate::postgres::StandbyView;
 
 /// What is kept of `pg_waldump`'s output where the last record is looked for. A line describes
 /// one record; those of the largest (commits with thousands of invalidations) stay below this.
@@ -84,6 +85,31 @@ impl PgCtl {
             })
         });
         Ok(begun.map_or(known.timeline, |history| history.own))
+    }
+
+    /// Where the WAL of a running standby ends; none before it has received or replayed anything. Where
+    /// it streams, its receiver says on which timeline, and otherwise its files do
+    /// ([`Self::timeline_of`]).
+    ///
+    /// # Errors
+    /// As [`Self::timeline_of`].
+    pub fn end_of_standby(
+        &self,
+        standby: &StandbyView,
+        deadline: Deadline,
+    ) -> Result<Option<WalPosition>, PgError> {
+        let Some(lsn) = standby.received.max(standby.replayed) else {
+            return Ok(None);
+        };
+        let known = WalPosition {
+            timeline: standby.timeline,
+            lsn,
+        };
+        let timeline = match standby.streams() {
+            true => known.timeline,
+            false => self.timeline_of(known, deadline)?,
+        };
+        Ok(Some(WalPosition { timeline, lsn }))
     }
 
     /// The ancestry of a timeline as `pg_wal` has it; `None` when there is no history file. The

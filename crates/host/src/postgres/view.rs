@@ -118,6 +118,15 @@ pub struct StandbyView {
     pub receiver: Option<ReceiverRow>,
 }
 
+impl StandbyView {
+    /// Whether its receiver streams.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        let receiver = self.receiver.as_ref();
+        receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+    }
+}
+
 /// A row of `pg_stat_replication`. Fields are none when the role may not see them, or nothing has
 /// come from the standby yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
