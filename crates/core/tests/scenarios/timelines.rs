@@ -116,6 +116,27 @@ fn an_interrupted_owner_goes_on_with_its_own_timeline() {
 }
 
 #[test]
+fn a_standby_that_is_promoted_before_it_kept_where_it_is_names_all_timelines() {
+    let mut world = World::new();
+    // It has gone on to timeline 2 with node2, and none of its monitors has come since.
+    world.end = at(2, 5000);
+    world.history = history(2);
+    world.record = record(Held::Following);
+    world.register = Ok(named(expired(2, 2, &[1, 2]), &switched(2, 2)));
+    world.start();
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    let row = world.row();
+    assert_eq!(row.timelines.term, 3);
+    assert_eq!(
+        row.timelines.lineage.up_to(timeline(2)),
+        Some(switched(2, 2)),
+        "{:?}",
+        row.timelines
+    );
+}
+
+#[test]
 fn a_standby_that_was_opened_by_hand_is_not_started() {
     let mut world = passed_over();
     world.record = record(Held::Following);

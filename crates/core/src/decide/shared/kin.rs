@@ -137,7 +137,10 @@ pub(in crate::decide) fn recorded_opening(
         || s.memory.as_ref().map_or(0, |memory| memory.term),
         |row| row.term,
     );
-    let cut = number.and_then(|number| known.lineage.up_to(number));
+    let cut = number.and_then(|number| {
+        let own = known.lineage.up_to(number);
+        own.or_else(|| ahead(&known.lineage, &row(s)?.timelines.lineage, number))
+    });
     Some(Action::KeepRecord {
         lineage: cut.unwrap_or_else(|| known.lineage.clone()),
         held: Held::Opened(term),
@@ -176,6 +179,12 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
     })
 }
 
+/// The timelines of a standby that has gone on with its primary to this number, which its next monitor
+/// would keep: it may be promoted before that.
+fn ahead(kept: &Lineage, named: &Lineage, number: TimelineId) -> Option<Lineage> {
+    named.up_to(number).filter(|ahead| kept.leads_to(ahead))
+}
+
 /// A running standby: which timelines it is on, by what is kept and what it shows.
 fn of_standby(s: &Snapshot, view: &StandbyView) -> Option<Result<Lineage, TimelineId>> {
     let (known, number) = (record(s)?, view.timeline?);
@@ -189,13 +198,8 @@ fn of_standby(s: &Snapshot, view: &StandbyView) -> Option<Result<Lineage, Timeli
         return None; // from before names began
     }
     let on = known.lineage.up_to(number);
-    // It goes on with a primary by itself, and that is kept by the next monitor.
-    let ahead = || {
-        named
-            .up_to(number)
-            .filter(|ahead| known.lineage.leads_to(ahead))
-    };
-    Some(on.or_else(ahead).ok_or(number))
+    let on = on.or_else(|| ahead(&known.lineage, named, number));
+    Some(on.ok_or(number))
 }
 
 /// Why a running standby is not on the register's timelines, if so (R10 compares positions on one
