@@ -197,12 +197,11 @@ impl Pacemaker {
     /// # Errors
     /// As [`Self::cib_xml`].
     pub fn set_repl_info(&self, info: &ReplInfo, deadline: Deadline) -> Result<(), PacemakerError> {
-        let command = Command::new("crm_attribute")
-            .arg("--type=crm_config")
-            .arg(format!("--set-name={}", self.resource.property_set()))
-            .arg(format!("--name={}", self.resource.repl_info_property()))
-            .arg(format!("--update={info}"));
-        self.run(command, deadline).map(drop)
+        let (set, name) = (
+            self.resource.property_set(),
+            self.resource.repl_info_property(),
+        );
+        self.set_property(&set, &name, &info.to_string(), deadline)
     }
 
     /// Writes `pgsql_REGISTER`, a cluster property in a set of its own.
@@ -210,11 +209,25 @@ impl Pacemaker {
     /// # Errors
     /// As [`Self::cib_xml`].
     pub fn set_seen(&self, seen: Seen, deadline: Deadline) -> Result<(), PacemakerError> {
+        let (set, name) = (
+            self.resource.register_set(),
+            self.resource.register_property(),
+        );
+        self.set_property(&set, &name, &seen.to_string(), deadline)
+    }
+
+    fn set_property(
+        &self,
+        set: &str,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<(), PacemakerError> {
         let command = Command::new("crm_attribute")
             .arg("--type=crm_config")
-            .arg(format!("--set-name={}", self.resource.register_set()))
-            .arg(format!("--name={}", self.resource.register_property()))
-            .arg(format!("--update={seen}"));
+            .arg(format!("--set-name={set}"))
+            .arg(format!("--name={name}"))
+            .arg(format!("--update={value}"));
         self.run(command, deadline).map(drop)
     }
 

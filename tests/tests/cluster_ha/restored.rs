@@ -148,16 +148,7 @@ fn cluster_lock_database_put_back_while_a_standby_was_away() {
         "an impossible number in the configuration bars nobody, and the primary writes over it",
     );
     for forged in ["9223372036854775807|9223372036854775807", "never|mind"] {
-        bed.run(
-            "node2",
-            &[
-                "crm_attribute",
-                "--type=crm_config",
-                "--set-name=pgsql_register",
-                "--name=pgsql_REGISTER",
-                &format!("--update={forged}"),
-            ],
-        );
+        write_property(&bed, forged);
         told_everything(&bed);
         bed.settle("node1", &["node2"]);
     }
@@ -170,16 +161,7 @@ fn cluster_lock_database_put_back_while_a_standby_was_away() {
         term: row.term + 5,
         epoch: row.epoch + 7,
     };
-    bed.run(
-        "node2",
-        &[
-            "crm_attribute",
-            "--type=crm_config",
-            "--set-name=pgsql_register",
-            "--name=pgsql_REGISTER",
-            &format!("--update={ahead}"),
-        ],
-    );
+    write_property(&bed, &ahead.to_string());
     bed.until("the primary to say so", || {
         let said = bed.logged(
             "node1",
@@ -194,4 +176,18 @@ fn cluster_lock_database_put_back_while_a_standby_was_away() {
     let mended = bed.settle("node1", &["node2"]);
     assert!(mended.register.term > ahead.term && mended.register.epoch > ahead.epoch);
     told_everything(&bed);
+}
+
+/// What somebody with the right to change the configuration writes in the agent's place.
+fn write_property(bed: &Bed, value: &str) {
+    bed.run(
+        "node2",
+        &[
+            "crm_attribute",
+            "--type=crm_config",
+            "--set-name=pgsql_register",
+            "--name=pgsql_REGISTER",
+            &format!("--update={value}"),
+        ],
+    );
 }

@@ -31,6 +31,19 @@ fn refused(bed: &Bed, ask: &str, node: &str) -> String {
     })
 }
 
+/// Types node2's repair and waits until it follows.
+#[track_caller]
+fn node2_repaired(bed: &Bed) {
+    let said = ends(
+        bed,
+        "node1",
+        &["repair_slave", "--or-rebuild", "--node", "node2"],
+        0,
+    );
+    assert!(said.contains("slave recovery of node2 successed"), "{said}");
+    bed.settle("node1", &["node2"]);
+}
+
 fn tables(bed: &Bed, node: &str) -> String {
     must(bed.sql(
         node,
@@ -69,14 +82,7 @@ fn cluster_two_timelines_with_one_number() {
         must(bed.sql("node1", "SELECT count(*) FROM pg_stat_replication")),
         "0"
     );
-    let said = ends(
-        &bed,
-        "node1",
-        &["repair_slave", "--or-rebuild", "--node", "node2"],
-        0,
-    );
-    assert!(said.contains("slave recovery of node2 successed"), "{said}");
-    bed.settle("node1", &["node2"]);
+    node2_repaired(&bed);
     assert_eq!(tables(&bed, "node2"), "made_afterwards made_first");
 }
 
@@ -98,14 +104,7 @@ fn cluster_a_standby_that_is_opened_by_hand() {
 
     scenario("it is stopped, not started again, and its repair does repair it");
     refused(&bed, "node1", "node2");
-    let said = ends(
-        &bed,
-        "node1",
-        &["repair_slave", "--or-rebuild", "--node", "node2"],
-        0,
-    );
-    assert!(said.contains("slave recovery of node2 successed"), "{said}");
-    bed.settle("node1", &["node2"]);
+    node2_repaired(&bed);
     assert_eq!(tables(&bed, "node2"), "");
 
     scenario("a planned switch opens it: commits are acknowledged again");
