@@ -337,7 +337,8 @@ fn settled(cluster: &Cluster) -> Option<NodeName> {
 }
 
 /// Waits until the old primary streams and, where commits wait for standbys, until they wait for one
-/// again, so that the next switch need not be refused.
+/// again that may be promoted, so that the next switch need not be refused. One that could not open for
+/// writing is not waited for: its operator has to do something first.
 fn rejoined(
     session: &Session,
     cluster: &Cluster,
@@ -349,13 +350,16 @@ fn rejoined(
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
         let node = cluster.node(old);
-        let waited_for = || cluster.view.nodes.values().any(ClusterNode::is_synchronous);
+        let ready = |node: &ClusterNode| {
+            node.is_synchronous() && (node.is_promotable() || node.unfit.is_some())
+        };
+        let waited_for = || cluster.view.nodes.values().any(ready);
         match node.role() {
             Role::Unpromoted if node.streams() && (!synchronous || waited_for()) => {
                 Ok(Look::Done(()))
             }
             Role::Unpromoted if node.streams() => Ok(Look::Pending(
-                "it streams, and commits do not wait for a standby yet".to_owned(),
+                "it streams; no standby that commits wait for may be promoted yet".to_owned(),
             )),
             Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
             role => Ok(Look::Pending(role.to_string())),

@@ -381,7 +381,10 @@ fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
     thread::scope(|scope| {
         let command = scope.spawn(|| cls(bed, node, words));
         while !moment() {
-            assert!(!command.is_finished(), "cls {words:?} has ended by itself");
+            if command.is_finished() {
+                let ended = command.join().expect("the end of a command");
+                panic!("cls {words:?} has ended by itself: {ended:?}");
+            }
         }
         assert_eq!(bed.node(node).kill_program("cls", Signal::KILL), 1);
         let output = command.join().expect("the end of a command");
@@ -469,11 +472,17 @@ fn killed_rebuild(bed: &Bed) {
         "ALTER SYSTEM SET primary_conninfo = 'host=nowhere'",
     ));
     must(bed.sql("node2", "SELECT pg_reload_conf()"));
-    bed.until("node2 no holder any more", || {
+    // The commands go by what the primary says of it, which comes after its leave of the register.
+    bed.until("node2 no holder any more, and said not to stream", || {
         let row = register(bed)?;
-        match row.holders.contains("node2") {
+        let cib = bed.cib().map_err(|error| error.to_string())?;
+        let status = cib.permanent("node2", "pgsql-data-status");
+        let streams = status
+            .as_deref()
+            .is_none_or(|status| status.starts_with("STREAMING"));
+        match row.holders.contains("node2") || streams {
             false => Ok(()),
-            true => Err(format!("{row:?}")),
+            true => Err(format!("{row:?}, {status:?}")),
         }
     });
     let words = ["rebuild_slave", "--keep-old", "--max-rate", "256k"];

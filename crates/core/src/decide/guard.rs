@@ -38,9 +38,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one question may take, whatever time there is.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// The least time that a question is given, however little is left.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// How long the question to the lock service may take of a guard that has stood still past its limit and
-/// looks once more; that to the standbys half of it.
-const LAST_LOOK: Duration = Duration::from_millis(400);
+/// looks once more; that to the standbys a quarter of it. A machine that was frozen has a lot to do when
+/// it goes on, and a healthy primary is not to be stopped for that.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What an operation of the agent on a primary does about the guard, before the primary's own rules.
 pub(super) const KEEPING: &[Rule] = &[
@@ -311,8 +315,8 @@ fn share(s: &Snapshot, reserved: Duration, parts: u32) -> Duration {
     let left = time_for_proof(s).unwrap_or_else(|| limit(s.settings.ttl));
     let share = left.saturating_sub(reserved) / parts;
     let least = match (watch(s).overslept, parts) {
-        (false, _) => LAST_LOOK / 8,
-        (true, 6..) => LAST_LOOK / 2,
+        (false, _) => LEAST,
+        (true, 6..) => LAST_LOOK / 4,
         (true, _) => LAST_LOOK,
     };
     share.clamp(least, LONGEST)
