@@ -77,6 +77,11 @@ pub(crate) enum ClsError {
     /// Pacemaker's daemons do not answer here.
     #[error("no cluster information: Pacemaker is not running on this node")]
     NoCluster,
+    /// They do not answer this account.
+    #[error(
+        "the account {0} may not ask Pacemaker (neither root nor in the group haclient): nothing is known of the cluster"
+    )]
+    NotAllowed(String),
     /// One of Pacemaker's tools failed.
     #[error(transparent)]
     Tool(CommandError),
@@ -179,7 +184,9 @@ impl ClsError {
             | Self::NoPrimary
             | Self::Failed { .. }
             | Self::Interrupted(_) => Exit::Failed,
-            Self::NoResource(_) | Self::Refused { .. } | Self::Config(_) => Exit::Precondition,
+            Self::NotAllowed(_) | Self::NoResource(_) | Self::Refused { .. } | Self::Config(_) => {
+                Exit::Precondition
+            }
             Self::SeveralResources(_) | Self::Argument(_) => Exit::Usage,
             Self::StandbyMissing { .. } => Exit::StandbyMissing,
             Self::TimedOut { .. } => Exit::Timeout,
@@ -189,6 +196,9 @@ impl ClsError {
     /// What to type next.
     pub(crate) fn hint(&self) -> &str {
         match self {
+            Self::NotAllowed(_) => {
+                "run it as root (sudo); for a monitoring system, as root: usermod -aG haclient <account>, which counts from its next login or the restart of its service"
+            }
             Self::NoCluster => "systemctl start corosync pacemaker",
             Self::Tool(_) | Self::Cib(_) => "see whether `crm_mon -1` answers, and Pacemaker's log",
             Self::NoQuorum => {
@@ -205,6 +215,7 @@ impl ClsError {
             Self::Refused { hint, .. }
             | Self::Failed { hint, .. }
             | Self::StandbyMissing { hint, .. } => hint,
+            Self::Config(ConfigError::Forbidden { .. }) => "run it as root (sudo)",
             Self::Config(_) => "correct the file, or name another one with --config",
             Self::TimedOut { .. } => "cls_status shows how it goes on; --timeout gives it longer",
             Self::Interrupted(_) => "cls_status shows what came of it",
@@ -216,6 +227,7 @@ impl From<PacemakerError> for ClsError {
     fn from(error: PacemakerError) -> Self {
         match error {
             PacemakerError::NotRunning => Self::NoCluster,
+            PacemakerError::NotAllowed { account } => Self::NotAllowed(account),
             PacemakerError::Tool(error) => Self::Tool(error),
             PacemakerError::Cib(error) => Self::Cib(error),
             PacemakerError::TooLarge => Self::failed(

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output};
+use pha_host::pacemaker::PacemakerError;
 
 use crate::error::ClsError;
 
-/// Exit status of Pacemaker's tools: no cluster is running here.
-const NO_CLUSTER: i32 = 102;
 /// Exit status of Pacemaker's tools: this part of the cluster has no quorum.
 const NO_QUORUM: i32 = 106;
 /// Exit status of Pacemaker's tools: there is no such thing.
@@ -20,11 +19,8 @@ const BUDGET: Duration = Duration::from_secs(20);
 
 /// Runs a tool.
 pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
-    match command.run(deadline.sub_budget(BUDGET)) {
-        Ok(output) => Ok(output),
-        Err(error) if error.status() == Some(NO_CLUSTER) => Err(ClsError::NoCluster),
-        Err(error) => Err(ClsError::Tool(error)),
-    }
+    let output = command.run(deadline.sub_budget(BUDGET));
+    Ok(output.map_err(PacemakerError::of)?)
 }
 
 /// Runs a tool that changes the cluster's configuration, and sees that the change will last. A part

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::{Node, PRIMARY, STANDBY, Shims, TWO, cib};
@@ -55,6 +56,35 @@ fn every_way_of_not_knowing_has_its_code() {
     assert_eq!(shims.cls(&["master", "--nonsense"]).code, 100);
     assert_eq!(shims.cls(&["nonsense"]).code, 100);
     assert_eq!(shims.cls(&["--help"]).code, 0);
+}
+
+/// A monitoring system's account: Pacemaker runs, and its tools say to this account what they say where
+/// it does not.
+#[test]
+fn an_account_that_may_not_ask_is_told_so() {
+    let shims = Shims::new();
+    for code in [102, 4] {
+        let lines = format!("echo 'Could not connect: Permission denied' >&2; exit {code}");
+        shims.tool("cibadmin", &lines);
+        for command in ["master", "status", "stop"] {
+            let run = shims.cls_as_nobody(&[command]);
+            assert_eq!(run.code, 10, "{run:?}");
+            assert!(run.err.contains("may not ask Pacemaker"), "{run:?}");
+            assert!(run.err.contains("haclient"), "{run:?}");
+            assert!(run.err.contains("as root"), "{run:?}");
+            assert!(!run.err.contains("systemctl start"), "{run:?}");
+        }
+        let run = shims.cls_as_nobody(&["status", "--check"]);
+        assert_eq!(run.code, 3, "{run:?}");
+        assert!(run.out.contains("may not ask Pacemaker"), "{run:?}");
+    }
+    // What only root may read.
+    shims.write("config.ini", "");
+    let file = shims.path().join("config.ini");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let run = shims.cls_as_nobody(&["doctor", "--config", file.to_str().unwrap()]);
+    assert_eq!(run.code, 10, "{run:?}");
+    assert!(run.err.contains("run this as root"), "{run:?}");
 }
 
 #[test]

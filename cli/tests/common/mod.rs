@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +79,26 @@ impl Shims {
             .output()
             .unwrap();
         Run::of(&output)
+    }
+
+    /// The same as the account of nobody, where this account can become it. The program lies where no
+    /// other account comes to, so it gets a copy.
+    pub(crate) fn cls_as_nobody(&self, words: &[&str]) -> Run {
+        const NOBODY: u32 = 65_534;
+        let program = self.directory.join("cls");
+        if !program.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_cls"), &program).unwrap();
+            self.write("calls", "");
+            let all = std::fs::Permissions::from_mode(0o666);
+            std::fs::set_permissions(self.directory.join("calls"), all).unwrap();
+        }
+        let path = format!("{}:/usr/bin:/bin", self.directory.display());
+        let mut command = Command::new(program);
+        command.args(words).env("PATH", path).current_dir("/");
+        if pha_host::user::User::current().is_ok_and(|user| user.is_root()) {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Run::of(&command.output().unwrap())
     }
 }
 

@@ -200,6 +200,8 @@ pub struct Resource {
     pub stopped_on_purpose: bool,
     /// The address that it carries, where it is one.
     pub address: Option<String>,
+    /// It may run beside a standby of the database and nowhere else.
+    pub needs_standby: bool,
 }
 
 impl Default for Resource {
@@ -209,6 +211,7 @@ impl Default for Resource {
             managed: true,
             stopped_on_purpose: false,
             address: None,
+            needs_standby: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the file is ever executed. The first thing that is wrong is one error with file, line, key and
 //! what is allowed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,12 @@ pub enum ConfigError {
         /// What the system said.
         reason: String,
     },
+    /// This account may not read it.
+    #[error("{file} may not be read by this account: run this as root, whose file it is")]
+    Forbidden {
+        /// The file.
+        file: PathBuf,
+    },
     /// Something in it is wrong.
     #[error("{file}{place}: {fault}")]
     Wrong {
@@ -158,7 +164,12 @@ impl ClusterConfig {
             reason,
         };
         let text = files::read_text(file)
-            .map_err(|error| unreadable(error.to_string()))?
+            .map_err(|error| match error.is_permission() {
+                true => ConfigError::Forbidden {
+                    file: file.to_owned(),
+                },
+                false => unreadable(error.to_string()),
+            })?
             .ok_or_else(|| unreadable("there is no such file".to_owned()))?;
         Self::parse(file, &text)
     }
@@ -175,6 +186,8 @@ impl ClusterConfig {
                     .to_owned(),
             });
         }
+        // Editors of Windows put a mark before the first character.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let read = || -> Result<Self, Fault> { Values::check(entries(text)?)?.config(file) };
         read().map_err(|fault| ConfigError::Wrong {
             file: file.to_owned(),
@@ -188,23 +201,28 @@ impl ClusterConfig {
 }
 
 /// The assignments in whichever form the text has: a shell takes no space before `=`, and TOML
-/// takes no bare value.
+/// takes no bare value. Where the text is wrong in both, the error is that of the form in which most of
+/// its lines are written.
 fn entries(text: &str) -> Result<Vec<Entry>, Fault> {
     let error = match toml::read(text) {
         Ok(entries) => return Ok(entries),
         Err(error) => error,
     };
-    let spaced = |line: &str| {
-        let line = line.trim_start();
-        !line.starts_with('#')
-            && line
-                .split_once('=')
-                .is_some_and(|(key, _)| key.ends_with(' ') && shell::is_name(key.trim_end()))
-    };
-    if text.lines().any(spaced) {
-        return Err(error);
+    let shell = shell::read(text);
+    if shell.is_ok() {
+        return shell;
     }
-    shell::read(text)
+    // `key = …` is TOML, `key=…` may be either.
+    let keys = text.lines().filter_map(|line| line.split_once('='));
+    let keys = keys.map(|(key, _)| key.trim_start().trim_start_matches("export "));
+    let (spaced, tight): (Vec<&str>, Vec<&str>) = keys
+        .filter(|key| shell::is_name(key.trim_end()))
+        .partition(|key| key.ends_with(' '));
+    if spaced.len() >= tight.len() {
+        Err(error)
+    } else {
+        shell
+    }
 }
 
 impl Values {
@@ -264,25 +282,34 @@ impl Values {
     fn nodes(&self, cluster_type: ClusterType) -> Result<Vec<NodeName>, Fault> {
         let mut numbered: Vec<(u32, &str)> = self
             .0
-            .iter()
-            .filter_map(|(key, entry)| Some((keys::node_number(key)?, entry.value.as_str())))
+            .keys()
+            .filter_map(|key| Some((keys::node_number(key)?, key.as_str())))
             .collect();
         numbered.sort_unstable();
-        let others = self.text("othernodes").unwrap_or_default();
-        let names = numbered
+        for ((before, _), (number, key)) in numbered.iter().zip(numbered.iter().skip(1)) {
+            if *number != before + 1 {
+                let problem = format!(
+                    "is given and node{} is not: number the nodes without a gap",
+                    before + 1
+                );
+                return Err(self.wrong(key, problem));
+            }
+        }
+        let numbered = numbered
             .into_iter()
-            .map(|(_, name)| name)
-            .chain(others.split_whitespace());
+            .map(|(_, key)| (key, self.text(key).unwrap_or_default()));
+        let others = self.text("othernodes").unwrap_or_default();
+        let others = others.split_whitespace().map(|name| ("othernodes", name));
         let mut nodes: Vec<NodeName> = Vec::new();
-        let mut known = BTreeSet::new();
-        for name in names {
+        // Pacemaker and the name service do not tell capitals from small letters.
+        let mut known: BTreeMap<String, &str> = BTreeMap::new();
+        for (key, name) in numbered.chain(others) {
             let node = NodeName::new(name)
-                .map_err(|error| Fault::missing("node1", format!("is not usable: {error}")))?;
-            if !known.insert(node.clone()) {
-                return Err(self.wrong(
-                    "othernodes",
-                    format!("or node1, node2 … name {node} twice: every node is named once"),
-                ));
+                .map_err(|error| self.wrong(key, format!("is not usable: {error}")))?;
+            if let Some(first) = known.insert(name.to_ascii_lowercase(), key) {
+                let problem =
+                    format!("names {node}, which {first} names already: every node is named once");
+                return Err(self.wrong(key, problem));
             }
             nodes.push(node);
         }

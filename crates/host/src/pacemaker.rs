@@ -14,9 +14,12 @@ use pha_core::repl_info::ReplInfo;
 
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, Output};
+use crate::user::User;
 
 /// Exit status of Pacemaker's tools: no cluster is running here.
 const NO_CLUSTER: i32 = 102;
+/// … the account lacks the right.
+const NO_RIGHT: i32 = 4;
 /// … what was to be changed is not there.
 const NOT_FOUND: i32 = 105;
 /// … what was to be created is there.
@@ -32,6 +35,14 @@ pub enum PacemakerError {
     /// Its daemons do not run on this node.
     #[error("Pacemaker is not running on this node; start it (systemctl start pacemaker)")]
     NotRunning,
+    /// The account of this process may not ask them; whether they run is not known.
+    #[error(
+        "the account {account} may not ask Pacemaker: run this as root, or as a member of the group haclient"
+    )]
+    NotAllowed {
+        /// The account.
+        account: String,
+    },
     /// A tool failed.
     #[error(transparent)]
     Tool(#[from] CommandError),
@@ -44,6 +55,20 @@ pub enum PacemakerError {
 }
 
 impl PacemakerError {
+    /// What the end of one of Pacemaker's tools means. To an account that its daemons do not talk to the
+    /// tools say what they say where no daemon runs: that no connection could be made.
+    #[must_use]
+    pub fn of(error: CommandError) -> Self {
+        match error.status() {
+            Some(NO_CLUSTER | NO_RIGHT) => match User::barred_from_pacemaker() {
+                Some(account) => Self::NotAllowed { account },
+                None if error.status() == Some(NO_CLUSTER) => Self::NotRunning,
+                None => Self::Tool(error),
+            },
+            _ => Self::Tool(error),
+        }
+    }
+
     /// Whether a tool was killed because its time was over; the change that it was to make may
     /// have been made.
     #[must_use]
@@ -412,8 +437,7 @@ impl Pacemaker {
         }
         match command.run(deadline.sub_budget(self.budget)) {
             Ok(output) => Ok(output),
-            Err(error) if error.status() == Some(NO_CLUSTER) => Err(PacemakerError::NotRunning),
-            Err(error) => Err(PacemakerError::Tool(error)),
+            Err(error) => Err(PacemakerError::of(error)),
         }
     }
 }

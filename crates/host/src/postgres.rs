@@ -51,7 +51,7 @@ pub enum PostgresError {
     #[error(transparent)]
     Process(#[from] PgError),
     /// The account could not be taken.
-    #[error("connecting as the user {user} failed: {reason}")]
+    #[error("connecting as the user {user} failed: {}", become_failed(.reason))]
     Account {
         /// The account.
         user: String,
@@ -85,6 +85,15 @@ pub enum PostgresError {
         /// What was there instead.
         seen: String,
     },
+}
+
+/// Only root can become another account; the system says no more than "not permitted".
+fn become_failed(reason: &std::io::Error) -> String {
+    if reason.kind() == std::io::ErrorKind::PermissionDenied {
+        "only root can become it; run this as root".to_owned()
+    } else {
+        reason.to_string()
+    }
 }
 
 /// What the local server answered.

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use nix::unistd::{Uid, User as Account, getgrouplist};
+use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist, getgroups};
 use rustix::process::Gid as RawGid;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -152,6 +152,24 @@ impl User {
             let panicked = || io::Error::other("the thread that acts as another user panicked");
             actor.join().unwrap_or_else(|_| Err(panicked()))
         })
+    }
+
+    /// The account of this process where it may not ask Pacemaker, whose daemons answer root and the
+    /// members of the group `haclient`. What counts are the groups that the process has: one that an
+    /// administrator has added is there from the next login on.
+    #[must_use]
+    pub fn barred_from_pacemaker() -> Option<String> {
+        let uid = Uid::effective();
+        let group = Group::from_name("haclient").ok().flatten();
+        let member = group.is_some_and(|group| {
+            let own = getgroups().unwrap_or_default();
+            Gid::effective() == group.gid || own.contains(&group.gid)
+        });
+        if uid.is_root() || member {
+            return None;
+        }
+        // An account without a name is as good as any other.
+        Some(Self::current().map_or_else(|_| uid.to_string(), |user| user.name))
     }
 
     /// Whether the account is root, as which PostgreSQL refuses to run.

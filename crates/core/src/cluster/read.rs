@@ -6,8 +6,9 @@ use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
 use crate::lsn::Lsn;
 use crate::names::ResourceName;
 use crate::ocf::parse_boolean;
-use crate::parse::cib::{Cib, CibNode, CibResource, ResourceState};
+use crate::parse::cib::{Cib, CibNode, CibResource, Colocation, ResourceState};
 use crate::quoted::{printable, quoted};
+use crate::status::{Role, Score};
 use crate::timeline::{TimelineId, WalPosition};
 
 impl Cluster {
@@ -25,7 +26,7 @@ impl Cluster {
                 || Resource::named(resource.clone()),
                 |found| Resource::read(found, resource.clone()),
             ),
-            placed: placed(cib, resource, &ours),
+            placed: placed(cib, resource, &outer, &ours),
             left: left(cib, resource, &outer),
             ours,
             outer,
@@ -68,6 +69,7 @@ impl Resource {
             stopped_on_purpose: found.is_stopped_on_purpose(),
             address: found.parameters.get("ip").cloned(),
             name,
+            needs_standby: false,
         }
     }
 }
@@ -95,19 +97,46 @@ fn ours(cib: &Cib, outer: &str) -> Vec<String> {
 }
 
 /// The primitives among them but the database.
-fn placed(cib: &Cib, database: &ResourceName, ours: &[String]) -> Vec<Resource> {
+fn placed(cib: &Cib, database: &ResourceName, outer: &str, ours: &[String]) -> Vec<Resource> {
+    let tied = beside_standbys(cib, outer);
     let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
     let is_ours = |found: &&CibResource| {
         let outer = found.container.as_ref();
         ours.contains(found.id.as_str())
             || outer.is_some_and(|outer| ours.contains(outer.id.as_str()))
     };
+    let read = |found: &CibResource| {
+        let container = found.container.as_ref().map(|outer| outer.id.as_str());
+        let needs_standby = [Some(found.id.as_str()), container]
+            .into_iter()
+            .flatten()
+            .any(|id| tied.contains(id));
+        Some(Resource {
+            needs_standby,
+            ..Resource::read(found, found.id.parse().ok()?)
+        })
+    };
     cib.resources
         .iter()
         .filter(is_ours)
-        .filter_map(|found| Some(Resource::read(found, found.id.parse().ok()?)))
+        .filter_map(read)
         .filter(|found| found.name != *database)
         .collect()
+}
+
+/// What a condition ties to the standbys: it must be beside one, or must not be beside the primary.
+fn beside_standbys<'a>(cib: &'a Cib, outer: &str) -> BTreeSet<&'a str> {
+    let ties = |tied: &&Colocation| {
+        let score = tied.score.map(Score::value);
+        tied.with == outer
+            && match tied.role {
+                Some(Role::Unpromoted) => score.is_some_and(|score| score >= Score::INFINITY),
+                Some(Role::Promoted) => score.is_some_and(|score| score <= -Score::INFINITY),
+                _ => false,
+            }
+    };
+    let tied = cib.colocations.iter().filter(ties);
+    tied.map(|tied| tied.resource.as_str()).collect()
 }
 
 fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {

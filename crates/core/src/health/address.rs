@@ -35,6 +35,17 @@ pub(super) fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
 
 fn away(seen: &Observation<'_>, resource: &Resource) -> Problem {
     let id = &resource.name;
+    let failed = || {
+        let mut counts = seen.cluster.failures.iter();
+        counts.any(|count| count.resource == id.as_str())
+    };
+    if resource.needs_standby
+        && !resource.stopped_on_purpose
+        && seen.standbys().next().is_none()
+        && !failed()
+    {
+        return without_standby(seen, resource);
+    }
     let (level, text) = match &resource.address {
         Some(ip) if seen.writer_ip == Some(ip.as_str()) => (
             Level::Critical,
@@ -49,10 +60,6 @@ fn away(seen: &Observation<'_>, resource: &Resource) -> Problem {
             format!("{id}, which is placed with the database, is on no node"),
         ),
     };
-    let failed = || {
-        let mut counts = seen.cluster.failures.iter();
-        counts.any(|count| count.resource == id.as_str())
-    };
     let remedy = if resource.stopped_on_purpose {
         "cls_start"
     } else if failed() {
@@ -61,4 +68,25 @@ fn away(seen: &Observation<'_>, resource: &Resource) -> Problem {
         "look again: Pacemaker moves it after the primary; if it stays so, crm_mon -1 -r"
     };
     problem(level, text, remedy)
+}
+
+/// What belongs beside a standby while none runs: nobody has to move it, and it comes back by itself.
+fn without_standby(seen: &Observation<'_>, resource: &Resource) -> Problem {
+    let id = &resource.name;
+    let Some(ip) = &resource.address else {
+        let text = format!("{id} runs beside a standby, and no standby runs");
+        let remedy = "bring a standby back: it comes back with it by itself";
+        return problem(Level::Warning, text, remedy);
+    };
+    let text = format!(
+        "the address {ip} ({id}) is on no node: it belongs beside a standby, and no standby runs"
+    );
+    let meanwhile = seen
+        .writer_ip
+        .map(|writer| format!("; until then {writer} answers, which is the primary"));
+    let remedy = format!(
+        "bring a standby back: the address comes back with it by itself{}",
+        meanwhile.unwrap_or_default()
+    );
+    problem(Level::Warning, text, &remedy)
 }

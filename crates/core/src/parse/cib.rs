@@ -15,6 +15,7 @@ pub use history::{Failure, Pending, ResourceState};
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::parse_boolean;
 use crate::quoted::quoted;
+use crate::status::{Role, Score};
 
 /// The cluster's state and configuration at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +113,11 @@ pub struct Colocation {
     pub resource: String,
     /// The one by which it is placed.
     pub with: String,
+    /// The role of an instance of that one which it must be beside, or must keep away from; none where
+    /// any instance will do.
+    pub role: Option<Role>,
+    /// How much that weighs; from [`Score::INFINITY`] on it is a condition.
+    pub score: Option<Score>,
 }
 
 /// A clone, a group or (before Pacemaker 2.0's syntax) a `master` around a resource.
@@ -242,7 +248,7 @@ impl Cib {
                 node.online
                     && node
                         .resource(resource)
-                        .is_some_and(|state| state.role == Some(crate::status::Role::Promoted))
+                        .is_some_and(|state| state.role == Some(Role::Promoted))
             })
             .map(|node| &node.name)
     }

@@ -87,7 +87,11 @@ fn more_than_two_nodes_are_multi() {
     assert!(parse(&(SPECIFICATION.to_owned() + "node3=c\n")).is_err());
     assert!(parse(&changed("cluster_type", "cluster_type=multi")).is_err());
     let twice = changed("cluster_type", "cluster_type=multi") + "\nnode3=node1\n";
-    assert!(parse(&twice).unwrap_err().contains("node1 twice"));
+    let error = parse(&twice).unwrap_err();
+    assert!(
+        error.contains("config.ini:21: node3 names node1, which node1 names already"),
+        "{error}"
+    );
 }
 
 /// Every wrong file has one error with file, line, key and what is allowed.
@@ -183,5 +187,54 @@ fn quoting_is_the_shells() {
     ] {
         let config = parse(&changed("vip_nic", line)).unwrap();
         assert_eq!(config.vip_nic.as_deref(), Some(value), "{line}");
+    }
+}
+
+/// What editors and people do to a file that worked.
+#[test]
+fn one_wrong_line_of_many_is_the_one_that_is_named() {
+    // A mark of Windows before the first character, and its ends of lines.
+    parse(&format!("\u{feff}{SPECIFICATION}")).unwrap();
+    let example = include_str!("../../../../config.ini.example");
+    parse(&format!("\u{feff}{example}").replace('\n', "\r\n")).unwrap();
+
+    // A space as in TOML among the lines of a shell, and the other way round.
+    let error = parse(&changed("pgsql_pgdata", "pgsql_pgdata = /data")).unwrap_err();
+    assert!(error.starts_with("config.ini:13: "), "{error}");
+    assert!(error.contains("no space before ="), "{error}");
+    let line = example
+        .lines()
+        .position(|line| line.starts_with("writer_vip"));
+    let bare = example.replace(
+        example.lines().nth(line.unwrap()).unwrap(),
+        "writer_vip=192.168.41.136",
+    );
+    let error = parse(&bare).unwrap_err();
+    let place = format!("config.ini:{}: ", line.unwrap() + 1);
+    assert!(
+        error.starts_with(&place) && error.contains("TOML"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_node_has_a_number_and_a_name_of_its_own() {
+    let multi = changed("cluster_type", "cluster_type=multi");
+    for (more, expected) in [
+        (
+            "\nnode4=node4\n",
+            "config.ini:21: node4 is given and node3 is not",
+        ),
+        (
+            "\nothernodes='node3 NODE2'\n",
+            "config.ini:21: othernodes names NODE2, which node2 names already",
+        ),
+        (
+            "\nnode3=node3\nothernodes='node4 a|b'\n",
+            "config.ini:22: othernodes=\"node4 a|b\" is not usable",
+        ),
+    ] {
+        let error = parse(&(multi.clone() + more)).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
     }
 }

@@ -5,15 +5,25 @@ use super::*;
 const ADDRESSES: &str = r#"<primitive id="vip-master" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="w"><nvpair id="w1" name="ip" value="192.0.2.1"/></instance_attributes></primitive><primitive id="vip-slave" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="r"><nvpair id="r1" name="ip" value="192.0.2.2"/></instance_attributes></primitive>"#;
 const STOPPED: &str = r#"<primitive id="vip-master" class="ocf" provider="heartbeat" type="IPaddr2"><meta_attributes id="v"><nvpair id="v1" name="target-role" value="Stopped"/></meta_attributes></primitive>"#;
 
-/// What the rule says, with its level and what to type.
 fn said(
     nodes: &[Node],
     resources: &'static str,
     meta: &'static str,
 ) -> Vec<(Level, String, String)> {
+    placed(nodes, resources, meta, "")
+}
+
+/// What the rule says, with its level and what to type.
+fn placed(
+    nodes: &[Node],
+    resources: &'static str,
+    meta: &'static str,
+    constraints: &'static str,
+) -> Vec<(Level, String, String)> {
     let extra = Extra {
         resources,
         meta,
+        constraints,
         ..Extra::default()
     };
     let verdict = judge(&Observation {
@@ -133,4 +143,39 @@ fn an_address_that_alone_is_unmanaged_is_found() {
         panic!("{found:?}");
     };
     assert!(text.contains("does not manage the database"), "{text}");
+}
+
+/// The commonest screen of all: the standby is lost, and with it the readers' address.
+#[test]
+fn the_readers_address_waits_for_a_standby() {
+    const BESIDE: &str = r#"<rsc_colocation id="c3" rsc="vip-slave" with-rsc="msPostgresql" with-rsc-role="Slave" score="INFINITY"/>"#;
+    const AWAY: &str = r#"<rsc_colocation id="c3" rsc="vip-slave" with-rsc="msPostgresql" with-rsc-role="Promoted" score="-INFINITY"/>"#;
+    const RATHER: &str = r#"<rsc_colocation id="c3" rsc="vip-slave" with-rsc="msPostgresql" with-rsc-role="Promoted" score="-100"/>"#;
+    let writer = || Node {
+        others: &["vip-master"],
+        ..PRIMARY
+    };
+    let gone = || Node {
+        state: DOWN,
+        ..STANDBY
+    };
+    let alone = [writer(), gone()];
+    for constraints in [BESIDE, AWAY] {
+        let found = placed(&alone, ADDRESSES, "", constraints);
+        let [(Level::Warning, text, next)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert!(text.contains("no standby runs"), "{text}");
+        assert!(next.starts_with("bring a standby back"), "{next}");
+        assert!(next.contains("192.0.2.1"), "{next}");
+    }
+    // Where the primary's node will do, or a standby runs, Pacemaker ought to place it.
+    let found = placed(&alone, ADDRESSES, "", RATHER);
+    assert!(found[0].2.contains("Pacemaker moves it"), "{found:?}");
+    let found = placed(&[writer(), STANDBY], ADDRESSES, "", BESIDE);
+    assert!(found[0].2.contains("Pacemaker moves it"), "{found:?}");
+    // What somebody has stopped waits for nothing else.
+    const OFF: &str = r#"<primitive id="vip-slave" class="ocf" provider="heartbeat" type="IPaddr2"><meta_attributes id="v"><nvpair id="v1" name="target-role" value="Stopped"/></meta_attributes></primitive>"#;
+    let found = placed(&alone, OFF, "", BESIDE);
+    assert_eq!(found[0].2, "cls_start");
 }

@@ -11,6 +11,7 @@ use super::{history, size};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 use crate::quoted::printable;
+use crate::status::Role;
 
 /// How many characters of the parser's words are kept: it quotes what it found.
 const PROBLEM: usize = 300;
@@ -160,6 +161,11 @@ fn colocations(configuration: Element<'_>) -> Vec<Colocation> {
         Some(Colocation {
             resource: node.attribute("rsc")?.to_owned(),
             with: node.attribute("with-rsc")?.to_owned(),
+            role: node
+                .attribute("with-rsc-role")
+                .filter(|word| *word != "Started")
+                .and_then(|word| Role::from_any_spelling(word).ok()),
+            score: node.attribute("score").and_then(|score| score.parse().ok()),
         })
     };
     children(section, "rsc_colocation")
