@@ -60,9 +60,27 @@ programs='cls expgsql distlock'
 
 has_programs() {
     for program in $programs; do
-        [ -f "$1/$program" ] && [ -x "$1/$program" ] || return 1
+        [ -f "$1/$program" ] || return 1
     done
 }
+
+# Says why a program that is there cannot be run.
+may_run() { # DIR
+    for program in $programs; do
+        [ -x "$1/$program" ] ||
+            die "$1/$program may not be run here: chmod 0755 it, or unpack it on a file system that is not mounted noexec (findmnt -T $1)"
+    done
+}
+
+# Sets d to a fresh directory in which programs may be run: /tmp is mounted noexec on many systems. The
+# same words serve on the other nodes.
+# shellcheck disable=SC2016 # they are for whoever runs them
+place='for b in "${TMPDIR:-/tmp}" /var/tmp /root /opt; do
+    d=$(mktemp -d -- "$b/pha4pgsql.XXXXXX" 2>/dev/null) || { d=; continue; }
+    printf "#!/bin/sh\nexit 0\n" >"$d/try" && chmod 0700 "$d/try" && "$d/try" 2>/dev/null && rm -f -- "$d/try" && break
+    rm -rf -- "$d"; d=
+done
+[ -n "$d" ] || echo "no directory for temporary files in which programs may be run: name one in TMPDIR" >&2'
 
 build() {
     command -v cargo >/dev/null 2>&1 ||
@@ -84,6 +102,7 @@ if [ -z "$from" ]; then
     fi
 fi
 has_programs "$from" || die "$from lacks one of the programs $programs"
+may_run "$from"
 
 if [ -z "$config" ]; then
     for config in "$here/config.ini" "$here/../config.ini"; do
@@ -244,7 +263,10 @@ fi
 
 # ---- every node ---------------------------------------------------------------------------------
 
-work=$(mktemp -d) || exit 1
+d=
+eval "$place"
+[ -n "$d" ] || exit 1
+work=$d
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/payload" || exit 1
@@ -274,7 +296,9 @@ on_node() { # NODE OPTIONS
         # line first, that ends here.
         ssh -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
             -o ControlPath=none -- "$1" \
-            "echo; d=\$(mktemp -d) && cd \"\$d\" && tar -xf - && sh ./install.sh $2 --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; cd /; rm -rf -- \"\$d\"; exit \$r" \
+            "echo; $place
+            [ -n \"\$d\" ] || exit 1
+            cd \"\$d\" && tar -xf - && sh ./install.sh $2 --from \"\$d\" --config \"\$d/config.ini\"; r=\$?; cd /; rm -rf -- \"\$d\"; exit \$r" \
             <"$work/payload.tar"
     fi
 }

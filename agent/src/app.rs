@@ -118,7 +118,7 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     let deadline = Deadline::after(budget(context.timeout));
     account::until(deadline);
     if matches!(context.action, Action::Start | Action::ValidateAll)
-        && let Err(refusal) = preflight::check(&params, deadline)
+        && let Err(refusal) = preflight::check(&context.resource, &params, deadline)
     {
         return Exit::fail(refusal.code, refusal.reason);
     }

@@ -1,5 +1,6 @@
 //! The installation: its config.ini, and running this program on every node.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use pha_host::config::ClusterConfig;
 use pha_host::ssh::Ssh;
 
 use crate::app::Session;
-use crate::error::ClsError;
+use crate::error::{ClsError, MEANINGS};
 
 /// Exit status of a shell that finds no such program, and of one that may not run it.
 const NOT_THERE: [i32; 2] = [127, 126];
@@ -50,7 +51,51 @@ pub(crate) struct Answer {
     /// The node.
     pub(crate) node: NodeName,
     /// What the program printed there.
-    pub(crate) text: Result<String, String>,
+    pub(crate) text: Result<String, Silence>,
+}
+
+/// Why a node gave no answer, and what to do about it: the way to it, its programs, or what `cls` on it
+/// said. Shown as one sentence the remedy stands behind a semicolon, as in what ssh says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// What happened.
+    pub(crate) why: String,
+    /// What to type next.
+    pub(crate) remedy: String,
+}
+
+impl Silence {
+    /// From a sentence of which the remedy is behind its first semicolon, if there is one.
+    fn of(text: &str) -> Self {
+        let (why, remedy) = text
+            .split_once("; ")
+            .unwrap_or((text, "cls_doctor says what is in the way"));
+        Self {
+            why: why.to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// From what `cls` said on that node: what went wrong, and a line with what to type there.
+    fn said(node: &NodeName, code: i32, words: &str) -> Self {
+        let mut lines = words.lines().map(str::trim);
+        let why = lines.find_map(|line| line.strip_prefix("cls: "));
+        let next = lines.find_map(|line| line.strip_prefix("next: "));
+        Self {
+            why: why.map_or_else(
+                || format!("cls ended with status {code}: {}", words.trim()),
+                str::to_owned,
+            ),
+            remedy: format!("on {node}: {}", next.unwrap_or("cls_doctor")),
+        }
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One that is read again by its semicolon has no other.
+        write!(f, "{}; {}", self.why.replace("; ", ", "), self.remedy)
+    }
 }
 
 /// Runs `cls internal …` on every node at the same time: here as a child, elsewhere over ssh.
@@ -77,7 +122,7 @@ pub(crate) fn ask_all(
                 node: node.clone(),
                 text: thread
                     .join()
-                    .unwrap_or_else(|_| Err("the thread that asked panicked".to_owned())),
+                    .unwrap_or_else(|_| Err(Silence::of("the thread that asked panicked"))),
             })
             .collect()
     })
@@ -133,20 +178,26 @@ fn ask(
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
-) -> Result<String, String> {
+) -> Result<String, Silence> {
     let output = if local {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        Command::new(program)
+        let of = |error: &dyn fmt::Display| Silence::of(&error.to_string());
+        let program = std::env::current_exe().map_err(|error| of(&error))?;
+        let mut command = Command::new(program)
             .arg("internal")
             .args(words)
             .arg("--config")
             .arg(&config.file)
-            .stdin_bytes(stdin)
-            .run(deadline)
-            .map_err(|error| error.to_string())?
+            .stdin_bytes(stdin);
+        for (code, _) in MEANINGS {
+            command = command.accept(i32::from(*code));
+        }
+        command.run(deadline).map_err(|error| of(&error))?
     } else {
         remote(config, node, words, stdin, deadline)?
     };
+    if output.code != 0 {
+        return Err(Silence::said(node, output.code, &output.error_text()));
+    }
     Ok(output.text().into_owned())
 }
 
@@ -156,7 +207,7 @@ fn remote(
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
-) -> Result<Output, String> {
+) -> Result<Output, Silence> {
     let program = config.directory.join("bin/cls");
     let program = program.to_string_lossy();
     // The remote program must not outlive the connection.
@@ -168,18 +219,14 @@ fn remote(
     argv.extend(words);
     let output = Ssh::default()
         .exec(node.as_str(), &argv, stdin, deadline)
-        .map_err(|error| error.to_string())?;
-    if output.code == 0 {
-        return Ok(output);
-    }
+        .map_err(|error| Silence::of(&error.to_string()))?;
     if NOT_THERE.contains(&output.code) {
-        return Err(format!("{program} is not there; run `sh install.sh`"));
+        return Err(Silence {
+            why: format!("{program} is not there on {node}"),
+            remedy: "sh install.sh".to_owned(),
+        });
     }
-    Err(format!(
-        "cls on {node} ended with status {}: {}",
-        output.code,
-        output.error_text().trim()
-    ))
+    Ok(output)
 }
 
 #[cfg(test)]
@@ -214,5 +261,19 @@ mod tests {
         assert!(!is_own("192.0.2.1".parse().unwrap()));
         let own = nodes(&["localhost", "no-such-host.invalid"]);
         assert_eq!(this_node(&own).map(NodeName::as_str), Some("localhost"));
+    }
+
+    #[test]
+    fn why_a_node_was_silent_comes_with_its_remedy() {
+        let node: NodeName = "node2".parse().unwrap();
+        let words = "cls: reading /var/lib/postgresql/.pgpass failed; a directory\n  next: make it a file\n";
+        let silence = Silence::said(&node, 1, words);
+        assert_eq!(silence.remedy, "on node2: make it a file");
+        let shown = silence.to_string();
+        assert_eq!(Silence::of(&shown).remedy, silence.remedy);
+        let silence = Silence::of("ssh to node2: nobody listens there; start sshd on node2");
+        assert_eq!(silence.remedy, "start sshd on node2");
+        let silence = Silence::said(&node, 137, "Killed");
+        assert!(silence.why.contains("137: Killed"), "{silence}");
     }
 }

@@ -463,3 +463,28 @@ fn a_standalone_database_keeps_the_administrators_synchronous_standby_names() {
     assert!(!world.dir.join("tmp/rep_mode.conf").exists());
     world.call("stop").run().is(0);
 }
+
+/// The file system of the data was not mounted at boot: what is made in the empty directory would fill the
+/// mount point, and lie below the right data when they are back.
+#[test]
+fn data_that_were_here_are_missed_and_not_made_anew() {
+    let locked = Locked::new("sync");
+    let world = &locked.world;
+    world.call("monitor").run().is(7);
+    let (data, aside) = (world.data(), world.data().with_extension("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    pha_tests::agent::give(&data).unwrap();
+    for action in ["validate-all", "start"] {
+        let outcome = world.call(action).run().is(5);
+        let reason = outcome.reason();
+        assert!(reason.contains("seems not to be mounted"), "{reason}");
+        assert!(reason.contains("system identifier"), "{reason}");
+        // cls_status would have it typed.
+        assert!(!reason.contains("run cls_rebuild_slave"), "{reason}");
+        assert!(!reason.contains("initdb"), "{reason}");
+    }
+    std::fs::remove_dir(&data).unwrap();
+    std::fs::rename(&aside, &data).unwrap();
+    world.call("validate-all").run().is(0);
+}

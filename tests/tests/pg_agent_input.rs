@@ -31,11 +31,17 @@ const DATA: &[Case] = &[
     case("no data directory", 5, "pgdata", |world| {
         fs::remove_dir_all(world.data()).unwrap();
     }),
-    case("an empty data directory", 5, "PG_VERSION", |world| {
-        fs::remove_dir_all(world.data()).unwrap();
-        fs::create_dir(world.data()).unwrap();
-        give(&world.data()).unwrap();
-    }),
+    // The word by which cls_status knows the repair; initdb is for who makes a cluster.
+    case(
+        "an empty data directory",
+        5,
+        "run cls_rebuild_slave",
+        |world| {
+            fs::remove_dir_all(world.data()).unwrap();
+            fs::create_dir(world.data()).unwrap();
+            give(&world.data()).unwrap();
+        },
+    ),
     case("a file instead of the data directory", 5, "data", |world| {
         fs::remove_dir_all(world.data()).unwrap();
         fs::write(world.data(), "").unwrap();

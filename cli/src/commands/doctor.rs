@@ -85,9 +85,11 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         site::ask_all(config, &["facts"], &[], budget)
             .into_iter()
             .map(|answer| {
-                let facts = answer.text.and_then(|text| {
-                    serde_json::from_str(&text)
-                        .map_err(|_| "its cls answers in another form".to_owned())
+                let text = answer.text.map_err(|silence| silence.to_string());
+                let facts = text.and_then(|text| {
+                    serde_json::from_str(&text).map_err(|_| {
+                        "its cls answers in another form; run `sh install.sh`".to_owned()
+                    })
                 });
                 (answer.node, facts)
             })

@@ -237,13 +237,14 @@ fn passfiles(
     if intent.passfiles.is_empty() {
         return Ok(Vec::new());
     }
-    let failed = |what: String| {
+    let failed = |what: &dyn std::fmt::Display, remedy: &str| {
         ClsError::refused(
             format!("the passfiles cannot be written: {what}"),
-            "start the node and sshd there, see that root's ssh key is accepted, and run cls_setup again",
+            format!("{remedy}; then cls_setup again"),
         )
     };
-    let stdin = serde_json::to_vec(&intent.passfiles).map_err(|error| failed(error.to_string()))?;
+    let version = "run `sh install.sh`";
+    let stdin = serde_json::to_vec(&intent.passfiles).map_err(|error| failed(&error, version))?;
     let words: &[&str] = if check {
         &["passfile", "--check"]
     } else {
@@ -259,9 +260,9 @@ fn passfiles(
         let node = answer.node;
         let text = answer
             .text
-            .map_err(|error| failed(format!("{node}: {error}")))?;
-        let files: Vec<String> =
-            serde_json::from_str(&text).map_err(|error| failed(format!("{node}: {error}")))?;
+            .map_err(|silence| failed(&format!("{node}: {}", silence.why), &silence.remedy))?;
+        let files: Vec<String> = serde_json::from_str(&text)
+            .map_err(|error| failed(&format!("{node}: {error}"), version))?;
         changed.extend(files.iter().map(|file| format!("{file} on {node}")));
     }
     Ok(changed)

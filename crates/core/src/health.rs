@@ -183,6 +183,8 @@ struct Problem {
     node: Option<NodeName>,
     text: String,
     remedy: Option<String>,
+    /// Another rule's finding says it: this one only keeps its condition from being met.
+    said: bool,
 }
 
 const CONDITIONS: [&str; 3] = [
@@ -316,6 +318,9 @@ pub fn judge(seen: &Observation<'_>) -> Verdict {
     for rule in HEALTH_RULES {
         for problem in (rule.look)(seen) {
             unmet.extend(rule.condition);
+            if problem.said {
+                continue;
+            }
             findings.push(Finding {
                 id: rule.id,
                 level: problem.level,
@@ -390,6 +395,7 @@ fn problem(level: Level, text: impl Into<String>, remedy: &str) -> Problem {
         node: None,
         text: text.into(),
         remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
+        said: false,
     }
 }
 
@@ -412,12 +418,11 @@ fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
 
 fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.is_stopped_on_purpose() {
-        // One finding says it already, but the condition is not met all the same.
-        return vec![problem(
-            Level::Critical,
-            "it is stopped everywhere",
-            "cls_start",
-        )];
+        let text = "the database is to be stopped, as an operator asked";
+        let found = problem(Level::Critical, text, "cls_start");
+        // Where nothing is promoted any more, the rule for the primary says it.
+        let said = seen.cluster.promoted().next().is_none();
+        return vec![Problem { said, ..found }];
     }
     seen.members()
         .filter(|(_, node)| node.is_none_or(|node| node.role() == Role::Stopped))
@@ -473,7 +478,7 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNod
         WhyStopped::Failed(failure) => (
             format!("the database does not run on {name}: {why}"),
             quorum
-                .or_else(|| named_command(failure.reason.as_deref()?, name))
+                .or_else(|| named_command(seen, failure.reason.as_deref()?, name))
                 .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}")),
         ),
         WhyStopped::Stopped => (
@@ -485,8 +490,11 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNod
 }
 
 /// What to type for the command that the agent's reason orders; it cleans the failure up itself.
-fn named_command(reason: &str, node: &NodeName) -> Option<String> {
+/// A rebuild copies from a primary: where there never was one, the data are to be made otherwise.
+fn named_command(seen: &Observation<'_>, reason: &str, node: &NodeName) -> Option<String> {
+    let never = seen.primary().is_none() && seen.cluster.repl_info.is_none();
     Some(match Remedy::ordered_by(reason)? {
+        Remedy::Rebuild if never => return None,
         Remedy::Repair => format!(
             "on {node}: cls_repair_slave; if it says that pg_rewind cannot: cls_rebuild_slave --keep-old"
         ),
@@ -708,7 +716,7 @@ fn repaired_by(seen: &Observation<'_>, count: &FailCount) -> Option<String> {
     let node = seen.node(&count.node).filter(|_| ours)?;
     let stopped = node.role() == Role::Stopped;
     let failure = node.database.last_failure.as_ref().filter(|_| stopped)?;
-    named_command(failure.reason.as_deref()?, &count.node)
+    named_command(seen, failure.reason.as_deref()?, &count.node)
 }
 
 fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {

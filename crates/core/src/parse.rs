@@ -7,5 +7,6 @@ pub mod cib;
 pub mod conffile;
 pub mod controldata;
 pub mod history;
+pub mod mounts;
 pub mod standby_names;
 pub mod waldump;

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -52,6 +53,9 @@ const TAIL: usize = 600;
 
 /// How many characters of a program's arguments go into the error.
 const SHOWN: usize = 1000;
+
+/// Where libpq looks for passwords instead of the account's home.
+const PASSFILE: &str = "PGPASSFILE";
 
 const FIXED_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -213,6 +217,12 @@ impl CommandError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut { .. })
     }
+}
+
+/// Whether the environment names a file of passwords that is not the account's: libpq would take no
+/// password from it, and none from the account's own file either.
+fn passfile_of_another(user: &User, file: Option<OsString>) -> bool {
+    file.is_some_and(|file| std::fs::metadata(file).map_or(true, |there| there.uid() != user.uid()))
 }
 
 impl Command {
@@ -391,6 +401,9 @@ impl Command {
                 .env("HOME", user.home())
                 .env("USER", user.name())
                 .env("LOGNAME", user.name());
+            if passfile_of_another(user, std::env::var_os(PASSFILE)) {
+                command.env_remove(PASSFILE);
+            }
         }
         if self.user.is_some() {
             command.current_dir("/");

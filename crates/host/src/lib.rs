@@ -18,6 +18,7 @@ pub mod lock;
 pub mod lock_external;
 pub mod log;
 pub mod memory;
+pub mod missing;
 pub mod node;
 pub mod observe;
 pub mod own;

@@ -117,7 +117,7 @@ pub enum PgError {
         timeline: TimelineId,
     },
     /// There is no data directory of PostgreSQL.
-    #[error("{} is no data directory of PostgreSQL: it has no PG_VERSION; run initdb or cls_rebuild_slave, or correct pgdata", .0.display())]
+    #[error("{} is no data directory of PostgreSQL: it has no PG_VERSION; see that its file system is mounted, or correct pgdata", .0.display())]
     NoDataDirectory(PathBuf),
     /// The server to copy from cannot be addressed.
     #[error("the server to copy from: {0}")]

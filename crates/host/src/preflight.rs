@@ -1,6 +1,7 @@
 //! What must be right on this node before PostgreSQL can be started here: `validate-all` and the
 //! beginning of `start`.
 
+use pha_core::names::ResourceName;
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::remedy::Remedy;
@@ -8,6 +9,7 @@ use pha_core::remedy::Remedy;
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
 use crate::files::FileError;
+use crate::missing;
 use crate::node::pg_ctl;
 use crate::pgconf;
 use crate::pgctl::{PgCtl, PgError};
@@ -38,7 +40,7 @@ impl Refusal {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
+pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Result<(), Refusal> {
     let pg = pg_ctl(params)?;
     if pg.user.is_root() {
         return Err(Refusal {
@@ -58,6 +60,9 @@ pub fn check(params: &Params, deadline: Deadline) -> Result<(), Refusal> {
                 "{error}; correct pgctl={} or install PostgreSQL's server",
                 params.pgctl
             )));
+        }
+        Err(PgError::NoDataDirectory(pgdata)) => {
+            return Err(Refusal::installed(missing::reason(resource, &pgdata)));
         }
         Err(error) => return Err(Refusal::installed(error.to_string())),
     }

@@ -2,6 +2,7 @@
 //!
 //! The agent runs as root, PostgreSQL refuses to: its programs run as the `pgdba` of the resource.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 
@@ -36,6 +37,21 @@ pub enum UserError {
         /// What the system said.
         reason: String,
     },
+}
+
+thread_local! {
+    /// The home of the account that this thread has become ([`User::act`]).
+    static ACTING: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// The home of whoever acts here. `HOME` is the process's, which may be root's while a thread of it acts as
+/// another account: Pacemaker's environment has it or not, depending on how it was started.
+#[must_use]
+pub fn home() -> Option<PathBuf> {
+    ACTING
+        .with_borrow(Clone::clone)
+        .or_else(|| std::env::var_os("HOME").map(PathBuf::from))
+        .or_else(|| User::current().ok().map(|user| user.home))
 }
 
 impl User {
@@ -147,6 +163,7 @@ impl User {
                 set_thread_groups(&groups)?;
                 set_thread_res_gid(gid, gid, gid)?;
                 set_thread_res_uid(uid, uid, uid)?;
+                ACTING.set(Some(self.home.clone()));
                 work()
             });
             let panicked = || io::Error::other("the thread that acts as another user panicked");

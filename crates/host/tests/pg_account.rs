@@ -202,7 +202,10 @@ fn pg_a_fifo_under_any_name_keeps_nobody_waiting() {
     assert!(ctl.processes().unwrap().is_empty());
     for name in ["PG_VERSION", "postgresql.conf", "postgresql.auto.conf"] {
         fifo(&pgdata.join(name));
-        assert!(preflight::check(&params, common::soon()).is_err(), "{name}");
+        assert!(
+            preflight::check(&"pgsql".parse().unwrap(), &params, common::soon()).is_err(),
+            "{name}"
+        );
     }
     assert!(pgconf::refuse_foreign_names(ctl, &params).is_err());
     fifo(&cluster.dir.join("log"));
@@ -274,11 +277,11 @@ fn pg_a_data_directory_that_is_a_link_to_another_accounts_is_refused() {
     fs::write(other.join("PG_VERSION"), "15\n").unwrap();
     chown(&other, Some(nobody.uid()), Some(nobody.gid())).unwrap();
     let params = params(&cluster, &cluster.dir.join("own"));
-    preflight::check(&params, common::soon()).unwrap();
+    preflight::check(&"pgsql".parse().unwrap(), &params, common::soon()).unwrap();
     let aside = cluster.dir.join("aside");
     fs::rename(&cluster.ctl.pgdata, &aside).unwrap();
     link(&other, &cluster.ctl.pgdata);
-    let refusal = preflight::check(&params, common::soon()).unwrap_err();
+    let refusal = preflight::check(&"pgsql".parse().unwrap(), &params, common::soon()).unwrap_err();
     assert!(refusal.reason.contains("belongs to user id"), "{refusal:?}");
     assert_eq!(refusal.code, pha_core::ocf::OcfCode::Perm);
     fs::remove_file(&cluster.ctl.pgdata).unwrap();

@@ -73,11 +73,9 @@ pub(super) fn ready_for_database(
     let budget = deadline.sub_budget(Duration::from_secs(15));
     for answer in site::ask_all(config, &["running"], &[], budget) {
         let node = answer.node;
-        let text = answer.text.map_err(|error| {
-            ClsError::refused(
-                format!("{node} cannot be set up: {error}"),
-                "start the node and sshd there, and run `sh install.sh`",
-            )
+        let text = answer.text.map_err(|silence| {
+            let what = format!("{node} cannot be set up: {}", silence.why);
+            ClsError::refused(what, silence.remedy)
         })?;
         if text.trim() == "yes" {
             return Err(ClsError::refused(

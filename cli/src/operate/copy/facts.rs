@@ -7,6 +7,7 @@ use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
 use pha_core::register::Reading;
 use pha_core::status::Role;
+use pha_host::missing;
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
 use pha_host::rewind::Source;
@@ -153,6 +154,7 @@ impl Work<'_> {
         let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
         // A file system has this directory in its root, and an empty one is empty all the same.
         if names.iter().all(|name| name == "lost+found") {
+            self.require_mounted()?;
             return Ok(Data::Nothing);
         }
         let deadline = self.deadline.sub_budget(READ);
@@ -169,6 +171,26 @@ impl Work<'_> {
                 system: control.system_identifier,
             },
         })
+    }
+
+    /// What is copied into a mount point fills the file system below, and lies under the data when theirs
+    /// is mounted again.
+    fn require_mounted(&self) -> Result<(), ClsError> {
+        let Some(point) = missing::unmounted(&self.pg.pgdata) else {
+            return Ok(());
+        };
+        let point = point.display();
+        Err(ClsError::refused(
+            format!(
+                "{} is empty, and nothing is mounted on {point} on {}, which its /etc/fstab names",
+                self.pg.pgdata.display(),
+                self.node
+            ),
+            format!(
+                "on {}: mount {point}, then cls_cleanup --node {}; where that file system is not to be used any more, take its line out of /etc/fstab, then give the command again",
+                self.node, self.node
+            ),
+        ))
     }
 
     fn primary_system(&self, source: &Source) -> Result<(u64, u32), ClsError> {

@@ -94,8 +94,12 @@ fn nodes(seen: &Examination) -> Vec<Found> {
         .iter()
         .filter_map(|(name, facts)| {
             let why = facts.as_ref().err()?;
-            let remedy = format!("start {name} and sshd there, and run `sh install.sh`");
-            Some(Found::error(why.as_str(), remedy).on(name))
+            // What keeps a node from answering is named with its remedy behind a semicolon.
+            let (why, remedy) = why.split_once("; ").unwrap_or((
+                why,
+                "see that it is on, and that its cls runs: cls internal facts",
+            ));
+            Some(Found::error(why, remedy).on(name))
         })
         .collect()
 }

@@ -521,8 +521,18 @@ fn every_deviation_is_found_and_has_a_remedy() {
             meta(r#"<nvpair id="x" name="target-role" value="Stopped"/>"#),
             &on,
             Level::Critical,
-            &["primary", "started"],
+            &["primary"],
             &[1, 2],
+            "cls_start",
+        ),
+        (
+            "about to be stopped",
+            vec![PRIMARY, STANDBY],
+            meta(r#"<nvpair id="x" name="target-role" value="Stopped"/>"#),
+            &on,
+            Level::Critical,
+            &["started"],
+            &[1],
             "cls_start",
         ),
         (
@@ -699,4 +709,42 @@ fn a_node_whose_controller_has_ended_finds_itself_outside() {
     let elsewhere = "on node2: systemctl start corosync pacemaker, then cls_status";
     assert_eq!(said("node1"), elsewhere);
     assert!(said("node2").ends_with("on node2: systemctl restart pacemaker"));
+}
+
+/// A rebuild copies from a primary: before there ever was one it is no advice.
+#[test]
+fn a_node_without_data_is_rebuilt_where_there_was_a_primary() {
+    const EMPTY: &str =
+        "it has no PG_VERSION; run cls_rebuild_slave where another node has the database";
+    let empty = || Node {
+        operations: &[("start", 5)],
+        reason: EMPTY,
+        ..STANDBY
+    };
+    let next = |nodes: &[Node], properties: &'static str| {
+        let extra = Extra {
+            properties,
+            ..Extra::default()
+        };
+        let found = verdict(nodes, &extra, &row("node1", 3)).findings;
+        let about = |found: &Finding| {
+            found.id == "started" && found.node.as_ref().is_some_and(|n| n.as_str() == "node2")
+        };
+        let found = found.into_iter().find(about);
+        found.unwrap().remedy.unwrap()
+    };
+    assert_eq!(
+        next(&[PRIMARY, empty()], ""),
+        "on node2: cls_rebuild_slave --keep-old"
+    );
+    assert_eq!(
+        next(&[empty()], ""),
+        "mend the cause, then cls_cleanup --node node2"
+    );
+    const EVER: &str =
+        r#"<nvpair id="r" name="pgsql_REPL_INFO" value="node1|1|00000000070000D0"/>"#;
+    assert_eq!(
+        next(&[empty()], EVER),
+        "on node2: cls_rebuild_slave --keep-old"
+    );
 }

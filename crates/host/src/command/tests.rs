@@ -282,6 +282,22 @@ fn another_account_comes_with_its_groups_home_and_root_directory() {
 }
 
 #[test]
+fn an_account_is_given_no_passfile_of_another() {
+    let own = User::current().unwrap();
+    let file = std::env::temp_dir().join(format!("pha-passfile-{}", std::process::id()));
+    std::fs::write(&file, "").unwrap();
+    let named = |file: &Path| Some(file.as_os_str().to_owned());
+    assert!(!passfile_of_another(&own, named(&file)));
+    if own.is_root() {
+        let nobody = User::lookup("nobody").unwrap();
+        assert!(passfile_of_another(&nobody, named(&file)));
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(passfile_of_another(&own, named(&file)));
+    assert!(!passfile_of_another(&own, None));
+}
+
+#[test]
 fn started_programs_are_counted() {
     let before = children_started();
     Command::new("true").run(soon()).unwrap();

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Conninfo, Secret, Server};
 use crate::files::LIMIT;
-use crate::user::User;
+use crate::user;
 
 /// The password of the first line that fits the server, the database and the role.
 pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
@@ -59,8 +59,7 @@ fn readable(path: &Path) -> Result<Option<String>, &'static str> {
 
 fn path(info: &Conninfo) -> Option<PathBuf> {
     info.passfile.clone().or_else(|| {
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let home = home.or_else(|| User::current().ok().map(|user| user.home().to_owned()));
+        let home = user::home();
         home.map(|home| home.join(".pgpass"))
     })
 }
@@ -109,4 +108,29 @@ fn unescaped(text: &str) -> String {
         }
     }
     result
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::user::User;
+
+    /// Needs root, whose `HOME` Pacemaker's environment may have: a thread that acts as the database's
+    /// account looked for root's passfile.
+    #[test]
+    fn pg_the_passfile_is_that_of_the_account_that_acts() {
+        let postgres = User::lookup("postgres").expect("install the package postgresql");
+        let own = path(&Conninfo::default());
+        let theirs = postgres.act(|| Ok(path(&Conninfo::default()))).unwrap();
+        assert_eq!(theirs, Some(postgres.home().join(".pgpass")));
+        assert_ne!(own, theirs);
+        assert_eq!(path(&Conninfo::default()), own);
+        let named = Conninfo {
+            passfile: Some("/x".into()),
+            ..Conninfo::default()
+        };
+        let theirs = postgres.act(|| Ok(path(&named))).unwrap();
+        assert_eq!(theirs, Some("/x".into()));
+    }
 }

@@ -18,7 +18,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use super::error::{SqlError, SqlErrorKind};
 use super::watch::{Socket, Watched};
 use crate::conninfo::{Conninfo, SslMode, TlsVersion};
-use crate::user::User;
+use crate::user::home;
 
 /// Makes the connector for one attempt with `mode`.
 pub(super) fn connector(
@@ -192,10 +192,4 @@ fn check_key(path: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .or_else(|| User::current().ok().map(|user| user.home().to_owned()))
 }

@@ -1,0 +1,59 @@
+//! Why there are no data where they should be. A file system that was not mounted at boot leaves an empty
+//! directory: who makes a database there fills the mount point, and hides it when the right one is back.
+
+use std::path::{Path, PathBuf};
+
+use pha_core::names::ResourceName;
+use pha_core::parse::mounts;
+use pha_core::remedy::Remedy;
+
+use crate::asked::Asked;
+use crate::files;
+use crate::node::memory_file;
+use crate::record::RecordFile;
+
+/// The mount point that a path lies in, or is, and on which nothing is mounted although `/etc/fstab`
+/// names it; the deepest one.
+#[must_use]
+pub fn unmounted(path: &Path) -> Option<PathBuf> {
+    let text = |file: &str| files::read_text(Path::new(file)).ok().flatten();
+    let fstab = text("/etc/fstab")?;
+    // Of the size nothing is known beforehand, and files::read has a limit of its own.
+    let mounted = text("/proc/self/mountinfo")?;
+    mounts::not_mounted(&fstab, &mounted, path)
+}
+
+/// The system identifier of the data that this node has recorded in that directory, by what only root can
+/// write.
+fn recorded(resource: &ResourceName, pgdata: &Path) -> Option<String> {
+    let record = RecordFile::beside(&memory_file(resource)).load();
+    let asked = || {
+        let asked = Asked::load(resource).ok()?;
+        (asked.pgdata == pgdata).then_some(asked.cluster.system)?
+    };
+    match record {
+        Ok(Some(record)) => Some(record.system.to_string()),
+        Ok(None) | Err(_) => asked(),
+    }
+}
+
+/// What to say of a data directory without `PG_VERSION`; of a long reason Pacemaker cuts the end. Only a node that never had data is told to make
+/// them.
+pub(crate) fn reason(resource: &ResourceName, pgdata: &Path) -> String {
+    let place = pgdata.display();
+    if let Some(point) = unmounted(pgdata) {
+        let point = point.display();
+        return format!(
+            "no PG_VERSION in {place}: nothing is mounted on {point}, which /etc/fstab names; mount {point}"
+        );
+    }
+    match recorded(resource, pgdata) {
+        Some(system) => format!(
+            "no PG_VERSION in {place}: its file system seems not to be mounted (findmnt); data with system identifier {system} were there; only if they are lost, cls_rebuild_slave --keep-old"
+        ),
+        None => format!(
+            "{place} is no data directory of PostgreSQL: it has no PG_VERSION; {} where another node has the database, initdb for the first node of a new cluster, or correct pgdata",
+            Remedy::Rebuild
+        ),
+    }
+}
