@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pha_core::names::NodeName;
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reign, Reply,
-    Update,
+    Update, Withdrawal,
 };
 use pha_core::timeline::TimelineId;
 use pha_host::clock::Deadline;
@@ -127,6 +127,24 @@ impl Asked {
         PromiseRequest::new(&ask, node("node2"), resource, self.cluster(), within)
     }
 
+    /// What node1 tells once it has stopped.
+    fn withdrawal(&self) -> PromiseRequest {
+        let withdrawal = Withdrawal {
+            node: node("node1"),
+            peers: vec![node("node2")],
+            term: self.row.term,
+            epoch: self.row.epoch,
+        };
+        let within = Duration::from_secs(6);
+        let resource = "pgsql".parse().unwrap();
+        PromiseRequest::withdrawal(&withdrawal, node("node2"), resource, self.cluster(), within)
+    }
+
+    /// The memory of a node that has seen the row.
+    fn seen(&self) -> Memory {
+        Memory::default().seeing(&self.row)
+    }
+
     fn spawn(&self) -> Child {
         Command::new(expgsql().unwrap())
             .arg("promise")
@@ -196,6 +214,98 @@ fn pg_a_node_promises_while_the_lock_service_is_out_of_reach() {
         PromiseAnswer::Promised { .. }
     ));
     asked.refuses(&asked.request(), "has been replaced");
+}
+
+/// Whoever has asked and stopped without relying on the promise ends it, at whatever time that arrives and
+/// however often; and nobody ends another promise.
+#[test]
+fn pg_a_withdrawal_ends_the_promise_that_it_is_of_and_no_other() {
+    let asked = Asked::new();
+    let withdrawal = asked.withdrawal();
+    let withdrawn = PromiseAnswer::Withdrawn {
+        epoch: asked.row.epoch,
+    };
+    asked.memory().store(&asked.seen()).unwrap();
+    let asks = |epoch: u64| PromiseRequest {
+        epoch,
+        ..asked.request()
+    };
+    let promised = |epoch: u64| PromiseAnswer::Promised { epoch };
+    let epoch = asked.row.epoch;
+    assert_eq!(asked.answer(&asks(epoch)), promised(epoch));
+    for wrong in [
+        PromiseRequest {
+            epoch: epoch - 1,
+            ..withdrawal.clone()
+        },
+        PromiseRequest {
+            epoch: epoch + 1,
+            ..withdrawal.clone()
+        },
+        PromiseRequest {
+            term: asked.row.term + 1,
+            ..withdrawal.clone()
+        },
+    ] {
+        asked.refuses(&wrong, "nothing to withdraw");
+    }
+    asked.refuses(
+        &PromiseRequest {
+            node: node("node9"),
+            ..withdrawal.clone()
+        },
+        "node_list",
+    );
+    assert!(asked.memory().load().unwrap().has_promised(epoch));
+    for _ in 0..2 {
+        assert_eq!(asked.answer(&withdrawal), withdrawn);
+        assert_eq!(asked.memory().load().unwrap().promised, None);
+    }
+    asked.refuses(&asks(epoch), "has withdrawn its question");
+
+    // The next question is another one, and the withdrawal comes once more.
+    assert_eq!(asked.answer(&asks(epoch + 1)), promised(epoch + 1));
+    asked.refuses(&withdrawal, "nothing to withdraw");
+    assert!(asked.memory().load().unwrap().has_promised(epoch + 1));
+
+    // The agent of before did not keep whether it relied on a promise.
+    let asked = Asked::new();
+    let old = asked.request().to_json();
+    let before = old.replace(",\"revocable\":true", "");
+    assert_ne!(before, old);
+    assert!(asked.say(before.as_bytes()).status.success());
+    assert_eq!(asked.answer(&asked.request()), promised(epoch));
+    asked.refuses(&asked.withdrawal(), "an earlier version");
+}
+
+/// A stopped primary that has asked at this epoch tells the others; what it has used it never withdraws,
+/// and what it has withdrawn it never uses.
+#[test]
+fn pg_a_stopped_primary_withdraws_what_it_has_not_used() {
+    let mut asked = Asked::new();
+    asked.world.node = "node1".to_owned();
+    let primary = Memory {
+        relied: Some(asked.row.epoch),
+        reign: Some(Reign {
+            term: asked.row.term,
+            timeline: TimelineId::FIRST,
+        }),
+        ..asked.seen()
+    };
+    let used = primary.using(asked.row.term, asked.row.epoch).unwrap();
+    asked.memory().store(&used).unwrap();
+    asked.world.call("stop").run().is(0);
+    let known = asked.memory().load().unwrap();
+    assert_eq!((known.used, known.withdrawn), (used.used, None));
+
+    std::fs::remove_file(asked.memory().path()).unwrap();
+    asked.memory().store(&primary).unwrap();
+    // There is no node2 to be told; what counts is on the disk before anybody is.
+    asked.world.call("stop").run().is(0);
+    let known = asked.memory().load().unwrap();
+    assert_eq!(known.withdrawn, Some(asked.row.epoch));
+    let used = (asked.memory()).use_promises(asked.row.term, asked.row.epoch);
+    assert!(used.is_err(), "{used:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::register::{
     Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign,
-    Reply, Seen, Trouble, Update, tally,
+    Reply, Seen, Trouble, Update, Withdrawal, tally,
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
@@ -115,6 +115,17 @@ pub enum Action {
     /// Ask every other node for its promise not to promote, or to pass on the change of the holders
     /// where it reaches the register (R7).
     AskPromises(PromiseAsk),
+    /// Keep durably that by the promises of this term and epoch a standby is let go, unless the question
+    /// for them was withdrawn (R7).
+    UsePromises {
+        /// The term at which this node owns the register.
+        term: u64,
+        /// The epoch of the promises.
+        epoch: u64,
+    },
+    /// Keep durably that this node relies on no promise of this epoch, unless it has let a standby go by
+    /// one, and tell those who may have promised (R7). Only for a node whose PostgreSQL has been stopped.
+    WithdrawPromises(Withdrawal),
     /// Keep durably what was seen.
     Remember(Memory),
     /// Run `distlock_lock_cmd`, and the dead-check where it applies.
@@ -174,6 +185,8 @@ impl Action {
             Self::ReadRegister => ActionKind::ReadRegister,
             Self::UpdateRegister(_) => ActionKind::UpdateRegister,
             Self::AskPromises(_) => ActionKind::AskPromises,
+            Self::UsePromises { .. } => ActionKind::UsePromises,
+            Self::WithdrawPromises(_) => ActionKind::WithdrawPromises,
             Self::Remember(_) => ActionKind::Remember,
             Self::LockExternal => ActionKind::LockExternal,
             Self::UnlockExternal => ActionKind::UnlockExternal,
@@ -242,6 +255,7 @@ impl Action {
             | Self::ReserveTimelines(_)
             | Self::PromotePostgres
             | Self::AskPromises(_)
+            | Self::UsePromises { .. }
             | Self::Confirm(_) => true,
             Self::UpdateRegister(update) => {
                 !matches!(update, Update::Renew { .. } | Update::Release { .. })
@@ -257,6 +271,7 @@ impl Action {
             | Self::ReadDisk
             | Self::ReadRegister
             | Self::Remember(_)
+            | Self::WithdrawPromises(_)
             | Self::LockExternal
             | Self::UnlockExternal
             | Self::SetAttribute(..)
@@ -319,6 +334,10 @@ pub enum ActionKind {
     UpdateRegister,
     /// [`Action::AskPromises`].
     AskPromises,
+    /// [`Action::UsePromises`].
+    UsePromises,
+    /// [`Action::WithdrawPromises`].
+    WithdrawPromises,
     /// [`Action::Remember`].
     Remember,
     /// [`Action::LockExternal`].
@@ -374,6 +393,8 @@ impl ActionKind {
         Self::ReadRegister,
         Self::UpdateRegister,
         Self::AskPromises,
+        Self::UsePromises,
+        Self::WithdrawPromises,
         Self::Remember,
         Self::LockExternal,
         Self::UnlockExternal,
@@ -416,6 +437,8 @@ impl ActionKind {
             Self::ReadRegister => "read-register",
             Self::UpdateRegister => "update-register",
             Self::AskPromises => "ask-promises",
+            Self::UsePromises => "use-promises",
+            Self::WithdrawPromises => "withdraw-promises",
             Self::Remember => "remember",
             Self::LockExternal => "lock-external",
             Self::UnlockExternal => "unlock-external",
@@ -713,6 +736,7 @@ impl Snapshot {
                     missing: vec![text.to_owned()],
                 });
             }
+            Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::TakeChangeLock(_) => {
                 self.progress.change_lock = ChangeLock::Busy(text.to_owned());
             }
@@ -753,6 +777,13 @@ impl Snapshot {
                 self.answer = Answer::NotAsked;
             }
             Action::StopPostgres(mode) => self.progress.stops.push(*mode),
+            // The edge has kept it already.
+            Action::UsePromises { term, epoch } => {
+                if let Ok(memory) = &mut self.memory {
+                    *memory = memory.using(*term, *epoch).unwrap_or(*memory);
+                }
+            }
+            Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::PromotePostgres => self.progress.promoting = true,
             Action::WritePrimarySettings => {
                 self.progress.restarting_in_place = true;

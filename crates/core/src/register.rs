@@ -30,9 +30,9 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 
 pub use decided::Decided;
-pub use memory::{Memory, PromiseRefused, Reign};
+pub use memory::{Memory, NotRelied, PromiseRefused, Reign};
 pub use promise::{
-    PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, relay_step, tally,
+    PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, relay_step, tally,
 };
 pub use promotion::{
     Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,

@@ -382,6 +382,8 @@ pub struct Progress {
     pub epoch_moved: bool,
     /// What asking the other nodes for their promise has brought (R7); none before they were asked.
     pub promises: Option<Promises>,
+    /// The question for promises was withdrawn, or it was tried.
+    pub withdrawn: bool,
     /// This node had no memory, and found itself a holder beside another node's reign.
     pub forgot: bool,
     /// The node's change lock.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use pha_core::decide::guard;
 use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
@@ -120,6 +121,16 @@ pub(crate) fn perform(
                 warn!("the guard does not learn of the promises: {error}");
             }
             Ok(Effect::Promises(answers))
+        }
+        Action::UsePromises { term, epoch } => {
+            done(node.memory.use_promises(*term, *epoch).map(drop).map_err(text))
+        }
+        Action::WithdrawPromises(withdrawal) => {
+            let deadline = match snapshot.operation {
+                Operation::Guard(_) => deadline,
+                _ => deadline.sub_budget(guard::WITHDRAWAL.min(deadline.left() / 4)),
+            };
+            done(node.withdraw_promises(withdrawal, deadline))
         }
         // The loop keeps the memory durably as soon as it has changed.
         Action::Remember(_) => Ok(Effect::Done),

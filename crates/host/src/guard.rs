@@ -263,6 +263,8 @@ impl Resident {
     fn look(&mut self, due: &mut Duration) -> Snapshot {
         self.node.change_seen = self.node.change_lock.look();
         self.sources.remember(&self.node.memory);
+        let known = self.sources.memory;
+        let relied = self.node.place.relied().filter(|at| *at >= known.epoch);
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),
             operation: Operation::Guard(Watch {
@@ -280,7 +282,7 @@ impl Resident {
             stopped_by_guard: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
-            memory: Ok(self.sources.memory),
+            memory: Ok(relied.map_or(known, |epoch| known.relying(epoch))),
             names: LinkNames {
                 fresh: self.node.fresh.clone(),
                 running: RunningName::Unknown,
@@ -375,6 +377,7 @@ impl Resident {
             Action::ReportDeath => self.node.params.crm_attr_timeout,
             Action::AskPromises(_) => guard::last_patience(snapshot),
             Action::AskStandbys(_) => guard::standbys_patience(snapshot),
+            Action::WithdrawPromises(_) => guard::WITHDRAWAL,
             _ => guard::patience(snapshot),
         };
         *due = since_boot() + budget;
@@ -392,6 +395,13 @@ impl Resident {
             }
             Action::AskPromises(ask) => {
                 self.node.place.rely(ask.epoch)?;
+                apply::perform(&mut self.node, action, snapshot, deadline)
+            }
+            Action::WithdrawPromises(_) => {
+                // PostgreSQL is gone, so that nothing is left to reboot for if a disk hangs now.
+                if let Err(error) = self.watchdog.disarm() {
+                    warn!("the watchdog could not be stopped: {error}");
+                }
                 apply::perform(&mut self.node, action, snapshot, deadline)
             }
             Action::ReportDeath => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::quoted::{printable, quoted};
-use pha_core::register::{Memory, PromiseRefused, Register};
+use pha_core::register::{Memory, NotRelied, PromiseRefused, Register};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
@@ -61,6 +61,9 @@ pub enum MemoryError {
     /// The promise cannot be given.
     #[error(transparent)]
     Refused(#[from] PromiseRefused),
+    /// The promises of others may not be relied on, or not be withdrawn.
+    #[error(transparent)]
+    NotRelied(#[from] NotRelied),
 }
 
 /// The file of one resource.
@@ -116,6 +119,23 @@ impl MemoryFile {
     /// [`MemoryError`]; then the node must not act on what it has seen.
     pub fn store(&self, seen: &Memory) -> Result<(), MemoryError> {
         self.revise(|memory| Ok(memory.merged(seen))).map(drop)
+    }
+
+    /// Keeps durably that by the promises of this term and epoch a standby is let go. Of this and a
+    /// withdrawal the first one counts, whichever process it is of.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotRelied`] where they were withdrawn; then no standby may be let go by them.
+    pub fn use_promises(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
+        self.revise(|memory| Ok(memory.using(term, epoch)?))
+    }
+
+    /// Keeps durably that this node relies on no promise of this epoch any more.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotRelied`] where a standby was let go by one; then nothing may be withdrawn.
+    pub fn withdraw(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
+        self.revise(|memory| Ok(memory.withdrawing(term, epoch)?))
     }
 
     /// Takes the promotion lock, waiting for another process to end.
@@ -183,15 +203,24 @@ impl MemoryFile {
 }
 
 impl Guard {
-    /// Promises durably not to promote at `epoch`, the one that the primary of `term` last saw (R7).
-    /// Only after this returned the promise may be told to anyone.
+    /// Promises durably not to promote at `epoch`, the one that the primary of `term` last saw (R7);
+    /// `revocable` as [`Memory::promising`] has it. Only after this returned the promise may be told to anyone.
     ///
     /// # Errors
     /// [`MemoryError::Refused`] when this node knows of a later term or epoch, or has itself asked
     /// to be promoted and does not know what came of it.
-    pub fn promise(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
+    pub fn promise(&self, term: u64, epoch: u64, revocable: bool) -> Result<Memory, MemoryError> {
         self.memory
-            .revise(|memory| Ok(memory.promising(term, epoch)?))
+            .revise(|memory| Ok(memory.promising(term, epoch, revocable)?))
+    }
+
+    /// Keeps durably that the primary of `term` has withdrawn its question at `epoch`.
+    ///
+    /// # Errors
+    /// [`MemoryError::Refused`] when the withdrawal is of another time, or the promise may have been used.
+    pub fn free(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
+        self.memory
+            .revise(|memory| Ok(memory.freed(term, epoch)?))
     }
 
     /// Keeps durably what was seen of the register.
@@ -269,12 +298,51 @@ mod tests {
         let stale = seen(3, 7);
         file.store(&stale).unwrap();
         let lock = file.guard(soon()).unwrap();
-        lock.promise(3, 7).unwrap();
+        lock.promise(3, 7, true).unwrap();
+        let bound = lock.load().unwrap();
         file.store(&stale).unwrap();
         assert!(lock.load().unwrap().has_promised(7));
-        assert!(matches!(lock.promise(3, 6), Err(MemoryError::Refused(_))));
+        assert!(matches!(
+            lock.promise(3, 6, true),
+            Err(MemoryError::Refused(_))
+        ));
+        // Nor does one that knows of the promise undo its end.
+        lock.free(3, 7).unwrap();
+        file.store(&bound).unwrap();
+        assert_eq!(lock.load().unwrap().promised, None);
+        assert!(lock.promise(3, 7, true).is_err());
         file.store(&seen(3, 8)).unwrap();
         assert_eq!(file.load().unwrap().promised, None);
+    }
+
+    /// Two processes of a primary: one lets a standby go by promises, the other one gives them up.
+    #[test]
+    fn what_is_used_is_not_withdrawn_and_what_is_withdrawn_is_not_used() {
+        let timeline = pha_core::timeline::TimelineId::FIRST;
+        let reign = Some(pha_core::register::Reign { term: 3, timeline });
+        let primary = Memory {
+            reign,
+            ..seen(3, 7)
+        };
+        for used_first in [true, false] {
+            let (file, _directory) = file(&format!("used-{used_first}"));
+            file.store(&primary).unwrap();
+            let refused = match used_first {
+                true => {
+                    file.use_promises(3, 7).unwrap();
+                    file.withdraw(3, 7)
+                }
+                false => {
+                    file.withdraw(3, 7).unwrap();
+                    file.use_promises(3, 7)
+                }
+            };
+            assert!(matches!(refused, Err(MemoryError::NotRelied(_))));
+            // A process that has read the memory before takes nothing back.
+            file.store(&primary).unwrap();
+            let known = file.load().unwrap();
+            assert_eq!((known.used.is_some(), known.withdrawn.is_some()), (used_first, !used_first));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
     Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Wanted,
-    relay_step,
+    Withdrawal, relay_step,
 };
 use tracing::{info, warn};
 
@@ -80,10 +80,49 @@ impl Node {
                 }
                 PromiseAnswer::Relayed(_) => info!("{peer} reaches the lock service"),
                 PromiseAnswer::Refused(why) => warn!("{peer} has not promised: {why}"),
-                PromiseAnswer::Ready => warn!("{peer} has not promised, but answered to a trial"),
+                PromiseAnswer::Ready | PromiseAnswer::Withdrawn { .. } => {
+                    warn!("{peer} has not promised, but answered to something else");
+                }
             }
         }
         Ok(answers)
+    }
+}
+
+impl Node {
+    /// Keeps that no promise of this epoch is relied on here any more, and then tells the others so. Who
+    /// does not hear of it stays bound until the epoch moves.
+    pub(crate) fn withdraw_promises(
+        &self,
+        withdrawal: &Withdrawal,
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        let program = program()?;
+        (self.memory)
+            .withdraw(withdrawal.term, withdrawal.epoch)
+            .map_err(|error| error.to_string())?;
+        let cluster = self.cluster_id();
+        let within = deadline.left().mul_f64(0.7);
+        std::thread::scope(|scope| {
+            for peer in &withdrawal.peers {
+                let resource = self.settings.resource.clone();
+                let (to, cluster) = (peer.clone(), cluster.clone());
+                let request = PromiseRequest::withdrawal(withdrawal, to, resource, cluster, within);
+                let program = &program;
+                scope.spawn(move || match exchange(program, &request, deadline) {
+                    PromiseAnswer::Withdrawn { epoch } => {
+                        info!("{peer} is bound by no promise at epoch {epoch} any more");
+                    }
+                    PromiseAnswer::Refused(why) => {
+                        warn!("{peer} has not taken the withdrawal, and keeps what it may have promised: {why}");
+                    }
+                    PromiseAnswer::Promised { .. }
+                    | PromiseAnswer::Relayed(_)
+                    | PromiseAnswer::Ready => warn!("{peer} takes a withdrawal for a question"),
+                });
+            }
+        });
+        Ok(())
     }
 }
 
@@ -109,7 +148,9 @@ pub fn trial(
     match exchange(program, &request, deadline) {
         PromiseAnswer::Ready => Ok(()),
         PromiseAnswer::Refused(why) => Err(why),
-        PromiseAnswer::Promised { .. } | PromiseAnswer::Relayed(_) => {
+        PromiseAnswer::Promised { .. }
+        | PromiseAnswer::Relayed(_)
+        | PromiseAnswer::Withdrawn { .. } => {
             Err(format!("{to} takes a trial for the question itself"))
         }
     }
@@ -214,6 +255,11 @@ impl Asked {
         let guard = memory
             .guard(deadline.sub_budget(share))
             .map_err(|error| text(&error))?;
+        if request.wanted == Wanted::Withdraw {
+            let (term, epoch) = (request.term, request.epoch);
+            guard.free(term, epoch).map_err(|error| text(&error))?;
+            return Ok(PromiseAnswer::Withdrawn { epoch });
+        }
         let known = guard.load().map_err(|error| text(&error))?;
         self.not_the_primary(request, &known)?;
         if let Some(answer) = self.relay(request, &guard, &known, deadline.sub_budget(share))? {
@@ -223,7 +269,7 @@ impl Asked {
             return Err("the time for the answer is over".to_owned());
         }
         guard
-            .promise(request.term, request.epoch)
+            .promise(request.term, request.epoch, request.revocable)
             .map_err(|error| text(&error))?;
         Ok(PromiseAnswer::Promised {
             epoch: request.epoch,

@@ -329,6 +329,9 @@ impl Explored {
             return None;
         }
         run.snapshot.progress.other_owner_seen = None;
+        if let (Ok(memory), false) = (&mut run.snapshot.memory, self.withdraws) {
+            memory.used = None;
+        }
         if self.remembers() {
             self.catch_up(state, i, run);
         } else {
@@ -436,7 +439,7 @@ impl Explored {
         if self.mutation == Mutation::PromiseWhileAsked {
             memory.asked = None;
         }
-        match memory.promising(term, epoch) {
+        match memory.promising(term, epoch, self.withdraws) {
             Ok(memory) => {
                 if self.mutation != Mutation::PromiseNotKept {
                     let counted = state.counted.is_some();
@@ -595,6 +598,12 @@ impl Explored {
                     state.nodes[i].noted |= ask.completes && given.cover(ask.epoch);
                 }
                 return Some(Ok(Effect::Promises(answers)));
+            }
+            Action::UsePromises { term, epoch } => {
+                return Some(self.use_promises(node, *term, *epoch));
+            }
+            Action::WithdrawPromises(withdrawal) => {
+                return Some(self.withdraw_promises(state, i, withdrawal));
             }
             Action::Remember(memory) => {
                 node.reign = memory

@@ -21,7 +21,7 @@ pub(crate) fn search(model: &Explored) -> Option<String> {
     let mut queue: VecDeque<State> = seen.iter().cloned().collect();
     while let Some(state) = queue.pop_front() {
         for holder in members(state.row.holders) {
-            if state.nodes[holder].seen.has_promised(EPOCH) {
+            if state.nodes[holder].seen.has_promised(EPOCH) && !state.withdrawn {
                 continue; // it waits for the primary that it has promised (R7)
             }
             let left = left_alone(&state, holder);
@@ -96,6 +96,7 @@ fn helps(step: Move, node: usize) -> bool {
         Move::Begins(_, Kind::Stop | Kind::Demote, _) => false,
         Move::Begins(i, ..) | Move::Acts(i, Outcome::Answered) | Move::Looks(i, _) => i == node,
         Move::InForce(i) | Move::Promoted(i) => i == node,
+        Move::Withdrawn(i, present) => present && i == node,
         Move::LeaseRunsOut | Move::Delivered => true,
         // An operation that waits in vain is ended by its deadline.
         Move::Interrupted(i) => i == node,

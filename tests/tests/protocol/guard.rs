@@ -225,7 +225,7 @@ impl Explored {
         for _ in 0..MOST_DECISIONS {
             self.refresh(state, i, &mut run.snapshot, &memory, &mut watch);
             let (doctored, dropped) = self.mutation.before_decision(&run.snapshot);
-            let dropped = [dropped, &["change-lock-take"]].concat();
+            let dropped = [dropped, self.beside_nobody(), &["change-lock-take"]].concat();
             let plan = decide_without(doctored.as_ref().unwrap_or(&run.snapshot), &dropped);
             (run.queue, run.verdict) = (plan.actions, plan.verdict);
             while let Some(action) = run.queue.first().cloned() {

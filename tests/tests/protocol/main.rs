@@ -19,6 +19,7 @@ mod rollback;
 mod several;
 mod state;
 mod strangers;
+mod withdrawal;
 
 use std::fmt::Write as _;
 
@@ -74,6 +75,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         guards: 0,
         several: false,
         forgets: false,
+        withdraws: false,
         notify: false,
         strangers: false,
         restores: false,
@@ -126,6 +128,14 @@ const LEFT_BEHIND: Explored = Explored {
 /// Two nodes that lose their memory of the register while the lock service is out of reach at times (R7).
 const FORGETFUL: Explored = Explored {
     forgets: true,
+    start: Start::Replicating,
+    ..OUTAGES
+};
+
+/// Two nodes, and the lock service out of reach at times; a primary that has been stopped withdraws its
+/// question for promises (R7).
+const WITHDRAWING: Explored = Explored {
+    withdraws: true,
     start: Start::Replicating,
     ..OUTAGES
 };
@@ -492,6 +502,49 @@ fn every_part_of_the_guard_is_needed() {
 fn a_lost_memory_promises_nothing_and_frees_nobody() {
     holds(FORGETFUL, Some(if long() { 10_000_000 } else { 400_000 }));
     is_noticed(Mutation::ForgottenIsNothing, FORGETFUL, &[ACKNOWLEDGED]);
+}
+
+#[test]
+fn a_withdrawn_promise_costs_nothing_that_was_acknowledged() {
+    holds(WITHDRAWING, Some(if long() { 20_000_000 } else { 600_000 }));
+    if long() {
+        let several = Explored {
+            several: true,
+            ..WITHDRAWING
+        };
+        holds(several, Some(10_000_000));
+        let guarded = Explored {
+            withdraws: true,
+            commits: 1,
+            ..GUARDED
+        };
+        holds(guarded, Some(10_000_000));
+        let stuck = deadend::search(&WITHDRAWING);
+        assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+        let three = Explored {
+            nodes: 3,
+            ..WITHDRAWING
+        };
+        holds(three, Some(5_000_000));
+    }
+}
+
+#[test]
+fn every_part_of_a_withdrawal_is_needed() {
+    use Mutation as M;
+    for mutation in [
+        M::WithdrawnAlthoughUsed,
+        M::UseNotKept,
+        M::WithdrawalNotKept,
+        M::WithdrawalOfAnotherEpoch,
+    ] {
+        is_noticed(mutation, WITHDRAWING, &[ACKNOWLEDGED]);
+    }
+    let stuck = deadend::search(&Explored {
+        mutation: M::WithdrawalUnheard,
+        ..WITHDRAWING
+    });
+    assert!(stuck.is_some(), "a withdrawal that frees nobody is not noticed");
 }
 
 #[test]

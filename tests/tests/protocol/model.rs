@@ -45,6 +45,9 @@ pub(crate) struct Explored {
     /// Whether an operation that hangs may be left behind by its caller, so that another one of the same
     /// node is at work at the same time (R12).
     pub(crate) several: bool,
+    /// Whether a primary that has been stopped withdraws its question for promises, and somebody may
+    /// start its server again as it lies on the disk, without the agent (R7).
+    pub(crate) withdraws: bool,
     /// Whether nodes lose what they keep of the register, their promises with it (R7).
     pub(crate) forgets: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
@@ -117,6 +120,11 @@ pub(crate) enum Move {
     PutBack(usize, usize),
     /// The node's memory of the register is lost.
     Forgets(usize),
+    /// The withdrawal of the question for promises arrives at this node; that of the present epoch, once
+    /// or again, or one of an earlier time, which may come at any moment.
+    Withdrawn(usize, bool),
+    /// Somebody starts the server of a primary again, without the agent.
+    Restarted(usize),
     /// Somebody opens a standby by hand.
     Opened(usize),
     /// An operator goes on with the data of this node (`cls_recovery_master`).
@@ -222,6 +230,7 @@ impl Model for Explored {
             acknowledged: 0,
             next_commit: 0,
             violation: None,
+            withdrawn: false,
             moved: (false, false),
             barriers_last: self.mutation == Mutation::BarrierOfAnotherEpoch,
             stranger: None,
@@ -249,6 +258,7 @@ impl Model for Explored {
             if self.forgets && node.run.is_none() && !node.seen.forgotten {
                 moves.push(Move::Forgets(i));
             }
+            self.withdrawal_moves(state, i, moves);
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
             self.operator_moves(state, i, moves);
@@ -328,6 +338,13 @@ impl Model for Explored {
                     _ => Memory::none(),
                 };
                 (node.reign, node.noted) = (None, false);
+            }
+            Move::Withdrawn(i, present) => self.freed(&mut state, i, present)?,
+            Move::Restarted(i) => {
+                let node = &mut state.nodes[i];
+                node.postgres = Postgres::Primary {
+                    in_force: node.names,
+                };
             }
             Move::GuardDies(i) => state.nodes[i].guard = None,
             Move::GuardFreezes(i) => self.guard_freezes(&mut state, i),
@@ -677,7 +694,7 @@ impl Explored {
     /// `standby.signal` tells before that whether it was opened.
     fn forget_what_is_written_again(&self, state: &mut State) {
         for node in &mut state.nodes {
-            if node.postgres == Postgres::Down {
+            if node.postgres == Postgres::Down && !self.withdraws {
                 node.by_hand = false;
                 let starting = |run: &Run| {
                     let starts = |action: &Action| matches!(action, Action::StartPostgres(_));

@@ -81,6 +81,16 @@ pub(crate) enum Mutation {
     DegradeWhileAsked,
     /// R7: a promise is given while this node is being promoted.
     PromotionLockIgnored,
+    /// R7: a question is withdrawn although a standby was let go by the promises.
+    WithdrawnAlthoughUsed,
+    /// R7: that a standby is let go by promises is not kept.
+    UseNotKept,
+    /// R7: that the question is withdrawn is not kept before it is told.
+    WithdrawalNotKept,
+    /// R7: a withdrawal ends a promise of whatever epoch.
+    WithdrawalOfAnotherEpoch,
+    /// R7: a withdrawal frees nobody.
+    WithdrawalUnheard,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
     /// R6: a data directory that is neither old nor new is not marked.
@@ -227,6 +237,7 @@ impl Mutation {
             Self::PromiseIgnored if snapshot.operation == Operation::Promote => {
                 on_memory(&mut shown, |memory| memory.promised = None);
             }
+            Self::WithdrawnAlthoughUsed => on_memory(&mut shown, |memory| memory.used = None),
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
             Self::ForeignStarts => dropped = &["start-foreign-timeline", "demote-foreign-timeline"],
@@ -298,6 +309,7 @@ impl Mutation {
     ) -> Snapshot {
         let reign = snapshot.reign();
         match (self, action) {
+            (Self::UseNotKept, Action::UsePromises { .. }) => snapshot,
             (Self::SameTimeline, _) => {
                 let mut after = snapshot.fold(action, result);
                 let acquired = &mut after.progress.acquired;

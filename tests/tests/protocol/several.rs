@@ -13,12 +13,22 @@ use crate::model::{Explored, Outcome};
 use crate::mutation::Mutation;
 use crate::state::{Node, Run, State, name};
 
+/// The rules by which a stopped primary withdraws its question for promises.
+const WITHDRAWAL: &[&str] = &["guard-withdraw", "stop-withdraw", "demote-withdraw"];
+
 impl Explored {
     /// The rules of the change lock that decide nothing where a node has one operation at a time.
     pub(crate) fn beside_nobody(&self) -> &'static [&'static str] {
-        match self.several {
-            true => &[],
-            false => &["change-lock-take"],
+        match (self.several, self.withdraws) {
+            (true, true) => &[],
+            (true, false) => WITHDRAWAL,
+            (false, true) => &["change-lock-take"],
+            (false, false) => &[
+                "change-lock-take",
+                "guard-withdraw",
+                "stop-withdraw",
+                "demote-withdraw",
+            ],
         }
     }
 

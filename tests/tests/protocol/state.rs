@@ -320,11 +320,14 @@ impl fmt::Display for Node {
                 promised,
                 asked,
                 relied,
+                used,
+                withdrawn,
+                freed,
                 ..
             } = self.seen;
             write!(
                 f,
-                " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?}"
+                " seen {term}/{epoch} promised {promised:?} asked {asked:?} relied {relied:?} used {used:?} withdrawn {withdrawn:?} freed {freed:?}"
             )?;
         }
         if self.announced > 0 {
@@ -544,6 +547,9 @@ pub(crate) struct State {
     pub(crate) overrides_left: u8,
     /// What must never happen and is not to be seen in a state alone.
     pub(crate) violation: Option<&'static str>,
+    /// The owner has withdrawn its question for promises at the present epoch: that may arrive at any
+    /// later time, and more than once.
+    pub(crate) withdrawn: bool,
     /// Whether the transition that is being made has moved the term and the epoch.
     pub(crate) moved: (bool, bool),
     /// A barrier counts at a later epoch too (a mutation).
@@ -586,6 +592,7 @@ impl State {
             return;
         }
         self.moved = (self.moved.0 | term, self.moved.1 | epoch);
+        self.withdrawn &= !epoch;
         for node in &mut self.nodes {
             if term && let Some(reign) = &mut node.reign {
                 *reign = (older_term(reign.0), 1);
@@ -630,6 +637,14 @@ impl Run {
                 Action::AskPromises(ask) => {
                     age(term, epoch, &mut ask.term, Some(&mut ask.epoch));
                 }
+                Action::UsePromises {
+                    term: at,
+                    epoch: from,
+                } => age(term, epoch, at, Some(from)),
+                Action::WithdrawPromises(withdrawal) => {
+                    let (at, from) = (&mut withdrawal.term, &mut withdrawal.epoch);
+                    age(term, epoch, at, Some(from));
+                }
                 _ => {}
             }
         }
@@ -650,6 +665,8 @@ pub(crate) fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
         memory.promised = None;
         memory.asked = memory.asked.map(|_| 0);
         memory.relied = None;
+        (memory.used, memory.withdrawn) = (None, None);
+        (memory.revocable, memory.freed) = (None, None);
     }
     memory
 }

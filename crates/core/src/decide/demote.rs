@@ -3,7 +3,7 @@
 use crate::decide::shared::attributes::show_standby;
 use crate::decide::shared::kin::foreign;
 use crate::decide::shared::launch::close_standby;
-use crate::decide::shared::{halt, launch};
+use crate::decide::shared::{halt, launch, outage};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::snapshot::{Answer, Operation, Snapshot};
@@ -42,6 +42,16 @@ pub(super) const RULES: &[Rule] = &[
         id: "demote-release",
         says: "PostgreSQL is proven stopped: release the lock; the holders stay (R8).",
         decide: |s| (!s.progress.started).then(|| halt::release(s)).flatten(),
+    },
+    Rule {
+        id: "demote-withdraw",
+        says: "PostgreSQL is proven stopped, other nodes may have promised, and no standby was let go by their promises: withdraw the question, so that one of them may be promoted (R7).",
+        decide: |s| {
+            (!s.progress.started)
+                .then(|| outage::withdraw(s))
+                .flatten()
+                .map(|withdraw| Step::then_continue(vec![withdraw]))
+        },
     },
     Rule {
         id: "demote-then-stop-show",

@@ -41,6 +41,10 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// The least time that a question is given, however little is left.
 const LEAST: Duration = Duration::from_millis(50);
 
+/// How long a node that has stopped its PostgreSQL may tell the others that it relies on no promise of
+/// theirs. Who has no power answers nothing, and Pacemaker is waiting.
+pub const WITHDRAWAL: Duration = Duration::from_secs(3);
+
 /// How long the question to the lock service may take of a guard that has stood still past its limit and
 /// looks once more; that to the standbys a quarter of it. A machine that was frozen has a lot to do when
 /// it goes on, and a healthy primary is not to be stopped for that.
@@ -88,6 +92,16 @@ fn may_start(s: &Snapshot) -> bool {
 
 /// One round of the guard.
 pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "guard-withdraw",
+        says: "The guard has stopped PostgreSQL, other nodes may have promised, and no standby was let go by their promises: withdraw the question, so that none of them is barred while this node is away (R7).",
+        decide: |s| {
+            (!s.progress.stops.is_empty())
+                .then(|| outage::withdraw(s))
+                .flatten()
+                .map(|withdraw| Step::then_reobserve(vec![withdraw]))
+        },
+    },
     Rule {
         id: "guard-stopped",
         says: "The guard has stopped PostgreSQL: tell Pacemaker, unless another node is the primary already, and end. The agent starts another guard with the next primary.",
@@ -418,9 +432,9 @@ fn promised(s: &Snapshot) -> bool {
 }
 
 fn settled(s: &Snapshot) -> bool {
-    s.memory
-        .as_ref()
-        .is_ok_and(|memory| !memory.unsettled_at(memory.epoch))
+    s.memory.as_ref().is_ok_and(|memory| {
+        !memory.unsettled_at(memory.epoch) && memory.withdrawn != Some(memory.epoch)
+    })
 }
 
 /// Whether no other node can be promoted, lease or not, by what this node's memory says. It is the

@@ -134,12 +134,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-degrade-by-promise",
-        says: "Every other node has promised: PostgreSQL no longer waits for the lost standby (R7).",
+        says: "Every other node has promised: keep that their promises are relied on, so that none is withdrawn, and PostgreSQL no longer waits for the lost standby (R7).",
         decide: |s| {
             let names = names_after_loss(s)?;
-            outage::promised(s)
-                .then(|| once(s, Action::SetNames(names)))
-                .flatten()
+            let used = outage::used(s)?;
+            let tried = |kind| s.progress.failure(kind).is_some();
+            (!tried(ActionKind::UsePromises) && !tried(ActionKind::SetNames))
+                .then(|| Step::then_reobserve(vec![used, Action::SetNames(names)]))
         },
     },
     Rule {

@@ -1,6 +1,6 @@
 //! `stop`: always ends, whatever is broken.
 
-use crate::decide::shared::halt;
+use crate::decide::shared::{halt, outage};
 use crate::ocf::OcfCode;
 use crate::plan::{Rule, Step, StopMode};
 
@@ -14,6 +14,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "stop-release",
         says: "PostgreSQL is proven stopped and this node owns the lock: release it; the holders stay (R8).",
         decide: halt::release,
+    },
+    Rule {
+        id: "stop-withdraw",
+        says: "PostgreSQL is proven stopped, other nodes may have promised, and no standby was let go by their promises: withdraw the question, so that none of them is barred while this node is away (R7).",
+        decide: |s| outage::withdraw(s).map(|withdraw| Step::then_continue(vec![withdraw])),
     },
     Rule {
         id: "stop-show",

@@ -41,6 +41,9 @@ impl Decided {
             return Err(moved(memory.term, memory.epoch));
         }
         match reading {
+            None if memory.withdrawn == Some(self.epoch) => {
+                Err("this node has withdrawn its question for promises".to_owned())
+            }
             None if self.by_promise && !memory.unsettled_at(self.epoch) => Ok(()),
             None => Err("it is not known whether the register has moved".to_owned()),
             Some(reading) => match reading.row().map_err(|no| no.to_string())? {

@@ -33,6 +33,24 @@ pub struct Memory {
     /// (R7). Written before the question is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relied: Option<u64>,
+    /// The epoch at which this node, as the primary, has let a standby go by the promises of the others:
+    /// commits may be acknowledged that no other holder has. Written before PostgreSQL's names change;
+    /// from then on no promise of this epoch is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// The epoch at which this node, as the primary, has withdrawn its question for promises. Written
+    /// before the others hear of it; from then on it relies on no promise of this epoch, whenever it was
+    /// given. So it does not matter how late, how often or in which order a withdrawal arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<u64>,
+    /// The epoch of a promise that the primary may withdraw, because it keeps whether it has used it. One
+    /// that an earlier version asked for may have been used without a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocable: Option<u64>,
+    /// The epoch at which the primary has withdrawn its question from this node. Nothing is promised at
+    /// it any more: a question that arrives after that was sent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed: Option<u64>,
     /// The last promotion that this node completed. It is written after PostgreSQL has become the
     /// primary, so that a promotion interrupted between the register and PostgreSQL is not taken
     /// for the service of a whole term (R2).
@@ -102,6 +120,71 @@ pub enum PromiseRefused {
         /// The epoch for which a promise was asked.
         epoch: u64,
     },
+    /// The primary has withdrawn the question, and this one was sent before that.
+    #[error(
+        "no promise for epoch {epoch}: the primary has withdrawn its question at that epoch, when its PostgreSQL had been stopped"
+    )]
+    Withdrawn {
+        /// The epoch for which a promise was asked.
+        epoch: u64,
+    },
+    /// The withdrawal is of another reign or another time than this node's promise.
+    #[error(
+        "nothing to withdraw at term {term}, epoch {epoch}: this node has seen term {seen_term}, epoch {seen_epoch}"
+    )]
+    NothingToWithdraw {
+        /// The term of the primary that withdraws.
+        term: u64,
+        /// The epoch that it names.
+        epoch: u64,
+        /// The highest term that this node has seen.
+        seen_term: u64,
+        /// The highest epoch that this node has seen or promised for.
+        seen_epoch: u64,
+    },
+    /// The promise was asked for by a version that does not keep whether it has used it.
+    #[error(
+        "the promise for epoch {epoch} stays: an earlier version of the agent has asked for it, and did not keep whether it relied on it"
+    )]
+    Irrevocable {
+        /// The epoch of the promise.
+        epoch: u64,
+    },
+}
+
+/// Why a primary may not let a standby go by promises, or may not withdraw its question for them (R7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRelied {
+    /// This node has withdrawn the question.
+    #[error(
+        "the promises of epoch {epoch} are not relied on: this node has withdrawn its question, so another node may be promoted; commits wait until the lock service is back"
+    )]
+    Withdrawn {
+        /// The epoch of the promises.
+        epoch: u64,
+    },
+    /// This node has let a standby go by the promises, and commits may have been acknowledged since.
+    #[error(
+        "the promises of epoch {epoch} are not withdrawn: by them this node has let a standby go, which may lack commits"
+    )]
+    Used {
+        /// The epoch of the promises.
+        epoch: u64,
+    },
+    /// This node is not the primary of that term and epoch, as far as it remembers.
+    #[error(
+        "no promises of term {term}, epoch {epoch} are this node's: it remembers term {seen_term}, epoch {seen_epoch}"
+    )]
+    Moved {
+        /// The term at which promises were asked for.
+        term: u64,
+        /// The epoch.
+        epoch: u64,
+        /// The highest term that this node has seen.
+        seen_term: u64,
+        /// The highest epoch.
+        seen_epoch: u64,
+    },
 }
 
 impl Memory {
@@ -127,6 +210,10 @@ impl Memory {
             promised: self.promised.filter(|epoch| *epoch >= register.epoch),
             asked: self.asked.filter(|epoch| *epoch >= register.epoch),
             relied: self.relied.filter(|epoch| *epoch >= register.epoch),
+            used: self.used.filter(|epoch| *epoch >= register.epoch),
+            withdrawn: self.withdrawn.filter(|epoch| *epoch >= register.epoch),
+            revocable: self.revocable.filter(|epoch| *epoch >= register.epoch),
+            freed: self.freed.filter(|epoch| *epoch >= register.epoch),
             reign: self.reign,
             forgotten: self.forgotten,
         }
@@ -159,9 +246,12 @@ impl Memory {
             return seen;
         }
         let bound = self.may_have_promised(me, register);
+        // An owner may have let a standby go by promises.
+        let served = register.term > 0 && register.is_owned_by(me);
         Self {
             promised: bound.then_some(register.epoch),
             asked: bound.then_some(register.epoch),
+            used: served.then_some(register.epoch),
             forgotten: false,
             ..seen
         }
@@ -175,12 +265,18 @@ impl Memory {
     }
 
     /// The memory after promising not to promote at `epoch`, the one that the primary of `term` last
-    /// saw.
+    /// saw. `revocable` says that the primary keeps whether it relies on the promise, so that it may
+    /// withdraw one that it does not.
     ///
     /// # Errors
     /// [`PromiseRefused`] when this node knows of a later term or epoch, so that the primary's view
-    /// is out of date, or may have moved the register itself.
-    pub fn promising(&self, term: u64, epoch: u64) -> Result<Self, PromiseRefused> {
+    /// is out of date, or may have moved the register itself, or when the question was withdrawn.
+    pub fn promising(
+        &self,
+        term: u64,
+        epoch: u64,
+        revocable: bool,
+    ) -> Result<Self, PromiseRefused> {
         if self.forgotten {
             return Err(PromiseRefused::Forgotten);
         }
@@ -202,14 +298,99 @@ impl Memory {
         if self.unsettled_at(epoch) {
             return Err(PromiseRefused::Unsettled { epoch });
         }
+        if self.freed == Some(epoch) {
+            return Err(PromiseRefused::Withdrawn { epoch });
+        }
+        // A promise that was given to an earlier version stays as it is.
+        let revocable = match self.has_promised(epoch) {
+            true => self.revocable,
+            false => revocable.then_some(epoch),
+        };
         Ok(Self {
             term,
             epoch,
             promised: Some(epoch),
             asked: None,
             relied: None,
+            used: self.used.filter(|at| *at >= epoch),
+            withdrawn: self.withdrawn.filter(|at| *at >= epoch),
+            revocable,
+            freed: None,
             reign: self.reign,
             forgotten: false,
+        })
+    }
+
+    /// The memory of a node that has promised, once the primary of `term` has withdrawn its question at
+    /// `epoch`: it is bound no more, and promises nothing at that epoch again.
+    ///
+    /// # Errors
+    /// [`PromiseRefused`] when the withdrawal is of another time, or of a primary that may have used the
+    /// promise; then everything stays as it was.
+    pub fn freed(&self, term: u64, epoch: u64) -> Result<Self, PromiseRefused> {
+        if self.forgotten {
+            return Err(PromiseRefused::Forgotten);
+        }
+        if (term, epoch) != (self.term, self.epoch) {
+            return Err(PromiseRefused::NothingToWithdraw {
+                term,
+                epoch,
+                seen_term: self.term,
+                seen_epoch: self.epoch.max(self.promised.unwrap_or(0)),
+            });
+        }
+        if self.has_promised(epoch) && self.revocable != Some(epoch) {
+            return Err(PromiseRefused::Irrevocable { epoch });
+        }
+        Ok(Self {
+            promised: None,
+            revocable: None,
+            freed: Some(epoch),
+            ..*self
+        })
+    }
+
+    /// The memory that has to be on the disk before this primary lets a standby go by the promises of
+    /// `term` and `epoch`.
+    ///
+    /// # Errors
+    /// [`NotRelied`]: the promises are this node's no more.
+    pub fn using(&self, term: u64, epoch: u64) -> Result<Self, NotRelied> {
+        self.is_at(term, epoch)?;
+        match self.withdrawn == Some(epoch) {
+            true => Err(NotRelied::Withdrawn { epoch }),
+            false => Ok(Self {
+                used: Some(epoch),
+                ..*self
+            }),
+        }
+    }
+
+    /// The memory that has to be on the disk before this node, whose PostgreSQL has been stopped,
+    /// withdraws the question that it asked at `term` and `epoch`.
+    ///
+    /// # Errors
+    /// [`NotRelied`]: it was not its question, or commits may have been acknowledged by the promises.
+    pub fn withdrawing(&self, term: u64, epoch: u64) -> Result<Self, NotRelied> {
+        self.is_at(term, epoch)?;
+        match self.used == Some(epoch) {
+            true => Err(NotRelied::Used { epoch }),
+            false => Ok(Self {
+                withdrawn: Some(epoch),
+                ..*self
+            }),
+        }
+    }
+
+    /// Whether this node is the primary of `term`, and has seen nothing later than `epoch`.
+    fn is_at(&self, term: u64, epoch: u64) -> Result<(), NotRelied> {
+        let own = self.reign.is_some_and(|reign| reign.term == term);
+        let same = (self.term, self.epoch) == (term, epoch) && !self.forgotten;
+        (own && same).then_some(()).ok_or(NotRelied::Moved {
+            term,
+            epoch,
+            seen_term: self.term,
+            seen_epoch: self.epoch,
         })
     }
 
@@ -253,15 +434,20 @@ impl Memory {
     #[must_use]
     pub fn merged(&self, other: &Self) -> Self {
         let epoch = self.epoch.max(other.epoch);
+        let later = |one: Option<u64>, two: Option<u64>| one.max(two).filter(|at| *at >= epoch);
+        let freed = later(self.freed, other.freed);
+        // Who has not heard of a withdrawal does not bind this node again.
+        let bound = |at: &u64| freed.is_none_or(|freed| *at > freed);
         Self {
             term: self.term.max(other.term),
             epoch,
-            promised: self
-                .promised
-                .max(other.promised)
-                .filter(|promised| *promised >= epoch),
-            asked: self.asked.max(other.asked).filter(|asked| *asked >= epoch),
-            relied: self.relied.max(other.relied).filter(|at| *at >= epoch),
+            promised: later(self.promised, other.promised).filter(bound),
+            used: later(self.used, other.used),
+            withdrawn: later(self.withdrawn, other.withdrawn),
+            revocable: later(self.revocable, other.revocable).filter(bound),
+            freed,
+            asked: later(self.asked, other.asked),
+            relied: later(self.relied, other.relied),
             reign: match (self.reign, other.reign) {
                 (Some(mine), Some(theirs)) if theirs.term < mine.term => Some(mine),
                 (mine, theirs) => theirs.or(mine),
@@ -286,6 +472,10 @@ impl Memory {
             promised: at(self.promised),
             asked: at(self.asked),
             relied: at(self.relied),
+            used: at(self.used),
+            withdrawn: at(self.withdrawn),
+            revocable: at(self.revocable),
+            freed: at(self.freed),
             reign,
             forgotten: self.forgotten,
         }

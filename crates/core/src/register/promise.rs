@@ -35,6 +35,20 @@ pub struct PromiseAsk {
     pub ttl: Duration,
 }
 
+/// What the primary tells the other nodes once its PostgreSQL has been stopped and it has not relied on
+/// their promises: it will not, so that they need not keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Withdrawal {
+    /// The primary that had asked.
+    pub node: NodeName,
+    /// Who is told.
+    pub peers: Vec<NodeName>,
+    /// The term at which it was promoted.
+    pub term: u64,
+    /// The epoch at which it had asked.
+    pub epoch: u64,
+}
+
 /// One node's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -50,6 +64,11 @@ pub enum PromiseAnswer {
     Refused(String),
     /// It could be asked to promise: the answer to a trial, which promises nothing.
     Ready,
+    /// The answer to a withdrawal: a promise at this epoch binds it no more; that is on its disk.
+    Withdrawn {
+        /// The epoch.
+        epoch: u64,
+    },
 }
 
 /// What a node that was asked does about the register, after it has tried to read it.
@@ -168,6 +187,9 @@ pub fn tally(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> Promise
             }
             Some(PromiseAnswer::Refused(why)) => format!("{peer}: {why}"),
             Some(PromiseAnswer::Ready) => format!("{peer} has answered to a trial only"),
+            Some(PromiseAnswer::Withdrawn { .. }) => {
+                format!("{peer} has answered to a withdrawal only")
+            }
             None => format!("{peer} has not answered"),
         })
     });

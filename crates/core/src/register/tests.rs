@@ -666,7 +666,7 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     let memory = Memory::default().seeing(&running());
     assert_eq!((memory.term, memory.epoch), (3, 7));
     assert_eq!(memory.seeing(&Register::fresh()), memory);
-    let promised = memory.promising(3, 7).unwrap();
+    let promised = memory.promising(3, 7, true).unwrap();
     assert!(promised.has_promised(7) && !promised.has_promised(8));
     assert!(promised.seeing(&running()).has_promised(7));
     let moved = Register {
@@ -675,14 +675,44 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     };
     assert_eq!(promised.seeing(&moved).promised, None);
     assert_eq!(
-        memory.promising(3, 6),
+        memory.promising(3, 6, true),
         Err(PromiseRefused::EpochMoved { asked: 6, seen: 7 })
     );
     assert_eq!(
-        memory.promising(2, 7),
+        memory.promising(2, 7, true),
         Err(PromiseRefused::TermMoved { asked: 2, seen: 3 })
     );
-    assert_eq!(promised.promising(3, 9).unwrap().epoch, 9);
+    assert_eq!(promised.promising(3, 9, true).unwrap().epoch, 9);
+}
+
+#[test]
+fn a_withdrawal_ends_the_promise_of_its_epoch_and_no_other() {
+    let seen = Memory::default().seeing(&running());
+    let promised = seen.promising(3, 7, true).unwrap();
+    let freed = promised.freed(3, 7).unwrap();
+    assert_eq!((freed.promised, freed.freed), (None, Some(7)));
+    // Again, before the question, and by a process that has read the memory before.
+    assert_eq!(freed.freed(3, 7), Ok(freed));
+    assert_eq!(seen.freed(3, 7), Ok(freed));
+    assert_eq!(freed.merged(&promised), freed);
+    assert_eq!(promised.merged(&freed), freed);
+    let late = freed.promising(3, 7, true);
+    assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch: 7 }));
+    // It says nothing about the next epoch, nor about another term.
+    let next = freed.promising(3, 8, true).unwrap();
+    assert!(next.has_promised(8));
+    for (term, epoch) in [(3, 7), (2, 8), (4, 8), (3, 9)] {
+        let refused = next.freed(term, epoch);
+        let nothing = matches!(refused, Err(PromiseRefused::NothingToWithdraw { .. }));
+        assert!(nothing, "{term} {epoch}: {refused:?}");
+    }
+    assert!(Memory::none().freed(3, 7).is_err());
+    // Whoever asked before may have used it without a trace.
+    let before = seen.promising(3, 7, false).unwrap();
+    for promised in [before, before.promising(3, 7, true).unwrap()] {
+        let refused = promised.freed(3, 7);
+        assert_eq!(refused, Err(PromiseRefused::Irrevocable { epoch: 7 }));
+    }
 }
 
 /// S7: what is impossibly far beyond what was seen is damage, is never kept, and no promise is made
@@ -715,7 +745,7 @@ fn a_leap_is_damage_and_not_news() {
         assert!(matches!(owner, Ownership::Damage { .. }), "{owner:?}");
         let may = may_promote(&reading, &node("b"), &memory, None, None);
         assert!(matches!(may, Eligibility::Damage(_)), "{may:?}");
-        let refused = memory.promising(row.term, row.epoch).unwrap_err();
+        let refused = memory.promising(row.term, row.epoch, true).unwrap_err();
         assert!(matches!(refused, PromiseRefused::Leap { .. }), "{refused}");
     }
     // A node that has seen nothing believes no more.
@@ -732,9 +762,8 @@ fn a_memory_of_numbers_that_cannot_be_raised_is_not_believed() {
         epoch: i64::MAX as u64 - 1,
         promised: Some(i64::MAX as u64 - 1),
         asked: Some(8),
-        relied: None,
         reign: reign(3),
-        forgotten: false,
+        ..Memory::default()
     };
     let believed = Memory {
         term: 3,
@@ -769,7 +798,7 @@ fn who_has_asked_for_a_change_gives_no_promise_until_the_epoch_has_moved() {
     let asked = memory.asking(&promote);
     assert!(asked.unsettled_at(7) && !asked.unsettled_at(8));
     assert_eq!(
-        asked.promising(3, 7),
+        asked.promising(3, 7, true),
         Err(PromiseRefused::Unsettled { epoch: 7 })
     );
     assert_eq!(asked.merged(&memory), asked);
@@ -779,7 +808,7 @@ fn who_has_asked_for_a_change_gives_no_promise_until_the_epoch_has_moved() {
         ..running()
     };
     assert_eq!(asked.seeing(&moved).asked, None);
-    assert_eq!(asked.promising(3, 8).unwrap().asked, None);
+    assert_eq!(asked.promising(3, 8, true).unwrap().asked, None);
 
     let holders = |names: &[&str]| Update::set_holders(&running(), node("a"), nodes(names), TTL);
     assert!(memory.asking(&holders(&["a", "b"])).unsettled_at(7));
@@ -797,7 +826,7 @@ fn who_has_asked_for_a_change_gives_no_promise_until_the_epoch_has_moved() {
 #[test]
 fn merging_memories_loses_no_promise() {
     let seen = Memory::default().seeing(&running());
-    let promised = seen.promising(3, 7).unwrap();
+    let promised = seen.promising(3, 7, true).unwrap();
     assert_eq!(promised.merged(&seen), promised);
     assert_eq!(seen.merged(&promised), promised);
     let moved = seen.seeing(&Register {
@@ -939,7 +968,7 @@ fn a_node_without_a_memory_is_bound_until_the_epoch_moves_where_it_is_a_holder()
             .has_promised(8)
     );
     assert_eq!(
-        Memory::none().promising(3, 7),
+        Memory::none().promising(3, 7, true),
         Err(PromiseRefused::Forgotten),
         "nor does it promise"
     );

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HIGHEST, PromiseAnswer, PromiseAsk};
+use super::{HIGHEST, PromiseAnswer, PromiseAsk, Withdrawal};
 use crate::names::{NodeName, ResourceName};
 use crate::quoted::{printable, quoted};
 
@@ -76,6 +76,9 @@ pub enum Wanted {
     /// To know that a promise could be asked for, on the same way: nothing is read of the register,
     /// and nothing is kept.
     Trial,
+    /// To tell that the question of this term and epoch is withdrawn. A version that does not know it
+    /// understands nothing, and its promise stays.
+    Withdraw,
 }
 
 /// The question as it travels: one JSON document on the other node's standard input.
@@ -101,6 +104,10 @@ pub struct PromiseRequest {
     /// See [`PromiseAsk::epoch`].
     #[serde(default)]
     pub epoch: u64,
+    /// Whether the primary keeps if it relies on the promise, so that it may withdraw one that it does
+    /// not rely on. Versions before did not.
+    #[serde(default)]
+    pub revocable: bool,
     /// After this time nobody waits for the answer any more.
     pub within: Duration,
 }
@@ -130,6 +137,30 @@ impl PromiseRequest {
             cluster,
             term: ask.term,
             epoch: ask.epoch,
+            revocable: true,
+            within,
+        }
+    }
+
+    /// The withdrawal of the question, to one of the nodes that were asked.
+    #[must_use]
+    pub fn withdrawal(
+        withdrawn: &Withdrawal,
+        to: NodeName,
+        resource: ResourceName,
+        cluster: ClusterId,
+        within: Duration,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            wanted: Wanted::Withdraw,
+            resource,
+            to,
+            node: withdrawn.node.clone(),
+            cluster,
+            term: withdrawn.term,
+            epoch: withdrawn.epoch,
+            revocable: true,
             within,
         }
     }
@@ -152,6 +183,7 @@ impl PromiseRequest {
             cluster,
             term: 0,
             epoch: 0,
+            revocable: true,
             within,
         }
     }

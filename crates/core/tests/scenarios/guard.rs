@@ -194,8 +194,10 @@ impl Resident {
                 self.now += self.lock_takes.min(guard::patience(s));
                 self.world.perform(action)
             }
-            Action::AskPromises(_) => {
+            Action::AskPromises(ask) => {
                 self.now += self.peers_take.min(guard::last_patience(s));
+                // The guard's note beside the memory.
+                self.world.memory = self.world.memory.relying(ask.epoch);
                 self.world.perform(action)
             }
             other => self.world.perform(other),
@@ -409,6 +411,49 @@ fn living_by_promises() -> (Resident, u64) {
     (resident, epoch)
 }
 
+/// Nothing that is left needs the promise that node2 may have given, and it is told so before the guard
+/// ends.
+#[test]
+fn a_guard_that_has_stopped_postgresql_withdraws_the_question() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
+    let last: Vec<&str> = resident.actions.iter().rev().take(3).map(|a| &**a).collect();
+    assert_eq!(last, ["report-death", "withdraw-promises", "stop-postgres"]);
+    let freed = &resident.world.freed;
+    assert_eq!(freed.len(), 1);
+    assert_eq!((freed[0].epoch, &*freed[0].peers), (10, &[node(2)][..]));
+
+    // A monitor has let node2 go by its promise.
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.world.memory = resident.world.memory.using(1, 10).unwrap();
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"));
+    assert_eq!(resident.world.freed, []);
+
+    // What was withdrawn is no proof for the server that somebody has started again.
+    let (mut resident, epoch) = living_by_promises();
+    resident.world.memory = resident.world.memory.withdrawing(1, epoch).unwrap();
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
+}
+
+/// PostgreSQL does not say for whom commits wait; the row that was last seen says who is a holder.
+#[test]
+fn a_guard_spares_the_holder_while_another_node_has_not_promised() {
+    let mut resident = Resident::primary().without_lock_service();
+    resident.world.settings.nodes.push(node(3));
+    resident.world.answer = Answer::Refused("too many clients".to_owned());
+    resident.following.clear();
+    resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch: 10 })];
+    let (end, _) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
+    let asked: BTreeSet<_> = resident.world.asked.iter().flatten().cloned().collect();
+    assert_eq!(asked, nodes(&[3]));
+}
+
 /// The lock service is back, and a monitor was there first: what it has changed ends the promises, and
 /// the guard has not renewed yet.
 #[test]
@@ -540,6 +585,7 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
             "take-change-lock",
             "ask-promises",
             "stop-postgres",
+            "withdraw-promises",
             "report-death"
         ]
     );

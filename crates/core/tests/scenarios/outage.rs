@@ -1,9 +1,10 @@
 //! R7: the lock service is away and the standby is lost.
 
+use pha_core::decide::decide;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Promises,
-    Reading, RelayStep, Reply, Trouble, Update, relay_step, tally,
+    Reading, Register, RelayStep, Reply, Trouble, Update, relay_step, tally,
 };
 use pha_core::snapshot::Operation;
 use pha_core::status::Score;
@@ -12,6 +13,7 @@ use crate::world::{MONITOR, World, expired, node, nodes, notification, owned, re
 
 const RENEW: &str = "renew by node1";
 const ASK: &str = "ask-promises";
+const USE: &str = "use-promises";
 const ALONE: &str = "set-names []";
 const SET: &str = "set holders by node1";
 
@@ -36,7 +38,7 @@ fn with_the_promise_of_every_other_node_the_primary_goes_on() {
     let mut world = cut_off();
     world.answers = vec![(node(2), promised(10))];
     let run = world.carry(&MONITOR);
-    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ALONE, RENEW]);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, USE, ALONE, RENEW]);
     assert!(run.rules.contains(&"primary-degrade-by-promise"));
     assert!(world.names.is_empty());
 
@@ -109,7 +111,7 @@ fn a_holder_is_asked_only_when_all_others_have_promised() {
     world.asked.clear();
     world.answers.push((node(3), promised(10)));
     let run = world.carry(&MONITOR);
-    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ASK, ALONE, RENEW]);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ASK, USE, ALONE, RENEW]);
     assert_eq!(world.asked, [vec![node(3)], vec![node(2)]]);
 
     // A holder that does not answer: the others' promises are no complete set.
@@ -237,7 +239,94 @@ fn a_standby_that_is_stopped_on_purpose_can_promise_too() {
     world.answers = vec![(node(2), promised(10))];
     world
         .carry(&notification(When::Pre, ocf::Operation::Stop, 2))
-        .expect(OcfCode::Success, &[RENEW, ASK, ALONE, RENEW]);
+        .expect(OcfCode::Success, &[RENEW, ASK, USE, ALONE, RENEW]);
+}
+
+/// Since R11 the names that commits wait for are incarnations of nodes.
+#[test]
+fn a_holder_is_known_by_any_of_its_names() {
+    for name in ["node2", "node2@00000000000000ff"] {
+        let mut world = cut_off();
+        world.settings.nodes.push(node(3));
+        world.name(&[name]);
+        world.answers = vec![(node(2), promised(10))];
+        world.carry(&MONITOR);
+        assert_eq!(world.asked, [vec![node(3)]], "{name}: the holder is spared");
+        assert_eq!(world.names, [name]);
+    }
+}
+
+/// The answer of the only other node is lost. Once PostgreSQL has been stopped here nothing needs the
+/// promise any more, and it would bar the one node that could take over.
+#[test]
+fn a_stopped_primary_withdraws_the_question_that_it_did_not_use() {
+    for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
+        let mut world = cut_off();
+        world.carry(&MONITOR);
+        assert_eq!(world.asked, [vec![node(2)]]);
+        assert_eq!(world.memory.relied, Some(10));
+        assert_eq!(world.freed, [], "not while PostgreSQL runs");
+
+        let run = world.carry(&operation);
+        assert_eq!(run.code, Some(OcfCode::Success));
+        let told: Vec<_> = world.freed.iter().map(|to| (to.term, to.epoch)).collect();
+        assert_eq!(told, [(1, 10)], "{:?}", run.actions);
+        assert_eq!(world.freed[0].peers, [node(2)]);
+        let place = |what: &str| run.actions.iter().position(|done| done.starts_with(what));
+        assert!(place("stop-postgres") < place("withdraw"), "{:?}", run.actions);
+        assert_eq!(world.memory.withdrawn, Some(10));
+    }
+}
+
+/// However its server is started again: what may have been withdrawn is no promise.
+#[test]
+fn who_has_withdrawn_relies_on_no_promise_of_that_epoch() {
+    let mut world = cut_off();
+    world.memory = world.memory.relying(10).withdrawing(1, 10).unwrap();
+    world.answers = vec![(node(2), promised(10))];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW]);
+    assert_eq!(world.names, ["node2"]);
+    assert_eq!(world.asked, Vec::<Vec<_>>::new());
+    assert!(world.memory.using(1, 10).is_err());
+    // The withdrawal came while the answers were on their way.
+    let mut snapshot = world.look(&MONITOR);
+    snapshot.memory = Ok(Memory {
+        withdrawn: None,
+        ..world.memory
+    });
+    snapshot.register = Some(unreachable());
+    snapshot.progress.change_lock = pha_core::snapshot::ChangeLock::Held;
+    snapshot.progress.promises = Some(Promises {
+        epoch: 10,
+        asked: nodes(&[2]),
+        missing: vec![],
+    });
+    let plan = decide(&snapshot);
+    assert_eq!(plan.rule, "primary-degrade-by-promise");
+    assert!(world.perform(&plan.actions[0]).is_err(), "{:?}", plan.actions);
+}
+
+/// By its promise commits were acknowledged that the other node lacks.
+#[test]
+fn what_was_used_is_not_withdrawn() {
+    let mut world = cut_off();
+    world.answers = vec![(node(2), promised(10))];
+    world.carry(&MONITOR);
+    assert_eq!((world.names.len(), world.memory.used), (0, Some(10)));
+    for operation in [Operation::Demote { then_stop: true }, Operation::Stop] {
+        let run = world.carry(&operation);
+        assert_eq!(run.code, Some(OcfCode::Success));
+        assert_eq!(world.freed, [], "{:?}", run.actions);
+    }
+    // Nor by a node that has lost its memory, and may have done so.
+    world.register = Ok(owned(1, 1, &[1, 2]));
+    let row = Register {
+        epoch: 10,
+        ..owned(1, 1, &[1, 2])
+    };
+    let memory = Memory::none().seeing_as(&node(1), &row);
+    assert_eq!(memory.used, Some(10));
 }
 
 #[test]
@@ -248,7 +337,7 @@ fn the_gate_of_a_node_that_has_promised_stays_shut_until_the_epoch_moves() {
         epoch: 10,
         ..Memory::default()
     };
-    world.memory = world.memory.promising(1, 10).unwrap();
+    world.memory = world.memory.promising(1, 10, true).unwrap();
     world.register = Ok(expired(2, 1, &[1, 2]));
     let run = world.carry(&Operation::Promote);
     run.expect(OcfCode::Generic, &["read-register"]);
@@ -313,7 +402,7 @@ fn who_may_have_been_promoted_unheard_gives_no_promise() {
     assert!(run.actions.len() > 1, "{:?}", run.actions);
     assert!(world.memory.asked.is_some_and(|epoch| epoch >= 10));
     let memory = world.memory;
-    assert!(memory.promising(memory.term, memory.epoch).is_err());
+    assert!(memory.promising(memory.term, memory.epoch, true).is_err());
 }
 
 fn request() -> PromiseRequest {
@@ -390,7 +479,17 @@ fn a_question_says_who_asks_and_nothing_that_would_be_used() {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
     let names: Vec<&str> = fields.keys().map(String::as_str).collect();
     let expected = [
-        "epoch", "lock", "node", "resource", "system", "term", "to", "version", "wanted", "within",
+        "epoch",
+        "lock",
+        "node",
+        "resource",
+        "revocable",
+        "system",
+        "term",
+        "to",
+        "version",
+        "wanted",
+        "within",
     ];
     assert_eq!(names, expected);
 }

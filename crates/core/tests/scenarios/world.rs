@@ -13,7 +13,9 @@ use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
 use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
-use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update};
+use pha_core::register::{
+    Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update, Withdrawal,
+};
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow,
     Links, Mode, Operation, PrimaryView, Process, Progress, RunningName, Settings, Snapshot,
@@ -177,6 +179,8 @@ pub(crate) struct World {
     pub(crate) guard: Guard,
     /// Who was asked for a promise, each time.
     pub(crate) asked: Vec<Vec<NodeName>>,
+    /// What was withdrawn, each time.
+    pub(crate) freed: Vec<Withdrawal>,
     /// Another operation of this node that has the change lock.
     pub(crate) lock_holder: Option<String>,
     /// What another operation of this node does before this one gets the change lock.
@@ -243,6 +247,7 @@ impl World {
             record: record(Held::Following),
             guard: Guard::Unknown,
             asked: vec![],
+            freed: vec![],
             lock_holder: None,
             while_waiting: None,
         }
@@ -505,6 +510,16 @@ impl World {
                 let mut answers = self.answers.clone();
                 answers.retain(|(node, _)| ask.peers.contains(node));
                 return Ok(Effect::Promises(answers));
+            }
+            Action::UsePromises { term, epoch } => {
+                let used = self.memory.using(*term, *epoch);
+                self.memory = used.map_err(|error| error.to_string())?;
+            }
+            Action::WithdrawPromises(withdrawal) => {
+                let (term, epoch) = (withdrawal.term, withdrawal.epoch);
+                let withdrawn = self.memory.withdrawing(term, epoch);
+                self.memory = withdrawn.map_err(|error| error.to_string())?;
+                self.freed.push(withdrawal.clone());
             }
             Action::Remember(memory) => self.memory = *memory,
             Action::LockExternal => return Ok(Effect::External(self.external.clone())),

@@ -9,8 +9,8 @@ use super::links;
 use crate::link_name::LinkName;
 use crate::names::NodeName;
 use crate::plan::Action;
-use crate::register::{PromiseAsk, Reading, Register, Trouble, Update};
-use crate::snapshot::{Mode, Snapshot};
+use crate::register::{PromiseAsk, Reading, Register, Trouble, Update, Withdrawal};
+use crate::snapshot::{Mode, Operation, Process, Snapshot};
 
 /// The question to the other nodes, where it would be of use: once in an operation, while the lock
 /// service is out of reach. One that answers errors is there, and nothing is decided on that (D3).
@@ -30,7 +30,8 @@ pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Action> {
         }
         left.retain(|node| !before.asked.contains(node));
     }
-    let (holders, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|node| named(s, node));
+    let (holders, others): (Vec<_>, Vec<_>) = left.into_iter()
+        .partition(|node| may_hold(s, node, epoch));
     let completes = holders.is_empty() || others.is_empty();
     let peers = if others.is_empty() { holders } else { others };
     (!peers.is_empty()).then(|| {
@@ -45,14 +46,21 @@ pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Action> {
     })
 }
 
-/// Whether a node is a holder as far as this primary can tell without the register: commits wait for
-/// every other holder. Where PostgreSQL does not say for whom, each may be one.
-fn named(s: &Snapshot, node: &NodeName) -> bool {
-    s.primary().is_none_or(|view| {
-        view.names
-            .iter()
-            .any(|name| name == node.as_str() || name == "*")
-    })
+/// Whether a node may be a holder as far as this primary can tell without the register. The row that
+/// the guard has last seen says who is one, as long as the epoch has not moved. Otherwise commits wait for
+/// every other holder; where PostgreSQL does not say for whom, each may be one.
+fn may_hold(s: &Snapshot, node: &NodeName, epoch: u64) -> bool {
+    if let Operation::Guard(watch) = &s.operation
+        && let Some(row) = watch.last.as_ref().filter(|row| row.epoch == epoch)
+    {
+        return row.holders.contains(node);
+    }
+    // What is no name of a link, `*` among it, may be anybody's.
+    let named = |name: &String| {
+        let link = name.parse::<LinkName>();
+        link.map_or(true, |link| link.may_be_of(node))
+    };
+    s.primary().is_none_or(|view| view.names.iter().any(named))
 }
 
 /// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
@@ -96,6 +104,35 @@ pub(in crate::decide) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
     })
 }
 
+/// The withdrawal of the question, where PostgreSQL has been stopped here, others may have promised at
+/// the present epoch, and nothing was done that needs their promises: whoever has promised holds every
+/// acknowledged commit, and would be barred until this node is back. It is sent once in an operation.
+/// From then on this node relies on no promise of this epoch, however it may be started.
+pub(in crate::decide) fn withdraw(s: &Snapshot) -> Option<Action> {
+    let stopped = s.process == Process::Absent && !s.progress.withdrawn;
+    if !stopped || !s.builtin() || s.settings.mode != Mode::Sync {
+        return None;
+    }
+    let memory = s.memory.as_ref().ok()?;
+    let (term, epoch) = (memory.reign?.term, memory.epoch);
+    if memory.relied != Some(epoch) || memory.withdrawing(term, epoch).is_err() {
+        return None;
+    }
+    let others = s.settings.nodes.iter().filter(|node| *node != s.me());
+    Some(Action::WithdrawPromises(Withdrawal {
+        node: s.me().clone(),
+        peers: others.cloned().collect(),
+        term,
+        epoch,
+    }))
+}
+
+/// What has to be kept before commits no longer wait for a lost standby by the promises of the others.
+pub(in crate::decide) fn used(s: &Snapshot) -> Option<Action> {
+    let (term, epoch) = reign(s).filter(|_| promised(s))?;
+    Some(Action::UsePromises { term, epoch })
+}
+
 /// Why commits go on waiting, for the operator.
 pub(in crate::decide) fn complaint(s: &Snapshot) -> Option<String> {
     let promises = s.progress.promises.as_ref()?;
@@ -123,5 +160,6 @@ fn reign(s: &Snapshot) -> Option<(u64, u64)> {
     let memory = s.memory.as_ref().ok()?;
     let reign = memory.reign?;
     let own = reign.term == memory.term && memory.term > 0;
-    (own && !memory.unsettled_at(memory.epoch)).then_some((reign.term, memory.epoch))
+    let open = !memory.unsettled_at(memory.epoch) && memory.withdrawn != Some(memory.epoch);
+    (own && open).then_some((reign.term, memory.epoch))
 }

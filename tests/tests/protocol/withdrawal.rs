@@ -1,0 +1,89 @@
+//! The withdrawal of a question for promises (R7): a primary that has been stopped and has not relied on
+//! them frees whoever has promised. A withdrawal may be lost, late, and come again at any time, also after
+//! the epoch that it is of.
+
+use pha_core::plan::Effect;
+use pha_core::register::{Memory, Withdrawal};
+
+use crate::model::{Explored, Move};
+use crate::mutation::Mutation;
+use crate::state::{EPOCH, Lease, Node, Postgres, State, TERM};
+
+impl Explored {
+    pub(crate) fn withdrawal_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
+        let node = &state.nodes[i];
+        if !self.withdraws {
+            return;
+        }
+        if node.seen.promised.is_some() {
+            moves.push(Move::Withdrawn(i, false));
+            if state.withdrawn {
+                moves.push(Move::Withdrawn(i, true));
+            }
+        }
+        // Whoever gave the lock back has stopped it for another reason than that it was lost.
+        let lost = node.postgres == Postgres::Down && state.row.lease != Lease::Released;
+        if lost && !node.standby_signal && node.reign.is_some() {
+            moves.push(Move::Restarted(i));
+        }
+    }
+
+    /// What is kept before a standby is let go by promises. Those of an earlier time are told from each
+    /// other nowhere.
+    pub(crate) fn use_promises(
+        &self,
+        node: &mut Node,
+        term: u64,
+        epoch: u64,
+    ) -> Result<Effect, String> {
+        if !self.withdraws || (term, epoch) != (TERM, EPOCH) {
+            return Ok(Effect::Done);
+        }
+        let used = node.memory().using(term, epoch);
+        let used = used.map_err(|error| error.to_string())?;
+        if self.mutation != Mutation::UseNotKept {
+            node.remember(&used);
+        }
+        Ok(Effect::Done)
+    }
+
+    pub(crate) fn withdraw_promises(
+        &self,
+        state: &mut State,
+        i: usize,
+        withdrawal: &Withdrawal,
+    ) -> Result<Effect, String> {
+        let (term, epoch) = (withdrawal.term, withdrawal.epoch);
+        if (term, epoch) != (TERM, EPOCH) {
+            return Ok(Effect::Done);
+        }
+        let node = &mut state.nodes[i];
+        let mut known = node.memory();
+        if self.mutation == Mutation::WithdrawnAlthoughUsed {
+            known.used = None;
+        }
+        let withdrawn = known.withdrawing(term, epoch);
+        let withdrawn = withdrawn.map_err(|error| error.to_string())?;
+        if self.mutation != Mutation::WithdrawalNotKept {
+            node.remember(&withdrawn);
+        }
+        state.withdrawn = true;
+        Ok(Effect::Done)
+    }
+
+    /// A withdrawal has arrived; none where it changes nothing.
+    pub(crate) fn freed(&self, state: &mut State, i: usize, present: bool) -> Option<()> {
+        let seen = &mut state.nodes[i].seen;
+        let epoch = if present { EPOCH } else { 0 };
+        let freed = match seen.freed(TERM, epoch) {
+            _ if self.mutation == Mutation::WithdrawalUnheard => *seen,
+            Err(_) if self.mutation == Mutation::WithdrawalOfAnotherEpoch => Memory {
+                promised: None,
+                ..*seen
+            },
+            freed => freed.ok()?,
+        };
+        let bound = |memory: &Memory| memory.promised;
+        (bound(&freed) != bound(seen)).then(|| *seen = freed)
+    }
+}
