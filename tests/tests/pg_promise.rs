@@ -226,36 +226,23 @@ fn pg_a_withdrawal_ends_the_promise_that_it_is_of_and_no_other() {
         epoch: asked.row.epoch,
     };
     asked.memory().store(&asked.seen()).unwrap();
-    let asks = |epoch: u64| PromiseRequest {
-        epoch,
-        ..asked.request()
+    let asks = |epoch: u64| {
+        let mut question = asked.request();
+        question.epoch = epoch;
+        question
     };
     let promised = |epoch: u64| PromiseAnswer::Promised { epoch };
     let epoch = asked.row.epoch;
     assert_eq!(asked.answer(&asks(epoch)), promised(epoch));
-    for wrong in [
-        PromiseRequest {
-            epoch: epoch - 1,
-            ..withdrawal.clone()
-        },
-        PromiseRequest {
-            epoch: epoch + 1,
-            ..withdrawal.clone()
-        },
-        PromiseRequest {
-            term: asked.row.term + 1,
-            ..withdrawal.clone()
-        },
-    ] {
+    let term = asked.row.term;
+    for (term, epoch) in [(term, epoch - 1), (term, epoch + 1), (term + 1, epoch)] {
+        let mut wrong = withdrawal.clone();
+        (wrong.term, wrong.epoch) = (term, epoch);
         asked.refuses(&wrong, "nothing to withdraw");
     }
-    asked.refuses(
-        &PromiseRequest {
-            node: node("node9"),
-            ..withdrawal.clone()
-        },
-        "node_list",
-    );
+    let mut wrong = withdrawal.clone();
+    wrong.node = node("node9");
+    asked.refuses(&wrong, "node_list");
     assert!(asked.memory().load().unwrap().has_promised(epoch));
     for _ in 0..2 {
         assert_eq!(asked.answer(&withdrawal), withdrawn);
@@ -284,6 +271,7 @@ fn pg_a_withdrawal_ends_the_promise_that_it_is_of_and_no_other() {
 fn pg_a_stopped_primary_withdraws_what_it_has_not_used() {
     let mut asked = Asked::new();
     asked.world.node = "node1".to_owned();
+    asked.world.replicated("sync");
     let primary = Memory {
         relied: Some(asked.row.epoch),
         reign: Some(Reign {

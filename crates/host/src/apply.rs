@@ -122,9 +122,12 @@ pub(crate) fn perform(
             }
             Ok(Effect::Promises(answers))
         }
-        Action::UsePromises { term, epoch } => {
-            done(node.memory.use_promises(*term, *epoch).map(drop).map_err(text))
-        }
+        Action::UsePromises { term, epoch } => done(
+            node.memory
+                .use_promises(*term, *epoch)
+                .map(drop)
+                .map_err(text),
+        ),
         Action::WithdrawPromises(withdrawal) => {
             let deadline = match snapshot.operation {
                 Operation::Guard(_) => deadline,

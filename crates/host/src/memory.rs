@@ -219,8 +219,7 @@ impl Guard {
     /// # Errors
     /// [`MemoryError::Refused`] when the withdrawal is of another time, or the promise may have been used.
     pub fn free(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
-        self.memory
-            .revise(|memory| Ok(memory.freed(term, epoch)?))
+        self.memory.revise(|memory| Ok(memory.freed(term, epoch)?))
     }
 
     /// Keeps durably what was seen of the register.
@@ -341,7 +340,10 @@ mod tests {
             // A process that has read the memory before takes nothing back.
             file.store(&primary).unwrap();
             let known = file.load().unwrap();
-            assert_eq!((known.used.is_some(), known.withdrawn.is_some()), (used_first, !used_first));
+            assert_eq!(
+                (known.used.is_some(), known.withdrawn.is_some()),
+                (used_first, !used_first)
+            );
         }
     }
 

@@ -506,7 +506,10 @@ fn a_lost_memory_promises_nothing_and_frees_nobody() {
 
 #[test]
 fn a_withdrawn_promise_costs_nothing_that_was_acknowledged() {
-    holds(WITHDRAWING, Some(if long() { 20_000_000 } else { 600_000 }));
+    holds(
+        WITHDRAWING,
+        Some(if long() { 20_000_000 } else { 1_200_000 }),
+    );
     if long() {
         let several = Explored {
             several: true,
@@ -544,7 +547,10 @@ fn every_part_of_a_withdrawal_is_needed() {
         mutation: M::WithdrawalUnheard,
         ..WITHDRAWING
     });
-    assert!(stuck.is_some(), "a withdrawal that frees nobody is not noticed");
+    assert!(
+        stuck.is_some(),
+        "a withdrawal that frees nobody is not noticed"
+    );
 }
 
 #[test]

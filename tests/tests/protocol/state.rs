@@ -665,7 +665,8 @@ pub(crate) fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
         memory.promised = None;
         memory.asked = memory.asked.map(|_| 0);
         memory.relied = None;
-        (memory.used, memory.withdrawn) = (None, None);
+        memory.used = None;
+        memory.withdrawn = memory.withdrawn.map(|_| 0);
         (memory.revocable, memory.freed) = (None, None);
     }
     memory

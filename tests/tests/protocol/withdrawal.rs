@@ -23,25 +23,25 @@ impl Explored {
         }
         // Whoever gave the lock back has stopped it for another reason than that it was lost.
         let lost = node.postgres == Postgres::Down && state.row.lease != Lease::Released;
-        if lost && !node.standby_signal && node.reign.is_some() {
+        let owner = state.row.owner.map(usize::from) == Some(i) && node.reign.is_some();
+        if lost && owner && !node.standby_signal {
             moves.push(Move::Restarted(i));
         }
     }
 
-    /// What is kept before a standby is let go by promises. Those of an earlier time are told from each
-    /// other nowhere.
+    /// What is kept before a standby is let go by promises.
     pub(crate) fn use_promises(
         &self,
         node: &mut Node,
         term: u64,
         epoch: u64,
     ) -> Result<Effect, String> {
-        if !self.withdraws || (term, epoch) != (TERM, EPOCH) {
+        if !self.withdraws {
             return Ok(Effect::Done);
         }
         let used = node.memory().using(term, epoch);
         let used = used.map_err(|error| error.to_string())?;
-        if self.mutation != Mutation::UseNotKept {
+        if self.mutation != Mutation::UseNotKept && epoch == EPOCH {
             node.remember(&used);
         }
         Ok(Effect::Done)

@@ -419,7 +419,13 @@ fn a_guard_that_has_stopped_postgresql_withdraws_the_question() {
     resident.following.clear();
     let (end, _) = resident.rounds(seconds(60.0));
     assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
-    let last: Vec<&str> = resident.actions.iter().rev().take(3).map(|a| &**a).collect();
+    let last: Vec<&str> = resident
+        .actions
+        .iter()
+        .rev()
+        .take(3)
+        .map(|a| &**a)
+        .collect();
     assert_eq!(last, ["report-death", "withdraw-promises", "stop-postgres"]);
     let freed = &resident.world.freed;
     assert_eq!(freed.len(), 1);

@@ -111,7 +111,10 @@ fn a_holder_is_asked_only_when_all_others_have_promised() {
     world.asked.clear();
     world.answers.push((node(3), promised(10)));
     let run = world.carry(&MONITOR);
-    run.expect(OcfCode::RunningPromoted, &[RENEW, ASK, ASK, USE, ALONE, RENEW]);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[RENEW, ASK, ASK, USE, ALONE, RENEW],
+    );
     assert_eq!(world.asked, [vec![node(3)], vec![node(2)]]);
 
     // A holder that does not answer: the others' promises are no complete set.
@@ -273,7 +276,11 @@ fn a_stopped_primary_withdraws_the_question_that_it_did_not_use() {
         assert_eq!(told, [(1, 10)], "{:?}", run.actions);
         assert_eq!(world.freed[0].peers, [node(2)]);
         let place = |what: &str| run.actions.iter().position(|done| done.starts_with(what));
-        assert!(place("stop-postgres") < place("withdraw"), "{:?}", run.actions);
+        assert!(
+            place("stop-postgres") < place("withdraw"),
+            "{:?}",
+            run.actions
+        );
         assert_eq!(world.memory.withdrawn, Some(10));
     }
 }
@@ -304,7 +311,11 @@ fn who_has_withdrawn_relies_on_no_promise_of_that_epoch() {
     });
     let plan = decide(&snapshot);
     assert_eq!(plan.rule, "primary-degrade-by-promise");
-    assert!(world.perform(&plan.actions[0]).is_err(), "{:?}", plan.actions);
+    assert!(
+        world.perform(&plan.actions[0]).is_err(),
+        "{:?}",
+        plan.actions
+    );
 }
 
 /// By its promise commits were acknowledged that the other node lacks.

@@ -30,8 +30,8 @@ pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Action> {
         }
         left.retain(|node| !before.asked.contains(node));
     }
-    let (holders, others): (Vec<_>, Vec<_>) = left.into_iter()
-        .partition(|node| may_hold(s, node, epoch));
+    let (holders, others): (Vec<_>, Vec<_>) =
+        left.into_iter().partition(|node| may_hold(s, node, epoch));
     let completes = holders.is_empty() || others.is_empty();
     let peers = if others.is_empty() { holders } else { others };
     (!peers.is_empty()).then(|| {
