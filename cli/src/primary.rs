@@ -15,6 +15,10 @@ use crate::cluster::Cluster;
 /// How long the network may take before ssh is tried.
 const NETWORK: Duration = Duration::from_millis(1_200);
 
+/// Whether the role sees the sessions of others. Who does not is shown nothing of them, without an error: no
+/// commit that waits, no backup, no long transaction.
+const SEES: &str = "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage')";
+
 /// How the primary can be asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Primary {
@@ -56,15 +60,34 @@ impl Primary {
         if let Some(local) = &self.local {
             return over_sql(local, sql, deadline);
         }
-        match over_sql(&self.network, sql, deadline.sub_budget(NETWORK)) {
-            Ok(rows) => Ok(rows),
-            Err(network) => self
-                .over_ssh(sql, deadline)
-                .map_err(|ssh| format!("{network}; {ssh}")),
-        }
+        let asked = seen_over_sql(&self.network, sql, deadline.sub_budget(NETWORK));
+        self.or_over_ssh(asked, sql, deadline)
     }
 
-    fn over_ssh(&self, sql: &str, deadline: Deadline) -> Result<TextRows, String> {
+    /// Asks for a checkpoint and waits for it. Who may do that need not see anything.
+    pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<(), String> {
+        const SQL: &str = "checkpoint";
+        if let Some(local) = &self.local {
+            return over_sql(local, SQL, deadline).map(drop);
+        }
+        let asked = over_sql(&self.network, SQL, deadline.sub_budget(NETWORK));
+        self.or_over_ssh(asked, SQL, deadline).map(drop)
+    }
+
+    fn or_over_ssh(
+        &self,
+        asked: Result<TextRows, String>,
+        sql: &str,
+        deadline: Deadline,
+    ) -> Result<TextRows, String> {
+        asked.or_else(|network| {
+            let answer = self.over_ssh(sql, deadline);
+            answer.map_err(|ssh| format!("{network}; {ssh}"))
+        })
+    }
+
+    /// The same by psql on the primary's node, as the account that PostgreSQL belongs to.
+    pub(crate) fn over_ssh(&self, sql: &str, deadline: Deadline) -> Result<TextRows, String> {
         let words: Vec<&str> = self
             .psql
             .iter()
@@ -92,13 +115,34 @@ impl Primary {
     }
 }
 
+fn describe(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
 fn over_sql(
     postgres: &Result<Postgres, String>,
     sql: &str,
     deadline: Deadline,
 ) -> Result<TextRows, String> {
-    let describe = |error: &dyn std::fmt::Display| error.to_string();
     let postgres = postgres.as_ref().map_err(Clone::clone)?;
-    let mut session = postgres.connect(deadline).map_err(|e| describe(&e))?;
-    session.simple(sql, deadline).map_err(|e| describe(&e))
+    let mut session = postgres.connect(deadline).map_err(describe)?;
+    session.simple(sql, deadline).map_err(describe)
+}
+
+/// The same where the role has to see what others do.
+fn seen_over_sql(
+    postgres: &Result<Postgres, String>,
+    sql: &str,
+    deadline: Deadline,
+) -> Result<TextRows, String> {
+    let postgres = postgres.as_ref().map_err(Clone::clone)?;
+    let mut session = postgres.connect(deadline).map_err(describe)?;
+    let sees = session.simple(SEES, deadline).map_err(describe)?;
+    if !matches!(sees.first().map(Vec::as_slice), Some([Some(sees)]) if sees == "t") {
+        let role = postgres.info.user_name();
+        return Err(format!(
+            "the role {role} does not see the sessions of others; run in SQL: grant pg_monitor to {role}"
+        ));
+    }
+    session.simple(sql, deadline).map_err(describe)
 }

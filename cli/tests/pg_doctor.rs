@@ -5,7 +5,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pha_core::doctor::{Check, Examination, Level, NodeFacts};
+use pha_core::params::Params;
 use pha_host::user::User;
+use pha_tests::pg::{Server, bin_directory};
 
 struct Directory(PathBuf);
 
@@ -62,5 +65,130 @@ fn pg_the_servers_programs_are_never_run_as_root() {
     assert!(
         !bin.join("ran.0").exists(),
         "root has run a program of the account's"
+    );
+}
+
+/// A server, and what the doctor says of the role that is configured for replication there.
+struct Examined {
+    server: Server,
+    directory: Directory,
+    role: &'static str,
+}
+
+impl Examined {
+    fn new(role: &'static str) -> Self {
+        let name = format!("cls-doctor-role-{}", std::process::id());
+        let directory = Directory(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&directory.0).unwrap();
+        Self {
+            server: Server::start(&[]).unwrap(),
+            directory,
+            role,
+        }
+    }
+
+    fn facts(&self) -> NodeFacts {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let (host, place) = (host.trim(), self.directory.0.display());
+        let config = self.directory.0.join("config.ini");
+        let text = format!(
+            "cluster_type=dual\nOCF_ROOT={place}\npha4pgsql_dir={place}\nwriter_vip=192.0.2.1\n\
+             node1={host}\nnode2=nowhere.invalid\npgsql_pgctl={}/pg_ctl\npgsql_pgdata={}\n\
+             pgsql_tmpdir={place}/tmp\npgsql_pgport={}\npgsql_socketdir={}\npgsql_rep_mode=async\n\
+             pgsql_repuser={}\n",
+            bin_directory().unwrap().display(),
+            self.server.data().display(),
+            self.server.port,
+            self.server.socket_dir().display(),
+            self.role,
+        );
+        std::fs::write(&config, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_cls"))
+            .args(["internal", "facts", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    fn check(&self) -> Check {
+        let given = [
+            ("rep_mode", "async"),
+            ("node_list", "node1 node2"),
+            ("master_ip", "192.0.2.1"),
+            ("repuser", self.role),
+        ];
+        let examination = Examination {
+            params: Params::parse(given).unwrap().0,
+            nodes: [("node1".parse().unwrap(), Ok(self.facts()))].into(),
+            clocks: [].into(),
+            setup: Ok(Vec::new()),
+            monitor: None,
+            fencing: false,
+        };
+        let mut checks = examination.judge();
+        checks.retain(|check| check.id == "replication-role");
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        checks.remove(0)
+    }
+
+    /// Spoils the role, sees what is said, types it, and sees that nothing is left to say and that the
+    /// role can do what it has to.
+    fn mended(&self, spoil: &str, level: Level, says: &str) {
+        self.server.sql(spoil).unwrap();
+        let check = self.check();
+        assert_eq!(check.level, level, "{spoil}: {check:?}");
+        assert!(check.text.contains(says), "{spoil}: {check:?}");
+        let advice = check.remedy.unwrap();
+        let place = "in psql on the primary, in the database postgres: ";
+        let (_, sql) = advice
+            .split_once(place)
+            .unwrap_or_else(|| panic!("{advice}"));
+        self.server.sql(sql).unwrap();
+        let check = self.check();
+        assert_eq!(check.level, Level::Ok, "{spoil}: {check:?}");
+        let role = self.role.replace('"', "\"\"");
+        let rewinds = format!(
+            "set role \"{role}\"; select current_setting('is_superuser'), \
+             (pg_stat_file('PG_VERSION', true)).size > 0, length(pg_read_binary_file('PG_VERSION')) > 0, \
+             length(pg_read_binary_file('PG_VERSION', 0, 1, true)), \
+             'base' = any(array(select pg_ls_dir('.', true, false)))"
+        );
+        let answer = self.server.sql(&rewinds).unwrap();
+        assert_eq!(answer.lines().last(), Some("off|t|t|1|t"), "{spoil}");
+    }
+}
+
+#[test]
+fn pg_the_role_for_replication_has_what_it_needs_and_no_more() {
+    let examined = Examined::new("Repl-1");
+    let mended = |spoil: &str, level, says: &str| examined.mended(spoil, level, says);
+    mended("select 1", Level::Error, "there is no role Repl-1");
+    mended(
+        "drop owned by \"Repl-1\"; alter role \"Repl-1\" superuser noreplication",
+        Level::Warning,
+        "is a superuser",
+    );
+    mended(
+        "alter role \"Repl-1\" nologin noreplication",
+        Level::Error,
+        "no standby can connect",
+    );
+    let revoked = "pg_catalog.pg_stat_file(text, boolean)";
+    mended(
+        &format!("revoke execute on function {revoked} from \"Repl-1\""),
+        Level::Warning,
+        &format!("may not execute {revoked}, which"),
+    );
+    mended(
+        "drop owned by \"Repl-1\"; create role \"my \"\"dba\"\"\" superuser; create role through; \
+         grant \"my \"\"dba\"\"\" to through; grant through to \"Repl-1\"",
+        Level::Warning,
+        "as a member of through",
+    );
+    mended(
+        "grant pg_write_server_files to \"Repl-1\"",
+        Level::Warning,
+        "as a member of pg_write_server_files",
     );
 }

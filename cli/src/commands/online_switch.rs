@@ -241,7 +241,7 @@ fn perform(
     // for a checkpoint only waits longer.
     session.ui.progress(&format!("a checkpoint on {old}"));
     let checkpoint = deadline.sub_budget(CHECKPOINT);
-    if let Err(error) = Primary::new(cluster, old, checkpoint).rows("checkpoint", checkpoint) {
+    if let Err(error) = Primary::new(cluster, old, checkpoint).checkpoint(checkpoint) {
         tracing::debug!("{error}");
     }
     let began = Instant::now();

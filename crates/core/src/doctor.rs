@@ -12,8 +12,11 @@ use crate::params::Params;
 
 mod cluster;
 mod postgres;
+mod role;
 #[cfg(test)]
 mod tests;
+
+pub use role::{REWIND_FUNCTIONS, RoleFacts, RoleRights};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,6 +56,9 @@ pub struct ServerFacts {
     /// What `ALTER ROLE` and `ALTER DATABASE` have set: for whom, the setting, and its value.
     #[serde(default)]
     pub own: Vec<OwnSetting>,
+    /// The role that standbys connect as; none where the server does not run.
+    #[serde(default)]
+    pub role: Option<RoleFacts>,
 }
 
 /// A setting of a role, a database, or a role in a database.
@@ -191,7 +197,7 @@ struct Rule {
     look: fn(&Examination) -> Vec<Found>,
 }
 
-const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES];
+const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES, role::RULES];
 
 impl Examination {
     /// Judges the facts: for every rule the lines that it found, or the one that all is well.

@@ -36,7 +36,7 @@ impl PgCtl {
         ended: &Arc<AtomicBool>,
         deadline: Deadline,
     ) -> Result<(), PgError> {
-        let info = source.conninfo(false).map_err(PgError::Source)?;
+        let info = source.conninfo(None).map_err(PgError::Source)?;
         let mut command = self
             .command("pg_basebackup")
             .arg(format!("--pgdata={}", self.pgdata.display()))

@@ -21,8 +21,10 @@ use crate::user::{User, UserError};
 
 mod follow;
 mod in_force;
+mod role;
 mod view;
 
+pub use role::replication_role;
 pub use view::{PrimaryView, ReceiverRow, RoleView, ServerView, SlotRow, StandbyRow, StandbyView};
 
 /// The database that PostgreSQL has for programs that need none of their own (manual, "Creating a
@@ -189,6 +191,20 @@ impl Postgres {
             }
             other => other,
         }
+    }
+
+    /// The database that [`Self::connect`] gets into, for a program that is told one.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn home(&self, deadline: Deadline) -> Result<String, PostgresError> {
+        let mut session = self.connect(deadline)?;
+        let rows = session.simple("select pg_catalog.current_database()", deadline)?;
+        let name = rows.into_iter().flatten().flatten().next();
+        name.ok_or_else(|| PostgresError::Unexpected {
+            column: "current_database()",
+            text: String::new(),
+        })
     }
 
     fn session(

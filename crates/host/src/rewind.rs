@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use pha_core::conninfo;
 use pha_core::names::NodeName;
@@ -14,6 +15,9 @@ use crate::conninfo::{Conninfo, Secret};
 use crate::own;
 use crate::pgctl::{PgCtl, PgError};
 use crate::postgres::Postgres;
+
+/// How long the source may take to say which database lets the role in.
+const ASK: Duration = Duration::from_secs(30);
 
 /// Keywords of `primary_conninfo_opt` that are given otherwise here, or do not belong here.
 const OWN: [&str; 8] = [
@@ -77,11 +81,11 @@ impl Source {
         }
     }
 
-    /// The connection string, without a password.
+    /// The connection string, without a password, and with a database where one is to be named.
     ///
     /// # Errors
     /// A value that no connection string can hold.
-    pub fn conninfo(&self, with_database: bool) -> Result<String, String> {
+    pub fn conninfo(&self, database: Option<&str>) -> Result<String, String> {
         let port = self.port.to_string();
         let mut pairs = vec![
             ("host", self.host.as_str()),
@@ -89,9 +93,7 @@ impl Source {
             ("user", self.user.as_str()),
             ("application_name", "pha4pgsql copy"),
         ];
-        if with_database {
-            pairs.push(("dbname", self.database.as_str()));
-        }
+        pairs.extend(database.map(|name| ("dbname", name)));
         let further = self.options.iter();
         pairs.extend(further.map(|(keyword, value)| (keyword.as_str(), value.expose())));
         conninfo::render(pairs).map_err(|error| error.to_string())
@@ -103,7 +105,7 @@ impl Source {
     /// Options that cannot be used.
     pub fn postgres(&self, pg: &PgCtl) -> Result<Postgres, String> {
         let mut info: Conninfo = self
-            .conninfo(true)?
+            .conninfo(Some(&self.database))?
             .parse()
             .map_err(|error: crate::conninfo::ConninfoError| error.to_string())?;
         info.password.clone_from(&self.password);
@@ -113,6 +115,17 @@ impl Source {
             info,
             user: pg.user.clone(),
         })
+    }
+
+    /// The connection string for `pg_rewind`. It goes to the database that the agent's own questions go to:
+    /// rights on functions are a database's, and `pgdb` may be one that others are copied from, in which
+    /// nobody may make the temporary table that it needs before version 14.
+    fn for_rewind(&self, pg: &PgCtl, deadline: Deadline) -> Result<String, String> {
+        let database = self
+            .postgres(pg)?
+            .home(deadline.sub_budget(ASK))
+            .map_err(|error| error.to_string())?;
+        self.conninfo(Some(&database))
     }
 
     /// Adds the password to a program's surroundings, in a file that only the account can read.
@@ -153,7 +166,7 @@ impl PgCtl {
         ended: &Arc<AtomicBool>,
         deadline: Deadline,
     ) -> Result<Vec<String>, PgError> {
-        let info = source.conninfo(true).map_err(PgError::Source)?;
+        let info = source.for_rewind(self, deadline).map_err(PgError::Source)?;
         let mut command = self
             .command("pg_rewind")
             .arg(format!("--target-pgdata={}", self.pgdata.display()))

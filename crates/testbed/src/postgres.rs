@@ -43,6 +43,14 @@ log_connections = on
 tcp_keepalives_idle = 5
 ";
 
+/// The role for replication as the manual makes it: it may replicate, run what `pg_rewind` needs, and see
+/// sessions, and nothing more. So every test shows that this is enough.
+const ROLE: &str = "CREATE ROLE replication LOGIN REPLICATION; \
+    GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean), \
+    pg_catalog.pg_stat_file(text, boolean), pg_catalog.pg_read_binary_file(text), \
+    pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO replication; \
+    GRANT pg_monitor TO replication";
+
 /// The data directory of the lock service's PostgreSQL, on its node.
 pub const LOCK_DATA: &str = "/data/lock/data";
 
@@ -92,7 +100,7 @@ impl Templates {
         let bin = bin_dir()?;
         let version = Run::host(&[&format!("{bin}/postgres"), "--version"]).ok()?;
         let mut hasher = DefaultHasher::new();
-        (version.text(), DATABASE_CONF, LOCK_CONF, hba()).hash(&mut hasher);
+        (version.text(), DATABASE_CONF, LOCK_CONF, ROLE, hba()).hash(&mut hasher);
         let cache = base().join("cache");
         fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
         // Several clusters may start at once; one makes the templates and the others wait.
@@ -202,7 +210,6 @@ fn fill(bin: &str, place: &str, socket: &str) -> Result<()> {
     postgres_user(&[
         &ctl, "-D", &primary, "-l", &log, "-o", &options, "-w", "start",
     ])?;
-    let role = "CREATE ROLE replication LOGIN REPLICATION SUPERUSER";
     postgres_user(&[
         "psql",
         "-X",
@@ -213,7 +220,7 @@ fn fill(bin: &str, place: &str, socket: &str) -> Result<()> {
         "-v",
         "ON_ERROR_STOP=1",
         "-c",
-        role,
+        ROLE,
     ])?;
     postgres_user(&[
         &format!("{bin}/pg_basebackup"),

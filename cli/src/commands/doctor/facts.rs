@@ -20,7 +20,7 @@ use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
 use pha_host::lock::{self, LockName, Shown};
 use pha_host::pgctl::PgCtl;
-use pha_host::postgres::Postgres;
+use pha_host::postgres::{Postgres, replication_role};
 use pha_host::process::Postmaster;
 use pha_host::promise;
 use pha_host::sql::{Purpose, Session};
@@ -344,13 +344,15 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
-    let mut own = Vec::new();
+    let (mut own, mut role) = (Vec::new(), None);
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let postgres = local(params, &pg);
         let mut session = postgres
             .connect_for(Purpose::AsSet, deadline)
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
+        let seen = replication_role(&mut session, &params.repuser, deadline);
+        role = Some(seen.map_err(|error| error.to_string())?);
         settings_of(&mut session, deadline)?
     } else {
         pg.check_version(deadline)
@@ -360,7 +362,11 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
             .filter_map(|name| Some(((*name).to_owned(), stopped(&pg, name, deadline)?)))
             .collect()
     };
-    Ok(ServerFacts { settings, own })
+    Ok(ServerFacts {
+        settings,
+        own,
+        role,
+    })
 }
 
 fn local(params: &Params, pg: &PgCtl) -> Postgres {

@@ -12,6 +12,7 @@ use pha_host::rewind::Source;
 use super::{Work, broken};
 use crate::error::ClsError;
 use crate::operate::ASK;
+use crate::primary::Primary;
 use crate::wait::{self, Look};
 
 /// How long the primary's checkpoint may take.
@@ -35,7 +36,7 @@ impl Work<'_> {
         plan: &CopyPlan,
         source: &Source,
     ) -> Result<(), ClsError> {
-        self.await_checkpoint(source)?;
+        self.await_checkpoint(plan, source)?;
         let before = self.kinship(facts.register.as_ref());
         let ended = self.session.interrupt.flag().clone();
         let clean = matches!(facts.data, Data::Cluster { clean: true, .. });
@@ -95,23 +96,43 @@ impl Work<'_> {
 
     /// `pg_rewind` before 17 takes the source's timeline from its latest checkpoint, which may be
     /// of the time before the source's promotion.
-    fn await_checkpoint(&self, source: &Source) -> Result<(), ClsError> {
-        if let Err(error) = self.ask(source, "checkpoint") {
-            tracing::debug!("waiting for the primary's own checkpoint: {error}");
-        }
+    fn await_checkpoint(&self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {
         let deadline = self.deadline.sub_budget(CHECKPOINT);
+        if !self.has_checkpoint(source)? {
+            self.ask_for_checkpoint(plan, source, deadline);
+        }
         wait::until(
             self.session,
             "a checkpoint of the primary",
             deadline,
             || {
-                let rows = self.ask(source, TIMELINES)?;
-                Ok(match rows.first().map(Vec::as_slice) {
-                    Some([Some(checkpoint), Some(now)]) if checkpoint == now => Look::Done(()),
-                    _ => Look::Pending("the latest one is of the timeline before".to_owned()),
+                Ok(if self.has_checkpoint(source)? {
+                    Look::Done(())
+                } else {
+                    Look::Pending("the latest one is of the timeline before".to_owned())
                 })
             },
         )
+    }
+
+    /// Whether the source's latest checkpoint is of the timeline that it writes.
+    fn has_checkpoint(&self, source: &Source) -> Result<bool, ClsError> {
+        let rows = self.ask(source, TIMELINES)?;
+        let row = rows.first().map(Vec::as_slice);
+        Ok(matches!(row, Some([Some(checkpoint), Some(now)]) if checkpoint == now))
+    }
+
+    /// The role for replication need not have the right to (`pg_checkpoint`, version 15 and newer; only
+    /// superusers before). The source's own account has it; and a checkpoint follows every promotion in
+    /// any case, without haste.
+    fn ask_for_checkpoint(&self, plan: &CopyPlan, source: &Source, deadline: Deadline) {
+        let Err(error) = self.ask(source, "checkpoint") else {
+            return;
+        };
+        let primary = Primary::new(&self.cluster, &plan.source, deadline);
+        if let Err(ssh) = primary.over_ssh("checkpoint", deadline) {
+            tracing::debug!("waiting for the primary's own checkpoint: {error}; {ssh}");
+        }
     }
 
     pub(super) fn backup(&mut self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {

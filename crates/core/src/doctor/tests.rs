@@ -56,6 +56,7 @@ fn healthy(me: &str) -> NodeFacts {
         server: Some(Ok(ServerFacts {
             settings: text(&settings),
             own: vec![],
+            role: Some(well(me)),
         })),
         files: [(
             "/opt/pha4pgsql/config.ini".to_owned(),
@@ -76,11 +77,27 @@ fn healthy(me: &str) -> NodeFacts {
     }
 }
 
+/// The role for replication as it should be; node1 is the primary.
+fn well(me: &str) -> RoleFacts {
+    RoleFacts {
+        major: 15,
+        standby: me != "node1",
+        database: "postgres".to_owned(),
+        rights: Some(RoleRights {
+            login: true,
+            replication: true,
+            temporary: true,
+            ..RoleRights::default()
+        }),
+    }
+}
+
 fn examination() -> Examination {
     let given = [
         ("rep_mode", "sync"),
         ("node_list", "node1 node2"),
         ("master_ip", "10.0.0.9"),
+        ("repuser", "replication"),
         ("enable_distlock", "true"),
         ("distlock_conninfo", "host=l"),
         ("distlock_lockname", "x"),
@@ -139,6 +156,17 @@ fn own(examination: &mut Examination, name: &str, value: &str) {
         name: name.to_owned(),
         value: value.to_owned(),
     });
+}
+
+/// The primary's word on the role for replication; node2 is behind.
+fn role(examination: &mut Examination) -> &mut RoleFacts {
+    let node = examination.nodes.get_mut(&name("node1")).unwrap();
+    let server = node.as_mut().unwrap().server.as_mut().unwrap();
+    server.as_mut().unwrap().role.as_mut().unwrap()
+}
+
+fn rights(examination: &mut Examination) -> &mut RoleRights {
+    role(examination).rights.as_mut().unwrap()
 }
 
 fn lock(examination: &mut Examination) -> &mut LockFacts {
@@ -270,6 +298,25 @@ fn every_rule_finds_what_it_looks_for() {
             let rejected = Some(Err("no pg_hba.conf entry".to_owned()));
             facts(e).replication.insert(name("node1"), rejected);
         }),
+        ("replication-role", Error, |e| role(e).rights = None),
+        ("replication-role", Error, |e| rights(e).login = false),
+        ("replication-role", Error, |e| rights(e).replication = false),
+        ("replication-role", Warning, |e| rights(e).superuser = true),
+        ("replication-role", Warning, |e| {
+            e.params.repuser = "postgres".to_owned();
+            rights(e).superuser = true;
+        }),
+        ("replication-role", Warning, |e| {
+            rights(e).member_of.push("dba".to_owned());
+        }),
+        ("replication-role", Warning, |e| {
+            rights(e).refused.push(REWIND_FUNCTIONS[2].to_owned());
+        }),
+        ("replication-role", Warning, |e| {
+            role(e).major = 13;
+            rights(e).temporary = false;
+        }),
+        ("replication-role", Warning, |e| role(e).major = 10),
     ];
     for (id, level, spoil) in cases {
         let mut examination = examination();
@@ -304,5 +351,111 @@ fn too_few_senders_count_standbys_and_rebuilds() {
         let found = bad(&examination);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|check| check.level == level));
+    }
+}
+
+/// What the rule about the role advises.
+fn advised(spoil: impl Fn(&mut Examination)) -> String {
+    let mut examination = examination();
+    spoil(&mut examination);
+    let mut found = bad(&examination);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let remedy = found.remove(0).remedy.unwrap();
+    let place = "in psql on the primary, in the database postgres: ";
+    let (_, sql) = remedy
+        .split_once(place)
+        .unwrap_or_else(|| panic!("{remedy}"));
+    sql.to_owned()
+}
+
+const GRANT: &str = "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean), \
+    pg_catalog.pg_stat_file(text, boolean), pg_catalog.pg_read_binary_file(text), \
+    pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO";
+
+#[test]
+fn a_superuser_is_granted_what_it_needs_before_it_is_none() {
+    let sql = advised(|e| {
+        rights(e).superuser = true;
+        rights(e).member_of.push("dba \"x\"".to_owned());
+    });
+    assert_eq!(
+        sql,
+        format!(
+            "{GRANT} \"replication\"; GRANT pg_monitor TO \"replication\"; \
+             REVOKE \"dba \"\"x\"\"\" FROM \"replication\"; \
+             ALTER ROLE \"replication\" REPLICATION NOSUPERUSER;"
+        )
+    );
+    // With a role for monitoring nobody asks as this one.
+    let sql = advised(|e| {
+        rights(e).superuser = true;
+        role(e).major = 13;
+        e.params.monitor_user = Some("watch".to_owned());
+    });
+    assert!(!sql.contains("pg_monitor"), "{sql}");
+    let temporary = "GRANT TEMPORARY ON DATABASE \"postgres\" TO \"replication\";";
+    assert!(sql.contains(temporary), "{sql}");
+}
+
+#[test]
+fn the_agents_own_role_keeps_its_rights() {
+    for (pgdba, monitor_user) in [("postgres", None), ("dba", Some("postgres"))] {
+        let sql = advised(|e| {
+            e.params.repuser = "postgres".to_owned();
+            e.params.pgdba = pgdba.to_owned();
+            e.params.monitor_user = monitor_user.map(str::to_owned);
+            rights(e).superuser = true;
+        });
+        assert!(
+            sql.starts_with("CREATE ROLE \"replication\" LOGIN REPLICATION; "),
+            "{sql}"
+        );
+        assert!(!sql.contains("\"postgres\""), "{sql}");
+    }
+}
+
+#[test]
+fn exactly_what_is_missing_is_granted() {
+    let sql = advised(|e| {
+        e.params.repuser = "o'neill \"x\"".to_owned();
+        rights(e).replication = false;
+        rights(e).refused.push(REWIND_FUNCTIONS[1].to_owned());
+    });
+    assert_eq!(
+        sql,
+        "ALTER ROLE \"o'neill \"\"x\"\"\" LOGIN REPLICATION; \
+         GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO \"o'neill \"\"x\"\"\";"
+    );
+}
+
+#[test]
+fn the_primary_is_believed_and_nobody_where_none_runs() {
+    let mut seen = examination();
+    let node2 = facts(&mut seen).server.as_mut().unwrap();
+    let role = node2.as_mut().unwrap().role.as_mut().unwrap();
+    role.rights.as_mut().unwrap().superuser = true;
+    assert!(bad(&seen).is_empty(), "a standby that is behind");
+    let node1 = seen.nodes.get_mut(&name("node1")).unwrap();
+    *node1 = Ok(NodeFacts {
+        server: Some(Ok(ServerFacts {
+            role: None,
+            ..node1.as_ref().unwrap().server.clone().unwrap().unwrap()
+        })),
+        ..node1.clone().unwrap()
+    });
+    let found = bad(&seen);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].id, "replication-role");
+}
+
+/// The manual has the statements that the doctor advises, so that nobody grants other ones.
+#[test]
+fn the_manual_grants_what_the_doctor_asks_for() {
+    for manual in [
+        include_str!("../../../../docs/manual.md"),
+        include_str!("../../../../docs/manual.zh.md"),
+    ] {
+        assert!(manual.contains(&format!("{GRANT} replication")));
+        assert!(manual.contains("GRANT pg_monitor TO replication"));
     }
 }

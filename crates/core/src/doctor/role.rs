@@ -1,0 +1,260 @@
+//! The role that standbys connect to the primary as: enough rights to replicate and to rewind, and no more.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Examination, Found, Level, Rule};
+use crate::params::Params;
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "replication-role",
+    well: "the role of the standbys may replicate and rewind, and is no superuser",
+    look: replication_role,
+}];
+
+/// What `pg_rewind` runs on its source (PostgreSQL manual, `pg_rewind`, Notes; version 11 and newer).
+pub const REWIND_FUNCTIONS: [&str; 4] = [
+    "pg_catalog.pg_ls_dir(text, boolean, boolean)",
+    "pg_catalog.pg_stat_file(text, boolean)",
+    "pg_catalog.pg_read_binary_file(text)",
+    "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)",
+];
+
+/// The first version whose `pg_rewind` can do without a superuser.
+const WITHOUT_SUPERUSER: u32 = 11;
+
+/// The first version whose `pg_rewind` makes no temporary table on its source.
+const WITHOUT_TEMPORARY: u32 = 14;
+
+/// The role for replication as one server knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleFacts {
+    /// The major version of the server.
+    pub major: u32,
+    /// The server is a standby: its roles are the primary's of a moment ago.
+    pub standby: bool,
+    /// The database that was asked and that `pg_rewind` connects to: rights on functions are a database's.
+    pub database: String,
+    /// What the role may do; none where there is no such role.
+    pub rights: Option<RoleRights>,
+}
+
+/// What a role may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleRights {
+    /// It has `LOGIN`.
+    pub login: bool,
+    /// It has `REPLICATION`.
+    pub replication: bool,
+    /// It is a superuser itself.
+    pub superuser: bool,
+    /// The roles that it is a member of, and through which it can do what a superuser can.
+    pub member_of: Vec<String>,
+    /// Those of [`REWIND_FUNCTIONS`] that it may not execute.
+    pub refused: Vec<String>,
+    /// It may make temporary tables in the database.
+    pub temporary: bool,
+}
+
+/// A name as SQL reads it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What is wrong with the role, and the statements that mend it.
+#[derive(Default)]
+struct Advice {
+    level: Option<Level>,
+    why: Vec<String>,
+    statements: Vec<String>,
+}
+
+impl Advice {
+    fn found(&mut self, level: Level, why: String) {
+        self.level = self.level.max(Some(level));
+        self.why.push(why);
+    }
+
+    fn type_in(&mut self, statement: String) {
+        if !self.statements.contains(&statement) {
+            self.statements.push(statement);
+        }
+    }
+}
+
+fn grant_functions<S: AsRef<str>>(functions: &[S], role: &str) -> String {
+    let functions: Vec<&str> = functions.iter().map(AsRef::as_ref).collect();
+    let (list, role) = (functions.join(", "), quoted(role));
+    format!("GRANT EXECUTE ON FUNCTION {list} TO {role}")
+}
+
+/// Everything that a role is granted instead of being a superuser.
+fn grants(role: &str, facts: &RoleFacts, params: &Params) -> Vec<String> {
+    let mut grants = vec![grant_functions(&REWIND_FUNCTIONS, role)];
+    if facts.major < WITHOUT_TEMPORARY {
+        grants.push(grant_temporary(role, facts));
+    }
+    // The commands ask as this role on another node, and over ssh where it may not see sessions.
+    if params.monitor_user.is_none() {
+        grants.push(format!("GRANT pg_monitor TO {}", quoted(role)));
+    }
+    grants
+}
+
+fn grant_temporary(role: &str, facts: &RoleFacts) -> String {
+    let (database, role) = (quoted(&facts.database), quoted(role));
+    format!("GRANT TEMPORARY ON DATABASE {database} TO {role}")
+}
+
+/// A role that the agent needs for its own questions must not lose its rights to save the standbys' some.
+fn is_the_agents(role: &str, params: &Params) -> bool {
+    role == params.pgdba || params.monitor_user.as_deref() == Some(role)
+}
+
+fn replication_role(seen: &Examination) -> Vec<Found> {
+    if !seen.params.rep_mode.replicated() {
+        return Vec::new();
+    }
+    let asked = seen.answered().filter_map(|(_, facts)| {
+        let server = facts.server.as_ref()?.as_ref().ok()?;
+        server.role.as_ref()
+    });
+    // Every node of a cluster has the same roles; the primary knows them first.
+    let Some(facts) = asked.min_by_key(|facts| facts.standby) else {
+        return Vec::new();
+    };
+    let role = seen.params.repuser.as_str();
+    match &facts.rights {
+        None => vec![absent(role, facts, &seen.params)],
+        Some(rights) => judge(role, facts, rights, &seen.params)
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn created(role: &str, facts: &RoleFacts, params: &Params) -> Vec<String> {
+    let mut statements = vec![format!("CREATE ROLE {} LOGIN REPLICATION", quoted(role))];
+    statements.extend(grants(role, facts, params));
+    statements
+}
+
+/// Where to type them, and the statements; each ends with a semicolon.
+fn in_psql(facts: &RoleFacts, statements: &[String]) -> String {
+    format!(
+        "in psql on the primary, in the database {}: {};",
+        facts.database,
+        statements.join("; ")
+    )
+}
+
+fn absent(role: &str, facts: &RoleFacts, params: &Params) -> Found {
+    Found::error(
+        format!("there is no role {role} (pgsql_repuser): no standby can connect"),
+        format!(
+            "a password by \\password afterwards; {}",
+            in_psql(facts, &created(role, facts, params))
+        ),
+    )
+}
+
+fn judge(role: &str, facts: &RoleFacts, rights: &RoleRights, params: &Params) -> Option<Found> {
+    let mut advice = Advice::default();
+    // A superuser may replicate without it.
+    if !(rights.login && (rights.replication || rights.superuser)) {
+        let name = quoted(role);
+        advice.found(
+            Level::Error,
+            format!("the role {role} has not both LOGIN and REPLICATION: no standby can connect"),
+        );
+        advice.type_in(format!("ALTER ROLE {name} LOGIN REPLICATION"));
+    }
+    let above = rights.superuser || !rights.member_of.is_empty();
+    match (facts.major >= WITHOUT_SUPERUSER, above) {
+        (true, true) if is_the_agents(role, params) => return Some(its_own(role, facts, params)),
+        (true, true) => too_much(&mut advice, role, facts, rights, params),
+        (true, false) => too_little(&mut advice, role, facts, rights),
+        (false, _) if !rights.superuser => {
+            advice.found(
+                Level::Warning,
+                format!(
+                    "pg_rewind of version {} needs a superuser, and {role} is none: cls_repair_slave cannot work",
+                    facts.major
+                ),
+            );
+            advice.type_in(format!("ALTER ROLE {} SUPERUSER", quoted(role)));
+        }
+        (false, _) => {}
+    }
+    let level = advice.level?;
+    let remedy = in_psql(facts, &advice.statements);
+    Some(Found::new(level, advice.why.join("; "), remedy))
+}
+
+/// The grants come first: with them in force nothing stops working when the right above them goes.
+fn too_much(
+    advice: &mut Advice,
+    role: &str,
+    facts: &RoleFacts,
+    rights: &RoleRights,
+    params: &Params,
+) {
+    let what = if rights.superuser {
+        format!("the role {role} is a superuser")
+    } else {
+        format!(
+            "the role {role} can do what a superuser can, as a member of {}",
+            rights.member_of.join(", ")
+        )
+    };
+    let more =
+        "whoever has its password has the whole database, and replicating and rewinding need less";
+    advice.found(Level::Warning, format!("{what}: {more}"));
+    for statement in grants(role, facts, params) {
+        advice.type_in(statement);
+    }
+    let name = quoted(role);
+    for group in &rights.member_of {
+        advice.type_in(format!("REVOKE {} FROM {name}", quoted(group)));
+    }
+    if rights.superuser {
+        advice.type_in(format!("ALTER ROLE {name} REPLICATION NOSUPERUSER"));
+    }
+}
+
+fn too_little(advice: &mut Advice, role: &str, facts: &RoleFacts, rights: &RoleRights) {
+    if !rights.refused.is_empty() {
+        advice.found(
+            Level::Warning,
+            format!(
+                "{role} may not execute {}, which pg_rewind needs: cls_repair_slave cannot work",
+                rights.refused.join(", ")
+            ),
+        );
+        advice.type_in(grant_functions(&rights.refused, role));
+    }
+    if facts.major < WITHOUT_TEMPORARY && !rights.temporary {
+        advice.found(
+            Level::Warning,
+            format!(
+                "{role} may not make the temporary table in {} that pg_rewind of version {} needs",
+                facts.database, facts.major
+            ),
+        );
+        advice.type_in(grant_temporary(role, facts));
+    }
+}
+
+fn its_own(role: &str, facts: &RoleFacts, params: &Params) -> Found {
+    let other = match role {
+        "replication" => "replicator",
+        _ => "replication",
+    };
+    let statements = created(other, facts, params);
+    Found::warning(
+        format!("standbys connect as {role}, the agent's own role, which can do everything"),
+        format!(
+            "a role of their own, with its lines in pg_hba.conf, its password (\\password {other}; \
+             pgsql_reppassword) and pgsql_repuser = \"{other}\" in config.ini, then cls_setup; {}",
+            in_psql(facts, &statements)
+        ),
+    )
+}
