@@ -57,3 +57,60 @@ fn pg_commits_that_wait_for_a_standby_are_counted() {
     });
     assert_eq!(commits()["waiting"], 0);
 }
+
+/// The commands ask a primary on another node as the role for replication. One that may not see the
+/// sessions of others would be shown no commit that waits; then it is asked over ssh.
+#[test]
+fn pg_a_role_that_sees_no_sessions_is_not_believed_that_nothing_waits() {
+    let server = Server::start(&[
+        "wal_level=replica",
+        "max_wal_senders=2",
+        "synchronous_standby_names=node2",
+    ])
+    .unwrap();
+    let local = "set synchronous_commit = local; ";
+    let role = "create role replication login replication";
+    server.sql(&format!("{local}{role}")).unwrap();
+    let port = server.port.to_string();
+    let place = server.socket_dir().display().to_string();
+    let own = [
+        ("rep_mode", "sync"),
+        ("pgport", port.as_str()),
+        ("socketdir", place.as_str()),
+        ("master_ip", "127.0.0.1"),
+        ("repuser", "replication"),
+        ("psql", "/usr/bin/psql"),
+    ];
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &[TWO, &own].concat(), &[]));
+    shims.tool(
+        "crm_node",
+        "case $1 in --quorum) echo 1 ;; *) echo node2 ;; esac",
+    );
+    // The last word is the command line, as sshd would give it to a shell there.
+    let sshd = "PATH=$PATH:/usr/sbin:/sbin; for word; do :; done; exec sh -c \"$word\"";
+    shims.tool("ssh", sshd);
+    let waiting = || {
+        let json = shims.cls(&["status", "--json"]).json();
+        json["commits"]["waiting"].clone()
+    };
+    let asked_over_ssh = || shims.calls().iter().any(|call| call.starts_with("ssh "));
+
+    let seen = thread::scope(|scope| {
+        let commit = scope.spawn(|| server.sql("create table waits ()"));
+        let hidden = eventually(PATIENCE, || waiting() == 1);
+        let over_ssh = asked_over_ssh();
+        let granted = server.sql(&format!("{local}grant pg_monitor to replication"));
+        shims.write("calls", "");
+        let seen = (hidden, over_ssh, granted, waiting(), asked_over_ssh());
+        // Whatever was seen: nobody else ends the commit.
+        let end =
+            "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'";
+        assert_eq!(server.sql(end).unwrap(), "t");
+        assert!(commit.join().unwrap().is_err(), "it was ended");
+        seen
+    });
+    let (hidden, over_ssh, granted, plain, over_ssh_again) = seen;
+    assert!(hidden && over_ssh, "{hidden} {over_ssh}");
+    granted.unwrap();
+    assert_eq!((plain, over_ssh_again), (1.into(), false));
+}
