@@ -93,6 +93,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .as_ref()
             .and_then(|answer| answer.as_ref().ok()),
         kept: seen.kept,
+        slots: &seen.slots,
         memory: seen.memory.as_ref(),
         connections: seen.connections,
         primary_hangs: seen.primary_hangs,

@@ -26,7 +26,7 @@ mod tests;
 
 pub use commits::CommitWaits;
 pub use connections::Connections;
-pub use left::Operation;
+pub use left::{LeftSlot, Operation};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -120,6 +120,8 @@ pub struct Observation<'a> {
     /// What the primary keeps of its WAL; `None` where it could not be asked, or where standbys have an
     /// archive to take WAL from (`restore_command`).
     pub kept: Option<KeptWal>,
+    /// The slots of interrupted copies on the primary; empty where it could not be asked.
+    pub slots: &'a [LeftSlot],
     /// What this node has durably seen of the register, before the row was read.
     pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
@@ -300,7 +302,7 @@ pub const HEALTH_RULES: &[HealthRule] = &[
     HealthRule {
         id: "left-over",
         condition: None,
-        meaning: "a command was killed and has left something in the cluster's configuration",
+        meaning: "a command was killed and has left something in the cluster's configuration or on the primary",
         look: left::over,
     },
     HealthRule {

@@ -180,6 +180,25 @@ impl ResourceName {
     }
 }
 
+/// What the name of a replication slot begins with that is made on the primary for the copy of its data to
+/// another node, where that node has no slot of its own (`replication_slot_name`).
+pub const COPY_SLOT: &str = "pha4pgsql_copy_";
+
+/// The longest name of a replication slot (`NAMEDATALEN` less one).
+const LONGEST_SLOT: usize = 63;
+
+/// The slot for a copy to this node. Two nodes whose names differ in what a slot's name cannot show share
+/// one.
+#[must_use]
+pub fn copy_slot(node: &NodeName) -> String {
+    let plain = |c: char| match c.is_ascii_alphanumeric() {
+        true => c.to_ascii_lowercase(),
+        false => '_',
+    };
+    let name = node.as_str().chars().map(plain);
+    COPY_SLOT.chars().chain(name).take(LONGEST_SLOT).collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -784,6 +784,11 @@ impl Snapshot {
                 }
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
+            Action::DropSlots(left) => match &mut self.answer {
+                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(slot)),
+                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(slot)),
+                _ => {}
+            },
             Action::PromotePostgres => self.progress.promoting = true,
             Action::WritePrimarySettings => {
                 self.progress.restarting_in_place = true;

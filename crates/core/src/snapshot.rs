@@ -282,7 +282,7 @@ pub struct StandbyView {
     pub streaming: bool,
     /// The process id of the WAL receiver.
     pub receiver: Option<u32>,
-    /// The names of its replication slots.
+    /// The names of its replication slots that nobody streams from.
     pub slots: Vec<String>,
     /// While its replay is paused: its own limits, and those that its WAL asks for.
     pub paused: Option<PausedReplay>,

@@ -224,6 +224,10 @@ pub(crate) fn of_view(
     limits: impl FnOnce() -> Result<Option<PausedReplay>, String>,
 ) -> Result<Answer, String> {
     let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
+    let idle = || {
+        let idle = view.slots.iter().filter(|slot| !slot.active);
+        idle.map(|slot| slot.name.clone()).collect()
+    };
     match &view.role {
         RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
             timeline: primary.timeline,
@@ -237,7 +241,7 @@ pub(crate) fn of_view(
             let (timeline, histories) = lineage(standby)?;
             Ok(Answer::Standby(StandbyView {
                 // What is received begins at the start of a segment, so it may lie before what was replayed.
-                slots: slots(),
+                slots: idle(),
                 closed: names_of(&view.sync_names)? == [NOBODY],
                 position: standby.received.max(standby.replayed),
                 replayed: standby.replayed,

@@ -1,6 +1,7 @@
 //! The lock service answers errors, or a node that is asked for its promise answers what is none,
 //! while the standby is away: nothing of that lets the primary go on alone.
 
+use pha_core::register::Memory;
 use pha_testbed::{Breakage, Signal, Writer};
 use pha_tests::cluster::{Bed, PATIENCE, State, must, scenario};
 
@@ -128,6 +129,58 @@ fn errors_without_the_standby(bed: &Bed, what: &str, how: Breakage) {
     before.serves_again(bed, &writer, acknowledged);
     must(bed.boot("node2"));
     before.concluded(bed, writer);
+}
+
+/// A holder that promises bars itself. Nobody relies on the promise whose answer is lost, and who had
+/// asked for it says so once its PostgreSQL has been stopped.
+#[test]
+fn cluster_a_promise_in_vain_does_not_bar_the_standby() {
+    let bed = Bed::replicating("vain");
+    scenario(
+        "R7: lock service and standby stopped, node2 promises and its answer is lost; the primary is stopped, withdraws its question and loses its power: node2 takes over once the lock service is back",
+    );
+    let lock = must(bed.lock_service());
+    let before = bed.settle("node1", &["node2"]);
+    let epoch = before.register.epoch;
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    bed.run("node2", &["cp", "-p", PROGRAM, ASIDE]);
+    let deaf = format!(
+        "#!/bin/sh\n[ \"$1\" = promise ] || exec {ASIDE} \"$@\"\n\
+         echo asked >>{GIVEN}; exec {ASIDE} promise >/dev/null\n"
+    );
+    let fresh = format!("{PROGRAM}.new");
+    must(bed.node("node2").write(&fresh, deaf, 0o755));
+    bed.run("node2", &["mv", "-f", &fresh, PROGRAM]);
+    must(lock.stop());
+    in_service(&bed, "node1", false);
+    node2_stopped(&bed);
+    let memory = || -> Result<Memory, String> {
+        let bytes = bed.node("node2").read("/var/lib/pha4pgsql/pgsql.json");
+        let bytes = bytes.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    };
+    bed.until("node2 to have promised", || {
+        let known = memory()?;
+        let promised = known.has_promised(epoch) || known.freed == Some(epoch);
+        promised.then_some(()).ok_or_else(|| format!("{known:?}"))
+    });
+    bed.until("the withdrawal", || {
+        let known = memory()?;
+        let freed = (known.promised, known.freed) == (None, Some(epoch));
+        freed.then_some(()).ok_or_else(|| format!("{known:?}"))
+    });
+    assert!(given(&bed) > 1, "a question and its withdrawal");
+    must(bed.power_cut("node1"));
+    bed.run("node2", &["mv", "-f", ASIDE, PROGRAM]);
+    must(lock.start());
+    in_service(&bed, "node2", true);
+    must(writer.wait_for(50, PATIENCE));
+    let after = bed.conclude(writer, "node2", &[]);
+    assert_eq!(after.register.term, before.register.term + 1);
+    must(bed.boot("node1"));
+    bed.rejoin("node1", "node2");
+    let _ = bed.verdict();
 }
 
 /// The agent on every node, where the primary runs `expgsql promise` over ssh.

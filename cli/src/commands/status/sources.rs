@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, Connections, KeptWal, Operation, ReplicationRow};
+use pha_core::health::{CommitWaits, Connections, KeptWal, LeftSlot, Operation, ReplicationRow};
+use pha_core::names::COPY_SLOT;
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -42,6 +43,8 @@ pub(super) struct Sources {
     pub(super) connections: Option<Connections>,
     /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
     pub(super) kept: Option<KeptWal>,
+    /// The slots of interrupted copies on the primary, where it says so.
+    pub(super) slots: Vec<LeftSlot>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
@@ -108,6 +111,8 @@ impl Sources {
         let archive = cluster.params.restore_command.is_some();
         let kept = primary.clone().filter(|_| !archive);
         let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
+        let slots = primary.clone();
+        let slots = slots.map(|primary| ask(move || left_slots(&primary, latest)));
         let replication =
             primary.map(|primary| ask(move || primary.rows(ROWS, latest).and_then(parse)));
         let replication = replication.map(|receiver| of_primary(&receiver, deadline));
@@ -128,6 +133,9 @@ impl Sources {
             }),
             connections: clients.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
+            slots: slots
+                .and_then(|receiver| answer(&receiver, deadline).flatten())
+                .unwrap_or_default(),
             primary_hangs,
             lock,
             memory,
@@ -164,6 +172,11 @@ const OLDEST: &str = "select min(substr(name, 9)), \
     (select setting from pg_settings where name = 'wal_segment_size') \
     from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'";
 
+/// Slots that nobody uses, and how many bytes of WAL they keep.
+const SLOTS: &str = "select slot_name, \
+    greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn), 0)::bigint \
+    from pg_replication_slots where not active order by slot_name";
+
 /// Clients of PostgreSQL but for this program's own, and how many may have a connection without being
 /// superusers (`reserved_connections` is of version 16 and newer).
 const CONNECTIONS: &str = "select count(*), current_setting('max_connections')::int \
@@ -185,6 +198,19 @@ fn connections(primary: &Primary, deadline: Deadline) -> Option<Connections> {
         clients: clients?.parse().ok()?,
         limit: limit?.parse().ok()?,
     })
+}
+
+/// The slots of this program's copies that nobody uses, and how much WAL each keeps.
+fn left_slots(primary: &Primary, deadline: Deadline) -> Option<Vec<LeftSlot>> {
+    let rows = primary.rows(SLOTS, deadline).ok()?;
+    let slot = |row: Vec<Option<String>>| {
+        let [name, bytes]: [Option<String>; 2] = row.try_into().ok()?;
+        Some(LeftSlot {
+            name: name.filter(|name| name.starts_with(COPY_SLOT))?,
+            bytes: bytes.and_then(|bytes| bytes.parse().ok()),
+        })
+    };
+    Some(rows.into_iter().filter_map(slot).collect())
 }
 
 fn oldest(rows: TextRows) -> Option<KeptWal> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method};
 use pha_core::lineage::Kinship;
+use pha_core::names::copy_slot;
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;
 use pha_host::own;
@@ -241,17 +242,7 @@ impl Work<'_> {
     /// until it streams: the one that it will stream from, or one for this copy.
     fn ensure_slot(&mut self, source: &Source) -> Result<String, ClsError> {
         let own = self.cluster.params.slot_for(&self.node);
-        let name = own.clone().unwrap_or_else(|| {
-            let plain = |c: char| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '_'
-                }
-            };
-            let node: String = self.node.as_str().chars().map(plain).collect();
-            format!("pha4pgsql_copy_{node}")
-        });
+        let name = own.clone().unwrap_or_else(|| copy_slot(&self.node));
         let postgres = source.postgres(&self.pg).map_err(|error| broken(&error))?;
         postgres
             .ensure_physical_slot(&name, self.deadline.sub_budget(ASK))

@@ -7,6 +7,7 @@ use crate::decide::shared::incarnation;
 use crate::decide::shared::kin::{foreign_standby, record_standby};
 use crate::decide::shared::launch::close_standby;
 use crate::decide::shared::{gate, halt, ownership};
+use crate::names::COPY_SLOT;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::Update;
@@ -189,16 +190,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "monitor-standby-slots",
-        says: "A standby still has the slots of a primary that it was: drop them, or they keep WAL until its disk is full.",
+        says: "A standby still has the slots of a primary that it was, or of a copy that was made from it then: drop them, or they keep WAL until its disk is full.",
         decide: |s| {
             let view = s.standby()?;
-            let left: Vec<String> = s
-                .settings
-                .slots
-                .values()
-                .filter(|slot| view.slots.contains(slot))
-                .cloned()
-                .collect();
+            let own = |slot: &&String| {
+                slot.starts_with(COPY_SLOT) || s.settings.slots.values().any(|own| own == *slot)
+            };
+            let left: Vec<String> = view.slots.iter().filter(own).cloned().collect();
             (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
                 .then(|| Step::then_reobserve(vec![Action::DropSlots(left)]))
         },

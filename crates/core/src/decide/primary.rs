@@ -17,7 +17,7 @@ use crate::decide::shared::standbys::{
 };
 use crate::decide::shared::{links, outage};
 use crate::lsn::Lsn;
-use crate::names::NodeName;
+use crate::names::{NodeName, copy_slot};
 use crate::ocf;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{NoRow, Ownership, Reign, Update};
@@ -259,6 +259,18 @@ pub(super) const RULES: &[Rule] = &[
             (!missing.is_empty())
                 .then(|| once(s, Action::EnsureSlots(missing)))
                 .flatten()
+        },
+    },
+    Rule {
+        id: "primary-copy-slots",
+        says: "A slot that was made for the copy of a standby's data is left although that standby streams again: drop it, or it keeps WAL until the disk is full.",
+        decide: |s| {
+            let view = s.primary()?;
+            let over = |node: &&NodeName| links::streams(s, node);
+            let left = s.settings.nodes.iter().filter(over).map(copy_slot);
+            let left: Vec<String> = left.filter(|slot| view.slots.contains(slot)).collect();
+            (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
+                .then(|| Step::then_continue(vec![Action::DropSlots(left)]))
         },
     },
     Rule {

@@ -1,7 +1,7 @@
 //! What a command has left in the cluster's configuration that was killed, or whose node lost its
 //! power: the note that it runs, and the constraint by which it moves or stops the database.
 
-use crate::names::NodeName;
+use crate::names::{NodeName, copy_slot};
 
 use super::{Level, Observation, Problem, problem};
 
@@ -16,6 +16,15 @@ pub struct Operation {
     pub runs: bool,
 }
 
+/// A replication slot that was made for a copy of the primary's data, and that nobody uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftSlot {
+    /// Its name.
+    pub name: String,
+    /// How many bytes of WAL it keeps; `None` where it keeps none any more.
+    pub bytes: Option<u64>,
+}
+
 /// Nothing while an operation runs, which takes away what it has made.
 pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.operation.is_some_and(|operation| operation.runs) {
@@ -26,6 +35,9 @@ pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {
         let text = format!("{command} on {node} was ended before it was done");
         problems.push(problem(Level::Warning, text, &again(command, node)).on(node));
     }
+    for LeftSlot { name, bytes } in seen.slots {
+        problems.push(slot(seen, name, bytes.unwrap_or(0)));
+    }
     for id in &seen.cluster.left {
         let text = format!(
             "a constraint is left over, of a command that was ended or of crm_resource: {id}"
@@ -33,6 +45,25 @@ pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {
         problems.push(problem(Level::Warning, text, "cls_cleanup"));
     }
     problems
+}
+
+/// The copy that is made anew takes its slot away at its end. Where the node streams already, the primary's
+/// next monitor does.
+fn slot(seen: &Observation<'_>, name: &str, bytes: u64) -> Problem {
+    let primary = seen.cluster.promoted().next();
+    let on = primary.map_or("the primary".to_owned(), ToString::to_string);
+    let text = format!(
+        "the replication slot {name} of an interrupted copy keeps {bytes} bytes of WAL on {on}, and nobody uses it"
+    );
+    let owner = seen.nodes.iter().find(|node| copy_slot(node) == name);
+    let drop = format!("psql -c \"select pg_drop_replication_slot('{name}')\"");
+    let remedy = match owner {
+        Some(node) => format!(
+            "on {node}: cls_rebuild_slave --keep-old, which takes it away when {node} streams; or on {on}, as the database account: {drop}"
+        ),
+        None => format!("on {on}, as the database account: {drop}"),
+    };
+    problem(Level::Warning, text, &remedy)
 }
 
 /// A copy has to be begun anew; what else was interrupted, Pacemaker and the agent have carried

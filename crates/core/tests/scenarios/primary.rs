@@ -429,3 +429,31 @@ fn a_term_far_ahead_in_this_nodes_own_name_is_not_adopted() {
     assert!(!run.rules.contains(&"primary-adopt"), "{:?}", run.rules);
     assert_eq!(world.memory, before);
 }
+
+/// The command that copied the data lost its power, or its way to this node.
+#[test]
+fn the_slot_of_a_copy_that_is_over_is_dropped() {
+    let slots = |world: &World| match &world.answer {
+        Answer::Primary(view) => view.slots.clone(),
+        Answer::Standby(view) => view.slots.clone(),
+        other => panic!("{other:?}"),
+    };
+    let left = ["mine", "pha4pgsql_copy_node2", "pha4pgsql_copy_node3"].map(str::to_owned);
+    let mut world = World::primary();
+    if let Answer::Primary(view) = &mut world.answer {
+        view.slots = left.to_vec();
+    }
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    // node2 streams; the copy to node3 may be under way.
+    assert_eq!(slots(&world), ["mine", "pha4pgsql_copy_node3"]);
+
+    // Nobody copies a standby.
+    let mut world = World::standby();
+    if let Answer::Standby(view) = &mut world.answer {
+        view.slots = left.to_vec();
+    }
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::Success));
+    assert_eq!(slots(&world), ["mine"]);
+}

@@ -539,11 +539,11 @@ impl World {
                     view.slots.extend(missing.iter().cloned());
                 }
             }
-            Action::DropSlots(left) => {
-                if let Answer::Standby(view) = &mut self.answer {
-                    view.slots.retain(|slot| !left.contains(slot));
-                }
-            }
+            Action::DropSlots(left) => match &mut self.answer {
+                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(slot)),
+                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(slot)),
+                _ => {}
+            },
             Action::StartAttendant => {}
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,

@@ -37,6 +37,7 @@ fn placed(
         commits: None,
         connections: None,
         kept: None,
+        slots: &[],
         memory: None,
         primary_hangs: false,
         operation: None,

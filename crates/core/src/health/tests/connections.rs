@@ -12,6 +12,7 @@ fn found(connections: Option<Connections>) -> Vec<(Level, String)> {
         commits: None,
         connections,
         kept: None,
+        slots: &[],
         memory: None,
         primary_hangs: false,
         operation: None,

@@ -2,6 +2,14 @@ use super::*;
 
 /// What is found of a noted operation, and of constraints.
 fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(String, String)> {
+    found_beside(operation, constraints, &[])
+}
+
+fn found_beside(
+    operation: Option<(&str, bool)>,
+    constraints: &'static str,
+    slots: &[LeftSlot],
+) -> Vec<(String, String)> {
     let operation = operation.map(|(command, runs)| Operation {
         command: command.to_owned(),
         node: "node2".parse().unwrap(),
@@ -22,6 +30,7 @@ fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(Str
         commits: None,
         connections: None,
         kept: None,
+        slots,
         memory: None,
         primary_hangs: false,
         operation: operation.as_ref(),
@@ -33,6 +42,38 @@ fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(Str
             (finding.text, finding.remedy.unwrap())
         })
         .collect()
+}
+
+#[test]
+fn the_slot_of_an_interrupted_copy_is_named_with_what_it_keeps() {
+    let slot = |name: &str| LeftSlot {
+        name: name.to_owned(),
+        bytes: Some(16_777_216),
+    };
+    let left = [slot("pha4pgsql_copy_node2"), slot("pha4pgsql_copy_gone")];
+    let said = found_beside(None, "", &left);
+    assert!(said[0].0.contains("pha4pgsql_copy_node2"), "{said:?}");
+    assert!(
+        said[0].0.contains("keeps 16777216 bytes of WAL on node1"),
+        "{said:?}"
+    );
+    assert!(
+        said[0]
+            .1
+            .starts_with("on node2: cls_rebuild_slave --keep-old"),
+        "{said:?}"
+    );
+    assert!(
+        said[1]
+            .1
+            .starts_with("on node1, as the database account: psql -c"),
+        "{said:?}"
+    );
+    // The command that runs takes it away itself.
+    assert_eq!(
+        found_beside(Some(("cls_rebuild_slave", true)), "", &left),
+        []
+    );
 }
 
 const MOVE: &str = r#"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY"/></rsc_location>"#;

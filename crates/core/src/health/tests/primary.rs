@@ -260,6 +260,7 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
             commits: None,
             connections: None,
             kept: None,
+            slots: &[],
             memory: Some(&memory),
             primary_hangs: false,
             operation: None,
