@@ -86,6 +86,7 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     bed.settle("node1", &["node2"]);
     let slots = must(bed.sql("node1", "SELECT count(*) FROM pg_replication_slots"));
     assert_eq!(slots, "0", "the slot of the copy stays");
+    slots_of_copies(&bed);
     let _ = bed.verdict();
 
     an_override_beside_a_living_primary(&bed);
@@ -358,4 +359,40 @@ fn damaged_and_the_primary_lost(bed: &Bed, what: &str, sql: &str) {
     must(bed.boot(primary));
     bed.rejoin(primary, standby);
     nothing_left(bed);
+}
+
+/// What a copy leaves on its primary that is cut off from it in the middle.
+fn slots_of_copies(bed: &Bed) {
+    scenario(
+        "the slot of a copy that was cut off: dropped where its node streams and on a standby, named where neither is known",
+    );
+    for (node, slot) in [
+        ("node1", "pha4pgsql_copy_node2"),
+        ("node2", "pha4pgsql_copy_node1"),
+        ("node1", "pha4pgsql_copy_gone"),
+    ] {
+        let made = format!("SELECT pg_create_physical_replication_slot('{slot}', true)");
+        must(bed.sql(node, &made));
+    }
+    let left = |node: &str| {
+        let names = "SELECT coalesce(string_agg(slot_name, ' '), '') FROM pg_replication_slots";
+        bed.sql(node, names).map_err(|error| error.to_string())
+    };
+    bed.until("the slots that are of no use dropped", || {
+        let left = (left("node1")?, left("node2")?);
+        let known = (left.0 == "pha4pgsql_copy_gone" && left.1.is_empty()).then_some(());
+        known.ok_or_else(|| format!("{left:?}"))
+    });
+    let said = cls(bed, "node1", &["status"]).stdout;
+    assert!(
+        said.contains("the replication slot pha4pgsql_copy_gone of an interrupted copy keeps"),
+        "{said}"
+    );
+    let advice = "psql -c \"select pg_drop_replication_slot('pha4pgsql_copy_gone')\"";
+    assert!(said.contains(advice), "{said}");
+    bed.run(
+        "node1",
+        &["runuser", "-u", "postgres", "--", "sh", "-c", advice],
+    );
+    assert_eq!(must(left("node1")), "");
 }
