@@ -37,7 +37,7 @@ pub(crate) struct Common {
 ///
 /// Every command is also there as a program of its own: `cls_status` is `cls status`.
 #[derive(Debug, Parser)]
-#[command(name = "cls", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "cls", version, after_help = EXIT_CODES, max_term_width = 80)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -45,10 +45,11 @@ struct Cli {
     command: Command,
 }
 
+/// One line: it is broken where the terminal ends.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 the primary is up but a standby is not (start), 10 a precondition is
-not met, 11 it did not come about in time, 100 wrong arguments, 101 no cluster information (Pacemaker
-does not run here), 102 no quorum, or the nodes disagree. `status --check` has those of a monitoring
+Exit codes: 0 done, 1 failed, 2 the primary is up but a standby is not (start), 10 a precondition is \
+not met, 11 it did not come about in time, 100 wrong arguments, 101 no cluster information (Pacemaker \
+does not run here), 102 no quorum, or the nodes disagree. `status --check` has those of a monitoring \
 plugin: 0 ok, 1 warning, 2 critical, 3 unknown.";
 
 /// What a command works with.

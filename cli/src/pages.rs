@@ -92,6 +92,7 @@ pub(crate) fn completions(cls: &Command) -> [(&'static str, String); 3] {
         String::from_utf8_lossy(&text).into_owned()
     };
     let bash = made(Shell::Bash)
+        + BASH_NODES
         + BASH_LINKS
         + &format!(
             "complete -F _cls_link -o nosort -o bashdefault -o default {}\n",
@@ -105,11 +106,59 @@ pub(crate) fn completions(cls: &Command) -> [(&'static str, String); 3] {
             &format!("#compdef cls {}", names.join(" ")),
             1,
         )
-        .replacen("_cls() {\n", ZSH_LINKS, 1);
-    let fish = names.iter().fold(made(Shell::Fish), |text, name| {
-        text + &fish_link(name) + "\n"
-    });
+        .replacen("_cls() {\n", ZSH_LINKS, 1)
+        .replace(":NODE:_default'", ":NODE:_cls_node_names'")
+        .replace(
+            ":node -- The node:_default'",
+            ":node -- The node:_cls_node_names'",
+        );
+    let fish = names
+        .iter()
+        .fold(fish_nodes(&made(Shell::Fish)), |text, name| {
+            text + &fish_link(name) + "\n"
+        });
     [("cls.bash", bash), ("_cls", zsh), ("cls.fish", fish)]
+}
+
+/// The options that take a node's name, and the commands whose argument is one.
+const NODE_OPTIONS: [&str; 4] = ["node", "to", "off", "confirm"];
+const NODE_COMMANDS: [&str; 2] = ["standby_node", "unstandby_node"];
+
+/// Where a node is asked for, the nodes of config.ini are offered, as far as the account may read it.
+const BASH_NODES: &str = r#"
+_cls_nodes() {
+    case ${3##*/} in
+        --node|--to|--off|--confirm) ;;
+        standby_node|unstandby_node|cls_standby_node|cls_unstandby_node) [[ $2 == -* ]] && return ;;
+        *) return ;;
+    esac
+    COMPREPLY=($(compgen -W "$("${1%"${1##*/}"}cls" internal config nodes 2>/dev/null)" -- "$2"))
+}
+_cls_words() {
+    _cls "$@"
+    _cls_nodes "$@"
+}
+complete -F _cls_words -o bashdefault -o default cls
+"#;
+
+fn fish_nodes(text: &str) -> String {
+    const NAMES: &str = r#" -f -a "(cls internal config nodes 2>/dev/null)""#;
+    let takes_node = |line: &str| {
+        let mut options = NODE_OPTIONS.iter();
+        options.any(|option| line.contains(&format!(" -l {option} ")) && line.ends_with(" -r"))
+    };
+    let mut made = String::with_capacity(text.len());
+    for line in text.lines() {
+        made.push_str(line);
+        if takes_node(line) {
+            made.push_str(NAMES);
+        }
+        made.push('\n');
+    }
+    for command in NODE_COMMANDS {
+        made += &format!("complete -c cls -n \"__fish_cls_using_subcommand {command}\"{NAMES}\n");
+    }
+    made
 }
 
 /// `cls_x …` is completed as `cls x …`.
@@ -119,10 +168,15 @@ _cls_link() {
     local words=(cls "${name#cls_}" "${COMP_WORDS[@]:1}") cword=$((COMP_CWORD + 1))
     local COMP_WORDS=("${words[@]}") COMP_CWORD=$cword
     _cls cls "$2" "$3"
+    _cls_nodes "$@"
 }
 "#;
 
-const ZSH_LINKS: &str = r#"_cls() {
+const ZSH_LINKS: &str = r#"_cls_node_names() {
+    compadd -- ${(f)"$(cls internal config nodes 2>/dev/null)"}
+}
+
+_cls() {
     if [[ $service == cls_* ]]; then
         words=(cls "${service#cls_}" "${(@)words[2,-1]}")
         (( CURRENT += 1 ))
@@ -257,6 +311,45 @@ mod tests {
         );
         assert_eq!(offered(&["cls_online_switch", "--keep"]), [""]);
         assert_eq!(offered(&["cls_rebuild_slave", "--keep"]), ["--keep-old"]);
+    }
+
+    #[test]
+    fn the_shells_offer_the_nodes_where_one_is_asked_for() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = std::env::temp_dir().join(format!("cls-nodes-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join("cls");
+        let script =
+            "#!/bin/sh\n[ \"$*\" = 'internal config nodes' ] && printf 'node1\\nnode2\\n'\n";
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let place = |name: &str| directory.join(name).display().to_string();
+        let (cls, link) = (place("cls"), place("cls_standby_node"));
+        for (words, expected) in [
+            (
+                &[cls.as_str(), "standby_node", ""][..],
+                &["node1", "node2"][..],
+            ),
+            (&[&cls, "cleanup", "--node", "node2"], &["node2"]),
+            (&[&link, "n"], &["node1", "node2"]),
+            (
+                &[&place("cls_online_switch"), "--to", ""],
+                &["node1", "node2"],
+            ),
+            (&[&link, "--fo"], &["--force"]),
+            (&[&cls, "standby_node", "--fo"], &["--force"]),
+        ] {
+            assert_eq!(offered(words), expected, "{words:?}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+        // Every option and argument that is a node, in the other shells too.
+        let [_, (_, zsh), (_, fish)] = completions(&command());
+        assert!(!zsh.contains(":NODE:_default") && !zsh.contains(":node -- The node:_default"));
+        let offers = |line: &&str| line.contains("internal config nodes");
+        assert_eq!(
+            fish.lines().filter(offers).count(),
+            zsh.matches(":_cls_node_names'").count()
+        );
     }
 
     #[test]

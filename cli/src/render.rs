@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use pha_core::health::Level;
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub(crate) struct Ui {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// How wide the terminal is; none where the reader is no terminal, and lines stay whole for programs.
+    columns: Option<usize>,
     /// The last progress text, so that nothing is said twice.
     said: RefCell<String>,
 }
@@ -54,8 +57,20 @@ impl Ui {
             json,
             quiet,
             colour: wanted && !json && std::io::stdout().is_terminal(),
+            columns: columns(&std::io::stdout()),
             said: RefCell::new(String::new()),
         }
+    }
+
+    /// A text that begins behind so many columns, broken at the end of the terminal's lines; the next ones
+    /// begin below it.
+    pub(crate) fn wrapped(&self, indent: usize, text: &str) -> String {
+        wrapped(self.columns, indent, text)
+    }
+
+    /// Whether a terminal reads.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.columns.is_some()
     }
 
     /// Whether one JSON document is wanted.
@@ -135,13 +150,78 @@ impl Ui {
                 "next": error.hint(),
             }));
         }
-        let _ = writeln!(std::io::stderr(), "cls: {error}\n  next: {}", error.hint());
+        let columns = columns(&std::io::stderr());
+        let what = wrapped(columns, 5, &error.to_string());
+        let next = wrapped(columns, 8, error.hint());
+        let _ = writeln!(std::io::stderr(), "cls: {what}\n  next: {next}");
     }
 
     /// Empties the screen, where there is one.
     pub(crate) fn clear(&self) {
         if std::io::stdout().is_terminal() {
             let _ = write!(std::io::stdout(), "\x1b[H\x1b[2J");
+        }
+    }
+}
+
+/// The width of a terminal; one that does not say it, or says nonsense, is as wide as most.
+fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    const MOST: usize = 80;
+    const LEAST: usize = 40;
+    let size = || rustix::termios::tcgetwinsize(stream).ok();
+    stream.is_terminal().then(|| {
+        let said = size().map_or(MOST, |size| usize::from(size.ws_col));
+        if said < LEAST { MOST } else { said }
+    })
+}
+
+/// Breaks a text at blanks. A word that is longer than a line, such as a path, stays whole: it may be
+/// copied.
+fn wrapped(columns: Option<usize>, indent: usize, text: &str) -> String {
+    let Some(columns) = columns else {
+        return text.to_owned();
+    };
+    let mut lines = String::with_capacity(text.len());
+    let mut used = indent;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > columns {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        } else if used > indent {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn a_text_is_broken_where_the_terminal_ends() {
+        for (columns, indent, text, expected) in [
+            (None, 5, "a text of any length", "a text of any length"),
+            (
+                Some(14),
+                5,
+                "a text of any length",
+                "a text of\n     any\n     length",
+            ),
+            (
+                Some(12),
+                2,
+                "/a/path/that/is/long and more",
+                "/a/path/that/is/long\n  and more",
+            ),
+            (Some(80), 5, "", ""),
+        ] {
+            assert_eq!(wrapped(columns, indent, text), expected);
         }
     }
 }

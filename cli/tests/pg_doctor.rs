@@ -123,6 +123,7 @@ impl Examined {
             nodes: [("node1".parse().unwrap(), Ok(self.facts()))].into(),
             clocks: [].into(),
             setup: Ok(Vec::new()),
+            set_up: true,
             monitor: None,
             fencing: false,
         };
@@ -191,4 +192,71 @@ fn pg_the_role_for_replication_has_what_it_needs_and_no_more() {
         Level::Warning,
         "as a member of pg_write_server_files",
     );
+}
+
+/// As Debian lays it out: the configuration is not in the data directory. While PostgreSQL is stopped the
+/// settings are those that a start would have, and checksums are what the data say.
+#[test]
+fn pg_a_stopped_server_is_read_with_its_configuration_elsewhere() {
+    use std::os::unix::process::CommandExt;
+    let postgres = User::lookup("postgres").expect("install the package postgresql");
+    let name = format!("cls-doctor-stopped-{}", std::process::id());
+    let directory = Directory(std::env::temp_dir().join(name));
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let given = |path: &Path| chown(path, Some(postgres.uid()), Some(postgres.gid())).unwrap();
+    given(&directory.0);
+    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap().flatten();
+    let bin = versions.map(|version| version.path().join("bin"));
+    let bin = bin.filter(|bin| bin.join("initdb").exists()).max().unwrap();
+    let data = directory.0.join("data");
+    let made = Command::new(bin.join("initdb"))
+        .args(["--data-checksums", "--auth=trust", "--pgdata"])
+        .arg(&data)
+        .env("LC_ALL", "C")
+        .uid(postgres.uid())
+        .gid(postgres.gid())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let elsewhere = directory.0.join("main.conf");
+    std::fs::rename(data.join("postgresql.conf"), &elsewhere).unwrap();
+    let lines = "listen_addresses = '*'\nwal_log_hints = off\nmax_wal_senders = 7\n";
+    let before = std::fs::read_to_string(&elsewhere).unwrap();
+    std::fs::write(&elsewhere, before + lines).unwrap();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let (host, place) = (host.trim(), directory.0.display());
+    let config = directory.0.join("config.ini");
+    let text = format!(
+        "cluster_type=dual\nOCF_ROOT={place}\npha4pgsql_dir={place}\nwriter_vip=192.0.2.1\nnode1={host}\nnode2=nowhere.invalid\npgsql_pgctl={bin}/pg_ctl\npgsql_pgdata={data}\npgsql_config={place}/main.conf\npgsql_start_opt='-c max_connections=57'\npgsql_tmpdir={place}/tmp\npgsql_rep_mode=async\n",
+        bin = bin.display(),
+        data = data.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let facts = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_cls"))
+            .args(["internal", "facts", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let server = facts()["server"].clone();
+    let settings = &server["Ok"]["settings"];
+    for (name, value) in [
+        ("listen_addresses", "*"),
+        ("max_wal_senders", "7"),
+        ("max_connections", "57"),
+        ("wal_log_hints", "off"),
+        ("data_checksums", "on"),
+    ] {
+        assert_eq!(settings[name], value, "{name}: {server}");
+    }
+    // What a start would stumble over is one error, and no list of settings that are missing.
+    let broken = "listen_addresses = *\n";
+    std::fs::write(&elsewhere, broken).unwrap();
+    let server = facts()["server"].clone();
+    let why = server["Err"].as_str().unwrap_or_default();
+    assert!(why.contains("main.conf"), "{server}");
 }

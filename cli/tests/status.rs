@@ -192,3 +192,72 @@ fn a_source_that_hangs_costs_the_others_nothing() {
     assert_eq!(run.code, 11);
     assert!(run.err.contains("cibadmin"), "{run:?}");
 }
+
+/// No line is wider than a terminal of the usual width, and a program gets whole lines.
+#[test]
+fn screens_fit_into_eighty_columns() {
+    let gone = Node {
+        online: false,
+        data_status: "DISCONNECT",
+        ..STANDBY
+    };
+    let failed = Node {
+        last: ("promote", 0),
+        transient: &[
+            ("fail-count-pgsql#monitor_3000", "3"),
+            ("pgsql-status", "PRI"),
+            (
+                "pgsql-guard",
+                "not running: /run/pha4pgsql/pgsql.guard: Is a directory",
+            ),
+        ],
+        ..PRIMARY
+    };
+    let shims = Shims::cluster(&cib(&[failed, gone], TWO, &[]));
+    let path = format!("{}:/usr/bin:/bin", shims.path().display());
+    let on_a_terminal = |columns: u32, words: &str| {
+        let line = format!(
+            "stty rows 24 cols {columns}; '{}' {words}",
+            env!("CARGO_BIN_EXE_cls")
+        );
+        let output = std::process::Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("PATH", &path)
+            .env("NO_COLOR", "1")
+            .env("SHELL", "/bin/sh")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).replace('\r', "")
+    };
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+    for words in [
+        "status",
+        "--help",
+        "status --help",
+        "recovery_master --help",
+    ] {
+        for columns in [80, 60] {
+            let text = on_a_terminal(columns, words);
+            assert!(
+                widest(&text) <= usize::try_from(columns).ok(),
+                "{words}: {text}"
+            );
+        }
+        assert!(
+            words == "status"
+                || widest(&shims.cls(&words.split(" ").collect::<Vec<_>>()).out) <= Some(80),
+            "{words}"
+        );
+    }
+    let wrapped = on_a_terminal(80, "status");
+    let whole = shims.cls(&["status"]).out;
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let health = |text: &str| text.split_once("Health:").unwrap().1.to_owned();
+    assert_eq!(words(&health(&wrapped)), words(&health(&whole)));
+    assert!(widest(&whole) > Some(80), "{whole}");
+}

@@ -1472,10 +1472,25 @@ else
     complete -F _cls -o bashdefault -o default cls
 fi
 
+_cls_nodes() {
+    case ${3##*/} in
+        --node|--to|--off|--confirm) ;;
+        standby_node|unstandby_node|cls_standby_node|cls_unstandby_node) [[ $2 == -* ]] && return ;;
+        *) return ;;
+    esac
+    COMPREPLY=($(compgen -W "$("${1%"${1##*/}"}cls" internal config nodes 2>/dev/null)" -- "$2"))
+}
+_cls_words() {
+    _cls "$@"
+    _cls_nodes "$@"
+}
+complete -F _cls_words -o bashdefault -o default cls
+
 _cls_link() {
     local name=${1##*/}
     local words=(cls "${name#cls_}" "${COMP_WORDS[@]:1}") cword=$((COMP_CWORD + 1))
     local COMP_WORDS=("${words[@]}") COMP_CWORD=$cword
     _cls cls "$2" "$3"
+    _cls_nodes "$@"
 }
 complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_setup cls_doctor

@@ -74,7 +74,7 @@ complete -c cls -n "__fish_cls_using_subcommand stop" -l resource -d 'The databa
 complete -c cls -n "__fish_cls_using_subcommand stop" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]; in synchronous mode one that holds every acknowledged commit: "every acknowledged commit is on" in cls_status' -r
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]; in synchronous mode one that holds every acknowledged commit: "every acknowledged commit is on" in cls_status' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l resource -d 'The database resource, where the cluster has several' -r
@@ -83,14 +83,14 @@ complete -c cls -n "__fish_cls_using_subcommand online_switch" -l force -d 'Also
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand cleanup" -l node -d 'On this node only' -r
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l node -d 'On this node only' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l node -d 'The node to repair [default: this one]' -r
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l node -d 'The node to repair [default: this one]' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l resource -d 'The database resource, where the cluster has several' -r
@@ -99,7 +99,7 @@ complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l dry-run -d 'Onl
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l node -d 'The node to rebuild [default: this one]' -r
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l node -d 'The node to rebuild [default: this one]' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l max-rate -d 'Copy at most so much per second: kB, or with k or M' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l waldir -d 'A directory for the WAL outside of the data directory' -r -F
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l tablespace-mapping -d 'Put a tablespace elsewhere than the primary has it' -r
@@ -112,9 +112,9 @@ complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l dry-run -d 'On
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l node -d 'The node [default: the one with the newest data that can be reached]' -r
-complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l confirm -d 'Confirm without being asked, by the name of the node that is chosen' -r
-complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l off -d 'This node is switched off: confirms it for a node that cannot be seen and may be serving' -r
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l node -d 'The node [default: the one with the newest data that can be reached]' -r -f -a "(cls internal config nodes 2>/dev/null)"
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l confirm -d 'Confirm without being asked, by the name of the node that is chosen' -r -f -a "(cls internal config nodes 2>/dev/null)"
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l off -d 'This node is switched off: confirms it for a node that cannot be seen and may be serving' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l resource -d 'The database resource, where the cluster has several' -r
@@ -266,6 +266,8 @@ complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "clock" -d 'Print the time in seconds'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -f -a "(cls internal config nodes 2>/dev/null)"
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls_status -w 'cls status'
 complete -c cls_master -w 'cls master'
 complete -c cls_start -w 'cls start'

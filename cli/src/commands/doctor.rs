@@ -64,15 +64,15 @@ fn show(session: &Session, checks: &[Check]) {
             .node
             .as_ref()
             .map_or(String::new(), |node| format!("{node}: "));
-        let remedy = check
-            .remedy
-            .as_ref()
-            .map_or(String::new(), |remedy| format!("  -> {remedy}"));
-        let word = session.ui.paint(tone, &format!("{word:7}"));
-        session.ui.print(&format!(
-            "{word} {}: {place}{}{remedy}",
-            check.id, check.text
-        ));
+        let ui = &session.ui;
+        let remedy = check.remedy.as_ref().map_or(String::new(), |remedy| {
+            // One line for a program, two and more for a reader.
+            let begin = if ui.is_terminal() { "\n        " } else { "  " };
+            format!("{begin}-> {}", ui.wrapped(11, remedy))
+        });
+        let text = ui.wrapped(8, &format!("{}: {place}{}", check.id, check.text));
+        let word = ui.paint(tone, &format!("{word:7}"));
+        ui.print(&format!("{word} {text}{remedy}"));
     }
 }
 
@@ -99,7 +99,12 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         Ok(plan) => (monitor_interval(plan), fencing(&plan.after)),
         Err(_) => (None, false),
     };
+    let set_up = plan.as_ref().is_ok_and(|plan| {
+        let mut elements = plan.before.descendants();
+        elements.any(|element| element.tag == "primitive" && element.id() == plan.database)
+    });
     Ok(Examination {
+        set_up,
         params,
         clocks: clocks(config, deadline.sub_budget(Duration::from_secs(10))),
         nodes,

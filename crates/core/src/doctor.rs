@@ -119,6 +119,9 @@ pub struct NodeFacts {
     pub server: Option<Result<ServerFacts, String>>,
     /// Files by path; none where there is no such file.
     pub files: BTreeMap<String, Option<FileFacts>>,
+    /// The passfiles that connection strings name; none where there is no such file.
+    #[serde(default)]
+    pub passfiles: BTreeMap<String, Option<FileFacts>>,
     /// File systems by what lies on them.
     pub disks: BTreeMap<String, DiskFacts>,
 }
@@ -135,6 +138,8 @@ pub struct Examination {
     pub clocks: BTreeMap<NodeName, (f64, f64)>,
     /// What `cls_setup` would change, or why it cannot be told.
     pub setup: Result<Vec<String>, String>,
+    /// Whether `cls_setup` has made a database here: before that its changes are all there is to make.
+    pub set_up: bool,
     /// Seconds between two monitors of the primary.
     pub monitor: Option<u32>,
     /// Whether failed nodes are fenced.

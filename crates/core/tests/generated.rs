@@ -91,3 +91,33 @@ fn version_1_1_is_valid_for_pcs() {
     let file = write("meta-data-1.1.xml", &pha_core::metadata::xml(1));
     validate("--relaxng", "/usr/share/pcs/data/ocf-1.1.rng", &file);
 }
+
+/// Every attribute that a node shows in `cls_status` is explained where an operator looks.
+#[test]
+fn the_manuals_explain_every_attribute() {
+    for file in ["docs/manual.md", "docs/manual.zh.md"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        for suffix in [
+            "status",
+            "data-status",
+            "timeline",
+            "xlog-loc",
+            "master-baseline",
+            "receiver-status",
+            "guard",
+            "unfit",
+            "flushed",
+            "incarnation",
+        ] {
+            let rows = text.lines().filter(|line| line.starts_with("| `pgsql-"));
+            let name = format!("`pgsql-{suffix}`");
+            assert!(
+                rows.clone().any(|row| row.contains(&name)),
+                "{file}: {name}"
+            );
+        }
+    }
+}

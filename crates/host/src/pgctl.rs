@@ -481,9 +481,39 @@ impl PgCtl {
         }
     }
 
+    /// What a setting of a server that is stopped would be after a start: `postgres -C` with the options
+    /// that a start gives it. `None` for a name that this version does not know.
+    ///
+    /// # Errors
+    /// The configuration cannot be read, or `postgres` not be run.
+    pub fn setting_of_stopped(
+        &self,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Option<String>, CommandError> {
+        let words = self.server_words();
+        let asked = self.command("postgres").arg("-C").arg(name).args(words);
+        match asked.run(deadline) {
+            Ok(output) => Ok(Some(output.text().trim().to_owned())),
+            Err(CommandError::Failed { stderr, .. })
+                if stderr.contains("unrecognized configuration parameter") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The server's options as one text, which `pg_ctl` hands to a shell: every word is quoted, so
     /// that it arrives as it is here.
     fn server_options(&self) -> String {
+        let words = self.server_words();
+        // Joining fails for a NUL byte alone, which no parameter can hold: it came from the
+        // environment.
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+    }
+
+    fn server_words(&self) -> Vec<String> {
         let mut words = vec!["-D".to_owned(), self.pgdata.to_string_lossy().into_owned()];
         if self.config != self.pgdata.join("postgresql.conf") {
             words.extend([
@@ -492,9 +522,7 @@ impl PgCtl {
             ]);
         }
         words.extend(self.start_opt.iter().cloned());
-        // Joining fails for a NUL byte alone, which no parameter can hold: it came from the
-        // environment.
-        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+        words
     }
 
     /// `pg_ctl` puts its own path and that of the log file between double quotes into a line for a shell.

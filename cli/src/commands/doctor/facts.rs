@@ -91,6 +91,7 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
         Ok(NodeFacts {
             programs: programs(config, params),
             files: files(config, params),
+            passfiles: passfiles(params),
             disks: disks(params),
             names: names.join().unwrap_or_default(),
             ssh: ssh.join().unwrap_or_default(),
@@ -357,10 +358,18 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     } else {
         pg.check_version(deadline)
             .map_err(|error| error.to_string())?;
-        SETTINGS
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), stopped(&pg, name, deadline)?)))
-            .collect()
+        let mut settings = BTreeMap::new();
+        for name in SETTINGS {
+            let value = pg.setting_of_stopped(name, deadline);
+            let value = value.map_err(|error| error.to_string())?;
+            settings.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        // Versions before 15 do not look into the data for it.
+        if let Ok(control) = pg.controldata(deadline) {
+            let on = if control.checksums { "on" } else { "off" };
+            settings.insert("data_checksums".to_owned(), on.to_owned());
+        }
+        settings
     };
     Ok(ServerFacts {
         settings,
@@ -384,20 +393,6 @@ fn local(params: &Params, pg: &PgCtl) -> Postgres {
         info: info.or_application_name("cls"),
         user: pg.user.clone(),
     }
-}
-
-/// `postgres -C` reads the configuration files of a server that is stopped; a name that the
-/// version does not know is an error of its own.
-fn stopped(pg: &PgCtl, name: &str, deadline: Deadline) -> Option<String> {
-    let output = Command::new(beside(&pg.user, &pg.program, "postgres"))
-        .arg("-C")
-        .arg(name)
-        .arg("-D")
-        .arg(&pg.pgdata)
-        .run_as(&pg.user)
-        .run(deadline)
-        .ok()?;
-    Some(output.text().trim().to_owned())
 }
 
 /// A program beside the one that a link leads to, as distributions install pg_ctl.
@@ -470,6 +465,33 @@ fn files(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<Fil
     });
     files.insert(config.file.display().to_string(), own);
     files
+}
+
+/// The passfiles that connection strings name: of the lock service's for root, of a standby's for the
+/// account.
+fn passfiles(params: &Params) -> BTreeMap<String, Option<FileFacts>> {
+    let lock = match &params.lock_service {
+        LockService::Builtin { conninfo, .. } => conninfo.expose().parse::<Conninfo>().ok(),
+        LockService::External { .. } | LockService::Off => None,
+    };
+    let lock = lock.and_then(|info| Some(("root", info.passfile?)));
+    let standby = params.primary_conninfo_opt.iter();
+    let standby = standby
+        .filter(|(keyword, _)| keyword.as_str() == "passfile")
+        .map(|(_, value)| (params.pgdba.as_str(), PathBuf::from(value.expose())));
+    lock.into_iter()
+        .chain(standby)
+        .filter_map(|(account, path)| {
+            let user = User::lookup(account).ok()?;
+            // What cannot be looked at is not read by libpq either.
+            let stat = user.files().look(&path).ok().flatten();
+            let facts = stat.map(|stat| FileFacts {
+                mode: stat.mode,
+                owner: stat.uid.to_string(),
+            });
+            Some((path.display().to_string(), facts))
+        })
+        .collect()
 }
 
 fn disks(params: &Params) -> BTreeMap<String, DiskFacts> {

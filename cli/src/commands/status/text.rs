@@ -24,7 +24,8 @@ pub(super) fn text(ui: &Ui, report: &Report) -> String {
     if !report.silent.is_empty() {
         let _ = writeln!(text, "\n{}", ui.paint(Tone::Heading, "Without an answer:"));
         for (source, why) in &report.silent {
-            let _ = writeln!(text, "  {source}: {why}");
+            let why = format!("{source}: {why}");
+            let _ = writeln!(text, "  {}", ui.wrapped(2, &why));
         }
     }
     text
@@ -52,10 +53,10 @@ fn health(text: &mut String, ui: &Ui, report: &Report) {
             text,
             "  {}  {}",
             ui.paint(tone, mark(finding.level)),
-            finding.text
+            ui.wrapped(3 + mark(finding.level).len() + 1, &finding.text)
         );
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "     next: {remedy}");
+            let _ = writeln!(text, "     next: {}", ui.wrapped(11, remedy));
         }
     }
 }
@@ -78,7 +79,7 @@ fn replication(text: &mut String, ui: &Ui, report: &Report) {
         let _ = writeln!(text, "  no standby is connected");
     }
     for row in rows {
-        let _ = writeln!(text, "  {}", standby(row));
+        let _ = writeln!(text, "  {}", ui.wrapped(2, &standby(row)));
     }
 }
 

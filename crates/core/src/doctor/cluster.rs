@@ -255,9 +255,24 @@ fn versions(seen: &Examination) -> Vec<Found> {
 
 fn files(seen: &Examination) -> Vec<Found> {
     seen.each(|_, facts| {
-        facts
+        let named = facts.passfiles.iter().filter_map(|(path, file)| match file {
+            None => Some(Found::error(
+                format!("the passfile {path}, which a connection string names, is not there"),
+                format!("make {path} with mode 0600 and a line host:port:database:user:password, or take passfile= out of config.ini, then cls_setup"),
+            )),
+            Some(file) if file.mode & 0o077 != 0 => Some(Found::error(
+                format!(
+                    "the passfile {path} can be read by others (mode {:04o}): no password is taken from it",
+                    file.mode
+                ),
+                format!("chmod 0600 {path}"),
+            )),
+            Some(_) => None,
+        });
+        let others = facts
             .files
             .iter()
+            .filter(|(path, _)| !facts.passfiles.contains_key(*path))
             .filter_map(|(path, file)| match file {
                 None if path.ends_with("config.ini") => Some(Found::error(
                     format!("{path} is not there"),
@@ -269,8 +284,8 @@ fn files(seen: &Examination) -> Vec<Found> {
                     format!("chmod 0600 {path}"),
                 )),
                 Some(_) => None,
-            })
-            .collect::<Vec<Found>>()
+            });
+        named.chain(others).collect::<Vec<Found>>()
     })
 }
 
@@ -455,6 +470,13 @@ fn arbiter(seen: &Examination) -> Vec<Found> {
 fn pacemaker(seen: &Examination) -> Vec<Found> {
     match &seen.setup {
         Err(why) => vec![Found::error(why.as_str(), "cls_setup --dry-run")],
+        Ok(changes) if !seen.set_up => vec![Found::warning(
+            format!(
+                "no database is set up yet ({} changes are to be made)",
+                changes.len()
+            ),
+            "cls_setup --dry-run shows what would be configured, cls_setup makes it",
+        )],
         Ok(changes) => changes
             .iter()
             .map(|change| Found::warning(change.as_str(), "cls_setup"))

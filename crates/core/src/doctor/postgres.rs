@@ -118,9 +118,10 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
                 set("hot_standby", "on"),
             ));
         }
-        let listen = get("listen_addresses").unwrap_or_default();
         let local = |name: &str| matches!(name.trim(), "localhost" | "127.0.0.1" | "::1" | "");
-        if listen.split(',').all(local) {
+        if let Some(listen) = get("listen_addresses")
+            && listen.split(',').all(local)
+        {
             found.push(Found::error(
                 format!("PostgreSQL listens on {listen:?} only: no standby and no client gets in"),
                 set("listen_addresses", "'*'"),

@@ -66,6 +66,7 @@ fn healthy(me: &str) -> NodeFacts {
             }),
         )]
         .into(),
+        passfiles: BTreeMap::new(),
         disks: [(
             "/data".to_owned(),
             DiskFacts {
@@ -108,6 +109,7 @@ fn examination() -> Examination {
         nodes: [node("node1"), node("node2")].into(),
         clocks: [(name("node2"), (0.3, 0.1))].into(),
         setup: Ok(Vec::new()),
+        set_up: true,
         monitor: Some(3),
         fencing: false,
     }
@@ -221,6 +223,24 @@ fn every_rule_finds_what_it_looks_for() {
             let file = facts(e).files.values_mut().next().unwrap();
             file.as_mut().unwrap().mode = 0o644;
         }),
+        ("files", Error, |e| {
+            facts(e)
+                .passfiles
+                .insert("/root/lock.pass".to_owned(), None);
+        }),
+        ("files", Error, |e| {
+            let file = FileFacts {
+                mode: 0o644,
+                owner: "0".to_owned(),
+            };
+            // Once, also where it is one of those that are looked at anyway.
+            facts(e)
+                .files
+                .insert("/root/.pgpass".to_owned(), Some(file.clone()));
+            facts(e)
+                .passfiles
+                .insert("/root/.pgpass".to_owned(), Some(file));
+        }),
         ("disks", Warning, |e| {
             facts(e).disks.values_mut().next().unwrap().free = 5 << 30;
         }),
@@ -260,6 +280,16 @@ fn every_rule_finds_what_it_looks_for() {
             e.setup = Ok(vec!["+ x".to_owned()])
         }),
         ("pacemaker", Error, |e| e.setup = Err("none".to_owned())),
+        // Before the first set-up each of its many changes would be a line.
+        ("pacemaker", Warning, |e| {
+            e.set_up = false;
+            e.setup = Ok(vec!["+ x".to_owned(), "+ y".to_owned(), "+ z".to_owned()]);
+        }),
+        // What is not known of a stopped server is no finding.
+        ("rewind", Warning, |e| {
+            server(e).remove("listen_addresses");
+            set(e, "wal_log_hints", "off");
+        }),
         ("server", Error, |e| {
             facts(e).server = Some(Err("no such file".to_owned()));
         }),

@@ -227,6 +227,34 @@ impl SqlError {
     }
 }
 
+/// The words of OpenSSL without the places in its sources: of `error:CODE:library:function:reason:file:line:data`
+/// the reason and the data are left.
+pub(super) fn without_places(text: &str) -> String {
+    let (mut plain, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("error:") {
+        plain.push_str(before);
+        let fields: Vec<&str> = after.splitn(7, ':').collect();
+        let digits = |text: &str, radix| text.chars().all(|c| c.is_digit(radix));
+        match fields[..] {
+            [code, _, _, reason, _, line, data]
+                if code.len() == 8 && digits(code, 16) && digits(line, 10) =>
+            {
+                plain.push_str(reason);
+                if data.starts_with(|first: char| first.is_alphanumeric()) {
+                    plain.push(' ');
+                }
+                rest = data;
+            }
+            _ => {
+                plain.push_str("error:");
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
 /// A message is one line; what comes from the server may have several.
 fn one_line(text: &str) -> String {
     let text = shortened(text, SHOWN);
@@ -275,7 +303,7 @@ fn sort(error: &tokio_postgres::Error, sent: bool) -> (SqlErrorKind, String) {
         "error connecting to server" => SqlErrorKind::Unreachable,
         _ => SqlErrorKind::Unusable,
     };
-    (kind, why)
+    (kind, without_places(&why))
 }
 
 fn network(error: &io::Error, sent: bool) -> (SqlErrorKind, String) {
@@ -299,4 +327,27 @@ fn network(error: &io::Error, sent: bool) -> (SqlErrorKind, String) {
         _ => (SqlErrorKind::Unreachable, ""),
     };
     (kind, format!("{error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_places;
+
+    #[test]
+    fn openssl_is_quoted_without_its_sources() {
+        for (text, plain) in [
+            (
+                "error:80000002:system library:file_open:No such file or directory:../crypto/bio/bss_file.c:67:calling fopen(/x, r), error:10000080:BIO routines:BIO_new_file:no such file:../crypto/bio/bss_file.c:75:",
+                "No such file or directory calling fopen(/x, r), no such file",
+            ),
+            (
+                "handshake: error:0A000086:SSL routines:tls_post:certificate verify failed:../ssl/statem.c:1889:: self-signed certificate",
+                "handshake: certificate verify failed: self-signed certificate",
+            ),
+            ("an error: of somebody else", "an error: of somebody else"),
+            ("error:", "error:"),
+        ] {
+            assert_eq!(without_places(text), plain);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use postgres_openssl::{MakeTlsConnector, TlsStream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
-use super::error::{SqlError, SqlErrorKind};
+use super::error::{SqlError, SqlErrorKind, without_places};
 use super::watch::{Socket, Watched};
 use crate::conninfo::{Conninfo, SslMode, TlsVersion};
 use crate::user::home;
@@ -28,14 +28,23 @@ pub(super) fn connector(
 ) -> Result<MakeTlsConnector, SqlError> {
     let unusable = |text: String| SqlError::new(SqlErrorKind::Unusable, target, text);
     let openssl = |what: &str, path: &Path, error: ErrorStack| {
-        unusable(format!("{what} {} cannot be used: {error}", path.display()))
+        let why = without_places(&error.to_string());
+        unusable(format!("{what} {} cannot be used: {why}", path.display()))
     };
-    let mut builder = SslConnector::builder(SslMethod::tls_client())
-        .map_err(|error| unusable(format!("OpenSSL cannot be used: {error}")))?;
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(|error| {
+        let why = without_places(&error.to_string());
+        unusable(format!("OpenSSL cannot be used: {why}"))
+    })?;
     let root = root(info, mode);
     match &root {
         None => builder.set_verify(SslVerifyMode::NONE),
         Some(Root::System) => builder.set_verify(SslVerifyMode::PEER),
+        Some(Root::File(path)) if !path.exists() => {
+            return Err(unusable(format!(
+                "sslrootcert {} is not there, and the server's certificate is to be checked by it; put the certificate of its authority there, or name another file, or sslrootcert=system for the authorities that this system trusts",
+                path.display()
+            )));
+        }
         Some(Root::File(path)) => {
             builder
                 .set_ca_file(path)
@@ -57,7 +66,8 @@ pub(super) fn connector(
         .and_then(|()| builder.set_max_proto_version(info.ssl_max.map(version)))
         .map_err(|error| {
             unusable(format!(
-                "ssl_min_protocol_version or ssl_max_protocol_version cannot be used: {error}"
+                "ssl_min_protocol_version or ssl_max_protocol_version cannot be used: {}",
+                without_places(&error.to_string())
             ))
         })?;
     if root.is_some() {
