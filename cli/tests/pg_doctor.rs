@@ -77,7 +77,7 @@ struct Examined {
 
 impl Examined {
     fn new(role: &'static str) -> Self {
-        let name = format!("cls-doctor-role-{}", std::process::id());
+        let name = format!("cls-doctor-{role}-{}", std::process::id());
         let directory = Directory(std::env::temp_dir().join(name));
         std::fs::create_dir_all(&directory.0).unwrap();
         Self {
@@ -259,4 +259,24 @@ fn pg_a_stopped_server_is_read_with_its_configuration_elsewhere() {
     let server = facts()["server"].clone();
     let why = server["Err"].as_str().unwrap_or_default();
     assert!(why.contains("main.conf"), "{server}");
+}
+
+/// The limit that the doctor's own session has for its statements was shown as the server's.
+#[test]
+fn pg_a_running_server_is_read_as_it_is_set() {
+    let examined = Examined::new("settings");
+    let timeout = || {
+        let server = examined.facts().server.unwrap().unwrap();
+        server.settings["statement_timeout"].clone()
+    };
+    assert_eq!(timeout(), "0");
+    examined
+        .server
+        .sql("alter system set statement_timeout = '7s'")
+        .unwrap();
+    examined.server.sql("select pg_reload_conf()").unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while timeout() != "7000" {
+        assert!(std::time::Instant::now() < deadline, "{}", timeout());
+    }
 }

@@ -349,7 +349,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let postgres = local(params, &pg);
         let mut session = postgres
-            .connect_for(Purpose::AsSet, deadline)
+            .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
         let seen = replication_role(&mut session, &params.repuser, deadline);

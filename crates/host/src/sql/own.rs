@@ -25,6 +25,9 @@ pub enum Purpose {
     /// What the administrator has set is to be seen or to be used, in the doctor's questions and in
     /// `monitor_sql`.
     AsSet,
+    /// The same without a limit for its statements, which would be read for the server's own: for who asks
+    /// how the server is set, in statements that are short.
+    Examination,
 }
 
 /// Settings that every session may set for itself, of every version that a lock service can be (9.5 and
@@ -68,10 +71,11 @@ pub fn options(given: Option<&str>, purpose: Purpose, limit: Duration) -> String
             ("default_transaction_read_only", "off"),
         ],
         Purpose::LockService => &[("synchronous_commit", "on")],
-        Purpose::AsSet => &[],
+        Purpose::AsSet | Purpose::Examination => &[],
     };
     let limit = [("statement_timeout", limit.as_str())];
-    for (name, value) in ALWAYS.iter().chain(further).chain(&limit) {
+    let limit = limit.iter().filter(|_| purpose != Purpose::Examination);
+    for (name, value) in ALWAYS.iter().chain(further).chain(limit) {
         // The server splits the text at spaces; a backslash takes the meaning of one away.
         let value = value.replace('\\', "\\\\").replace(' ', "\\ ");
         let _ = write!(text, " -c {name}={value}");
