@@ -215,6 +215,12 @@ fn cluster_a_copy_of_a_standby() {
     copy_started_elsewhere(&bed);
     must(bed.heal());
     links(&bed, "true", 2);
+    // It left the register if the copy took long; who is not in it is not promoted.
+    bed.until("node2 to be a holder again", || {
+        let row = register(&bed).map_err(|error| error.to_string())?;
+        let there = row.holders.contains("node2");
+        there.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
     let writer = bed.writer();
     must(writer.wait_for(200, PATIENCE));
     must(bed.cut_port("node1", "node2", 5432));
