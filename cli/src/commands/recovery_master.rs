@@ -10,6 +10,7 @@ use pha_core::decide::operator::{
 };
 use pha_core::names::NodeName;
 use pha_core::register::{Register, Reply, Seen, Update};
+use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::user::User;
 use serde_json::json;
@@ -130,6 +131,7 @@ impl RecoveryMaster {
             NodePosition {
                 member: node.online,
                 usable: node.online && !node.standby,
+                runs: node.role() == Role::Unpromoted,
                 end,
                 system,
                 lineage,

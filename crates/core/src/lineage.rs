@@ -110,6 +110,17 @@ impl Lineage {
         Some((mine, theirs, common))
     }
 
+    /// A number that both have given, each to another timeline. PostgreSQL compares numbers alone, and
+    /// would take the one for the other.
+    #[must_use]
+    pub fn clash(&self, other: &Self) -> Option<TimelineId> {
+        let clashes = |mine: &&TimelineName| {
+            let theirs = other.of(mine.number);
+            theirs.is_some_and(|theirs| theirs != **mine)
+        };
+        self.0.iter().find(clashes).map(|name| name.number)
+    }
+
     /// Whether the other one is this one, or went on from it.
     #[must_use]
     pub fn leads_to(&self, other: &Self) -> bool {

@@ -188,6 +188,9 @@ const STRANGERS_GUARDED: Explored = Explored {
     ..GUARDED
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn long() -> bool {
     std::env::var_os("PHA_EXPLORE").is_some_and(|value| value == "long")
 }

@@ -133,11 +133,17 @@ impl Explored {
     }
 
     pub(crate) fn override_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
-        // A primary goes first, and the owner is off, as the operator has to say (R15).
+        // A primary goes first, the owner is off, as the operator has to say (R15), and so is who has
+        // given the same number to another timeline (R13).
+        let names = |node: &Node| node.record.map(|kept| kept.names.lineage());
+        let clashes = |node: &Node| {
+            let (theirs, mine) = (names(node)?, names(&state.nodes[i])?);
+            theirs.clash(&mine)
+        };
         let in_the_way = |(j, node): (usize, &Node)| match node.postgres {
             Postgres::Primary { .. } => true,
             Postgres::Standby { .. } if j != i => {
-                state.row.owner == Some(j as u8) || node.run.is_some()
+                state.row.owner == Some(j as u8) || node.run.is_some() || clashes(node).is_some()
             }
             _ => node.run.is_some(),
         };

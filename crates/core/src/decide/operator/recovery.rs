@@ -17,6 +17,8 @@ pub struct NodePosition {
     pub member: bool,
     /// It is a member and in service, so that it could be promoted.
     pub usable: bool,
+    /// The database runs there as a standby, as far as this part of the cluster knows.
+    pub runs: bool,
     /// The end of its WAL, or why it is not known.
     pub end: Result<WalPosition, String>,
     /// The system identifier of its data, where it is known.
@@ -262,6 +264,28 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
         },
     },
     RecoveryRule {
+        id: "recovery-other-timeline",
+        says: "No standby runs whose timeline has the number of one of the chosen node's and is another: PostgreSQL would let it receive the chosen node's WAL on top of its own (R13). A stopped one is compared when it starts.",
+        check: |facts| {
+            let chosen = chosen(facts)?;
+            let lineage = chosen.lineage.as_ref()?;
+            let (node, number) = facts.nodes.iter().find_map(|node| {
+                let number = node.lineage.as_ref()?.clash(lineage)?;
+                (node.runs && node.node != chosen.node).then_some((&node.node, number))
+            })?;
+            Some((
+                format!(
+                    "timeline {number} of {node} is another one than timeline {number} of {}, and PostgreSQL on {node} would not notice",
+                    chosen.node
+                ),
+                format!(
+                    "cls_standby_node {node}, then cls_recovery_master --node {} once more; {node} is to be rebuilt afterwards",
+                    chosen.node
+                ),
+            ))
+        },
+    },
+    RecoveryRule {
         id: "recovery-newest-without-register",
         says: "Without a register nothing but the newest data of all nodes can be elected.",
         check: |facts| {
@@ -491,6 +515,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::lineage::TimelineName;
     use crate::lsn::Lsn;
     use crate::register::{HIGHEST, LEAP, Trouble};
     use crate::timeline::TimelineId;
@@ -504,6 +529,7 @@ mod tests {
             node: name(node),
             member: true,
             usable: true,
+            runs: true,
             end: Ok(WalPosition {
                 timeline: TimelineId::new(timeline).unwrap(),
                 lsn: Lsn::new(lsn),
@@ -524,6 +550,7 @@ mod tests {
                 NodePosition {
                     member: false,
                     usable: false,
+                    runs: false,
                     end: Err("no answer".to_owned()),
                     ..node("node1", 1, 0)
                 },
@@ -737,6 +764,32 @@ mod tests {
         assert_eq!(suspects(&|f| f.register = Some(Reading::Missing)), one);
     }
 
+    /// The timelines of data that were opened at a term, with the number 2 and from the same position.
+    fn opened(term: u64) -> Lineage {
+        let name = |term, number, fork| TimelineName {
+            term,
+            number: TimelineId::new(number).unwrap(),
+            fork: Lsn::new(fork),
+        };
+        Lineage::new(vec![name(0, 1, 0), name(term, 2, 0x3000)])
+    }
+
+    /// A standby that is stopped, or on the chosen node's own timelines, is in nobody's way.
+    #[test]
+    fn another_timeline_matters_where_it_runs() {
+        for (runs, term, allowed) in [(true, 1, false), (false, 1, true), (true, 2, true)] {
+            let mut facts = d1();
+            facts.wanted = Some(name("node2"));
+            facts.nodes[0] = node("node1", 2, 0x3000);
+            facts.nodes[0].runs = runs;
+            facts.nodes[0].lineage = Some(opened(term));
+            facts.nodes[1].lineage = Some(opened(2));
+            let refused = plan_recovery(&facts).err().map(|refusal| refusal.id);
+            let expected = (!allowed).then_some("recovery-other-timeline");
+            assert_eq!(refused, expected, "runs: {runs}, opened at {term}");
+        }
+    }
+
     #[test]
     fn each_refusal() {
         type Change = fn(&mut RecoveryFacts);
@@ -760,6 +813,11 @@ mod tests {
                 }
             }),
             ("recovery-old-primary-off", |f| f.off.clear()),
+            ("recovery-other-timeline", |f| {
+                f.nodes[0] = node("node1", 2, 0x3000);
+                f.nodes[0].lineage = Some(opened(1));
+                f.nodes[1].lineage = Some(opened(2));
+            }),
             ("recovery-newest-without-register", |f| f.register = None),
             ("recovery-newest-without-register", |f| {
                 f.register = None;
