@@ -6,6 +6,7 @@ use pha_core::decide::operator::Refusal;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
+use pha_host::command::own_program;
 use pha_host::ssh::Ssh;
 
 use crate::app::Session;
@@ -65,13 +66,8 @@ pub(crate) fn elsewhere(
     if node == here {
         return Ok((here, None));
     }
-    let own = std::env::current_exe().map_err(|error| {
-        ClsError::failed(
-            format!("this program's own path: {error}"),
-            "give its whole path",
-        )
-    })?;
-    let mut words = vec![own.to_string_lossy().into_owned(), command.to_owned()];
+    let own = own_program().map_err(|error| ClsError::failed(error, "give its whole path"))?;
+    let mut words = vec![own, command.to_owned()];
     let given = std::env::args_os()
         .skip(1)
         .filter(|word| word.to_str() != Some(command));

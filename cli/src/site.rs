@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
-use pha_host::command::{Command, Output};
+use pha_host::command::{Command, Output, own_program};
 use pha_host::config::ClusterConfig;
 use pha_host::ssh::Ssh;
 
@@ -181,7 +181,7 @@ fn ask(
 ) -> Result<String, Silence> {
     let output = if local {
         let of = |error: &dyn fmt::Display| Silence::of(&error.to_string());
-        let program = std::env::current_exe().map_err(|error| of(&error))?;
+        let program = own_program().map_err(|error| of(&error))?;
         let mut command = Command::new(program)
             .arg("internal")
             .args(words)

@@ -4,6 +4,7 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
+use pha_host::command::own_program;
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
 use pha_host::ssh::Ssh;
@@ -107,13 +108,8 @@ pub(super) fn by_all(
 
 /// What another node has seen, by the same program there.
 fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<Kept, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let argv = [
-        &program.to_string_lossy(),
-        "internal",
-        "seen",
-        resource.as_str(),
-    ];
+    let program = own_program()?;
+    let argv = [&program, "internal", "seen", resource.as_str()];
     let output = Ssh::default()
         .exec(node.as_str(), &argv, b"", deadline.sub_budget(ASK))
         .map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@ use pha_core::names::NodeName;
 use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
+use pha_host::command::own_program;
 use pha_host::node::{memory_file, pg_ctl};
 use pha_host::pgctl::PgCtl;
 use pha_host::postgres::{RoleView, ServerView};
@@ -100,15 +101,9 @@ pub(super) fn there(
     cluster: &Cluster,
     deadline: Deadline,
 ) -> Result<WalEnd, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = own_program()?;
     let resource = format!("--resource={}", cluster.resource);
-    let words = [
-        program.to_string_lossy(),
-        "internal".into(),
-        "wal-end".into(),
-        resource.into(),
-    ];
-    let argv: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let argv = [&program[..], "internal", "wal-end", &resource];
     let output = Ssh::default()
         .exec(node.as_str(), &argv, b"", deadline.sub_budget(LIMIT))
         .map_err(|error| error.to_string())?;

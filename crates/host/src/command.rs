@@ -61,6 +61,17 @@ const FIXED_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
+/// Where this program lies, which is the same place on every node. After an upgrade the one that runs has
+/// been replaced, and the kernel says so behind its name (proc(5)).
+///
+/// # Errors
+/// The path cannot be read, or is no text.
+pub fn own_program() -> Result<String, String> {
+    let path = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+    let text = path.to_str().ok_or("this program's path is no UTF-8")?;
+    Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
+}
+
 /// How many programs this process has started so far.
 pub fn children_started() -> u64 {
     STARTED.load(Ordering::Relaxed)

@@ -50,6 +50,19 @@ pub enum MemoryError {
         /// What is in it, quoted.
         text: String,
     },
+    /// What is kept about the data does not hold what was written. Without it nobody knows which timelines
+    /// they are on.
+    #[error(
+        "{}: not what this program has written ({reason}): {text}; it says which timelines the data of this node are on, so only a new copy is known to be right: cls_rebuild_slave --keep-old", path.display()
+    )]
+    RecordDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+        /// What is in it, quoted.
+        text: String,
+    },
     /// Another process of this node holds the lock.
     #[error(
         "{}: another process of this node is promoting, or giving a promise; try again when it has ended", path.display()

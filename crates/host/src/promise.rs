@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::asked::Asked;
 use crate::clock::Deadline;
+use crate::command::own_program;
 use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
 use crate::memory::{Guard, MemoryFile};
@@ -46,7 +47,7 @@ impl Node {
         ask: &PromiseAsk,
         deadline: Deadline,
     ) -> Result<Vec<(NodeName, PromiseAnswer)>, String> {
-        let program = program()?;
+        let program = own_program()?;
         let cluster = self.cluster_id();
         // The other node stops trying a little earlier than this one stops waiting.
         let within = deadline.left().mul_f64(0.7);
@@ -191,14 +192,6 @@ fn last_line(text: &[u8]) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("it said nothing").trim();
     quoted(line.strip_prefix("ocf-exit-reason:").unwrap_or(line))
-}
-
-/// This program, which lies at the same place on every node. After an upgrade the one that runs has
-/// been replaced, and the kernel says so behind its name (proc(5)).
-fn program() -> Result<String, String> {
-    let path = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let text = path.to_str().ok_or("this program's path is no UTF-8")?;
-    Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
 }
 
 /// Answers a request that is read from `input`; the answer as a line.

@@ -37,7 +37,7 @@ impl RecordFile {
             return Ok(None);
         };
         let read = serde_json::from_str(&text);
-        read.map(Some).map_err(|error| MemoryError::Damaged {
+        read.map(Some).map_err(|error| MemoryError::RecordDamaged {
             path: self.path.clone(),
             reason: error.to_string(),
             text: quoted(&text),

@@ -14,7 +14,7 @@ use pha_core::timeline::TimelineId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Deadline;
-use crate::command::Command;
+use crate::command::{Command, own_program};
 use crate::files;
 
 /// The agent's word for it.
@@ -55,7 +55,7 @@ impl Plan {
 /// # Errors
 /// The program's own path is not known, or is not text.
 pub fn setting(file: &Path) -> Result<String, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = own_program()?;
     let word = |path: &Path| {
         let text = path
             .to_str()
@@ -68,7 +68,7 @@ pub fn setting(file: &Path) -> Result<String, String> {
     };
     Ok(format!(
         "{} {WORD} {} \"%f\" \"%p\" \"%r\"",
-        word(&program)?,
+        word(Path::new(&program))?,
         word(file)?
     ))
 }

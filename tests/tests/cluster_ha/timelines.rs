@@ -82,6 +82,15 @@ fn cluster_two_timelines_with_one_number() {
         must(bed.sql("node1", "SELECT count(*) FROM pg_stat_replication")),
         "0"
     );
+
+    scenario(
+        "what node2 keeps about its data is damaged: numbers are not compared instead of names",
+    );
+    let damage = "for file in /var/lib/pha4pgsql/*.data.json; do echo '{' > $file || exit 1; done";
+    bed.run("node2", &["sh", "-c", damage]);
+    let words = ["repair_slave", "--node", "node2"];
+    let said = ends(&bed, "node1", &words, 10);
+    assert!(said.contains("cls_rebuild_slave --keep-old"), "{said}");
     node2_repaired(&bed);
     assert_eq!(tables(&bed, "node2"), "made_afterwards made_first");
 }

@@ -89,6 +89,10 @@ impl Work<'_> {
             return None;
         };
         let file = RecordFile::beside(&memory_file(&self.cluster.resource));
+        // A comparison of numbers would take another timeline for the primary's.
+        if let Err(error) = file.load() {
+            return Some(Kinship::Unknown(error.to_string()));
+        }
         let deadline = self.deadline.sub_budget(READ);
         let known = &row.timelines.lineage;
         let (_, kinship) = file.kinship(&self.pg, known, deadline).ok()?;
