@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::decide::shared::attributes::{repl_info, show};
 use crate::decide::shared::ending::{done, show_and_end};
 use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
-use crate::decide::shared::kin::name_timelines;
+use crate::decide::shared::kin::{name_timelines, number_of_another};
 use crate::decide::shared::ownership::{mine, ownership, superseded, tell, to_adopt};
 use crate::decide::shared::standbys::{
     candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
@@ -18,7 +18,7 @@ use crate::decide::shared::standbys::{
 use crate::decide::shared::{links, outage};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, copy_slot};
-use crate::ocf;
+use crate::ocf::{self, OcfCode};
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{NoRow, Ownership, Reign, Update};
 use crate::snapshot::{Arbiter, ExternalLock, KeptBarrier, KeptLinks, Mode, Operation, Snapshot};
@@ -81,6 +81,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-superseded",
         says: "Another node owns the register: stop PostgreSQL at once, immediate mode, and never touch the names again (R5).",
         decide: |s| superseded(s).map(|row| stop_superseded(s, &row)),
+    },
+    Rule {
+        id: "primary-number-of-another",
+        says: "Its timeline has a number that the register knows as another's, since somebody opened it (R13): an error, so that it is stopped and not started again.",
+        decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::FailedPromoted, why)),
     },
     Rule {
         id: "primary-register-damaged",

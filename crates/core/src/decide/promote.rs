@@ -2,7 +2,9 @@
 
 use crate::decide::shared::attributes::{close_gate, repl_info, show};
 use crate::decide::shared::gate::{self, refusal};
-use crate::decide::shared::kin::{name_timelines, number_to_reserve, recorded_opening};
+use crate::decide::shared::kin::{
+    name_timelines, number_of_another, number_to_reserve, recorded_opening,
+};
 use crate::decide::shared::{halt, incarnation, launch, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
@@ -20,6 +22,11 @@ pub(super) const RULES: &[Rule] = &[
                 Some(_) => ownership::superseded(s).map(|row| halt::stop_superseded(s, &row)),
             }
         },
+    },
+    Rule {
+        id: "promote-number-of-another",
+        says: "PostgreSQL is a primary already, on a timeline whose number the register knows as another's, since somebody opened it (R13): an error, so that it is stopped and not started again.",
+        decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::Generic, why)),
     },
     Rule {
         id: "promote-remember",

@@ -126,7 +126,7 @@ fn a_standby_that_is_promoted_before_it_kept_where_it_is_names_all_timelines() {
     world.start();
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
-    let row = world.row();
+    let row = world.row().clone();
     assert_eq!(row.timelines.term, 3);
     assert_eq!(
         row.timelines.lineage.up_to(timeline(2)),
@@ -195,6 +195,35 @@ fn what_somebody_has_opened_is_registered_before_it_is_kept() {
     world.register = Err(Reading::Unknown(Trouble::Unreachable("cut".to_owned())));
     world.carry(&MONITOR);
     assert_eq!(world.record, record(Held::Following));
+}
+
+/// The register knows the number as that of another owner's timeline, which a standby may be on.
+#[test]
+fn what_somebody_has_opened_with_the_number_of_another_timeline_does_not_go_on() {
+    let mut world = opened_by_hand();
+    let row = world.row().clone();
+    world.register = Ok(Register {
+        timelines: Timelines::default().named(row.term - 1, &switched(row.term - 1, 2)),
+        ..row
+    });
+    for (operation, code) in [
+        (MONITOR, OcfCode::FailedPromoted),
+        (Operation::Promote, OcfCode::Generic),
+    ] {
+        let run = world.clone().carry(&operation);
+        assert_eq!(run.code, Some(code), "{}", run.reason);
+        assert!(
+            run.reason
+                .starts_with("run cls_repair_slave --or-rebuild on node1"),
+            "{}",
+            run.reason
+        );
+    }
+    // Pacemaker demotes it, and nothing starts these data as a standby.
+    let run = world.carry(&Operation::Demote { then_stop: false });
+    assert_eq!(world.process, Process::Absent, "{}", run.reason);
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Installed), "{}", run.reason);
 }
 
 #[test]

@@ -179,6 +179,22 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
     })
 }
 
+/// A primary whose timeline has a number that the register knows as another's: somebody opened a standby
+/// that did not know of it. It acknowledges nothing before it is named, and goes on as a primary only
+/// together with standbys on that other timeline, which PostgreSQL would let receive its WAL.
+pub(in crate::decide) fn number_of_another(s: &Snapshot) -> Option<String> {
+    let (row, view) = (mine(s)?, s.primary()?);
+    let lineage = of_primary(record(s), &view.history, &row.timelines, row.term);
+    let number = lineage.clash(&row.timelines.lineage)?;
+    let known = row.timelines.lineage.of(number)?;
+    Some(format!(
+        "{} --or-rebuild on {}, when another node is primary (cls_recovery_master): PostgreSQL was opened there \
+         by somebody else than the cluster, and its timeline {number} is not {known}",
+        Remedy::Repair,
+        s.me(),
+    ))
+}
+
 /// The timelines of a standby that has gone on with its primary to this number, which its next monitor
 /// would keep: it may be promoted before that.
 fn ahead(kept: &Lineage, named: &Lineage, number: TimelineId) -> Option<Lineage> {
