@@ -67,9 +67,11 @@ fn announce(dir: &Path, identity: ProcessId) -> Result<()> {
 fn keeper(dir: &Path, lifeline: bool) -> Result<()> {
     // Failing means that it already leads a session, which is as good.
     let _ = setsid();
-    if on_overlay(dir)? {
+    if on_overlay(dir)? || memory_is_plenty()? {
         // An overlay cannot be the upper layer of another one (a container's root usually is
-        // one), so the disks of the nodes live in memory there.
+        // one), so the disks of the nodes live in memory there. They do where there is enough of it,
+        // too: every node's fsync would wait for whatever else writes to the machine's disk, often
+        // longer than a lease. What was written outlives a node's power cut on both.
         let disks = dir.join("disks");
         fs::create_dir_all(&disks).map_err(Error::io("create", &disks))?;
         mount_at("tmpfs", &disks, "tmpfs", MountFlags::empty(), "mode=0755")?;
@@ -97,6 +99,18 @@ fn on_overlay(dir: &Path) -> Result<bool> {
     const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
     let stat = rustix::fs::statfs(dir).map_err(Error::sys("look at", dir))?;
     Ok(u64::try_from(stat.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
+}
+
+/// Whether the disks of one more cluster find room in memory: a cluster takes up to 2 GiB.
+fn memory_is_plenty() -> Result<bool> {
+    const PLENTY_KIB: u64 = 8 << 20;
+    let path = Path::new("/proc/meminfo");
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let available = text.lines().find_map(|line| {
+        let rest = line.strip_prefix("MemAvailable:")?;
+        rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    Ok(available.is_some_and(|available| available >= PLENTY_KIB))
 }
 
 fn client(dir: &Path) -> Result<()> {
