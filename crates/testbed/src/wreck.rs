@@ -149,10 +149,11 @@ fn collect(node: &Node, dir: &Path) {
             dir.join("powered-off"),
             "its disk could not be looked at through the node\n",
         );
+        // As the keeper sees it: the disk may be in memory, mounted there alone (proc(5), root).
+        let disk = node.layout.disk(node.name());
+        let disk = format!("/proc/{}/root{}", node.keeper.pid, disk.display());
         for log in LOGS {
-            let upper = node
-                .layout
-                .disk(node.name())
+            let upper = Path::new(&disk)
                 .join("upper")
                 .join(log.trim_start_matches('/'));
             let _ = fs::copy(upper, dir.join(log.rsplit('/').next().unwrap_or(log)));
