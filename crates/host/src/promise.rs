@@ -98,7 +98,7 @@ impl Node {
         withdrawal: &Withdrawal,
         deadline: Deadline,
     ) -> Result<(), String> {
-        let program = program()?;
+        let program = own_program()?;
         (self.memory)
             .withdraw(withdrawal.term, withdrawal.epoch)
             .map_err(|error| error.to_string())?;
