@@ -485,11 +485,11 @@ fn killed_rebuild(bed: &Bed) {
             true => Err(format!("{row:?}, {status:?}")),
         }
     });
-    let words = ["rebuild_slave", "--keep-old", "--max-rate", "256k"];
+    // So slow that it outlasts the cleanup below, which waits for a start that is refused again. The order
+    // of files is the file system's, so that one of the first is waited for.
+    let words = ["rebuild_slave", "--keep-old", "--max-rate", "96k"];
     let half = || {
-        let there = bed
-            .node("node2")
-            .read("/data/postgresql/data/global/pg_filenode.map");
+        let there = bed.node("node2").read("/data/postgresql/data/PG_VERSION");
         copies(bed, "node2") > 0 && there.is_ok()
     };
     killed(bed, "node2", &words, &half);

@@ -619,6 +619,9 @@ fn three_nodes_and_an_adopted_configuration() {
     );
     assert!(!plan.contains("+ pgsql operation"), "{plan}");
     must(&cluster, &["cls_setup"]);
+    // Other parameters restart the database, and what runs until then is no success of the start.
+    let settled = ["crm_resource", "--wait", "--timeout=120"];
+    cluster.node("node1").run(&settled, LONG).unwrap();
     must(&cluster, &["cls_start"]);
     assert!(
         must(&cluster, &["cls_setup"])

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pha_testbed::{Breakage, Signal};
+use pha_testbed::{Breakage, ClusterBuilder, Signal};
 use pha_tests::cluster::{Bed, PATIENCE, SHORT, State, must, register, scenario};
 
 /// Lets the lock service fail for several monitors of the primary and the standby, and sees that
@@ -269,9 +269,21 @@ pub(crate) fn row_with(bed: &Bed, epoch: u64, holders: &[&str]) -> pha_tests::cl
     )
 }
 
+/// A cluster whose lease leaves the question for promises, a login over ssh, the time that it takes on a
+/// machine with a lot else to do.
+pub(crate) fn with_time_for_promises(name: &str) -> Bed {
+    let bed = Bed::up(
+        ClusterBuilder::new(name)
+            .parameter("distlock_ttl", "8")
+            .configured(true),
+    );
+    bed.settle("node1", &["node2"]);
+    bed
+}
+
 #[test]
 fn cluster_lock_service_gone_with_the_standby() {
-    let bed = Bed::replicating("promise");
+    let bed = with_time_for_promises("promise");
     let lock = must(bed.lock_service());
 
     scenario(
@@ -312,7 +324,7 @@ fn cluster_lock_service_gone_with_the_standby() {
     must(lock.stop());
     // Its standby follows for longer than the lease, and only then is stopped.
     guard_goes_by(&bed, "guard-linked");
-    must(writer.wait_for(1000, PATIENCE));
+    must(writer.wait_for(2000, PATIENCE));
     goes_on_by_promise(&bed, &writer);
     must(lock.start());
     let alone = row_with(&bed, after.register.epoch + 1, &["node1"]);

@@ -5,7 +5,7 @@ use pha_core::register::Memory;
 use pha_testbed::{Breakage, Signal, Writer};
 use pha_tests::cluster::{Bed, PATIENCE, State, must, scenario};
 
-use crate::lock::{guard_goes_by, in_service, node2_stopped, row_with};
+use crate::lock::{guard_goes_by, in_service, node2_stopped, row_with, with_time_for_promises};
 
 #[test]
 fn cluster_errors_and_rubbish_are_no_promise() {
@@ -135,7 +135,7 @@ fn errors_without_the_standby(bed: &Bed, what: &str, how: Breakage) {
 /// asked for it says so once its PostgreSQL has been stopped.
 #[test]
 fn cluster_a_promise_in_vain_does_not_bar_the_standby() {
-    let bed = Bed::replicating("vain");
+    let bed = with_time_for_promises("vain");
     scenario(
         "R7: lock service and standby stopped, node2 promises and its answer is lost; the primary is stopped, withdraws its question and loses its power: node2 takes over once the lock service is back",
     );
