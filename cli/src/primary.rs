@@ -7,7 +7,7 @@ use pha_core::conninfo;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::postgres::Postgres;
-use pha_host::sql::{Purpose, TextRows, options};
+use pha_host::sql::{Purpose, Session, TextRows, options};
 use pha_host::ssh::Ssh;
 
 use crate::cluster::Cluster;
@@ -119,13 +119,21 @@ fn describe(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+fn connected(
+    postgres: &Result<Postgres, String>,
+    deadline: Deadline,
+) -> Result<(&Postgres, Session), String> {
+    let postgres = postgres.as_ref().map_err(Clone::clone)?;
+    let session = postgres.connect(deadline).map_err(describe)?;
+    Ok((postgres, session))
+}
+
 fn over_sql(
     postgres: &Result<Postgres, String>,
     sql: &str,
     deadline: Deadline,
 ) -> Result<TextRows, String> {
-    let postgres = postgres.as_ref().map_err(Clone::clone)?;
-    let mut session = postgres.connect(deadline).map_err(describe)?;
+    let (_, mut session) = connected(postgres, deadline)?;
     session.simple(sql, deadline).map_err(describe)
 }
 
@@ -135,8 +143,7 @@ fn seen_over_sql(
     sql: &str,
     deadline: Deadline,
 ) -> Result<TextRows, String> {
-    let postgres = postgres.as_ref().map_err(Clone::clone)?;
-    let mut session = postgres.connect(deadline).map_err(describe)?;
+    let (postgres, mut session) = connected(postgres, deadline)?;
     let sees = session.simple(SEES, deadline).map_err(describe)?;
     if !matches!(sees.first().map(Vec::as_slice), Some([Some(sees)]) if sees == "t") {
         let role = postgres.info.user_name();

@@ -182,21 +182,34 @@ impl ResourceName {
 
 /// What the name of a replication slot begins with that is made on the primary for the copy of its data to
 /// another node, where that node has no slot of its own (`replication_slot_name`).
-pub const COPY_SLOT: &str = "pha4pgsql_copy_";
+const COPY_SLOT: &str = "pha4pgsql_copy_";
 
 /// The longest name of a replication slot (`NAMEDATALEN` less one).
 const LONGEST_SLOT: usize = 63;
+
+/// A node's name in that of a replication slot, which allows small letters, digits and `_` alone
+/// (PostgreSQL manual, "Replication Slots").
+pub(crate) fn in_slot(node: &NodeName) -> String {
+    let plain = |c: char| match c.is_ascii_alphanumeric() {
+        true => c.to_ascii_lowercase(),
+        false => '_',
+    };
+    node.as_str().chars().map(plain).collect()
+}
 
 /// The slot for a copy to this node. Two nodes whose names differ in what a slot's name cannot show share
 /// one.
 #[must_use]
 pub fn copy_slot(node: &NodeName) -> String {
-    let plain = |c: char| match c.is_ascii_alphanumeric() {
-        true => c.to_ascii_lowercase(),
-        false => '_',
-    };
-    let name = node.as_str().chars().map(plain);
-    COPY_SLOT.chars().chain(name).take(LONGEST_SLOT).collect()
+    let name = format!("{COPY_SLOT}{}", in_slot(node));
+    name.chars().take(LONGEST_SLOT).collect()
+}
+
+/// Whether a slot is one for a copy; what a server may answer and no slot can be called is none.
+#[must_use]
+pub fn is_copy_slot(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(COPY_SLOT) && name.len() <= LONGEST_SLOT && name.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -228,6 +241,16 @@ mod tests {
         assert!(NodeName::new("x".repeat(256)).is_err());
         assert!(NodeName::new("x".repeat(255)).is_ok());
         assert!(serde_json::from_str::<NodeName>("\"a b\"").is_err());
+    }
+
+    #[test]
+    fn a_slot_for_a_copy_is_known_again_and_nothing_that_a_server_may_answer_beside() {
+        for name in ["node1", "DB-1.example", &"x".repeat(255)] {
+            assert!(is_copy_slot(&copy_slot(&NodeName::new(name).unwrap())));
+        }
+        for name in ["node1", "pha4pgsql_copy_'); drop", "pha4pgsql_copy_\u{1b}"] {
+            assert!(!is_copy_slot(name), "{name:?}");
+        }
     }
 
     #[test]

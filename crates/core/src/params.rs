@@ -18,7 +18,7 @@ pub use markdown::markdown;
 pub use table::{Kind, Spec, TABLE, spec};
 pub use together::validate_together;
 
-use crate::names::NodeName;
+use crate::names::{NodeName, in_slot};
 use crate::ocf::OcfCode;
 use crate::quoted::quoted;
 use crate::secret::Secret;
@@ -142,17 +142,8 @@ impl Params {
     /// lower case with everything but letters and digits made `_` (a slot's name allows no more).
     #[must_use]
     pub fn slot_for(&self, node: &NodeName) -> Option<String> {
-        self.replication_slot_name.as_ref().map(|base| {
-            let name: String = node
-                .as_str()
-                .chars()
-                .map(|character| match character.to_ascii_lowercase() {
-                    plain @ ('a'..='z' | '0'..='9') => plain,
-                    _ => '_',
-                })
-                .collect();
-            format!("{base}_{name}")
-        })
+        let base = self.replication_slot_name.as_ref()?;
+        Some(format!("{base}_{}", in_slot(node)))
     }
 }
 

@@ -18,7 +18,6 @@ use crate::record::RecordFile;
 pub fn unmounted(path: &Path) -> Option<PathBuf> {
     let text = |file: &str| files::read_text(Path::new(file)).ok().flatten();
     let fstab = text("/etc/fstab")?;
-    // Of the size nothing is known beforehand, and files::read has a limit of its own.
     let mounted = text("/proc/self/mountinfo")?;
     mounts::not_mounted(&fstab, &mounted, path)
 }
@@ -37,8 +36,8 @@ fn recorded(resource: &ResourceName, pgdata: &Path) -> Option<String> {
     }
 }
 
-/// What to say of a data directory without `PG_VERSION`; of a long reason Pacemaker cuts the end. Only a node that never had data is told to make
-/// them.
+/// What to say of a data directory without `PG_VERSION`; of a long reason Pacemaker cuts the end. Only a
+/// node that never had data is told to make them.
 pub(crate) fn reason(resource: &ResourceName, pgdata: &Path) -> String {
     let place = pgdata.display();
     if let Some(point) = unmounted(pgdata) {

@@ -88,9 +88,7 @@ impl Node {
         }
         Ok(answers)
     }
-}
 
-impl Node {
     /// Keeps that no promise of this epoch is relied on here any more, and then tells the others so. Who
     /// does not hear of it stays bound until the epoch moves.
     pub(crate) fn withdraw_promises(

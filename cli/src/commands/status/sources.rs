@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use pha_core::health::{CommitWaits, Connections, KeptWal, LeftSlot, Operation, ReplicationRow};
-use pha_core::names::COPY_SLOT;
+use pha_core::names::is_copy_slot;
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -206,7 +206,7 @@ fn left_slots(primary: &Primary, deadline: Deadline) -> Option<Vec<LeftSlot>> {
     let slot = |row: Vec<Option<String>>| {
         let [name, bytes]: [Option<String>; 2] = row.try_into().ok()?;
         Some(LeftSlot {
-            name: name.filter(|name| name.starts_with(COPY_SLOT))?,
+            name: name.filter(|name| is_copy_slot(name))?,
             bytes: bytes.and_then(|bytes| bytes.parse().ok()),
         })
     };

@@ -7,7 +7,7 @@ use crate::decide::shared::incarnation;
 use crate::decide::shared::kin::{foreign_standby, record_standby};
 use crate::decide::shared::launch::close_standby;
 use crate::decide::shared::{gate, halt, ownership};
-use crate::names::COPY_SLOT;
+use crate::names::is_copy_slot;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::Update;
@@ -194,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let view = s.standby()?;
             let own = |slot: &&String| {
-                slot.starts_with(COPY_SLOT) || s.settings.slots.values().any(|own| own == *slot)
+                is_copy_slot(slot) || s.settings.slots.values().any(|own| own == *slot)
             };
             let left: Vec<String> = view.slots.iter().filter(own).cloned().collect();
             (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
