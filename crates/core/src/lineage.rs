@@ -192,8 +192,44 @@ pub enum Held {
     Copied,
     /// They are a standby's: they were received, and never opened since.
     Following,
-    /// This node was given the register at this term, and opens them, or has.
-    Opened(u64),
+    /// This node was given the register, and opens them, or has.
+    Opened(Opening),
+}
+
+/// What was so when a node was about to open its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "KeptOpening")]
+pub struct Opening {
+    /// The register's term.
+    pub term: u64,
+    /// The highest number of a timeline that was ever given: PostgreSQL is made to take a higher one, so
+    /// that somebody else began what has this number or a lower one.
+    pub above: u32,
+}
+
+impl Opening {
+    /// An opening of which no more is known than its term.
+    #[must_use]
+    pub const fn at(term: u64) -> Self {
+        Self { term, above: 0 }
+    }
+}
+
+/// As it is kept: earlier programs kept the term alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KeptOpening {
+    Term(u64),
+    Whole { term: u64, above: u32 },
+}
+
+impl From<KeptOpening> for Opening {
+    fn from(kept: KeptOpening) -> Self {
+        match kept {
+            KeptOpening::Term(term) => Self::at(term),
+            KeptOpening::Whole { term, above } => Self { term, above },
+        }
+    }
 }
 
 /// What a node keeps about its data, outside of them: written before the first byte is received and
@@ -288,8 +324,9 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
         ));
     };
     match record.held {
-        Held::Opened(term)
+        Held::Opened(Opening { term, above })
             if last.term != term
+                && number.get() > above
                 && seen.history.last_switch().map(|switch| switch.parent) == Some(last.number)
                 && !seen.standby_signal =>
         {
@@ -439,7 +476,7 @@ pub fn of_primary(
         .and_then(|parent| base.up_to(parent))
         .unwrap_or_default();
     let term = match record.map(|record| record.held) {
-        Some(Held::Opened(term)) => term,
+        Some(Held::Opened(opening)) => opening.term,
         _ => term,
     };
     before.and(TimelineName { term, number, fork })

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pha_core::lineage::Held;
+use pha_core::lineage::{Held, Opening};
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
 use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_promote_by};
@@ -538,7 +538,7 @@ impl Explored {
         (primary.standby_signal, primary.names) = (false, standbys);
         primary.reign = Some((TERM, 1));
         if let Some(kept) = &mut primary.record {
-            kept.held = Held::Opened(0);
+            kept.held = Held::Opened(Opening::at(0));
         }
         primary.guard = (self.guards > 0).then(|| Resident::at_work(register));
         state

@@ -4,7 +4,9 @@
 //! Terms are kept relative to the register's, so a name's term is kept as who began the timeline: what
 //! matters of it is only whether it is the same. `FIRST` is the timeline that nobody began.
 
-use pha_core::lineage::{Held, Lineage, Origin, Record, Seen, TimelineName, Timelines, origin};
+use pha_core::lineage::{
+    Held, Lineage, Opening, Origin, Record, Seen, TimelineName, Timelines, origin,
+};
 use pha_core::lsn::Lsn;
 use pha_core::register::Update;
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -126,7 +128,7 @@ impl Explored {
         node.record = Some(Kept {
             names: Names::of(&translated(lineage, &node.log)),
             held: match held {
-                Held::Opened(_) => Held::Opened(0),
+                Held::Opened(opening) => Held::Opened(Opening { term: 0, ..opening }),
                 held => held,
             },
         });

@@ -107,7 +107,7 @@ fn what_follows() {
         },
         Case {
             what: "its own, which it had no time to name",
-            record: (&[FIRST], Held::Opened(2)),
+            record: (&[FIRST], Held::Opened(Opening::at(2))),
             signal: false,
             known: &[FIRST],
             mine: true,
@@ -115,13 +115,13 @@ fn what_follows() {
         },
         Case {
             what: "the same after it was named",
-            record: (&[FIRST], Held::Opened(2)),
+            record: (&[FIRST], Held::Opened(Opening::at(2))),
             signal: false,
             ..on_second()
         },
         Case {
             what: "an old primary that went no further than its successor took",
-            record: (&[FIRST], Held::Opened(1)),
+            record: (&[FIRST], Held::Opened(Opening::at(1))),
             signal: false,
             end: at(1, 100),
             known: &[FIRST, SECOND],
@@ -162,7 +162,7 @@ fn what_has_diverged() {
         (
             Case {
                 what: "the same number at the same position, of another term",
-                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+                ..second((&[FIRST, SECOND], Held::Opened(Opening::at(2))), false)
             },
             at(1, 100),
             false,
@@ -170,7 +170,7 @@ fn what_has_diverged() {
         (
             Case {
                 what: "the same, never registered",
-                ..second((&[FIRST], Held::Opened(2)), false)
+                ..second((&[FIRST], Held::Opened(Opening::at(2))), false)
             },
             at(1, 100),
             false,
@@ -179,7 +179,7 @@ fn what_has_diverged() {
             Case {
                 what: "the same number at another position",
                 known: &[FIRST, (3, 2, 80)],
-                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+                ..second((&[FIRST, SECOND], Held::Opened(Opening::at(2))), false)
             },
             at(1, 80),
             true,
@@ -214,7 +214,7 @@ fn what_has_diverged() {
             Case {
                 what: "an owner that an operator has passed over",
                 known: &[FIRST],
-                ..second((&[FIRST, SECOND], Held::Opened(2)), false)
+                ..second((&[FIRST, SECOND], Held::Opened(Opening::at(2))), false)
             },
             at(1, 100),
             true,
@@ -253,7 +253,7 @@ fn what_cannot_be_told() {
         },
         Case {
             what: "replaced by hand",
-            record: (&[FIRST, SECOND], Held::Opened(2)),
+            record: (&[FIRST, SECOND], Held::Opened(Opening::at(2))),
             end: at(3, 300),
             history: history(3, &[(1, 90)]),
             known: &[FIRST, (4, 3, 90)],
@@ -272,6 +272,39 @@ fn what_cannot_be_told() {
             "{}: {found:?}",
             case.what
         );
+    }
+}
+
+#[test]
+fn what_has_a_number_that_was_given_before_was_begun_by_somebody_else() {
+    let opened = |above| {
+        judged(&Case {
+            record: (&[FIRST], Held::Opened(Opening { term: 3, above })),
+            signal: false,
+            known: &[FIRST],
+            mine: true,
+            end: at(2, 150),
+            history: history(2, &[(1, 100)]),
+            ..base()
+        })
+    };
+    assert_eq!(opened(1), Kinship::Follows);
+    assert!(matches!(opened(2), Kinship::Diverged { .. }));
+}
+
+#[test]
+fn an_opening_is_read_as_earlier_programs_kept_it() {
+    for (text, opening) in [
+        (r#"{"opened":3}"#, Opening::at(3)),
+        (
+            r#"{"opened":{"term":3,"above":2}}"#,
+            Opening { term: 3, above: 2 },
+        ),
+    ] {
+        let held: Held = serde_json::from_str(text).unwrap();
+        assert_eq!(held, Held::Opened(opening));
+        let again = serde_json::to_string(&held).unwrap();
+        assert_eq!(serde_json::from_str::<Held>(&again).unwrap(), held);
     }
 }
 
@@ -333,19 +366,19 @@ fn a_primary_names_its_timelines() {
         // What the register has named is not named again.
         (None, history(1, &[]), known.clone(), vec![FIRST]),
         (
-            record(&[FIRST], Held::Opened(4)),
+            record(&[FIRST], Held::Opened(Opening::at(4))),
             history(2, &[(1, 70)]),
             known.clone(),
             vec![FIRST, (4, 2, 70)],
         ),
         (
-            record(&[FIRST, SECOND], Held::Opened(4)),
+            record(&[FIRST, SECOND], Held::Opened(Opening::at(4))),
             history(3, &[(1, 70)]),
             known.clone(),
             vec![FIRST, (4, 3, 70)],
         ),
         (
-            record(&[FIRST, SECOND], Held::Opened(4)),
+            record(&[FIRST, SECOND], Held::Opened(Opening::at(4))),
             history(2, &[(1, 100)]),
             known.clone(),
             vec![FIRST, SECOND],

@@ -1,6 +1,6 @@
 //! Timelines by name (R13).
 
-use pha_core::lineage::{Held, Lineage, Record, TimelineName, Timelines};
+use pha_core::lineage::{Held, Lineage, Opening, Record, TimelineName, Timelines};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
@@ -52,7 +52,7 @@ fn passed_over() -> World {
     world.standby_signal = false;
     world.end = at(2, 5000);
     world.history = history(2);
-    world.record = kept(first_lineage(), Held::Opened(2));
+    world.record = kept(first_lineage(), Held::Opened(Opening::at(2)));
     world.register = Ok(named(owned(2, 3, &[2]), &switched(3, 2)));
     world.cluster().repl_info = Some(Ok("node2|1|00000000000003E8".parse().unwrap()));
     world
@@ -188,7 +188,10 @@ fn what_somebody_has_opened_is_registered_before_it_is_kept() {
         run.actions
     );
     assert_eq!(world.row().timelines.lineage, switched(term, 2));
-    assert_eq!(world.record, kept(switched(term, 2), Held::Opened(term)));
+    assert_eq!(
+        world.record,
+        kept(switched(term, 2), Held::Opened(Opening::at(term)))
+    );
 
     // Another holder may be given the same number as long as the register does not know it.
     let mut world = opened_by_hand();
@@ -220,6 +223,41 @@ fn what_somebody_has_opened_with_the_number_of_another_timeline_does_not_go_on()
         );
     }
     // Pacemaker demotes it, and nothing starts these data as a standby.
+    let run = world.carry(&Operation::Demote { then_stop: false });
+    assert_eq!(world.process, Process::Absent, "{}", run.reason);
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Installed), "{}", run.reason);
+}
+
+/// Somebody opens the standby while the agent is about to: the operation goes on and keeps that it opens
+/// the data, and the register of an operator's choice no more knows the timeline that had the number.
+#[test]
+fn what_somebody_has_opened_within_our_promotion_is_not_ours() {
+    let mut world = opened_by_hand();
+    let row = world.row().clone();
+    let timelines = Timelines {
+        highest: 2,
+        ..row.timelines.clone()
+    };
+    let opening = Opening {
+        term: row.term,
+        above: 2,
+    };
+    world.register = Ok(Register { timelines, ..row });
+    world.record = kept(first_lineage(), Held::Opened(opening));
+    for (operation, code) in [
+        (MONITOR, OcfCode::FailedPromoted),
+        (Operation::Promote, OcfCode::Generic),
+    ] {
+        let run = world.clone().carry(&operation);
+        assert_eq!(run.code, Some(code), "{}", run.reason);
+        assert!(
+            run.reason
+                .contains("a number that was given before (up to 2)"),
+            "{}",
+            run.reason
+        );
+    }
     let run = world.carry(&Operation::Demote { then_stop: false });
     assert_eq!(world.process, Process::Absent, "{}", run.reason);
     let run = world.carry(&Operation::Start);
@@ -281,7 +319,7 @@ fn names_are_adopted_once() {
     world.without_names();
     let run = world.carry(&MONITOR);
     assert_eq!(run.code, Some(OcfCode::RunningPromoted));
-    assert_eq!(world.record, record(Held::Opened(1)));
+    assert_eq!(world.record, record(Held::Opened(Opening::at(1))));
     assert_eq!(world.row().timelines.lineage, first_lineage());
 }
 

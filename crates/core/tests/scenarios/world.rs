@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pha_core::cluster::{Announced, Cluster, ClusterNode};
 use pha_core::drive::{Clock, Edge, End, Note, Operating, drive};
-use pha_core::lineage::{Held, Lineage, Record, TimelineName, Timelines};
+use pha_core::lineage::{Held, Lineage, Opening, Record, TimelineName, Timelines};
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
@@ -280,7 +280,7 @@ impl World {
     pub(crate) fn primary() -> Self {
         let mut world = Self::new();
         world.standby_signal = false;
-        world.record = record(Held::Opened(1));
+        world.record = record(Held::Opened(Opening::at(1)));
         world.names = vec!["node2".to_owned()];
         world.standbys = vec![link(2, 1000)];
         world.register = Ok(owned(1, 1, &[1, 2]));

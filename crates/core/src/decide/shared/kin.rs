@@ -1,7 +1,9 @@
 //! Timelines by name (R13): what this node's data are to the register's timelines, and what is kept
 //! about them before they are started.
 
-use crate::lineage::{Held, Kinship, Lineage, Origin, Record, Seen, kinship, of_primary, origin};
+use crate::lineage::{
+    Held, Kinship, Lineage, Opening, Origin, Record, Seen, kinship, of_primary, origin,
+};
 use crate::link_name::LinkName;
 use crate::plan::{Action, ActionKind, Step};
 use crate::register::{Reading, Register, Update};
@@ -133,17 +135,20 @@ pub(in crate::decide) fn recorded_opening(
 ) -> Option<Action> {
     let known = record(s).filter(|_| s.builtin())?;
     // After the stop of an operation that began as a standby's the row was not read again.
-    let term = row(s).map_or_else(
-        || s.memory.as_ref().map_or(0, |memory| memory.term),
-        |row| row.term,
-    );
+    let opening = match row(s) {
+        Some(row) => Opening {
+            term: row.term,
+            above: row.timelines.highest,
+        },
+        None => Opening::at(s.memory.as_ref().map_or(0, |memory| memory.term)),
+    };
     let cut = number.and_then(|number| {
         let own = known.lineage.up_to(number);
         own.or_else(|| ahead(&known.lineage, &row(s)?.timelines.lineage, number))
     });
     Some(Action::KeepRecord {
         lineage: cut.unwrap_or_else(|| known.lineage.clone()),
-        held: Held::Opened(term),
+        held: Held::Opened(opening),
     })
 }
 
@@ -163,7 +168,7 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
         Some(held @ Held::Opened(_)) => Some(held),
         _ => None,
     };
-    let held = opened.unwrap_or(Held::Opened(row.term));
+    let held = opened.unwrap_or(Held::Opened(Opening::at(row.term)));
     let kept = record(s).is_some_and(|known| known.lineage == lineage && known.held == held);
     let named = !unnamed(&row) && row.timelines.lineage == lineage;
     if !kept && (opened.is_some() || named) {
@@ -185,11 +190,22 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
 pub(in crate::decide) fn number_of_another(s: &Snapshot) -> Option<String> {
     let (row, view) = (mine(s)?, s.primary()?);
     let lineage = of_primary(record(s), &view.history, &row.timelines, row.term);
-    let number = lineage.clash(&row.timelines.lineage)?;
-    let known = row.timelines.lineage.of(number)?;
+    let clash = lineage.clash(&row.timelines.lineage);
+    let known = clash.and_then(|number| row.timelines.lineage.of(number));
+    let another = match (known, record(s).map(|known| known.held)) {
+        (Some(known), _) => format!("its timeline {} is not {known}", known.number),
+        (None, Some(Held::Opened(Opening { above, .. }))) => {
+            let own = view.history.own;
+            let began = own.get() <= above && record(s)?.lineage.of(own).is_none();
+            began.then(|| {
+                format!("its timeline {own} has a number that was given before (up to {above})")
+            })?
+        }
+        _ => return None,
+    };
     Some(format!(
         "{} --or-rebuild on {}, when another node is primary (cls_recovery_master): PostgreSQL was opened there \
-         by somebody else than the cluster, and its timeline {number} is not {known}",
+         by somebody else than the cluster, and {another}",
         Remedy::Repair,
         s.me(),
     ))
