@@ -229,10 +229,10 @@ fn what_somebody_has_opened_with_the_number_of_another_timeline_does_not_go_on()
     assert_eq!(run.code, Some(OcfCode::Installed), "{}", run.reason);
 }
 
-/// Somebody opens the standby while the agent is about to: the operation goes on and keeps that it opens
-/// the data, and the register of an operator's choice no more knows the timeline that had the number.
+/// After an operator's choice the register no more knows the timeline that had the number. Somebody opens
+/// the standby while the agent is about to, which may go on and keep that it opens the data.
 #[test]
-fn what_somebody_has_opened_within_our_promotion_is_not_ours() {
+fn what_somebody_has_opened_with_a_number_that_was_given_is_not_ours() {
     let mut world = opened_by_hand();
     let row = world.row().clone();
     let timelines = Timelines {
@@ -244,19 +244,21 @@ fn what_somebody_has_opened_within_our_promotion_is_not_ours() {
         above: 2,
     };
     world.register = Ok(Register { timelines, ..row });
-    world.record = kept(first_lineage(), Held::Opened(opening));
-    for (operation, code) in [
-        (MONITOR, OcfCode::FailedPromoted),
-        (Operation::Promote, OcfCode::Generic),
-    ] {
-        let run = world.clone().carry(&operation);
-        assert_eq!(run.code, Some(code), "{}", run.reason);
-        assert!(
-            run.reason
-                .contains("a number that was given before (up to 2)"),
-            "{}",
-            run.reason
-        );
+    for held in [Held::Following, Held::Opened(opening)] {
+        world.record = kept(first_lineage(), held);
+        for (operation, code) in [
+            (MONITOR, OcfCode::FailedPromoted),
+            (Operation::Promote, OcfCode::Generic),
+        ] {
+            let run = world.clone().carry(&operation);
+            assert_eq!(run.code, Some(code), "{}", run.reason);
+            assert!(
+                run.reason
+                    .contains("a number that was given before (up to 2)"),
+                "{}",
+                run.reason
+            );
+        }
     }
     let run = world.carry(&Operation::Demote { then_stop: false });
     assert_eq!(world.process, Process::Absent, "{}", run.reason);

@@ -190,18 +190,29 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
 pub(in crate::decide) fn number_of_another(s: &Snapshot) -> Option<String> {
     let (row, view) = (mine(s)?, s.primary()?);
     let lineage = of_primary(record(s), &view.history, &row.timelines, row.term);
-    let clash = lineage.clash(&row.timelines.lineage);
-    let known = clash.and_then(|number| row.timelines.lineage.of(number));
-    let another = match (known, record(s).map(|known| known.held)) {
-        (Some(known), _) => format!("its timeline {} is not {known}", known.number),
-        (None, Some(Held::Opened(Opening { above, .. }))) => {
-            let own = view.history.own;
-            let began = own.get() <= above && record(s)?.lineage.of(own).is_none();
-            began.then(|| {
-                format!("its timeline {own} has a number that was given before (up to {above})")
+    let (own, named) = (lineage.last()?, &row.timelines.lineage);
+    let clash = lineage.clash(named).and_then(|number| named.of(number));
+    let another = match clash {
+        Some(known) => format!("its timeline {} is not {known}", known.number),
+        None => {
+            // What this node was told to open has a number above those given until then, and what it was
+            // not told to open is its own once the register says so.
+            let (above, proof) = match record(s) {
+                Some(Record {
+                    held: Held::Opened(opening),
+                    lineage,
+                    ..
+                }) => (opening.above, lineage),
+                _ => (row.timelines.highest, named),
+            };
+            let given = own.number.get() <= above && !proof.names().contains(&own);
+            given.then(|| {
+                format!(
+                    "its timeline {} has a number that was given before (up to {above})",
+                    own.number
+                )
             })?
         }
-        _ => return None,
     };
     Some(format!(
         "{} --or-rebuild on {}, when another node is primary (cls_recovery_master): PostgreSQL was opened there \
