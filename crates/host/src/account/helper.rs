@@ -21,6 +21,10 @@ use crate::user::User;
 /// would not be either, and an operation asks many.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How long an answer may still take, once, that this process had no chance to wait for: it stood still
+/// (stopped by a signal, frozen) until the deadline had passed, and the answer may lie there.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// The process of one account, started when it is first needed and kept.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -112,10 +116,7 @@ impl Slot {
             Some(conversation) => conversation,
             none => none.insert(begin(user, program)?),
         };
-        let mut timed = Timed {
-            socket: &conversation.socket,
-            deadline,
-        };
+        let mut timed = Timed::new(&conversation.socket, deadline);
         wire::send(&mut timed, request, bytes)?;
         wire::receive(&mut timed)?.ok_or_else(|| {
             let text = format!("the process that acts as {} has ended", user.name());
@@ -174,14 +175,29 @@ fn by_starter<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> 
     started.recv().map_err(|_| gone())
 }
 
-/// A socket of which no read and no write waits beyond the deadline.
+/// A socket of which no read and no write waits beyond the deadline. One that waited in vain fails for
+/// that; who finds the time over without having waited for it has stood still, and has [`MOMENT`] more.
 struct Timed<'a> {
     socket: &'a UnixStream,
     deadline: Deadline,
+    stood_still: bool,
 }
 
-impl Timed<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
+impl<'a> Timed<'a> {
+    fn new(socket: &'a UnixStream, deadline: Deadline) -> Self {
+        Self {
+            socket,
+            deadline,
+            // What begins too late gets no time for that.
+            stood_still: deadline.expired(),
+        }
+    }
+
+    fn left(&mut self) -> io::Result<Option<Duration>> {
+        if self.deadline.expired() && !self.stood_still {
+            self.stood_still = true;
+            self.deadline = Deadline::after(MOMENT);
+        }
         match self.deadline.left() {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
             left => Ok(Some(left)),
@@ -191,18 +207,62 @@ impl Timed<'_> {
 
 impl io::Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(self.left()?)?;
+        let left = self.left()?;
+        self.socket.set_read_timeout(left)?;
         self.socket.read(buffer)
     }
 }
 
 impl io::Write for Timed<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
+        let left = self.left()?;
+        self.socket.set_write_timeout(left)?;
         self.socket.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    fn over(deadline: Deadline) {
+        while !deadline.expired() {
+            std::thread::sleep(deadline.left());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_came_while_this_process_stood_still_is_taken() {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        let deadline = Deadline::after(Duration::from_millis(20));
+        let mut timed = Timed::new(&socket, deadline);
+        other.write_all(b"ab").unwrap();
+        over(deadline);
+        let mut byte = [0; 1];
+        timed.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"a");
+        // Once: nothing keeps a question open by answering it little by little.
+        over(timed.deadline);
+        assert!(is_timeout(&timed.read_exact(&mut byte).unwrap_err()));
+    }
+
+    #[test]
+    fn who_waited_in_vain_or_began_too_late_gets_no_more_time() {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        let deadline = Deadline::after(Duration::from_millis(20));
+        let mut timed = Timed::new(&socket, deadline);
+        let mut byte = [0; 1];
+        assert!(is_timeout(&timed.read_exact(&mut byte).unwrap_err()));
+        other.write_all(b"a").unwrap();
+        over(deadline);
+        let mut late = Timed::new(&socket, deadline);
+        assert!(is_timeout(&late.read_exact(&mut byte).unwrap_err()));
     }
 }
