@@ -643,4 +643,10 @@ fn every_part_of_names_is_needed() {
     ] {
         is_noticed(mutation, model, &[breaks]);
     }
+    // Each takes a story of more than twenty steps.
+    if long() {
+        for mutation in [M::NumberOfAnotherGoesOn, M::OpeningNotBounded] {
+            is_noticed(mutation, NAMED, &[SAME_TIMELINE]);
+        }
+    }
 }

@@ -137,6 +137,10 @@ pub(crate) enum Mutation {
     ForeignStarts,
     /// R13: a number that was given before is given again.
     NumberNotReserved,
+    /// R13: a node that opens its data does not keep above which number.
+    OpeningNotBounded,
+    /// R13: a primary goes on with a number that was given to another timeline.
+    NumberOfAnotherGoesOn,
     /// A standby that is opened by hand acknowledges by itself.
     StandbyIsOpen,
     /// No monitor starts a guard.
@@ -241,6 +245,9 @@ impl Mutation {
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
             Self::ForeignStarts => dropped = &["start-foreign-timeline", "demote-foreign-timeline"],
+            Self::NumberOfAnotherGoesOn => {
+                dropped = &["primary-number-of-another", "promote-number-of-another"];
+            }
             Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
             Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
             Self::GuardLetsSuperseded => dropped = &["guard-superseded"],

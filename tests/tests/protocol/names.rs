@@ -128,6 +128,9 @@ impl Explored {
         node.record = Some(Kept {
             names: Names::of(&translated(lineage, &node.log)),
             held: match held {
+                Held::Opened(_) if self.mutation == Mutation::OpeningNotBounded => {
+                    Held::Opened(Opening::at(0))
+                }
                 Held::Opened(opening) => Held::Opened(Opening { term: 0, ..opening }),
                 held => held,
             },

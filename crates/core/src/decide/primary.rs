@@ -84,7 +84,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-number-of-another",
-        says: "Its timeline has a number that the register knows as another's, since somebody opened it (R13): an error, so that it is stopped and not started again.",
+        says: "Its timeline has a number that was given to another one before, since somebody opened it (R13): an error, so that it is stopped and not started again.",
         decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::FailedPromoted, why)),
     },
     Rule {

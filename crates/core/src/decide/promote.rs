@@ -25,7 +25,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "promote-number-of-another",
-        says: "PostgreSQL is a primary already, on a timeline whose number the register knows as another's, since somebody opened it (R13): an error, so that it is stopped and not started again.",
+        says: "PostgreSQL is a primary already, on a timeline whose number was given to another one before, since somebody opened it (R13): an error, so that it is stopped and not started again.",
         decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::Generic, why)),
     },
     Rule {

@@ -2,7 +2,8 @@
 //! about them before they are started.
 
 use crate::lineage::{
-    Held, Kinship, Lineage, Opening, Origin, Record, Seen, kinship, of_primary, origin,
+    Held, Kinship, Lineage, Opening, Origin, Record, Seen, TimelineName, Timelines, kinship,
+    of_primary, origin,
 };
 use crate::link_name::LinkName;
 use crate::plan::{Action, ActionKind, Step};
@@ -184,34 +185,19 @@ pub(in crate::decide) fn name_timelines(s: &Snapshot) -> Option<Step> {
     })
 }
 
-/// A primary whose timeline has a number that the register knows as another's: somebody opened a standby
-/// that did not know of it. It acknowledges nothing before it is named, and goes on as a primary only
+/// A primary whose timeline has a number that was given to another one, which the register may no more know
+/// after an operator's choice: somebody opened a standby that did not know of it. It acknowledges nothing before it is named, and goes on as a primary only
 /// together with standbys on that other timeline, which PostgreSQL would let receive its WAL.
 pub(in crate::decide) fn number_of_another(s: &Snapshot) -> Option<String> {
     let (row, view) = (mine(s)?, s.primary()?);
     let lineage = of_primary(record(s), &view.history, &row.timelines, row.term);
     let (own, named) = (lineage.last()?, &row.timelines.lineage);
-    let clash = lineage.clash(named).and_then(|number| named.of(number));
-    let another = match clash {
+    let another = match lineage.clash(named).and_then(|number| named.of(number)) {
         Some(known) => format!("its timeline {} is not {known}", known.number),
         None => {
-            // What this node was told to open has a number above those given until then, and what it was
-            // not told to open is its own once the register says so.
-            let (above, proof) = match record(s) {
-                Some(Record {
-                    held: Held::Opened(opening),
-                    lineage,
-                    ..
-                }) => (opening.above, lineage),
-                _ => (row.timelines.highest, named),
-            };
-            let given = own.number.get() <= above && !proof.names().contains(&own);
-            given.then(|| {
-                format!(
-                    "its timeline {} has a number that was given before (up to {above})",
-                    own.number
-                )
-            })?
+            let above = given_before(record(s), own, &row.timelines)?;
+            let number = own.number;
+            format!("its timeline {number} has a number that was given before (up to {above})")
         }
     };
     Some(format!(
@@ -220,6 +206,21 @@ pub(in crate::decide) fn number_of_another(s: &Snapshot) -> Option<String> {
         Remedy::Repair,
         s.me(),
     ))
+}
+
+/// The highest number that was given before a primary's own timeline, where that has no higher one and
+/// nothing proves it the primary's. What this node was told to open is proven by its record, and what it was
+/// not told to open by the register.
+fn given_before(record: Option<&Record>, own: TimelineName, known: &Timelines) -> Option<u32> {
+    let (above, proof) = match record {
+        Some(Record {
+            held: Held::Opened(opening),
+            lineage,
+            ..
+        }) => (opening.above, lineage),
+        _ => (known.highest, &known.lineage),
+    };
+    (own.number.get() <= above && !proof.names().contains(&own)).then_some(above)
 }
 
 /// The timelines of a standby that has gone on with its primary to this number, which its next monitor
