@@ -11,6 +11,7 @@ use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::conninfo::{Conninfo, Secret};
+use pha_host::local;
 use pha_host::lock::{LockName, LockService};
 use pha_host::pacemaker::Pacemaker;
 use pha_host::pgctl;
@@ -217,27 +218,8 @@ impl Cluster {
 
     /// The local server, as the account that owns it.
     pub(crate) fn local_postgres(&self) -> Result<Postgres, String> {
-        let params = &self.params;
-        let user = User::lookup(&params.pgdba).map_err(describe)?;
-        let mut info = match params.pghost.as_deref().or(params.socketdir.as_deref()) {
-            Some(place) => Conninfo::local(place, params.pgport),
-            None => {
-                let mut info = Conninfo::default();
-                for server in &mut info.servers {
-                    server.port = params.pgport;
-                }
-                info
-            }
-        };
-        let role = params.monitor_user.as_deref().unwrap_or(&params.pgdba);
-        info = info.with_user(role).with_dbname(params.pgdb.as_str());
-        if let Some(password) = &params.monitor_password {
-            info = info.with_password(Secret::new(password.expose()));
-        }
-        Ok(Postgres {
-            info: info.or_application_name("cls"),
-            user,
-        })
+        let user = User::lookup(&self.params.pgdba).map_err(describe)?;
+        Ok(local::postgres(&self.params, &user, "cls"))
     }
 
     /// The primary over the network, by the address that follows it.

@@ -14,6 +14,7 @@ mod online_switch;
 mod rebuild_slave;
 mod recovery_master;
 mod repair_slave;
+pub(crate) mod rows;
 mod seen;
 mod setup;
 mod standby_node;

@@ -9,7 +9,76 @@ use std::time::Duration;
 use common::{PRIMARY, STANDBY, Shims, TWO, cib};
 use pha_tests::pg::{Server, eventually};
 
+/// The last word is the command line, as sshd would give it to a shell there.
+const SSHD: &str = "PATH=$PATH:/usr/sbin:/sbin; for word; do :; done; exec sh -c \"$word\"";
+
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server whose socket is where neither a package nor a parameter has it, on a port that no parameter
+/// names: it says itself where it listens. Asked on its own node, and over ssh from another one.
+#[test]
+fn pg_the_socket_is_found_wherever_it_is() {
+    let server = Server::start(&["wal_level=replica", "max_wal_senders=2"]).unwrap();
+    let data = server.data().display().to_string();
+    let own = [
+        ("node_list", "node1 node2"),
+        ("rep_mode", "sync"),
+        ("pgdata", data.as_str()),
+    ];
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &own, &[]));
+    let look = |on: &str| {
+        let run = shims.cls(&["status"]);
+        assert!(run.out.contains("Replication from node1:"), "{on}: {run:?}");
+        assert!(run.out.contains("Health: healthy"), "{on}: {run:?}");
+        let check = shims.cls(&["status", "--check"]);
+        let well = "OK - primary node1, 1 standby streaming\n";
+        assert_eq!((check.code, check.out.as_str()), (0, well), "{on}");
+        // And where the WAL ends, which other nodes ask for.
+        let end = shims.cls(&["internal", "wal-end"]).json();
+        assert_eq!(end["position"]["timeline"], 1, "{on}: {end}");
+    };
+    look("node1");
+    shims.tool(
+        "crm_node",
+        "case $1 in --quorum) echo 1 ;; *) echo node2 ;; esac",
+    );
+    shims.tool("ssh", SSHD);
+    look("node2");
+    // Nor is it asked in vain where a parameter says another port than the server's.
+    shims.write(
+        "cib.xml",
+        &cib(
+            &[PRIMARY, STANDBY],
+            &[&own[..], &[("pgport", "5999")]].concat(),
+            &[],
+        ),
+    );
+    look("node2 with another port");
+}
+
+/// A role that is not let see what others do would find no standby with a state, and no commit that waits.
+#[test]
+fn pg_what_is_hidden_from_the_role_is_not_healthy() {
+    let server = Server::start(&["wal_level=replica", "max_wal_senders=2"]).unwrap();
+    server.sql("create role watch login").unwrap();
+    let data = server.data().display().to_string();
+    let own = [
+        ("node_list", "node1 node2"),
+        ("rep_mode", "sync"),
+        ("pgdata", data.as_str()),
+        ("monitor_user", "watch"),
+    ];
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &own, &[]));
+    let run = shims.cls(&["status"]);
+    assert!(run.out.contains("Health: to be looked at"), "{run:?}");
+    assert!(
+        run.out
+            .contains("next: run in SQL: grant pg_monitor to watch"),
+        "{run:?}"
+    );
+    server.sql("grant pg_monitor to watch").unwrap();
+    assert_eq!(shims.cls(&["status", "--check"]).code, 0);
+}
 
 #[test]
 fn pg_commits_that_wait_for_a_standby_are_counted() {
@@ -79,16 +148,13 @@ fn pg_a_role_that_sees_no_sessions_is_not_believed_that_nothing_waits() {
         ("socketdir", place.as_str()),
         ("master_ip", "127.0.0.1"),
         ("repuser", "replication"),
-        ("psql", "/usr/bin/psql"),
     ];
     let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &[TWO, &own].concat(), &[]));
     shims.tool(
         "crm_node",
         "case $1 in --quorum) echo 1 ;; *) echo node2 ;; esac",
     );
-    // The last word is the command line, as sshd would give it to a shell there.
-    let sshd = "PATH=$PATH:/usr/sbin:/sbin; for word; do :; done; exec sh -c \"$word\"";
-    shims.tool("ssh", sshd);
+    shims.tool("ssh", SSHD);
     let waiting = || {
         let json = shims.cls(&["status", "--json"]).json();
         json["commits"]["waiting"].clone()

@@ -98,16 +98,26 @@ fn status_shows_pacemakers_view_and_the_line_of_the_specification() {
             .contains("\npgsql_REPL_INFO:node1|1|00000000070000D0\n"),
         "{run:?}"
     );
-    assert!(run.out.contains("Health: healthy"), "{run:?}");
+    // No PostgreSQL is there to be asked, and what nobody could look at is not healthy.
+    assert!(run.out.contains("Health: to be looked at"), "{run:?}");
+    assert!(
+        run.out
+            .contains("!  PostgreSQL on node1 cannot be asked about its standbys: "),
+        "{run:?}"
+    );
     assert!(!run.out.contains('\x1b'), "colour without a terminal");
 }
 
 #[test]
 fn check_has_the_codes_of_a_monitoring_plugin() {
-    let healthy = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
-    let run = healthy.cls(&["status", "--check"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    assert_eq!(run.out, "OK - primary node1, 1 standby streaming\n");
+    let unseen = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
+    let run = unseen.cls(&["status", "--check"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.out
+            .starts_with("WARNING - PostgreSQL on node1 cannot be asked"),
+        "{run:?}"
+    );
 
     let gone = Node {
         online: false,

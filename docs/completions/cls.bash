@@ -136,6 +136,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,passfile)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__passfile"
                 ;;
+            cls__subcmd__help__subcmd__internal,rows)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__rows"
+                ;;
             cls__subcmd__help__subcmd__internal,running)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__running"
                 ;;
@@ -166,6 +169,9 @@ _cls() {
             cls__subcmd__internal,passfile)
                 cmd="cls__subcmd__internal__subcmd__passfile"
                 ;;
+            cls__subcmd__internal,rows)
+                cmd="cls__subcmd__internal__subcmd__rows"
+                ;;
             cls__subcmd__internal,running)
                 cmd="cls__subcmd__internal__subcmd__running"
                 ;;
@@ -195,6 +201,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,passfile)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__passfile"
+                ;;
+            cls__subcmd__internal__subcmd__help,rows)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__rows"
                 ;;
             cls__subcmd__internal__subcmd__help,running)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__running"
@@ -350,7 +359,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts running clock wal-end seen"
+            opts="config commands pages passfile facts running clock wal-end rows seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -434,6 +443,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__passfile)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__rows)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -672,7 +695,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts running clock wal-end seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -802,7 +825,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts running clock wal-end seen help"
+            opts="config commands pages passfile facts running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -913,6 +936,20 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__help__subcmd__rows)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__help__subcmd__running)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -983,6 +1020,32 @@ _cls() {
             ;;
         cls__subcmd__internal__subcmd__passfile)
             opts="-q -h --check --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__rows)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

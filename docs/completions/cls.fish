@@ -160,22 +160,23 @@ complete -c cls -n "__fish_cls_using_subcommand doctor" -l resource -d 'The data
 complete -c cls -n "__fish_cls_using_subcommand doctor" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -l resource -d 'The database resource, where the cluster has several' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -l json -d 'Print one JSON document instead of text'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -s h -l help -d 'Print help'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "commands" -d 'Print the names of the commands, one a line'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "clock" -d 'Print the time in seconds'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end seen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "commands" -d 'Print the names of the commands, one a line'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "clock" -d 'Print the time in seconds'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "rows" -d 'Ask this node\'s PostgreSQL what is given as JSON, and print the rows as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l resource -d 'The database resource, where the cluster has several' -r
@@ -225,6 +226,12 @@ complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcom
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l json -d 'Print one JSON document instead of text'
@@ -238,6 +245,7 @@ complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcom
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "clock" -d 'Print the time in seconds'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "rows" -d 'Ask this node\'s PostgreSQL what is given as JSON, and print the rows as JSON'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help" -f -a "status" -d 'Show the cluster\'s state, a verdict on its health, and what to type next'
@@ -265,6 +273,7 @@ complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "clock" -d 'Print the time in seconds'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "rows" -d 'Ask this node\'s PostgreSQL what is given as JSON, and print the rows as JSON'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -f -a "(cls internal config nodes 2>/dev/null)"

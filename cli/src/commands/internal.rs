@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::doctor::facts;
 use super::setup::passfile::Passfiles;
-use super::{seen, wal_end};
+use super::{rows, seen, wal_end};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -51,6 +51,8 @@ enum Question {
     Clock,
     /// Print where this node's WAL ends, as JSON
     WalEnd,
+    /// Ask this node's PostgreSQL what is given as JSON, and print the rows as JSON
+    Rows,
     /// Print what this node has seen of the register, as JSON
     Seen {
         /// The database resource
@@ -83,6 +85,7 @@ impl Internal {
             }
             Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
             Question::WalEnd => wal_end::run(session)?,
+            Question::Rows => rows::run(session, &given()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {
@@ -109,12 +112,18 @@ impl Internal {
 }
 
 fn passfiles() -> Result<Passfiles, ClsError> {
-    let failed = |what: String| ClsError::failed(format!("standard input: {what}"), "cls_setup");
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LIMIT)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(error.to_string()))?;
     // The parser's message could quote the text, which has passwords in it.
-    serde_json::from_str(&text).map_err(|_| failed("not the JSON that cls_setup sends".to_owned()))
+    serde_json::from_str(&given()?).map_err(|_| {
+        ClsError::failed(
+            "standard input: not the JSON that cls_setup sends",
+            "cls_setup",
+        )
+    })
+}
+
+fn given() -> Result<String, ClsError> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(LIMIT).read_to_string(&mut text);
+    read.map_err(|error| ClsError::failed(format!("standard input: {error}"), "cls_setup"))?;
+    Ok(text)
 }

@@ -97,6 +97,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
         memory: seen.memory.as_ref(),
         connections: seen.connections,
         primary_hangs: seen.primary_hangs,
+        unseen: seen.unseen(),
         operation: seen.operation.as_ref(),
     });
     Ok(Report::new(&seen, verdict, began.elapsed()))

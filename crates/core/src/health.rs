@@ -126,6 +126,9 @@ pub struct Observation<'a> {
     pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
     pub primary_hangs: bool,
+    /// Why the primary's replication could not be looked at; the remedy, where there is one, stands behind
+    /// the first semicolon.
+    pub unseen: Option<&'a str>,
     /// The operation of `cls` that is noted in the cluster's configuration.
     pub operation: Option<&'a Operation>,
 }
@@ -218,7 +221,7 @@ pub const HEALTH_RULES: &[HealthRule] = &[
     HealthRule {
         id: "answer",
         condition: None,
-        meaning: "the primary's PostgreSQL gives no answer",
+        meaning: "the primary's PostgreSQL gives no answer, or cannot be asked",
         look: hangs,
     },
     HealthRule {
@@ -505,14 +508,32 @@ fn named_command(seen: &Observation<'_>, reason: &str, node: &NodeName) -> Optio
 }
 
 fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
-    let Some(primary) = seen.primary().filter(|_| seen.primary_hangs) else {
+    let Some(primary) = seen.primary() else {
         return Vec::new();
     };
+    if !seen.primary_hangs {
+        return unseen(seen, primary);
+    }
     let text = format!("PostgreSQL on {primary} does not answer: it hangs, or the way to it does");
     let remedy = format!(
         "on {primary}: look at PostgreSQL's log, its processes and the disk; Pacemaker acts when its monitor has failed"
     );
     vec![problem(Level::Warning, text, &remedy).on(primary)]
+}
+
+/// Who could not look does not know that all is well: the attributes of the standbys are what the agent
+/// has seen, and the positions, the commits that wait and the strangers are nobody's.
+fn unseen(seen: &Observation<'_>, primary: &NodeName) -> Vec<Problem> {
+    // That no connection is left for the question is said where connections are.
+    let full = seen.connections == Some(Connections::NoneLeft);
+    let Some(why) = seen.unseen.filter(|_| !full) else {
+        return Vec::new();
+    };
+    let (why, remedy) = why
+        .split_once("; ")
+        .unwrap_or((why, "cls_doctor says what is in the way"));
+    let text = format!("PostgreSQL on {primary} cannot be asked about its standbys: {why}");
+    vec![problem(Level::Warning, text, remedy).on(primary)]
 }
 
 /// Whether a standby has reported a position from which the primary cannot go on.

@@ -274,6 +274,15 @@ impl Conninfo {
         }
     }
 
+    /// The server in the directory that packages have its socket in, on this port.
+    #[must_use]
+    pub fn usual(port: u16) -> Self {
+        Self {
+            servers: vec![default_server(port)],
+            ..Self::default()
+        }
+    }
+
     /// The same with another database.
     #[must_use]
     pub fn with_dbname(mut self, dbname: impl Into<String>) -> Self {

@@ -14,6 +14,7 @@ pub mod conninfo;
 pub mod drive;
 pub mod files;
 pub mod guard;
+pub mod local;
 pub mod lock;
 pub mod lock_external;
 pub mod log;

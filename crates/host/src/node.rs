@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::asked::Asked;
 use crate::change_lock::{self, ChangeLock};
-use crate::conninfo::{Conninfo, Secret};
+use crate::conninfo::Conninfo;
 use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
@@ -22,7 +22,7 @@ use crate::postgres::Postgres;
 use crate::preflight::Refusal;
 use crate::record::RecordFile;
 use crate::user::User;
-use crate::{files, own};
+use crate::{files, local, own};
 
 /// Where what only matters until the node restarts is kept: the count of silent monitors.
 const RUN_DIR: &str = "/run/pha4pgsql";
@@ -68,7 +68,7 @@ impl Node {
         let pg = pg_ctl(&params)?;
         let run_dir = directory("PHA_RUN_DIR", RUN_DIR);
         Ok(Self {
-            postgres: local_postgres(&params, &pg.user),
+            postgres: local::postgres(&params, &pg.user, "expgsql"),
             pacemaker: Pacemaker::new(resource.clone(), params.crm_attr_timeout),
             lock: lock_service(&params, &pg.user)?,
             memory: memory_file(&resource),
@@ -188,30 +188,6 @@ pub fn host_name() -> Result<NodeName, String> {
 
 fn directory(variable: &str, default: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| Path::new(default).to_owned(), PathBuf::from)
-}
-
-/// The local server, asked as `monitor_user` or as the account that it runs as. Where no parameter
-/// names the socket's directory, the server itself has written where it is (`postmaster.pid`).
-fn local_postgres(params: &Params, user: &User) -> Postgres {
-    let host = params.pghost.as_ref().or(params.socketdir.as_ref());
-    let role = params
-        .monitor_user
-        .clone()
-        .unwrap_or_else(|| params.pgdba.clone());
-    let mut info = Conninfo::local(
-        host.map_or("/var/run/postgresql", String::as_str),
-        params.pgport,
-    )
-    .with_dbname(&params.pgdb)
-    .with_user(role)
-    .or_application_name("expgsql");
-    if let Some(password) = &params.monitor_password {
-        info = info.with_password(Secret::new(password.expose()));
-    }
-    Postgres {
-        info,
-        user: user.clone(),
-    }
 }
 
 fn lock_service(params: &Params, owner: &User) -> Result<Option<LockService>, Refusal> {

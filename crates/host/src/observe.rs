@@ -17,11 +17,12 @@ use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
+use crate::local;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
 use crate::postgres::{self, PostgresError, RoleView, ServerView};
-use crate::process::{PidFile, PmStatus, Postmaster};
+use crate::process::{PmStatus, Postmaster};
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
 const CLUSTER_AGE: Duration = Duration::from_secs(1);
@@ -415,20 +416,8 @@ impl Node {
         }
     }
 
-    /// Where no parameter names the socket's directory, the server itself has written where it is.
+    /// A server that was started anew may listen elsewhere.
     pub(crate) fn locate_socket(&mut self) {
-        if self.params.pghost.is_some() || self.params.socketdir.is_some() {
-            return;
-        }
-        if let Ok(Some(PidFile {
-            socket_dir: Some(directory),
-            port,
-            ..
-        })) = PidFile::read(&self.pg.pgdata, &self.pg.user)
-        {
-            let port = port.unwrap_or(self.params.pgport);
-            self.postgres.info.servers =
-                crate::conninfo::Conninfo::local(directory.to_string_lossy(), port).servers;
-        }
+        self.postgres.info.servers = local::servers(&self.params, &self.pg.user);
     }
 }

@@ -95,6 +95,8 @@ pub struct PidFile {
     pub port: Option<u16>,
     /// The first directory that has a socket.
     pub socket_dir: Option<PathBuf>,
+    /// The first address that it listens on, `*` for all; none without TCP.
+    pub listen_address: Option<String>,
     /// What the server says of itself.
     pub status: Option<PmStatus>,
 }
@@ -120,7 +122,8 @@ impl PidFile {
         let start_time = next().and_then(|line| line.parse().ok());
         let port = next().and_then(|line| line.parse().ok());
         let socket_dir = next().map(PathBuf::from);
-        let (_listen_address, _shared_memory) = (next(), next());
+        let listen_address = next().map(str::to_owned);
+        let _shared_memory = next();
         let status = match next() {
             Some("starting") => Some(PmStatus::Starting),
             Some("ready") => Some(PmStatus::Ready),
@@ -134,6 +137,7 @@ impl PidFile {
             start_time,
             port,
             socket_dir,
+            listen_address,
             status,
         })
     }

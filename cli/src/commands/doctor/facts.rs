@@ -18,9 +18,9 @@ use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
+use pha_host::local;
 use pha_host::lock::{self, LockName, Shown};
-use pha_host::pgctl::PgCtl;
-use pha_host::postgres::{Postgres, replication_role};
+use pha_host::postgres::replication_role;
 use pha_host::process::Postmaster;
 use pha_host::promise;
 use pha_host::sql::{Purpose, Session};
@@ -347,8 +347,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
     let (mut own, mut role) = (Vec::new(), None);
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
-        let postgres = local(params, &pg);
-        let mut session = postgres
+        let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
@@ -376,23 +375,6 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         own,
         role,
     })
-}
-
-fn local(params: &Params, pg: &PgCtl) -> Postgres {
-    let mut info = match params.pghost.as_deref().or(params.socketdir.as_deref()) {
-        Some(place) => Conninfo::local(place, params.pgport),
-        None => Conninfo::default(),
-    };
-    for server in &mut info.servers {
-        server.port = params.pgport;
-    }
-    let role = params.monitor_user.as_deref().unwrap_or(&params.pgdba);
-    let mut info = info.with_user(role).with_dbname(params.pgdb.as_str());
-    info.passfile = Some(pg.user.home().join(".pgpass"));
-    Postgres {
-        info: info.or_application_name("cls"),
-        user: pg.user.clone(),
-    }
 }
 
 /// A program beside the one that a link leads to, as distributions install pg_ctl.

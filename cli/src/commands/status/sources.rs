@@ -77,6 +77,13 @@ fn silent(what: &str) -> String {
 }
 
 impl Sources {
+    /// Why the primary's replication, or what its commits wait for, could not be looked at.
+    pub(super) fn unseen(&self) -> Option<&str> {
+        let replication = self.replication.as_ref()?.as_ref().err();
+        let commits = self.commits.as_ref().and_then(|asked| asked.as_ref().err());
+        replication.or(commits).map(String::as_str)
+    }
+
     /// Asks everything.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ fn verdict_in(
         slots: &[],
         memory: None,
         primary_hangs: false,
+        unseen: None,
         operation: None,
     })
 }
@@ -178,7 +179,7 @@ fn verdict_in(
 #[test]
 fn a_primary_that_hangs_is_named() {
     let reading = row("node1", 4);
-    let found = |nodes: &[Node]| {
+    let look = |nodes: &[Node], primary_hangs, unseen, connections| {
         judge(&Observation {
             cluster: &cluster(nodes, &Extra::default()),
             nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
@@ -188,11 +189,12 @@ fn a_primary_that_hangs_is_named() {
             register: RegisterSeen::Read(&reading),
             replication: None,
             commits: None,
-            connections: None,
+            connections,
             kept: None,
             slots: &[],
             memory: None,
-            primary_hangs: true,
+            primary_hangs,
+            unseen,
             operation: None,
         })
         .findings
@@ -200,6 +202,7 @@ fn a_primary_that_hangs_is_named() {
         .filter(|finding| finding.id == "answer")
         .collect::<Vec<_>>()
     };
+    let found = |nodes: &[Node]| look(nodes, true, None, None);
     let hangs = found(&[PRIMARY, STANDBY]);
     assert_eq!(hangs.len(), 1);
     assert!(
@@ -209,6 +212,26 @@ fn a_primary_that_hangs_is_named() {
     );
     assert_eq!(hangs[0].level, Level::Warning);
     assert_eq!(found(&[STANDBY]), [], "there is no primary to answer");
+
+    // One that could not be asked, whatever the reason, is none of which all is well.
+    let both = [PRIMARY, STANDBY];
+    let why = Some("ssh to node1: nobody listens there; start sshd on node1");
+    let unseen = look(&both, false, why, None);
+    assert_eq!(unseen.len(), 1);
+    assert_eq!(unseen[0].level, Level::Warning);
+    assert_eq!(
+        unseen[0].text,
+        "PostgreSQL on node1 cannot be asked about its standbys: ssh to node1: nobody listens there"
+    );
+    assert_eq!(unseen[0].remedy.as_deref(), Some("start sshd on node1"));
+    let unseen = look(&both, false, Some("nothing more"), None);
+    assert_eq!(
+        unseen[0].remedy.as_deref(),
+        Some("cls_doctor says what is in the way")
+    );
+    let full = look(&both, false, why, Some(Connections::NoneLeft));
+    assert_eq!(full, [], "the connections say it");
+    assert_eq!(look(&both, false, None, None), []);
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn placed(
         slots: &[],
         memory: None,
         primary_hangs: false,
+        unseen: None,
         operation: None,
     });
     let ours = verdict

@@ -56,6 +56,7 @@ fn said(
         slots: &[],
         memory: Some(memory),
         primary_hangs: false,
+        unseen: None,
         operation: None,
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
@@ -146,6 +147,7 @@ fn a_register_that_was_put_back_is_damaged() {
             slots: &[],
             memory,
             primary_hangs: false,
+            unseen: None,
             operation: None,
         });
         let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();

@@ -15,6 +15,7 @@ fn found(connections: Option<Connections>) -> Vec<(Level, String)> {
         slots: &[],
         memory: None,
         primary_hangs: false,
+        unseen: None,
         operation: None,
     });
     let findings = verdict.findings.into_iter();

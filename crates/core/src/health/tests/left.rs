@@ -33,6 +33,7 @@ fn found_beside(
         slots,
         memory: None,
         primary_hangs: false,
+        unseen: None,
         operation: operation.as_ref(),
     });
     let findings = verdict.findings.into_iter();

@@ -263,6 +263,7 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
             slots: &[],
             memory: Some(&memory),
             primary_hangs: false,
+            unseen: None,
             operation: None,
         });
         let found = verdict.findings.into_iter().find(|f| f.id == "primary");

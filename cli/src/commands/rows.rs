@@ -1,0 +1,135 @@
+//! Asking the PostgreSQL of another node by its own socket, through this program there: which finds the
+//! socket as it is found here, and gives values back as they are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pha_core::names::NodeName;
+use pha_core::params::Params;
+use pha_core::quoted::printable;
+use pha_host::clock::Deadline;
+use pha_host::command::own_program;
+use pha_host::local;
+use pha_host::sql::TextRows;
+use pha_host::ssh::Ssh;
+use pha_host::user::User;
+use serde::{Deserialize, Serialize};
+
+use crate::app::Session;
+use crate::error::ClsError;
+
+/// The most of the time that the way there and back may take.
+const WAY: Duration = Duration::from_millis(200);
+
+/// What the other node is given, on its standard input: a password may be in it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The agent's parameters that say how its server is reached.
+    parameters: BTreeMap<String, String>,
+    /// The statement, without data in it.
+    sql: String,
+    /// How long it may take, in milliseconds.
+    limit: u64,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("sql", &self.sql).finish()
+    }
+}
+
+impl Request {
+    /// A request to the server that these parameters describe, still without a statement.
+    pub(crate) fn new(params: &Params) -> Self {
+        let port = params.pgport.to_string();
+        let password = params.monitor_password.as_ref();
+        let given = [
+            ("pgdata", Some(params.pgdata.as_str())),
+            ("pgdba", Some(params.pgdba.as_str())),
+            ("pgdb", Some(params.pgdb.as_str())),
+            ("pghost", params.pghost.as_deref()),
+            ("pgport", Some(port.as_str())),
+            ("socketdir", params.socketdir.as_deref()),
+            ("monitor_user", params.monitor_user.as_deref()),
+            (
+                "monitor_password",
+                password.map(|password| password.expose()),
+            ),
+        ];
+        let parameters = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        Self {
+            parameters,
+            sql: String::new(),
+            limit: 0,
+        }
+    }
+
+    /// Sends it to that node with this statement.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) fn ask(
+        &self,
+        node: &NodeName,
+        sql: &str,
+        deadline: Deadline,
+    ) -> Result<TextRows, String> {
+        let program = own_program()?;
+        let left = deadline.left().saturating_sub(WAY);
+        let request = Self {
+            sql: sql.to_owned(),
+            limit: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            ..self.clone()
+        };
+        let input = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
+        let argv = [&program[..], "internal", "rows"];
+        let output = Ssh::default()
+            .exec(node.as_str(), &argv, &input, deadline)
+            .map_err(|error| error.to_string())?;
+        if output.code != 0 {
+            let said = output.error_text();
+            let first = said.lines().next().unwrap_or("cls said nothing");
+            let why = printable(first.trim_start_matches("cls: "), 300);
+            return Err(format!("on {node}: {why}"));
+        }
+        serde_json::from_str(&output.text()).map_err(|_| {
+            format!("cls on {node} answers in another form; run there what is installed here: sh install.sh")
+        })
+    }
+}
+
+/// The other side: the rows of the statement, as JSON.
+///
+/// # Errors
+/// Why there are none.
+pub(super) fn run(session: &Session, text: &str) -> Result<(), ClsError> {
+    // The parser's message could quote the text, which may have a password in it.
+    let request: Request = serde_json::from_str(text).map_err(|_| {
+        ClsError::failed(
+            "standard input: not the JSON that cls sends",
+            "sh install.sh",
+        )
+    })?;
+    let rows = answer(&request).map_err(|why| {
+        let (why, next) = why.split_once("; ").unwrap_or((&why, "cls_doctor"));
+        ClsError::failed(why, next)
+    })?;
+    session.ui.print_json(&rows);
+    Ok(())
+}
+
+fn answer(request: &Request) -> Result<TextRows, String> {
+    let describe = |error: &dyn std::fmt::Display| error.to_string();
+    let given = request.parameters.iter();
+    let given = given.map(|(name, value)| (name.as_str(), value.as_str()));
+    let (params, _, _) = Params::parse_leniently(given);
+    let user = User::lookup(&params.pgdba).map_err(|e| describe(&e))?;
+    let deadline = Deadline::after(Duration::from_millis(request.limit));
+    let postgres = local::postgres(&params, &user, "cls");
+    let mut session = postgres.connect(deadline).map_err(|e| describe(&e))?;
+    let rows = session.simple(&request.sql, deadline);
+    rows.map_err(|e| describe(&e))
+}
