@@ -186,6 +186,7 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
         synchronous: node.is_synchronous(),
         promotable: node.is_promotable(),
         unfit: node.unfit.clone(),
+        barred: node.barred.clone(),
         lag: asked.lag.get(name.as_str()).copied(),
         node: name.clone(),
     }

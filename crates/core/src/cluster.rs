@@ -64,6 +64,8 @@ pub struct ClusterNode {
     pub guard: Option<String>,
     /// `pgsql-unfit`: why it could not open for writing.
     pub unfit: Option<String>,
+    /// The constraint of an administrator that keeps it from being promoted here.
+    pub barred: Option<String>,
     /// `pgsql-incarnation`, which only root can write, and which stays when the node leaves.
     pub announced: Announced,
     /// `pgsql-flushed`: what its own agent says that its standby has on its disk.
@@ -134,6 +136,13 @@ impl ClusterNode {
     #[must_use]
     pub fn is_promotable(&self) -> bool {
         self.score.is_some_and(|score| score.value() > 0)
+    }
+
+    /// Whether nothing is known that would keep it from being the next primary but the score, which it has
+    /// no sooner than commits wait for it.
+    #[must_use]
+    pub fn could_take_over(&self) -> bool {
+        self.barred.is_none() && self.unfit.is_none() && self.score != Some(Score::LastResort)
     }
 
     /// Why the database does not run here, where it does not.

@@ -291,6 +291,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         look: unfit,
     },
     HealthRule {
+        id: "barred",
+        condition: None,
+        meaning: "a constraint keeps every standby from being promoted",
+        look: barred,
+    },
+    HealthRule {
         id: "repl-info",
         condition: None,
         meaning: "REPL_INFO is malformed or names another node than the primary",
@@ -659,14 +665,40 @@ fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
         let node = seen
             .node(name)
             .filter(|node| node.role() == Role::Unpromoted)?;
-        Some((name, node.unfit.as_ref()?))
+        Some((name, node.streams(), node.unfit.as_ref()?))
     });
     standbys
-        .map(|(name, why)| {
+        .map(|(name, streams, why)| {
+            // PostgreSQL starts a receiver of WAL only where it replays.
+            let back = match streams {
+                true => "",
+                false => "; before it replays again it does not connect to the primary either",
+            };
             let remedy = format!(
                 "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby"
             );
-            problem(Level::Warning, format!("{name} cannot take over: {why}"), &remedy).on(name)
+            problem(Level::Warning, format!("{name} cannot take over: {why}{back}"), &remedy).on(name)
+        })
+        .collect()
+}
+
+/// One node of several that an administrator keeps for other work is as it was meant. Where no standby is
+/// left, nothing would take over. What a command of ours has left is said as that.
+fn barred(seen: &Observation<'_>) -> Vec<Problem> {
+    let standbys = seen.nodes.iter().filter_map(|name| {
+        let node = seen.node(name)?;
+        (node.role() == Role::Unpromoted).then_some((name, node.barred.as_ref()))
+    });
+    let barred: Option<Vec<_>> = standbys.map(|(name, why)| Some((name, why?))).collect();
+    let theirs = |(_, id): &(&NodeName, &String)| !seen.cluster.left.contains(*id);
+    let barred = barred.unwrap_or_default().into_iter().filter(theirs);
+    barred
+        .map(|(name, id)| {
+            let text = format!(
+                "nothing would take over: the constraint {id} keeps {name} from being promoted"
+            );
+            let remedy = format!("cibadmin --delete --xml-text='<rsc_location id=\"{id}\"/>'");
+            problem(Level::Warning, text, &remedy).on(name)
         })
         .collect()
 }

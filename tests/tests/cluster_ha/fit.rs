@@ -9,10 +9,39 @@ fn raise(bed: &Bed, node: &str) {
     must(bed.sql(node, "ALTER SYSTEM SET max_connections = 200"));
 }
 
+/// The only standby must not be promoted, as an administrator has said: the status names the constraint, a
+/// planned switch is refused, and what the status says to type ends it.
+fn forbidden(bed: &Bed) {
+    scenario("a constraint of an administrator keeps the only standby from being promoted");
+    let constraint = r#"<rsc_location id="never-node2" rsc="msPostgresql" role="Promoted" node="node2" score="-INFINITY"/>"#;
+    let create = [
+        "cibadmin",
+        "--create",
+        "--scope",
+        "constraints",
+        "--xml-text",
+    ];
+    bed.run("node1", &[&create[..], &[constraint]].concat());
+    let shown = cls(bed, "node1", &["status"]).stdout;
+    let text = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said =
+        "nothing would take over: the constraint never-node2 keeps node2 from being promoted";
+    assert!(text.contains(said), "{text}");
+    let refused = ends(bed, "node1", &["online_switch"], 10);
+    assert!(refused.contains("never-node2"), "{refused}");
+    let remedy = r#"cibadmin --delete --xml-text='<rsc_location id="never-node2"/>'"#;
+    assert!(text.contains(remedy), "{text}");
+    bed.run("node1", &["sh", "-c", remedy]);
+    let healthy = ends(bed, "node1", &["status"], 0);
+    assert!(healthy.contains("Health: healthy"), "{healthy}");
+}
+
 #[test]
 fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     let bed = Bed::replicating("fit");
     let before = bed.settle("node1", &["node2"]);
+
+    forbidden(&bed);
 
     scenario("max_connections raised on the primary alone: its standby pauses its replay");
     let writer = bed.writer();

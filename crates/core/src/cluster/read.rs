@@ -46,7 +46,8 @@ impl Cluster {
             |text| text.parse().map_err(|error| format!("{error}")),
         );
         for node in &cib.nodes {
-            let (read, malformed) = read_node(node, &cluster);
+            let barred = barred(cib, &cluster, node);
+            let (read, malformed) = read_node(node, &cluster, barred);
             cluster.nodes.insert(node.name.clone(), read);
             cluster.malformed.extend(malformed);
         }
@@ -156,6 +157,16 @@ fn left(cib: &Cib, resource: &ResourceName, outer: &str) -> Vec<String> {
         .collect()
 }
 
+fn barred(cib: &Cib, cluster: &Cluster, node: &CibNode) -> Option<String> {
+    let database = cluster.database.name.as_str();
+    let mut constraints = cib.locations.iter();
+    let found = constraints.find(|location| {
+        let of_it = location.resource == database || location.resource == cluster.outer;
+        of_it && location.bars.iter().any(|name| name == node.name.as_str())
+    });
+    found.map(|location| printable(&location.id, WORDS))
+}
+
 /// What the recorded operations say of what is placed with the database.
 fn placed_here(node: &CibNode, cluster: &Cluster) -> BTreeMap<ResourceName, ResourceState> {
     let names = cluster.placed.iter().map(|resource| &resource.name);
@@ -164,7 +175,11 @@ fn placed_here(node: &CibNode, cluster: &Cluster) -> BTreeMap<ResourceName, Reso
         .collect()
 }
 
-fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
+fn read_node(
+    node: &CibNode,
+    cluster: &Cluster,
+    barred: Option<String>,
+) -> (ClusterNode, Vec<String>) {
     let resource = &cluster.database.name;
     let mut malformed = Vec::new();
     let mut note =
@@ -209,6 +224,7 @@ fn read_node(node: &CibNode, cluster: &Cluster) -> (ClusterNode, Vec<String>) {
         unfit: transient("unfit")
             .filter(|text| !text.is_empty())
             .map(|text| printable(text, WORDS)),
+        barred,
         flushed: read(transient("flushed"), &mut note, str::parse),
         announced: match node
             .permanent

@@ -177,3 +177,54 @@ fn what_the_cluster_was_told_of_the_register_is_read_strictly() {
     assert_eq!(told("pgsql_register", "never|mind"), (None, 1));
     assert_eq!(told("cib-bootstrap-options", "3|7"), (None, 0));
 }
+
+#[test]
+fn what_an_administrator_forbids_is_read_from_the_constraint_or_from_its_rule() {
+    let barred = |constraint: &str| {
+        let cib = Cib::parse(&format!(
+            r#"<cib have-quorum="1"><configuration><crm_config/><nodes><node id="1" uname="node1"/></nodes><resources><clone id="ms"><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone></resources><constraints>{constraint}</constraints></configuration><status/></cib>"#
+        ));
+        let cluster = Cluster::of_cib(&cib.unwrap(), &"pgsql".parse().unwrap());
+        cluster.node(&node1()).barred
+    };
+    let rule = |of: &str, op: &str, asked: &str| {
+        barred(&format!(
+            r#"<rsc_location id="l" rsc="ms" {of}><rule id="r" score="-INFINITY" {op}>{asked}</rule></rsc_location>"#
+        ))
+    };
+    const NODE1: &str = r##"<expression id="e" attribute="#uname" operation="eq" value="node1"/>"##;
+    const NODE2: &str = r##"<expression id="f" attribute="#uname" operation="eq" value="node2"/>"##;
+    const DATE: &str = r#"<date_expression id="d" operation="lt" end="2030-01-01"/>"#;
+    let yes = Some("l".to_owned());
+    for (role, expected) in [
+        ("", &yes),
+        (r#"role="Promoted""#, &yes),
+        (r#"role="Master""#, &yes),
+        (r#"role="Started""#, &yes),
+        (r#"role="Slave""#, &None),
+    ] {
+        for resource in ["ms", "pgsql"] {
+            let constraint = format!(
+                r#"<rsc_location id="l" rsc="{resource}" node="node1" score="-INFINITY" {role}/>"#
+            );
+            assert_eq!(barred(&constraint), *expected, "{constraint}");
+        }
+        assert_eq!(rule(role, "", NODE1), *expected, "{role}");
+        assert_eq!(rule("", role, NODE1), *expected, "{role}");
+    }
+    assert_eq!(
+        rule("", r#"boolean-op="or""#, &(NODE2.to_owned() + NODE1)),
+        yes
+    );
+    for nothing in [
+        rule("", "", NODE2),
+        rule("", "", &(NODE1.to_owned() + DATE)),
+        rule("", r#"boolean-op="or""#, &(NODE1.to_owned() + DATE)),
+        rule("", "", ""),
+        barred(r#"<rsc_location id="l" rsc="ms" node="node2" score="-INFINITY"/>"#),
+        barred(r#"<rsc_location id="l" rsc="ms" node="node1" score="-100"/>"#),
+        barred(r#"<rsc_location id="l" rsc="web" node="node1" score="-INFINITY"/>"#),
+    ] {
+        assert_eq!(nothing, None);
+    }
+}

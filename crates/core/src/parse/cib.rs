@@ -104,6 +104,11 @@ pub struct Location {
     pub id: String,
     /// The resource.
     pub resource: String,
+    /// The nodes on which it forbids the resource to be promoted, or to be at all: named by the constraint
+    /// itself, or by a rule that asks for nothing but a node's name (Pacemaker Explained, "Deciding Which
+    /// Nodes a Resource Can Run On" and "Rules"). What a rule makes of other attributes or of the time is
+    /// Pacemaker's to say.
+    pub bars: Vec<String>,
 }
 
 /// A constraint that ties a resource to another one.

@@ -1,5 +1,6 @@
 //! What monitors and notifications of a primary do about its lease, its standbys and its names.
 
+use pha_core::cluster::ClusterNode;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
@@ -268,6 +269,37 @@ fn of_three_nodes_another_standby_takes_the_place_of_the_lost_one() {
         ],
     );
     assert_eq!(world.row().holders, nodes(&[1, 3]));
+}
+
+#[test]
+fn a_standby_that_can_take_over_is_named_before_one_that_cannot() {
+    type Hinder = fn(&mut ClusterNode);
+    let hindered: [Hinder; 3] = [
+        |node| node.barred = Some("never-here".to_owned()),
+        |node| node.unfit = Some("replay is paused".to_owned()),
+        |node| node.score = Some(Score::LastResort),
+    ];
+    for hinder in hindered {
+        let named = |links: Vec<LinkRow>| {
+            let mut world = World::primary();
+            world.register = Ok(owned(1, 1, &[1]));
+            world.name(&[""; 0]);
+            world.settings.nodes.push(node(3));
+            let third = world.cluster().node(&node(2));
+            world.cluster().nodes.insert(node(3), third);
+            hinder(world.cluster().nodes.get_mut(&node(2)).unwrap());
+            world.standbys = links;
+            let actions = world.carry(&MONITOR).actions;
+            let mut names = actions
+                .into_iter()
+                .filter(|action| action.starts_with("set-names"));
+            names.next()
+        };
+        let both = named(vec![link(2, 1000), link(3, 1000)]);
+        assert_eq!(both.as_deref(), Some("set-names [node3]"));
+        // Where nobody else streams, what is committed is on two disks all the same.
+        assert_eq!(named(vec![link(2, 1000)]).as_deref(), Some(NAME));
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct SwitchStandby {
     pub promotable: bool,
     /// Why it could not open for writing, where it says so (R14).
     pub unfit: Option<String>,
+    /// The constraint that keeps it from being promoted.
+    pub barred: Option<String>,
     /// Bytes of WAL that it has not flushed; none where that is not known.
     pub lag: Option<u64>,
 }
@@ -230,6 +232,11 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
     if let Some(why) = &standby.unfit {
         return Some(format!("{node} could not open for writing: {why}"));
     }
+    if let Some(constraint) = &standby.barred {
+        return Some(format!(
+            "the constraint {constraint} keeps {node} from being promoted"
+        ));
+    }
     if !standby.promotable {
         return Some(format!(
             "{node} may not be promoted now (its promotion score)"
@@ -357,6 +364,7 @@ mod tests {
             synchronous: true,
             promotable: true,
             unfit: None,
+            barred: None,
             lag: Some(0),
         }
     }
@@ -429,6 +437,9 @@ mod tests {
                 f.standbys[0].unfit = Some("replay is paused".to_owned());
             }),
             ("switch-successor", |f| {
+                f.standbys[0].barred = Some("never-node2".to_owned());
+            }),
+            ("switch-successor", |f| {
                 f.register = None;
                 f.standbys[0].synchronous = false;
             }),
@@ -470,6 +481,7 @@ mod tests {
             synchronous: false,
             promotable: false,
             unfit: None,
+            barred: None,
             ..standby("node3")
         });
         facts

@@ -105,10 +105,16 @@ pub(in crate::decide) fn names_renewed(s: &Snapshot) -> Option<Vec<String>> {
     (names != view.names).then_some(names)
 }
 
-/// The standby to name: the first of `node_list` that may be, with its name.
+/// The standby to name: the first of `node_list` that may be, with its name; one that can take over
+/// comes before one that cannot (R14), which still keeps what is committed on a second disk.
 pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<(&NodeName, LinkName)> {
-    let mut nodes = s.settings.nodes.iter();
-    let node = nodes.find(|node| *node != s.me() && may_be_named(s, node))?;
+    let could_take_over = |node: &&NodeName| {
+        let cluster = s.cluster.as_ref();
+        cluster.is_ok_and(|cluster| cluster.node(node).could_take_over())
+    };
+    let nodes = s.settings.nodes.iter();
+    let nodes = nodes.filter(|node| *node != s.me() && may_be_named(s, node));
+    let node = nodes.min_by_key(|node| !could_take_over(node))?;
     Some((node, links::name_of(s, node)?))
 }
 

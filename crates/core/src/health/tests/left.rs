@@ -109,3 +109,33 @@ fn a_running_operation_is_none_of_it_and_other_constraints_are_the_administrator
     assert_eq!(found(None, others), []);
     assert_eq!(found(None, MOVE).len(), 1);
 }
+
+#[test]
+fn a_constraint_that_leaves_no_successor_is_said_unless_a_command_has_left_it() {
+    let barred = |constraints: &'static str, nodes: &[Node]| {
+        let extra = Extra {
+            constraints,
+            ..Extra::default()
+        };
+        let verdict = verdict(nodes, &extra, &row("node1", 5));
+        let findings = verdict.findings.into_iter();
+        let found = findings.filter(|finding| finding.id == "barred");
+        found
+            .map(|f| (f.text, f.remedy.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    const NEVER: &str = r#"<rsc_location id="never-here" rsc="msPostgresql" node="node2" role="Promoted" score="-INFINITY"/>"#;
+    let said = barred(NEVER, &[PRIMARY, STANDBY]);
+    let [(text, remedy)] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert!(text.contains("never-here keeps node2"), "{text}");
+    assert_eq!(
+        remedy,
+        r#"cibadmin --delete --xml-text='<rsc_location id="never-here"/>'"#
+    );
+    assert_eq!(barred(MOVE, &[PRIMARY, STANDBY]), []);
+    const OURS: &str = r#"<rsc_location id="cli-ban-msPostgresql-on-node2" rsc="msPostgresql" node="node2" role="Promoted" score="-INFINITY"/>"#;
+    assert_eq!(barred(OURS, &[PRIMARY, STANDBY]), []);
+    assert_eq!(barred(NEVER, &[PRIMARY]), []);
+}

@@ -11,7 +11,7 @@ use super::{history, size};
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 use crate::quoted::printable;
-use crate::status::Role;
+use crate::status::{Role, Score};
 
 /// How many characters of the parser's words are kept: it quotes what it found.
 const PROBLEM: usize = 300;
@@ -149,9 +149,45 @@ fn locations(configuration: Element<'_>) -> Result<Vec<Location>, CibError> {
             Ok(Location {
                 id: required(node, "id")?.to_owned(),
                 resource: resource.to_owned(),
+                bars: bars(node),
             })
         })
         .collect()
+}
+
+fn bars(constraint: Node<'_, '_>) -> Vec<String> {
+    let forbids = |node: Node<'_, '_>| {
+        let score = node.attribute("score").and_then(|score| score.parse().ok());
+        let condition = score.is_some_and(|score: Score| score.value() <= -Score::INFINITY);
+        let role = node.attribute("role").or(constraint.attribute("role"));
+        let role = role
+            .filter(|word| *word != "Started")
+            .map(Role::from_any_spelling);
+        condition && matches!(role, None | Some(Ok(Role::Promoted)))
+    };
+    let named = constraint.attribute("node").filter(|_| forbids(constraint));
+    let rules = children(Some(constraint), "rule").filter(|rule| forbids(*rule));
+    let by_rule = rules.flat_map(|rule| {
+        let asked: Vec<Node<'_, '_>> = rule.children().filter(Node::is_element).collect();
+        let any = rule.attribute("boolean-op") == Some("or");
+        let names: Option<Vec<String>> = asked.iter().copied().map(node_asked_for).collect();
+        names
+            .filter(|_| any || asked.len() == 1)
+            .unwrap_or_default()
+    });
+    let named = named.map(str::to_owned).into_iter();
+    named.chain(by_rule).collect()
+}
+
+/// The node that an expression of a rule asks for by its name.
+fn node_asked_for(expression: Node<'_, '_>) -> Option<String> {
+    let is = |name, value| expression.attribute(name) == Some(value);
+    let asks =
+        expression.has_tag_name("expression") && is("attribute", "#uname") && is("operation", "eq");
+    expression
+        .attribute("value")
+        .filter(|_| asks)
+        .map(str::to_owned)
 }
 
 /// Those of a set of resources name none; no command of ours makes them.
