@@ -172,6 +172,34 @@ impl ClsError {
         }
     }
 
+    /// The same error with what became of the rest.
+    pub(crate) fn beside(self, state: &str) -> Self {
+        match self {
+            Self::TimedOut { what, seen, after } => Self::TimedOut {
+                what,
+                seen: format!("{seen}; {state}"),
+                after,
+            },
+            Self::Interrupted(what) => Self::Interrupted(format!("{what}; {state}")),
+            Self::StandbyMissing {
+                primary,
+                missing,
+                hint,
+            } => Self::StandbyMissing {
+                primary,
+                missing: format!("{missing}; {state}"),
+                hint,
+            },
+            other => {
+                let hint = match other.hint() {
+                    "" => "cls_status",
+                    hint => hint,
+                };
+                Self::failed(format!("{other}; {state}"), hint)
+            }
+        }
+    }
+
     /// The exit code of every error.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -14,6 +14,8 @@ const NO_QUORUM: i32 = 106;
 const NOT_FOUND: i32 = 105;
 /// Exit status of Pacemaker's tools: it is so already.
 const EXISTS: i32 = 108;
+/// Exit status of Pacemaker's tools: it did not come about in time.
+const NOT_YET: i32 = 124;
 /// How long one call may take.
 const BUDGET: Duration = Duration::from_secs(20);
 
@@ -40,6 +42,17 @@ pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, Cls
         Ok(_) | Err(ClsError::NoCluster) => Err(ClsError::NotKept),
         Err(error) => Err(error),
     }
+}
+
+/// Whether Pacemaker has nothing more to do: its scheduler is asked what it would do about the cluster as
+/// it is now, so that an action is seen that has been decided on and not begun. That no operation runs
+/// says less: between two actions of one transition none does, and none after a change until Pacemaker
+/// has taken it up.
+pub(crate) fn idle(deadline: Deadline) -> Result<bool, ClsError> {
+    let command = Command::new("crm_resource")
+        .args(["--wait", "--timeout=2"])
+        .accept(NOT_YET);
+    Ok(run(command, deadline)?.code != NOT_YET)
 }
 
 fn crm_resource(resource: &str) -> Command {

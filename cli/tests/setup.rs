@@ -150,3 +150,39 @@ fn what_cannot_be_set_up_is_refused_and_nothing_is_changed() {
     site.refused(10, "lock service");
     assert!(!String::from_utf8_lossy(&site.cls(&[]).stderr).contains("geheim"));
 }
+
+/// The same cluster while the database runs on node1.
+fn running(cib: &str) -> String {
+    let operation = r#"<lrm_rsc_op id="pgsql_last_0" operation="start" operation_key="pgsql_start_0" interval="0" call-id="5" rc-code="0" op-status="0" transition-key="1:1:0:x"/>"#;
+    let status = format!(
+        r#"<status><node_state id="1" uname="node1" in_ccm="true" crmd="online" join="member" expected="member"><lrm id="1"><lrm_resources><lrm_resource id="pgsql" type="expgsql" class="ocf" provider="heartbeat">{operation}</lrm_resource></lrm_resources></lrm></node_state></status>"#
+    );
+    cib.replace("<status/>", &status)
+}
+
+#[test]
+fn a_restart_of_what_runs_is_said_and_refused_without_the_flag() {
+    let site = Site::new(CIB, CONFIG);
+    text(&site.cls(&[]));
+    // Stopped, nothing has to be asked for.
+    let stopped = site.cib();
+    std::fs::write(
+        site.0.join("config.ini"),
+        CONFIG.to_owned() + "pgsql_start_opt='-c work_mem=5MB'\n",
+    )
+    .unwrap();
+    let dry = text(&site.cls(&["--dry-run"]));
+    assert!(!dry.contains("restart"), "{dry}");
+
+    std::fs::write(site.0.join("cib.xml"), running(&stopped)).unwrap();
+    let dry = text(&site.cls(&["--dry-run"]));
+    let line = "+ pgsql start_opt: \"-c work_mem=5MB\"  [PostgreSQL restarts on every node]";
+    assert!(dry.contains(line), "{dry}");
+    assert!(dry.contains("With --restart, and not without"), "{dry}");
+    let json = text(&site.cls(&["--dry-run", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["cost"], "restart");
+    assert_eq!(json["restarts"], serde_json::json!(["node1"]));
+    site.refused(10, "PostgreSQL runs on node1 and would be restarted there");
+    site.refused(10, "undo the change in config.ini");
+}

@@ -136,6 +136,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,passfile)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__passfile"
                 ;;
+            cls__subcmd__help__subcmd__internal,programs)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__programs"
+                ;;
             cls__subcmd__help__subcmd__internal,rows)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__rows"
                 ;;
@@ -169,6 +172,9 @@ _cls() {
             cls__subcmd__internal,passfile)
                 cmd="cls__subcmd__internal__subcmd__passfile"
                 ;;
+            cls__subcmd__internal,programs)
+                cmd="cls__subcmd__internal__subcmd__programs"
+                ;;
             cls__subcmd__internal,rows)
                 cmd="cls__subcmd__internal__subcmd__rows"
                 ;;
@@ -201,6 +207,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,passfile)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__passfile"
+                ;;
+            cls__subcmd__internal__subcmd__help,programs)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__programs"
                 ;;
             cls__subcmd__internal__subcmd__help,rows)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__rows"
@@ -359,7 +368,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts running clock wal-end rows seen"
+            opts="config commands pages passfile facts programs running clock wal-end rows seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -443,6 +452,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__passfile)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__programs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -695,7 +718,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts running clock wal-end rows seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts programs running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -825,7 +848,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts running clock wal-end rows seen help"
+            opts="config commands pages passfile facts programs running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -936,6 +959,20 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__help__subcmd__programs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__help__subcmd__rows)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1020,6 +1057,32 @@ _cls() {
             ;;
         cls__subcmd__internal__subcmd__passfile)
             opts="-q -h --check --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__programs)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1341,7 +1404,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__setup)
-            opts="-q -h --dry-run --remove --json --quiet --timeout --config --resource --help"
+            opts="-q -h --dry-run --restart --force --remove --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

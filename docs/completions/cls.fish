@@ -150,6 +150,8 @@ complete -c cls -n "__fish_cls_using_subcommand setup" -l timeout -d 'How long t
 complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand setup" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand setup" -l dry-run -d 'Show what would be changed, and change nothing'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l restart -d 'Also make changes that restart a PostgreSQL that runs: on one node after the other, with a planned switch before the primary, where all nodes need not change at the same moment'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l force -d 'With --restart: also while a backup runs or a transaction has been open for a minute'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l remove -d 'Take the database and its addresses out of Pacemaker\'s configuration; needs cls_stop first'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand setup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
@@ -160,23 +162,24 @@ complete -c cls -n "__fish_cls_using_subcommand doctor" -l resource -d 'The data
 complete -c cls -n "__fish_cls_using_subcommand doctor" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l resource -d 'The database resource, where the cluster has several' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -l json -d 'Print one JSON document instead of text'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -s h -l help -d 'Print help'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "commands" -d 'Print the names of the commands, one a line'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "clock" -d 'Print the time in seconds'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "rows" -d 'Ask this node\'s PostgreSQL what is given as JSON, and print the rows as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts running clock wal-end rows seen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "commands" -d 'Print the names of the commands, one a line'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "programs" -d 'Print which of the programs given as JSON are not on this node'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "clock" -d 'Print the time in seconds'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "rows" -d 'Ask this node\'s PostgreSQL what is given as JSON, and print the rows as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts programs running clock wal-end rows seen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l resource -d 'The database resource, where the cluster has several' -r
@@ -208,6 +211,12 @@ complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcom
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -l json -d 'Print one JSON document instead of text'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -s q -l quiet -d 'Print nothing but errors and what was asked for'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from programs" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l resource -d 'The database resource, where the cluster has several' -r
@@ -242,6 +251,7 @@ complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcom
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "programs" -d 'Print which of the programs given as JSON are not on this node'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "clock" -d 'Print the time in seconds'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'
@@ -270,6 +280,7 @@ complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "facts" -d 'Print what cls_doctor asks of a node, as JSON'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "programs" -d 'Print which of the programs given as JSON are not on this node'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "running" -d 'Print whether PostgreSQL runs on this node: yes or no'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "clock" -d 'Print the time in seconds'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "wal-end" -d 'Print where this node\'s WAL ends, as JSON'

@@ -4,9 +4,11 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 
 use super::doctor::facts;
 use super::setup::passfile::Passfiles;
+use super::setup::programs;
 use super::{rows, seen, wal_end};
 use crate::app::Session;
 use crate::error::ClsError;
@@ -45,6 +47,8 @@ enum Question {
     },
     /// Print what cls_doctor asks of a node, as JSON
     Facts,
+    /// Print which of the programs given as JSON are not on this node
+    Programs,
     /// Print whether PostgreSQL runs on this node: yes or no
     Running,
     /// Print the time in seconds
@@ -79,6 +83,11 @@ impl Internal {
                 let facts = facts::gather(&site::config(session)?)?;
                 session.ui.print_json(&facts);
             }
+            Question::Programs => {
+                let needed = read_json()?;
+                let missing = programs::missing(&site::config(session)?, needed)?;
+                session.ui.print_json(&missing);
+            }
             Question::Running => {
                 let runs = facts::runs(&site::config(session)?)?;
                 session.ui.print(if runs { "yes" } else { "no" });
@@ -112,6 +121,11 @@ impl Internal {
 }
 
 fn passfiles() -> Result<Passfiles, ClsError> {
+    read_json()
+}
+
+/// What cls_setup sends.
+fn read_json<T: DeserializeOwned>() -> Result<T, ClsError> {
     // The parser's message could quote the text, which has passwords in it.
     serde_json::from_str(&given()?).map_err(|_| {
         ClsError::failed(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use pha_core::cluster::ClusterNode;
+use pha_core::cluster::{ClusterNode, FailCount};
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
@@ -95,6 +95,9 @@ impl OnlineSwitch {
             return Ok(());
         }
         let took = perform(session, &cluster, &old, &new, timeout, deadline)?;
+        // That the old primary can follow proves that the new one had received all of its WAL, the
+        // shutdown checkpoint included (R9): it could not have joined with more than that.
+        rejoined(session, &cluster, &old, deadline)?;
         drop(guard);
         session.ui.done(
             &format!(
@@ -134,7 +137,7 @@ impl OnlineSwitch {
                 .collect(),
             register: register(cluster)?,
             pending: pending(cluster),
-            failures: failures(cluster),
+            failures: failed(cluster.view.our_failures()),
             busy: asked.busy,
             nodes,
             promoted,
@@ -143,11 +146,37 @@ impl OnlineSwitch {
     }
 }
 
+/// The same for a command that restarts PostgreSQL, and goes on as soon as the new primary is there. It has
+/// the note that says which operation runs. Which node is primary now, and how long it took.
+pub(crate) fn switch_away(
+    session: &Session,
+    cluster: &Cluster,
+    force: bool,
+    timeout: Duration,
+    deadline: Deadline,
+) -> Result<(NodeName, Duration), ClsError> {
+    let wish = OnlineSwitch {
+        to: None,
+        dry_run: false,
+        force,
+    };
+    let Some(SwitchPlan { from, to }) = plan_switch(&wish.facts(cluster)?)? else {
+        return Err(ClsError::NoPrimary);
+    };
+    let took = perform(session, cluster, &from, &to, timeout, deadline)?;
+    Ok((to, took))
+}
+
 /// What the primary has said.
 #[derive(Debug, Default)]
 struct Asked {
     lag: BTreeMap<String, u64>,
     busy: Vec<String>,
+}
+
+/// What the end of this primary would break off.
+pub(crate) fn busy(cluster: &Cluster, primary: &NodeName) -> Vec<String> {
+    ask(cluster, primary).busy
 }
 
 /// How far each standby is behind, and what the switch would break off.
@@ -216,16 +245,18 @@ fn pending(cluster: &Cluster) -> Vec<String> {
     pending
 }
 
-/// Failures of our resources that are on record.
-fn failures(cluster: &Cluster) -> Vec<String> {
-    let ours = cluster.view.our_failures();
-    ours.map(|count| {
-        format!(
-            "{} of {} on {}",
-            count.operation, count.resource, count.node
-        )
-    })
-    .collect()
+/// Failures that are on record, in words.
+pub(crate) fn failed<'c>(counts: impl Iterator<Item = &'c FailCount>) -> Vec<String> {
+    let words = |count: &FailCount| {
+        let FailCount {
+            operation,
+            resource,
+            node,
+            ..
+        } = count;
+        format!("{operation} of {resource} on {node}")
+    };
+    counts.map(words).collect()
 }
 
 /// The switch itself; how long it took until the new primary was there. Whatever becomes of it,
@@ -255,9 +286,6 @@ fn perform(
     let cleared = tools::clear_promotion(&cluster.view.outer, Deadline::after(RESTORE));
     restored?;
     cleared?;
-    // That the old primary can follow proves that the new one had received all of its WAL, the
-    // shutdown checkpoint included (R9): it could not have joined with more than that.
-    rejoined(session, cluster, old, deadline)?;
     Ok(took)
 }
 

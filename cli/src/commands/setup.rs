@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::names::ResourceName;
+use pha_core::decide::operator::Course;
+use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::Cib;
-use pha_core::setup::{SetupError, SetupPlan};
+use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
@@ -26,7 +27,9 @@ use crate::wait::{self, Look};
 
 pub(crate) mod design;
 pub(crate) mod passfile;
+pub(crate) mod programs;
 mod remove;
+mod restart;
 
 use design::Intent;
 
@@ -37,12 +40,20 @@ const DIFFERENT: i32 = 1;
 ///
 /// Shows what will be changed, then changes it: the lock service's tables, the passfiles of every
 /// node, and Pacemaker's configuration in one step. What is not its own stays; running it again
-/// changes nothing. New databases are started by cls_start.
+/// changes nothing. New databases are started by cls_start. Says what each change costs while the
+/// database runs; one that restarts PostgreSQL is refused without --restart.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
     /// Show what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Also make changes that restart a PostgreSQL that runs: on one node after the other, with a planned
+    /// switch before the primary, where all nodes need not change at the same moment
+    #[arg(long, conflicts_with = "remove")]
+    restart: bool,
+    /// With --restart: also while a backup runs or a transaction has been open for a minute
+    #[arg(long, requires = "restart")]
+    force: bool,
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
     #[arg(long)]
     remove: bool,
@@ -58,6 +69,8 @@ struct LockPart {
 /// Everything that is going to be changed.
 struct Work {
     plan: SetupPlan,
+    /// Where the database runs.
+    running: Vec<NodeName>,
     lock: Option<LockPart>,
     passfiles: Vec<String>,
     /// What is not changed, and should be.
@@ -72,57 +85,86 @@ impl Work {
             .passfiles
             .iter()
             .map(|file| format!("~ passfile {file}"));
-        let plan = self.plan.changes.iter().map(ToString::to_string);
+        let plan = self.plan.changes.iter().map(|change| self.line(change));
         lock.chain(passfiles).chain(plan).collect()
+    }
+
+    /// A change, with what it costs where that is worth a word.
+    fn line(&self, change: &Change) -> String {
+        match change.cost {
+            Cost::Nothing => change.to_string(),
+            _ if self.running.is_empty() => change.to_string(),
+            cost => format!("{change}  [{cost}]"),
+        }
+    }
+
+    /// The nodes on which PostgreSQL runs and would be restarted.
+    fn restarts(&self) -> Vec<&NodeName> {
+        let running = self.running.iter();
+        running.filter(|node| self.plan.restarts_on(node)).collect()
+    }
+}
+
+/// `node1, node2 and node3`.
+fn and(nodes: &[&NodeName]) -> String {
+    let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
     }
 }
 
 impl Setup {
     pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
-        let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
+        let usual = Duration::from_secs(if self.restart { 600 } else { 60 });
+        let timeout = session.common.timeout.unwrap_or(usual);
         let deadline = Deadline::after(timeout);
         let config = site::config(session)?;
         let intent = design::intent(&config)?;
         if self.remove {
             return remove::take_away(session, &intent, self.dry_run, deadline);
         }
-        let plan = plan(&config, &intent, deadline)?;
-        if plan.makes_database() {
-            remove::ready_for_database(&config, deadline)?;
-        }
-        let work = Work {
-            plan,
-            lock: lock_part(&config, &intent, deadline)?,
-            passfiles: passfiles(&config, &intent, true, deadline)?,
-            warnings: intent
-                .in_clear
-                .iter()
-                .map(|found| format!("{}: {}", found.what, found.remedy))
-                .collect(),
-        };
+        let work = self.look(session, &config, &intent, deadline)?;
         show(session, &work);
         let lines = work.lines();
-        let details = json!({ "changes": lines, "kept": work.plan.kept, "warnings": work.warnings, "dry_run": self.dry_run });
+        let restarts = work.restarts();
+        let details = json!({
+            "changes": lines,
+            "kept": work.plan.kept,
+            "warnings": work.warnings,
+            "cost": if work.running.is_empty() { Cost::Nothing } else { work.plan.cost() },
+            "restarts": restarts,
+            "dry_run": self.dry_run,
+        });
         if lines.is_empty() {
             session.ui.done("nothing to change", details);
             return Ok(());
         }
+        let course = restart::course(session, &work, self.force, deadline);
         if self.dry_run {
-            session.ui.done("nothing was changed: --dry-run", details);
+            let sentence = dry_sentence(&restarts, course);
+            session.ui.done(&sentence, details);
             return Ok(());
         }
-        if let Some(part) = work.lock.as_ref().filter(|part| part.change.is_some()) {
-            session.ui.progress("lock service: making its tables");
-            let made = lock::init(&part.info, &part.name, deadline);
-            made.map_err(|trouble| lock_failed(&part.info, &trouble.to_string()))?;
+        if !restarts.is_empty() && !self.restart {
+            return Err(ClsError::refused(
+                format!(
+                    "PostgreSQL runs on {} and would be restarted there by what is marked so: nothing was changed",
+                    and(&restarts)
+                ),
+                "cls_setup --restart makes the change and restarts PostgreSQL (with --dry-run it says how); or undo the change in config.ini",
+            ));
         }
-        if !work.passfiles.is_empty() {
-            session.ui.progress("writing the passfiles of every node");
-            passfiles(&config, &intent, false, deadline)?;
-        }
+        let course = course?;
+        let begin = |course| restart::begin(session, &work.plan, course, self.force, deadline);
+        let _guard = course.as_ref().map(begin).transpose()?.flatten();
+        self.make(session, &config, &intent, &work, deadline)?;
+        let done = match course {
+            Some(course) => restart::perform(session, &work.plan, &course, self.force, deadline)?,
+            None => plain(session, &work, deadline)?,
+        };
         if !work.plan.is_done() {
-            session.ui.progress("changing Pacemaker's configuration");
-            push(&work.plan, deadline)?;
             wait::until(session, "the new configuration", deadline, || {
                 let left = self::plan(&config, &intent, deadline)?;
                 Ok(match left.changes.first() {
@@ -131,12 +173,92 @@ impl Setup {
                 })
             })?;
         }
-        let next = "cls_start starts the database, cls_doctor looks for what could go wrong";
-        session
-            .ui
-            .done(&format!("the cluster is set up; {next}"), details);
+        session.ui.done(&done, details);
         Ok(())
     }
+
+    /// Everything that there is to change, and what is in its way.
+    fn look(
+        &self,
+        session: &Session,
+        config: &ClusterConfig,
+        intent: &Intent,
+        deadline: Deadline,
+    ) -> Result<Work, ClsError> {
+        let (mut plan, mut cib) = seen(config, intent, deadline)?;
+        if self.restart && !plan.running(&cib).is_empty() {
+            restart::settled(session, deadline)?;
+            (plan, cib) = seen(config, intent, deadline)?;
+        }
+        if plan.makes_database() {
+            remove::ready_for_database(config, deadline)?;
+        }
+        let mut warnings: Vec<String> = intent
+            .in_clear
+            .iter()
+            .map(|found| format!("{}: {}", found.what, found.remedy))
+            .collect();
+        warnings.extend(programs::check(config, &plan.needs(), deadline)?);
+        Ok(Work {
+            running: plan.running(&cib),
+            plan,
+            lock: lock_part(config, intent, deadline)?,
+            passfiles: passfiles(config, intent, true, deadline)?,
+            warnings,
+        })
+    }
+
+    /// What is made besides Pacemaker's configuration.
+    fn make(
+        &self,
+        session: &Session,
+        config: &ClusterConfig,
+        intent: &Intent,
+        work: &Work,
+        deadline: Deadline,
+    ) -> Result<(), ClsError> {
+        if let Some(part) = work.lock.as_ref().filter(|part| part.change.is_some()) {
+            session.ui.progress("lock service: making its tables");
+            let made = lock::init(&part.info, &part.name, deadline);
+            made.map_err(|trouble| lock_failed(&part.info, &trouble.to_string()))?;
+        }
+        if !work.passfiles.is_empty() {
+            session.ui.progress("writing the passfiles of every node");
+            passfiles(config, intent, false, deadline)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a dry run ends.
+fn dry_sentence(restarts: &[&NodeName], course: Result<Option<Course>, ClsError>) -> String {
+    let course = match course {
+        _ if restarts.is_empty() => return "nothing was changed: --dry-run".to_owned(),
+        Ok(Some(course)) => course.to_string(),
+        Ok(None) => format!("PostgreSQL restarts on {}", and(restarts)),
+        Err(error) => format!("it would be refused now: {error}; {}", error.hint()),
+    };
+    format!("nothing was changed: --dry-run. With --restart, and not without: {course}")
+}
+
+/// Makes a change that restarts no PostgreSQL, and waits until Pacemaker has taken it up.
+fn plain(session: &Session, work: &Work, deadline: Deadline) -> Result<String, ClsError> {
+    let plan = &work.plan;
+    if !plan.is_done() {
+        session.ui.progress("changing Pacemaker's configuration");
+        push(&plan.before, &plan.after, deadline)?;
+    }
+    if !work.running.is_empty() && plan.cost() > Cost::Nothing {
+        restart::settled(session, deadline)?;
+        restart::nothing_failed(session)?;
+    }
+    let next = match work.running.is_empty() {
+        true => "cls_start starts the database, ",
+        false => "",
+    };
+    Ok(format!(
+        "the cluster is set up; {next}cls_doctor looks for what could go wrong"
+    ))
 }
 
 fn show(session: &Session, work: &Work) {
@@ -151,6 +273,11 @@ fn show(session: &Session, work: &Work) {
     }
     for warning in &work.warnings {
         session.ui.print(&format!("! {warning}"));
+    }
+    if !work.running.is_empty() && !work.plan.is_done() {
+        session
+            .ui
+            .print(&format!("  cost in all: {}", work.plan.cost()));
     }
 }
 
@@ -173,6 +300,15 @@ pub(crate) fn plan(
     intent: &Intent,
     deadline: Deadline,
 ) -> Result<SetupPlan, ClsError> {
+    seen(config, intent, deadline).map(|(plan, _)| plan)
+}
+
+/// The same, with the cluster that it was made for.
+fn seen(
+    config: &ClusterConfig,
+    intent: &Intent,
+    deadline: Deadline,
+) -> Result<(SetupPlan, Cib), ClsError> {
     let xml = cib(deadline)?;
     let cib = Cib::parse(&xml)?;
     if !cib.have_quorum {
@@ -190,7 +326,7 @@ pub(crate) fn plan(
     }
     let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
     design::parsed(&plan.parameters())?;
-    Ok(plan)
+    Ok((plan, cib))
 }
 
 /// What has to be made in the lock service. A row that is there stays as it is, held or not.
@@ -280,7 +416,10 @@ impl Drop for Scratch {
 
 /// Makes the whole change in one step of the cluster. The patch names every element by its place
 /// and identifier, so what others change at the same time stays, or the patch fails as a whole.
-fn push(plan: &SetupPlan, deadline: Deadline) -> Result<(), ClsError> {
+fn push(before: &Element, after: &Element, deadline: Deadline) -> Result<(), ClsError> {
+    if before == after {
+        return Ok(());
+    }
     let next = "cls_setup --dry-run shows what is left to change";
     let failed = |error: &dyn std::fmt::Display| ClsError::failed(error.to_string(), next);
     let scratch = Scratch(std::env::temp_dir().join(format!("cls-setup-{}", std::process::id())));
@@ -293,12 +432,12 @@ fn push(plan: &SetupPlan, deadline: Deadline) -> Result<(), ClsError> {
         files::replace(&path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
         Ok::<String, ClsError>(path.to_string_lossy().into_owned())
     };
-    let before = file("before.xml", plan.before.to_xml())?;
-    let after = file("after.xml", plan.after.to_xml())?;
+    let original = file("before.xml", before.to_xml())?;
+    let new = file("after.xml", after.to_xml())?;
     let diff = Command::new("crm_diff")
         .arg("--no-version")
-        .arg(format!("--original={before}"))
-        .arg(format!("--new={after}"))
+        .arg(format!("--original={original}"))
+        .arg(format!("--new={new}"))
         .accept(DIFFERENT);
     let patch = tools::run(diff, deadline)?.stdout;
     let push = Command::new("cibadmin")

@@ -18,6 +18,9 @@ use crate::wait::{self, Look};
 /// The meta attribute that keeps Pacemaker from starting a resource.
 const TARGET: &str = "target-role";
 
+/// How long the question whether Pacemaker is at work may take.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Start the database and its addresses on every node
 ///
 /// Waits until one node is primary and the others stream from it. Exit code 2 if the primary is up
@@ -44,40 +47,81 @@ impl Start {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        for resource in &cluster.view.ours {
-            session.ui.progress(&format!("starting {resource}"));
-            tools::delete_meta(resource, TARGET, deadline)?;
-        }
-        let mut last = None;
-        let waited = wait::until(session, "the whole cluster", deadline, || {
-            let cluster = cluster.again(session)?;
-            match progress(&cluster) {
-                Progress::Complete(primary) => Ok(Look::Done(primary)),
-                Progress::Primary(primary, missing) => {
-                    let seen = format!("{primary} is primary, {missing}");
-                    let hopeless = hopeless(&cluster);
-                    last = Some((primary, missing));
-                    if hopeless {
-                        return Err(standby_missing(last.take()));
-                    }
-                    Ok(Look::Pending(seen))
-                }
-                Progress::Nothing(seen) => {
-                    last = None;
-                    Ok(Look::Pending(seen))
-                }
-            }
-        });
-        match waited {
-            Ok(primary) => {
-                let sentence = format!("{primary} is primary, every standby streams");
-                session.ui.done(&sentence, json!({ "primary": primary }));
-                Ok(())
-            }
-            Err(ClsError::TimedOut { .. }) if last.is_some() => Err(standby_missing(last)),
-            Err(error) => Err(error),
-        }
+        let primary = start(session, &cluster, deadline)?;
+        let sentence = format!("{primary} is primary, every standby streams");
+        session.ui.done(&sentence, json!({ "primary": primary }));
+        Ok(())
     }
+}
+
+/// Lets Pacemaker start everything, and waits for that; the primary.
+pub(crate) fn start(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<NodeName, ClsError> {
+    release(session, cluster, deadline)?;
+    complete(session, cluster, deadline)
+}
+
+/// Lets Pacemaker start everything.
+pub(crate) fn release(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    for resource in &cluster.view.ours {
+        session.ui.progress(&format!("starting {resource}"));
+        tools::delete_meta(resource, TARGET, deadline)?;
+    }
+    Ok(())
+}
+
+/// Waits until the whole cluster is there, and Pacemaker has nothing more to do; the primary. What runs
+/// while Pacemaker has still something to do may be what it is about to stop.
+pub(crate) fn complete(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<NodeName, ClsError> {
+    let mut last = None;
+    let waited = wait::until(session, "the whole cluster", deadline, || {
+        let cluster = cluster.again(session)?;
+        match progress(&cluster) {
+            Progress::Complete(primary) => {
+                last = None;
+                if tools::idle(Deadline::after(IDLE))? && still(session, &cluster, &primary)? {
+                    Ok(Look::Done(primary))
+                } else {
+                    Ok(Look::Pending("Pacemaker is still at work".to_owned()))
+                }
+            }
+            Progress::Primary(primary, missing) => {
+                let seen = format!("{primary} is primary, {missing}");
+                let hopeless = hopeless(&cluster);
+                last = Some((primary, missing));
+                if hopeless {
+                    return Err(standby_missing(last.take()));
+                }
+                Ok(Look::Pending(seen))
+            }
+            Progress::Nothing(seen) => {
+                last = None;
+                Ok(Look::Pending(seen))
+            }
+        }
+    });
+    match waited {
+        Err(ClsError::TimedOut { .. }) if last.is_some() => Err(standby_missing(last)),
+        waited => waited,
+    }
+}
+
+/// Whether it is still so after Pacemaker was seen to be idle: what was seen before may be older than
+/// the last thing that it did.
+fn still(session: &Session, cluster: &Cluster, primary: &NodeName) -> Result<bool, ClsError> {
+    let now = progress(&cluster.again(session)?);
+    Ok(matches!(now, Progress::Complete(now) if now == *primary))
 }
 
 fn standby_missing(last: Option<(NodeName, String)>) -> ClsError {
@@ -168,31 +212,40 @@ impl Stop {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        for resource in &cluster.view.ours {
-            session.ui.progress(&format!("stopping {resource}"));
-            tools::set_meta(resource, TARGET, "Stopped", deadline)?;
-        }
-        wait::until(session, "everything to be stopped", deadline, || {
-            let cluster = cluster.again(session)?;
-            let view = &cluster.view;
-            let nodes = view.nodes.keys();
-            let running: Vec<String> = nodes
-                .flat_map(|node| view.running(node).into_iter().map(move |name| (node, name)))
-                .map(|(node, resource)| format!("{resource} on {node}"))
-                .collect();
-            if running.is_empty() {
-                Ok(Look::Done(()))
-            } else {
-                Ok(Look::Pending(format!(
-                    "still there: {}",
-                    running.join(", ")
-                )))
-            }
-        })?;
+        stop(session, &cluster, deadline)?;
         session.ui.done(
             "the database and its addresses are stopped on every node; cls_start starts them again",
             json!({ "resources": cluster.view.ours }),
         );
         Ok(())
     }
+}
+
+/// Lets Pacemaker stop everything, and waits for that.
+pub(crate) fn stop(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    for resource in &cluster.view.ours {
+        session.ui.progress(&format!("stopping {resource}"));
+        tools::set_meta(resource, TARGET, "Stopped", deadline)?;
+    }
+    wait::until(session, "everything to be stopped", deadline, || {
+        let cluster = cluster.again(session)?;
+        let view = &cluster.view;
+        let nodes = view.nodes.keys();
+        let running: Vec<String> = nodes
+            .flat_map(|node| view.running(node).into_iter().map(move |name| (node, name)))
+            .map(|(node, resource)| format!("{resource} on {node}"))
+            .collect();
+        if running.is_empty() {
+            Ok(Look::Done(()))
+        } else {
+            Ok(Look::Pending(format!(
+                "still there: {}",
+                running.join(", ")
+            )))
+        }
+    })
 }

@@ -10,13 +10,23 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::names::{NodeName, ResourceName};
+use crate::parse::cib::{Cib, CibNode, Pending};
+use crate::status::Role;
+
 mod constraints;
+mod cost;
 mod pairs;
+mod programs;
 mod resources;
+mod rolling;
 #[cfg(test)]
 mod tests;
 mod xml;
 
+pub use cost::Cost;
+use cost::Owner;
+pub use programs::Needed;
 pub use xml::Element;
 
 /// What the cluster shall be.
@@ -97,6 +107,8 @@ pub struct Change {
     /// Why, where that is not plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<&'static str>,
+    /// What it costs while the database runs.
+    pub cost: Cost,
 }
 
 impl fmt::Display for Change {
@@ -129,6 +141,8 @@ pub struct SetupPlan {
     pub kept: Vec<String>,
     /// The database resource: the primitive within the clone.
     pub database: String,
+    /// Whether Pacemaker tells the agent of a new value without a restart, where that is possible.
+    pub reloads: bool,
     /// The configuration as it is, without the status section.
     pub before: Element,
     /// The configuration as it shall be.
@@ -176,6 +190,8 @@ pub enum SetupError {
 /// What is collected while the configuration is brought into shape.
 struct Journal {
     words: RoleWords,
+    /// Whether Pacemaker tells the agent of a parameter that needs no restart.
+    reloads: bool,
     ids: BTreeSet<String>,
     changes: Vec<Change>,
     kept: Vec<String>,
@@ -183,7 +199,11 @@ struct Journal {
 
 impl Journal {
     fn add(&mut self, what: String, new: Option<String>) {
-        self.push(Kind::Add, what, None, new, None);
+        self.push(Kind::Add, what, None, new, None, Cost::Nothing);
+    }
+
+    fn cost(&self, owner: Owner, name: &str) -> Cost {
+        owner.cost(name, self.reloads)
     }
 
     fn push(
@@ -193,6 +213,7 @@ impl Journal {
         old: Option<String>,
         new: Option<String>,
         why: Option<&'static str>,
+        cost: Cost,
     ) {
         self.changes.push(Change {
             kind,
@@ -200,6 +221,7 @@ impl Journal {
             old,
             new,
             why,
+            cost,
         });
     }
 
@@ -227,9 +249,11 @@ impl SetupPlan {
         }
         before.children.retain(|child| child.tag == "configuration");
         let mut after = before.clone();
+        let unfinished = rolling::fold(&mut after);
         let mut journal = Journal {
             words: role_words(&before)?,
-            ids: before
+            reloads: features(&before) >= RELOADS.to_vec(),
+            ids: after
                 .descendants()
                 .map(|element| element.id().to_owned())
                 .collect(),
@@ -241,7 +265,12 @@ impl SetupPlan {
         let database = resources::ensure(configuration, design, &mut journal)?;
         constraints::ensure(configuration, design, &database, &mut journal);
         defaults(configuration, &mut journal);
+        if unfinished {
+            let what = format!("{database} values of a restart that has not come to its end");
+            journal.push(Kind::Remove, what, None, None, None, Cost::Restart);
+        }
         Ok(Self {
+            reloads: journal.reloads,
             changes: journal.changes,
             kept: journal.kept,
             database,
@@ -286,6 +315,7 @@ impl SetupPlan {
                     old: None,
                     new: None,
                     why: None,
+                    cost: Cost::Nothing,
                 });
             }
             section.children.retain(|element| !ours(element));
@@ -307,11 +337,40 @@ impl SetupPlan {
         self.changes.is_empty()
     }
 
+    /// What the dearest of the changes costs while the database runs.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        let costs = self.changes.iter().map(|change| change.cost);
+        costs.max().unwrap_or(Cost::Nothing)
+    }
+
+    /// The nodes on which the database runs, or is just being started, as Pacemaker's status shows it.
+    #[must_use]
+    pub fn running(&self, cib: &Cib) -> Vec<NodeName> {
+        let Ok(name) = ResourceName::new(self.database.as_str()) else {
+            return Vec::new();
+        };
+        let runs = |node: &&CibNode| {
+            let state = node.resource(&name);
+            node.online
+                && state.is_some_and(|state| {
+                    let role = state.role.is_some_and(|role| role != Role::Stopped);
+                    let starts = |pending: &Pending| pending.operation == "start";
+                    role || state.pending.as_ref().is_some_and(starts)
+                })
+        };
+        let nodes = cib.nodes.iter().filter(runs);
+        nodes.map(|node| node.name.clone()).collect()
+    }
+
     /// The parameters that the database will have, those among them that an operator added.
     #[must_use]
     pub fn parameters(&self) -> BTreeMap<String, String> {
-        let database = self
-            .after
+        self.parameters_of(&self.after)
+    }
+
+    fn parameters_of(&self, configuration: &Element) -> BTreeMap<String, String> {
+        let database = configuration
             .descendants()
             .find(|element| element.tag == "primitive" && element.id() == self.database);
         database
@@ -334,10 +393,17 @@ fn version(text: &str) -> Vec<u32> {
         .collect()
 }
 
+/// The feature set of Pacemaker 2.1.0, the first that calls `reload-agent`.
+const RELOADS: [u32; 2] = [3, 10];
+
+fn features(cib: &Element) -> Vec<u32> {
+    version(cib.attribute("crm_feature_set").unwrap_or_default())
+}
+
 /// Feature set 3.10.0 is Pacemaker 2.1.0, the first to know `Promoted`; the schema that the CIB
 /// follows must know the word as well (3.7 and newer), which an upgraded cluster's need not.
 fn role_words(cib: &Element) -> Result<RoleWords, SetupError> {
-    let features = version(cib.attribute("crm_feature_set").unwrap_or_default());
+    let features = features(cib);
     let validate = cib.attribute("validate-with").unwrap_or_default();
     let schema = version(validate.strip_prefix("pacemaker-").unwrap_or_default());
     // Promotable clones came with 3.1. `none` and unnumbered schemas say nothing.
@@ -364,6 +430,7 @@ fn properties(configuration: &mut Element, design: &Design, journal: &mut Journa
         id: "cib-bootstrap-options",
         prefix: "cib-bootstrap-options",
         subject: "cluster option",
+        owner: Owner::Other,
     };
     match (design.quorum, set.find(section, "no-quorum-policy")) {
         (true, Some("ignore")) => set.ensure(section, journal, "no-quorum-policy", "stop"),
@@ -387,6 +454,7 @@ fn defaults(configuration: &mut Element, journal: &mut Journal) {
         id: "rsc-options",
         prefix: "rsc-options",
         subject: "resource default",
+        owner: Owner::Other,
     };
     for (name, value) in [("resource-stickiness", "1"), ("migration-threshold", "10")] {
         if set.find(section, name).is_none() {

@@ -39,7 +39,7 @@ pub(super) fn take_away(
     } else if dry_run {
         session.ui.done("nothing was changed: --dry-run", details);
     } else {
-        push(&plan, deadline)?;
+        push(&plan.before, &plan.after, deadline)?;
         session
             .ui
             .done("removed from Pacemaker's configuration", details);

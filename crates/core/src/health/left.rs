@@ -66,12 +66,16 @@ fn slot(seen: &Observation<'_>, name: &str, bytes: u64) -> Problem {
     problem(Level::Warning, text, &remedy)
 }
 
-/// A copy has to be begun anew; what else was interrupted, Pacemaker and the agent have carried
-/// through or not, and only the note is left.
+/// A copy has to be begun anew, and a restart that goes round goes on with the nodes that are left; what
+/// else was interrupted, Pacemaker and the agent have carried through or not, and only the note is left.
 fn again(command: &str, node: &NodeName) -> String {
     match command {
         "cls_rebuild_slave" => format!("on {node}: cls_rebuild_slave --keep-old"),
         "cls_repair_slave" => format!("on {node}: cls_repair_slave --or-rebuild"),
+        "cls_setup" => {
+            "cls_cleanup, then cls_setup --restart, which goes on with what is left of it"
+                .to_owned()
+        }
         _ => "cls_cleanup".to_owned(),
     }
 }

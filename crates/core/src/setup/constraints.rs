@@ -7,7 +7,7 @@
 //! Influence"). So there is such a rule where there is a choice, among three nodes or more, and where
 //! that attribute is known; any other one, as old configurations have it, is removed.
 
-use super::{Design, Element, Journal, Kind, RoleWords};
+use super::{Cost, Design, Element, Journal, Kind, RoleWords};
 
 /// By how much the reader's address prefers a synchronous standby: more than any stickiness that is
 /// usual, less than a rule that an administrator means seriously.
@@ -160,7 +160,14 @@ fn colocation(
         if old != value {
             found.set(name, value);
             let what = format!("{name} of {}", found.id());
-            journal.push(Kind::Set, what, Some(old), Some(value.to_owned()), None);
+            journal.push(
+                Kind::Set,
+                what,
+                Some(old),
+                Some(value.to_owned()),
+                None,
+                Cost::Nothing,
+            );
         }
     }
 }
@@ -277,6 +284,7 @@ fn remove(
             None,
             None,
             why,
+            Cost::Nothing,
         );
     }
 }

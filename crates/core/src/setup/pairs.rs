@@ -1,5 +1,6 @@
 //! Sets of names and values: options, parameters, meta attributes.
 
+use super::cost::Owner;
 use super::{Element, Journal, Kind};
 use crate::params;
 
@@ -13,6 +14,8 @@ pub(super) struct Sets<'a> {
     pub(super) prefix: &'a str,
     /// What a pair is called in the plan.
     pub(super) subject: &'a str,
+    /// Whose pairs they are, which says what a change of one costs.
+    pub(super) owner: Owner,
 }
 
 impl Sets<'_> {
@@ -49,7 +52,8 @@ impl Sets<'_> {
             if old != value {
                 pair.set("value", value);
                 let (old, new) = (shown(name, &old), shown(name, value));
-                journal.push(Kind::Set, what, Some(old), Some(new), None);
+                let cost = journal.cost(self.owner, name);
+                journal.push(Kind::Set, what, Some(old), Some(new), None, cost);
             }
             return;
         }
@@ -59,7 +63,8 @@ impl Sets<'_> {
             .with("name", name)
             .with("value", value);
         self.set_for_new(parent, journal).children.push(pair);
-        journal.add(what, Some(shown(name, value)));
+        let cost = journal.cost(self.owner, name);
+        journal.push(Kind::Add, what, None, Some(shown(name, value)), None, cost);
     }
 
     /// The set that a new pair goes into: one that always applies and is not shared.
@@ -104,7 +109,8 @@ impl Sets<'_> {
                 let pair = set.children.remove(at);
                 let old = shown(name, pair.attribute("value").unwrap_or_default());
                 let what = format!("{} {name}", self.subject);
-                journal.push(Kind::Remove, what, Some(old), None, why);
+                let cost = journal.cost(self.owner, name);
+                journal.push(Kind::Remove, what, Some(old), None, why, cost);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The clone with the database, and the two addresses.
 
+use super::cost::{Cost, Owner};
 use super::pairs::{Sets, shown};
 use super::{Design, Element, Journal, Kind, SetupError};
 
@@ -34,7 +35,8 @@ fn elsewhere(configuration: &Element, design: &Design) -> Result<(), SetupError>
                 .filter(|element| element.tag == "primitive")
                 .any(|primitive| {
                     is_agent(primitive)
-                        && parameters(primitive.id()).find(primitive, "pgdata") == Some(pgdata)
+                        && parameters(primitive.id(), Owner::Database).find(primitive, "pgdata")
+                            == Some(pgdata)
                 })
     });
     match found {
@@ -62,12 +64,13 @@ fn is_agent(primitive: &Element) -> bool {
     )
 }
 
-fn parameters(resource: &str) -> Sets<'_> {
+pub(super) fn parameters(resource: &str, owner: Owner) -> Sets<'_> {
     Sets {
         tag: "instance_attributes",
         id: resource,
         prefix: resource,
         subject: resource,
+        owner,
     }
 }
 
@@ -153,6 +156,10 @@ fn address(
     journal: &mut Journal,
 ) -> Result<(), SetupError> {
     const AGENT: &str = "ocf:heartbeat:IPaddr2";
+    let owner = match find(section, id) {
+        Some(_) => Owner::Address,
+        None => Owner::Other,
+    };
     let primitive = match find(section, id) {
         Some(found) if found.tag == "primitive" && agent_of(found) == AGENT => found,
         Some(found) => {
@@ -170,7 +177,7 @@ fn address(
     let netmask = design.netmask.map(|bits| bits.to_string());
     let set = Sets {
         id: &format!("{id}-parameters"),
-        ..parameters(id)
+        ..parameters(id, owner)
     };
     for (name, value) in [
         ("ip", Some(ip)),
@@ -200,7 +207,7 @@ fn remove_address(section: &mut Element, id: &str, journal: &mut Journal) {
         .retain(|child| child.tag != "primitive" || child.id() != id);
     if section.children.len() != before {
         let why = Some("config.ini has no reader_vip");
-        journal.push(Kind::Remove, id.to_owned(), None, None, why);
+        journal.push(Kind::Remove, id.to_owned(), None, None, why, Cost::Address);
     }
 }
 
@@ -232,6 +239,7 @@ fn clone_meta(clone: &mut Element, journal: &mut Journal, made: bool) {
         id: &format!("{id}-meta"),
         prefix: &format!("{id}-meta"),
         subject: &id,
+        owner: Owner::Other,
     };
     for (name, old_name, value) in [
         ("promotable", None, "true"),
@@ -304,10 +312,15 @@ fn database(
             format!("{} agent", primitive.id()),
             Some("ocf:heartbeat:pgsql".to_owned()),
             Some("ocf:heartbeat:expgsql".to_owned()),
-            Some("PostgreSQL is restarted"),
+            None,
+            Cost::Restart,
         );
     }
-    database_parameters(primitive, design, journal);
+    let owner = match made {
+        true => Owner::Other,
+        false => Owner::Database,
+    };
+    database_parameters(primitive, design, owner, journal);
     let promoted = journal.words.promoted();
     operations(
         primitive,
@@ -325,11 +338,16 @@ fn database(
     Ok(primitive.id().to_owned())
 }
 
-fn database_parameters(primitive: &mut Element, design: &Design, journal: &mut Journal) {
+fn database_parameters(
+    primitive: &mut Element,
+    design: &Design,
+    owner: Owner,
+    journal: &mut Journal,
+) {
     let id = primitive.id().to_owned();
     let set = Sets {
         id: &format!("{id}-parameters"),
-        ..parameters(&id)
+        ..parameters(&id, owner)
     };
     for (name, value) in &design.parameters {
         set.ensure(primitive, journal, name, value);

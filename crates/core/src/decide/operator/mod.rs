@@ -1,11 +1,12 @@
 //! What an operator's commands may do, and in which steps: repairing and rebuilding a standby, the
-//! planned switch, the emergency election.
+//! planned switch, the planned restart, the emergency election.
 //!
 //! The decisions are tables as those of the agent are: rows with a stable id, first match wins. A
 //! refusal says what is not so and what to type; a plan is shown before it is performed.
 
 mod copy;
 mod recovery;
+mod restart;
 mod switch;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use recovery::{
     NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, may_still_serve,
     plan_recovery,
 };
+pub use restart::{Course, RestartFacts, RestartInstance, plan_restart};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
 
 /// Why a command does not begin. Nothing was changed.

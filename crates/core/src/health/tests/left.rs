@@ -77,6 +77,16 @@ fn the_slot_of_an_interrupted_copy_is_named_with_what_it_keeps() {
     );
 }
 
+#[test]
+fn a_restart_that_was_ended_is_gone_on_with() {
+    let said = found(Some(("cls_setup", false)), "");
+    assert_eq!(
+        said[0].1,
+        "cls_cleanup, then cls_setup --restart, which goes on with what is left of it"
+    );
+    assert_eq!(found(Some(("cls_setup", true)), ""), []);
+}
+
 const MOVE: &str = r#"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY"/></rsc_location>"#;
 
 #[test]

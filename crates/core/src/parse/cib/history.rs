@@ -48,6 +48,9 @@ pub struct ResourceState {
     /// The last operation that failed, also if Pacemaker has done others since (it stops what
     /// failed to start); none once it has been cleaned up.
     pub last_failure: Option<Failure>,
+    /// The number of the start after which it runs, as long as that is on record: another number is
+    /// another start, and a promotion or demotion takes its place.
+    pub started: Option<i64>,
     /// An operation that has begun and has no result yet.
     pub pending: Option<Pending>,
 }
@@ -202,6 +205,9 @@ fn state(mut operations: Vec<Operation<'_>>) -> ResourceState {
             continue;
         }
         state.role = outcome(operation).or(state.role);
+        if operation.name == "start" && state.role != Some(Role::Stopped) {
+            state.started = Some(operation.call);
+        }
         state.last_code = Some(operation.code);
         state.last_operation = Some(operation.name.to_owned());
         state.failure = is_failure(operation).then(|| Failure {

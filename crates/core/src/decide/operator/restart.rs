@@ -1,0 +1,292 @@
+//! The planned restart of PostgreSQL: on one node after the other, the standbys first, and the primary
+//! last, when a standby has taken its part (R9).
+//!
+//! A standby that is restarted is one that commits do not wait for meanwhile, as after any other loss of
+//! a standby. So the next one is taken only when the first streams again. The primary is not restarted in
+//! place: writes would stand still until it has stopped, started and been promoted again, while a switch
+//! to a standby that has the new settings already costs no more than any other switch does.
+
+use std::fmt;
+
+use super::Refusal;
+use crate::names::NodeName;
+
+/// PostgreSQL on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartInstance {
+    /// The node.
+    pub node: NodeName,
+    /// It is the primary; otherwise a standby.
+    pub promoted: bool,
+    /// A standby streams from the primary.
+    pub streams: bool,
+    /// Commits wait for it.
+    pub synchronous: bool,
+    /// It has to be restarted.
+    pub due: bool,
+}
+
+/// What was observed before the restart begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartFacts {
+    /// PostgreSQL where it runs.
+    pub instances: Vec<RestartInstance>,
+    /// Whether Pacemaker acts on the database and what is placed with it.
+    pub managed: bool,
+    /// Failed operations that were not cleaned up, on the nodes where PostgreSQL runs.
+    pub failures: Vec<String>,
+    /// Why all must be restarted together, where they must.
+    pub together: Option<String>,
+    /// What runs on the primary and would be cut off: base backups, long transactions.
+    pub busy: Vec<String>,
+    /// `--force`: also then.
+    pub force: bool,
+}
+
+/// How PostgreSQL is restarted.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Course {
+    /// One node after the other.
+    Rolling {
+        /// The standbys, in their order.
+        standbys: Vec<NodeName>,
+        /// The primary, which becomes a standby before it is restarted.
+        primary: Option<NodeName>,
+    },
+    /// Everything is stopped, and then started.
+    Together {
+        /// Why it has to be so.
+        why: String,
+        /// The nodes.
+        nodes: Vec<NodeName>,
+    },
+}
+
+impl Course {
+    /// Whether this, which is decided now, is what is left of `begun` when that goes on with `node`.
+    #[must_use]
+    pub fn goes_on(&self, begun: &Self, node: &NodeName) -> bool {
+        match (self, begun) {
+            (Self::Rolling { standbys, primary }, Self::Rolling { primary: begun, .. }) => {
+                standbys.contains(node) && primary == begun
+            }
+            _ => false,
+        }
+    }
+}
+
+fn list(nodes: &[NodeName]) -> String {
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    names.join(", then ")
+}
+
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rolling { standbys, primary } => {
+                let mut steps = Vec::new();
+                if !standbys.is_empty() {
+                    steps.push(format!("PostgreSQL restarts on {}", list(standbys)));
+                }
+                if let Some(primary) = primary {
+                    steps.push(format!(
+                        "another node becomes primary in place of {primary} (a planned switch: connections are cut, writes stand still for seconds)"
+                    ));
+                    steps.push(format!("PostgreSQL restarts on {primary}"));
+                }
+                f.write_str(&steps.join("; then "))
+            }
+            Self::Together { why, nodes } => {
+                let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+                write!(
+                    f,
+                    "PostgreSQL is stopped on {} and started again, nothing can be read or written meanwhile: {why}",
+                    names.join(" and ")
+                )
+            }
+        }
+    }
+}
+
+/// Decides how PostgreSQL is restarted.
+///
+/// # Errors
+/// A restart that begins in disorder would not end well: what is in the way, and what to type.
+pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
+    if !facts.managed {
+        return Err(Refusal::new(
+            "restart-managed",
+            "Pacemaker does not manage the database, so it would restart nothing now, and everything as soon as it does",
+            "cls_manage, then try again",
+        ));
+    }
+    if !facts.failures.is_empty() {
+        return Err(Refusal::new(
+            "restart-no-failures",
+            format!(
+                "failures are on record, which would keep Pacemaker from starting what it has stopped: {}",
+                facts.failures.join(", ")
+            ),
+            "mend the cause, then cls_cleanup",
+        ));
+    }
+    let cut_off = facts.instances.iter().any(|one| one.promoted && one.due);
+    if cut_off && !facts.force && !facts.busy.is_empty() {
+        return Err(Refusal::new(
+            "restart-busy",
+            format!("the restart would cut off: {}", facts.busy.join(", ")),
+            "wait for its end, or give --force with --restart",
+        ));
+    }
+    let nodes = || facts.instances.iter().map(|one| one.node.clone()).collect();
+    let together = |why: &str| {
+        Ok(Course::Together {
+            why: why.to_owned(),
+            nodes: nodes(),
+        })
+    };
+    if let Some(why) = &facts.together {
+        return together(why);
+    }
+    let promoted: Vec<&RestartInstance> =
+        facts.instances.iter().filter(|one| one.promoted).collect();
+    let [primary] = promoted[..] else {
+        return together("there is no primary");
+    };
+    let standbys = facts.instances.iter().filter(|one| !one.promoted);
+    if let Some(behind) = standbys.clone().find(|one| !one.streams) {
+        return Err(Refusal::new(
+            "restart-streaming",
+            format!(
+                "{} does not stream from {}: it may not come back from a restart, and could not take over",
+                behind.node, primary.node
+            ),
+            "cls_status says what it needs",
+        ));
+    }
+    if primary.due && standbys.clone().next().is_none() {
+        return together("no standby runs that could take over meanwhile");
+    }
+    let mut due: Vec<&RestartInstance> = standbys.filter(|one| one.due).collect();
+    // When the one that commits wait for is restarted, another one that is done can take its part.
+    due.sort_by_key(|one| one.synchronous);
+    Ok(Course::Rolling {
+        standbys: due.into_iter().map(|one| one.node.clone()).collect(),
+        primary: primary.due.then(|| primary.node.clone()),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn instance(node: &str, promoted: bool) -> RestartInstance {
+        RestartInstance {
+            node: node.parse().unwrap(),
+            promoted,
+            streams: !promoted,
+            synchronous: node == "node2",
+            due: true,
+        }
+    }
+
+    fn three() -> RestartFacts {
+        RestartFacts {
+            instances: vec![
+                instance("node1", true),
+                instance("node2", false),
+                instance("node3", false),
+            ],
+            managed: true,
+            failures: Vec::new(),
+            together: None,
+            busy: Vec::new(),
+            force: false,
+        }
+    }
+
+    #[test]
+    fn the_primary_is_last_and_the_synchronous_standby_before_it() {
+        let course = plan_restart(&three()).unwrap();
+        assert_eq!(
+            course.to_string(),
+            "PostgreSQL restarts on node3, then node2; then another node becomes primary in place of node1 (a planned switch: connections are cut, writes stand still for seconds); then PostgreSQL restarts on node1"
+        );
+        // Interrupted after the switch: only the old primary is left.
+        let mut facts = three();
+        facts.instances[0].due = false;
+        facts.instances[1].due = false;
+        let Course::Rolling { standbys, primary } = plan_restart(&facts).unwrap() else {
+            panic!("not rolling")
+        };
+        assert_eq!((standbys.len(), primary), (1, None));
+    }
+
+    #[test]
+    fn what_cannot_go_round_is_said() {
+        let mut alone = three();
+        alone.instances.truncate(1);
+        let course = plan_restart(&alone).unwrap().to_string();
+        assert!(
+            course.contains("stopped on node1 and started again"),
+            "{course}"
+        );
+        let mut none = three();
+        none.instances.remove(0);
+        let course = plan_restart(&none).unwrap().to_string();
+        assert!(course.contains("node2 and node3"), "{course}");
+        let mut port = three();
+        port.together = Some("pgport changes".to_owned());
+        let course = plan_restart(&port).unwrap();
+        assert!(matches!(course, Course::Together { nodes, .. } if nodes.len() == 3));
+    }
+
+    #[test]
+    fn a_restart_does_not_begin_in_disorder() {
+        type Spoil = fn(&mut RestartFacts);
+        let broken: [(&str, Spoil); 4] = [
+            ("restart-busy", |facts| {
+                facts.busy.push("a backup runs".to_owned());
+            }),
+            ("restart-managed", |facts| facts.managed = false),
+            ("restart-no-failures", |facts| {
+                facts.failures.push("start of pgsql on node2".to_owned());
+            }),
+            ("restart-streaming", |facts| {
+                facts.instances[2].streams = false
+            }),
+        ];
+        for (id, spoil) in broken {
+            let mut facts = three();
+            spoil(&mut facts);
+            assert_eq!(plan_restart(&facts).unwrap_err().id, id);
+        }
+        // What runs on the primary is none of the standbys' business, or cut off knowingly.
+        let mut busy = three();
+        busy.busy.push("a backup runs".to_owned());
+        busy.force = true;
+        assert!(plan_restart(&busy).is_ok());
+        busy.force = false;
+        busy.instances[0].due = false;
+        assert!(plan_restart(&busy).is_ok());
+    }
+
+    #[test]
+    fn it_goes_on_only_as_it_was_begun() {
+        let begun = plan_restart(&three()).unwrap();
+        let node2: NodeName = "node2".parse().unwrap();
+        let mut next = three();
+        next.instances[2].due = false;
+        assert!(plan_restart(&next).unwrap().goes_on(&begun, &node2));
+        // A takeover meanwhile: node2 is the primary now, and not to be restarted as a standby.
+        next.instances[0].promoted = false;
+        next.instances[0].streams = true;
+        next.instances[1].promoted = true;
+        assert!(!plan_restart(&next).unwrap().goes_on(&begun, &node2));
+        let mut port = three();
+        port.together = Some("pgport changes".to_owned());
+        assert!(!plan_restart(&port).unwrap().goes_on(&begun, &node2));
+    }
+}
