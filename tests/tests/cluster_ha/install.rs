@@ -22,7 +22,7 @@ const INSTALLED: [&str; 6] = [
 ];
 
 /// The specification's file with this cluster's addresses, and a password for the lock service.
-fn specification() -> String {
+pub(crate) fn specification() -> String {
     let bin = postgres::bin_dir().unwrap();
     format!(
         r#"cluster_type=dual
@@ -60,7 +60,7 @@ fn programs() -> [(&'static str, PathBuf); 3] {
 }
 
 /// Puts the sources' install.sh, the built programs and config.ini on node1, as a clone would.
-fn bring_sources(cluster: &Cluster) {
+pub(crate) fn bring_sources(cluster: &Cluster) {
     let node = cluster.node("node1");
     node.mkdir(&format!("{SOURCE}/bin"), "0755", "root")
         .unwrap();
@@ -77,12 +77,12 @@ fn bring_sources(cluster: &Cluster) {
         .unwrap();
 }
 
-fn on_node1(cluster: &Cluster, words: &[&str]) -> Output {
+pub(crate) fn on_node1(cluster: &Cluster, words: &[&str]) -> Output {
     cluster.node("node1").exec(words, LONG).unwrap()
 }
 
 /// The same where anything but success fails the test.
-fn must(cluster: &Cluster, words: &[&str]) -> Output {
+pub(crate) fn must(cluster: &Cluster, words: &[&str]) -> Output {
     let output = on_node1(cluster, words);
     assert!(
         output.ok(),
@@ -94,7 +94,7 @@ fn must(cluster: &Cluster, words: &[&str]) -> Output {
     output
 }
 
-fn install(cluster: &Cluster, more: &[&str]) -> Output {
+pub(crate) fn install(cluster: &Cluster, more: &[&str]) -> Output {
     let script = format!("{SOURCE}/install.sh");
     on_node1(cluster, &[&["sh", script.as_str()], more].concat())
 }
@@ -111,7 +111,7 @@ fn fingerprint(cluster: &Cluster) -> String {
 }
 
 /// When each postmaster was started.
-fn postmasters(cluster: &Cluster) -> Vec<Option<i32>> {
+pub(crate) fn postmasters(cluster: &Cluster) -> Vec<Option<i32>> {
     ["node1", "node2"]
         .map(|name| cluster.node(name).postmaster_pid())
         .to_vec()
@@ -159,6 +159,7 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
     a_bound_key_asks_for_promises_and_does_nothing_else(&cluster);
     the_walk_through_of_the_specification(&cluster);
     nothing_changes_the_second_time(&cluster);
+    super::changes::a_change_of_parameters_restarts_only_when_it_is_asked_to(&cluster);
     an_upgrade_does_not_touch_postgres(&cluster);
     a_node_that_is_down_is_named(&cluster);
     uninstall(&cluster);
@@ -300,7 +301,7 @@ fn the_walk_through_of_the_specification(cluster: &Cluster) {
 }
 
 /// Waits until the status of the cluster, asked on `node`, has all of these parts.
-fn status_shows(cluster: &Cluster, node: &str, parts: &[&str]) {
+pub(crate) fn status_shows(cluster: &Cluster, node: &str, parts: &[&str]) {
     let looked = cluster.wait(&format!("a status with {parts:?}"), LONG, || {
         let output = cluster
             .node(node)
@@ -320,7 +321,7 @@ fn status_shows(cluster: &Cluster, node: &str, parts: &[&str]) {
 
 /// Waits until the attributes of a node are these.
 #[track_caller]
-fn attributes_become(cluster: &Cluster, node: &str, wanted: [&str; 3]) {
+pub(crate) fn attributes_become(cluster: &Cluster, node: &str, wanted: [&str; 3]) {
     let what = format!("attributes of {node}: {wanted:?}");
     let seen = cluster.wait(&what, LONG, || {
         let found = attributes(cluster, node);
@@ -399,7 +400,7 @@ fn killed_until_the_takeover(cluster: &Cluster, primary: &str, standby: &str) {
 }
 
 /// The three conditions of the specification, and nothing to look at.
-fn healthy_again(cluster: &Cluster, primary: &str, standby: &str) {
+pub(crate) fn healthy_again(cluster: &Cluster, primary: &str, standby: &str) {
     let (writer, reader) = (format!("Started {primary}"), format!("Started {standby}"));
     status_shows(cluster, standby, &["Health: healthy", &writer, &reader]);
     attributes_become(cluster, primary, ["1000", "LATEST", "PRI"]);
@@ -618,10 +619,8 @@ fn three_nodes_and_an_adopted_configuration() {
         "{plan}"
     );
     assert!(!plan.contains("+ pgsql operation"), "{plan}");
-    must(&cluster, &["cls_setup"]);
-    // Other parameters restart the database, and what runs until then is no success of the start.
-    let settled = ["crm_resource", "--wait", "--timeout=120"];
-    cluster.node("node1").run(&settled, LONG).unwrap();
+    // Other parameters restart the database; what runs until then is no success of the start.
+    must(&cluster, &["cls_setup", "--restart"]);
     must(&cluster, &["cls_start"]);
     assert!(
         must(&cluster, &["cls_setup"])

@@ -5,6 +5,7 @@
 
 mod account;
 mod asynchronous;
+mod changes;
 mod commands;
 mod crashes;
 mod disasters;
