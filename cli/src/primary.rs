@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use pha_core::names::NodeName;
+use pha_core::postgres::ServerView;
 use pha_host::clock::Deadline;
-use pha_host::postgres::Postgres;
-use pha_host::sql::{Session, TextRows};
+use pha_host::postgres::{Postgres, view};
+use pha_host::sql::TextRows;
 
 use crate::cluster::Cluster;
 use crate::commands::rows::Request;
@@ -16,7 +17,7 @@ const NETWORK: Duration = Duration::from_millis(1_200);
 
 /// Whether the role sees the sessions of others. Who does not is shown nothing of them, without an error: no
 /// commit that waits, no backup, no long transaction.
-const SEES: &str = "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage')";
+const SEES: &str = "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage'), pg_catalog.quote_ident(current_user)";
 
 /// How the primary can be asked.
 #[derive(Debug, Clone)]
@@ -39,33 +40,34 @@ impl Primary {
         }
     }
 
-    /// The rows of one statement without data in it.
+    /// The rows of statements without data in them, as a role that sees what others do.
     pub(crate) fn rows(&self, sql: &str, deadline: Deadline) -> Result<TextRows, String> {
-        if let Some(local) = &self.local {
-            return seen_over_sql(local, sql, deadline);
-        }
-        let asked = seen_over_sql(&self.network, sql, deadline.sub_budget(NETWORK));
-        self.or_over_ssh(asked, sql, deadline)
+        self.each_way(&format!("{SEES}; {sql}"), deadline, seen)
+    }
+
+    /// What the server says about itself and its peers.
+    pub(crate) fn view(&self, deadline: Deadline) -> Result<ServerView, String> {
+        view::from_rows(self.rows(&view::question(), deadline)?).map_err(describe)
     }
 
     /// Asks for a checkpoint and waits for it. Who may do that need not see anything.
     pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<(), String> {
-        const SQL: &str = "checkpoint";
-        if let Some(local) = &self.local {
-            return over_sql(local, SQL, deadline).map(drop);
-        }
-        let asked = over_sql(&self.network, SQL, deadline.sub_budget(NETWORK));
-        self.or_over_ssh(asked, SQL, deadline).map(drop)
+        self.each_way("checkpoint", deadline, Ok).map(drop)
     }
 
-    fn or_over_ssh(
+    /// By the first way whose answer can be used.
+    fn each_way(
         &self,
-        asked: Result<TextRows, String>,
         sql: &str,
         deadline: Deadline,
+        usable: fn(TextRows) -> Result<TextRows, String>,
     ) -> Result<TextRows, String> {
-        asked.or_else(|network| {
-            let answer = self.over_ssh(sql, deadline);
+        if let Some(local) = &self.local {
+            return over_sql(local, sql, deadline).and_then(usable);
+        }
+        let network = over_sql(&self.network, sql, deadline.sub_budget(NETWORK)).and_then(usable);
+        network.or_else(|network| {
+            let answer = self.over_ssh(sql, deadline).and_then(usable);
             // What the way over ssh asks for comes last, and what to do about it behind the semicolon.
             answer.map_err(|ssh| format!("{}, and {ssh}", network.replace("; ", ", ")))
         })
@@ -81,37 +83,24 @@ fn describe(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn connected(
-    postgres: &Result<Postgres, String>,
-    deadline: Deadline,
-) -> Result<(&Postgres, Session), String> {
-    let postgres = postgres.as_ref().map_err(Clone::clone)?;
-    let session = postgres.connect(deadline).map_err(describe)?;
-    Ok((postgres, session))
-}
-
 fn over_sql(
     postgres: &Result<Postgres, String>,
     sql: &str,
     deadline: Deadline,
 ) -> Result<TextRows, String> {
-    let (_, mut session) = connected(postgres, deadline)?;
+    let postgres = postgres.as_ref().map_err(Clone::clone)?;
+    let mut session = postgres.connect(deadline).map_err(describe)?;
     session.simple(sql, deadline).map_err(describe)
 }
 
-/// The same where the role has to see what others do.
-fn seen_over_sql(
-    postgres: &Result<Postgres, String>,
-    sql: &str,
-    deadline: Deadline,
-) -> Result<TextRows, String> {
-    let (postgres, mut session) = connected(postgres, deadline)?;
-    let sees = session.simple(SEES, deadline).map_err(describe)?;
-    if !matches!(sees.first().map(Vec::as_slice), Some([Some(sees)]) if sees == "t") {
-        let role = postgres.info.user_name();
-        return Err(format!(
+/// What comes behind the row of [`SEES`], if the role sees what others do.
+fn seen(mut rows: TextRows) -> Result<TextRows, String> {
+    let first = (!rows.is_empty()).then(|| rows.remove(0));
+    match first.as_deref() {
+        Some([Some(sees), _]) if sees == "t" => Ok(rows),
+        Some([_, Some(role)]) => Err(format!(
             "the role {role} does not see the sessions of others; run in SQL: grant pg_monitor to {role}"
-        ));
+        )),
+        _ => Err("PostgreSQL did not say what the role sees".to_owned()),
     }
-    session.simple(sql, deadline).map_err(describe)
 }

@@ -69,13 +69,19 @@ fn pg_what_is_hidden_from_the_role_is_not_healthy() {
         ("monitor_user", "watch"),
     ];
     let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &own, &[]));
-    let run = shims.cls(&["status"]);
-    assert!(run.out.contains("Health: to be looked at"), "{run:?}");
-    assert!(
-        run.out
-            .contains("next: run in SQL: grant pg_monitor to watch"),
-        "{run:?}"
+    let advised = |on: &str| {
+        let run = shims.cls(&["status"]);
+        assert!(run.out.contains("Health: to be looked at"), "{on}: {run:?}");
+        let next = "next: run in SQL: grant pg_monitor to watch";
+        assert!(run.out.contains(next), "{on}: {run:?}");
+    };
+    advised("node1");
+    shims.tool(
+        "crm_node",
+        "case $1 in --quorum) echo 1 ;; *) echo node2 ;; esac",
     );
+    shims.tool("ssh", SSHD);
+    advised("node2");
     server.sql("grant pg_monitor to watch").unwrap();
     assert_eq!(shims.cls(&["status", "--check"]).code, 0);
 }
@@ -157,6 +163,8 @@ fn pg_a_role_that_sees_no_sessions_is_not_believed_that_nothing_waits() {
     shims.tool("ssh", SSHD);
     let waiting = || {
         let json = shims.cls(&["status", "--json"]).json();
+        // Both ways show the same view.
+        assert!(json["replication"].is_array(), "{json}");
         json["commits"]["waiting"].clone()
     };
     let asked_over_ssh = || shims.calls().iter().any(|call| call.starts_with("ssh "));

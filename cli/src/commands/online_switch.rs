@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use pha_core::cluster::{ClusterNode, FailCount};
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+use pha_core::health::whose;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
+use pha_core::postgres::{LinkRow, RoleView};
 use pha_core::register::Reading;
-use pha_core::status::{Role, Score};
+use pha_core::status::{Role, Score, WalSenderState};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -29,16 +31,10 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(60);
 /// Between two looks meanwhile.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How far the standbys are behind.
-const LAG: &str = "select application_name, \
-    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint \
-    from pg_stat_replication";
 /// How long putting things back into order may take, whatever became of the switch.
 const RESTORE: Duration = Duration::from_secs(20);
-/// What a switch would break off: backups, and transactions that have been open for a minute.
-const DISTURBED: &str = "\
-    select 'a backup runs' from pg_stat_replication where state = 'backup' \
-    union all \
+/// Transactions that have been open for a minute, which a switch would break off.
+const OPEN: &str = "\
     select 'a transaction has been open for ' || date_trunc('second', clock_timestamp() - xact_start) \
     from pg_stat_activity where backend_type = 'client backend' \
     and xact_start < clock_timestamp() - interval '60 seconds'";
@@ -170,7 +166,7 @@ pub(crate) fn switch_away(
 /// What the primary has said.
 #[derive(Debug, Default)]
 struct Asked {
-    lag: BTreeMap<String, u64>,
+    lag: BTreeMap<NodeName, u64>,
     busy: Vec<String>,
 }
 
@@ -179,32 +175,39 @@ pub(crate) fn busy(cluster: &Cluster, primary: &NodeName) -> Vec<String> {
     ask(cluster, primary).busy
 }
 
-/// How far each standby is behind, and what the switch would break off.
+/// How far each standby is behind, and what the switch would break off: backups, and transactions that
+/// have been open for a minute.
 fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
     let deadline = Deadline::after(ASK);
     let sql = Primary::new(cluster, primary, deadline);
-    let lag = sql.rows(LAG, deadline).unwrap_or_default();
-    let lag = lag.into_iter().filter_map(|row| match &row[..] {
-        [Some(name), Some(bytes)] => Some((name.clone(), bytes.parse().ok()?)),
-        _ => None,
+    let seen = sql.view(deadline).and_then(|view| match view.role {
+        RoleView::Primary(view) => Ok((view.links, sql.rows(OPEN, deadline)?)),
+        RoleView::Standby(_) => Err("it is in recovery".to_owned()),
     });
-    let whose = |(name, bytes): (String, u64)| {
-        let mut nodes = cluster.params.node_list.iter();
-        let called = |node: &&NodeName| {
-            let own = cluster.view.link_name(node);
-            own.is_some_and(|own| own.is_called(&name))
-        };
-        Some((nodes.find(called)?.to_string(), bytes))
+    let (links, open) = match seen {
+        Ok(seen) => seen,
+        Err(error) => {
+            return Asked {
+                lag: BTreeMap::new(),
+                busy: vec![format!(
+                    "{primary} cannot be asked whether a backup or a long transaction runs: {error}"
+                )],
+            };
+        }
     };
-    let lag = lag.filter_map(whose);
+    let lag = |row: &LinkRow| {
+        let node = whose(row, &cluster.view, &cluster.params.node_list)?;
+        let behind = links.flushed.as_u64().checked_sub(row.flushed?.as_u64())?;
+        Some((node, behind))
+    };
+    let backup = |row: &&LinkRow| row.state == Some(WalSenderState::Backup);
+    let backups = links.rows.iter().filter(backup);
+    let backups = backups.map(|_| "a backup runs".to_owned());
     Asked {
-        lag: lag.collect(),
-        busy: match sql.rows(DISTURBED, deadline) {
-            Ok(rows) => rows.into_iter().flatten().flatten().collect(),
-            Err(error) => vec![format!(
-                "{primary} cannot be asked whether a backup or a long transaction runs: {error}"
-            )],
-        },
+        lag: links.rows.iter().filter_map(lag).collect(),
+        busy: backups
+            .chain(open.into_iter().flatten().flatten())
+            .collect(),
     }
 }
 
@@ -216,7 +219,7 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
         promotable: node.is_promotable(),
         unfit: node.unfit.clone(),
         barred: node.barred.clone(),
-        lag: asked.lag.get(name.as_str()).copied(),
+        lag: asked.lag.get(name).copied(),
         node: name.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use pha_core::health::{Level, Observation, RegisterSeen, judge};
+use pha_core::health::{LeftSlot, Level, Observation, RegisterSeen, judge};
 use pha_host::clock::Deadline;
 
 use crate::app::Session;
@@ -73,6 +73,9 @@ fn look(session: &Session) -> Result<Report, ClsError> {
     let seen = Sources::ask(session, deadline)?;
     let here = seen.cluster.local_node(deadline).ok();
     let nodes = seen.cluster.nodes();
+    let replication = report::replication(&seen);
+    let view = seen.view.as_ref().and_then(|answer| answer.as_ref().ok());
+    let slots = view.map(LeftSlot::of).unwrap_or_default();
     let verdict = judge(&Observation {
         cluster: &seen.cluster.view,
         nodes: &nodes,
@@ -83,24 +86,20 @@ fn look(session: &Session) -> Result<Report, ClsError> {
             .register
             .as_ref()
             .map_or(RegisterSeen::NotConfigured, RegisterSeen::Read),
-        replication: seen
-            .replication
-            .as_ref()
-            .and_then(|answer| answer.as_ref().ok())
-            .map(Vec::as_slice),
+        replication: replication.as_deref(),
         commits: seen
             .commits
             .as_ref()
             .and_then(|answer| answer.as_ref().ok()),
         kept: seen.kept,
-        slots: &seen.slots,
+        slots: &slots,
         memory: seen.memory.as_ref(),
         connections: seen.connections,
         primary_hangs: seen.primary_hangs,
         unseen: seen.unseen(),
         operation: seen.operation.as_ref(),
     });
-    Ok(Report::new(&seen, verdict, began.elapsed()))
+    Ok(Report::new(&seen, replication, verdict, began.elapsed()))
 }
 
 fn show(session: &Session, report: &Report) {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use pha_core::lineage::{Lineage, Origin};
 use pha_core::names::NodeName;
+use pha_core::postgres::{RoleView, ServerView};
 use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::command::own_program;
 use pha_host::node::{memory_file, pg_ctl};
 use pha_host::pgctl::PgCtl;
-use pha_host::postgres::{RoleView, ServerView};
 use pha_host::process::Postmaster;
 use pha_host::record::RecordFile;
 use pha_host::ssh::Ssh;
@@ -86,7 +86,7 @@ fn of_server(pg: &PgCtl, view: &ServerView, deadline: Deadline) -> Result<WalPos
     match &view.role {
         RoleView::Primary(primary) => Ok(WalPosition {
             timeline: primary.timeline,
-            lsn: primary.flushed,
+            lsn: primary.links.flushed,
         }),
         RoleView::Standby(standby) => pg
             .end_of_standby(standby, deadline)

@@ -22,6 +22,7 @@ pub mod ocf;
 pub mod params;
 pub mod parse;
 pub mod plan;
+pub mod postgres;
 pub mod proofs;
 pub mod quoted;
 pub mod register;

@@ -785,8 +785,8 @@ impl Snapshot {
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::DropSlots(left) => match &mut self.answer {
-                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(slot)),
-                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(slot)),
+                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
+                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
                 _ => {}
             },
             Action::PromotePostgres => self.progress.promoting = true,

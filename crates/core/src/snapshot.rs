@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
-use crate::limits::Limits;
 use crate::lineage::Record;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
@@ -19,9 +18,10 @@ use crate::ocf::Notification;
 pub use crate::params::{Arbiter, Mode};
 use crate::parse::standby_names::NOBODY;
 use crate::plan::{ActionKind, Failure, StopMode};
+use crate::postgres::RoleView;
+pub use crate::postgres::{LinkId, LinkRow, Links, PausedReplay, PrimaryView, Slot, StandbyView};
 use crate::register::{Memory, Promises, Reading, Register, Reign};
-use crate::status::{SyncState, WalSenderState};
-use crate::timeline::{History, TimelineId, WalPosition};
+use crate::timeline::{History, WalPosition};
 
 /// The parameters that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +197,8 @@ pub enum Answer {
     Busy(String),
     /// Alive, in crash recovery or not yet consistent (SQLSTATE 57P03).
     StartingUp,
+    /// Alive, and nothing listens where it should: its socket comes last and goes first.
+    NotListening,
     /// Alive, on its way down.
     ShuttingDown,
     /// A process is there and no answer came in time.
@@ -207,119 +209,12 @@ pub enum Answer {
     Failing(String),
 }
 
-/// A primary as it sees itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PrimaryView {
-    /// The timeline it writes.
-    pub timeline: TimelineId,
-    /// The history of that timeline.
-    pub history: History,
-    /// The end of a record that it has flushed, where one is known.
-    pub complete: Option<Lsn>,
-    /// The names in `synchronous_standby_names`, as a new session sees it.
-    pub names: Vec<String>,
-    /// Those that receive its WAL.
-    pub links: Links,
-    /// The names of its replication slots.
-    pub slots: Vec<String>,
-}
-
-/// Those that receive WAL from a primary, as it sees them. What is to be made of them is judged in
-/// [`crate::decide`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Links {
-    /// The rows of `pg_stat_replication`, as they are.
-    pub rows: Vec<LinkRow>,
-    /// Up to where the primary had its WAL on the disk after the rows were read: no standby can have
-    /// more of this WAL.
-    pub flushed: Lsn,
-}
-
-/// One connection of a WAL sender, and no later one with the same process number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId {
-    /// `pid`.
-    pub pid: i32,
-    /// `backend_start`, microseconds since 1970.
-    pub began: i64,
-}
-
-/// One row of `pg_stat_replication`. Fields are none where the role may not see them, or nothing has
-/// come from the standby yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LinkRow {
-    /// Which one it is.
-    pub id: LinkId,
-    /// `application_name`.
-    pub name: String,
-    /// `client_addr`; none for a socket.
-    pub address: Option<String>,
-    /// `state`.
-    pub state: Option<WalSenderState>,
-    /// `sync_state`.
-    pub sync: Option<SyncState>,
-    /// `sent_lsn`: up to where this primary has sent WAL over this connection.
-    pub sent: Option<Lsn>,
-    /// `flush_lsn`, which may lie inside a record.
-    pub flushed: Option<Lsn>,
-    /// `replay_lsn`, always the end of a record.
-    pub replayed: Option<Lsn>,
-}
-
-/// A standby as it sees itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StandbyView {
-    /// The end of the WAL that it has: the larger of received and replayed.
-    pub position: Option<Lsn>,
-    /// The end of what it has replayed: whole records only, unlike what was received.
-    pub replayed: Option<Lsn>,
-    /// The timeline of that WAL.
-    pub timeline: Option<TimelineId>,
-    /// What `pg_wal` has of the history of that timeline and of newer ones, which the receiver
-    /// fetches from the primary; empty while it streams.
-    pub histories: Vec<History>,
-    /// Whether a WAL receiver is streaming.
-    pub streaming: bool,
-    /// The process id of the WAL receiver.
-    pub receiver: Option<u32>,
-    /// The names of its replication slots that nobody streams from.
-    pub slots: Vec<String>,
-    /// While its replay is paused: its own limits, and those that its WAL asks for.
-    pub paused: Option<PausedReplay>,
-    /// Its settings name a synchronous standby that cannot exist ([`NOBODY`]), so that it acknowledges
-    /// nothing if somebody opens it by hand.
-    ///
-    /// [`NOBODY`]: crate::parse::standby_names::NOBODY
-    pub closed: bool,
-}
-
-/// A standby whose replay is paused. From version 14 on PostgreSQL pauses it by itself where a limit
-/// is less than the primary's, and ends when such a server is promoted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PausedReplay {
-    /// The limits in force here.
-    pub here: Limits,
-    /// The primary's, as the WAL that was replayed says (`pg_control`).
-    pub needed: Limits,
-}
-
-impl StandbyView {
-    /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
-    /// at a promotion.
-    #[must_use]
-    pub fn unfit(&self) -> Option<String> {
-        let paused = self.paused?;
-        let short = paused.here.short_of(paused.needed)?;
-        Some(format!("replay is paused, since {short}"))
-    }
-
-    /// The end of the WAL that it has, where both parts of it are known.
-    #[must_use]
-    pub fn end(&self) -> Option<WalPosition> {
-        Some(WalPosition {
-            timeline: self.timeline?,
-            lsn: self.position?,
-        })
+impl From<RoleView> for Answer {
+    fn from(role: RoleView) -> Self {
+        match role {
+            RoleView::Primary(view) => Self::Primary(view),
+            RoleView::Standby(view) => Self::Standby(view),
+        }
     }
 }
 

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use pha_core::cluster::Cluster;
 use pha_core::decide::guard;
 use pha_core::parse::cib::Cib;
-use pha_core::parse::standby_names::{NOBODY, StandbyName, StandbyNames};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, PausedReplay, PrimaryView, Process, Progress, Snapshot,
-    StandbyView,
+    Answer, LinkNames, Mode, Operation, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -21,7 +19,7 @@ use crate::local;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
-use crate::postgres::{self, PostgresError, RoleView, ServerView};
+use crate::postgres::{PostgresError, unanswered, view};
 use crate::process::{PmStatus, Postmaster};
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
@@ -159,22 +157,19 @@ fn answer(
     let budget = deadline.sub_budget(
         (deadline.left() / 3).clamp(Duration::from_millis(500), Duration::from_secs(10)),
     );
-    let (view, own) = match node.postgres.ask(status, budget) {
-        postgres::Answer::Up(view) => (view, true),
-        postgres::Answer::Busy(text) => match node.seen_by_guard(operation, budget) {
-            Some(view) => {
+    let (answer, own) = match node.postgres.ask(status, budget) {
+        Answer::Busy(text) => match node.seen_by_guard(operation, budget) {
+            Some(answer) => {
                 warn!(
                     "PostgreSQL is busy: {text}; going by what the guard sees over its own connection"
                 );
-                (view, false)
+                (answer, false)
             }
             None => return Answer::Busy(text),
         },
-        other => return not_up(other),
+        own => (own, true),
     };
-    let lineage = |standby: &_| lineage(node, standby, budget);
-    let limits = || node.paused_replay(budget);
-    match of_view(&view, |timeline| node.history(timeline), lineage, limits) {
+    match node.with_files(answer, budget) {
         Ok(Answer::Primary(view)) if own && *operation == (Operation::Monitor { probe: false }) => {
             match node
                 .postgres
@@ -189,107 +184,19 @@ fn answer(
     }
 }
 
-/// A server that did not show its view.
-fn not_up(answer: postgres::Answer) -> Answer {
-    match answer {
-        postgres::Answer::Busy(text) => Answer::Busy(text),
-        // Nothing listens although the postmaster is there: its socket comes last and goes first.
-        postgres::Answer::StartingUp(_) | postgres::Answer::Refused(_) => Answer::StartingUp,
-        postgres::Answer::ShuttingDown(_) => Answer::ShuttingDown,
-        postgres::Answer::NoAnswer(_) => Answer::NoAnswer,
-        postgres::Answer::AuthFailed(text) | postgres::Answer::Error(text) => Answer::Refused(text),
-        postgres::Answer::Up(_) => Answer::NotAsked,
-    }
-}
-
 /// Only an answer to the administrator's own check can say that it fails. That none came, or that no
 /// connection was left for it, says that the server is busy, which is no reason to restart it; and so
 /// it is where its database does not let the agent in.
 fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
     let asked = matches!(error, PostgresError::Sql(error) if error.was_sent());
     let unserved = match error {
-        PostgresError::Sql(error) => not_up(postgres::Answer::of_error(error, status)),
+        PostgresError::Sql(error) => unanswered(error, status),
         other => Answer::Refused(other.to_string()),
     };
     match unserved {
         Answer::Refused(text) if asked => Answer::Failing(format!("monitor_sql failed: {text}")),
         other => other,
     }
-}
-
-/// `history`, `lineage` and `limits` look for what the view does not tell.
-pub(crate) fn of_view(
-    view: &ServerView,
-    history: impl FnOnce(TimelineId) -> Result<History, String>,
-    lineage: impl FnOnce(&crate::postgres::StandbyView) -> Result<(TimelineId, Vec<History>), String>,
-    limits: impl FnOnce() -> Result<Option<PausedReplay>, String>,
-) -> Result<Answer, String> {
-    let slots = || view.slots.iter().map(|slot| slot.name.clone()).collect();
-    let idle = || {
-        let idle = view.slots.iter().filter(|slot| !slot.active);
-        idle.map(|slot| slot.name.clone()).collect()
-    };
-    match &view.role {
-        RoleView::Primary(primary) => Ok(Answer::Primary(PrimaryView {
-            timeline: primary.timeline,
-            history: history(primary.timeline)?,
-            complete: primary.complete,
-            slots: slots(),
-            names: names_of(&view.sync_names)?,
-            links: view.links(primary),
-        })),
-        RoleView::Standby(standby) => {
-            let (timeline, histories) = lineage(standby)?;
-            Ok(Answer::Standby(StandbyView {
-                // What is received begins at the start of a segment, so it may lie before what was replayed.
-                slots: idle(),
-                closed: names_of(&view.sync_names)? == [NOBODY],
-                position: standby.received.max(standby.replayed),
-                replayed: standby.replayed,
-                timeline: Some(timeline),
-                histories,
-                streaming: standby.streams(),
-                paused: if standby.paused { limits()? } else { None },
-                receiver: standby
-                    .receiver
-                    .as_ref()
-                    .and_then(|receiver| u32::try_from(receiver.pid).ok()),
-            }))
-        }
-    }
-}
-
-/// The timeline that the receiver says, and where none streams, what lies on the disk: the timeline,
-/// its history and those of newer ones.
-fn lineage(
-    node: &Node,
-    standby: &crate::postgres::StandbyView,
-    deadline: Deadline,
-) -> Result<(TimelineId, Vec<History>), String> {
-    if standby.streams() {
-        return Ok((standby.timeline, Vec::new()));
-    }
-    let read = || {
-        let Some(end) = node.pg.end_of_standby(standby, deadline)? else {
-            return Ok((standby.timeline, Vec::new()));
-        };
-        let mut histories = node.pg.histories_after(end.timeline)?;
-        histories.extend(node.pg.history(end.timeline)?);
-        Ok((end.timeline, histories))
-    };
-    read().map_err(|error: PgError| error.to_string())
-}
-
-fn names_of(text: &str) -> Result<Vec<String>, String> {
-    let parsed: StandbyNames = text.parse().map_err(|error| format!("{error}"))?;
-    Ok(parsed
-        .names()
-        .iter()
-        .map(|name| match name {
-            StandbyName::Every => "*".to_owned(),
-            StandbyName::Name(name) => name.clone(),
-        })
-        .collect())
 }
 
 /// What PostgreSQL and Pacemaker say. They are asked side by side: the time goes into waiting for
@@ -354,14 +261,34 @@ fn cluster_known(
 }
 
 impl Node {
-    /// The limits of a standby whose replay is paused, and what its WAL asks for.
-    fn paused_replay(&self, deadline: Deadline) -> Result<Option<PausedReplay>, String> {
-        let here = self.postgres.limits(deadline).map_err(|e| e.to_string())?;
-        let control = self.pg.controldata(deadline).map_err(|e| e.to_string())?;
-        Ok(Some(PausedReplay {
-            here,
-            needed: control.limits,
-        }))
+    /// Adds to what PostgreSQL says what only its files say.
+    fn with_files(&self, mut answer: Answer, deadline: Deadline) -> Result<Answer, String> {
+        match &mut answer {
+            Answer::Primary(view) => view.history = self.history(view.timeline)?,
+            Answer::Standby(view) => {
+                self.lineage(view, deadline).map_err(|e| e.to_string())?;
+                if let Some(paused) = &mut view.paused {
+                    let control = self.pg.controldata(deadline).map_err(|e| e.to_string())?;
+                    paused.needed = Some(control.limits);
+                }
+            }
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// A receiver says on which timeline it streams. Where none does, what lies on the disk counts: the
+    /// timeline, its history and those of newer ones.
+    fn lineage(&self, view: &mut StandbyView, deadline: Deadline) -> Result<(), PgError> {
+        if view.streaming {
+            return Ok(());
+        }
+        if let Some(end) = self.pg.end_of_standby(view, deadline)? {
+            view.timeline = Some(end.timeline);
+            view.histories = self.pg.histories_after(end.timeline)?;
+            view.histories.extend(self.pg.history(end.timeline)?);
+        }
+        Ok(())
     }
 
     /// The history of a timeline. The first one has no file; every other has to.
@@ -398,7 +325,7 @@ impl Node {
 
     /// What the guard has seen of PostgreSQL, where it may stand for what this operation cannot ask.
     /// After a change of this operation's own the guard's next look is waited for.
-    fn seen_by_guard(&self, operation: &Operation, deadline: Deadline) -> Option<Box<ServerView>> {
+    fn seen_by_guard(&self, operation: &Operation, deadline: Deadline) -> Option<Answer> {
         let deadline = deadline.sub_budget(LOOK);
         loop {
             let now = since_boot();
@@ -407,7 +334,7 @@ impl Node {
             // A time to come is of before the machine was started anew.
             let age = now.checked_sub(asked)?;
             if guard::stands_in(operation, age, changed) {
-                return ServerView::from_rows(rows).ok().map(Box::new);
+                return Some(view::from_rows(rows).ok()?.role.into());
             }
             if changed.is_none() || deadline.expired() {
                 return None;

@@ -2,7 +2,7 @@
 //!
 //! Connections are made as the owner of the server (`pgdba`), because that is who `peer` in
 //! `pg_hba.conf` expects on a socket; the role is `monitor_user` where one is configured. Every
-//! call has a deadline, and what a failed call means is decided once, in [`Answer`].
+//! call has a deadline, and what a failed call means is said once, in [`unanswered`].
 //!
 //! The agent's own questions go to the database `postgres`, which PostgreSQL has for such programs,
 //! and to the configured one only where the role is not let into that: a database that users own, or
@@ -10,22 +10,22 @@
 
 use std::time::Duration;
 
-use pha_core::limits::Limits;
+use pha_core::postgres::ServerView;
+use pha_core::snapshot::Answer;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::pgctl::PgError;
 use crate::process::PmStatus;
-use crate::sql::{Purpose, Session, SqlError, SqlErrorKind, TextRows};
+use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
 use crate::user::{User, UserError};
 
 mod follow;
 mod in_force;
 mod role;
-mod view;
+pub mod view;
 
 pub use role::replication_role;
-pub use view::{PrimaryView, ReceiverRow, RoleView, ServerView, SlotRow, StandbyRow, StandbyView};
 
 /// The database that PostgreSQL has for programs that need none of their own (manual, "Creating a
 /// Database").
@@ -98,70 +98,44 @@ fn become_failed(reason: &std::io::Error) -> String {
     }
 }
 
-/// What the local server answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a failed call says about the server. `status` is what the postmaster has written into its file:
+/// starting and stopping have the same SQLSTATE, and their texts may be translated.
 #[must_use]
-pub enum Answer {
-    /// It is up, and this is what it sees.
-    Up(Box<ServerView>),
-    /// It is up and has no connection left, or no other resource for one (SQLSTATE class 53).
-    Busy(String),
-    /// It is starting or recovering and accepts no connection yet.
-    StartingUp(String),
-    /// It is on its way down.
-    ShuttingDown(String),
-    /// Nothing listens where it should.
-    Refused(String),
-    /// Something is there and did not answer in time.
-    NoAnswer(String),
-    /// It is up and does not let the role in (SQLSTATE class 28).
-    AuthFailed(String),
-    /// It is up and answered with another error, or with something that cannot be read.
-    Error(String),
+pub fn unanswered(error: &SqlError, status: Option<PmStatus>) -> Answer {
+    let text = error.to_string();
+    match error.kind() {
+        SqlErrorKind::Refused | SqlErrorKind::NoSocket => Answer::NotListening,
+        // A connection that is cut while it is made: the postmaster was about to accept it
+        // and its backend died, or it is too full to (listen backlog, `EAGAIN`).
+        SqlErrorKind::TimedOut | SqlErrorKind::Broken | SqlErrorKind::Unreachable => match status {
+            Some(PmStatus::Stopping) => Answer::ShuttingDown,
+            Some(PmStatus::Starting | PmStatus::Ready | PmStatus::Standby) | None => {
+                Answer::NoAnswer
+            }
+        },
+        SqlErrorKind::Authentication
+        | SqlErrorKind::Tls
+        | SqlErrorKind::Unusable
+        | SqlErrorKind::TooMuch => Answer::Refused(text),
+        SqlErrorKind::Server { sqlstate, .. } => of_sqlstate(sqlstate, text, status),
+    }
 }
 
-impl Answer {
-    /// What a failed call says about the server. `status` is what the postmaster has written into
-    /// its file: starting and stopping have the same SQLSTATE, and their texts may be translated.
-    pub fn of_error(error: &SqlError, status: Option<PmStatus>) -> Self {
-        let text = error.to_string();
-        match error.kind() {
-            SqlErrorKind::Refused | SqlErrorKind::NoSocket => Self::Refused(text),
-            // A connection that is cut while it is made: the postmaster was about to accept it
-            // and its backend died, or it is too full to (listen backlog, `EAGAIN`).
-            SqlErrorKind::TimedOut | SqlErrorKind::Broken | SqlErrorKind::Unreachable => {
-                match status {
-                    Some(PmStatus::Stopping) => Self::ShuttingDown(text),
-                    Some(PmStatus::Starting | PmStatus::Ready | PmStatus::Standby) | None => {
-                        Self::NoAnswer(text)
-                    }
-                }
-            }
-            SqlErrorKind::Authentication | SqlErrorKind::Tls => Self::AuthFailed(text),
-            SqlErrorKind::Unusable | SqlErrorKind::TooMuch => Self::Error(text),
-            SqlErrorKind::Server { sqlstate, .. } => Self::of_sqlstate(sqlstate, text, status),
-        }
-    }
-
-    /// PostgreSQL manual, Appendix A.
-    fn of_sqlstate(sqlstate: &str, text: String, status: Option<PmStatus>) -> Self {
-        match sqlstate {
-            // cannot_connect_now: starting up, shutting down, in recovery.
-            "57P03" if status == Some(PmStatus::Stopping) => Self::ShuttingDown(text),
-            "57P03" if status.is_none() && text.contains("shutting down") => {
-                Self::ShuttingDown(text)
-            }
-            "57P03" => Self::StartingUp(text),
-            // admin_shutdown and crash_shutdown end a session that had begun; query_canceled
-            // comes from a timeout that was set on the role.
-            "57P01" => Self::ShuttingDown(text),
-            "57P02" => Self::StartingUp(text),
-            "57014" => Self::Busy(text),
-            // insufficient_resources: too_many_connections, out_of_memory, disk_full …
-            _ if sqlstate.starts_with("53") => Self::Busy(text),
-            _ if sqlstate.starts_with("28") => Self::AuthFailed(text),
-            _ => Self::Error(text),
-        }
+/// PostgreSQL manual, Appendix A.
+fn of_sqlstate(sqlstate: &str, text: String, status: Option<PmStatus>) -> Answer {
+    match sqlstate {
+        // cannot_connect_now: starting up, shutting down, in recovery.
+        "57P03" if status == Some(PmStatus::Stopping) => Answer::ShuttingDown,
+        "57P03" if status.is_none() && text.contains("shutting down") => Answer::ShuttingDown,
+        "57P03" => Answer::StartingUp,
+        // admin_shutdown and crash_shutdown end a session that had begun; query_canceled
+        // comes from a timeout that was set on the role.
+        "57P01" => Answer::ShuttingDown,
+        "57P02" => Answer::StartingUp,
+        "57014" => Answer::Busy(text),
+        // insufficient_resources: too_many_connections, out_of_memory, disk_full …
+        _ if sqlstate.starts_with("53") => Answer::Busy(text),
+        _ => Answer::Refused(text),
     }
 }
 
@@ -224,42 +198,22 @@ impl Postgres {
         Ok(session?)
     }
 
-    /// The limits in force, of which a standby needs as much as its primary.
-    pub fn limits(&self, deadline: Deadline) -> Result<Limits, PostgresError> {
-        let mut session = self.connect(deadline)?;
-        let shown = Limits::SETTINGS.map(|name| format!("pg_catalog.current_setting('{name}')"));
-        let rows = session.simple(&format!("select {}", shown.join(", ")), deadline)?;
-        let mut values = rows.into_iter().flatten();
-        let mut read = [0; Limits::SETTINGS.len()];
-        for (value, column) in read.iter_mut().zip(Limits::SETTINGS) {
-            let text = values.next().flatten().unwrap_or_default();
-            let number = text.parse();
-            *value = number.map_err(|_| PostgresError::Unexpected { column, text })?;
-        }
-        Ok(Limits::from_values(read))
-    }
-
-    /// Asks the server for its whole view in one connection and one round trip.
+    /// Asks the server for its view, in one connection and one round trip.
+    #[must_use]
     pub fn ask(&self, status: Option<PmStatus>, deadline: Deadline) -> Answer {
         match self.view(deadline) {
-            Ok(view) => Answer::Up(Box::new(view)),
-            Err(PostgresError::Sql(error)) => Answer::of_error(&error, status),
-            Err(error) => Answer::Error(error.to_string()),
+            Ok(view) => view.role.into(),
+            Err(PostgresError::Sql(error)) => unanswered(&error, status),
+            Err(error) => Answer::Refused(error.to_string()),
         }
     }
 
     /// The server's view, or why there is none.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
     pub fn view(&self, deadline: Deadline) -> Result<ServerView, PostgresError> {
-        ServerView::read(&mut self.connect(deadline)?, deadline)
-    }
-
-    /// What the view is made of, over a connection that is kept.
-    pub(crate) fn rows_over(
-        &self,
-        session: &mut Session,
-        deadline: Deadline,
-    ) -> Result<TextRows, PostgresError> {
-        ServerView::rows(session, deadline)
+        view::read(&mut self.connect(deadline)?, deadline)
     }
 
     /// Runs the administrator's own statement (`monitor_sql`), as it is, in the configured database.

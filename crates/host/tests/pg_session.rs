@@ -5,8 +5,9 @@
 mod common;
 
 use common::{Cluster, postgres, soon};
+use pha_core::snapshot::Answer;
 use pha_host::conninfo::Conninfo;
-use pha_host::postgres::{Answer, Postgres};
+use pha_host::postgres::Postgres;
 use pha_host::sql::{Purpose, Session};
 
 fn access(cluster: &Cluster, database: &str, role: &str) -> Postgres {
@@ -80,7 +81,7 @@ fn pg_the_owner_of_the_monitored_database_gains_nothing() {
     cluster.sql("alter role postgres in database postgres set search_path = evil, pg_catalog");
     let agent = access(&cluster, "app", "postgres");
     let view = agent.view(soon()).unwrap();
-    assert!(view.primary().is_some() && view.standbys.is_empty());
+    assert!(view.primary().unwrap().links.rows.is_empty());
     agent.await_promoted(soon()).unwrap();
     agent.write_barrier(soon()).unwrap();
     assert!(agent.ensure_physical_slot("slot", soon()).unwrap());
@@ -143,7 +144,10 @@ fn pg_no_default_of_a_role_a_database_or_the_server_reaches_the_agents_questions
             }
             assert!(!until.expired());
         }
-        assert!(matches!(agent.ask(None, soon()), Answer::Up(_)));
+        assert!(matches!(
+            agent.ask(None, soon()),
+            Answer::Primary(_) | Answer::Standby(_)
+        ));
         let mut session = agent.connect(soon()).unwrap();
         session
             .stay(std::time::Duration::from_secs(5), soon())
@@ -191,7 +195,7 @@ fn pg_questions_go_to_the_database_postgres_and_elsewhere_only_where_it_is_shut(
     assert_eq!(place(&mut there), "postgres");
     let watcher = access(&cluster, "app", "watcher");
     assert_eq!(place(&mut watcher.connect(soon()).unwrap()), "app");
-    assert!(matches!(watcher.ask(None, soon()), Answer::Up(_)));
+    assert!(matches!(watcher.ask(None, soon()), Answer::Primary(_)));
     // A template is copied, and so that it can be, nobody stays there.
     let limit = std::time::Duration::from_secs(5);
     let stays = |session: &mut Session| !session.stay(limit, soon()).unwrap();
@@ -228,6 +232,9 @@ fn pg_a_trigger_that_fails_in_every_session_keeps_the_agent_from_nothing() {
     let client = access(&cluster, "postgres", "postgres").connect_for(Purpose::AsSet, soon());
     assert!(client.is_err(), "the trigger fails");
     let agent = access(&cluster, "postgres", "postgres");
-    assert!(matches!(agent.ask(None, soon()), Answer::Up(_)));
+    assert!(matches!(
+        agent.ask(None, soon()),
+        Answer::Primary(_) | Answer::Standby(_)
+    ));
     agent.write_barrier(soon()).unwrap();
 }

@@ -9,11 +9,12 @@ use common::{Cluster, postgres, soon};
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
+use pha_core::snapshot::Answer;
 use pha_core::status::{SyncState, WalSenderState};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
 use pha_host::pgctl::{StopMode, Stopped};
-use pha_host::postgres::{Answer, Postgres, PostgresError};
+use pha_host::postgres::{Postgres, PostgresError};
 use pha_host::process::{PmStatus, Postmaster, Process, Signal};
 use pha_host::sql::Purpose;
 
@@ -25,6 +26,12 @@ fn access(cluster: &Cluster) -> Postgres {
         info,
         user: postgres(),
     }
+}
+
+/// Whether the server is there and refuses the role (SQLSTATE class 28).
+fn not_let_in(postgres: &Postgres) -> bool {
+    let answer = postgres.ask(None, soon());
+    matches!(answer, Answer::Refused(text) if text.contains("(SQLSTATE 28"))
 }
 
 fn short() -> Deadline {
@@ -76,6 +83,10 @@ fn pg_primary_and_standby_describe_themselves() {
         "t",
     );
 
+    let inserted: Lsn = primary
+        .sql("select pg_current_wal_insert_lsn()")
+        .parse()
+        .unwrap();
     let view = access(&primary).view(soon()).unwrap();
     let own = view.primary().unwrap();
     assert_eq!(own.timeline.get(), 1);
@@ -83,42 +94,39 @@ fn pg_primary_and_standby_describe_themselves() {
         .sql("select pg_current_wal_flush_lsn()")
         .parse()
         .unwrap();
-    assert!(own.flushed <= now && own.flushed <= own.inserted && own.flushed.is_valid());
-    assert_eq!(own.complete, Some(own.inserted), "nothing is being written");
-    assert!(view.version >= 120_000 && view.sync_names.is_empty());
-    let [row] = view.standbys.as_slice() else {
+    assert!(own.links.flushed <= now && own.links.flushed.is_valid());
+    let complete = own.complete.expect("nothing is being written");
+    assert!(complete >= inserted && complete <= own.links.flushed);
+    assert!(view.version >= 120_000 && own.names.is_empty());
+    assert_eq!(view.checkpoint.map(|timeline| timeline.get()), Some(1));
+    assert_eq!(
+        view.system,
+        pha_host::pgctl::system_identifier(&primary.ctl.user, &primary.ctl.pgdata)
+    );
+    let [row] = own.links.rows.as_slice() else {
         panic!("{view:?}")
     };
-    assert_eq!(row.application_name, "standby");
+    assert_eq!(row.name, "standby");
     assert_eq!(
-        (row.state, row.sync_state),
+        (row.state, row.sync),
         (Some(WalSenderState::Streaming), Some(SyncState::Async))
     );
-    assert_eq!(
-        (row.client_addr.as_deref(), row.sync_priority),
-        (Some("127.0.0.1"), Some(0))
-    );
-    assert!(row.flushed.is_some_and(|lsn| lsn <= own.flushed));
-    let [slot] = view.slots.as_slice() else {
+    assert_eq!(row.address.as_deref(), Some("127.0.0.1"));
+    assert!(row.flushed.is_some_and(|lsn| lsn <= own.links.flushed));
+    let [slot] = own.slots.as_slice() else {
         panic!("{view:?}")
     };
-    assert_eq!(
-        (slot.name.as_str(), slot.physical, slot.active),
-        ("odd_slot", true, false)
-    );
+    assert_eq!((slot.name.as_str(), slot.active), ("odd_slot", false));
     assert!(slot.restart.is_some());
     assert!(access(&primary).ensure_no_slot("odd_slot", soon()).unwrap());
     assert!(!access(&primary).ensure_no_slot("odd_slot", soon()).unwrap());
 
     let view = access(&standby).view(soon()).unwrap();
     let own = view.standby().unwrap();
-    let receiver = own.receiver.as_ref().unwrap();
-    assert_eq!(
-        (receiver.status.as_deref(), receiver.sender_port),
-        (Some("streaming"), Some(primary.port))
-    );
-    assert_eq!(receiver.timeline.map(|timeline| timeline.get()), Some(1));
-    assert!(own.received.is_some() && own.replayed.is_some() && !own.paused);
+    let receiver = standby.sql("select pid from pg_stat_wal_receiver");
+    assert!(own.streaming && own.receiver == receiver.parse().ok());
+    assert_eq!(own.timeline.map(|timeline| timeline.get()), Some(1));
+    assert!(own.received.is_some() && own.replayed.is_some() && own.paused.is_none());
 
     standby.ctl.promote(soon()).unwrap();
     access(&standby).await_promoted(soon()).unwrap();
@@ -138,11 +146,11 @@ fn pg_primary_and_standby_describe_themselves() {
 fn pg_failures_are_told_apart() {
     let cluster = Cluster::new("answers");
     let postgres = access(&cluster);
-    assert!(matches!(postgres.ask(None, soon()), Answer::Refused(_)));
+    assert_eq!(postgres.ask(None, soon()), Answer::NotListening);
     cluster
         .settings("max_connections = 4\nsuperuser_reserved_connections = 1\nmax_wal_senders = 0");
     cluster.start();
-    assert!(matches!(postgres.ask(None, soon()), Answer::Up(_)));
+    assert!(matches!(postgres.ask(None, soon()), Answer::Primary(_)));
 
     let held: Vec<_> = (0..4).map(|_| postgres.connect(soon()).unwrap()).collect();
     assert!(
@@ -168,13 +176,13 @@ fn pg_failures_are_told_apart() {
         info: postgres.info.clone().with_user("nobody_there"),
         ..postgres.clone()
     };
-    assert!(matches!(nobody.ask(None, soon()), Answer::AuthFailed(_)));
+    assert!(not_let_in(&nobody));
     let elsewhere = Postgres {
         info: postgres.info.clone().with_dbname("nowhere"),
         ..postgres.clone()
     };
     // The agent's own questions do not go to that database; the administrator's statement does.
-    assert!(matches!(elsewhere.ask(None, soon()), Answer::Up(_)));
+    assert!(matches!(elsewhere.ask(None, soon()), Answer::Primary(_)));
     let error = elsewhere.run_monitor_sql("select 1", soon()).unwrap_err();
     let PostgresError::Sql(error) = error else {
         panic!("{error}")
@@ -192,8 +200,9 @@ fn pg_failures_are_told_apart() {
     };
     process.signal(Signal::STOP).unwrap();
     // The answer comes although the postmaster never gives one.
-    assert!(
-        matches!(postgres.ask(None, short()), Answer::NoAnswer(_)),
+    assert_eq!(
+        postgres.ask(None, short()),
+        Answer::NoAnswer,
         "the postmaster is frozen"
     );
     process.signal(Signal::CONT).unwrap();
@@ -208,10 +217,10 @@ fn pg_failures_are_told_apart() {
             panic!()
         };
         match postgres.ask(file.status, soon()) {
-            Answer::ShuttingDown(_) => break,
-            Answer::Up(_) if !deadline.expired() => {}
+            Answer::ShuttingDown => break,
+            Answer::Primary(_) if !deadline.expired() => {}
             // It had not written yet what it does.
-            Answer::StartingUp(_) if file.status == Some(PmStatus::Ready) => {}
+            Answer::StartingUp if file.status == Some(PmStatus::Ready) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -227,12 +236,15 @@ fn pg_peer_authentication_is_that_of_the_owner() {
     )
     .unwrap();
     cluster.start();
-    assert!(matches!(access(&cluster).ask(None, soon()), Answer::Up(_)));
+    assert!(matches!(
+        access(&cluster).ask(None, soon()),
+        Answer::Primary(_)
+    ));
     let root = Postgres {
         user: pha_host::user::User::current().unwrap(),
         ..access(&cluster)
     };
-    assert!(matches!(root.ask(None, soon()), Answer::AuthFailed(_)));
+    assert!(not_let_in(&root));
 }
 
 /// What R4 and R10 rely on. PostgreSQL serves a standby that has WAL past the fork with what lies before
@@ -259,13 +271,14 @@ fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
     old.follow(&new);
     old.start();
 
-    let before = access(&new).view(soon()).unwrap().primary().unwrap().later;
+    let before = access(&new).view(soon()).unwrap();
+    let before = before.primary().unwrap().links.flushed;
     let deadline = soon();
     let mut reported = 0;
     while reported < 3 {
         assert!(!deadline.expired(), "it was seen {reported} times");
         let view = access(&new).view(soon()).unwrap();
-        let links = view.links(view.primary().unwrap());
+        let links = view.primary().unwrap().links.clone();
         let end = links.flushed;
         for row in links.rows {
             if row.flushed.is_some() {

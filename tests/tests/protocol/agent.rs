@@ -822,6 +822,7 @@ impl Explored {
                     sent: Some(Self::sent(&node.log, &other.log)),
                     flushed: (!other.silent).then(|| Lsn::new(u64::from(other.log.end()))),
                     replayed: (!other.silent).then(|| self.position(&other.log)),
+                    lag: None,
                 })
                 .chain(self.stranger_row(state, i))
                 .collect(),
@@ -834,7 +835,7 @@ impl Explored {
         match node.postgres {
             Postgres::Down => Answer::NotAsked,
             Postgres::Standby { .. } => Answer::Standby(StandbyView {
-                position: Some(self.position(&node.log)),
+                received: Some(self.position(&node.log)),
                 replayed: Some(self.position(&node.log)),
                 timeline: Some(match self.named {
                     true => timeline_id(node.log.timeline()),

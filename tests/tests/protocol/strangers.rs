@@ -197,6 +197,7 @@ impl Explored {
             sent: Some(end),
             flushed: Some(end),
             replayed: Some(Lsn::new(1)),
+            lag: None,
         })
     }
 
@@ -238,7 +239,8 @@ impl Explored {
         let log = state.nodes[i].log;
         if let Answer::Standby(view) = &mut snapshot.answer {
             view.streaming = streams;
-            view.position = Some(Lsn::new(u64::from(log.end())));
+            view.received = Some(Lsn::new(u64::from(log.end())));
+            view.replayed = view.received;
             view.timeline = TimelineId::new(u32::from(log.timeline()));
         }
         let plan = decide(&snapshot);

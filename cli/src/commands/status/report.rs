@@ -7,6 +7,7 @@ use pha_core::cluster::FailCount;
 use pha_core::health::{CommitWaits, ReplicationRow, Verdict};
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
+use pha_core::postgres::LinkRow;
 use pha_core::register::{Reading, went_back};
 use pha_core::status::{DataStatus, PgsqlStatus, Role};
 use serde::Serialize;
@@ -92,13 +93,18 @@ pub(super) struct MemoryRow {
 }
 
 impl Report {
-    pub(super) fn new(seen: &Sources, verdict: Verdict, took: Duration) -> Self {
+    pub(super) fn new(
+        seen: &Sources,
+        replication: Option<Vec<ReplicationRow>>,
+        verdict: Verdict,
+        took: Duration,
+    ) -> Self {
         let cluster = &seen.cluster;
         let mut silent = BTreeMap::new();
         if let Err(error) = &seen.crm_mon {
             silent.insert("crm_mon", error.clone());
         }
-        match (&seen.replication, &seen.commits) {
+        match (&seen.view, &seen.commits) {
             (Some(Err(error)), _) => silent.insert("replication", error.clone()),
             (_, Some(Err(error))) => silent.insert("commits", error.clone()),
             _ => None,
@@ -120,7 +126,7 @@ impl Report {
                 Err(text) => text.clone(),
             }),
             nodes: nodes(seen),
-            replication: replication(seen),
+            replication,
             commits: seen
                 .commits
                 .as_ref()
@@ -178,12 +184,12 @@ fn register(seen: &Sources) -> Option<RegisterRow> {
     })
 }
 
-/// The rows with the nodes whose they are.
-fn replication(seen: &Sources) -> Option<Vec<ReplicationRow>> {
-    let mut rows = seen.replication.as_ref()?.as_ref().ok()?.clone();
-    let cluster = &seen.cluster;
-    for row in &mut rows {
-        row.node = row.whose(&cluster.view, &cluster.params.node_list);
-    }
-    Some(rows)
+/// The links with the nodes whose they are, by their names.
+pub(super) fn replication(seen: &Sources) -> Option<Vec<ReplicationRow>> {
+    let links = &seen.view.as_ref()?.as_ref().ok()?.links;
+    let (cluster, nodes) = (&seen.cluster.view, &seen.cluster.params.node_list);
+    let mut rows: Vec<&LinkRow> = links.rows.iter().collect();
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    let row = |link: &&LinkRow| ReplicationRow::of(link, links.flushed, cluster, nodes);
+    Some(rows.iter().map(row).collect())
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use pha_core::health::{CommitWaits, Connections, KeptWal, LeftSlot, Operation, ReplicationRow};
-use pha_core::names::is_copy_slot;
+use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
+use pha_core::postgres::{PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -35,16 +35,14 @@ pub(super) struct Sources {
     pub(super) register: Option<Reading>,
     /// Where the lock service is, without a password.
     pub(super) lock: Option<String>,
-    /// The primary's standbys; `None` where there is no primary.
-    pub(super) replication: Option<Result<Vec<ReplicationRow>, String>>,
+    /// What the primary says of itself and its standbys; `None` where there is no primary.
+    pub(super) view: Option<Result<PrimaryView, String>>,
     /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
     pub(super) commits: Option<Result<CommitWaits, String>>,
     /// The primary's connections, where it says so, or has none left to say it.
     pub(super) connections: Option<Connections>,
     /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
     pub(super) kept: Option<KeptWal>,
-    /// The slots of interrupted copies on the primary, where it says so.
-    pub(super) slots: Vec<LeftSlot>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
     /// What this node remembers of the register.
@@ -79,9 +77,9 @@ fn silent(what: &str) -> String {
 impl Sources {
     /// Why the primary's replication, or what its commits wait for, could not be looked at.
     pub(super) fn unseen(&self) -> Option<&str> {
-        let replication = self.replication.as_ref()?.as_ref().err();
+        let view = self.view.as_ref()?.as_ref().err();
         let commits = self.commits.as_ref().and_then(|asked| asked.as_ref().err());
-        replication.or(commits).map(String::as_str)
+        view.or(commits).map(String::as_str)
     }
 
     /// Asks everything.
@@ -118,12 +116,9 @@ impl Sources {
         let archive = cluster.params.restore_command.is_some();
         let kept = primary.clone().filter(|_| !archive);
         let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
-        let slots = primary.clone();
-        let slots = slots.map(|primary| ask(move || left_slots(&primary, latest)));
-        let replication =
-            primary.map(|primary| ask(move || primary.rows(ROWS, latest).and_then(parse)));
-        let replication = replication.map(|receiver| of_primary(&receiver, deadline));
-        let primary_hangs = matches!(&replication, Some(Err(_))) && latest.left() < SPARE;
+        let view = primary.map(|primary| ask(move || view(&primary, latest)));
+        let view = view.map(|receiver| of_primary(&receiver, deadline));
+        let primary_hangs = matches!(&view, Some(Err(_))) && latest.left() < SPARE;
         Ok(Self {
             crm_mon: answer(&crm_mon, deadline).unwrap_or_else(|| Err(silent("crm_mon"))),
             register: register.map(|receiver| {
@@ -131,7 +126,7 @@ impl Sources {
                     Reading::Unknown(Trouble::Unreachable(silent("the lock service")))
                 })
             }),
-            replication,
+            view,
             commits: commits.map(|receiver| of_primary(&receiver, deadline)),
             operation: operation.map(|(holder, lives)| Operation {
                 runs: answer(&lives, deadline).unwrap_or(true),
@@ -140,9 +135,6 @@ impl Sources {
             }),
             connections: clients.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
-            slots: slots
-                .and_then(|receiver| answer(&receiver, deadline).flatten())
-                .unwrap_or_default(),
             primary_hangs,
             lock,
             memory,
@@ -167,22 +159,17 @@ fn memory(cluster: &Cluster) -> Option<Memory> {
     file.path().exists().then(|| file.load().ok()).flatten()
 }
 
-/// What the primary says of its standbys.
-const ROWS: &str = "select application_name, state, sync_state, \
-    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint, \
-    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint, \
-    extract(epoch from replay_lag)::float8, host(client_addr) \
-    from pg_stat_replication order by application_name, pid";
+fn view(primary: &Primary, deadline: Deadline) -> Result<PrimaryView, String> {
+    match primary.view(deadline)?.role {
+        RoleView::Primary(view) => Ok(view),
+        RoleView::Standby(_) => Err("the promoted node's PostgreSQL is in recovery".to_owned()),
+    }
+}
 
 /// The oldest file of WAL: all timelines have their segments removed together.
 const OLDEST: &str = "select min(substr(name, 9)), \
     (select setting from pg_settings where name = 'wal_segment_size') \
     from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'";
-
-/// Slots that nobody uses, and how many bytes of WAL they keep.
-const SLOTS: &str = "select slot_name, \
-    greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn), 0)::bigint \
-    from pg_replication_slots where not active order by slot_name";
 
 /// Clients of PostgreSQL but for this program's own, and how many may have a connection without being
 /// superusers (`reserved_connections` is of version 16 and newer).
@@ -207,77 +194,19 @@ fn connections(primary: &Primary, deadline: Deadline) -> Option<Connections> {
     })
 }
 
-/// The slots of this program's copies that nobody uses, and how much WAL each keeps.
-fn left_slots(primary: &Primary, deadline: Deadline) -> Option<Vec<LeftSlot>> {
-    let rows = primary.rows(SLOTS, deadline).ok()?;
-    let slot = |row: Vec<Option<String>>| {
-        let [name, bytes]: [Option<String>; 2] = row.try_into().ok()?;
-        Some(LeftSlot {
-            name: name.filter(|name| is_copy_slot(name))?,
-            bytes: bytes.and_then(|bytes| bytes.parse().ok()),
-        })
-    };
-    Some(rows.into_iter().filter_map(slot).collect())
-}
-
 fn oldest(rows: TextRows) -> Option<KeptWal> {
     let row: [Option<String>; 2] = rows.into_iter().next()?.try_into().ok()?;
     let [file, segment] = row;
     KeptWal::of(&file?, segment?.parse().ok()?)
 }
 
-/// Reads the rows; a number that is none is an error, an empty column is not.
-fn parse(rows: TextRows) -> Result<Vec<ReplicationRow>, String> {
-    fn number<T: std::str::FromStr>(text: Option<String>) -> Result<Option<T>, String> {
-        text.map(|text| {
-            text.parse()
-                .map_err(|_| format!("pg_stat_replication: {text:?} is no number"))
-        })
-        .transpose()
-    }
-    rows.into_iter()
-        .map(|row| {
-            let columns: Result<[Option<String>; 7], _> = row.try_into();
-            let [standby, state, sync_state, flush, replay, seconds, address] =
-                columns.map_err(|_| "pg_stat_replication: another number of columns".to_owned())?;
-            Ok(ReplicationRow {
-                standby: standby.unwrap_or_default(),
-                address,
-                node: None,
-                state,
-                sync_state,
-                flush_lag_bytes: number(flush)?,
-                replay_lag_bytes: number(replay)?,
-                replay_lag_seconds: number(seconds)?,
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 pub(super) mod tests {
-    use super::*;
-
     /// A row as psql gives it; empty is NULL.
     pub(in super::super) fn row(columns: &[&str]) -> Vec<Option<String>> {
         columns
             .iter()
             .map(|text| (!text.is_empty()).then(|| (*text).to_owned()))
             .collect()
-    }
-
-    #[test]
-    fn rows_of_the_view_are_read() {
-        let rows = parse(vec![
-            row(&["node2", "streaming", "sync", "0", "128", "0.25", ""]),
-            row(&["node3", "", "", "", "", "", ""]),
-        ])
-        .unwrap();
-        assert_eq!(rows[0].replay_lag_bytes, Some(128));
-        assert_eq!(rows[0].replay_lag_seconds, Some(0.25));
-        assert_eq!(rows[1].state, None);
-        assert!(parse(vec![row(&["a", "b", "c", "many", "", ""])]).is_err());
-        assert!(parse(vec![row(&["a"])]).is_err());
     }
 }

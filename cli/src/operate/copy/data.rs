@@ -26,10 +26,6 @@ const PROGRESS: &str = "select phase, backup_streamed / 1024, coalesce(backup_to
     from pg_stat_progress_basebackup p join pg_stat_activity a using (pid) \
     where application_name = 'pha4pgsql copy' order by backup_start desc limit 1";
 
-/// The timelines of the latest checkpoint and of the WAL that is written now.
-const TIMELINES: &str = "select (select timeline_id from pg_control_checkpoint()), \
-    ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int";
-
 impl Work<'_> {
     pub(super) fn rewind(
         &mut self,
@@ -118,9 +114,8 @@ impl Work<'_> {
 
     /// Whether the source's latest checkpoint is of the timeline that it writes.
     fn has_checkpoint(&self, source: &Source) -> Result<bool, ClsError> {
-        let rows = self.ask(source, TIMELINES)?;
-        let row = rows.first().map(Vec::as_slice);
-        Ok(matches!(row, Some([Some(checkpoint), Some(now)]) if checkpoint == now))
+        let (view, primary) = self.source_view(source)?;
+        Ok(view.checkpoint == Some(primary.timeline))
     }
 
     /// The role for replication need not have the right to (`pg_checkpoint`, version 15 and newer; only

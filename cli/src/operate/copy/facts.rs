@@ -5,6 +5,7 @@ use std::time::Duration;
 use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
 use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
+use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
 use pha_core::status::Role;
 use pha_host::missing;
@@ -21,10 +22,6 @@ use crate::wait::{self, Look};
 const SETTLE: Duration = Duration::from_secs(20);
 /// How long the programs that read the data directory may take.
 const READ: Duration = Duration::from_secs(30);
-
-/// What has to be known of the primary.
-const PRIMARY: &str = "select system_identifier, current_setting('server_version_num')::int / 10000, \
-    pg_is_in_recovery() from pg_control_system()";
 
 impl Work<'_> {
     pub(super) fn facts(&mut self) -> Result<CopyFacts, ClsError> {
@@ -198,19 +195,29 @@ impl Work<'_> {
     }
 
     fn primary_system(&self, source: &Source) -> Result<(u64, u32), ClsError> {
-        let rows = self.ask(source, PRIMARY)?;
-        let row = rows.into_iter().next().unwrap_or_default();
-        let mut values = row.into_iter().map(Option::unwrap_or_default);
-        let (system, major, recovery) = (values.next(), values.next(), values.next());
-        if recovery.as_deref() == Some("t") {
-            return Err(ClsError::Disagree(
+        let (view, _) = self.source_view(source)?;
+        let system = view.system;
+        let system =
+            system.ok_or_else(|| broken(&"the primary did not tell its system identifier"));
+        Ok((system?, view.version / 10_000))
+    }
+
+    /// What the source says about itself, and as which primary.
+    pub(super) fn source_view(
+        &self,
+        source: &Source,
+    ) -> Result<(ServerView, PrimaryView), ClsError> {
+        let deadline = self.deadline.sub_budget(READ);
+        let postgres = source.postgres(&self.pg).map_err(refused)?;
+        let view = postgres
+            .view(deadline)
+            .map_err(|e| refused(e.to_string()))?;
+        match view.primary().cloned() {
+            Some(primary) => Ok((view, primary)),
+            None => Err(ClsError::Disagree(
                 "the promoted node's PostgreSQL is in recovery".to_owned(),
-            ));
+            )),
         }
-        system
-            .and_then(|text| text.parse().ok())
-            .zip(major.and_then(|text| text.parse().ok()))
-            .ok_or_else(|| broken(&"the primary did not tell its system identifier"))
     }
 
     /// Rows of one statement on the source, by its node's own address, as the copy itself goes.
@@ -220,12 +227,6 @@ impl Work<'_> {
         sql: &str,
     ) -> Result<pha_host::sql::TextRows, ClsError> {
         let deadline = self.deadline.sub_budget(READ);
-        let refused = |error: String| {
-            ClsError::refused(
-                format!("the primary's PostgreSQL: {error}"),
-                "let the role for replication in on the primary (pg_hba.conf, and .pgpass of pgdba here)",
-            )
-        };
         let postgres = source.postgres(&self.pg).map_err(refused)?;
         let mut session = postgres
             .connect(deadline)
@@ -234,4 +235,11 @@ impl Work<'_> {
             .simple(sql, deadline)
             .map_err(|e| refused(e.to_string()))
     }
+}
+
+fn refused(error: String) -> ClsError {
+    ClsError::refused(
+        format!("the primary's PostgreSQL: {error}"),
+        "let the role for replication in on the primary (pg_hba.conf, and .pgpass of pgdba here)",
+    )
 }

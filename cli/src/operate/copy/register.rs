@@ -74,15 +74,10 @@ impl Work<'_> {
                 }
             }
         }
-        let rows = self.ask(source, "select pg_is_in_recovery()")?;
-        let primary = rows
-            .first()
-            .and_then(|row| row.first())
-            .is_some_and(|value| value.as_deref() == Some("f"));
-        if primary {
-            Ok(())
-        } else {
-            Err(moved(format!("{} is in recovery", plan.source)))
+        match self.source_view(source) {
+            Ok(_) => Ok(()),
+            Err(ClsError::Disagree(_)) => Err(moved(format!("{} is in recovery", plan.source))),
+            Err(error) => Err(error),
         }
     }
 }

@@ -193,10 +193,11 @@ pub(super) const RULES: &[Rule] = &[
         says: "A standby still has the slots of a primary that it was, or of a copy that was made from it then: drop them, or they keep WAL until its disk is full.",
         decide: |s| {
             let view = s.standby()?;
-            let own = |slot: &&String| {
-                is_copy_slot(slot) || s.settings.slots.values().any(|own| own == *slot)
+            let own = |name: &String| {
+                is_copy_slot(name) || s.settings.slots.values().any(|own| own == name)
             };
-            let left: Vec<String> = view.slots.iter().filter(own).cloned().collect();
+            let idle = view.slots.iter().filter(|slot| !slot.active);
+            let left: Vec<String> = idle.map(|slot| slot.name.clone()).filter(own).collect();
             (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
                 .then(|| Step::then_reobserve(vec![Action::DropSlots(left)]))
         },
@@ -240,7 +241,7 @@ fn unasked(s: &Snapshot) -> bool {
 fn complaint(s: &Snapshot) -> String {
     let what = match &s.answer {
         Answer::Busy(text) => format!("is busy: {text}"),
-        Answer::StartingUp => "is starting up".to_owned(),
+        Answer::StartingUp | Answer::NotListening => "is starting up".to_owned(),
         Answer::ShuttingDown => "is shutting down".to_owned(),
         Answer::Refused(text) => format!("refuses the agent: {text}"),
         _ => format!(

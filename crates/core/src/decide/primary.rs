@@ -258,7 +258,7 @@ pub(super) const RULES: &[Rule] = &[
                 .settings
                 .slots
                 .iter()
-                .filter(|(node, slot)| *node != s.me() && !view.slots.contains(slot))
+                .filter(|(node, slot)| *node != s.me() && !view.has_slot(slot))
                 .map(|(_, slot)| slot.clone())
                 .collect();
             (!missing.is_empty())
@@ -273,7 +273,7 @@ pub(super) const RULES: &[Rule] = &[
             let view = s.primary()?;
             let over = |node: &&NodeName| links::streams(s, node);
             let left = s.settings.nodes.iter().filter(over).map(copy_slot);
-            let left: Vec<String> = left.filter(|slot| view.slots.contains(slot)).collect();
+            let left: Vec<String> = left.filter(|slot| view.has_slot(slot)).collect();
             (!left.is_empty() && s.progress.failure(ActionKind::DropSlots).is_none())
                 .then(|| Step::then_continue(vec![Action::DropSlots(left)]))
         },

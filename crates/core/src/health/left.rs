@@ -1,7 +1,8 @@
 //! What a command has left in the cluster's configuration that was killed, or whose node lost its
 //! power: the note that it runs, and the constraint by which it moves or stops the database.
 
-use crate::names::{NodeName, copy_slot};
+use crate::names::{NodeName, copy_slot, is_copy_slot};
+use crate::postgres::PrimaryView;
 
 use super::{Level, Observation, Problem, problem};
 
@@ -23,6 +24,23 @@ pub struct LeftSlot {
     pub name: String,
     /// How many bytes of WAL it keeps; `None` where it keeps none any more.
     pub bytes: Option<u64>,
+}
+
+impl LeftSlot {
+    /// Those of a primary.
+    #[must_use]
+    pub fn of(primary: &PrimaryView) -> Vec<Self> {
+        let end = primary.links.flushed;
+        let left = primary.slots.iter();
+        let left = left.filter(|slot| !slot.active && is_copy_slot(&slot.name));
+        left.map(|slot| Self {
+            name: slot.name.clone(),
+            bytes: slot
+                .restart
+                .map(|from| end.as_u64().saturating_sub(from.as_u64())),
+        })
+        .collect()
+    }
 }
 
 /// Nothing while an operation runs, which takes away what it has made.

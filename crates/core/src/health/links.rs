@@ -3,21 +3,43 @@
 use super::{Level, Observation, Problem, ReplicationRow, problem};
 use crate::cluster::Cluster;
 use crate::link_name::LinkName;
+use crate::lsn::Lsn;
 use crate::names::NodeName;
+use crate::postgres::LinkRow;
+
+/// The node whose standby this is. It is nobody's that has another name than the node's agent has
+/// announced, or that stores WAL and replays none.
+#[must_use]
+pub fn whose(link: &LinkRow, cluster: &Cluster, nodes: &[NodeName]) -> Option<NodeName> {
+    if link.only_stores() {
+        return None;
+    }
+    let named = |node: &&NodeName| {
+        let name = cluster.link_name(node);
+        name.is_some_and(|name| name.is_called(&link.name))
+    };
+    nodes.iter().find(named).cloned()
+}
 
 impl ReplicationRow {
-    /// The node whose standby this is. It is nobody's that has another name than the node's agent has
-    /// announced, or that stores WAL and replays none.
+    /// A link of a primary, which had flushed up to `end` afterwards.
     #[must_use]
-    pub fn whose(&self, cluster: &Cluster, nodes: &[NodeName]) -> Option<NodeName> {
-        if self.flush_lag_bytes.is_some() && self.replay_lag_bytes.is_none() {
-            return None;
-        }
-        let named = |node: &&NodeName| {
-            let name = cluster.link_name(node);
-            name.is_some_and(|name| name.is_called(&self.standby))
+    pub fn of(link: &LinkRow, end: Lsn, cluster: &Cluster, nodes: &[NodeName]) -> Self {
+        // Negative where it reports more than the primary has.
+        let behind = |position: Option<Lsn>| {
+            let bytes = i128::from(end.as_u64()) - i128::from(position?.as_u64());
+            i64::try_from(bytes).ok()
         };
-        nodes.iter().find(named).cloned()
+        Self {
+            standby: link.name.clone(),
+            node: whose(link, cluster, nodes),
+            address: link.address.clone(),
+            state: link.state.map(|state| state.to_string()),
+            sync_state: link.sync.map(|sync| sync.to_string()),
+            flush_lag_bytes: behind(link.flushed),
+            replay_lag_bytes: behind(link.replayed),
+            replay_lag_seconds: link.lag.map(|lag| lag.as_secs_f64()),
+        }
     }
 
     /// Where it comes from.
@@ -39,9 +61,7 @@ pub(super) fn strangers(seen: &Observation<'_>) -> Vec<Problem> {
         let name: LinkName = row.standby.parse().ok()?;
         seen.nodes.iter().find(|node| name.may_be_of(node)).cloned()
     };
-    let strangers = rows
-        .iter()
-        .filter(|row| row.whose(seen.cluster, seen.nodes).is_none());
+    let strangers = rows.iter().filter(|row| row.node.is_none());
     let found = strangers.filter_map(|row| {
         let node = named(row)?;
         let text = format!(

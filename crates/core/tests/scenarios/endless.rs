@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pha_core::ocf::{self, When};
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
+use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, Slot};
 
 use crate::world::{MONITOR, Part, World, expired, node, notification, owned, reign};
 
@@ -94,7 +94,7 @@ fn nodes() -> Vec<(&'static str, World)> {
     let mut slotted = World::standby();
     slotted.settings.slots = slots.into();
     if let Answer::Standby(view) = &mut slotted.answer {
-        view.slots = vec!["slot_2".to_owned()];
+        view.slots = vec![Slot::idle("slot_2")];
     }
     vec![
         ("primary whose standby has no slot", slotless),

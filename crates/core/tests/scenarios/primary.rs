@@ -5,7 +5,7 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, LinkRow, Mode, Process};
+use pha_core::snapshot::{Answer, LinkRow, Mode, PrimaryView, Process, Slot, StandbyView};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use pha_core::timeline::{HistoryEntry, TimelineId};
 
@@ -466,11 +466,15 @@ fn a_term_far_ahead_in_this_nodes_own_name_is_not_adopted() {
 #[test]
 fn the_slot_of_a_copy_that_is_over_is_dropped() {
     let slots = |world: &World| match &world.answer {
-        Answer::Primary(view) => view.slots.clone(),
-        Answer::Standby(view) => view.slots.clone(),
+        Answer::Primary(PrimaryView { slots, .. }) | Answer::Standby(StandbyView { slots, .. }) => {
+            slots
+                .iter()
+                .map(|slot| slot.name.clone())
+                .collect::<Vec<_>>()
+        }
         other => panic!("{other:?}"),
     };
-    let left = ["mine", "pha4pgsql_copy_node2", "pha4pgsql_copy_node3"].map(str::to_owned);
+    let left = ["mine", "pha4pgsql_copy_node2", "pha4pgsql_copy_node3"].map(Slot::idle);
     let mut world = World::primary();
     if let Answer::Primary(view) = &mut world.answer {
         view.slots = left.to_vec();

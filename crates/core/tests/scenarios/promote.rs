@@ -387,7 +387,7 @@ fn a_standby_that_could_not_open_leaves_the_register_alone() {
     let paused = |here: u32| {
         Some(PausedReplay {
             here: Limits::from_values([here, 8, 10, 0, 64]),
-            needed: Limits::from_values([100, 8, 10, 0, 64]),
+            needed: Some(Limits::from_values([100, 8, 10, 0, 64])),
         })
     };
     let standby = |here| {

@@ -18,7 +18,7 @@ use pha_core::register::{
 };
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow,
-    Links, Mode, Operation, PrimaryView, Process, Progress, RunningName, Settings, Snapshot,
+    Links, Mode, Operation, PrimaryView, Process, Progress, RunningName, Settings, Slot, Snapshot,
     StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
@@ -126,6 +126,7 @@ pub(crate) fn link(number: u8, flushed: u64) -> LinkRow {
         sent: Some(Lsn::new(flushed)),
         flushed: Some(Lsn::new(flushed)),
         replayed: Some(Lsn::new(flushed)),
+        lag: None,
     }
 }
 
@@ -322,7 +323,7 @@ impl World {
             Answer::Standby(StandbyView {
                 slots: vec![],
                 closed: self.names == [NOBODY],
-                position: Some(self.end.lsn),
+                received: Some(self.end.lsn),
                 replayed: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
                 histories: [&self.newer[..], std::slice::from_ref(&self.history)].concat(),
@@ -536,12 +537,12 @@ impl World {
             }
             Action::EnsureSlots(missing) => {
                 if let Answer::Primary(view) = &mut self.answer {
-                    view.slots.extend(missing.iter().cloned());
+                    view.slots.extend(missing.iter().map(Slot::idle));
                 }
             }
             Action::DropSlots(left) => match &mut self.answer {
-                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(slot)),
-                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(slot)),
+                Answer::Primary(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
+                Answer::Standby(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
                 _ => {}
             },
             Action::StartAttendant => {}

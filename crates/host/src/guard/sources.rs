@@ -9,14 +9,12 @@ use pha_core::names::NodeName;
 use pha_core::plan::Action;
 use pha_core::register::Memory;
 use pha_core::snapshot::{Answer, Snapshot};
-use pha_core::timeline::History;
 use tracing::{info, warn};
 
 use crate::clock::{Deadline, since_boot};
 use crate::guard::Place;
 use crate::memory::MemoryFile;
-use crate::observe;
-use crate::postgres::{Postgres, ServerView};
+use crate::postgres::{Postgres, view};
 use crate::process::Process;
 use crate::sql::Session;
 
@@ -104,25 +102,16 @@ impl Sources {
     /// Asks PostgreSQL for its view, and leaves it where a monitor finds it that has no connection.
     pub(crate) fn look(&mut self, postgres: &Postgres, place: &Place, deadline: Deadline) {
         let asked = since_boot();
-        let rows = self.over(postgres, deadline, |session| {
-            postgres.rows_over(session, deadline)
-        });
+        let rows = self.over(postgres, deadline, |session| view::rows(session, deadline));
         if let Ok(rows) = &rows
             && let Err(error) = place.hand_over(asked, rows)
         {
             warn!("the agent does not see what the guard sees: {error}");
         }
-        let view =
-            rows.and_then(|rows| ServerView::from_rows(rows).map_err(|error| error.to_string()));
         // The guard needs nothing that lies on the disk.
-        let answer = view.and_then(|view| {
-            let history = |timeline| Ok(History::without_ancestors(timeline));
-            observe::of_view(
-                &view,
-                history,
-                |standby| Ok((standby.timeline, Vec::new())),
-                || Ok(None),
-            )
+        let answer = rows.and_then(|rows| match view::from_rows(rows) {
+            Ok(view) => Ok(view.role.into()),
+            Err(error) => Err(error.to_string()),
         });
         self.answer = match answer {
             Ok(answer) => answer,

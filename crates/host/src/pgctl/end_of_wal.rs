@@ -9,13 +9,13 @@ use pha_core::lsn::Lsn;
 use pha_core::parse::controldata::{ControlData, WalGeometry};
 use pha_core::parse::history;
 use pha_core::parse::waldump::{self, Waldump, WaldumpError};
+use pha_core::postgres::StandbyView;
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
 use super::{PgCtl, PgError};
 use crate::clock::Deadline;
 use crate::command::Output;
 use crate::files::FileError;
-use crate::postgres::StandbyView;
 
 /// What is kept of `pg_waldump`'s output where the last record is looked for. A line describes
 /// one record; those of the largest (commits with thousands of invalidations) stay below this.
@@ -98,18 +98,14 @@ impl PgCtl {
         standby: &StandbyView,
         deadline: Deadline,
     ) -> Result<Option<WalPosition>, PgError> {
-        let Some(lsn) = standby.received.max(standby.replayed) else {
+        let Some(known) = standby.end() else {
             return Ok(None);
         };
-        let known = WalPosition {
-            timeline: standby.timeline,
-            lsn,
-        };
-        let timeline = match standby.streams() {
+        let timeline = match standby.streaming {
             true => known.timeline,
             false => self.timeline_of(known, deadline)?,
         };
-        Ok(Some(WalPosition { timeline, lsn }))
+        Ok(Some(WalPosition { timeline, ..known }))
     }
 
     /// The ancestry of a timeline as `pg_wal` has it; `None` when there is no history file. The

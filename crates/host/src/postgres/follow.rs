@@ -14,7 +14,7 @@ use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::snapshot::LinkId;
 
-use super::view::LinksView;
+use super::view::read_links;
 use super::{Postgres, PostgresError, pause};
 use crate::clock::Deadline;
 use crate::pgctl::PgCtl;
@@ -50,8 +50,8 @@ impl Postgres {
     ) -> Result<BTreeSet<NodeName>, PostgresError> {
         let written = write_message(session, deadline)?;
         loop {
-            let seen = LinksView::read(session, deadline)?;
-            let have = acknowledged(&seen.links(), written, standbys);
+            let seen = read_links(session, deadline)?;
+            let have = acknowledged(&seen, written, standbys);
             if have.len() == standbys.len() || deadline.expired() {
                 return Ok(have);
             }
@@ -75,7 +75,7 @@ impl Postgres {
         let deadline = deadline.sub_budget(END.min(deadline.left() / 3));
         let mut session = self.connect(deadline)?;
         loop {
-            let seen = LinksView::read(&mut session, deadline)?.links();
+            let seen = read_links(&mut session, deadline)?;
             let left = seen.rows.iter().filter(|row| links.contains(&row.id));
             let left: Vec<i32> = left.map(|row| row.id.pid).collect();
             if left.is_empty() {

@@ -1,349 +1,276 @@
-//! What a server says about itself and its peers, read in one round trip.
+//! Reading what a server says about itself and its peers ([`ServerView`]), in one round trip.
 
 use std::str::FromStr;
+use std::time::Duration;
 
+use pha_core::limits::Limits;
 use pha_core::lsn::Lsn;
-use pha_core::snapshot::{LinkId, LinkRow, Links};
-use pha_core::status::{SyncState, WalSenderState};
-use pha_core::timeline::TimelineId;
+use pha_core::parse::standby_names::{NOBODY, StandbyName, StandbyNames};
+use pha_core::postgres::{
+    LinkId, LinkRow, Links, PausedReplay, PrimaryView, RoleView, ServerView, Slot, StandbyView,
+};
+use pha_core::timeline::{History, TimelineId};
 
 use super::PostgresError;
 use crate::clock::Deadline;
 use crate::sql::{Session, TextRows};
 
 /// Those that receive WAL.
-macro_rules! links {
-    () => {
-        "\
-select 'standby', application_name, state, sync_state, sync_priority,
-       sent_lsn, write_lsn, flush_lsn, replay_lsn, pid, host(client_addr),
-       (extract(epoch from backend_start) * 1000000)::bigint
-       from pg_stat_replication order by pid;
-"
-    };
-}
+const LINKS: &str = "\
+select 'standby', application_name, state, sync_state, sent_lsn, flush_lsn, replay_lsn, \
+       (extract(epoch from replay_lag) * 1000000)::bigint, pid, host(client_addr), \
+       (extract(epoch from backend_start) * 1000000)::bigint \
+       from pg_stat_replication order by pid";
 
 /// How far WAL is on the disk, after everything else was looked at.
-macro_rules! later {
-    () => {
-        "select 'later', case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end"
-    };
+const LATER: &str =
+    "select 'later', case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end";
+
+/// Everything, one statement after the other, each row with a tag in front. The functions that fail in
+/// the other role stand behind a condition.
+const STATEMENTS: [&str; 5] = [
+    "select 'server', pg_is_in_recovery(), current_setting('server_version_num'), \
+       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn() end, \
+       case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_flush_lsn()) end, \
+       current_setting('synchronous_standby_names'), \
+       pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), \
+       case when pg_is_in_recovery() then pg_is_wal_replay_paused() end, \
+       (select timeline_id from pg_control_checkpoint()), \
+       (select nullif(min_recovery_end_timeline, 0) from pg_control_recovery()), \
+       (select system_identifier from pg_control_system()), \
+       current_setting('max_connections'), current_setting('max_worker_processes'), \
+       current_setting('max_wal_senders'), current_setting('max_prepared_transactions'), \
+       current_setting('max_locks_per_transaction')",
+    LINKS,
+    "select 'slot', slot_name, active, restart_lsn from pg_replication_slots order by slot_name",
+    "select 'receiver', pid, status, received_tli from pg_stat_wal_receiver",
+    LATER,
+];
+
+/// What is asked for the view: statements without data in them, in one text.
+#[must_use]
+pub fn question() -> String {
+    STATEMENTS.join("; ")
 }
 
-/// Everything, each row with a tag in front. Columns that came or went between versions 12 and 18
-/// are taken through `to_jsonb`, which gives null for those that are not there. The functions that
-/// fail in the other role stand behind a condition.
-const QUERY: &str = concat!(
-    "\
-select 'server', pg_is_in_recovery(), current_setting('server_version_num'),
-       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn() end,
-       case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end,
-       case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_flush_lsn()) end,
-       current_setting('synchronous_standby_names'),
-       pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(),
-       case when pg_is_in_recovery() then pg_is_wal_replay_paused() end,
-       (select timeline_id from pg_control_checkpoint()),
-       (select nullif(min_recovery_end_timeline, 0) from pg_control_recovery()),
-       (select system_identifier from pg_control_system());
-",
-    links!(),
-    "\
-select 'slot', slot_name, slot_type, active, restart_lsn, to_jsonb(s)->>'wal_status'
-       from pg_replication_slots s order by slot_name;
-select 'receiver', pid, status, to_jsonb(r)->>'sender_host', to_jsonb(r)->>'sender_port',
-       coalesce(to_jsonb(r)->>'flushed_lsn', to_jsonb(r)->>'received_lsn'), received_tli, slot_name
-       from pg_stat_wal_receiver r;
-",
-    later!()
-);
-
-/// The links alone, and how far WAL was on the disk after that.
-const LINKS: &str = concat!(links!(), later!());
-
-/// A server's view of itself and its peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerView {
-    /// `server_version_num`, for instance 150018.
-    pub version: u32,
-    /// The number that all copies of one cluster share.
-    pub system_identifier: String,
-    /// `synchronous_standby_names` as a new connection sees it.
-    pub sync_names: String,
-    /// The replication slots.
-    pub slots: Vec<SlotRow>,
-    /// The servers that receive WAL from this one (a standby may have some, too).
-    pub standbys: Vec<StandbyRow>,
-    /// What depends on the role.
-    pub role: RoleView,
+/// Reads the view over an open connection.
+///
+/// # Errors
+/// [`PostgresError`].
+pub fn read(session: &mut Session, deadline: Deadline) -> Result<ServerView, PostgresError> {
+    from_rows(rows(session, deadline)?)
 }
 
-/// What only a primary, or only a standby, can say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RoleView {
-    /// It accepts writes.
-    Primary(PrimaryView),
-    /// It is in recovery.
-    Standby(StandbyView),
-}
-
-/// What a primary says of its WAL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrimaryView {
-    /// The timeline that it writes.
-    pub timeline: TimelineId,
-    /// Where the next record will go.
-    pub inserted: Lsn,
-    /// Up to where WAL is on its disk.
-    pub flushed: Lsn,
-    /// The same after the standbys were looked at: none of them can have more of this WAL.
-    pub later: Lsn,
-    /// The end of a record that is on its disk, where one is known: what was inserted before the
-    /// other questions were asked, if it was flushed after them. `flushed` itself may lie inside a
-    /// record (the WAL writer flushes whole pages), and after a crash the WAL ends before that record.
-    pub complete: Option<Lsn>,
-}
-
-/// What a standby says of its WAL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StandbyView {
-    /// Up to where streamed WAL is on its disk; none before the first has come since the start.
-    pub received: Option<Lsn>,
-    /// Up to where WAL has been replayed.
-    pub replayed: Option<Lsn>,
-    /// Whether replay is paused.
-    pub paused: bool,
-    /// The newest timeline that it knows to have WAL of: received, or recorded in its control file.
-    pub timeline: TimelineId,
-    /// Its WAL receiver, when one runs.
-    pub receiver: Option<ReceiverRow>,
-}
-
-impl StandbyView {
-    /// Whether its receiver streams.
-    #[must_use]
-    pub fn streams(&self) -> bool {
-        let receiver = self.receiver.as_ref();
-        receiver.is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
+/// What the server answers, as it is.
+pub(crate) fn rows(session: &mut Session, deadline: Deadline) -> Result<TextRows, PostgresError> {
+    let question = question();
+    match session.simple(&question, deadline) {
+        // object_not_in_prerequisite_state: a promotion ended between two of the functions.
+        Err(error) if error.sqlstate() == Some("55000") => Ok(session.simple(&question, deadline)?),
+        other => Ok(other?),
     }
 }
 
-/// A row of `pg_stat_replication`. Fields are none when the role may not see them, or nothing has
-/// come from the standby yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StandbyRow {
-    /// The standby's name.
-    pub application_name: String,
-    /// What the WAL sender does.
-    pub state: Option<WalSenderState>,
-    /// What the standby counts for.
-    pub sync_state: Option<SyncState>,
-    /// Its place in `synchronous_standby_names`, 0 when it is not there.
-    pub sync_priority: Option<u32>,
-    /// Up to where WAL was sent to it.
-    pub sent: Option<Lsn>,
-    /// Up to where it has handed WAL to its operating system.
-    pub written: Option<Lsn>,
-    /// Up to where WAL is on its disk.
-    pub flushed: Option<Lsn>,
-    /// Up to where it has replayed WAL.
-    pub replayed: Option<Lsn>,
-    /// The WAL sender's process number.
-    pub pid: i32,
-    /// The standby's address; none for a socket.
-    pub client_addr: Option<String>,
-    /// When that process began, microseconds since 1970; 0 when the role may not see it.
-    pub began: i64,
+/// The links of a primary alone, over an open connection.
+pub(super) fn read_links(
+    session: &mut Session,
+    deadline: Deadline,
+) -> Result<Links, PostgresError> {
+    let (mut rows, mut later) = (Vec::new(), None);
+    for row in session.simple(&[LINKS, LATER].join(";"), deadline)? {
+        let mut cells = Cells(row.into_iter());
+        match cells.next().as_deref() {
+            Some("standby") => rows.push(link(&mut cells)?),
+            Some("later") => later = cells.lsn("later flush position")?,
+            _ => return Err(unexpected("the tag of a row", "")),
+        }
+    }
+    let flushed = later.ok_or_else(|| unexpected("the later flush position", ""))?;
+    Ok(Links { rows, flushed })
 }
 
-/// A row of `pg_replication_slots`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotRow {
-    /// Its name.
-    pub name: String,
-    /// Whether it is a physical one.
-    pub physical: bool,
-    /// Whether somebody streams from it now.
-    pub active: bool,
-    /// The oldest WAL that it keeps.
-    pub restart: Option<Lsn>,
-    /// `wal_status` (13 and newer): reserved, extended, unreserved, lost.
-    pub wal_status: Option<String>,
+/// The row about the server itself.
+struct Server {
+    standby: bool,
+    version: u32,
+    inserted: Option<Lsn>,
+    wal_file: String,
+    names: Vec<String>,
+    received: Option<Lsn>,
+    replayed: Option<Lsn>,
+    paused: bool,
+    checkpoint: Option<TimelineId>,
+    recovered: Option<TimelineId>,
+    system: Option<u64>,
+    limits: Limits,
 }
 
 /// The row of `pg_stat_wal_receiver`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceiverRow {
-    /// Its process number.
-    pub pid: i32,
-    /// `streaming`, `waiting`, `starting` …; none when the role may not see it.
-    pub status: Option<String>,
-    /// The primary's address.
-    pub sender_host: Option<String>,
-    /// The primary's port.
-    pub sender_port: Option<u16>,
-    /// Up to where WAL is on its disk.
-    pub flushed: Option<Lsn>,
-    /// The timeline of that WAL.
-    pub timeline: Option<TimelineId>,
-    /// The slot it uses.
-    pub slot: Option<String>,
+struct Receiver {
+    pid: i32,
+    streaming: bool,
+    timeline: Option<TimelineId>,
 }
 
-impl ServerView {
-    /// Reads the view over an open connection.
-    pub(super) fn read(session: &mut Session, deadline: Deadline) -> Result<Self, PostgresError> {
-        Self::from_rows(Self::rows(session, deadline)?)
-    }
-
-    /// What the server answers, as it is.
-    pub(super) fn rows(
-        session: &mut Session,
-        deadline: Deadline,
-    ) -> Result<TextRows, PostgresError> {
-        match session.simple(QUERY, deadline) {
-            // object_not_in_prerequisite_state: a promotion ended between two of the functions.
-            Err(error) if error.sqlstate() == Some("55000") => Ok(session.simple(QUERY, deadline)?),
-            other => Ok(other?),
+/// Reads the view out of what the server has answered to [`question`]. What lies on its disk is not
+/// in it ([`PrimaryView::history`], [`StandbyView::histories`], [`PausedReplay::needed`]).
+///
+/// # Errors
+/// [`PostgresError::Unexpected`] for an answer that no known version of PostgreSQL gives.
+pub fn from_rows(rows: TextRows) -> Result<ServerView, PostgresError> {
+    let (mut server, mut receiver, mut later) = (None, None, None);
+    let (mut links, mut slots) = (Vec::new(), Vec::new());
+    for row in rows {
+        let mut cells = Cells(row.into_iter());
+        match cells.next().as_deref() {
+            Some("server") => server = Some(about(&mut cells)?),
+            Some("standby") => links.push(link(&mut cells)?),
+            Some("slot") => slots.push(slot(&mut cells)?),
+            Some("receiver") => receiver = Some(of_receiver(&mut cells)?),
+            Some("later") => later = cells.lsn("later flush position")?,
+            _ => return Err(unexpected("the tag of a row", "")),
         }
     }
-
-    /// The primary's part, when it is one.
-    pub fn primary(&self) -> Option<&PrimaryView> {
-        match &self.role {
-            RoleView::Primary(view) => Some(view),
-            RoleView::Standby(_) => None,
-        }
-    }
-
-    /// The standby's part, when it is one.
-    pub fn standby(&self) -> Option<&StandbyView> {
-        match &self.role {
-            RoleView::Primary(_) => None,
-            RoleView::Standby(view) => Some(view),
-        }
-    }
-
-    /// The links of a primary, as decisions look at them.
-    #[must_use]
-    pub fn links(&self, primary: &PrimaryView) -> Links {
-        links(&self.standbys, primary.later)
-    }
-
-    /// Reads the view out of what the server has answered.
-    pub(crate) fn from_rows(rows: TextRows) -> Result<Self, PostgresError> {
-        let (mut server, mut standbys, mut slots, mut receiver) =
-            (None, Vec::new(), Vec::new(), None);
-        let mut later = None;
-        for row in rows {
-            let mut cells = Cells(row.into_iter());
-            match cells.next().as_deref() {
-                Some("server") => server = Some(cells),
-                Some("standby") => standbys.push(StandbyRow::read(&mut cells)?),
-                Some("slot") => slots.push(SlotRow::read(&mut cells)?),
-                Some("receiver") => receiver = Some(ReceiverRow::read(&mut cells)?),
-                Some("later") => later = cells.lsn("later flush position")?,
-                _ => return Err(unexpected("the tag of a row", "")),
-            }
-        }
-        let mut cells =
-            server.ok_or_else(|| unexpected("the answer", "no row about the server"))?;
-        let standby = cells.required_bool("pg_is_in_recovery()")?;
-        let version = cells.required("server_version_num")?;
-        let (inserted, flushed) = (cells.lsn("insert position")?, cells.lsn("flush position")?);
-        let wal_file = cells.next();
-        let sync_names = cells.next().unwrap_or_default();
-        let (received, replayed) = (
-            cells.lsn("receive position")?,
-            cells.lsn("replay position")?,
-        );
-        let paused = cells.bool("pg_is_wal_replay_paused()")?.unwrap_or(false);
-        let known = [
-            cells.parsed("timeline_id")?,
-            cells.parsed("min_recovery_end_timeline")?,
-        ];
-        let system_identifier = cells.next().unwrap_or_default();
-        let role = if standby {
-            let received_timeline = receiver
-                .as_ref()
-                .and_then(|receiver: &ReceiverRow| receiver.timeline);
-            let newest = known.into_iter().flatten().chain(received_timeline).max();
-            let timeline =
-                newest.ok_or_else(|| unexpected("pg_control_checkpoint().timeline_id", ""))?;
-            RoleView::Standby(StandbyView {
-                received,
-                replayed,
-                paused,
-                timeline,
-                receiver,
-            })
-        } else {
-            let later = later.ok_or_else(|| unexpected("the later flush position", ""))?;
-            RoleView::Primary(PrimaryView {
-                timeline: timeline_of_file(wal_file.as_deref().unwrap_or_default())?,
-                later,
-                inserted: inserted.ok_or_else(|| unexpected("pg_current_wal_insert_lsn()", ""))?,
-                flushed: flushed.ok_or_else(|| unexpected("pg_current_wal_flush_lsn()", ""))?,
-                complete: inserted.filter(|record| later >= *record),
-            })
+    let server = server.ok_or_else(|| unexpected("the answer", "no row about the server"))?;
+    let (version, system, checkpoint) = (server.version, server.system, server.checkpoint);
+    let role = if server.standby {
+        RoleView::Standby(as_standby(server, receiver, slots)?)
+    } else {
+        let flushed = later.ok_or_else(|| unexpected("the later flush position", ""))?;
+        let links = Links {
+            rows: links,
+            flushed,
         };
-        Ok(Self {
-            version,
-            system_identifier,
-            sync_names,
-            slots,
-            standbys,
-            role,
-        })
-    }
-}
-
-/// Those that receive WAL, and the end of the WAL on the disk after they were looked at.
-pub(super) struct LinksView {
-    rows: Vec<StandbyRow>,
-    later: Lsn,
-}
-
-impl LinksView {
-    /// Reads them over an open connection to a primary.
-    pub(super) fn read(session: &mut Session, deadline: Deadline) -> Result<Self, PostgresError> {
-        let (mut rows, mut later) = (Vec::new(), None);
-        for row in session.simple(LINKS, deadline)? {
-            let mut cells = Cells(row.into_iter());
-            match cells.next().as_deref() {
-                Some("standby") => rows.push(StandbyRow::read(&mut cells)?),
-                Some("later") => later = cells.lsn("later flush position")?,
-                _ => return Err(unexpected("the tag of a row", "")),
-            }
-        }
-        let later = later.ok_or_else(|| unexpected("the later flush position", ""))?;
-        Ok(Self { rows, later })
-    }
-
-    /// As decisions look at them.
-    pub(super) fn links(&self) -> Links {
-        links(&self.rows, self.later)
-    }
-}
-
-/// The rows as they are; what they are worth is decided in the core.
-fn links(rows: &[StandbyRow], flushed: Lsn) -> Links {
-    let row = |row: &StandbyRow| LinkRow {
-        id: LinkId {
-            pid: row.pid,
-            began: row.began,
-        },
-        name: row.application_name.clone(),
-        address: row.client_addr.clone(),
-        state: row.state,
-        sync: row.sync_state,
-        sent: row.sent,
-        flushed: row.flushed,
-        replayed: row.replayed,
+        RoleView::Primary(as_primary(server, links, slots)?)
     };
-    Links {
-        rows: rows.iter().map(row).collect(),
+    Ok(ServerView {
+        version,
+        system,
+        checkpoint,
+        role,
+    })
+}
+
+fn as_primary(
+    server: Server,
+    links: Links,
+    slots: Vec<Slot>,
+) -> Result<PrimaryView, PostgresError> {
+    let timeline = timeline_of_file(&server.wal_file)?;
+    let inserted = server.inserted;
+    let inserted = inserted.ok_or_else(|| unexpected("pg_current_wal_insert_lsn()", ""))?;
+    Ok(PrimaryView {
+        timeline,
+        history: History::without_ancestors(timeline),
+        complete: (links.flushed >= inserted).then_some(inserted),
+        names: server.names,
+        links,
+        slots,
+    })
+}
+
+fn as_standby(
+    server: Server,
+    receiver: Option<Receiver>,
+    slots: Vec<Slot>,
+) -> Result<StandbyView, PostgresError> {
+    let received = receiver.as_ref().and_then(|receiver| receiver.timeline);
+    let known = [server.checkpoint, server.recovered, received];
+    let newest = known.into_iter().flatten().max();
+    let newest = newest.ok_or_else(|| unexpected("pg_control_checkpoint().timeline_id", ""))?;
+    let receiver_pid = receiver.as_ref().map(|receiver| receiver.pid);
+    Ok(StandbyView {
+        received: server.received,
+        replayed: server.replayed,
+        timeline: Some(newest),
+        histories: Vec::new(),
+        streaming: receiver.is_some_and(|receiver| receiver.streaming),
+        receiver: receiver_pid.and_then(|pid| u32::try_from(pid).ok()),
+        slots,
+        paused: server.paused.then_some(PausedReplay {
+            here: server.limits,
+            needed: None,
+        }),
+        closed: server.names == [NOBODY],
+    })
+}
+
+fn about(cells: &mut Cells) -> Result<Server, PostgresError> {
+    Ok(Server {
+        standby: cells.required_bool("pg_is_in_recovery()")?,
+        version: cells.required("server_version_num")?,
+        inserted: cells.lsn("insert position")?,
+        wal_file: cells.next().unwrap_or_default(),
+        names: names_of(&cells.next().unwrap_or_default())?,
+        received: cells.lsn("receive position")?,
+        replayed: cells.lsn("replay position")?,
+        paused: cells.bool("pg_is_wal_replay_paused()")?.unwrap_or(false),
+        checkpoint: cells.parsed("timeline_id")?,
+        recovered: cells.parsed("min_recovery_end_timeline")?,
+        system: cells.parsed("system_identifier")?,
+        limits: {
+            let mut read = [0; Limits::SETTINGS.len()];
+            for (value, column) in read.iter_mut().zip(Limits::SETTINGS) {
+                *value = cells.required(column)?;
+            }
+            Limits::from_values(read)
+        },
+    })
+}
+
+fn link(cells: &mut Cells) -> Result<LinkRow, PostgresError> {
+    let name = cells.next().unwrap_or_default();
+    let state = cells.parsed("pg_stat_replication.state")?;
+    let sync = cells.parsed("pg_stat_replication.sync_state")?;
+    let sent = cells.lsn("pg_stat_replication.sent_lsn")?;
+    let flushed = cells.lsn("pg_stat_replication.flush_lsn")?;
+    let replayed = cells.lsn("pg_stat_replication.replay_lsn")?;
+    let lag = cells.parsed::<i64>("pg_stat_replication.replay_lag")?;
+    let pid = cells.required("pg_stat_replication.pid")?;
+    let address = cells.next();
+    let began = cells.parsed("pg_stat_replication.backend_start")?;
+    Ok(LinkRow {
+        id: LinkId {
+            pid,
+            began: began.unwrap_or_default(),
+        },
+        name,
+        address,
+        state,
+        sync,
+        sent,
         flushed,
-    }
+        replayed,
+        lag: lag.and_then(|lag| Some(Duration::from_micros(u64::try_from(lag).ok()?))),
+    })
+}
+
+fn slot(cells: &mut Cells) -> Result<Slot, PostgresError> {
+    Ok(Slot {
+        name: cells.next().unwrap_or_default(),
+        active: cells.required_bool("pg_replication_slots.active")?,
+        restart: cells.lsn("pg_replication_slots.restart_lsn")?,
+    })
+}
+
+fn of_receiver(cells: &mut Cells) -> Result<Receiver, PostgresError> {
+    Ok(Receiver {
+        pid: cells.required("pg_stat_wal_receiver.pid")?,
+        streaming: cells.next().as_deref() == Some("streaming"),
+        timeline: cells.timeline("pg_stat_wal_receiver.received_tli")?,
+    })
+}
+
+/// The names in `synchronous_standby_names`.
+fn names_of(text: &str) -> Result<Vec<String>, PostgresError> {
+    let parsed: StandbyNames = text
+        .parse()
+        .map_err(|_| unexpected("synchronous_standby_names", text))?;
+    let name = |name: &StandbyName| match name {
+        StandbyName::Every => "*".to_owned(),
+        StandbyName::Name(name) => name.clone(),
+    };
+    Ok(parsed.names().iter().map(name).collect())
 }
 
 /// The first eight hexadecimal digits of a WAL file's name are its timeline.
@@ -354,53 +281,6 @@ fn timeline_of_file(name: &str) -> Result<TimelineId, PostgresError> {
     number
         .and_then(TimelineId::new)
         .ok_or_else(|| unexpected("pg_walfile_name()", name))
-}
-
-impl StandbyRow {
-    fn read(cells: &mut Cells) -> Result<Self, PostgresError> {
-        Ok(Self {
-            application_name: cells.next().unwrap_or_default(),
-            state: cells.parsed("pg_stat_replication.state")?,
-            sync_state: cells.parsed("pg_stat_replication.sync_state")?,
-            sync_priority: cells.parsed("pg_stat_replication.sync_priority")?,
-            sent: cells.lsn("pg_stat_replication.sent_lsn")?,
-            written: cells.lsn("pg_stat_replication.write_lsn")?,
-            flushed: cells.lsn("pg_stat_replication.flush_lsn")?,
-            replayed: cells.lsn("pg_stat_replication.replay_lsn")?,
-            pid: cells.required("pg_stat_replication.pid")?,
-            client_addr: cells.next(),
-            began: cells
-                .parsed("pg_stat_replication.backend_start")?
-                .unwrap_or_default(),
-        })
-    }
-}
-
-impl SlotRow {
-    fn read(cells: &mut Cells) -> Result<Self, PostgresError> {
-        Ok(Self {
-            name: cells.next().unwrap_or_default(),
-            physical: cells.next().as_deref() == Some("physical"),
-            active: cells.required_bool("pg_replication_slots.active")?,
-            restart: cells.lsn("pg_replication_slots.restart_lsn")?,
-            wal_status: cells.next(),
-        })
-    }
-}
-
-impl ReceiverRow {
-    fn read(cells: &mut Cells) -> Result<Self, PostgresError> {
-        Ok(Self {
-            pid: cells.required("pg_stat_wal_receiver.pid")?,
-            status: cells.next(),
-            sender_host: cells.next(),
-            // -1 or 0 before the connection has come about.
-            sender_port: cells.next().and_then(|port| port.parse().ok()),
-            flushed: cells.lsn("pg_stat_wal_receiver.flushed_lsn")?,
-            timeline: cells.timeline("pg_stat_wal_receiver.received_tli")?,
-            slot: cells.next().filter(|slot| !slot.is_empty()),
-        })
-    }
 }
 
 /// The cells of a row, taken one after the other.
@@ -452,5 +332,84 @@ fn unexpected(column: &'static str, text: &str) -> PostgresError {
     PostgresError::Unexpected {
         column,
         text: text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A row as psql gives it; empty is NULL.
+    fn row(text: &str) -> Vec<Option<String>> {
+        let value = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+        text.split('|').map(value).collect()
+    }
+
+    fn read(rows: &[&str]) -> Result<ServerView, PostgresError> {
+        from_rows(rows.iter().map(|text| row(text)).collect())
+    }
+
+    const PRIMARY: &str =
+        "server|f|150018|0/3000060|000000020000000000000003|\"node2\"||||2||77|100|8|10|0|64";
+    const STANDBY: &str = "server|t|150018||||0/3000000|0/3000060|t|1|2|77|50|8|10|0|64";
+    const LINK: &str =
+        "standby|node2|streaming|sync|0/3000060|0/3000060|0/2FFFFE0|250000|41|10.0.0.2|7";
+
+    #[test]
+    fn rows_of_a_primary_are_read() {
+        let hidden = "standby|node3|||||||42||";
+        let slot = "slot|odd|f|0/2000000";
+        let view = read(&[PRIMARY, LINK, hidden, slot, "later|0/3000060"]).unwrap();
+        assert_eq!((view.version, view.system), (150_018, Some(77)));
+        let own = view.primary().unwrap();
+        assert_eq!(
+            (own.timeline.get(), &own.names[..]),
+            (2, &["node2".to_owned()][..])
+        );
+        assert_eq!(own.complete, Some(own.links.flushed));
+        assert!(own.has_slot("odd") && !own.slots[0].active);
+        let [link, hidden] = &own.links.rows[..] else {
+            panic!("{own:?}")
+        };
+        assert_eq!(link.lag, Some(Duration::from_millis(250)));
+        assert_eq!((link.id.pid, link.id.began), (41, 7));
+        assert_eq!(
+            (hidden.state, hidden.flushed, hidden.lag),
+            (None, None, None)
+        );
+        // Between the two questions the record was not flushed yet.
+        let before = read(&[PRIMARY, "later|0/3000020"]).unwrap();
+        assert_eq!(before.primary().unwrap().complete, None);
+    }
+
+    #[test]
+    fn rows_of_a_standby_are_read() {
+        let view = read(&[STANDBY, "receiver|99|waiting|3", "later|"]).unwrap();
+        let own = view.standby().unwrap();
+        assert_eq!(own.position(), own.replayed);
+        assert_eq!(own.timeline, TimelineId::new(3));
+        assert_eq!(
+            (own.streaming, own.receiver, own.closed),
+            (false, Some(99), false)
+        );
+        assert_eq!(own.paused.unwrap().here.connections, 50);
+        // Nobody has asked its files what its WAL needs.
+        assert_eq!(own.unfit(), None);
+    }
+
+    #[test]
+    fn what_no_known_version_answers_is_an_error() {
+        let link = |from: &str, to: &str| LINK.replacen(from, to, 1);
+        let later = "later|0/3000060";
+        assert!(read(&[PRIMARY, &link("streaming", "dreaming"), later]).is_err());
+        assert!(read(&[PRIMARY, &link("0/2FFFFE0", "many"), later]).is_err());
+        assert!(read(&[PRIMARY, "standby|a", later]).is_err());
+        assert!(read(&[PRIMARY, "other|a", later]).is_err());
+        assert!(read(&[PRIMARY]).is_err() && read(&[later]).is_err());
+        // What a program of another version has handed over.
+        let old =
+            "standby|node2|streaming|sync|1|0/3000060|0/3000060|0/3000060|0/3000060|41|10.0.0.2|7";
+        assert!(read(&[PRIMARY, old, later]).is_err());
     }
 }

@@ -139,7 +139,7 @@ pub(in crate::decide) fn eligibility(snapshot: &Snapshot, reading: &Reading) -> 
     };
     let foreign = foreign_standby(snapshot);
     let own = Own {
-        flushed: snapshot.standby().and_then(|view| view.position),
+        flushed: snapshot.standby().and_then(StandbyView::position),
         foreign: foreign.as_deref(),
     };
     let bounded_loss =

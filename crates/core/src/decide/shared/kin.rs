@@ -267,7 +267,7 @@ pub(in crate::decide) fn foreign_standby(s: &Snapshot) -> Option<String> {
     let end = WalPosition {
         timeline: view.timeline?,
         // A part of a record that the primary never had may be received, and is not replayed.
-        lsn: view.replayed.or(view.position)?,
+        lsn: view.replayed.or(view.received)?,
     };
     let owner = row.is_owned_by(me);
     match kinship(&Origin::Named(lineage), end, named, owner) {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::postgres::{LinkId, LinkRow, Links, PrimaryView, Slot};
+use crate::status::{SyncState, WalSenderState};
 
 /// What is found of a noted operation, and of constraints.
 fn found(operation: Option<(&str, bool)>, constraints: &'static str) -> Vec<(String, String)> {
@@ -148,4 +150,69 @@ fn a_constraint_that_leaves_no_successor_is_said_unless_a_command_has_left_it() 
     const OURS: &str = r#"<rsc_location id="cli-ban-msPostgresql-on-node2" rsc="msPostgresql" node="node2" role="Promoted" score="-INFINITY"/>"#;
     assert_eq!(barred(OURS, &[PRIMARY, STANDBY]), []);
     assert_eq!(barred(NEVER, &[PRIMARY]), []);
+}
+
+/// A link in the report has the node whose it is, and how far it is behind.
+#[test]
+fn a_link_is_reported_with_its_node_and_how_far_it_is_behind() {
+    let link = |name: &str, flushed: u64, replayed: Option<u64>| LinkRow {
+        id: LinkId { pid: 1, began: 1 },
+        name: name.to_owned(),
+        address: Some("10.0.0.2".to_owned()),
+        state: Some(WalSenderState::Streaming),
+        sync: Some(SyncState::Sync),
+        sent: None,
+        flushed: Some(Lsn::new(flushed)),
+        replayed: replayed.map(Lsn::new),
+        lag: Some(Duration::from_millis(250)),
+    };
+    let view = cluster(&[PRIMARY, STANDBY], &Extra::default());
+    let nodes = ["node1", "node2"].map(|name| name.parse().unwrap());
+    let shown = |link: &LinkRow| ReplicationRow::of(link, Lsn::new(1000), &view, &nodes);
+    let row = shown(&link("node2", 1000, Some(872)));
+    assert_eq!(row.node, Some(nodes[1].clone()));
+    assert_eq!(
+        (row.flush_lag_bytes, row.replay_lag_bytes),
+        (Some(0), Some(128))
+    );
+    assert_eq!(row.replay_lag_seconds, Some(0.25));
+    assert_eq!(row.state.as_deref(), Some("streaming"));
+    // It has WAL that the primary does not have.
+    assert_eq!(
+        shown(&link("node2", 1016, Some(872))).flush_lag_bytes,
+        Some(-16)
+    );
+    // A receiver that only stores WAL is nobody's standby, and neither is a stranger.
+    assert_eq!(shown(&link("node2", 1000, None)).node, None);
+    assert_eq!(shown(&link("node9", 1000, Some(872))).node, None);
+}
+
+#[test]
+fn only_the_idle_slots_of_copies_are_left_over() {
+    let slot = |name: &str, active| Slot {
+        name: name.to_owned(),
+        active,
+        restart: Some(Lsn::new(600)),
+    };
+    let timeline = crate::timeline::TimelineId::FIRST;
+    let primary = PrimaryView {
+        timeline,
+        history: crate::timeline::History::without_ancestors(timeline),
+        complete: None,
+        names: vec![],
+        links: Links {
+            rows: vec![],
+            flushed: Lsn::new(1000),
+        },
+        slots: vec![
+            slot("mine", false),
+            slot("pha4pgsql_copy_node2", false),
+            slot("pha4pgsql_copy_node3", true),
+        ],
+    };
+    let left = LeftSlot {
+        name: "pha4pgsql_copy_node2".to_owned(),
+        bytes: Some(400),
+    };
+    assert_eq!(LeftSlot::of(&primary), [left]);
 }

@@ -1,0 +1,215 @@
+//! What one PostgreSQL says about itself and its peers at one look.
+//!
+//! There is one such picture. `pha_host` fills it from the answer to one question; the agent and the
+//! guard decide from it, and the commands that ask a PostgreSQL on another node are given the same. What
+//! is to be made of it is judged in [`crate::decide`] and [`crate::health`].
+
+use std::time::Duration;
+
+use crate::limits::Limits;
+use crate::lsn::Lsn;
+use crate::status::{SyncState, WalSenderState};
+use crate::timeline::{History, TimelineId, WalPosition};
+
+/// One look at a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerView {
+    /// `server_version_num`, for instance 150018.
+    pub version: u32,
+    /// The system identifier, which all copies of one cluster share.
+    pub system: Option<u64>,
+    /// The timeline of its latest checkpoint.
+    pub checkpoint: Option<TimelineId>,
+    /// What depends on the role.
+    pub role: RoleView,
+}
+
+/// What only a primary, or only a standby, can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleView {
+    /// It accepts writes.
+    Primary(PrimaryView),
+    /// It is in recovery.
+    Standby(StandbyView),
+}
+
+impl ServerView {
+    /// The primary's part, when it is one.
+    #[must_use]
+    pub fn primary(&self) -> Option<&PrimaryView> {
+        match &self.role {
+            RoleView::Primary(view) => Some(view),
+            RoleView::Standby(_) => None,
+        }
+    }
+
+    /// The standby's part, when it is one.
+    #[must_use]
+    pub fn standby(&self) -> Option<&StandbyView> {
+        match &self.role {
+            RoleView::Primary(_) => None,
+            RoleView::Standby(view) => Some(view),
+        }
+    }
+}
+
+/// A primary as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PrimaryView {
+    /// The timeline it writes.
+    pub timeline: TimelineId,
+    /// The history of that timeline. It lies in `pg_wal`: where nobody has looked there, it is one
+    /// without ancestors.
+    pub history: History,
+    /// The end of a record that it has flushed, where one is known: what was inserted before the other
+    /// questions were asked, if it was flushed after them. Up to where it has flushed may lie inside a
+    /// record (the WAL writer flushes whole pages), and after a crash the WAL ends before that record.
+    pub complete: Option<Lsn>,
+    /// The names in `synchronous_standby_names`, as a new session sees it.
+    pub names: Vec<String>,
+    /// Those that receive its WAL.
+    pub links: Links,
+    /// Its replication slots.
+    pub slots: Vec<Slot>,
+}
+
+impl PrimaryView {
+    /// Whether it has a slot of that name.
+    #[must_use]
+    pub fn has_slot(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name)
+    }
+}
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// Whether somebody streams from it now.
+    pub active: bool,
+    /// The oldest WAL that it keeps.
+    pub restart: Option<Lsn>,
+}
+
+impl Slot {
+    /// One that nobody has used yet.
+    #[must_use]
+    pub fn idle(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            active: false,
+            restart: None,
+        }
+    }
+}
+
+/// Those that receive WAL from a primary, as it sees them. What is to be made of them is judged in
+/// [`crate::decide`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Links {
+    /// The rows of `pg_stat_replication`, as they are.
+    pub rows: Vec<LinkRow>,
+    /// Up to where the primary had its WAL on the disk after the rows were read: no standby can have
+    /// more of this WAL.
+    pub flushed: Lsn,
+}
+
+/// One connection of a WAL sender, and no later one with the same process number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId {
+    /// `pid`.
+    pub pid: i32,
+    /// `backend_start`, microseconds since 1970; 0 where the role may not see it.
+    pub began: i64,
+}
+
+/// One row of `pg_stat_replication`. Fields are none where the role may not see them, or nothing has
+/// come from the standby yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinkRow {
+    /// Which one it is.
+    pub id: LinkId,
+    /// `application_name`.
+    pub name: String,
+    /// `client_addr`; none for a socket.
+    pub address: Option<String>,
+    /// `state`.
+    pub state: Option<WalSenderState>,
+    /// `sync_state`.
+    pub sync: Option<SyncState>,
+    /// `sent_lsn`: up to where this primary has sent WAL over this connection.
+    pub sent: Option<Lsn>,
+    /// `flush_lsn`, which may lie inside a record.
+    pub flushed: Option<Lsn>,
+    /// `replay_lsn`, always the end of a record.
+    pub replayed: Option<Lsn>,
+    /// `replay_lag`: how long the newest WAL took until it was replayed; none while nothing is written.
+    pub lag: Option<Duration>,
+}
+
+/// A standby as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StandbyView {
+    /// Up to where streamed WAL is on its disk; none before the first has come since the start. It
+    /// begins at the start of a segment, so it may lie before what was replayed.
+    pub received: Option<Lsn>,
+    /// The end of what it has replayed: whole records only, unlike what was received.
+    pub replayed: Option<Lsn>,
+    /// The newest timeline that it has WAL of: what it receives, or its control file; and where it
+    /// does not stream and its files were looked at, what they say.
+    pub timeline: Option<TimelineId>,
+    /// What `pg_wal` has of the history of that timeline and of newer ones, which the receiver
+    /// fetches from the primary; empty while it streams, and where nobody has looked there.
+    pub histories: Vec<History>,
+    /// Whether a WAL receiver is streaming.
+    pub streaming: bool,
+    /// The process id of the WAL receiver.
+    pub receiver: Option<u32>,
+    /// Its replication slots.
+    pub slots: Vec<Slot>,
+    /// While its replay is paused: its own limits, and those that its WAL asks for.
+    pub paused: Option<PausedReplay>,
+    /// Its settings name a synchronous standby that cannot exist ([`NOBODY`]), so that it acknowledges
+    /// nothing if somebody opens it by hand.
+    ///
+    /// [`NOBODY`]: crate::parse::standby_names::NOBODY
+    pub closed: bool,
+}
+
+/// A standby whose replay is paused. From version 14 on PostgreSQL pauses it by itself where a limit
+/// is less than the primary's, and ends when such a server is promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PausedReplay {
+    /// The limits in force here.
+    pub here: Limits,
+    /// The primary's, as the WAL that was replayed says (`pg_control`); none where nobody has looked
+    /// there.
+    pub needed: Option<Limits>,
+}
+
+impl StandbyView {
+    /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
+    /// at a promotion.
+    #[must_use]
+    pub fn unfit(&self) -> Option<String> {
+        let paused = self.paused?;
+        let short = paused.here.short_of(paused.needed?)?;
+        Some(format!("replay is paused, since {short}"))
+    }
+
+    /// The end of the WAL that it has: the larger of received and replayed.
+    #[must_use]
+    pub fn position(&self) -> Option<Lsn> {
+        self.received.max(self.replayed)
+    }
+
+    /// The end of the WAL that it has, where both parts of it are known.
+    #[must_use]
+    pub fn end(&self) -> Option<WalPosition> {
+        Some(WalPosition {
+            timeline: self.timeline?,
+            lsn: self.position()?,
+        })
+    }
+}
