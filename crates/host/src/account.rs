@@ -14,7 +14,9 @@
 //! memory, open files and environment is in it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use crate::clock::Deadline;
 use crate::files::{Change, FileError, LIMIT};
 use crate::user::User;
-use helper::Slot;
+use helper::{Purpose, Slot, Whom};
 use wire::{Answer, Request};
 pub use wire::{Kind, Stat};
 
@@ -32,6 +34,9 @@ mod wire;
 
 /// The word on the command line that makes this program act as an account.
 const WORD: &str = "act-as-account";
+
+/// The word that makes it become an account and then another program.
+const RUN: &str = "run-as-account";
 
 /// How long a look may take; a disk under load answers later than one would think.
 const LOOK: Duration = Duration::from_secs(10);
@@ -49,11 +54,13 @@ struct Program {
 }
 
 static PROGRAM: OnceLock<Program> = OnceLock::new();
-static SLOTS: LazyLock<Mutex<BTreeMap<u32, Arc<Mutex<Slot>>>>> = LazyLock::new(Mutex::default);
+static SLOTS: LazyLock<Mutex<Slots>> = LazyLock::new(Mutex::default);
 static BOUND: Mutex<Bound> = Mutex::new(Bound {
     end: None,
     each: None,
 });
+
+type Slots = BTreeMap<(u32, Purpose), Arc<Slot>>;
 
 /// What no question may go beyond in this process.
 struct Bound {
@@ -66,12 +73,17 @@ struct Bound {
 #[must_use]
 pub fn was_asked() -> bool {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == WORD) {
+    let first = words.next();
+    if first.as_ref().is_some_and(|word| word == WORD) {
         let words: Vec<String> = words
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         serve::run(&words);
         return true;
+    }
+    if first.is_some_and(|word| word == RUN) {
+        serve::run_program(&words.collect::<Vec<_>>());
+        std::process::exit(serve::NOT_STARTED);
     }
     // The kernel's own link, which also leads to a file that an upgrade has replaced meanwhile.
     use_program("/proc/self/exe");
@@ -82,6 +94,32 @@ pub fn was_asked() -> bool {
 /// test. The first name counts.
 pub fn use_program(path: impl Into<PathBuf>) {
     let _ = PROGRAM.set(Program { path: path.into() });
+}
+
+/// The words by which the process becomes an account: its uid, its gid, and its groups.
+fn ids(user: &User) -> [OsString; 3] {
+    let groups: Vec<String> = user.groups().iter().map(u32::to_string).collect();
+    [
+        user.uid().to_string(),
+        user.gid().to_string(),
+        groups.join(","),
+    ]
+    .map(OsString::from)
+}
+
+/// The program, and its first words, that become the account and then what follows: a file and the name
+/// that it is told as its own.
+///
+/// Not even for the moment of its start is there a thread of root's process with the account's name: the
+/// account could stop or kill that, and with it all of root's process.
+pub(crate) fn runner(user: &User) -> io::Result<(PathBuf, Vec<OsString>)> {
+    let program = PROGRAM.get().ok_or_else(no_program)?;
+    let words = std::iter::once(OsString::from(RUN)).chain(ids(user));
+    Ok((program.path.clone(), words.collect()))
+}
+
+fn no_program() -> io::Error {
+    io::Error::other("this program cannot act as an account")
 }
 
 /// Nothing is waited for beyond this moment: the end of the operation.
@@ -97,7 +135,8 @@ pub fn at_most(each: Duration) {
 /// The files of an account, as it can reach them itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
-    user: &'a User,
+    /// `None`: whoever this process is.
+    user: Option<&'a User>,
     deadline: Option<Deadline>,
 }
 
@@ -125,13 +164,49 @@ impl User {
     #[must_use]
     pub fn files(&self) -> Files<'_> {
         Files {
-            user: self,
+            user: Some(self),
             deadline: None,
         }
     }
 }
 
 impl Files<'_> {
+    /// The files that this process can reach itself.
+    #[must_use]
+    pub fn own() -> Self {
+        Self {
+            user: None,
+            deadline: None,
+        }
+    }
+
+    /// The home of whose files they are.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        match self.user.filter(|user| !user.is_current()) {
+            Some(user) => Some(user.home().to_owned()),
+            None => crate::user::home(),
+        }
+    }
+
+    /// A connection to a socket in a directory, as the account: the server asks the kernel who it was
+    /// that connected. It does not block.
+    ///
+    /// # Errors
+    /// As `connect(2)`.
+    pub fn connect(&self, path: &Path) -> io::Result<OwnedFd> {
+        let Some(user) = self.user.filter(|user| !user.is_current()) else {
+            return serve::connect(path);
+        };
+        let request = Request::Connect { path: path.into() };
+        let whom = Whom {
+            user,
+            program: PROGRAM.get().ok_or_else(no_program)?,
+            purpose: Purpose::Connections,
+        };
+        helper::connect(&slot(whom), whom, &request, self.limit(&request))
+    }
+
     /// The same, with another limit of time than a look or a small change has.
     #[must_use]
     pub fn within(self, deadline: Deadline) -> Self {
@@ -187,7 +262,9 @@ impl Files<'_> {
     pub fn may_quote(&self, content: &Content, directory: &Path) -> bool {
         let stat = content.stat;
         let public = stat.uid == 0 && stat.mode & 0o004 != 0;
-        let own = (stat.uid == self.user.uid() || public) && stat.links == 1;
+        let user = self.user.map(User::uid);
+        let user = user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        let own = (stat.uid == user || public) && stat.links == 1;
         let inside = |real: &Path| {
             let directory = self.real(directory).ok().flatten();
             directory.is_some_and(|directory| real.starts_with(directory))
@@ -389,22 +466,17 @@ impl Files<'_> {
             path: path.to_owned(),
             reason,
         };
-        let answered = if self.user.is_current() {
-            serve::perform(request, bytes)
-        } else {
-            let program = PROGRAM
-                .get()
-                .ok_or_else(|| failed(io::Error::other("this program cannot act as an account")))?;
-            let slot = slot(self.user.uid());
-            helper::ask(
-                &slot,
-                self.user,
-                program,
-                request,
-                bytes,
-                self.limit(request),
-            )
-            .map_err(failed)?
+        let answered = match self.user.filter(|user| !user.is_current()) {
+            None => serve::perform(request, bytes),
+            Some(user) => {
+                let whom = Whom {
+                    user,
+                    program: PROGRAM.get().ok_or_else(|| failed(no_program()))?,
+                    purpose: Purpose::Files,
+                };
+                helper::ask(&slot(whom), whom, request, bytes, self.limit(request))
+                    .map_err(failed)?
+            }
         };
         match answered {
             (Answer::Failed { errno, text }, _) => Err(failed(match errno {
@@ -430,14 +502,17 @@ impl Files<'_> {
 /// to be inherited by then ([`crate::change_lock`]).
 pub(crate) fn end_helpers() {
     let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    for slot in slots.values() {
-        slot.lock().unwrap_or_else(PoisonError::into_inner).end();
+    for ((_, purpose), slot) in slots.iter() {
+        if *purpose == Purpose::Files {
+            slot.end();
+        }
     }
 }
 
-fn slot(uid: u32) -> Arc<Mutex<Slot>> {
+fn slot(whom: Whom<'_>) -> Arc<Slot> {
     let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(slots.entry(uid).or_default())
+    let slot = slots.entry((whom.user.uid(), whom.purpose));
+    Arc::clone(slot.or_default())
 }
 
 fn unfit(action: &'static str, path: &Path, answer: &Answer) -> FileError {

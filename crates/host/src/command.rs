@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use pha_core::quoted::shortened;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::account;
 use crate::clock::Deadline;
 use crate::own;
 use crate::user::User;
@@ -391,12 +392,8 @@ impl Command {
                 path,
             });
         }
-        let mut command = std::process::Command::new(path);
-        command
-            .arg0(&self.program)
-            .args(&self.args)
-            .env("LC_ALL", "C")
-            .process_group(0);
+        let mut command = self.first_step(user, &path)?;
+        command.args(&self.args).env("LC_ALL", "C").process_group(0);
         command.stdin(if self.stdin.is_some() {
             Stdio::piped()
         } else {
@@ -420,17 +417,35 @@ impl Command {
             command.current_dir("/");
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        let child = match user {
-            // `CommandExt::uid` would do but for the supplementary groups: std drops all of them,
-            // and an account may need its own (Debian's `postgres` reads the TLS key as a member
-            // of `ssl-cert`).
-            Some(user) => user.act(|| command.spawn()),
-            None => command.spawn(),
-        };
-        child.map_err(|reason| CommandError::NotStarted {
+        command.spawn().map_err(|reason| self.not_started(reason))
+    }
+
+    fn not_started(&self, reason: io::Error) -> CommandError {
+        CommandError::NotStarted {
             program: self.shown_program(),
             reason,
-        })
+        }
+    }
+
+    /// The program itself, or the one that becomes the account first and then the program.
+    ///
+    /// `CommandExt::uid` would wait without a limit for a child that the account stops before it has
+    /// become the program; and it drops the supplementary groups, which an account may need (Debian's
+    /// `postgres` reads the TLS key as a member of `ssl-cert`).
+    fn first_step(
+        &self,
+        user: Option<&User>,
+        path: &Path,
+    ) -> Result<std::process::Command, CommandError> {
+        let Some(user) = user else {
+            let mut command = std::process::Command::new(path);
+            command.arg0(&self.program);
+            return Ok(command);
+        };
+        let (runner, words) = account::runner(user).map_err(|reason| self.not_started(reason))?;
+        let mut command = std::process::Command::new(runner);
+        command.args(words).arg(path).arg(&self.program);
+        Ok(command)
     }
 
     /// What the end of the program means.

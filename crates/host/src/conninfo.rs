@@ -20,6 +20,7 @@ pub use pha_core::secret::Secret;
 
 use pha_core::quoted::quoted;
 
+use crate::account::Files;
 use crate::user::User;
 
 /// Where PostgreSQL's own packages on Debian and Red Hat put the socket; libpq's built-in default.
@@ -349,9 +350,15 @@ impl Conninfo {
     /// The password for one server: the one given, or the passfile's.
     #[must_use]
     pub fn password_for(&self, server: &Server) -> Option<Secret> {
+        self.password_from(Files::own(), server)
+    }
+
+    /// The same from the files of an account.
+    #[must_use]
+    pub fn password_from(&self, files: Files<'_>, server: &Server) -> Option<Secret> {
         self.password
             .clone()
-            .or_else(|| passfile::password(self, server))
+            .or_else(|| passfile::password(files, self, server))
     }
 }
 

@@ -187,15 +187,14 @@ impl Postgres {
         purpose: Purpose,
         deadline: Deadline,
     ) -> Result<Session, PostgresError> {
-        let account = |reason| PostgresError::Account {
-            user: self.user.name().to_owned(),
-            reason,
-        };
-        let session = self
-            .user
-            .act(|| Ok(Session::connect(info, purpose, deadline)))
-            .map_err(account)?;
-        Ok(session?)
+        if !self.user.is_current() && !rustix::process::geteuid().is_root() {
+            return Err(PostgresError::Account {
+                user: self.user.name().to_owned(),
+                reason: std::io::ErrorKind::PermissionDenied.into(),
+            });
+        }
+        let files = self.user.files().within(deadline);
+        Ok(Session::connect_as(files, info, purpose, deadline)?)
     }
 
     /// Asks the server for its view, in one connection and one round trip.

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
+use crate::account::Files;
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 
@@ -72,19 +73,33 @@ impl Session {
         purpose: Purpose,
         deadline: Deadline,
     ) -> Result<Self, SqlError> {
+        Self::connect_as(Files::own(), info, purpose, deadline)
+    }
+
+    /// The same as an account: sockets are connected to by the account, and passwords and certificates are
+    /// read from its files.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_as(
+        files: Files<'_>,
+        info: &Conninfo,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Self, SqlError> {
         let limit = deadline.left() + LATER;
         let with = |options| Conninfo {
             options: Some(options),
             ..info.clone()
         };
         let own = options(info.options.as_deref(), purpose, limit);
-        match connect::any(&with(own.clone()), deadline) {
+        match connect::any(files, &with(own.clone()), deadline) {
             // A trigger of the database fails in every session that begins (version 17 and newer), and
             // the agent has to get in all the same. Older servers do not know the setting, and a role
             // that is no superuser may not use it: then the first error says what is wrong.
             Err(error) if purpose == Purpose::Agent && error.may_be_a_login_trigger() => {
                 let without = with(own + " -c event_triggers=off");
-                connect::any(&without, deadline).map_err(|_| error)
+                connect::any(files, &without, deadline).map_err(|_| error)
             }
             other => other,
         }

@@ -1,14 +1,11 @@
-//! Accounts of the machine, and becoming one of them.
+//! Accounts of the machine.
 //!
-//! The agent runs as root, PostgreSQL refuses to: its programs run as the `pgdba` of the resource.
+//! The agent runs as root, PostgreSQL refuses to: its programs run as the `pgdba` of the resource. How
+//! something is done as an account is told in [`crate::account`].
 
-use std::cell::RefCell;
-use std::io;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist, getgroups};
-use rustix::process::Gid as RawGid;
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// An account: who it is, where its home is, and every group it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +36,12 @@ pub enum UserError {
     },
 }
 
-thread_local! {
-    /// The home of the account that this thread has become ([`User::act`]).
-    static ACTING: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
-}
-
-/// The home of whoever acts here. `HOME` is the process's, which may be root's while a thread of it acts as
-/// another account: Pacemaker's environment has it or not, depending on how it was started.
+/// The home of whoever this process is. Pacemaker's environment names it or not, depending on how it was
+/// started.
 #[must_use]
 pub fn home() -> Option<PathBuf> {
-    ACTING
-        .with_borrow(Clone::clone)
-        .or_else(|| std::env::var_os("HOME").map(PathBuf::from))
+    std::env::var_os("HOME")
+        .map(PathBuf::from)
         .or_else(|| User::current().ok().map(|user| user.home))
 }
 
@@ -139,36 +130,6 @@ impl User {
     /// Whether this process already runs as that account.
     pub fn is_current(&self) -> bool {
         Uid::effective().as_raw() == self.uid
-    }
-
-    /// Does something as this account: the kernel, not care in the caller's code, then keeps it
-    /// out of what the account may not touch.
-    ///
-    /// On Linux the credentials belong to the thread; files are opened with those of the thread
-    /// that opens them, and a child takes those of the thread that made it. So a thread becomes
-    /// the account, does the work, and ends. Only root can become another.
-    pub fn act<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        if self.is_current() {
-            return work();
-        }
-        std::thread::scope(|scope| {
-            let actor = scope.spawn(|| {
-                let groups: Vec<RawGid> = self
-                    .groups
-                    .iter()
-                    .map(|gid| RawGid::from_raw(*gid))
-                    .collect();
-                let gid = RawGid::from_raw(self.gid);
-                let uid = rustix::process::Uid::from_raw(self.uid);
-                set_thread_groups(&groups)?;
-                set_thread_res_gid(gid, gid, gid)?;
-                set_thread_res_uid(uid, uid, uid)?;
-                ACTING.set(Some(self.home.clone()));
-                work()
-            });
-            let panicked = || io::Error::other("the thread that acts as another user panicked");
-            actor.join().unwrap_or_else(|_| Err(panicked()))
-        })
     }
 
     /// The account of this process where it may not ask Pacemaker, whose daemons answer root and the

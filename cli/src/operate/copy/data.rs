@@ -72,7 +72,8 @@ impl Work<'_> {
         }
         // It leaves a backup label where it has done anything, and takes a server for one that is on the
         // old timeline still that was opened after its latest checkpoint (before PostgreSQL 16).
-        let rewound = self.pg.pgdata.join("backup_label").exists();
+        let label = self.pg.pgdata.join("backup_label");
+        let rewound = self.pg.user.files().exists(&label);
         match before.filter(|_| !rewound) {
             Some(Kinship::Diverged { fork, .. }) => Err(self.not_rewound(&format!(
                 "it found nothing to do, and the data are not the primary's from {fork} on"

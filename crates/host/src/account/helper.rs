@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -25,11 +25,38 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// (stopped by a signal, frozen) until the deadline had passed, and the answer may lie there.
 const MOMENT: Duration = Duration::from_millis(250);
 
-/// The process of one account, started when it is first needed and kept.
+/// The process of one account, started when it is first needed and kept. One asks it at a time.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
+    state: Mutex<State>,
+    free: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether somebody is asking; the conversation is in his hands.
+    taken: bool,
+    /// How often the process was ended ([`Slot::end`]).
+    ends: u64,
     conversation: Option<Conversation>,
     hung: Option<Instant>,
+}
+
+/// What the process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    /// Files. Whatever it does for who has the change lock, it does under that lock.
+    Files,
+    /// Connections, which must not wait for a disk.
+    Connections,
+}
+
+/// Whom to ask: the account, the program that becomes it, and what for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whom<'a> {
+    pub(super) user: &'a User,
+    pub(super) program: &'a Program,
+    pub(super) purpose: Purpose,
 }
 
 #[derive(Debug)]
@@ -52,37 +79,118 @@ impl Drop for Conversation {
 }
 
 impl Slot {
-    /// Ends the process; the next question starts another one.
-    pub(super) fn end(&mut self) {
-        self.conversation = None;
+    /// Ends the process; the next question starts another one. One that is being asked ends with its
+    /// answer.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.ends = state.ends.wrapping_add(1);
+        state.conversation = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else asks, but not beyond the deadline.
+    fn take(&self, whom: Whom<'_>, deadline: Deadline) -> io::Result<Turn<'_>> {
+        let wanted = |state: &mut State| state.taken;
+        let waited = self
+            .free
+            .wait_timeout_while(self.lock(), deadline.left(), wanted);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let silent = state.hung.is_some_and(|since| since.elapsed() < SILENCE);
+        if state.taken || silent {
+            let text = format!(
+                "the directories of {} did not answer just now",
+                whom.user.name()
+            );
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        state.taken = true;
+        Ok(Turn {
+            slot: self,
+            ends: state.ends,
+            conversation: state.conversation.take(),
+            hung: None,
+        })
+    }
+}
+
+/// The process in the hands of who asks it.
+struct Turn<'a> {
+    slot: &'a Slot,
+    ends: u64,
+    conversation: Option<Conversation>,
+    hung: Option<Instant>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.slot.lock();
+        if state.ends == self.ends {
+            state.conversation = self.conversation.take();
+        }
+        state.hung = self.hung;
+        state.taken = false;
+        self.slot.free.notify_one();
     }
 }
 
 /// Asks the process of that account, which is started where it does not run.
 pub(super) fn ask(
-    slot: &Arc<Mutex<Slot>>,
-    user: &User,
-    program: &Program,
+    slot: &Slot,
+    whom: Whom<'_>,
     request: &Request,
     bytes: &[u8],
     deadline: Deadline,
 ) -> io::Result<(Answer, Vec<u8>)> {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    if slot.hung.is_some_and(|since| since.elapsed() < SILENCE) {
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("the directories of {} did not answer just now", user.name()),
-        ));
+    let answered = converse(slot, whom, request, bytes, deadline)?;
+    Ok((answered.answer, answered.bytes))
+}
+
+/// Has the process of that account connect to a socket, and takes the connection over.
+pub(super) fn connect(
+    slot: &Slot,
+    whom: Whom<'_>,
+    request: &Request,
+    deadline: Deadline,
+) -> io::Result<OwnedFd> {
+    let answered = converse(slot, whom, request, b"", deadline)?;
+    match (answered.descriptor, answered.answer) {
+        (Some(connection), _) => Ok(connection),
+        (None, Answer::Failed { errno, text }) => Err(match errno {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(text),
+        }),
+        (None, other) => Err(io::Error::other(format!("an unfit answer ({other:?})"))),
     }
+}
+
+/// What came back.
+struct Answered {
+    answer: Answer,
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+fn converse(
+    slot: &Slot,
+    whom: Whom<'_>,
+    request: &Request,
+    bytes: &[u8],
+    deadline: Deadline,
+) -> io::Result<Answered> {
+    let mut turn = slot.take(whom, deadline)?;
     let mut tried = false;
     loop {
-        let asked = slot.ask(user, program, request, bytes, deadline);
+        let asked = turn.ask(whom, request, bytes, deadline);
         let Err(error) = asked else {
             return asked;
         };
-        slot.conversation = None;
+        turn.conversation = None;
         if is_timeout(&error) {
-            slot.hung = Some(Instant::now());
+            // A connection waits for no disk, and the next one need not be as slow.
+            turn.hung = (whom.purpose == Purpose::Files).then(Instant::now);
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "no answer in time (does a disk hang?)",
@@ -103,37 +211,46 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-impl Slot {
+impl Turn<'_> {
     fn ask(
         &mut self,
-        user: &User,
-        program: &Program,
+        whom: Whom<'_>,
         request: &Request,
         bytes: &[u8],
         deadline: Deadline,
-    ) -> io::Result<(Answer, Vec<u8>)> {
+    ) -> io::Result<Answered> {
         let conversation = match &mut self.conversation {
             Some(conversation) => conversation,
-            none => none.insert(begin(user, program)?),
+            none => none.insert(begin(whom)?),
         };
         let mut timed = Timed::new(&conversation.socket, deadline);
         wire::send(&mut timed, request, bytes)?;
-        wire::receive(&mut timed)?.ok_or_else(|| {
-            let text = format!("the process that acts as {} has ended", user.name());
+        let (answer, bytes) = wire::receive(&mut timed)?.ok_or_else(|| {
+            let text = format!("the process that acts as {} has ended", whom.user.name());
             io::Error::new(io::ErrorKind::BrokenPipe, text)
+        })?;
+        let descriptor = match answer {
+            Answer::Connected => Some(timed.descriptor()?),
+            _ => None,
+        };
+        Ok(Answered {
+            answer,
+            bytes,
+            descriptor,
         })
     }
 }
 
-fn begin(user: &User, program: &Program) -> io::Result<Conversation> {
+fn begin(whom: Whom<'_>) -> io::Result<Conversation> {
     let (socket, theirs) = UnixStream::pair()?;
-    let groups: Vec<String> = user.groups().iter().map(u32::to_string).collect();
-    let command = Command::new(&program.path)
+    let command = Command::new(&whom.program.path)
         .arg(WORD)
-        .arg(user.uid().to_string())
-        .arg(user.gid().to_string())
-        .arg(groups.join(","));
-    let (theirs, inherited) = (OwnedFd::from(theirs), change_lock::inherited());
+        .args(super::ids(whom.user));
+    let inherited = match whom.purpose {
+        Purpose::Files => change_lock::inherited(),
+        Purpose::Connections => None,
+    };
+    let theirs = OwnedFd::from(theirs);
     let child = by_starter(move || command.converse(theirs, inherited))?
         .map_err(|error| io::Error::other(error.to_string()))?;
     Ok(Conversation {
@@ -202,6 +319,12 @@ impl<'a> Timed<'a> {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
             left => Ok(Some(left)),
         }
+    }
+
+    fn descriptor(&mut self) -> io::Result<OwnedFd> {
+        let left = self.left()?;
+        self.socket.set_read_timeout(left)?;
+        wire::receive_descriptor(self.socket)
     }
 }
 

@@ -1,18 +1,24 @@
 //! The process that is the account: it gives up every right of root before it reads a word, and
 //! then does what it is asked with the rights of the account, until nobody asks any more.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::{Gid, Uid};
 
 use super::wire::{self, Answer, Kind, Request, Stat};
 use crate::files::{self, LIMIT};
+
+/// How a program ends that could not be started (as a shell tells it).
+pub(super) const NOT_STARTED: i32 = 126;
 
 /// Serves what comes over standard input, a socket, as the account that the words name: its uid,
 /// its gid, and its groups with commas between them.
@@ -22,7 +28,8 @@ pub(super) fn run(words: &[String]) {
         return;
     };
     // After that: whoever changes its ids loses the signal.
-    let denied = become_account(words)
+    let denied = confine()
+        .and_then(|()| become_account(words))
         .and_then(|()| crate::change_lock::end_with_caller())
         .err()
         .map(|error| Answer::Failed {
@@ -30,14 +37,42 @@ pub(super) fn run(words: &[String]) {
             text: format!("becoming the account failed: {error}"),
         });
     while let Ok(Some((request, bytes))) = wire::receive::<Request>(&mut socket) {
-        let (answer, bytes) = match &denied {
-            Some(denied) => (denied.clone(), Vec::new()),
-            None => perform(&request, &bytes),
+        let answered = match (&denied, &request) {
+            (Some(denied), _) => wire::send(&mut socket, denied, &[]),
+            (None, Request::Connect { path }) => match connect(path) {
+                Ok(connection) => wire::send(&mut socket, &Answer::Connected, &[])
+                    .and_then(|()| wire::send_descriptor(&socket, connection.as_fd())),
+                Err(error) => wire::send(&mut socket, &failed(&error), &[]),
+            },
+            (None, request) => {
+                let (answer, bytes) = perform(request, &bytes);
+                wire::send(&mut socket, &answer, &bytes)
+            }
         };
-        if wire::send(&mut socket, &answer, &bytes).is_err() {
+        if answered.is_err() {
             return;
         }
     }
+}
+
+/// Becomes the account and then the program: the words are uid, gid and groups, the file, the name that
+/// it is told as its own, and its arguments. Comes back only where that failed.
+pub(super) fn run_program(words: &[OsString]) {
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
+    let error = match words {
+        [uid, gid, groups, file, name, arguments @ ..] => {
+            match become_account(&[text(uid), text(gid), text(groups)]) {
+                Ok(()) => std::process::Command::new(file)
+                    .arg0(name)
+                    .args(arguments)
+                    .exec(),
+                Err(error) => error,
+            }
+        }
+        _ => io::Error::other("an account and a program are expected"),
+    };
+    // Where nobody reads it there is nobody to tell.
+    let _ = writeln!(io::stderr(), "it could not be started: {error}");
 }
 
 /// Closes what was open in whoever started root's process and did not close it: pipes of Pacemaker's
@@ -57,8 +92,15 @@ fn close_others() {
 }
 
 fn socket() -> Option<UnixStream> {
-    use std::os::fd::AsFd;
     Some(std::io::stdin().as_fd().try_clone_to_owned().ok()?.into())
+}
+
+/// Gets no other rights any more, by no program, and keeps what it makes to the account.
+fn confine() -> io::Result<()> {
+    // The guard is kept from the kernel's search for memory; this process need not be.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 /// Takes the account's ids, all of them, and sees that no right of root is left. The process has
@@ -82,13 +124,9 @@ fn become_account(words: &[String]) -> io::Result<()> {
         .filter(|group| !group.is_empty())
         .map(|group| number(group).map(Gid::from_raw))
         .collect::<io::Result<Vec<_>>>()?;
-    // The guard is kept from the kernel's search for memory; this process need not be.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    raw::set_no_new_privs(true)?;
     raw::set_thread_groups(&groups)?;
     raw::set_thread_res_gid(gid, gid, gid)?;
     raw::set_thread_res_uid(uid, uid, uid)?;
-    rustix::process::umask(Mode::from_raw_mode(0o077));
     let rights = raw::capabilities(None)?;
     if !rights.effective.is_empty() || !rights.permitted.is_empty() {
         return Err(io::Error::other("rights of root are left"));
@@ -106,11 +144,22 @@ pub(super) fn perform(request: &Request, bytes: &[u8]) -> (Answer, Vec<u8>) {
         },
         other => without_content(other, bytes),
     };
-    let answer = done.unwrap_or_else(|error| Answer::Failed {
+    (done.unwrap_or_else(|error| failed(&error)), Vec::new())
+}
+
+fn failed(error: &io::Error) -> Answer {
+    Answer::Failed {
         errno: error.raw_os_error(),
         text: error.to_string(),
-    });
-    (answer, Vec::new())
+    }
+}
+
+/// Connects to a socket in a directory. It does not wait for a server that has no room for one more.
+pub(super) fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 fn without_content(request: &Request, bytes: &[u8]) -> io::Result<Answer> {
@@ -118,7 +167,9 @@ fn without_content(request: &Request, bytes: &[u8]) -> io::Result<Answer> {
         changed: changed.made(),
     };
     match request {
-        Request::Read { .. } => Err(io::Error::other("a read has content")),
+        Request::Read { .. } | Request::Connect { .. } => {
+            Err(io::Error::other("more than an answer is expected"))
+        }
         Request::Look { path, follow } => look(path, *follow),
         Request::Link { path } => match std::fs::read_link(path) {
             Ok(target) => Ok(Answer::Path(target)),
@@ -155,20 +206,13 @@ fn without_content(request: &Request, bytes: &[u8]) -> io::Result<Answer> {
     }
 }
 
-/// Opening neither waits (for the other end of a FIFO) nor takes a terminal, and what is no regular
-/// file is not read.
+/// What is no regular file is not even opened.
 fn read(path: &Path, from: u64, most: u64) -> io::Result<Option<(Answer, Vec<u8>)>> {
     use std::io::{Read as _, Seek as _};
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
+    let Some((file, stat)) = files::open_regular(path)? else {
+        return Ok(None);
     };
-    let stat = of_stat(&rustix::fs::fstat(&file)?);
-    if stat.kind != Kind::File {
-        return Err(io::Error::other("not a regular file"));
-    }
+    let stat = of_stat(&stat);
     let real = opened_path(&file);
     let mut file = File::from(file);
     file.seek(io::SeekFrom::Start(from))?;

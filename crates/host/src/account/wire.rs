@@ -1,9 +1,16 @@
 //! What root asks of the process that is the account, and what that answers: frames of a JSON text
 //! and bytes, each with its length in front, over one pair of sockets.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::files::LIMIT;
@@ -34,6 +41,8 @@ pub(super) enum Request {
     },
     /// The free bytes of the file system.
     Space { path: PathBuf },
+    /// Connect to a socket in a directory; the connection follows the answer.
+    Connect { path: PathBuf },
     /// Make a file hold the bytes of the frame unless it does already.
     Ensure { path: PathBuf, mode: u32 },
     /// Make sure that there is no file of that name.
@@ -59,6 +68,7 @@ impl Request {
             | Self::Link { .. }
             | Self::Real { .. }
             | Self::List { .. }
+            | Self::Connect { .. }
             | Self::Space { .. } => true,
             Self::Ensure { .. }
             | Self::Absent { .. }
@@ -91,6 +101,8 @@ pub(super) enum Answer {
     Names(Vec<String>),
     /// A number of bytes.
     Bytes(u64),
+    /// A connection follows.
+    Connected,
     /// It is so now; whether anything had to be done for that.
     Done { changed: bool },
     /// It could not be done.
@@ -185,6 +197,39 @@ fn exactly(from: &mut impl Read, count: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Hands an open descriptor over, with one byte that carries it (unix(7)).
+pub(super) fn send_descriptor(to: impl AsFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(to, &[IoSlice::new(b"d")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Takes a descriptor that was handed over. What else came with it is closed.
+pub(super) fn receive_descriptor(from: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    loop {
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        match recvmsg(&from, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let mut received = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let first = received
+        .next()
+        .and_then(|mut descriptors| descriptors.next());
+    first.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -202,6 +247,23 @@ mod tests {
         let (read, bytes) = receive::<Request>(&mut from).unwrap().unwrap();
         assert_eq!((read, bytes.as_slice()), (request, b"\0bytes".as_slice()));
         assert!(receive::<Request>(&mut from).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_descriptor_is_handed_over_and_anything_else_is_none() {
+        use std::os::unix::net::UnixStream;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut end, given) = UnixStream::pair().unwrap();
+        send_descriptor(&theirs, given.as_fd()).unwrap();
+        let mut received = UnixStream::from(receive_descriptor(&ours).unwrap());
+        end.write_all(b"x").unwrap();
+        let mut byte = [0; 1];
+        received.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+        theirs.write_all(b"d").unwrap();
+        assert!(receive_descriptor(&ours).is_err());
+        drop(theirs);
+        assert!(receive_descriptor(&ours).is_err());
     }
 
     #[test]

@@ -249,39 +249,6 @@ fn the_search_path_honours_path_first_and_trusts_no_relative_entry() {
 }
 
 #[test]
-fn another_account_comes_with_its_groups_home_and_root_directory() {
-    let Ok(user) = User::lookup("nobody") else {
-        return;
-    };
-    if !User::current().unwrap().is_root() {
-        return;
-    }
-    let output = sh("id -u; id -g; id -G; id -nu; echo $HOME; pwd")
-        .run_as(&user)
-        .run(soon())
-        .unwrap();
-    let lines: Vec<String> = output.text().lines().map(str::to_owned).collect();
-    let ids = |text: &str| {
-        text.split(' ')
-            .map(|id| id.parse().unwrap())
-            .collect::<BTreeSet<u32>>()
-    };
-    assert_eq!(lines[0], user.uid().to_string());
-    assert_eq!(lines[1], user.gid().to_string());
-    assert_eq!(ids(&lines[2]), user.groups().iter().copied().collect());
-    assert_eq!(
-        lines[3..],
-        [
-            "nobody".to_owned(),
-            user.home().display().to_string(),
-            "/".to_owned()
-        ]
-    );
-    // The thread that became the account is gone; this process is still who it was.
-    assert_eq!(sh("id -u").run(soon()).unwrap().text(), "0\n");
-}
-
-#[test]
 fn an_account_is_given_no_passfile_of_another() {
     let own = User::current().unwrap();
     let file = std::env::temp_dir().join(format!("pha-passfile-{}", std::process::id()));

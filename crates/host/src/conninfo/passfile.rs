@@ -1,24 +1,18 @@
 //! The password file, as libpq reads it (PostgreSQL manual, "The Password File").
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-
 use super::{Conninfo, Secret, Server};
-use crate::files::LIMIT;
-use crate::user;
+use crate::account::Files;
 
 /// The password of the first line that fits the server, the database and the role.
-pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
-    let path = path(info)?;
-    let text = match readable(&path) {
+pub(super) fn password(files: Files<'_>, info: &Conninfo, server: &Server) -> Option<Secret> {
+    let path = path(files, info)?;
+    let text = match readable(files, &path) {
         Ok(text) => text?,
         // libpq ignores such a file and says so; a secret that others can read is none.
         Err(why) => {
-            tracing::warn!("password file {} is {why}", path.display());
+            tracing::warn!("password file {} is ignored: {why}", path.display());
             return None;
         }
     };
@@ -36,32 +30,22 @@ pub(super) fn password(info: &Conninfo, server: &Server) -> Option<Secret> {
     text.lines().find_map(|line| matching(line, &wanted))
 }
 
-/// The text of the file that was looked at, and not of another one that took its name meanwhile.
-fn readable(path: &Path) -> Result<Option<String>, &'static str> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
-        return Ok(None);
+fn readable(files: Files<'_>, path: &Path) -> Result<Option<String>, String> {
+    let content = match files.read(path) {
+        Ok(Some(content)) => content,
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_permission() => return Ok(None),
+        Err(error) => return Err(error.reason.to_string()),
     };
-    let file = File::from(file);
-    let Ok(metadata) = file.metadata() else {
-        return Ok(None);
-    };
-    if !metadata.is_file() {
-        return Err("not a plain file, ignored");
+    if content.stat.mode & 0o077 != 0 {
+        return Err("accessible to others; run chmod 0600 on it".to_owned());
     }
-    if metadata.mode() & 0o077 != 0 {
-        return Err("accessible to others, ignored; run chmod 0600 on it");
-    }
-    let mut text = String::new();
-    let read = file.take(LIMIT).read_to_string(&mut text);
-    Ok(read.is_ok().then_some(text))
+    Ok(String::from_utf8(content.bytes).ok())
 }
 
-fn path(info: &Conninfo) -> Option<PathBuf> {
-    info.passfile.clone().or_else(|| {
-        let home = user::home();
-        home.map(|home| home.join(".pgpass"))
-    })
+fn path(files: Files<'_>, info: &Conninfo) -> Option<PathBuf> {
+    let in_home = || files.home().map(|home| home.join(".pgpass"));
+    info.passfile.clone().or_else(in_home)
 }
 
 /// `host:port:database:user:password`, where `*` fits anything and `\` takes the next character's
@@ -111,26 +95,23 @@ fn unescaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::user::User;
 
-    /// Needs root, whose `HOME` Pacemaker's environment may have: a thread that acts as the database's
-    /// account looked for root's passfile.
+    /// Pacemaker's environment may have root's `HOME`.
     #[test]
-    fn pg_the_passfile_is_that_of_the_account_that_acts() {
+    fn pg_the_passfile_is_that_of_the_account_that_connects() {
         let postgres = User::lookup("postgres").expect("install the package postgresql");
-        let own = path(&Conninfo::default());
-        let theirs = postgres.act(|| Ok(path(&Conninfo::default()))).unwrap();
+        let own = path(Files::own(), &Conninfo::default());
+        let theirs = path(postgres.files(), &Conninfo::default());
         assert_eq!(theirs, Some(postgres.home().join(".pgpass")));
         assert_ne!(own, theirs);
-        assert_eq!(path(&Conninfo::default()), own);
         let named = Conninfo {
             passfile: Some("/x".into()),
             ..Conninfo::default()
         };
-        let theirs = postgres.act(|| Ok(path(&named))).unwrap();
-        assert_eq!(theirs, Some("/x".into()));
+        assert_eq!(path(postgres.files(), &named), Some("/x".into()));
     }
 }

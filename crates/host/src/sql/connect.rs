@@ -13,21 +13,29 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::error::{SqlError, SqlErrorKind};
 use super::watch::{Socket, Watch, Watched};
 use super::{Live, Session, tls};
+use crate::account::Files;
 use crate::clock::Deadline;
-use crate::conninfo::{Binding, Conninfo, Server, SslMode, TargetSession};
+use crate::conninfo::{Binding, Conninfo, Secret, Server, SslMode, TargetSession};
 
 type Mover = tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>;
 
 /// Connects to the first server that will have it.
-pub(super) fn any(info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
+pub(super) fn any(
+    files: Files<'_>,
+    info: &Conninfo,
+    deadline: Deadline,
+) -> Result<Session, SqlError> {
+    let in_order = |target| in_order(files, info, target, deadline);
     match info.target {
-        TargetSession::PreferStandby => in_order(info, TargetSession::Standby, deadline)
-            .or_else(|_| in_order(info, TargetSession::Any, deadline)),
-        target => in_order(info, target, deadline),
+        TargetSession::PreferStandby => {
+            in_order(TargetSession::Standby).or_else(|_| in_order(TargetSession::Any))
+        }
+        target => in_order(target),
     }
 }
 
 fn in_order(
+    files: Files<'_>,
     info: &Conninfo,
     target: TargetSession,
     deadline: Deadline,
@@ -40,7 +48,7 @@ fn in_order(
         let share = deadline.left() / remaining;
         let budget = info.connect_timeout.map_or(share, |limit| limit.min(share));
         let step = deadline.sub_budget(budget);
-        match one(info, server, step).and_then(|session| fitting(session, target, step)) {
+        match one(files, info, server, step).and_then(|session| fitting(session, target, step)) {
             Ok(session) => return Ok(session),
             Err(error) => last = error,
         }
@@ -53,7 +61,13 @@ fn in_order(
 
 /// libpq tries twice where the mode leaves a choice: `allow` without encryption first, `prefer`
 /// with it first.
-fn one(info: &Conninfo, server: &Server, deadline: Deadline) -> Result<Session, SqlError> {
+fn one(
+    files: Files<'_>,
+    info: &Conninfo,
+    server: &Server,
+    deadline: Deadline,
+) -> Result<Session, SqlError> {
+    let files = files.within(deadline);
     let modes: &[SslMode] = match info.sslmode {
         // Sockets of the machine are never encrypted.
         _ if server.is_socket() => &[SslMode::Disable],
@@ -66,7 +80,7 @@ fn one(info: &Conninfo, server: &Server, deadline: Deadline) -> Result<Session, 
     };
     let mut first = None;
     for mode in modes {
-        match with_mode(info, server, *mode, deadline) {
+        match with_mode(files, info, server, *mode, deadline) {
             Ok(session) => return Ok(session),
             Err(error) if error.may_be_the_encryption() => {
                 first.get_or_insert(error);
@@ -78,6 +92,7 @@ fn one(info: &Conninfo, server: &Server, deadline: Deadline) -> Result<Session, 
 }
 
 fn with_mode(
+    files: Files<'_>,
     info: &Conninfo,
     server: &Server,
     mode: SslMode,
@@ -95,13 +110,20 @@ fn with_mode(
                 format!("no event loop: {error}; are there file descriptors left?"),
             )
         })?;
-    let exposed = info.password_for(server).is_some() && server.is_remote();
+    let way = Way {
+        files,
+        info,
+        server,
+        mode,
+        password: info.password_from(files, server),
+    };
+    let exposed = way.password.is_some() && server.is_remote();
     let watch = Arc::new(Watch::new(
         info.require_auth.clone(),
         exposed.then(|| target.clone()),
     ));
     let connected = runtime.block_on(async {
-        let dialled = dial(info, server, mode, Arc::clone(&watch), deadline);
+        let dialled = dial(&way, Arc::clone(&watch), deadline);
         tokio::time::timeout(deadline.left(), dialled).await
     });
     let failed = match connected {
@@ -124,22 +146,36 @@ fn with_mode(
     Err(failed)
 }
 
-async fn dial(
-    info: &Conninfo,
-    server: &Server,
+/// One attempt: whose files it uses, where it goes, and how.
+struct Way<'a> {
+    files: Files<'a>,
+    info: &'a Conninfo,
+    server: &'a Server,
     mode: SslMode,
+    password: Option<Secret>,
+}
+
+async fn dial(
+    way: &Way<'_>,
     watch: Arc<Watch>,
     deadline: Deadline,
 ) -> Result<(Client, Mover, Option<String>), SqlError> {
+    let Way {
+        files,
+        info,
+        server,
+        mode,
+        ..
+    } = *way;
     let target = server.to_string();
     let wrong = |error: tokio_postgres::Error| SqlError::of(&error, &target, false);
     let version = |text: Option<&str>| text.map(str::to_owned);
-    let config = config(info, server, mode);
+    let config = config(way);
     let made = match mode {
         SslMode::Disable | SslMode::Prefer => None,
-        _ => Some(tls::connector(info, mode, &target)?),
+        _ => Some(tls::connector(files, info, mode, &target)?),
     };
-    let socket = socket(info, server, deadline).await;
+    let socket = socket(files, info, server, deadline).await;
     let socket = socket.map_err(|error| SqlError::of_network(&error, &target))?;
     let socket = Watched::plain(socket, watch, mode != SslMode::Disable);
     if mode == SslMode::Disable {
@@ -148,6 +184,7 @@ async fn dial(
         return Ok((client, tokio::spawn(connection), announced));
     }
     let encryption = tls::Encryption {
+        files,
         info: info.clone(),
         mode,
         target: target.clone(),
@@ -167,10 +204,16 @@ const MOST_ADDRESSES: usize = 32;
 
 /// Reaches the server: by its socket, or at the first of its addresses that answers. An address that
 /// does not must leave time for the others.
-async fn socket(info: &Conninfo, server: &Server, deadline: Deadline) -> io::Result<Socket> {
+async fn socket(
+    files: Files<'_>,
+    info: &Conninfo,
+    server: &Server,
+    deadline: Deadline,
+) -> io::Result<Socket> {
     if server.is_socket() {
         let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
-        return Ok(Socket::Unix(UnixStream::connect(path).await?));
+        let connection = files.connect(path.as_ref())?;
+        return Ok(Socket::Unix(UnixStream::from_std(connection.into())?));
     }
     let addresses: Vec<SocketAddr> = match server.hostaddr {
         Some(address) => vec![SocketAddr::new(address, server.port)],
@@ -216,7 +259,8 @@ fn prepared(stream: TcpStream, info: &Conninfo) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn config(info: &Conninfo, server: &Server, mode: SslMode) -> Config {
+fn config(way: &Way<'_>) -> Config {
+    let (info, mode) = (way.info, way.mode);
     let mut config = Config::new();
     config
         .user(info.user_name())
@@ -228,7 +272,7 @@ fn config(info: &Conninfo, server: &Server, mode: SslMode) -> Config {
                 DriverSsl::Require
             }
         });
-    if let Some(password) = info.password_for(server) {
+    if let Some(password) = &way.password {
         config.password(password.expose());
     }
     if let Some(name) = &info.application_name {

@@ -290,7 +290,8 @@ impl Call<'_> {
 
     fn authenticate(&self, session: &Session) -> Result<(), DirectError> {
         let mut tried = Vec::new();
-        for key in self.ssh.keys.iter().filter(|key| key.exists()) {
+        // The library opens it by its path, and would wait for the other end of a FIFO.
+        for key in self.ssh.keys.iter().filter(|key| key.is_file()) {
             self.limit(session)?;
             match session.userauth_pubkey_file(&self.ssh.user, None, key, None) {
                 Ok(()) => return Ok(()),
