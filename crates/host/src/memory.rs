@@ -113,10 +113,18 @@ impl MemoryFile {
     /// # Errors
     /// [`MemoryError`]; a damaged file is not taken for an empty memory.
     pub fn load(&self) -> Result<Memory, MemoryError> {
-        let Some(bytes) = own::read(&self.path)? else {
-            return Ok(Memory::none());
-        };
-        let text = String::from_utf8_lossy(&bytes);
+        match own::read(&self.path)? {
+            Some(bytes) => self.parse(&bytes),
+            None => Ok(Memory::none()),
+        }
+    }
+
+    /// Reads what the file holds.
+    ///
+    /// # Errors
+    /// It is not what was written.
+    pub fn parse(&self, bytes: &[u8]) -> Result<Memory, MemoryError> {
+        let text = String::from_utf8_lossy(bytes);
         let memory = serde_json::from_str(&text).map_err(|error| MemoryError::Damaged {
             path: self.path.clone(),
             reason: printable(&error.to_string(), 300),

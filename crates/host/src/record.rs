@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use pha_core::lineage::{Kinship, Lineage, Origin, Record, Seen, kinship, origin};
-use pha_core::quoted::quoted;
+use pha_core::quoted::{printable, quoted};
 
 use crate::clock::Deadline;
-use crate::files;
 use crate::memory::{MemoryError, MemoryFile};
+use crate::own;
 use crate::pgctl::{PgCtl, system_identifier};
 
 /// The file of one resource.
@@ -33,13 +33,19 @@ impl RecordFile {
     /// # Errors
     /// The file cannot be read, or does not hold what was written.
     pub fn load(&self) -> Result<Option<Record>, MemoryError> {
-        let Some(text) = files::read_text(&self.path)? else {
-            return Ok(None);
-        };
-        let read = serde_json::from_str(&text);
-        read.map(Some).map_err(|error| MemoryError::RecordDamaged {
+        let bytes = own::read(&self.path)?;
+        bytes.map(|bytes| self.parse(&bytes)).transpose()
+    }
+
+    /// Reads what the file holds.
+    ///
+    /// # Errors
+    /// It is not what was written.
+    pub fn parse(&self, bytes: &[u8]) -> Result<Record, MemoryError> {
+        let text = String::from_utf8_lossy(bytes);
+        serde_json::from_str(&text).map_err(|error| MemoryError::RecordDamaged {
             path: self.path.clone(),
-            reason: error.to_string(),
+            reason: printable(&error.to_string(), 300),
             text: quoted(&text),
         })
     }
@@ -80,7 +86,7 @@ impl RecordFile {
             path: self.path.clone(),
             reason: error.to_string(),
         })?;
-        files::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
+        own::replace(&self.path, format!("{text}\n").as_bytes(), 0o600)?;
         Ok(())
     }
 
@@ -89,7 +95,7 @@ impl RecordFile {
     /// # Errors
     /// The file cannot be removed.
     pub fn forget(&self) -> Result<(), MemoryError> {
-        files::ensure_absent(&self.path).map(drop)?;
+        own::ensure_absent(&self.path).map(drop)?;
         Ok(())
     }
 }

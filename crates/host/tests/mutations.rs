@@ -2,127 +2,16 @@
 //! time. `fuzz/README.md` says how to look longer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
-use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::cluster::Cluster;
-use pha_core::deadcheck::LockAnswer;
-use pha_core::link_name::{Flushed, LinkName};
-use pha_core::lsn::Lsn;
-use pha_core::names::ResourceName;
-use pha_core::parse::cib::Cib;
-use pha_core::parse::standby_names::StandbyNames;
-use pha_core::parse::waldump::{self, Waldump};
-use pha_core::parse::{conffile, controldata, history};
-use pha_core::register::{ClusterId, Memory, PromiseAnswer, PromiseRequest};
-use pha_core::repl_info::ReplInfo;
-use pha_core::status::{DataStatus, PgsqlStatus, Score};
-use pha_core::timeline::TimelineId;
-use pha_host::config::ClusterConfig;
-use pha_host::conninfo::Conninfo;
-use pha_host::memory::MemoryFile;
+use parsers::{PARSERS, Parser, unfit};
+use pha_core::register::Memory;
 
-/// What is wrong with the text, in the words that an operator would see.
-type Said = Vec<String>;
-
-fn said<T, E: Display>(read: Result<T, E>) -> Said {
-    read.err()
-        .map(|error| error.to_string())
-        .into_iter()
-        .collect()
-}
-
-/// Takes the bytes, as text where the parser takes text.
-type Parser = fn(&[u8], &str) -> Said;
-
-const PARSERS: &[(&str, Parser)] = &[
-    ("cib", |_, text| match Cib::parse(text) {
-        Ok(cib) => {
-            let resource: ResourceName = "pgsql".parse().unwrap();
-            Cluster::of_cib(&cib, &resource).malformed
-        }
-        Err(error) => vec![error.to_string()],
-    }),
-    ("conffile", |bytes, _| {
-        let removed = conffile::without_settings(bytes, &["port"]);
-        let included = conffile::ensure_include(bytes, "/own", &["b"]);
-        let scanned = conffile::scan(bytes);
-        assert_eq!(removed.is_ok(), scanned.is_ok());
-        [said(scanned), said(removed), said(included)].concat()
-    }),
-    ("controldata", |_, text| said(controldata::parse(text))),
-    ("history", |_, text| {
-        said(history::parse(TimelineId::new(9).unwrap(), text))
-    }),
-    ("standby_names", |_, text| {
-        let read = text.parse::<StandbyNames>();
-        if let Ok(names) = &read {
-            assert_eq!(
-                names.to_string().parse::<StandbyNames>().as_ref(),
-                Ok(names)
-            );
-        }
-        said(read)
-    }),
-    ("waldump", |_, text| {
-        let dump = Waldump {
-            start: "0/1500708".parse().unwrap(),
-            timeline: TimelineId::FIRST,
-            geometry: controldata::WalGeometry::DEFAULT,
-            last_record: waldump::last_record_line(text),
-            stderr: text.split_once('\n').map_or(text, |(_, rest)| rest),
-        };
-        said(waldump::end_of_wal(&dump))
-    }),
-    ("values", |_, text| {
-        [
-            said(text.parse::<ReplInfo>()),
-            said(text.parse::<LinkName>()),
-            said(text.parse::<Flushed>()),
-            said(text.parse::<Lsn>()),
-            said(Lsn::from_hex16(text)),
-            said(text.parse::<ResourceName>()),
-            said(ResourceName::from_instance(text)),
-            said(text.parse::<PgsqlStatus>()),
-            said(text.parse::<DataStatus>()),
-            said(text.parse::<Score>()),
-            said(text.parse::<TimelineId>()),
-        ]
-        .concat()
-    }),
-    ("conninfo", |_, text| {
-        [
-            said(text.parse::<Conninfo>()),
-            said(pha_core::conninfo::parse(text)),
-        ]
-        .concat()
-    }),
-    ("promise", |bytes, _| {
-        let cluster = ClusterId {
-            lock: "distlock:x".to_owned(),
-            system: None,
-        };
-        let node = "node2".parse().unwrap();
-        let answer = PromiseAnswer::of_output(bytes, &node, &cluster);
-        [said(PromiseRequest::of_json(bytes)), said(answer)].concat()
-    }),
-    ("memory", |_, text| {
-        let path = std::env::temp_dir().join(format!("mutations-{}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        let read = said(MemoryFile::new(&path).load());
-        std::fs::remove_file(&path).unwrap();
-        read
-    }),
-    ("lock_answer", |_, text| {
-        let all = [0, 1, 2, 3].map(|status| LockAnswer::of(status, text, text).released());
-        all.into_iter().filter_map(Result::err).collect()
-    }),
-    ("config", |_, text| {
-        said(ClusterConfig::parse(Path::new("config.ini"), text))
-    }),
-];
+#[path = "../../../fuzz/src/lib.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub)]
+mod parsers;
 
 /// A generator of numbers that is the same everywhere (xorshift64).
 struct Numbers(u64);
@@ -225,10 +114,8 @@ fn look(name: &str, parser: Parser, bytes: &[u8]) {
     let shown = || format!("{name}: {}", text.escape_debug());
     let sentences = outcome.unwrap_or_else(|_| panic!("it panics: {}", shown()));
     assert!(spent < Duration::from_secs(2), "{spent:?}: {}", shown());
-    for sentence in sentences {
-        let fits =
-            !sentence.contains(['\n', '\r', '\0', '\u{1b}']) && sentence.chars().count() < 2000;
-        assert!(fits, "{sentence:?} of {}", shown());
+    if let Some(sentence) = unfit(&sentences) {
+        panic!("{sentence:?} of {}", shown());
     }
 }
 
