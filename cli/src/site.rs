@@ -22,8 +22,12 @@ const NOT_THERE: [i32; 2] = [127, 126];
 /// # Errors
 /// [`ClsError::Config`].
 pub(crate) fn config(session: &Session) -> Result<ClusterConfig, ClsError> {
-    let file = session.common.config.clone().unwrap_or_else(installed);
-    Ok(ClusterConfig::read(&file)?)
+    Ok(ClusterConfig::read(&file(session))?)
+}
+
+/// Which file that is.
+pub(crate) fn file(session: &Session) -> PathBuf {
+    session.common.config.clone().unwrap_or_else(installed)
 }
 
 /// `../config.ini` beside the program, as `install.sh` puts it there, or below the usual directory.

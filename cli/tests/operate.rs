@@ -102,6 +102,42 @@ fn start_says_what_is_missing() {
     assert!(run.err.contains("it is broken"), "{run:?}");
 }
 
+/// What Pacemaker has given up, and has nothing more to do about, is not waited for.
+#[test]
+fn start_does_not_wait_for_what_can_no_more_come_about() {
+    let broken = |node| Node {
+        last: ("start", 1),
+        transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+        ..node
+    };
+    let nodes = [broken(PRIMARY), broken(STANDBY)];
+    let run = idle(&nodes, TWO, &[]).cls(&["start"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let said = "no node can start the database: node1: start failed with 1: it is broken, node2: ";
+    assert!(run.err.contains(said), "{run:?}");
+    assert!(run.err.contains("then cls_cleanup"), "{run:?}");
+    // As long as Pacemaker is at work something may still come.
+    let shims = idle(&nodes, TWO, &[]);
+    shims.tool("crm_resource", "case $1 in --wait) exit 124 ;; esac");
+    let run = shims.cls(&["start", "--timeout", "0.5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+
+    // The primary runs, and its address does not: the standby cannot stream, and nobody can write.
+    let behind = Node {
+        data_status: "DISCONNECT",
+        ..STANDBY
+    };
+    let there = r#"id="v" operation="start" call-id="6" rc-code="0""#;
+    let dead = r#"id="v" operation="start" call-id="6" rc-code="6" exit-reason="no such nic""#;
+    let xml = cib(&[PRIMARY, behind], TWO, &[]).replace(there, dead);
+    let shims = Shims::cluster(&xml);
+    shims.tool("crm_resource", "exit 0");
+    let run = shims.cls(&["start"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let said = "on no node: on node1 start failed with 6: no such nic";
+    assert!(run.err.contains(said), "{run:?}");
+}
+
 #[test]
 fn a_primary_without_a_successor_is_not_taken_out_of_service() {
     let alone = Node {

@@ -123,6 +123,7 @@ impl Examined {
             nodes: [("node1".parse().unwrap(), Ok(self.facts()))].into(),
             clocks: [].into(),
             setup: Ok(Vec::new()),
+            site: Vec::new(),
             set_up: true,
             monitor: None,
             fencing: false,

@@ -151,6 +151,28 @@ fn what_cannot_be_set_up_is_refused_and_nothing_is_changed() {
     assert!(!String::from_utf8_lossy(&site.cls(&[]).stderr).contains("geheim"));
 }
 
+#[test]
+fn the_file_that_was_edited_and_is_not_read_is_named() {
+    let site = Site::new(CIB, CONFIG);
+    let clone = site.0.join("clone");
+    std::fs::create_dir(&clone).unwrap();
+    let run = |other: &str| {
+        std::fs::write(clone.join("config.ini"), other).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_cls"))
+            .args(["setup", "--dry-run"])
+            .current_dir(&clone)
+            .env("pha4pgsql_dir", &site.0)
+            .env("CIB_file", site.0.join("cib.xml"))
+            .env("PATH", format!("{}:{path}", site.0.display()))
+            .output();
+        text(&output.unwrap())
+    };
+    let said = run("cluster_type=multi\n");
+    assert!(said.contains("clone/config.ini is not read: "), "{said}");
+    assert!(!run(CONFIG).contains("is not read"));
+}
+
 /// The same cluster while the database runs on node1.
 fn running(cib: &str) -> String {
     let operation = r#"<lrm_rsc_op id="pgsql_last_0" operation="start" operation_key="pgsql_start_0" interval="0" call-id="5" rc-code="0" op-status="0" transition-key="1:1:0:x"/>"#;

@@ -136,9 +136,6 @@ _cls() {
             cls__subcmd__help__subcmd__internal,passfile)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__passfile"
                 ;;
-            cls__subcmd__help__subcmd__internal,programs)
-                cmd="cls__subcmd__help__subcmd__internal__subcmd__programs"
-                ;;
             cls__subcmd__help__subcmd__internal,rows)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__rows"
                 ;;
@@ -147,6 +144,9 @@ _cls() {
                 ;;
             cls__subcmd__help__subcmd__internal,seen)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__seen"
+                ;;
+            cls__subcmd__help__subcmd__internal,site)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__site"
                 ;;
             cls__subcmd__help__subcmd__internal,wal-end)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__wal__subcmd__end"
@@ -172,9 +172,6 @@ _cls() {
             cls__subcmd__internal,passfile)
                 cmd="cls__subcmd__internal__subcmd__passfile"
                 ;;
-            cls__subcmd__internal,programs)
-                cmd="cls__subcmd__internal__subcmd__programs"
-                ;;
             cls__subcmd__internal,rows)
                 cmd="cls__subcmd__internal__subcmd__rows"
                 ;;
@@ -183,6 +180,9 @@ _cls() {
                 ;;
             cls__subcmd__internal,seen)
                 cmd="cls__subcmd__internal__subcmd__seen"
+                ;;
+            cls__subcmd__internal,site)
+                cmd="cls__subcmd__internal__subcmd__site"
                 ;;
             cls__subcmd__internal,wal-end)
                 cmd="cls__subcmd__internal__subcmd__wal__subcmd__end"
@@ -208,9 +208,6 @@ _cls() {
             cls__subcmd__internal__subcmd__help,passfile)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__passfile"
                 ;;
-            cls__subcmd__internal__subcmd__help,programs)
-                cmd="cls__subcmd__internal__subcmd__help__subcmd__programs"
-                ;;
             cls__subcmd__internal__subcmd__help,rows)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__rows"
                 ;;
@@ -219,6 +216,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,seen)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__seen"
+                ;;
+            cls__subcmd__internal__subcmd__help,site)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__site"
                 ;;
             cls__subcmd__internal__subcmd__help,wal-end)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__wal__subcmd__end"
@@ -368,7 +368,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts programs running clock wal-end rows seen"
+            opts="config commands pages passfile facts site running clock wal-end rows seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -465,20 +465,6 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        cls__subcmd__help__subcmd__internal__subcmd__programs)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         cls__subcmd__help__subcmd__internal__subcmd__rows)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -508,6 +494,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__seen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__site)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -718,7 +718,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts programs running clock wal-end rows seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts site running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -848,7 +848,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts programs running clock wal-end rows seen help"
+            opts="config commands pages passfile facts site running clock wal-end rows seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -959,20 +959,6 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        cls__subcmd__internal__subcmd__help__subcmd__programs)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         cls__subcmd__internal__subcmd__help__subcmd__rows)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1002,6 +988,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__seen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__site)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1057,32 +1057,6 @@ _cls() {
             ;;
         cls__subcmd__internal__subcmd__passfile)
             opts="-q -h --check --json --quiet --timeout --config --resource --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --resource)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        cls__subcmd__internal__subcmd__programs)
-            opts="-q -h --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1171,6 +1145,32 @@ _cls() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__site)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use pha_core::doctor::{Check, Examination, Level, NodeFacts};
 use pha_core::names::NodeName;
-use pha_core::setup::{Element, SetupPlan};
+use pha_core::setup::{Element, SetupPlan, SiteFacts, SiteFinding, other_copies};
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use serde_json::json;
@@ -99,12 +99,25 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         Ok(plan) => (monitor_interval(plan), fencing(&plan.after)),
         Err(_) => (None, false),
     };
+    let site: BTreeMap<NodeName, SiteFacts> = nodes
+        .iter()
+        .filter_map(|(node, facts)| Some((node.clone(), facts.as_ref().ok()?.site.clone()?)))
+        .collect();
+    let file = config.file.display().to_string();
+    let own = facts::checksum(&config.file);
+    let mut found: Vec<SiteFinding> = other_copies(&file, own.as_deref(), &site)
+        .into_iter()
+        .collect();
+    if let Ok(plan) = &plan {
+        found.extend(plan.judge_site(&intent.design, &site));
+    }
     let set_up = plan.as_ref().is_ok_and(|plan| {
         let mut elements = plan.before.descendants();
         elements.any(|element| element.tag == "primitive" && element.id() == plan.database)
     });
     Ok(Examination {
         set_up,
+        site: found,
         params,
         clocks: clocks(config, deadline.sub_budget(Duration::from_secs(10))),
         nodes,

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
 use super::doctor::facts;
+use super::setup::look;
 use super::setup::passfile::Passfiles;
-use super::setup::programs;
 use super::{rows, seen, wal_end};
 use crate::app::Session;
 use crate::error::ClsError;
@@ -47,8 +47,8 @@ enum Question {
     },
     /// Print what cls_doctor asks of a node, as JSON
     Facts,
-    /// Print which of the programs given as JSON are not on this node
-    Programs,
+    /// Print what this node has of what is asked for as JSON
+    Site,
     /// Print whether PostgreSQL runs on this node: yes or no
     Running,
     /// Print the time in seconds
@@ -83,10 +83,9 @@ impl Internal {
                 let facts = facts::gather(&site::config(session)?)?;
                 session.ui.print_json(&facts);
             }
-            Question::Programs => {
-                let needed = read_json()?;
-                let missing = programs::missing(&site::config(session)?, needed)?;
-                session.ui.print_json(&missing);
+            Question::Site => {
+                let facts = look::facts(&site::file(session), read_json()?)?;
+                session.ui.print_json(&facts);
             }
             Question::Running => {
                 let runs = facts::runs(&site::config(session)?)?;

@@ -9,7 +9,7 @@ use clap::Args;
 use pha_core::decide::operator::Course;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::Cib;
-use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};
+use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan, and};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
@@ -26,8 +26,8 @@ use crate::tools;
 use crate::wait::{self, Look};
 
 pub(crate) mod design;
+pub(crate) mod look;
 pub(crate) mod passfile;
-pub(crate) mod programs;
 mod remove;
 mod restart;
 
@@ -105,16 +105,6 @@ impl Work {
     }
 }
 
-/// `node1, node2 and node3`.
-fn and(nodes: &[&NodeName]) -> String {
-    let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
-    match names.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => String::new(),
-    }
-}
-
 impl Setup {
     pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
         let usual = Duration::from_secs(if self.restart { 600 } else { 60 });
@@ -126,6 +116,9 @@ impl Setup {
             return remove::take_away(session, &intent, self.dry_run, deadline);
         }
         let work = self.look(session, &config, &intent, deadline)?;
+        session
+            .ui
+            .progress(&format!("from {}", config.file.display()));
         show(session, &work);
         let lines = work.lines();
         let restarts = work.restarts();
@@ -136,6 +129,7 @@ impl Setup {
             "cost": if work.running.is_empty() { Cost::Nothing } else { work.plan.cost() },
             "restarts": restarts,
             "dry_run": self.dry_run,
+            "config": config.file,
         });
         if lines.is_empty() {
             session.ui.done("nothing to change", details);
@@ -190,15 +184,16 @@ impl Setup {
             restart::settled(session, deadline)?;
             (plan, cib) = seen(config, intent, deadline)?;
         }
-        if plan.makes_database() {
-            remove::ready_for_database(config, deadline)?;
-        }
         let mut warnings: Vec<String> = intent
             .in_clear
             .iter()
             .map(|found| format!("{}: {}", found.what, found.remedy))
             .collect();
-        warnings.extend(programs::check(config, &plan.needs(), deadline)?);
+        warnings.extend(look::others(session, config));
+        warnings.extend(look::check(config, &intent.design, &plan, deadline)?);
+        if plan.makes_database() {
+            remove::ready_for_database(config, deadline)?;
+        }
         Ok(Work {
             running: plan.running(&cib),
             plan,

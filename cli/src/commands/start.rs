@@ -18,6 +18,10 @@ use crate::wait::{self, Look};
 /// The meta attribute that keeps Pacemaker from starting a resource.
 const TARGET: &str = "target-role";
 
+/// What to do where Pacemaker has given something up.
+const MENDED: &str =
+    "mend the cause (a wrong value: in config.ini, then cls_setup), then cls_cleanup";
+
 /// How long the question whether Pacemaker is at work may take.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -97,6 +101,13 @@ pub(crate) fn complete(
                 }
             }
             Progress::Primary(primary, missing) => {
+                let vain = cluster.view.in_vain();
+                if !vain.is_empty() && at_rest(&cluster)? {
+                    return Err(ClsError::failed(
+                        format!("{primary} is primary, and {}; {missing}", vain.join("; ")),
+                        MENDED,
+                    ));
+                }
                 let seen = format!("{primary} is primary, {missing}");
                 let hopeless = hopeless(&cluster);
                 last = Some((primary, missing));
@@ -107,6 +118,13 @@ pub(crate) fn complete(
             }
             Progress::Nothing(seen) => {
                 last = None;
+                let given_up = |name: &NodeName| cluster.view.is_given_up(name);
+                if expected(&cluster).iter().all(given_up) && at_rest(&cluster)? {
+                    return Err(ClsError::failed(
+                        format!("no node can start the database: {seen}"),
+                        MENDED,
+                    ));
+                }
                 Ok(Look::Pending(seen))
             }
         }
@@ -115,6 +133,11 @@ pub(crate) fn complete(
         Err(ClsError::TimedOut { .. }) if last.is_some() => Err(standby_missing(last)),
         waited => waited,
     }
+}
+
+/// Whether nothing is under way, and Pacemaker has nothing more to do.
+fn at_rest(cluster: &Cluster) -> Result<bool, ClsError> {
+    Ok(cluster.view.all_pending().next().is_none() && tools::idle(Deadline::after(IDLE))?)
 }
 
 /// Whether it is still so after Pacemaker was seen to be idle: what was seen before may be older than

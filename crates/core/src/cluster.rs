@@ -343,6 +343,26 @@ impl Cluster {
         self.failures.iter().filter(ours)
     }
 
+    /// What is placed with the database, runs nowhere, and has failed where it was tried: which, and why.
+    /// Once Pacemaker has nothing more to do it is not tried again before a cleanup.
+    #[must_use]
+    pub fn in_vain(&self) -> Vec<String> {
+        let lost = self.placed.iter().filter(|placed| !self.runs(&placed.name));
+        let said = |placed: &Resource| {
+            let tried = self.nodes.iter().filter(|(_, node)| node.online);
+            let why: Vec<String> = tried
+                .filter_map(|(name, node)| {
+                    let failure = node.placed.get(&placed.name)?.last_failure.as_ref()?;
+                    Some(format!("on {name} {}", WhyStopped::Failed(failure)))
+                })
+                .collect();
+            let address = placed.address.as_deref().unwrap_or("a resource");
+            let why = (!why.is_empty()).then(|| why.join(", "))?;
+            Some(format!("{} ({address}) is on no node: {why}", placed.name))
+        };
+        lost.filter_map(said).collect()
+    }
+
     /// Whether Pacemaker does not try the database on a node again by itself: the node is away, the
     /// failures have reached the threshold, or one was of the kind that only an operator can mend.
     #[must_use]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::NodeName;
 use crate::params::Params;
+use crate::setup::{SiteFacts, SiteFinding};
 
 mod cluster;
 mod postgres;
@@ -124,6 +125,9 @@ pub struct NodeFacts {
     pub passfiles: BTreeMap<String, Option<FileFacts>>,
     /// File systems by what lies on them.
     pub disks: BTreeMap<String, DiskFacts>,
+    /// What `cls_setup` would ask of it; none of an older agent.
+    #[serde(default)]
+    pub site: Option<SiteFacts>,
 }
 
 /// Everything that the rules look at.
@@ -138,6 +142,8 @@ pub struct Examination {
     pub clocks: BTreeMap<NodeName, (f64, f64)>,
     /// What `cls_setup` would change, or why it cannot be told.
     pub setup: Result<Vec<String>, String>,
+    /// What is not as the configuration needs it.
+    pub site: Vec<SiteFinding>,
     /// Whether `cls_setup` has made a database here: before that its changes are all there is to make.
     pub set_up: bool,
     /// Seconds between two monitors of the primary.

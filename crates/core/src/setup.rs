@@ -20,6 +20,7 @@ mod pairs;
 mod programs;
 mod resources;
 mod rolling;
+mod site;
 #[cfg(test)]
 mod tests;
 mod xml;
@@ -27,6 +28,9 @@ mod xml;
 pub use cost::Cost;
 use cost::Owner;
 pub use programs::Needed;
+pub use site::{
+    DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, and, other_copies, own_addresses,
+};
 pub use xml::Element;
 
 /// What the cluster shall be.

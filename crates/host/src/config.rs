@@ -326,12 +326,46 @@ impl Values {
         }
     }
 
+    /// What the two addresses and their netmask say together.
+    fn addresses(&self, writer: IpAddr) -> Result<(), Fault> {
+        let reader = self.address("reader_vip");
+        if reader == Some(writer) {
+            return Err(self.wrong(
+                "reader_vip",
+                format!(
+                    "is {writer}, as writer_vip: give each its own address, or leave reader_vip out"
+                ),
+            ));
+        }
+        let bits = self
+            .text("vip_cidr_netmask")
+            .and_then(|text| text.parse::<u32>().ok());
+        let short = [Some(writer), reader]
+            .into_iter()
+            .flatten()
+            .find(IpAddr::is_ipv4);
+        match (bits, short) {
+            (Some(bits @ 33..), Some(address)) => Err(self.wrong(
+                "vip_cidr_netmask",
+                format!("is {bits}: the network of {address} has a prefix of at most 32 bits"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// `RESOURCE_LIST` names the clone, the writer's and the reader's address, in this order.
     fn resources(&self) -> Result<ResourceNames, Fault> {
         let list = self
             .text("RESOURCE_LIST")
             .unwrap_or("msPostgresql vip-master vip-slave");
         match list.split_whitespace().collect::<Vec<_>>()[..] {
+            [clone, writer, reader] if clone == writer || writer == reader || clone == reader => {
+                Err(self.wrong(
+                    "RESOURCE_LIST",
+                    "names a resource twice: the clone and the two addresses need three names"
+                        .to_owned(),
+                ))
+            }
             [clone, writer, reader] => Ok(ResourceNames {
                 clone: clone.to_owned(),
                 writer: writer.to_owned(),
@@ -437,6 +471,7 @@ impl Values {
         let writer_vip = self
             .address("writer_vip")
             .ok_or_else(|| self.wrong("writer_vip", "is no address".to_owned()))?;
+        self.addresses(writer_vip)?;
         let path = |key: &str, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
         Ok(ClusterConfig {
             file: file.to_owned(),

@@ -13,8 +13,12 @@ use super::install::{
 const LONG: Duration = Duration::from_secs(60);
 
 fn configure(cluster: &Cluster, more: &str) {
+    configure_text(cluster, &(specification() + more));
+}
+
+/// The same file for every node.
+pub(crate) fn configure_text(cluster: &Cluster, text: &str) {
     for name in ["node1", "node2"] {
-        let text = specification() + more;
         let node = cluster.node(name);
         node.write("/opt/pha4pgsql/config.ini", text, 0o600)
             .unwrap();

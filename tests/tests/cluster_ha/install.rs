@@ -132,6 +132,8 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
     assert!(installed.ok(), "{}\n{}", installed.stdout, installed.stderr);
     assert!(installed.stdout.contains("every node has the same version"));
     let after_install = began.elapsed();
+    super::looks::what_is_wrong_is_found_before_anything_is_written(&cluster);
+    let began = Instant::now().checked_sub(after_install).unwrap();
     let dry = must(&cluster, &["cls_setup", "--dry-run"]);
     assert!(
         dry.stdout.contains("+ msPostgresql (promotable clone)"),
@@ -159,6 +161,7 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
     a_bound_key_asks_for_promises_and_does_nothing_else(&cluster);
     the_walk_through_of_the_specification(&cluster);
     nothing_changes_the_second_time(&cluster);
+    super::looks::a_start_names_a_dead_address(&cluster);
     super::changes::a_change_of_parameters_restarts_only_when_it_is_asked_to(&cluster);
     an_upgrade_does_not_touch_postgres(&cluster);
     a_node_that_is_down_is_named(&cluster);

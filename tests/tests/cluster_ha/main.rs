@@ -15,6 +15,7 @@ mod guard;
 mod install;
 mod killed;
 mod lock;
+mod looks;
 mod modes;
 mod one_at_a_time;
 mod operator;

@@ -12,6 +12,7 @@ use pha_core::conninfo;
 use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ServerFacts};
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
+use pha_core::setup::{Needed, SiteQuestion};
 use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
@@ -27,7 +28,8 @@ use pha_host::sql::{Purpose, Session};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 
-use crate::commands::setup::design;
+use crate::commands::setup::design::{self, Intent};
+use crate::commands::setup::look;
 use crate::error::ClsError;
 use crate::site;
 
@@ -97,6 +99,7 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
             ssh: ssh.join().unwrap_or_default(),
             promise: promise.join().unwrap_or_default(),
             replication: replication.join().unwrap_or_default(),
+            site: look::facts(&config.file, question(&intent, params)).ok(),
             lock: lock.join().unwrap_or_default(),
             server: server.join().ok(),
             in_clear: intent
@@ -106,6 +109,17 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
                 .collect(),
         })
     })
+}
+
+/// What cls_setup would ask this node if it wrote everything anew.
+fn question(intent: &Intent, params: &Params) -> SiteQuestion {
+    SiteQuestion {
+        needed: Needed::of(&intent.design.parameters),
+        pgctl: params.pgctl.clone(),
+        pgdata: params.pgdata.clone(),
+        pgdba: params.pgdba.clone(),
+        nic: intent.design.nic.clone(),
+    }
 }
 
 /// Whether PostgreSQL runs here, whoever started it.
@@ -414,7 +428,7 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
 }
 
 /// Enough to tell two builds apart.
-fn checksum(path: &Path) -> Option<String> {
+pub(crate) fn checksum(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Examination, Found, Rule};
 use crate::params::{Arbiter, LockService};
+use crate::setup::SiteFinding;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -81,6 +82,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "arbiter",
         well: "something decides between two halves of the cluster",
         look: arbiter,
+    },
+    Rule {
+        id: "site",
+        well: "every node has what config.ini says, and the same config.ini",
+        look: site,
     },
     Rule {
         id: "pacemaker",
@@ -465,6 +471,14 @@ fn arbiter(seen: &Examination) -> Vec<Found> {
             remedy,
         )]
     }
+}
+
+fn site(seen: &Examination) -> Vec<Found> {
+    let each = |finding: &SiteFinding| {
+        let found = |node| Found::error(&*finding.what, &*finding.remedy).on(node);
+        finding.nodes.iter().map(found).collect::<Vec<Found>>()
+    };
+    seen.site.iter().flat_map(each).collect()
 }
 
 fn pacemaker(seen: &Examination) -> Vec<Found> {

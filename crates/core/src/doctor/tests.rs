@@ -75,6 +75,7 @@ fn healthy(me: &str) -> NodeFacts {
             },
         )]
         .into(),
+        site: None,
     }
 }
 
@@ -109,6 +110,7 @@ fn examination() -> Examination {
         nodes: [node("node1"), node("node2")].into(),
         clocks: [(name("node2"), (0.3, 0.1))].into(),
         setup: Ok(Vec::new()),
+        site: Vec::new(),
         set_up: true,
         monitor: Some(3),
         fencing: false,
@@ -275,6 +277,14 @@ fn every_rule_finds_what_it_looks_for() {
         }),
         ("arbiter", Error, |e| {
             e.params.lock_service = crate::params::LockService::Off;
+        }),
+        ("site", Error, |e| {
+            e.site = vec![crate::setup::SiteFinding {
+                what: "there is no interface vip_nic=eth9".to_owned(),
+                nodes: vec![name("node2")],
+                remedy: "vip_nic=eth0 in config.ini, or none".to_owned(),
+                refused: false,
+            }];
         }),
         ("pacemaker", Warning, |e| {
             e.setup = Ok(vec!["+ x".to_owned()])

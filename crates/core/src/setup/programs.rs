@@ -3,6 +3,8 @@
 //! starts (PostgreSQL manual, "Archive Recovery Settings": a status above 125 ends the start), and every
 //! start begins as a standby's.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::SetupPlan;
@@ -78,13 +80,19 @@ impl SetupPlan {
     /// The programs that new or changed parameters of the database name.
     #[must_use]
     pub fn needs(&self) -> Vec<Needed> {
-        let (before, after) = (self.parameters_of(&self.before), self.parameters());
+        let (before, mut after) = (self.parameters_of(&self.before), self.parameters());
+        after.retain(|name, value| before.get(name) != Some(value));
+        Needed::of(&after)
+    }
+}
+
+impl Needed {
+    /// The programs that these parameters name.
+    #[must_use]
+    pub fn of(parameters: &BTreeMap<String, String>) -> Vec<Self> {
         let mut needed = Vec::new();
         for (name, kind) in PARAMETERS {
-            let Some(value) = after
-                .get(name)
-                .filter(|value| before.get(name) != Some(*value))
-            else {
+            let Some(value) = parameters.get(name) else {
                 continue;
             };
             let programs = match kind {

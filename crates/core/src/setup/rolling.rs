@@ -43,7 +43,7 @@ const TOGETHER: [(&str, &str); 8] = [
 const ONE_REGISTER: &str = "every node must ask the same lock service for the same lock";
 
 /// The parameters of one resource on one node.
-type Values<'e> = BTreeMap<&'e str, &'e str>;
+pub(super) type Values<'e> = BTreeMap<&'e str, &'e str>;
 
 fn is_set(element: &Element) -> bool {
     element.tag == "instance_attributes"
@@ -60,7 +60,7 @@ fn done(primitive: &Element) -> BTreeSet<&str> {
 }
 
 /// What a resource has on a node; on one that is not done where none is named.
-fn effective<'e>(primitive: &'e Element, node: Option<&NodeName>) -> Values<'e> {
+pub(super) fn effective<'e>(primitive: &'e Element, node: Option<&NodeName>) -> Values<'e> {
     let is_done = node.is_some_and(|node| done(primitive).contains(node.as_str()));
     let applies = |set: &&Element| {
         is_set(set)

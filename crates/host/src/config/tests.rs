@@ -218,6 +218,31 @@ fn one_wrong_line_of_many_is_the_one_that_is_named() {
 }
 
 #[test]
+fn what_would_fight_for_one_address_or_name_is_refused() {
+    for (key, line, expected) in [
+        (
+            "reader_vip",
+            "reader_vip=192.168.41.136",
+            "reader_vip is 192.168.41.136, as writer_vip: ",
+        ),
+        (
+            "vip_cidr_netmask",
+            "vip_cidr_netmask=64",
+            "vip_cidr_netmask is 64: the network of 192.168.41.136 has a prefix of at most 32 bits",
+        ),
+        (
+            "RESOURCE_LIST",
+            "RESOURCE_LIST='msPostgresql vip vip'",
+            "RESOURCE_LIST names a resource twice: ",
+        ),
+    ] {
+        let error = parse(&changed(key, line)).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.starts_with("config.ini:"), "{error}");
+    }
+}
+
+#[test]
 fn every_node_has_a_number_and_a_name_of_its_own() {
     let multi = changed("cluster_type", "cluster_type=multi");
     for (more, expected) in [
