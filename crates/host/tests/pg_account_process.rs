@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -215,15 +215,17 @@ fn pg_no_thread_of_roots_process_is_ever_the_accounts_to_signal() {
 /// Stops every child of this process that is the account, again and again, as the account may.
 struct Stopper {
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<usize>>,
+    stopped: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Stopper {
     fn new() -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let (seen, uid, own) = (Arc::clone(&over), postgres().uid(), std::process::id());
+        let stopped = Arc::new(AtomicUsize::new(0));
+        let (seen, count) = (Arc::clone(&over), Arc::clone(&stopped));
+        let (uid, own) = (postgres().uid(), std::process::id());
         let thread = std::thread::spawn(move || {
-            let mut stopped = 0;
             while !seen.load(Ordering::Relaxed) {
                 for pid in children(own) {
                     let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
@@ -231,21 +233,21 @@ impl Stopper {
                     let is = format!("Uid:\t{uid}\t");
                     if owner.is_ok() && status.is_ok_and(|status| status.contains(&is)) {
                         let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP);
-                        stopped += 1;
+                        count.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             }
-            stopped
         });
         Self {
             over,
+            stopped,
             thread: Some(thread),
         }
     }
 
-    fn stopped(mut self) -> usize {
+    fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
+        self.thread.take().unwrap().join().unwrap();
     }
 }
 
@@ -266,7 +268,10 @@ fn pg_what_the_account_stops_in_its_name_ends_at_the_deadline() {
     cluster.start();
     let local = access(&cluster);
     let stopper = Stopper::new();
-    for _ in 0..10 {
+    let (mut rounds, until) = (0, Deadline::after(Duration::from_secs(60)));
+    while rounds < 10 || stopper.stopped.load(Ordering::Relaxed) < 3 {
+        assert!(!until.expired(), "nothing of the account was ever stopped");
+        rounds += 1;
         let began = Instant::now();
         let deadline = Deadline::after(Duration::from_millis(300));
         let _ = local.connect(deadline);
@@ -279,10 +284,16 @@ fn pg_what_the_account_stops_in_its_name_ends_at_the_deadline() {
             began.elapsed()
         );
     }
-    assert!(stopper.stopped() > 0);
+    stopper.end();
     // Left alone, all of it works again.
-    let deadline = Deadline::after(Duration::from_secs(20));
-    while local.connect(soon()).is_err() || !local.user.files().exists(&cluster.dir) {
+    let deadline = Deadline::after(Duration::from_secs(60));
+    // One that was stopped last is waited for, to the deadline, once more.
+    let step = || Deadline::after(Duration::from_secs(3));
+    let works = || {
+        let files = local.user.files().within(step());
+        local.connect(step()).is_ok() && files.exists(&cluster.dir)
+    };
+    while !works() {
         assert!(!deadline.expired(), "the account is never asked again");
         std::thread::sleep(Duration::from_millis(100));
     }
