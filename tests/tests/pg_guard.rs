@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -470,6 +471,24 @@ fn an_administrators_restart_is_no_failure_and_leaves_the_guard_at_work() {
     assert_eq!(primary.world.guard(), Some(guard));
     assert_eq!(primary.reports(), 0);
     primary.world.monitor().run().is(8);
+}
+
+/// Somebody shuts a directory above the data directory, and the account sees its files no more. The server,
+/// which works inside, goes on, and so does its guard; no stop succeeds before the server is gone.
+#[test]
+fn a_server_whose_files_cannot_be_looked_at_is_not_gone() {
+    let primary = Guarded::new("sync", &[]);
+    let guard = primary.guard();
+    let above = primary.world.dir.join("pg");
+    let shut = |mode| fs::set_permissions(&above, fs::Permissions::from_mode(mode)).unwrap();
+    shut(0o000);
+    primary.renewed();
+    assert_eq!(primary.world.guard(), Some(guard));
+    let stop = primary.world.call("stop").timeout(LEASE * 3).run();
+    assert!(stop.code != Some(0) && primary.runs(), "{stop:#?}");
+    shut(0o755);
+    primary.world.call("stop").run().is(0);
+    assert!(!primary.runs());
 }
 
 #[test]

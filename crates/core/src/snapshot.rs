@@ -169,7 +169,33 @@ impl Guard {
     }
 }
 
-/// The server processes of PGDATA, as /proc shows them.
+/// What `postmaster.pid` says, held against /proc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PidFile {
+    /// There is none, or it is left over from a postmaster that is gone.
+    Gone,
+    /// It names a postmaster that is alive.
+    Alive {
+        /// It is stopped by a signal (state T), so that it cannot react.
+        frozen: bool,
+    },
+    /// It could not be read, or names what is not this account's: it says nothing.
+    Unreadable,
+}
+
+/// Whether /proc shows processes of the data directory, whatever its `postmaster.pid` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shown {
+    /// None.
+    Nothing,
+    /// Some.
+    Processes,
+    /// It cannot be told: /proc could not be read, or nobody can say which of the account's servers is
+    /// of this directory.
+    Unclear,
+}
+
+/// The server processes of PGDATA, as [`crate::decide::running`] judges what was seen of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Process {
     /// No process of this data directory exists.

@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pha_core::decide::guard;
+use pha_core::decide::{died, guard};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
@@ -334,36 +334,33 @@ impl Resident {
 
     fn look_at_processes(&mut self, now: Duration) -> Process {
         let process = observe::server_process(&self.node).0;
-        match (process, self.node.pg.postmaster()) {
-            (Process::Alive { .. }, Ok(Postmaster::Alive { process, .. })) => {
-                if self.postmaster.as_ref().map(|(known, _)| *known) != Some(process) {
-                    self.postmaster = Some((process, process.end()));
-                    self.told = false;
-                }
-                self.absent_since = None;
-            }
-            _ => {
+        match process {
+            Process::Alive { .. } => self.absent_since = None,
+            Process::Absent | Process::Orphans => {
                 self.absent_since.get_or_insert(now);
-                // Its descriptor would wake the guard at once, again and again.
-                if let Some((_, end)) = &mut self.postmaster {
-                    *end = None;
-                }
             }
+        }
+        if let Ok(Postmaster::Alive { process, .. }) = self.node.pg.postmaster() {
+            if self.postmaster.as_ref().map(|(known, _)| *known) != Some(process) {
+                self.postmaster = Some((process, process.end()));
+                self.told = false;
+            }
+        } else if let Some((known, end)) = &mut self.postmaster
+            && !known.is_alive()
+        {
+            // Its descriptor would wake the guard at once, again and again.
+            *end = None;
         }
         process
     }
 
-    /// A postmaster that ends in an orderly way takes its file along, one that is killed does not.
-    /// An administrator who restarts PostgreSQL is not reported as a failure; a monitor that finds
-    /// it stopped decides about it.
     fn death(&self, process: Process) -> Death {
-        let gone = matches!(process, Process::Absent | Process::Orphans);
-        let left = || matches!(self.node.pg.postmaster(), Ok(Postmaster::Stale { .. }));
-        match (self.told, gone && self.postmaster.is_some() && left()) {
-            (true, true) => Death::Told,
-            (false, true) => Death::Untold,
-            (_, false) => Death::None,
-        }
+        let seen = self.postmaster.is_some();
+        // Nobody asks the file while the postmaster lives.
+        let left = seen
+            && !matches!(process, Process::Alive { .. })
+            && matches!(self.node.pg.postmaster(), Ok(Postmaster::Stale { .. }));
+        died(process, seen, left, self.told)
     }
 
     fn perform(

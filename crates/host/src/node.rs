@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pha_core::decide::silent;
 use pha_core::link_name::LinkName;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{self, Params};
 use pha_core::register::ClusterId;
-use pha_core::snapshot::{Answer, Operation, Process, Settings, Snapshot};
+use pha_core::snapshot::{Operation, Settings, Snapshot};
 use tracing::warn;
 
 use crate::asked::Asked;
@@ -103,10 +104,7 @@ impl Node {
     /// Keeps, at the end of a recurring monitor, whether PostgreSQL was silent.
     pub fn conclude(&self, operation: &Operation, last: &Snapshot) {
         let silent = match operation {
-            Operation::Monitor { probe: false } => {
-                last.answer == Answer::NoAnswer
-                    || matches!(last.process, Process::Alive { frozen: true })
-            }
+            Operation::Monitor { probe: false } => silent(last),
             Operation::Start | Operation::Stop => false,
             _ => return,
         };

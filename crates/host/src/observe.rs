@@ -5,11 +5,11 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use pha_core::cluster::Cluster;
-use pha_core::decide::guard;
+use pha_core::decide::{guard, running};
 use pha_core::parse::cib::Cib;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, Process, Progress, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, PidFile, Process, Progress, Shown, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -113,33 +113,31 @@ pub(crate) fn snapshot(
 }
 
 pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
-    match node.pg.postmaster() {
-        Ok(Postmaster::Alive { state, file, .. }) => (
-            Process::Alive {
-                frozen: state == 'T',
-            },
-            file.status,
-        ),
-        Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
-            let orphans = node.pg.processes().is_ok_and(|left| !left.is_empty());
-            (
-                if orphans {
-                    Process::Orphans
-                } else {
-                    Process::Absent
-                },
-                None,
-            )
+    let (file, status) = match node.pg.postmaster() {
+        Ok(Postmaster::Alive { state, file, .. }) => {
+            let frozen = state == 'T';
+            (PidFile::Alive { frozen }, file.status)
         }
-        // A pid file that cannot be read: the processes themselves still can be counted.
+        Ok(Postmaster::Absent | Postmaster::Stale { .. }) => (PidFile::Gone, None),
         Err(error) => {
             warn!("{error}");
-            match node.pg.processes() {
-                Ok(left) if left.is_empty() => (Process::Absent, None),
-                _ => (Process::Alive { frozen: false }, None),
-            }
+            (PidFile::Unreadable, None)
         }
-    }
+    };
+    let shown = match file {
+        // The postmaster was seen among them.
+        PidFile::Alive { .. } => Shown::Processes,
+        PidFile::Gone | PidFile::Unreadable => match node.pg.processes() {
+            Ok(left) if left.is_empty() => Shown::Nothing,
+            Ok(_) => Shown::Processes,
+            Err(_) if file == PidFile::Unreadable => Shown::Unclear,
+            Err(error) => {
+                warn!("{error}");
+                Shown::Unclear
+            }
+        },
+    };
+    (running(file, shown), status)
 }
 
 fn answer(

@@ -29,7 +29,7 @@ mod kin;
 /// Why the state of processes could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// `postmaster.pid` could not be read.
+    /// `postmaster.pid` could not be read, or the data directory not be looked at.
     #[error(transparent)]
     File(#[from] FileError),
     /// `postmaster.pid` does not begin with a process number.
@@ -222,7 +222,7 @@ impl Postmaster {
         if !kin::is_postgres(file.pid) {
             return stale(format!("that process is {}", stat.name));
         }
-        if !Home::of(pgdata, owner).is_home_of(file.pid) {
+        if !Home::of(pgdata, owner)?.is_home_of(file.pid) {
             return stale("that process is a postgres of another data directory".to_owned());
         }
         match kin::account_of(file.pid) {
@@ -394,9 +394,10 @@ fn wait_readable(fd: &OwnedFd, timeout: Duration) {
 /// backends, and backends that outlived their postmaster. PostgreSQL is stopped when there is none.
 ///
 /// # Errors
-/// `/proc` cannot be read.
+/// `/proc` cannot be read; or the data directory cannot be looked at and the account has servers, of
+/// which each may be of it.
 pub fn server_processes(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
-    kin::server(pgdata, owner).map_err(ProcessError::Proc)
+    kin::server(pgdata, owner)
 }
 
 /// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`), as the

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -136,6 +137,26 @@ fn pg_a_number_in_the_file_that_is_of_another_account_is_named_and_left_alone() 
     assert!(ctl.reload().is_err());
     assert!(stranger.lives());
     assert_eq!(server_processes(&ctl.pgdata, &postgres()).unwrap(), []);
+}
+
+/// That the account cannot look at its directory says nothing about the server that works in it.
+#[test]
+fn pg_a_server_in_a_directory_that_cannot_be_looked_at_is_not_gone() {
+    let cluster = Cluster::new("shut");
+    cluster.start();
+    let ctl = &cluster.ctl;
+    let open = std::fs::metadata(&cluster.dir).unwrap().permissions();
+    std::fs::set_permissions(&cluster.dir, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let seen = (ctl.postmaster(), ctl.processes());
+    let stops = [StopMode::Fast, StopMode::Immediate, StopMode::Kill];
+    let stopped = stops.map(|mode| ctl.stop(mode, soon()).is_ok());
+    std::fs::set_permissions(&cluster.dir, open).unwrap();
+    assert!(seen.0.is_err() && seen.1.is_err(), "{seen:?}");
+    assert_eq!(stopped, [false; 3]);
+    assert!(matches!(
+        ctl.postmaster().unwrap(),
+        Postmaster::Alive { .. }
+    ));
 }
 
 #[test]

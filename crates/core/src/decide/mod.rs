@@ -12,6 +12,7 @@ mod notify;
 pub mod operator;
 mod primary;
 mod promote;
+mod running;
 mod shared;
 mod start;
 mod stop;
@@ -21,6 +22,8 @@ use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
 pub use admission::{checks_parameters, guards, without_account, without_replication};
+pub use monitor::silent;
+pub use running::{died, running};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};

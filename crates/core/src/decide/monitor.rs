@@ -229,7 +229,9 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-fn silent(s: &Snapshot) -> bool {
+/// Whether PostgreSQL is there and gave no answer; it counts as failed after `patience` such monitors.
+#[must_use]
+pub fn silent(s: &Snapshot) -> bool {
     s.answer == Answer::NoAnswer || matches!(s.process, Process::Alive { frozen: true })
 }
 

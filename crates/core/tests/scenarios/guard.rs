@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pha_core::decide::guard;
+use pha_core::decide::{guard, running};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Effect, StopMode};
 use pha_core::proofs::Proofs;
 use pha_core::register::{Memory, PromiseAnswer, Reading, Reply, Trouble};
-use pha_core::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
+use pha_core::snapshot::{
+    Answer, Death, Guard, Mode, Operation, PidFile, Process, Shown, Snapshot, Watch,
+};
 
 use crate::world::{MONITOR, World, node, nodes, notification, owned};
 
@@ -657,6 +659,23 @@ fn orphans_of_a_dead_postmaster_are_fenced_too() {
     resident.death = Death::Told;
     let (end, _) = resident.rounds(seconds(60.0));
     assert_eq!(end, End::Guard("guard-stopped"));
+}
+
+/// Neither the file of the postmaster nor whose the processes are could be looked at: that is no server
+/// that is gone.
+#[test]
+fn a_server_that_cannot_be_looked_at_is_guarded_on_and_fenced_in_time() {
+    let unseen = running(PidFile::Unreadable, Shown::Unclear);
+    let mut resident = Resident::primary();
+    resident.world.process = unseen;
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+    assert_eq!(resident.actions, [RENEW]);
+    let mut resident = Resident::primary().without_lock_service();
+    resident.following.clear();
+    resident.world.process = unseen;
+    let (end, took) = resident.rounds(seconds(60.0));
+    assert_eq!(end, End::Guard("guard-stopped"));
+    assert!(took < TTL, "{took:?}");
 }
 
 #[test]

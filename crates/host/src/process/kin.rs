@@ -17,7 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Process;
+use super::{Process, ProcessError};
+use crate::files::FileError;
 use crate::user::User;
 
 /// What PostgreSQL's server is called, by itself and by those who sell it.
@@ -72,8 +73,9 @@ pub(super) fn numbers() -> io::Result<Vec<i32>> {
     Ok(numbers)
 }
 
-/// Every process of the account that is of a server on that data directory.
-pub(super) fn server(pgdata: &Path, owner: &User) -> io::Result<Vec<Process>> {
+/// Every process of the account that is of a server on that data directory. Where nobody can say which
+/// directory that is, each of the account's servers may be of it, so that only a list without any is one.
+pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
     struct Candidate {
         process: Process,
         parent: i32,
@@ -82,7 +84,7 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> io::Result<Vec<Process>> {
     }
     let home = Home::of(pgdata, owner);
     let mut candidates = Vec::new();
-    for pid in numbers()? {
+    for pid in numbers().map_err(ProcessError::Proc)? {
         // A process that ends while it is looked at is simply not there.
         if !is_postgres(pid) || account_of(pid) != Some(owner.uid()) {
             continue;
@@ -97,8 +99,13 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> io::Result<Vec<Process>> {
             },
             parent: stat.parent,
             executable: executable(pid),
-            ours: home.is_home_of(pid),
+            ours: home.as_ref().is_ok_and(|home| home.is_home_of(pid)),
         });
+    }
+    if let Err(error) = home
+        && !candidates.is_empty()
+    {
+        return Err(error.into());
     }
     for _ in 0..GENERATIONS {
         let ours: Vec<(i32, Option<(u64, u64)>)> = candidates
@@ -205,14 +212,17 @@ pub(super) struct Home {
 
 impl Home {
     /// As its account sees it, which may have made a link of any name in it.
-    pub(super) fn of(pgdata: &Path, owner: &User) -> Self {
+    ///
+    /// # Errors
+    /// The account cannot look at it, or not in time: that says nothing about who works in it.
+    pub(super) fn of(pgdata: &Path, owner: &User) -> Result<Self, FileError> {
         let files = owner.files();
-        let there = files.look(pgdata).ok().flatten();
+        let there = files.look(pgdata)?;
         let real = files.real(pgdata).ok().flatten();
-        Self {
+        Ok(Self {
             identity: there.map(|stat| (stat.device, stat.inode)),
             path: real.unwrap_or_else(|| pgdata.to_owned()),
-        }
+        })
     }
 
     /// Whether a process works in this directory.

@@ -121,11 +121,14 @@ pub(in crate::decide) fn stopped_as_superseded(s: &Snapshot) -> Step {
     failed.after(needed(s, shown))
 }
 
+/// The last attempt says why: processes that survive SIGKILL, or what could not be looked at.
 pub(in crate::decide) fn not_stopped(s: &Snapshot) -> Step {
+    let failure = s.progress.failure(ActionKind::StopPostgres);
+    let why = failure.map_or(String::new(), |failure| format!(" ({})", failure.text));
     Step::fail(
         OcfCode::Generic,
         format!(
-            "reboot {}: processes of PostgreSQL survive SIGKILL there, so the lock is kept; look for processes in \
+            "reboot {}: PostgreSQL was not seen to end there, so the lock is kept{why}; look for processes in \
              uninterruptible sleep (ps -eo pid,stat,wchan,cmd | grep postgres)",
             s.me()
         ),
