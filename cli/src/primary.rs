@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::postgres::ServerView;
 use pha_host::clock::Deadline;
@@ -10,7 +11,7 @@ use pha_host::postgres::{Postgres, view};
 use pha_host::sql::TextRows;
 
 use crate::cluster::Cluster;
-use crate::commands::rows::Request;
+use crate::commands::rows::{Refusal, Request};
 
 /// How long the network may take before ssh is tried.
 const NETWORK: Duration = Duration::from_millis(1_200);
@@ -41,17 +42,17 @@ impl Primary {
     }
 
     /// The rows of statements without data in them, as a role that sees what others do.
-    pub(crate) fn rows(&self, sql: &str, deadline: Deadline) -> Result<TextRows, String> {
+    pub(crate) fn rows(&self, sql: &str, deadline: Deadline) -> Result<TextRows, Refusal> {
         self.each_way(&format!("{SEES}; {sql}"), deadline, seen)
     }
 
     /// What the server says about itself and its peers.
-    pub(crate) fn view(&self, deadline: Deadline) -> Result<ServerView, String> {
-        view::from_rows(self.rows(&view::question(), deadline)?).map_err(describe)
+    pub(crate) fn view(&self, deadline: Deadline) -> Result<ServerView, Refusal> {
+        Ok(view::from_rows(self.rows(&view::question(), deadline)?)?)
     }
 
     /// Asks for a checkpoint and waits for it. Who may do that need not see anything.
-    pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<(), String> {
+    pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<(), Refusal> {
         self.each_way("checkpoint", deadline, Ok).map(drop)
     }
 
@@ -60,47 +61,56 @@ impl Primary {
         &self,
         sql: &str,
         deadline: Deadline,
-        usable: fn(TextRows) -> Result<TextRows, String>,
-    ) -> Result<TextRows, String> {
+        usable: fn(TextRows) -> Result<TextRows, Refusal>,
+    ) -> Result<TextRows, Refusal> {
         if let Some(local) = &self.local {
             return over_sql(local, sql, deadline).and_then(usable);
         }
         let network = over_sql(&self.network, sql, deadline.sub_budget(NETWORK)).and_then(usable);
         network.or_else(|network| {
             let answer = self.over_ssh(sql, deadline).and_then(usable);
-            // What the way over ssh asks for comes last, and what to do about it behind the semicolon.
-            answer.map_err(|ssh| format!("{}, and {ssh}", network.replace("; ", ", ")))
+            answer.map_err(|ssh| both(network, ssh))
         })
     }
 
     /// The same by this program on the primary's node, as the account that PostgreSQL belongs to.
-    pub(crate) fn over_ssh(&self, sql: &str, deadline: Deadline) -> Result<TextRows, String> {
+    pub(crate) fn over_ssh(&self, sql: &str, deadline: Deadline) -> Result<TextRows, Refusal> {
         self.request.ask(&self.node, sql, deadline)
     }
 }
 
-fn describe(error: impl std::fmt::Display) -> String {
-    error.to_string()
+/// Neither way led to an answer; what the way over ssh asks for leads further.
+fn both(network: Refusal, ssh: Refusal) -> Refusal {
+    let full = network.full || ssh.full;
+    let (network, ssh) = (network.hindrance, ssh.hindrance);
+    Refusal {
+        hindrance: Hindrance {
+            why: format!("{}, and {}", network.why, ssh.why),
+            remedy: ssh.remedy.or(network.remedy),
+        },
+        full,
+    }
 }
 
 fn over_sql(
     postgres: &Result<Postgres, String>,
     sql: &str,
     deadline: Deadline,
-) -> Result<TextRows, String> {
-    let postgres = postgres.as_ref().map_err(Clone::clone)?;
-    let mut session = postgres.connect(deadline).map_err(describe)?;
-    session.simple(sql, deadline).map_err(describe)
+) -> Result<TextRows, Refusal> {
+    let postgres = postgres.as_ref().map_err(|why| Hindrance::of(why))?;
+    Ok(postgres.connect(deadline)?.simple(sql, deadline)?)
 }
 
 /// What comes behind the row of [`SEES`], if the role sees what others do.
-fn seen(mut rows: TextRows) -> Result<TextRows, String> {
+fn seen(mut rows: TextRows) -> Result<TextRows, Refusal> {
     let first = (!rows.is_empty()).then(|| rows.remove(0));
     match first.as_deref() {
         Some([Some(sees), _]) if sees == "t" => Ok(rows),
-        Some([_, Some(role)]) => Err(format!(
-            "the role {role} does not see the sessions of others; run in SQL: grant pg_monitor to {role}"
-        )),
-        _ => Err("PostgreSQL did not say what the role sees".to_owned()),
+        Some([_, Some(role)]) => Err(Hindrance::new(
+            format!("the role {role} does not see the sessions of others"),
+            format!("run in SQL: grant pg_monitor to {role}"),
+        )
+        .into()),
+        _ => Err(Hindrance::of(&"PostgreSQL did not say what the role sees").into()),
     }
 }

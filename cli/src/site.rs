@@ -1,10 +1,10 @@
 //! The installation: its config.ini, and running this program on every node.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output, own_program};
@@ -16,6 +16,9 @@ use crate::error::{ClsError, MEANINGS};
 
 /// Exit status of a shell that finds no such program, and of one that may not run it.
 const NOT_THERE: [i32; 2] = [127, 126];
+
+/// What to type next where a node's silence has no remedy of its own.
+pub(crate) const LOOK: &str = "cls_doctor says what is in the way";
 
 /// The configuration that `--config` names, or the installed one.
 ///
@@ -55,51 +58,19 @@ pub(crate) struct Answer {
     /// The node.
     pub(crate) node: NodeName,
     /// What the program printed there.
-    pub(crate) text: Result<String, Silence>,
+    pub(crate) text: Result<String, Hindrance>,
 }
 
-/// Why a node gave no answer, and what to do about it: the way to it, its programs, or what `cls` on it
-/// said. Shown as one sentence the remedy stands behind a semicolon, as in what ssh says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Silence {
-    /// What happened.
-    pub(crate) why: String,
-    /// What to type next.
-    pub(crate) remedy: String,
-}
-
-impl Silence {
-    /// From a sentence of which the remedy is behind its first semicolon, if there is one.
-    fn of(text: &str) -> Self {
-        let (why, remedy) = text
-            .split_once("; ")
-            .unwrap_or((text, "cls_doctor says what is in the way"));
-        Self {
-            why: why.to_owned(),
-            remedy: remedy.to_owned(),
-        }
-    }
-
-    /// From what `cls` said on that node: what went wrong, and a line with what to type there.
-    fn said(node: &NodeName, code: i32, words: &str) -> Self {
-        let mut lines = words.lines().map(str::trim);
-        let why = lines.find_map(|line| line.strip_prefix("cls: "));
-        let next = lines.find_map(|line| line.strip_prefix("next: "));
-        Self {
-            why: why.map_or_else(
-                || format!("cls ended with status {code}: {}", words.trim()),
-                str::to_owned,
-            ),
-            remedy: format!("on {node}: {}", next.unwrap_or("cls_doctor")),
-        }
-    }
-}
-
-impl fmt::Display for Silence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One that is read again by its semicolon has no other.
-        write!(f, "{}; {}", self.why.replace("; ", ", "), self.remedy)
-    }
+/// What `cls` said on that node: what went wrong, and a line with what to type there.
+pub(crate) fn said(node: &NodeName, code: i32, words: &str) -> Hindrance {
+    let mut lines = words.lines().map(str::trim);
+    let why = lines.find_map(|line| line.strip_prefix("cls: "));
+    let next = lines.find_map(|line| line.strip_prefix("next: "));
+    let why = why.map_or_else(
+        || format!("cls ended with status {code}: {}", words.trim()),
+        str::to_owned,
+    );
+    Hindrance::new(why, format!("on {node}: {}", next.unwrap_or("cls_doctor")))
 }
 
 /// Runs `cls internal …` on every node at the same time: here as a child, elsewhere over ssh.
@@ -126,7 +97,7 @@ pub(crate) fn ask_all(
                 node: node.clone(),
                 text: thread
                     .join()
-                    .unwrap_or_else(|_| Err(Silence::of("the thread that asked panicked"))),
+                    .unwrap_or_else(|_| Err(Hindrance::of(&"the thread that asked panicked"))),
             })
             .collect()
     })
@@ -182,10 +153,9 @@ fn ask(
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
-) -> Result<String, Silence> {
+) -> Result<String, Hindrance> {
     let output = if local {
-        let of = |error: &dyn fmt::Display| Silence::of(&error.to_string());
-        let program = own_program().map_err(|error| of(&error))?;
+        let program = own_program().map_err(|error| Hindrance::of(&error))?;
         let mut command = Command::new(program)
             .arg("internal")
             .args(words)
@@ -195,12 +165,14 @@ fn ask(
         for (code, _) in MEANINGS {
             command = command.accept(i32::from(*code));
         }
-        command.run(deadline).map_err(|error| of(&error))?
+        command
+            .run(deadline)
+            .map_err(|error| Hindrance::of(&error))?
     } else {
         remote(config, node, words, stdin, deadline)?
     };
     if output.code != 0 {
-        return Err(Silence::said(node, output.code, &output.error_text()));
+        return Err(said(node, output.code, &output.error_text()));
     }
     Ok(output.text().into_owned())
 }
@@ -211,7 +183,7 @@ fn remote(
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
-) -> Result<Output, Silence> {
+) -> Result<Output, Hindrance> {
     let program = config.directory.join("bin/cls");
     let program = program.to_string_lossy();
     // The remote program must not outlive the connection.
@@ -223,12 +195,10 @@ fn remote(
     argv.extend(words);
     let output = Ssh::default()
         .exec(node.as_str(), &argv, stdin, deadline)
-        .map_err(|error| Silence::of(&error.to_string()))?;
+        .map_err(|error| error.hindrance())?;
     if NOT_THERE.contains(&output.code) {
-        return Err(Silence {
-            why: format!("{program} is not there on {node}"),
-            remedy: "sh install.sh".to_owned(),
-        });
+        let why = format!("{program} is not there on {node}");
+        return Err(Hindrance::new(why, "sh install.sh"));
     }
     Ok(output)
 }
@@ -271,13 +241,10 @@ mod tests {
     fn why_a_node_was_silent_comes_with_its_remedy() {
         let node: NodeName = "node2".parse().unwrap();
         let words = "cls: reading /var/lib/postgresql/.pgpass failed; a directory\n  next: make it a file\n";
-        let silence = Silence::said(&node, 1, words);
-        assert_eq!(silence.remedy, "on node2: make it a file");
-        let shown = silence.to_string();
-        assert_eq!(Silence::of(&shown).remedy, silence.remedy);
-        let silence = Silence::of("ssh to node2: nobody listens there; start sshd on node2");
-        assert_eq!(silence.remedy, "start sshd on node2");
-        let silence = Silence::said(&node, 137, "Killed");
+        let silence = said(&node, 1, words);
+        assert_eq!(silence.remedy.as_deref(), Some("on node2: make it a file"));
+        assert!(silence.why.ends_with("failed; a directory"), "{silence}");
+        let silence = said(&node, 137, "Killed");
         assert!(silence.why.contains("137: Killed"), "{silence}");
     }
 }

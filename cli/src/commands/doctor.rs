@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::doctor::{Check, Examination, Level, NodeFacts};
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::setup::{Element, SetupPlan, SiteFacts, SiteFinding, other_copies};
 use pha_host::clock::Deadline;
@@ -81,15 +82,14 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
     let params = design::parsed(&intent.design.parameters)?;
     // Half of the time is for the nodes' answers, so that one that hangs leaves some for the rest.
     let budget = deadline.reserving(deadline.left() / 2);
-    let nodes: BTreeMap<NodeName, Result<NodeFacts, String>> =
+    let nodes: BTreeMap<NodeName, Result<NodeFacts, Hindrance>> =
         site::ask_all(config, &["facts"], &[], budget)
             .into_iter()
             .map(|answer| {
-                let text = answer.text.map_err(|silence| silence.to_string());
-                let facts = text.and_then(|text| {
-                    serde_json::from_str(&text).map_err(|_| {
-                        "its cls answers in another form; run `sh install.sh`".to_owned()
-                    })
+                let facts = answer.text.and_then(|text| {
+                    let strange = "its cls answers in another form";
+                    serde_json::from_str(&text)
+                        .map_err(|_| Hindrance::new(strange, "sh install.sh"))
                 });
                 (answer.node, facts)
             })

@@ -106,11 +106,8 @@ impl Internal {
             Question::Passfile { check } => {
                 let changed = passfiles()?.ensure(*check);
                 let changed = changed.map_err(|error| {
-                    let (what, next) = error.split_once("; ").unwrap_or((
-                        &error,
-                        "it is a plain file of that account, in its own home (getent passwd): put what is there instead out of the way",
-                    ));
-                    ClsError::failed(what, next)
+                    let other = "it is a plain file of that account, in its own home (getent passwd): put what is there instead out of the way";
+                    ClsError::failed(error.why.as_str(), error.remedy_or(other))
                 })?;
                 session.ui.print_json(&changed);
             }

@@ -7,6 +7,7 @@ use clap::Args;
 use pha_core::cluster::{ClusterNode, FailCount};
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
 use pha_core::health::whose;
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
 use pha_core::postgres::{LinkRow, RoleView};
@@ -182,7 +183,7 @@ fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
     let sql = Primary::new(cluster, primary, deadline);
     let seen = sql.view(deadline).and_then(|view| match view.role {
         RoleView::Primary(view) => Ok((view.links, sql.rows(OPEN, deadline)?)),
-        RoleView::Standby(_) => Err("it is in recovery".to_owned()),
+        RoleView::Standby(_) => Err(Hindrance::of(&"it is in recovery").into()),
     });
     let (links, open) = match seen {
         Ok(seen) => seen,

@@ -8,7 +8,7 @@ use clap::Args;
 use pha_core::decide::operator::{
     NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
-use pha_core::names::NodeName;
+use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::register::{Register, Reply, Seen, Update};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
@@ -338,7 +338,7 @@ fn forget(cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
         deadline,
     )?;
     for node in cluster.view.nodes.keys() {
-        let attribute = resource.attribute("data-status");
+        let attribute = resource.attribute(NodeAttribute::DataStatus);
         tools::delete_node(node.as_str(), &attribute, deadline)?;
     }
     Ok(())

@@ -4,19 +4,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::quoted::printable;
 use pha_host::clock::Deadline;
 use pha_host::command::own_program;
 use pha_host::local;
-use pha_host::sql::TextRows;
+use pha_host::postgres::PostgresError;
+use pha_host::sql::{SqlError, TextRows};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
 use crate::error::ClsError;
+use crate::site;
 
 /// The most of the time that the way there and back may take.
 const WAY: Duration = Duration::from_millis(200);
@@ -76,35 +79,76 @@ impl Request {
         node: &NodeName,
         sql: &str,
         deadline: Deadline,
-    ) -> Result<TextRows, String> {
-        let program = own_program()?;
+    ) -> Result<TextRows, Refusal> {
+        let program = own_program().map_err(|error| Hindrance::of(&error))?;
         let left = deadline.left().saturating_sub(WAY);
         let request = Self {
             sql: sql.to_owned(),
             limit: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             ..self.clone()
         };
-        let input = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
+        let input = serde_json::to_vec(&request).map_err(|error| Hindrance::of(&error))?;
         let argv = [&program[..], "internal", "rows"];
         let output = Ssh::default()
             .exec(node.as_str(), &argv, &input, deadline)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.hindrance())?;
         if output.code != 0 {
-            let said = output.error_text();
-            let first = said.lines().next().unwrap_or("cls said nothing");
-            let why = printable(first.trim_start_matches("cls: "), 300);
-            return Err(format!("on {node}: {why}"));
+            let words = printable(&output.error_text(), 600);
+            return Err(site::said(node, output.code, &words).into());
         }
-        serde_json::from_str(&output.text()).map_err(|_| {
-            format!("cls on {node} answers in another form; run there what is installed here: sh install.sh")
+        serde_json::from_str(&output.text()).unwrap_or_else(|_| {
+            let strange = format!("cls on {node} answers in another form");
+            Err(Hindrance::new(strange, "run there what is installed here: sh install.sh").into())
         })
     }
 }
 
-/// The other side: the rows of the statement, as JSON.
+/// Why a server has given no rows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    /// What is in the way.
+    pub(crate) hindrance: Hindrance,
+    /// The server is there and has no connection left.
+    pub(crate) full: bool,
+}
+
+impl From<Hindrance> for Refusal {
+    fn from(hindrance: Hindrance) -> Self {
+        Self {
+            hindrance,
+            full: false,
+        }
+    }
+}
+
+impl From<SqlError> for Refusal {
+    fn from(error: SqlError) -> Self {
+        Self {
+            hindrance: Hindrance::of(&error),
+            full: error.is_too_many_connections(),
+        }
+    }
+}
+
+impl From<PostgresError> for Refusal {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Sql(error) => error.into(),
+            other => Hindrance::of(&other).into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.hindrance.fmt(f)
+    }
+}
+
+/// The other side: the rows of the statement, or why there are none, as JSON.
 ///
 /// # Errors
-/// Why there are none.
+/// What was given is no request.
 pub(super) fn run(session: &Session, text: &str) -> Result<(), ClsError> {
     // The parser's message could quote the text, which may have a password in it.
     let request: Request = serde_json::from_str(text).map_err(|_| {
@@ -113,23 +157,17 @@ pub(super) fn run(session: &Session, text: &str) -> Result<(), ClsError> {
             "sh install.sh",
         )
     })?;
-    let rows = answer(&request).map_err(|why| {
-        let (why, next) = why.split_once("; ").unwrap_or((&why, "cls_doctor"));
-        ClsError::failed(why, next)
-    })?;
-    session.ui.print_json(&rows);
+    session.ui.print_json(&answer(&request));
     Ok(())
 }
 
-fn answer(request: &Request) -> Result<TextRows, String> {
-    let describe = |error: &dyn std::fmt::Display| error.to_string();
+fn answer(request: &Request) -> Result<TextRows, Refusal> {
     let given = request.parameters.iter();
     let given = given.map(|(name, value)| (name.as_str(), value.as_str()));
     let (params, _, _) = Params::parse_leniently(given);
-    let user = User::lookup(&params.pgdba).map_err(|e| describe(&e))?;
+    let user = User::lookup(&params.pgdba).map_err(|error| error.hindrance())?;
     let deadline = Deadline::after(Duration::from_millis(request.limit));
     let postgres = local::postgres(&params, &user, "cls");
-    let mut session = postgres.connect(deadline).map_err(|e| describe(&e))?;
-    let rows = session.simple(&request.sql, deadline);
-    rows.map_err(|e| describe(&e))
+    let mut session = postgres.connect(deadline)?;
+    Ok(session.simple(&request.sql, deadline)?)
 }

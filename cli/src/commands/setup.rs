@@ -389,9 +389,12 @@ fn passfiles(
         deadline.sub_budget(Duration::from_secs(20)),
     ) {
         let node = answer.node;
-        let text = answer
-            .text
-            .map_err(|silence| failed(&format!("{node}: {}", silence.why), &silence.remedy))?;
+        let text = answer.text.map_err(|silence| {
+            failed(
+                &format!("{node}: {}", silence.why),
+                silence.remedy_or(site::LOOK),
+            )
+        })?;
         let files: Vec<String> = serde_json::from_str(&text)
             .map_err(|error| failed(&format!("{node}: {error}"), version))?;
         changed.extend(files.iter().map(|file| format!("{file} on {node}")));

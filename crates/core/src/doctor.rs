@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hindrance::Hindrance;
 use crate::names::NodeName;
 use crate::params::Params;
 use crate::setup::{SiteFacts, SiteFinding};
@@ -104,11 +105,11 @@ pub struct NodeFacts {
     /// The addresses of each node's name, or why there are none.
     pub names: BTreeMap<NodeName, Result<Vec<String>, String>>,
     /// Whether root gets onto each other node by ssh.
-    pub ssh: BTreeMap<NodeName, Result<(), String>>,
+    pub ssh: BTreeMap<NodeName, Result<(), Hindrance>>,
     /// Whether each other node could be asked for its promise, on the way that an outage would take;
     /// none where that is never needed, or the agent has not run yet.
     #[serde(default)]
-    pub promise: BTreeMap<NodeName, Option<Result<(), String>>>,
+    pub promise: BTreeMap<NodeName, Option<Result<(), Hindrance>>>,
     /// Whether each other node's PostgreSQL lets this one replicate; none where it does not run.
     pub replication: BTreeMap<NodeName, Option<Result<(), String>>>,
     /// Which passwords could travel in clear from here, and what keeps each from that.
@@ -136,7 +137,7 @@ pub struct Examination {
     /// The agent's parameters.
     pub params: Params,
     /// The nodes of config.ini: what each said, or why it said nothing.
-    pub nodes: BTreeMap<NodeName, Result<NodeFacts, String>>,
+    pub nodes: BTreeMap<NodeName, Result<NodeFacts, Hindrance>>,
     /// By how many seconds each node's clock is ahead of the asking node's, and how far that may
     /// be wrong.
     pub clocks: BTreeMap<NodeName, (f64, f64)>,

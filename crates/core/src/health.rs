@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped};
+use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
@@ -127,9 +128,8 @@ pub struct Observation<'a> {
     pub memory: Option<&'a Memory>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
     pub primary_hangs: bool,
-    /// Why the primary's replication could not be looked at; the remedy, where there is one, stands behind
-    /// the first semicolon.
-    pub unseen: Option<&'a str>,
+    /// Why the primary's replication could not be looked at.
+    pub unseen: Option<&'a Hindrance>,
     /// The operation of `cls` that is noted in the cluster's configuration.
     pub operation: Option<&'a Operation>,
 }
@@ -536,10 +536,11 @@ fn unseen(seen: &Observation<'_>, primary: &NodeName) -> Vec<Problem> {
     let Some(why) = seen.unseen.filter(|_| !full) else {
         return Vec::new();
     };
-    let (why, remedy) = why
-        .split_once("; ")
-        .unwrap_or((why, "cls_doctor says what is in the way"));
-    let text = format!("PostgreSQL on {primary} cannot be asked about its standbys: {why}");
+    let remedy = why.remedy_or("cls_doctor says what is in the way");
+    let text = format!(
+        "PostgreSQL on {primary} cannot be asked about its standbys: {}",
+        why.why
+    );
     vec![problem(Level::Warning, text, remedy).on(primary)]
 }
 

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod doctor;
 pub mod drive;
 pub mod health;
+pub mod hindrance;
 pub mod limits;
 pub mod lineage;
 pub mod link_name;

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::quoted::quoted;
+use crate::text_enum::text_enum;
 
 /// The most bytes that a name may have; a host name has at most 255 (RFC 1035).
 const LONGEST: usize = 255;
@@ -44,6 +45,33 @@ fn check(what: &'static str, text: &str) -> Result<(), NameError> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeName(String);
+
+text_enum! {
+    /// What an agent keeps in the cluster for its node, by the end of the attribute's name. The score has a
+    /// name of Pacemaker's ([`ResourceName::promotion_attribute`]).
+    NodeAttribute, "node attribute" {
+        /// What PostgreSQL is and does there, until the node restarts.
+        Status = "status",
+        /// How its data stand to the primary's, for ever.
+        DataStatus = "data-status",
+        /// The timeline of its WAL, until the node restarts.
+        Timeline = "timeline",
+        /// The end of its WAL, until the node restarts.
+        XlogLoc = "xlog-loc",
+        /// Where the primary's timeline began, until the node restarts.
+        MasterBaseline = "master-baseline",
+        /// What its WAL receiver does, until the node restarts.
+        ReceiverStatus = "receiver-status",
+        /// What is wrong with its guard, until the node restarts.
+        Guard = "guard",
+        /// Why it could not open for writing (R14), until the node restarts.
+        Unfit = "unfit",
+        /// How far it says that it has flushed (R11), until the node restarts.
+        Flushed = "flushed",
+        /// Under which name its PostgreSQL runs or is about to (R11), for ever.
+        Incarnation = "incarnation",
+    }
+}
 
 /// The name of the database resource, without the `:N` of a clone's instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -134,10 +162,10 @@ impl ResourceName {
         Self("undef".to_owned())
     }
 
-    /// The name of a node attribute that belongs to this resource: `pgsql-status` for `status`.
+    /// The name of a node attribute that belongs to this resource, such as `pgsql-status`.
     #[must_use]
-    pub fn attribute(&self, suffix: &str) -> String {
-        format!("{}-{suffix}", self.0)
+    pub fn attribute(&self, of: NodeAttribute) -> String {
+        format!("{}-{of}", self.0)
     }
 
     /// The transient attribute that holds the promotion score, `master-pgsql`: Pacemaker kept the
@@ -221,7 +249,7 @@ mod tests {
     fn instance_numbers_are_not_part_of_the_name() {
         let name = ResourceName::from_instance("pgsql:0").unwrap();
         assert_eq!(name.as_str(), "pgsql");
-        assert_eq!(name.attribute("status"), "pgsql-status");
+        assert_eq!(name.attribute(NodeAttribute::Status), "pgsql-status");
         assert_eq!(name.promotion_attribute(), "master-pgsql");
         assert_eq!(name.repl_info_property(), "pgsql_REPL_INFO");
         assert_eq!(name.property_set(), "pgsql_replication");

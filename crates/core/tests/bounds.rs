@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pha_core::cluster::Cluster;
-use pha_core::names::ResourceName;
+use pha_core::names::{NodeAttribute, ResourceName};
 use pha_core::params::Params;
 use pha_core::parse::cib::{Cib, CibError};
 use pha_core::parse::conffile::{self, Ensured};
@@ -99,21 +99,13 @@ fn view(what: &str, text: &str) -> Result<Cluster, CibError> {
 
 #[test]
 fn attributes_of_megabytes_are_read_and_none_is_shown_whole() {
-    let names = [
-        "status",
-        "timeline",
-        "xlog-loc",
-        "master-baseline",
-        "receiver-status",
-        "guard",
-        "unfit",
-        "flushed",
-    ];
     let value = "9".repeat(2 << 20);
-    let attributes = names.iter().fold(String::new(), |mut text, name| {
-        let _ = write!(text, "<nvpair name=\"pgsql-{name}\" value=\"{value}\"/>");
-        text
-    });
+    let attributes = NodeAttribute::ALL
+        .iter()
+        .fold(String::new(), |mut text, name| {
+            let _ = write!(text, "<nvpair name=\"pgsql-{name}\" value=\"{value}\"/>");
+            text
+        });
     let cluster = view("values", &cib("", "", "", &attributes)).unwrap();
     let node = &cluster.nodes[&"node1".parse().unwrap()];
     assert!(node.unfit.is_some(), "it stays unfit, whatever the reason");

@@ -100,20 +100,9 @@ fn the_manuals_explain_every_attribute() {
             .join("../..")
             .join(file);
         let text = std::fs::read_to_string(path).unwrap();
-        for suffix in [
-            "status",
-            "data-status",
-            "timeline",
-            "xlog-loc",
-            "master-baseline",
-            "receiver-status",
-            "guard",
-            "unfit",
-            "flushed",
-            "incarnation",
-        ] {
+        for of in pha_core::names::NodeAttribute::ALL {
             let rows = text.lines().filter(|line| line.starts_with("| `pgsql-"));
-            let name = format!("`pgsql-{suffix}`");
+            let name = format!("`pgsql-{of}`");
             assert!(
                 rows.clone().any(|row| row.contains(&name)),
                 "{file}: {name}"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pha_core::decide::guard;
 use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::link_name::LinkName;
-use pha_core::names::NodeName;
+use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Decided, PromiseVerdict, tally};
@@ -48,7 +48,7 @@ pub(crate) fn perform(
             node.pacemaker
                 .set_permanent(
                     &node.settings.me,
-                    &node.settings.resource.attribute("incarnation"),
+                    &node.settings.resource.attribute(NodeAttribute::Incarnation),
                     name.as_str(),
                     deadline,
                 )
@@ -343,48 +343,42 @@ impl Node {
         // Where time counts a value is set at once. A monitor, which comes again and again and
         // seldom finds anything to change, also mends what was lost.
         let recurring = matches!(snapshot.operation, Operation::Monitor { .. });
-        let transient = |name: String, value: String| {
+        let transient = |name: &str, value: String| {
             let set = if recurring {
                 Pacemaker::restore_transient
             } else {
                 Pacemaker::set_transient
             };
-            set(&self.pacemaker, whose, &name, &value, deadline).map_err(text)
+            set(&self.pacemaker, whose, name, &value, deadline).map_err(text)
         };
+        let own = |of, value| transient(&resource.attribute(of), value);
         match attribute {
-            Attribute::Status(status) => {
-                transient(resource.attribute("status"), status.to_string())
+            Attribute::Status(status) => own(NodeAttribute::Status, status.to_string()),
+            Attribute::Score(score) => {
+                transient(&resource.promotion_attribute(), score.to_string())
             }
-            Attribute::Score(score) => transient(resource.promotion_attribute(), score.to_string()),
-            Attribute::Baseline(lsn) => {
-                transient(resource.attribute("master-baseline"), lsn.to_hex16())
-            }
-            Attribute::Receiver(status) => {
-                transient(resource.attribute("receiver-status"), status.clone())
-            }
-            Attribute::Guard(text) => transient(resource.attribute("guard"), text.clone()),
-            Attribute::Unfit(text) => transient(resource.attribute("unfit"), text.clone()),
+            Attribute::Baseline(lsn) => own(NodeAttribute::MasterBaseline, lsn.to_hex16()),
+            Attribute::Receiver(status) => own(NodeAttribute::ReceiverStatus, status.clone()),
+            Attribute::Guard(text) => own(NodeAttribute::Guard, text.clone()),
+            Attribute::Unfit(text) => own(NodeAttribute::Unfit, text.clone()),
             Attribute::Flushed(flushed) => self
                 .pacemaker
                 .set_transient(
                     whose,
-                    &resource.attribute("flushed"),
+                    &resource.attribute(NodeAttribute::Flushed),
                     &flushed.to_string(),
                     deadline,
                 )
                 .map_err(text),
             Attribute::Position(position) => {
-                transient(
-                    resource.attribute("timeline"),
-                    position.timeline.to_string(),
-                )?;
-                transient(resource.attribute("xlog-loc"), position.lsn.to_hex16())
+                own(NodeAttribute::Timeline, position.timeline.to_string())?;
+                own(NodeAttribute::XlogLoc, position.lsn.to_hex16())
             }
             Attribute::DataStatus(status) => self
                 .pacemaker
                 .set_permanent(
                     whose,
-                    &resource.attribute("data-status"),
+                    &resource.attribute(NodeAttribute::DataStatus),
                     &status.to_string(),
                     deadline,
                 )

@@ -11,12 +11,13 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use pha_core::hindrance::Hindrance;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
     Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Wanted,
-    Withdrawal, relay_step,
+    Withdrawal, may_promise, relay_step,
 };
 use tracing::{info, warn};
 
@@ -69,7 +70,8 @@ impl Node {
             let answered = asked.into_iter().map(|(peer, thread)| {
                 let answer = thread
                     .join()
-                    .unwrap_or_else(|_| PromiseAnswer::Refused("could not be asked".to_owned()));
+                    .unwrap_or_else(|_| Err(Hindrance::of(&"could not be asked")));
+                let answer = answer.unwrap_or_else(|why| PromiseAnswer::Refused(why.to_string()));
                 (peer.clone(), answer)
             });
             answered.collect::<Vec<_>>()
@@ -109,15 +111,16 @@ impl Node {
                 let request = PromiseRequest::withdrawal(withdrawal, to, resource, cluster, within);
                 let program = &program;
                 scope.spawn(move || match exchange(program, &request, deadline) {
-                    PromiseAnswer::Withdrawn { epoch } => {
+                    Ok(PromiseAnswer::Withdrawn { epoch }) => {
                         info!("{peer} is bound by no promise at epoch {epoch} any more");
                     }
-                    PromiseAnswer::Refused(why) => {
-                        warn!("{peer} has not taken the withdrawal, and keeps what it may have promised: {why}");
-                    }
-                    PromiseAnswer::Promised { .. }
-                    | PromiseAnswer::Relayed(_)
-                    | PromiseAnswer::Ready => warn!("{peer} takes a withdrawal for a question"),
+                    Ok(PromiseAnswer::Refused(why)) => not_taken(peer, &why),
+                    Err(why) => not_taken(peer, &why),
+                    Ok(
+                        PromiseAnswer::Promised { .. }
+                        | PromiseAnswer::Relayed(_)
+                        | PromiseAnswer::Ready,
+                    ) => warn!("{peer} takes a withdrawal for a question"),
                 });
             }
         });
@@ -125,18 +128,22 @@ impl Node {
     }
 }
 
+fn not_taken(peer: &NodeName, why: &dyn std::fmt::Display) {
+    warn!("{peer} has not taken the withdrawal, and keeps what it may have promised: {why}");
+}
+
 /// Asks `to`, over the very connection that an outage would use, whether it could promise. `program`
 /// is the agent; nothing is kept there.
 ///
 /// # Errors
-/// Why it could not: a sentence for the operator.
+/// Why it could not, for the operator.
 pub fn trial(
     program: &str,
     resource: &ResourceName,
     asks: &Asked,
     to: &NodeName,
     deadline: Deadline,
-) -> Result<(), String> {
+) -> Result<(), Hindrance> {
     let request = PromiseRequest::trial(
         asks.me.clone(),
         to.clone(),
@@ -144,19 +151,24 @@ pub fn trial(
         asks.cluster.clone(),
         deadline.left().mul_f64(0.7),
     );
-    match exchange(program, &request, deadline) {
+    match exchange(program, &request, deadline)? {
         PromiseAnswer::Ready => Ok(()),
-        PromiseAnswer::Refused(why) => Err(why),
+        PromiseAnswer::Refused(why) => Err(Hindrance::of(&why)),
         PromiseAnswer::Promised { .. }
         | PromiseAnswer::Relayed(_)
         | PromiseAnswer::Withdrawn { .. } => {
-            Err(format!("{to} takes a trial for the question itself"))
+            let why = format!("{to} takes a trial for the question itself");
+            Err(Hindrance::of(&why))
         }
     }
 }
 
 /// One question and its answer.
-fn exchange(program: &str, request: &PromiseRequest, deadline: Deadline) -> PromiseAnswer {
+fn exchange(
+    program: &str,
+    request: &PromiseRequest,
+    deadline: Deadline,
+) -> Result<PromiseAnswer, Hindrance> {
     let peer = &request.to;
     let json = request.to_json();
     let output = Ssh::for_promises().ask(
@@ -165,23 +177,23 @@ fn exchange(program: &str, request: &PromiseRequest, deadline: Deadline) -> Prom
         json.as_bytes(),
         deadline,
     );
-    let refused = match output {
-        Err(error) => error.to_string(),
-        Ok(output) if output.code == NOT_UNDERSTOOD => format!(
-            "{peer} does not understand the question; install the same version on every node: sh install.sh ({})",
-            last_line(&output.stderr)
-        ),
-        Ok(output) if output.code != 0 => format!(
+    match output {
+        Err(error) => Err(error.hindrance()),
+        Ok(output) if output.code == NOT_UNDERSTOOD => Err(Hindrance::new(
+            format!(
+                "{peer} does not understand the question ({})",
+                last_line(&output.stderr)
+            ),
+            "install the same version on every node: sh install.sh",
+        )),
+        Ok(output) if output.code != 0 => Err(Hindrance::of(&format!(
             "{program} promise on {peer} ended with status {}: {}",
             output.code,
             last_line(&output.stderr)
-        ),
-        Ok(output) => match PromiseAnswer::of_output(&output.stdout, peer, &request.cluster) {
-            Ok(answer) => return answer,
-            Err(error) => error.to_string(),
-        },
-    };
-    PromiseAnswer::Refused(refused)
+        ))),
+        Ok(output) => PromiseAnswer::of_output(&output.stdout, peer, &request.cluster)
+            .map_err(|error| Hindrance::of(&error)),
+    }
 }
 
 /// The last words of a program; what a login shell prints stands before them.
@@ -292,23 +304,13 @@ impl Asked {
     }
 
     fn not_the_primary(&self, request: &PromiseRequest, known: &Memory) -> Result<(), String> {
-        if known.reign.is_some_and(|reign| reign.term >= request.term) {
-            return Err(format!(
-                "{} was itself promoted at term {} or later",
-                self.me, request.term
-            ));
-        }
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         let standby = ["standby.signal", "recovery.conf"]
             .iter()
             .any(|name| owner.files().exists(&self.pgdata.join(name)));
-        match Postmaster::of(&self.pgdata, &owner) {
-            Ok(Postmaster::Alive { .. }) if !standby => {
-                Err("PostgreSQL runs on this node as a primary".to_owned())
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+        let postmaster = Postmaster::of(&self.pgdata, &owner).map_err(|error| error.to_string())?;
+        let runs = matches!(postmaster, Postmaster::Alive { .. });
+        may_promise(&self.me, request, known, (runs, standby))
     }
 
     /// Tries the register from here; the answer, or none if it is to be promised.

@@ -11,6 +11,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use pha_core::hindrance::Hindrance;
+
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, Output};
 
@@ -64,9 +66,7 @@ pub enum SshError {
         cause: Cause,
     },
     /// The client got there, and the program did not begin.
-    #[error(
-        "ssh to {host}: the program was not run there: {said}; see whether this node's key is bound to another command in authorized_keys there, and whether root's shell there runs commands: ssh {host} true"
-    )]
+    #[error("{}", self.hindrance())]
     NotRun {
         /// The host.
         host: String,
@@ -107,6 +107,26 @@ pub enum SshError {
         /// What is wrong.
         what: &'static str,
     },
+}
+
+impl SshError {
+    /// The same, with what to do about it apart from it.
+    #[must_use]
+    pub fn hindrance(&self) -> Hindrance {
+        match self {
+            Self::Failed { host, cause } => Hindrance::new(
+                format!("ssh to {host}: {}", cause.what),
+                cause.remedy.as_str(),
+            ),
+            Self::NotRun { host, said } => Hindrance::new(
+                format!("ssh to {host}: the program was not run there: {said}"),
+                format!(
+                    "see whether this node's key is bound to another command in authorized_keys there, and whether root's shell there runs commands: ssh {host} true"
+                ),
+            ),
+            other => Hindrance::of(other),
+        }
+    }
 }
 
 /// How to reach other nodes.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist, getgroups};
+use pha_core::hindrance::Hindrance;
 
 /// An account: who it is, where its home is, and every group it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct User {
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No such account.
-    #[error("there is no user {name:?} on this machine; create it or correct the parameter pgdba")]
+    #[error("{}", self.hindrance())]
     Unknown {
         /// The name that was looked up.
         name: String,
@@ -34,6 +35,20 @@ pub enum UserError {
         /// What the system said.
         reason: String,
     },
+}
+
+impl UserError {
+    /// The same, with what to do about it apart from it.
+    #[must_use]
+    pub fn hindrance(&self) -> Hindrance {
+        match self {
+            Self::Unknown { name } => Hindrance::new(
+                format!("there is no user {name:?} on this machine"),
+                "create it or correct the parameter pgdba",
+            ),
+            Self::Lookup { .. } => Hindrance::of(self),
+        }
+    }
 }
 
 /// The home of whoever this process is. Pacemaker's environment names it or not, depending on how it was

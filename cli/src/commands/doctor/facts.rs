@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::conninfo;
 use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ServerFacts};
+use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_core::setup::{Needed, SiteQuestion};
@@ -161,16 +162,16 @@ fn resolve(node: &NodeName) -> Result<Vec<String>, String> {
     Ok(list)
 }
 
-fn ssh(peer: &NodeName) -> Result<(), String> {
+fn ssh(peer: &NodeName) -> Result<(), Hindrance> {
     Ssh::default()
         .exec(peer.as_str(), &["true"], &[], Deadline::after(STEP))
         .map(drop)
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.hindrance())
 }
 
 /// Asks whether the other node could promise, on the very way that an outage would take. `None` where
 /// the agent has not run here yet, or no promise is ever asked for.
-fn promise(config: &ClusterConfig, peer: &NodeName) -> Option<Result<(), String>> {
+fn promise(config: &ClusterConfig, peer: &NodeName) -> Option<Result<(), Hindrance>> {
     let agent = config.ocf_root.join("resource.d/heartbeat/expgsql");
     let (resource, asks) = Asked::all()
         .into_iter()

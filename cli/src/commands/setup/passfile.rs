@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use pha_core::hindrance::Hindrance;
 use pha_host::account::Content;
 use pha_host::user::User;
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,7 @@ impl Passfiles {
 
     /// Writes what is missing, or with `check` only says what is; the files that were to be
     /// changed.
-    pub(crate) fn ensure(&self, check: bool) -> Result<Vec<String>, String> {
+    pub(crate) fn ensure(&self, check: bool) -> Result<Vec<String>, Hindrance> {
         let mut changed = Vec::new();
         for file in self.0.iter().filter(|file| !file.lines.is_empty()) {
             let path = file.ensure(check)?;
@@ -72,13 +73,12 @@ impl Passfiles {
 }
 
 impl Passfile {
-    fn ensure(&self, check: bool) -> Result<Option<PathBuf>, String> {
-        let describe = |error: &dyn std::fmt::Display| error.to_string();
-        let user = User::lookup(&self.account).map_err(|error| describe(&error))?;
+    fn ensure(&self, check: bool) -> Result<Option<PathBuf>, Hindrance> {
+        let user = User::lookup(&self.account).map_err(|error| error.hindrance())?;
         let path = user.home().join(".pgpass");
         // As the account itself: root must not follow what the account put into its own home.
         let files = user.files();
-        let there = files.read(&path).map_err(|error| describe(&error))?;
+        let there = files.read(&path).map_err(|error| Hindrance::of(&error))?;
         let current = there.as_ref().map(Content::text);
         let merged = merged(current.as_deref().unwrap_or_default(), &self.lines);
         let mode = there.map_or(0, |content| content.stat.mode);
@@ -89,7 +89,7 @@ impl Passfile {
             let written = files
                 .ensure(&path, merged.as_bytes(), 0o600)
                 .and_then(|_| files.set_mode(&path, 0o600));
-            let _ = written.map_err(|error| describe(&error))?;
+            let _ = written.map_err(|error| Hindrance::of(&error))?;
         }
         Ok(Some(path))
     }

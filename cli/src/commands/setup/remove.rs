@@ -75,7 +75,7 @@ pub(super) fn ready_for_database(
         let node = answer.node;
         let text = answer.text.map_err(|silence| {
             let what = format!("{node} cannot be set up: {}", silence.why);
-            ClsError::refused(what, silence.remedy)
+            ClsError::refused(what, silence.remedy_or(site::LOOK))
         })?;
         if text.trim() == "yes" {
             return Err(ClsError::refused(

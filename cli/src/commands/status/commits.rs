@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use pha_core::health::CommitWaits;
+use pha_core::hindrance::Hindrance;
 use pha_core::parse::standby_names::{StandbyNames, StandbyNamesError};
 use pha_host::clock::Deadline;
 use pha_host::sql::TextRows;
@@ -41,12 +42,12 @@ struct Waiting {
 }
 
 /// Asks the primary; twice where somebody seems to wait.
-pub(super) fn waits(primary: &Primary, deadline: Deadline) -> Result<CommitWaits, String> {
-    let mut seen = parse(primary.rows(WAITING, deadline)?)?;
+pub(super) fn waits(primary: &Primary, deadline: Deadline) -> Result<CommitWaits, Hindrance> {
+    let mut seen = look(primary, deadline)?;
     if !seen.waiting.is_empty() {
         thread::sleep(AGAIN.min(deadline.left()));
         // Without a second answer the first one stands.
-        if let Ok(again) = primary.rows(WAITING, deadline).and_then(parse) {
+        if let Ok(again) = look(primary, deadline) {
             seen = both(&seen, again);
         }
     }
@@ -57,6 +58,11 @@ pub(super) fn waits(primary: &Primary, deadline: Deadline) -> Result<CommitWaits
         longest_seconds: first.map(|waiting| waiting.seconds),
         names: seen.names,
     })
+}
+
+fn look(primary: &Primary, deadline: Deadline) -> Result<Seen, Hindrance> {
+    let rows = primary.rows(WAITING, deadline);
+    parse(rows.map_err(|refusal| refusal.hindrance)?).map_err(|why| Hindrance::of(&why))
 }
 
 /// What waits in both looks.

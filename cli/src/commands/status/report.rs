@@ -105,8 +105,8 @@ impl Report {
             silent.insert("crm_mon", error.clone());
         }
         match (&seen.view, &seen.commits) {
-            (Some(Err(error)), _) => silent.insert("replication", error.clone()),
-            (_, Some(Err(error))) => silent.insert("commits", error.clone()),
+            (Some(Err(error)), _) => silent.insert("replication", error.to_string()),
+            (_, Some(Err(error))) => silent.insert("commits", error.to_string()),
             _ => None,
         };
         if !cluster.view.malformed.is_empty() {

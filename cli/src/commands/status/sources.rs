@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
+use pha_core::hindrance::Hindrance;
 use pha_core::postgres::{PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
@@ -36,9 +37,9 @@ pub(super) struct Sources {
     /// Where the lock service is, without a password.
     pub(super) lock: Option<String>,
     /// What the primary says of itself and its standbys; `None` where there is no primary.
-    pub(super) view: Option<Result<PrimaryView, String>>,
+    pub(super) view: Option<Result<PrimaryView, Hindrance>>,
     /// Whose confirmation the primary's commits wait for; `None` where there is no primary.
-    pub(super) commits: Option<Result<CommitWaits, String>>,
+    pub(super) commits: Option<Result<CommitWaits, Hindrance>>,
     /// The primary's connections, where it says so, or has none left to say it.
     pub(super) connections: Option<Connections>,
     /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
@@ -66,8 +67,12 @@ fn answer<T>(receiver: &Receiver<T>, deadline: Deadline) -> Option<T> {
     receiver.recv_timeout(deadline.left()).ok()
 }
 
-fn of_primary<T>(receiver: &Receiver<Result<T, String>>, deadline: Deadline) -> Result<T, String> {
-    answer(receiver, deadline).unwrap_or_else(|| Err(silent("the primary's PostgreSQL")))
+fn of_primary<T>(
+    receiver: &Receiver<Result<T, Hindrance>>,
+    deadline: Deadline,
+) -> Result<T, Hindrance> {
+    let silent = || Hindrance::of(&silent("the primary's PostgreSQL"));
+    answer(receiver, deadline).unwrap_or_else(|| Err(silent()))
 }
 
 fn silent(what: &str) -> String {
@@ -76,10 +81,10 @@ fn silent(what: &str) -> String {
 
 impl Sources {
     /// Why the primary's replication, or what its commits wait for, could not be looked at.
-    pub(super) fn unseen(&self) -> Option<&str> {
+    pub(super) fn unseen(&self) -> Option<&Hindrance> {
         let view = self.view.as_ref()?.as_ref().err();
         let commits = self.commits.as_ref().and_then(|asked| asked.as_ref().err());
-        view.or(commits).map(String::as_str)
+        view.or(commits)
     }
 
     /// Asks everything.
@@ -159,10 +164,16 @@ fn memory(cluster: &Cluster) -> Option<Memory> {
     file.path().exists().then(|| file.load().ok()).flatten()
 }
 
-fn view(primary: &Primary, deadline: Deadline) -> Result<PrimaryView, String> {
-    match primary.view(deadline)?.role {
+fn view(primary: &Primary, deadline: Deadline) -> Result<PrimaryView, Hindrance> {
+    let view = primary
+        .view(deadline)
+        .map_err(|refusal| refusal.hindrance)?;
+    match view.role {
         RoleView::Primary(view) => Ok(view),
-        RoleView::Standby(_) => Err("the promoted node's PostgreSQL is in recovery".to_owned()),
+        RoleView::Standby(_) => {
+            let why = "the promoted node's PostgreSQL is in recovery";
+            Err(Hindrance::of(&why))
+        }
     }
 }
 
@@ -178,13 +189,10 @@ const CONNECTIONS: &str = "select count(*), current_setting('max_connections')::
     - coalesce(current_setting('reserved_connections', true)::int, 0) \
     from pg_stat_activity where backend_type = 'client backend' and application_name <> 'cls'";
 
-/// What PostgreSQL calls it when it has no connection left (`too_many_connections`).
-const TOO_MANY: &str = "(SQLSTATE 53300)";
-
 fn connections(primary: &Primary, deadline: Deadline) -> Option<Connections> {
     let rows = match primary.rows(CONNECTIONS, deadline) {
         Ok(rows) => rows,
-        Err(error) => return error.contains(TOO_MANY).then_some(Connections::NoneLeft),
+        Err(refusal) => return refusal.full.then_some(Connections::NoneLeft),
     };
     let row: [Option<String>; 2] = rows.into_iter().next()?.try_into().ok()?;
     let [clients, limit] = row;

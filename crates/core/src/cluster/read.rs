@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
 use crate::lsn::Lsn;
-use crate::names::ResourceName;
+use crate::names::{NodeAttribute, ResourceName};
 use crate::ocf::parse_boolean;
 use crate::parse::cib::{Cib, CibNode, CibResource, Colocation, ResourceState};
 use crate::quoted::{printable, quoted};
@@ -184,14 +184,14 @@ fn read_node(
     let mut malformed = Vec::new();
     let mut note =
         |error: String| malformed.push(format!("attribute of node {}: {error}", node.name));
-    let transient = |suffix: &str| node.transient.get(&resource.attribute(suffix));
-    let timeline = read(transient("timeline"), &mut note, |text| {
+    let transient = |of| node.transient.get(&resource.attribute(of));
+    let timeline = read(transient(NodeAttribute::Timeline), &mut note, |text| {
         text.parse::<u32>()
             .ok()
             .and_then(TimelineId::new)
             .ok_or_else(|| format!("{} is no timeline", quoted(text)))
     });
-    let lsn = read(transient("xlog-loc"), &mut note, |text| {
+    let lsn = read(transient(NodeAttribute::XlogLoc), &mut note, |text| {
         Lsn::from_hex16(text).map_err(|e| e.to_string())
     });
     let read = ClusterNode {
@@ -200,11 +200,12 @@ fn read_node(
         maintenance: node.maintenance,
         database: node.resource(resource).cloned().unwrap_or_default(),
         placed: placed_here(node, cluster),
-        status: read(transient("status"), &mut note, |text| {
+        status: read(transient(NodeAttribute::Status), &mut note, |text| {
             text.parse().map_err(|e| format!("{e}"))
         }),
         data_status: read(
-            node.permanent.get(&resource.attribute("data-status")),
+            node.permanent
+                .get(&resource.attribute(NodeAttribute::DataStatus)),
             &mut note,
             |text| text.parse().map_err(|e| format!("{e}")),
         ),
@@ -216,19 +217,21 @@ fn read_node(
         position: timeline
             .zip(lsn)
             .map(|(timeline, lsn)| WalPosition { timeline, lsn }),
-        baseline: read(transient("master-baseline"), &mut note, |text| {
-            Lsn::from_hex16(text).map_err(|e| e.to_string())
-        }),
-        receiver: transient("receiver-status").map(|text| printable(text, WORDS)),
-        guard: transient("guard").map(|text| printable(text, WORDS)),
-        unfit: transient("unfit")
+        baseline: read(
+            transient(NodeAttribute::MasterBaseline),
+            &mut note,
+            |text| Lsn::from_hex16(text).map_err(|e| e.to_string()),
+        ),
+        receiver: transient(NodeAttribute::ReceiverStatus).map(|text| printable(text, WORDS)),
+        guard: transient(NodeAttribute::Guard).map(|text| printable(text, WORDS)),
+        unfit: transient(NodeAttribute::Unfit)
             .filter(|text| !text.is_empty())
             .map(|text| printable(text, WORDS)),
         barred,
-        flushed: read(transient("flushed"), &mut note, str::parse),
+        flushed: read(transient(NodeAttribute::Flushed), &mut note, str::parse),
         announced: match node
             .permanent
-            .get(&resource.attribute("incarnation"))
+            .get(&resource.attribute(NodeAttribute::Incarnation))
             .filter(|text| !text.is_empty())
         {
             None => Announced::Nothing,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Examination, Found, Rule};
+use crate::hindrance::Hindrance;
 use crate::params::{Arbiter, LockService};
 use crate::setup::SiteFinding;
 
@@ -100,12 +101,8 @@ fn nodes(seen: &Examination) -> Vec<Found> {
         .iter()
         .filter_map(|(name, facts)| {
             let why = facts.as_ref().err()?;
-            // What keeps a node from answering is named with its remedy behind a semicolon.
-            let (why, remedy) = why.split_once("; ").unwrap_or((
-                why,
-                "see that it is on, and that its cls runs: cls internal facts",
-            ));
-            Some(Found::error(why, remedy).on(name))
+            let other = "see that it is on, and that its cls runs: cls internal facts";
+            Some(Found::error(why.why.as_str(), why.remedy_or(other)).on(name))
         })
         .collect()
 }
@@ -175,15 +172,9 @@ fn promise(seen: &Examination) -> Vec<Found> {
     })
 }
 
-/// What ssh says names its remedy behind a semicolon.
-fn no_way(what: String, why: &str) -> Found {
-    match why.split_once("; ") {
-        Some((why, remedy)) => Found::error(format!("{what}: {why}"), remedy),
-        None => Found::error(
-            format!("{what}: {why}"),
-            "try it by hand as root on that node: ssh -v",
-        ),
-    }
+fn no_way(what: String, why: &Hindrance) -> Found {
+    let other = "try it by hand as root on that node: ssh -v";
+    Found::error(format!("{what}: {}", why.why), why.remedy_or(other))
 }
 
 fn clocks(seen: &Examination) -> Vec<Found> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::hindrance::Hindrance;
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -183,7 +184,8 @@ fn every_rule_finds_what_it_looks_for() {
     use Level::{Error, Warning};
     let cases: &[(&str, Level, Spoil)] = &[
         ("nodes", Error, |e| {
-            e.nodes.insert(name("node2"), Err("no route".to_owned()));
+            e.nodes
+                .insert(name("node2"), Err(Hindrance::of(&"no route")));
         }),
         ("names", Error, |e| {
             facts(e)
@@ -195,10 +197,12 @@ fn every_rule_finds_what_it_looks_for() {
             facts(e).names.insert(name("node2"), Ok(own));
         }),
         ("ssh", Error, |e| {
-            facts(e).ssh.insert(name("node1"), Err("denied".to_owned()));
+            facts(e)
+                .ssh
+                .insert(name("node1"), Err(Hindrance::of(&"denied")));
         }),
         ("promise", Error, |e| {
-            let why = "ssh to node1: nobody listens there; start sshd on node1".to_owned();
+            let why = Hindrance::new("ssh to node1: nobody listens there", "start sshd on node1");
             facts(e).promise.insert(name("node1"), Some(Err(why)));
         }),
         ("passwords", Warning, |e| {

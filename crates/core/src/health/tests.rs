@@ -215,7 +215,8 @@ fn a_primary_that_hangs_is_named() {
 
     // One that could not be asked, whatever the reason, is none of which all is well.
     let both = [PRIMARY, STANDBY];
-    let why = Some("ssh to node1: nobody listens there; start sshd on node1");
+    let why = Hindrance::new("ssh to node1: nobody listens there", "start sshd on node1");
+    let why = Some(&why);
     let unseen = look(&both, false, why, None);
     assert_eq!(unseen.len(), 1);
     assert_eq!(unseen[0].level, Level::Warning);
@@ -224,7 +225,8 @@ fn a_primary_that_hangs_is_named() {
         "PostgreSQL on node1 cannot be asked about its standbys: ssh to node1: nobody listens there"
     );
     assert_eq!(unseen[0].remedy.as_deref(), Some("start sshd on node1"));
-    let unseen = look(&both, false, Some("nothing more"), None);
+    let unknown = Hindrance::of(&"nothing more");
+    let unseen = look(&both, false, Some(&unknown), None);
     assert_eq!(
         unseen[0].remedy.as_deref(),
         Some("cls_doctor says what is in the way")

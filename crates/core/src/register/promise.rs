@@ -118,6 +118,31 @@ pub fn relay_step(
     RelayStep::Answer(answer)
 }
 
+/// Whether a node with this memory may promise at all: not if it may be the primary that others would
+/// have to be kept from. `runs` is whether its postmaster is alive, `standby` whether its data directory
+/// is a standby's.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_promise(
+    me: &NodeName,
+    request: &PromiseRequest,
+    memory: &Memory,
+    (runs, standby): (bool, bool),
+) -> Result<(), String> {
+    let later = memory.reign.is_some_and(|reign| reign.term >= request.term);
+    if later {
+        return Err(format!(
+            "{me} was itself promoted at term {} or later",
+            request.term
+        ));
+    }
+    match runs && !standby {
+        true => Err("PostgreSQL runs on this node as a primary".to_owned()),
+        false => Ok(()),
+    }
+}
+
 /// What the asking has brought, kept for the rest of the operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Promises {

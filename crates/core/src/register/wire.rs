@@ -129,16 +129,10 @@ impl PromiseRequest {
         within: Duration,
     ) -> Self {
         Self {
-            version: VERSION,
             wanted: Wanted::Promise,
-            resource,
-            to,
-            node: ask.node.clone(),
-            cluster,
             term: ask.term,
             epoch: ask.epoch,
-            revocable: true,
-            within,
+            ..Self::trial(ask.node.clone(), to, resource, cluster, within)
         }
     }
 
@@ -152,16 +146,10 @@ impl PromiseRequest {
         within: Duration,
     ) -> Self {
         Self {
-            version: VERSION,
             wanted: Wanted::Withdraw,
-            resource,
-            to,
-            node: withdrawn.node.clone(),
-            cluster,
             term: withdrawn.term,
             epoch: withdrawn.epoch,
-            revocable: true,
-            within,
+            ..Self::trial(withdrawn.node.clone(), to, resource, cluster, within)
         }
     }
 

@@ -4,7 +4,7 @@ use pha_core::decide::decide;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Promises,
-    Reading, Register, RelayStep, Reply, Trouble, Update, relay_step, tally,
+    Reading, Register, RelayStep, Reply, Trouble, Update, may_promise, relay_step, tally,
 };
 use pha_core::snapshot::Operation;
 use pha_core::status::Score;
@@ -482,6 +482,21 @@ fn the_node_that_is_asked_relays_where_it_can() {
             other => panic!("{why}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn who_may_be_the_primary_itself_promises_nothing() {
+    let memory = |term: u64| Memory {
+        reign: reign(term, 1),
+        ..Memory::default()
+    };
+    let may = |memory: &Memory, seen| may_promise(&node(2), &request(), memory, seen).is_ok();
+    let (gone, standby, primary) = ((false, false), (true, true), (true, false));
+    for seen in [gone, standby] {
+        assert!(may(&Memory::default(), seen) && may(&memory(0), seen));
+        assert!(!may(&memory(1), seen) && !may(&memory(2), seen));
+    }
+    assert!(!may(&Memory::default(), primary) && !may(&memory(0), primary));
 }
 
 #[test]
