@@ -64,6 +64,8 @@ pub(crate) fn furnish(node: &Node, spec: &Spec, keys: &Path) -> Result<()> {
 fn furnish_ssh(node: &Node, spec: &Spec, keys: &Path) -> Result<()> {
     let read = |name: &str| fs::read(keys.join(name)).map_err(Error::io("read", keys.join(name)));
     node.mkdir("/root/.ssh", "0700", "root")?;
+    // What this machine's own root has its shell do (it may wait for a lock of its own) is none of a node's.
+    node.write("/root/.bashrc", "", 0o644)?;
     node.write("/root/.ssh/id_ed25519", read("root")?, 0o600)?;
     node.write("/root/.ssh/id_ed25519.pub", read("root.pub")?, 0o644)?;
     node.write("/root/.ssh/authorized_keys", read("root.pub")?, 0o600)?;
