@@ -154,6 +154,16 @@ pub fn attend(mut node: Node) -> Exit {
     }
 }
 
+/// Whether a step that was to be over when it was `due` is later than anything but a stop of the process
+/// or of the machine explains.
+fn is_late(now: Duration, due: Duration) -> bool {
+    let late = now > due + SLACK;
+    if late {
+        info!("stood still for {} ms", (now - due).as_millis());
+    }
+    late
+}
+
 struct Resident {
     node: Node,
     held: Held,
@@ -248,10 +258,19 @@ impl Resident {
             {
                 self.complain(format!("the watchdog could not be fed: {error}"));
             }
-            // Nothing is asked in this round any more; the next one begins with that.
-            self.stood_still = self.refresh(&mut snapshot, &mut due);
-            let pause = guard::pause(&snapshot);
-            due = since_boot() + pause;
+            // Nothing is asked in this round any more; the next one begins with that. What is seen here is
+            // of the moment when the clock was read: a guard that stood still since then has seen nothing
+            // of it, and begins the next round at once.
+            let looked = since_boot() + FILES;
+            let late = self.refresh(&mut snapshot, &mut due);
+            let now = since_boot();
+            let late_since = is_late(now, looked);
+            self.stood_still = late || late_since;
+            let pause = match late_since {
+                true => Duration::ZERO,
+                false => guard::pause(&snapshot),
+            };
+            due = now + pause;
             let end = self.postmaster.as_ref().and_then(|(_, end)| end.as_ref());
             if self.signals.sleep(pause, end) == Woken::ToEnd {
                 return Exit::of(OcfCode::Success);
@@ -305,9 +324,8 @@ impl Resident {
             Operation::Guard(watch) => watch.clone(),
             _ => Watch::default(),
         };
-        let late = now > *due + SLACK;
+        let late = is_late(now, *due);
         if late {
-            info!("stood still for {} ms", (now - *due).as_millis());
             snapshot.register = None;
             snapshot.progress.renewed = false;
             *due = now;

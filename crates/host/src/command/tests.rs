@@ -110,12 +110,12 @@ fn a_hanging_program_is_ended_with_its_children() {
         .unwrap_err();
     assert!(error.is_timeout(), "{error}");
     assert!(error.to_string().ends_with("busy"), "{error}");
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
-    assert!(!anyone_runs(&marker));
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+    // A child that was killed is there until the kernel has ended it.
+    while anyone_runs(&marker) {
+        assert!(began.elapsed() < BOUND, "a child runs on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -125,34 +125,28 @@ fn a_program_that_ignores_sigterm_is_killed() {
         .run(short())
         .unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_stopped_program_does_not_outlive_its_deadline() {
     let began = Instant::now();
     assert!(sh("kill -STOP $$").run(short()).unwrap_err().is_timeout());
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_grandchild_that_keeps_the_pipes_does_not_hold_the_answer() {
-    let began = Instant::now();
-    let output = sh("setsid sleep 3 & echo started").run(soon()).unwrap();
-    assert_eq!(output.text(), "started\n");
+    let marker = format!("60.{}", std::process::id());
+    let script = format!("setsid sleep {marker} & echo $!");
+    let output = sh(&script).run(soon()).unwrap();
     assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
+        anyone_runs(&marker),
+        "the answer came no sooner than its end"
     );
+    let grandchild = output.text().trim().parse().unwrap();
+    let grandchild = rustix::process::Pid::from_raw(grandchild).unwrap();
+    rustix::process::kill_process(grandchild, Signal::KILL).unwrap();
 }
 
 #[test]
@@ -270,6 +264,9 @@ fn started_programs_are_counted() {
     Command::new("true").run(soon()).unwrap();
     assert!(children_started() > before);
 }
+
+/// Without the limit none of these programs would end in this time.
+const BOUND: Duration = Duration::from_secs(30);
 
 /// Whether any process has that word among its arguments.
 fn anyone_runs(word: &str) -> bool {
