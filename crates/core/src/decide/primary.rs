@@ -117,7 +117,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-end-links",
-        says: "Several links have one node's name, or a receiver that replays nothing has one that commits wait for: end all but the standby's newest, since PostgreSQL believes any of them (R11).",
+        says: "Several links have one node's name, or a receiver that replays nothing has one that commits wait for: end all but the standby's newest, since PostgreSQL believes any of them (R11). So also a link that does not stream under an earlier name of a node that is linked by its present one.",
         decide: |s| {
             let ends = links::superfluous(s);
             let ends = (!ends.is_empty() && s.settings.mode.replicated()).then_some(ends)?;

@@ -6,7 +6,7 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
 use pha_core::snapshot::{Answer, LinkId, LinkRow, Operation, RunningName};
-use pha_core::status::{PgsqlStatus, Score};
+use pha_core::status::{PgsqlStatus, Score, WalSenderState};
 
 use crate::world::{MONITOR, World, at, link, node, nodes, notification, owned, shown};
 
@@ -183,6 +183,32 @@ fn of_two_links_of_one_name_the_older_is_ended_first() {
     world.carry(&MONITOR);
     assert_eq!(world.standbys.len(), 1);
     assert_eq!(world.standbys[0].replayed, Some(Lsn::new(1000)));
+}
+
+#[test]
+fn what_is_left_of_an_earlier_name_is_ended_once_the_node_is_back_and_a_copy_is_shown() {
+    let earlier = |state| LinkRow {
+        id: LinkId { pid: 50, began: 1 },
+        state: Some(state),
+        ..link_called(&called(2, 6), 900)
+    };
+    // Between two timelines, when the standby lost its power.
+    let mut world = known();
+    let own = world.standbys[0].clone();
+    world.standbys.push(earlier(WalSenderState::Startup));
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, "end-links", RENEW]);
+    assert_eq!(world.standbys, [own]);
+    // A copy of its data streams; it would be back at once, and an operator has to look for it.
+    let mut world = known();
+    world.standbys.push(earlier(WalSenderState::Streaming));
+    world.carry(&MONITOR);
+    assert_eq!(world.standbys.len(), 2);
+    // While the node is away, nothing has come in its place.
+    let mut world = known();
+    world.standbys = vec![earlier(WalSenderState::Startup)];
+    world.carry(&MONITOR);
+    assert_eq!(world.standbys.len(), 1);
 }
 
 #[test]

@@ -119,7 +119,10 @@ pub fn acknowledged(
 /// The links that have to end: PostgreSQL lets commits pass on any link of the right name. Where several
 /// have a node's present name, that is every one that reports no replay beside one that does, and
 /// otherwise all but the newest: of a standby that has connected again the older one is dead. And a
-/// receiver without replay under a name for which commits wait.
+/// receiver without replay under a name for which commits wait. And what is left of a node's earlier name:
+/// a sender that waits for a standby to ask for the next timeline (`startup`) has no time limit
+/// (`wal_sender_timeout` counts while it streams), and shows a standby that has lost its power meanwhile for
+/// as long as TCP keeps the connection.
 pub(in crate::decide) fn superfluous(s: &Snapshot) -> Vec<LinkId> {
     let Some(view) = s.primary() else {
         return vec![];
@@ -137,6 +140,14 @@ pub(in crate::decide) fn superfluous(s: &Snapshot) -> Vec<LinkId> {
             ends.extend(older.map(|row| row.id));
         }
     }
+    let left = view.links.rows.iter().filter(|row| {
+        let back = former(s, &row.name).and_then(|node| name_of(s, &node));
+        row.state == Some(WalSenderState::Startup)
+            && back.is_some_and(|name| {
+                called(&view.links, &name).any(|own| own.id.began > row.id.began)
+            })
+    });
+    ends.extend(left.map(|row| row.id));
     ends.into_iter().collect()
 }
 
