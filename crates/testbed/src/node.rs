@@ -319,12 +319,12 @@ impl Node {
     }
 
     /// The processes for which `select` says so, without the children of any of them: a child that has
-    /// not begun its own program yet has the name and the command line of its parent.
+    /// not begun its own program yet has the name and the command line of its parent. The parent is looked
+    /// at afterwards: when the list was made it may not have begun its program itself.
     fn programs(&self, select: impl Fn(&Process) -> bool) -> Vec<Process> {
         let mut found = self.processes();
-        found.retain(select);
-        let pids: Vec<i32> = found.iter().map(|process| process.pid).collect();
-        found.retain(|process| !pids.contains(&process.parent));
+        found.retain(&select);
+        found.retain(|process| procfs::describe(process.parent).is_none_or(|p| !select(&p)));
         found
     }
 

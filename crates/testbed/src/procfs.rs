@@ -176,7 +176,8 @@ pub(crate) fn wake_entrances(init: i32) {
         .for_each(|pid| signal_pid(pid, Signal::CONT));
 }
 
-fn describe(pid: i32) -> Option<Process> {
+/// What a process is now; none of one that has ended.
+pub(crate) fn describe(pid: i32) -> Option<Process> {
     let stat = stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let inner = status
