@@ -48,6 +48,54 @@ fn word(said: &str) -> &str {
     rest.split_whitespace().next().unwrap()
 }
 
+/// Files that root reads, or has read for it, lead to a secret of root's: nothing of it comes to where the
+/// account, or an operator of the other node, would see it.
+fn names_of_roots_secret(bed: &Bed) {
+    let link = |place: &str| (place.to_owned(), format!("ln -sf {ROOTS}/secret {place}"));
+    let settings = format!("{DATA}/postgresql.conf");
+    let include = format!("echo \"include '{ROOTS}/secret'\" >>{settings}");
+    let forged = [
+        link(&settings),
+        (settings, include),
+        link(&format!("{DATA}/PG_VERSION")),
+        link(&format!("{DATA}/postmaster.pid")),
+        link("/var/log/postgresql/pgsql.log"),
+    ];
+    let kept = "/data/postgresql/kept";
+    for (place, lay) in forged {
+        scenario(&format!("a secret of root's by the way of {place}: {lay}"));
+        let keep = format!("rm -f {kept}; if [ -e {place} ]; then cp -p {place} {kept}; fi");
+        as_account(bed, &format!("{keep}; {lay}"));
+        bed.cleanup("node1");
+        bed.until("the start on node2 to be refused", || {
+            let text = bed.monitor_text("node1");
+            let failed =
+                text.contains("pgsql_start_0 on node2") || text.contains("pgsql start on node2");
+            failed.then_some(()).ok_or(text)
+        });
+        let shown = must(bed.node("node1").exec(&[CLS, "status"], PATIENCE));
+        let xml = must(bed.cib_of("node1")).xml;
+        let screens = format!(
+            "{}{}{xml}{}",
+            shown.text(),
+            shown.stderr,
+            bed.monitor_text("node1")
+        );
+        assert!(!screens.contains("geheim"), "{screens}");
+        for node in ["node1", "node2"] {
+            let dirs = "/var/log /run/pha4pgsql /var/lib/pha4pgsql /var/lib/pacemaker";
+            let search = format!("grep -rlE geheim --devices=skip {dirs} 2>/dev/null || true");
+            assert_eq!(
+                bed.run(node, &["sh", "-c", &search]).trim(),
+                "",
+                "{place}, on {node}"
+            );
+        }
+        let back = format!("rm -f {place}; if [ -e {kept} ]; then mv {kept} {place}; fi");
+        as_account(bed, &back);
+    }
+}
+
 #[test]
 fn cluster_account_gains_nothing_by_what_an_operator_types() {
     let bed = Bed::replicating("account");
@@ -118,6 +166,8 @@ fn cluster_account_gains_nothing_by_what_an_operator_types() {
             "rm /var/lib/pha4pgsql/copies/*; rm -r /data/postgresql/more /data/postgresql/data2",
         ],
     );
+
+    names_of_roots_secret(&bed);
 
     scenario("an honest rebuild, with links to root's files for everything that it keeps");
     as_account(
