@@ -183,8 +183,15 @@ impl World {
         give(&dir.join("tmp"))?;
         // A copy, because the target directory need not be open to the account of PostgreSQL.
         let shim = dir.join("shim");
-        fs::copy(programs()?.join("pha-shim"), &shim)
-            .map_err(|error| format!("pha-shim: {error}"))?;
+        // By a process of its own: what another test forks meanwhile would keep a file open for writing that
+        // was written here, and such a file is not executed (ETXTBSY).
+        let copy = Command::new("cp")
+            .arg(programs()?.join("pha-shim"))
+            .arg(&shim)
+            .status();
+        if !copy.map_err(text)?.success() {
+            return Err("pha-shim cannot be copied".to_owned());
+        }
         for tool in TOOLS {
             symlink(&shim, dir.join("bin").join(tool)).map_err(text)?;
         }
