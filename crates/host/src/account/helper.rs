@@ -157,7 +157,11 @@ pub(super) fn connect(
 ) -> io::Result<OwnedFd> {
     let answered = converse(slot, whom, request, b"", deadline)?;
     match (answered.descriptor, answered.answer) {
-        (Some(connection), _) => Ok(connection),
+        (Some(connection), _) => {
+            // Whether it blocks is not for the account's process to say: nothing here waits without a limit.
+            rustix::io::ioctl_fionbio(&connection, true)?;
+            Ok(connection)
+        }
         (None, Answer::Failed { errno, text }) => Err(match errno {
             Some(errno) => io::Error::from_raw_os_error(errno),
             None => io::Error::other(text),
