@@ -134,6 +134,20 @@ fn build() -> Result<PathBuf> {
     Ok(directory.join("expgsql"))
 }
 
+/// Copies a directory, or a program that is to be executed, by a process of its own: what another test forks
+/// meanwhile would keep a file open for writing that was written here, and such a file is not executed
+/// (ETXTBSY).
+///
+/// # Errors
+/// What could not be copied.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    match status.map_err(text)? {
+        status if status.success() => Ok(()),
+        status => Err(format!("cp -a {}: {status}", from.display())),
+    }
+}
+
 /// `TARGET/PROFILE`, where this test lies in `deps`.
 fn programs() -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(text)?;
@@ -183,15 +197,7 @@ impl World {
         give(&dir.join("tmp"))?;
         // A copy, because the target directory need not be open to the account of PostgreSQL.
         let shim = dir.join("shim");
-        // By a process of its own: what another test forks meanwhile would keep a file open for writing that
-        // was written here, and such a file is not executed (ETXTBSY).
-        let copy = Command::new("cp")
-            .arg(programs()?.join("pha-shim"))
-            .arg(&shim)
-            .status();
-        if !copy.map_err(text)?.success() {
-            return Err("pha-shim cannot be copied".to_owned());
-        }
+        copy(&programs()?.join("pha-shim"), &shim)?;
         for tool in TOOLS {
             symlink(&shim, dir.join("bin").join(tool)).map_err(text)?;
         }
@@ -233,16 +239,7 @@ impl World {
     pub fn new() -> Result<Self> {
         let mut world = Self::empty()?;
         let template = template()?;
-        let from = template.0.join("data");
-        let status = Command::new("cp")
-            .arg("-a")
-            .arg(&from)
-            .arg(world.data())
-            .status()
-            .map_err(text)?;
-        if !status.success() {
-            return Err(format!("cp -a {}: {status}", from.display()));
-        }
+        copy(&template.0.join("data"), &world.data())?;
         world.configure(&[
             "listen_addresses = ''",
             &format!(

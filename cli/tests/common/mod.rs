@@ -87,13 +87,7 @@ impl Shims {
         const NOBODY: u32 = 65_534;
         let program = self.directory.join("cls");
         if !program.exists() {
-            // By a process of its own: what another test forks meanwhile would keep a file open for writing
-            // that was written here, and such a file is not executed (ETXTBSY).
-            let copy = Command::new("cp")
-                .arg(env!("CARGO_BIN_EXE_cls"))
-                .arg(&program)
-                .status();
-            assert!(copy.unwrap().success());
+            pha_tests::agent::copy(env!("CARGO_BIN_EXE_cls").as_ref(), &program).unwrap();
             self.write("calls", "");
             let all = std::fs::Permissions::from_mode(0o666);
             std::fs::set_permissions(self.directory.join("calls"), all).unwrap();

@@ -461,18 +461,12 @@ mod tests {
     fn design() -> Design {
         let parameters = [("pgdata", "/data"), ("pgctl", "/pg/15/pg_ctl")];
         Design {
-            clone: "msPostgresql".to_owned(),
-            writer: "vip-master".to_owned(),
-            reader: "vip-slave".to_owned(),
             writer_ip: "192.0.2.1".to_owned(),
             reader_ip: Some("192.0.2.2".to_owned()),
-            reader_on_primary: false,
-            nic: Some("eth0".to_owned()),
-            netmask: Some(24),
             parameters: parameters
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
-            quorum: false,
+            ..crate::setup::tests::design()
         }
     }
 

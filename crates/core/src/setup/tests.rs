@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn design() -> Design {
+pub(super) fn design() -> Design {
     let parameters = [
         ("pgdata", "/data/postgresql/data"),
         ("rep_mode", "sync"),
