@@ -11,6 +11,49 @@ use crate::lsn::Lsn;
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
 
+/// What the postmaster has written about itself (line 8 of `postmaster.pid`, PostgreSQL 10 and newer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PmStatus {
+    /// Starting, or recovering without accepting connections yet.
+    Starting,
+    /// Accepting connections as a primary.
+    Ready,
+    /// Accepting read-only connections in recovery.
+    Standby,
+    /// Shutting down.
+    Stopping,
+}
+
+/// Why a connection or a statement failed, kept apart by what that means ([`crate::decide::unanswered`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlErrorKind {
+    /// Nothing listens at the address.
+    Refused,
+    /// No socket file in the directory: no server runs there, or it uses another directory.
+    NoSocket,
+    /// Not reached: no route, no such host, or another error of the network.
+    Unreachable,
+    /// No answer within the deadline.
+    TimedOut,
+    /// The connection ended in the middle.
+    Broken,
+    /// The server answered an error; the SQLSTATE of PostgreSQL's Appendix A.
+    Server {
+        /// Five characters: `28P01`, `42P01`, `53300`, `57P03` …
+        sqlstate: String,
+        /// Whether the server ended the session with it (`FATAL` or `PANIC`).
+        fatal: bool,
+    },
+    /// The encryption failed: no TLS on the server, or a certificate that does not verify.
+    Tls,
+    /// The server asks for a password and none is there, or an authentication not known here.
+    Authentication,
+    /// The answer is larger than what is read.
+    TooMuch,
+    /// The connection string, its files, or an answer could not be used.
+    Unusable,
+}
+
 /// One look at a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerView {

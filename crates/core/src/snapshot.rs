@@ -169,6 +169,23 @@ impl Guard {
     }
 }
 
+/// What /proc shows of the process that `postmaster.pid` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NamedProcess {
+    /// A process has that number.
+    pub exists: bool,
+    /// It has ended and waits to be reaped: it holds no file and writes nothing.
+    pub dead: bool,
+    /// Its program is PostgreSQL's server.
+    pub server: bool,
+    /// It works in this data directory.
+    pub here: bool,
+    /// Its account; `None` where that changed, or was gone, while it was looked at.
+    pub account: Option<u32>,
+    /// After all of this the number was still of the same process.
+    pub same: bool,
+}
+
 /// What `postmaster.pid` says, held against /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PidFile {
@@ -179,7 +196,9 @@ pub enum PidFile {
         /// It is stopped by a signal (state T), so that it cannot react.
         frozen: bool,
     },
-    /// It could not be read, or names what is not this account's: it says nothing.
+    /// It names a server that works in this very directory as another account.
+    Foreign,
+    /// It could not be read: it says nothing.
     Unreadable,
 }
 

@@ -30,7 +30,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Deadline, since_boot};
 use crate::node::Node;
 use crate::process::Postmaster;
-use crate::{account, apply, observe};
+use crate::{account, apply};
 
 pub use keep::{ATTEND, WORD};
 use place::Held;
@@ -351,7 +351,7 @@ impl Resident {
     }
 
     fn look_at_processes(&mut self, now: Duration) -> Process {
-        let process = observe::server_process(&self.node).0;
+        let process = self.node.pg.running().0;
         match process {
             Process::Alive { .. } => self.absent_since = None,
             Process::Absent | Process::Orphans => {

@@ -5,11 +5,12 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use pha_core::cluster::Cluster;
-use pha_core::decide::{guard, running};
+use pha_core::decide::{guard, own_check_failed};
 use pha_core::parse::cib::Cib;
+use pha_core::postgres::PmStatus;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, PidFile, Process, Progress, Shown, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -19,8 +20,7 @@ use crate::local;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
-use crate::postgres::{PostgresError, unanswered, view};
-use crate::process::{PmStatus, Postmaster};
+use crate::postgres::{PostgresError, view};
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
 const CLUSTER_AGE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(crate) fn snapshot(
     if node.changing.is_none() {
         node.change_seen = node.change_lock.look();
     }
-    let (process, status) = server_process(node);
+    let (process, status) = node.pg.running();
     let (answer, cluster) = answers(
         node,
         operation,
@@ -112,34 +112,6 @@ pub(crate) fn snapshot(
     snapshot
 }
 
-pub(crate) fn server_process(node: &Node) -> (Process, Option<PmStatus>) {
-    let (file, status) = match node.pg.postmaster() {
-        Ok(Postmaster::Alive { state, file, .. }) => {
-            let frozen = state == 'T';
-            (PidFile::Alive { frozen }, file.status)
-        }
-        Ok(Postmaster::Absent | Postmaster::Stale { .. }) => (PidFile::Gone, None),
-        Err(error) => {
-            warn!("{error}");
-            (PidFile::Unreadable, None)
-        }
-    };
-    let shown = match file {
-        // The postmaster was seen among them.
-        PidFile::Alive { .. } => Shown::Processes,
-        PidFile::Gone | PidFile::Unreadable => match node.pg.processes() {
-            Ok(left) if left.is_empty() => Shown::Nothing,
-            Ok(_) => Shown::Processes,
-            Err(_) if file == PidFile::Unreadable => Shown::Unclear,
-            Err(error) => {
-                warn!("{error}");
-                Shown::Unclear
-            }
-        },
-    };
-    (running(file, shown), status)
-}
-
 fn answer(
     node: &mut Node,
     operation: &Operation,
@@ -174,26 +146,14 @@ fn answer(
                 .run_monitor_sql(&node.params.monitor_sql, budget)
             {
                 Ok(()) => Answer::Primary(view),
-                Err(error) => of_monitor_sql(&error, status),
+                Err(error) => {
+                    let asked = matches!(&error, PostgresError::Sql(error) if error.was_sent());
+                    own_check_failed(error.as_answer(status), asked)
+                }
             }
         }
         Ok(answer) => answer,
         Err(text) => Answer::Refused(text),
-    }
-}
-
-/// Only an answer to the administrator's own check can say that it fails. That none came, or that no
-/// connection was left for it, says that the server is busy, which is no reason to restart it; and so
-/// it is where its database does not let the agent in.
-fn of_monitor_sql(error: &PostgresError, status: Option<PmStatus>) -> Answer {
-    let asked = matches!(error, PostgresError::Sql(error) if error.was_sent());
-    let unserved = match error {
-        PostgresError::Sql(error) => unanswered(error, status),
-        other => Answer::Refused(other.to_string()),
-    };
-    match unserved {
-        Answer::Refused(text) if asked => Answer::Failing(format!("monitor_sql failed: {text}")),
-        other => other,
     }
 }
 

@@ -19,11 +19,12 @@ use pha_core::timeline::TimelineId;
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, find_program};
 use crate::files::FileError;
-use crate::process::{self, PidFile, Postmaster, Process, ProcessError, Signal};
+use crate::process::{self, Postmaster, Process, ProcessError, Signal};
 use crate::user::User;
 
 mod end_of_wal;
 mod histories;
+mod running;
 mod version;
 
 pub use version::Version;
@@ -537,49 +538,6 @@ impl PgCtl {
                     path: path.clone(),
                 });
             }
-        }
-        Ok(())
-    }
-
-    /// Removes the lock files that a dead server has left, once it is sure that no process of a
-    /// server works in the data directory.
-    ///
-    /// PostgreSQL itself refuses to start when the number in such a file is that of any process of
-    /// the same account, a zombie among them (`CreateLockFile`), which after a power cut or a
-    /// SIGKILL is a matter of luck.
-    pub(crate) fn remove_stale_locks(&self) -> Result<(), PgError> {
-        let (pid, why) = match self.postmaster()? {
-            Postmaster::Stale { pid, why } => (pid, why),
-            // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
-            Postmaster::Absent
-                if self
-                    .user
-                    .files()
-                    .exists(&self.pgdata.join("postmaster.pid")) =>
-            {
-                (0, "it is empty".to_owned())
-            }
-            Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
-        };
-        if !self.processes()?.is_empty() {
-            return Ok(());
-        }
-        let own = PidFile::read(&self.pgdata, &self.user)?;
-        let socket = own.as_ref().and_then(PidFile::socket_lock);
-        // Directories of sockets are shared: this lock is only ours if it says the same.
-        let same = |path: &PathBuf| {
-            let theirs = self.user.files().read_text(path).ok().flatten();
-            let theirs = theirs.and_then(|text| PidFile::parse(&text));
-            theirs.is_some_and(|theirs| {
-                own.as_ref()
-                    .is_some_and(|own| theirs.pid == own.pid && theirs.data_dir == own.data_dir)
-            })
-        };
-        // The data directory's own lock goes last: until then the next attempt finds all of this.
-        let ours = [self.pgdata.join("postmaster.pid")];
-        for path in socket.into_iter().filter(same).chain(ours) {
-            tracing::info!(pid, "removing {}: {why}", path.display());
-            let _ = self.user.files().ensure_absent(&path)?;
         }
         Ok(())
     }

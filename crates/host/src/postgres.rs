@@ -2,7 +2,7 @@
 //!
 //! Connections are made as the owner of the server (`pgdba`), because that is who `peer` in
 //! `pg_hba.conf` expects on a socket; the role is `monitor_user` where one is configured. Every
-//! call has a deadline, and what a failed call means is said once, in [`unanswered`].
+//! call has a deadline, and what a failed call means is judged once, in [`unanswered`].
 //!
 //! The agent's own questions go to the database `postgres`, which PostgreSQL has for such programs,
 //! and to the configured one only where the role is not let into that: a database that users own, or
@@ -10,13 +10,13 @@
 
 use std::time::Duration;
 
-use pha_core::postgres::ServerView;
+use pha_core::decide::unanswered;
+use pha_core::postgres::{PmStatus, ServerView};
 use pha_core::snapshot::Answer;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::pgctl::PgError;
-use crate::process::PmStatus;
 use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
 use crate::user::{User, UserError};
 
@@ -98,44 +98,13 @@ fn become_failed(reason: &std::io::Error) -> String {
     }
 }
 
-/// What a failed call says about the server. `status` is what the postmaster has written into its file:
-/// starting and stopping have the same SQLSTATE, and their texts may be translated.
-#[must_use]
-pub fn unanswered(error: &SqlError, status: Option<PmStatus>) -> Answer {
-    let text = error.to_string();
-    match error.kind() {
-        SqlErrorKind::Refused | SqlErrorKind::NoSocket => Answer::NotListening,
-        // A connection that is cut while it is made: the postmaster was about to accept it
-        // and its backend died, or it is too full to (listen backlog, `EAGAIN`).
-        SqlErrorKind::TimedOut | SqlErrorKind::Broken | SqlErrorKind::Unreachable => match status {
-            Some(PmStatus::Stopping) => Answer::ShuttingDown,
-            Some(PmStatus::Starting | PmStatus::Ready | PmStatus::Standby) | None => {
-                Answer::NoAnswer
-            }
-        },
-        SqlErrorKind::Authentication
-        | SqlErrorKind::Tls
-        | SqlErrorKind::Unusable
-        | SqlErrorKind::TooMuch => Answer::Refused(text),
-        SqlErrorKind::Server { sqlstate, .. } => of_sqlstate(sqlstate, text, status),
-    }
-}
-
-/// PostgreSQL manual, Appendix A.
-fn of_sqlstate(sqlstate: &str, text: String, status: Option<PmStatus>) -> Answer {
-    match sqlstate {
-        // cannot_connect_now: starting up, shutting down, in recovery.
-        "57P03" if status == Some(PmStatus::Stopping) => Answer::ShuttingDown,
-        "57P03" if status.is_none() && text.contains("shutting down") => Answer::ShuttingDown,
-        "57P03" => Answer::StartingUp,
-        // admin_shutdown and crash_shutdown end a session that had begun; query_canceled
-        // comes from a timeout that was set on the role.
-        "57P01" => Answer::ShuttingDown,
-        "57P02" => Answer::StartingUp,
-        "57014" => Answer::Busy(text),
-        // insufficient_resources: too_many_connections, out_of_memory, disk_full …
-        _ if sqlstate.starts_with("53") => Answer::Busy(text),
-        _ => Answer::Refused(text),
+impl PostgresError {
+    /// What it says about a server whose postmaster is alive.
+    pub(crate) fn as_answer(&self, status: Option<PmStatus>) -> Answer {
+        match self {
+            Self::Sql(error) => unanswered(error.kind(), error.to_string(), status),
+            other => Answer::Refused(other.to_string()),
+        }
     }
 }
 
@@ -202,8 +171,7 @@ impl Postgres {
     pub fn ask(&self, status: Option<PmStatus>, deadline: Deadline) -> Answer {
         match self.view(deadline) {
             Ok(view) => view.role.into(),
-            Err(PostgresError::Sql(error)) => unanswered(&error, status),
-            Err(error) => Answer::Refused(error.to_string()),
+            Err(error) => error.as_answer(status),
         }
     }
 

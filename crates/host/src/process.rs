@@ -18,6 +18,10 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 
 pub use rustix::process::Signal;
 
+use pha_core::decide::{Named, named};
+use pha_core::postgres::PmStatus;
+use pha_core::snapshot::NamedProcess;
+
 use crate::clock::Deadline;
 use crate::command::find_program;
 use crate::files::FileError;
@@ -66,19 +70,6 @@ pub enum ProcessError {
         /// What the system said.
         reason: io::Error,
     },
-}
-
-/// What the postmaster has written about itself (line 8 of `postmaster.pid`, PostgreSQL 10 and newer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PmStatus {
-    /// Starting, or recovering without accepting connections yet.
-    Starting,
-    /// Accepting connections as a primary.
-    Ready,
-    /// Accepting read-only connections in recovery.
-    Standby,
-    /// Shutting down.
-    Stopping,
 }
 
 /// The contents of `postmaster.pid` (`miscadmin.h`, `LOCK_FILE_LINE_*`). Lines that a starting
@@ -212,44 +203,39 @@ impl Postmaster {
         let Some(file) = PidFile::read(pgdata, owner)? else {
             return Ok(Self::Absent);
         };
-        let stale = |why: String| Ok(Self::Stale { pid: file.pid, why });
-        let Some(stat) = Stat::of(file.pid) else {
-            return stale("there is no such process".to_owned());
-        };
-        if stat.is_dead() {
-            return stale("that process has ended and waits to be reaped".to_owned());
-        }
-        if !kin::is_postgres(file.pid) {
-            return stale(format!("that process is {}", stat.name));
-        }
-        if !Home::of(pgdata, owner)?.is_home_of(file.pid) {
-            return stale("that process is a postgres of another data directory".to_owned());
-        }
-        match kin::account_of(file.pid) {
-            Some(of) if of == uid => {}
-            Some(of) => {
-                return Err(ProcessError::OtherAccount {
-                    pid: file.pid,
-                    uid: of,
-                    own: uid,
-                    pgdata: pgdata.to_owned(),
-                });
-            }
-            None => return stale("that process has changed its user, or ended".to_owned()),
-        }
+        let stat = Stat::of(file.pid);
+        let server = stat.is_some() && kin::is_postgres(file.pid);
         let process = Process {
             pid: file.pid,
-            started: stat.started,
+            started: stat.as_ref().map_or(0, |stat| stat.started),
         };
-        // Everything that was read is of one process if the number is still of the same one.
-        if !process.is_alive() {
-            return stale("that process has just ended".to_owned());
+        let seen = NamedProcess {
+            exists: stat.is_some(),
+            dead: stat.as_ref().is_some_and(Stat::is_dead),
+            server,
+            // Only of a server: the account's own process has to look at the directory.
+            here: server && Home::of(pgdata, owner)?.is_home_of(file.pid),
+            account: kin::account_of(file.pid),
+            // Last: everything above is of one process if the number is still of the same one.
+            same: process.is_alive(),
+        };
+        let (state, program) = stat.map_or((' ', String::new()), |stat| (stat.state, stat.name));
+        let stale = |why: String| Ok(Self::Stale { pid: file.pid, why });
+        match named(&seen, uid) {
+            Named::Postmaster => Ok(Self::Alive {
+                process,
+                state,
+                file,
+            }),
+            Named::Nobody(why) => stale(why.to_owned()),
+            Named::OtherProgram => stale(format!("that process is {program}")),
+            Named::Foreign { uid: of } => Err(ProcessError::OtherAccount {
+                pid: file.pid,
+                uid: of,
+                own: uid,
+                pgdata: pgdata.to_owned(),
+            }),
         }
-        Ok(Self::Alive {
-            process,
-            state: stat.state,
-            file,
-        })
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, soon};
 use pha_core::parse::controldata::State;
+use pha_core::postgres::PmStatus;
 use pha_host::clock::Deadline;
 use pha_host::pgctl::{PgError, Started, StopMode, Stopped};
-use pha_host::process::{PmStatus, Postmaster, Process, Signal};
+use pha_host::process::{Postmaster, Process, Signal};
 
 #[test]
 fn pg_a_server_starts_is_seen_and_stops() {

@@ -9,13 +9,14 @@ use common::{Cluster, postgres, soon};
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
+use pha_core::postgres::PmStatus;
 use pha_core::snapshot::Answer;
 use pha_core::status::{SyncState, WalSenderState};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
 use pha_host::pgctl::{StopMode, Stopped};
 use pha_host::postgres::{Postgres, PostgresError};
-use pha_host::process::{PmStatus, Postmaster, Process, Signal};
+use pha_host::process::{Postmaster, Process, Signal};
 use pha_host::sql::Purpose;
 
 fn access(cluster: &Cluster) -> Postgres {

@@ -48,7 +48,7 @@ impl Work<'_> {
                 .map_err(|error| self.not_rewound(&error))?;
         }
         self.mark(plan, Method::Rewind)?;
-        if self.is_running()? {
+        if self.is_running() {
             self.copies.end().map_err(|error| broken(&error))?;
             return Err(ClsError::refused(
                 format!("a server was started on {} meanwhile", self.node),
@@ -157,7 +157,7 @@ impl Work<'_> {
     }
 
     fn try_backup(&mut self, source: &Source) -> Result<(), ClsError> {
-        if self.is_running()? {
+        if self.is_running() {
             return Err(broken(&format!(
                 "a server runs in {}",
                 self.pg.pgdata.display()

@@ -7,6 +7,7 @@ use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
 use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
+use pha_core::snapshot::Process;
 use pha_core::status::Role;
 use pha_host::missing;
 use pha_host::node::memory_file;
@@ -128,7 +129,7 @@ impl Work<'_> {
         if let Some(pending) = self.cluster.view.pending(&self.node) {
             return Ok(Instance::Changing(pending));
         }
-        let running = self.is_running()?;
+        let running = self.is_running();
         let node = self.cluster.node(&self.node);
         Ok(match (node.role(), running) {
             (Role::Promoted, _) => Instance::Primary,
@@ -140,13 +141,9 @@ impl Work<'_> {
         })
     }
 
-    /// Whether any process of a server works in the data directory.
-    pub(super) fn is_running(&self) -> Result<bool, ClsError> {
-        if !self.pg.user.files().exists(&self.pg.pgdata) {
-            return Ok(false);
-        }
-        let there = self.pg.processes().map_err(|error| broken(&error))?;
-        Ok(!there.is_empty())
+    /// Whether a server works in the data directory, or that cannot be told.
+    pub(super) fn is_running(&self) -> bool {
+        self.pg.running().0 != Process::Absent
     }
 
     fn data(&self) -> Result<Data, ClsError> {

@@ -39,7 +39,7 @@ impl Work<'_> {
                 if let Some(pending) = cluster.view.pending(&node) {
                     return Ok(Look::Pending(pending));
                 }
-                if cluster.node(&node).role() != Role::Stopped || self.is_running()? {
+                if cluster.node(&node).role() != Role::Stopped || self.is_running() {
                     return Ok(Look::Pending("it still runs".to_owned()));
                 }
                 Ok(Look::Done(()))

@@ -3,6 +3,7 @@
 //! [`decide`] is the only way in. It is total and pure: the same snapshot always gets the same plan.
 
 mod admission;
+mod answer;
 mod attend;
 mod change_lock;
 mod demote;
@@ -22,8 +23,9 @@ use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
 pub use admission::{checks_parameters, guards, without_account, without_replication};
+pub use answer::{own_check_failed, unanswered};
 pub use monitor::silent;
-pub use running::{died, running};
+pub use running::{Named, died, left_over, named, running};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};

@@ -1,6 +1,57 @@
 //! Whether PostgreSQL runs: what every operation and the guard go by.
 
-use crate::snapshot::{Death, PidFile, Process, Shown};
+use crate::snapshot::{Death, NamedProcess, PidFile, Process, Shown};
+
+/// Whose process it is that `postmaster.pid` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The postmaster of this data directory.
+    Postmaster,
+    /// The file is left over from a server that is gone: how that is known.
+    Nobody(&'static str),
+    /// So it is, and the number is by now that of another program.
+    OtherProgram,
+    /// A server that works in this very directory as another account. It is none of ours, so that it is
+    /// not signalled, and nothing that could serve beside it is begun.
+    Foreign {
+        /// Its account.
+        uid: u32,
+    },
+}
+
+/// Judges the process that `postmaster.pid` names; `uid` is the account that the server should have. The
+/// file outlives a power cut, and its number may by then be that of another program.
+#[must_use]
+pub fn named(process: &NamedProcess, uid: u32) -> Named {
+    match process {
+        NamedProcess { exists: false, .. } => Named::Nobody("there is no such process"),
+        NamedProcess { dead: true, .. } => {
+            Named::Nobody("that process has ended and waits to be reaped")
+        }
+        NamedProcess { server: false, .. } => Named::OtherProgram,
+        NamedProcess { here: false, .. } => {
+            Named::Nobody("that process is a postgres of another data directory")
+        }
+        NamedProcess { account: None, .. } => {
+            Named::Nobody("that process has changed its user, or ended")
+        }
+        // Everything that was read is of one process if the number is still of the same one.
+        NamedProcess { same: false, .. } => Named::Nobody("that process has just ended"),
+        NamedProcess {
+            account: Some(of), ..
+        } if *of != uid => Named::Foreign { uid: *of },
+        NamedProcess { .. } => Named::Postmaster,
+    }
+}
+
+/// Whether the lock files that lie in the data directory are left over, so that they may be removed before
+/// a start. PostgreSQL itself refuses to start when the number in such a file is that of any process of
+/// the same account, a zombie among them (`CreateLockFile`), which after a power cut or a SIGKILL is a
+/// matter of luck.
+#[must_use]
+pub fn left_over(file: PidFile, shown: Shown) -> bool {
+    file == PidFile::Gone && shown == Shown::Nothing
+}
 
 /// Judges what was seen of PostgreSQL's processes. A server counts as gone (a stop has succeeded, the
 /// lease may be given back, the guard has nothing to guard) only where that was seen; what could not be
@@ -10,6 +61,7 @@ use crate::snapshot::{Death, PidFile, Process, Shown};
 pub fn running(file: PidFile, shown: Shown) -> Process {
     match (file, shown) {
         (PidFile::Alive { frozen }, _) => Process::Alive { frozen },
+        (PidFile::Foreign, _) => Process::Alive { frozen: false },
         // /proc has them all, those whose postmaster has left no file among them.
         (PidFile::Gone | PidFile::Unreadable, Shown::Nothing) => Process::Absent,
         // Without a postmaster there is nobody to ask, and SIGKILL looks again who is left.
@@ -54,11 +106,12 @@ mod tests {
         let files = [
             PidFile::Gone,
             PidFile::Alive { frozen: true },
+            PidFile::Foreign,
             PidFile::Unreadable,
         ];
         for file in files {
             for shown in [Shown::Nothing, Shown::Processes, Shown::Unclear] {
-                let alive = matches!(file, PidFile::Alive { .. });
+                let alive = matches!(file, PidFile::Alive { .. } | PidFile::Foreign);
                 let gone = running(file, shown) == Process::Absent;
                 assert_eq!(
                     gone,
@@ -69,5 +122,49 @@ mod tests {
         }
         let frozen = running(PidFile::Alive { frozen: true }, Shown::Unclear);
         assert_eq!(frozen, Process::Alive { frozen: true });
+    }
+
+    #[test]
+    fn only_a_server_of_this_directory_and_account_is_the_postmaster() {
+        let all = NamedProcess {
+            exists: true,
+            dead: false,
+            server: true,
+            here: true,
+            account: Some(26),
+            same: true,
+        };
+        assert_eq!(named(&all, 26), Named::Postmaster);
+        assert_eq!(named(&all, 27), Named::Foreign { uid: 26 });
+        let others: [fn(&mut NamedProcess); 6] = [
+            |process| process.exists = false,
+            |process| process.dead = true,
+            |process| process.server = false,
+            |process| process.here = false,
+            |process| process.account = None,
+            |process| process.same = false,
+        ];
+        for change in others {
+            let mut process = all;
+            change(&mut process);
+            for uid in [26, 27] {
+                let left = matches!(named(&process, uid), Named::Nobody(_) | Named::OtherProgram);
+                assert!(left, "{process:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lock_files_go_only_where_nobody_works() {
+        assert!(left_over(PidFile::Gone, Shown::Nothing));
+        for file in [
+            PidFile::Alive { frozen: false },
+            PidFile::Foreign,
+            PidFile::Unreadable,
+        ] {
+            assert!(!left_over(file, Shown::Nothing));
+        }
+        assert!(!left_over(PidFile::Gone, Shown::Processes));
+        assert!(!left_over(PidFile::Gone, Shown::Unclear));
     }
 }

@@ -4,40 +4,11 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io;
 
+pub use pha_core::postgres::SqlErrorKind;
 use pha_core::quoted::shortened;
 
 /// How many characters of a server's words are shown.
 const SHOWN: usize = 1000;
-
-/// What kind of failure it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SqlErrorKind {
-    /// Nothing listens at the address.
-    Refused,
-    /// No socket file in the directory: no server runs there, or it uses another directory.
-    NoSocket,
-    /// Not reached: no route, no such host, or another error of the network.
-    Unreachable,
-    /// No answer within the deadline.
-    TimedOut,
-    /// The connection ended in the middle.
-    Broken,
-    /// The server answered an error; the SQLSTATE of PostgreSQL's Appendix A.
-    Server {
-        /// Five characters: `28P01`, `42P01`, `53300`, `57P03` …
-        sqlstate: String,
-        /// Whether the server ended the session with it (`FATAL` or `PANIC`).
-        fatal: bool,
-    },
-    /// The encryption failed: no TLS on the server, or a certificate that does not verify.
-    Tls,
-    /// The server asks for a password and none is there, or an authentication not known here.
-    Authentication,
-    /// The answer is larger than what is read.
-    TooMuch,
-    /// The connection string, its files, or an answer could not be used.
-    Unusable,
-}
 
 /// A failed connection or statement. It never shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

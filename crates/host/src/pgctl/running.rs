@@ -1,0 +1,80 @@
+//! What is seen of a server's processes, and what a dead one has left.
+
+use pha_core::decide::{left_over, running};
+use pha_core::snapshot::{self, Shown};
+use tracing::{info, warn};
+
+use super::{PgCtl, PgError};
+use crate::process::{PidFile, Postmaster, ProcessError};
+use pha_core::postgres::PmStatus;
+
+impl PgCtl {
+    /// Whether PostgreSQL runs, as [`running`] judges what can be seen, and what its postmaster has written
+    /// about itself.
+    pub fn running(&self) -> (snapshot::Process, Option<PmStatus>) {
+        let (file, status) = match self.postmaster() {
+            Ok(Postmaster::Alive { state, file, .. }) => {
+                let frozen = state == 'T';
+                (snapshot::PidFile::Alive { frozen }, file.status)
+            }
+            Ok(Postmaster::Absent | Postmaster::Stale { .. }) => (snapshot::PidFile::Gone, None),
+            Err(error) => {
+                warn!("{error}");
+                let file = match error {
+                    ProcessError::OtherAccount { .. } => snapshot::PidFile::Foreign,
+                    _ => snapshot::PidFile::Unreadable,
+                };
+                (file, None)
+            }
+        };
+        let shown = match file {
+            // The postmaster was seen among them.
+            snapshot::PidFile::Alive { .. } | snapshot::PidFile::Foreign => Shown::Processes,
+            snapshot::PidFile::Gone | snapshot::PidFile::Unreadable => match self.processes() {
+                Ok(left) if left.is_empty() => Shown::Nothing,
+                Ok(_) => Shown::Processes,
+                Err(_) if file == snapshot::PidFile::Unreadable => Shown::Unclear,
+                Err(error) => {
+                    warn!("{error}");
+                    Shown::Unclear
+                }
+            },
+        };
+        (running(file, shown), status)
+    }
+
+    /// Removes the lock files that a dead server has left ([`left_over`]).
+    pub(crate) fn remove_stale_locks(&self) -> Result<(), PgError> {
+        let path = self.pgdata.join("postmaster.pid");
+        let (pid, why) = match self.postmaster()? {
+            Postmaster::Stale { pid, why } => (pid, why),
+            // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
+            Postmaster::Absent if self.user.files().exists(&path) => (0, "it is empty".to_owned()),
+            Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
+        };
+        let shown = match self.processes()?.is_empty() {
+            true => Shown::Nothing,
+            false => Shown::Processes,
+        };
+        if !left_over(snapshot::PidFile::Gone, shown) {
+            return Ok(());
+        }
+        let own = PidFile::read(&self.pgdata, &self.user)?;
+        let socket = own.as_ref().and_then(PidFile::socket_lock);
+        // Directories of sockets are shared: this lock is only ours if it says the same.
+        let same = |path: &std::path::PathBuf| {
+            let theirs = self.user.files().read_text(path).ok().flatten();
+            let theirs = theirs.and_then(|text| PidFile::parse(&text));
+            theirs.is_some_and(|theirs| {
+                own.as_ref()
+                    .is_some_and(|own| theirs.pid == own.pid && theirs.data_dir == own.data_dir)
+            })
+        };
+        // The data directory's own lock goes last: until then the next attempt finds all of this.
+        for path in socket.into_iter().filter(same).chain([path]) {
+            info!(pid, "removing {}: {why}", path.display());
+            let _ = self.user.files().ensure_absent(&path)?;
+        }
+        Ok(())
+    }
+}
