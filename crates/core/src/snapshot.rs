@@ -147,7 +147,25 @@ pub struct Watch {
     pub pacemaker_timeout: Duration,
 }
 
-/// The guard as an operation of the agent finds it.
+/// What an operation of the agent sees of the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuardSeen {
+    /// Nobody holds its lock.
+    None,
+    /// Somebody does, and what it has written about itself cannot be read: why.
+    Unknown(String),
+    /// One that has written about itself.
+    There {
+        /// How long ago it began its last round.
+        silent: Duration,
+        /// It was started with the parameters that are in force.
+        same_parameters: bool,
+        /// It is a process of this very program.
+        same_program: bool,
+    },
+}
+
+/// The guard as an operation of the agent finds it, as [`crate::decide::at_work`] judges it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// It was not looked for; nothing is done about it.

@@ -204,7 +204,11 @@ impl Files<'_> {
             program: PROGRAM.get().ok_or_else(no_program)?,
             purpose: Purpose::Connections,
         };
-        helper::connect(&slot(whom), whom, &request, self.limit(&request))
+        let files = slot(Whom {
+            purpose: Purpose::Files,
+            ..whom
+        });
+        helper::connect(&slot(whom), &files, whom, &request, self.limit(&request))
     }
 
     /// The same, with another limit of time than a look or a small change has.

@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pha_core::decide::{died, guard};
+use pha_core::decide::{died, guard, stood_still};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::ocf::OcfCode;
 use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
@@ -44,9 +44,6 @@ const TAKE_OVER: Duration = Duration::from_secs(1);
 
 /// The priority of a process that others leave the processor to (setpriority(2)).
 const HIGHEST_PRIORITY: i32 = -20;
-
-/// What a step may be late by before the guard takes it that it, or the machine, stood still.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// How long a look at a file of the account's may take.
 const FILES: Duration = Duration::from_millis(500);
@@ -154,10 +151,9 @@ pub fn attend(mut node: Node) -> Exit {
     }
 }
 
-/// Whether a step that was to be over when it was `due` is later than anything but a stop of the process
-/// or of the machine explains.
+/// Whether the guard [stood still](stood_still) in a step that was to be over when it was `due`.
 fn is_late(now: Duration, due: Duration) -> bool {
-    let late = now > due + SLACK;
+    let late = stood_still(now, due);
     if late {
         info!("stood still for {} ms", (now - due).as_millis());
     }

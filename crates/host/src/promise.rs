@@ -16,8 +16,8 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Reply, Trouble, Wanted,
-    Withdrawal, may_promise, relay_step,
+    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Wanted, Withdrawal,
+    in_time, may_promise, relay_reply, relay_step,
 };
 use tracing::{info, warn};
 
@@ -268,9 +268,7 @@ impl Asked {
         if let Some(answer) = self.relay(request, &guard, &known, deadline.sub_budget(share))? {
             return Ok(answer);
         }
-        if deadline.expired() {
-            return Err("the time for the answer is over".to_owned());
-        }
+        in_time(deadline.left())?;
         guard
             .promise(request.term, request.epoch, request.revocable)
             .map_err(|error| text(&error))?;
@@ -332,18 +330,10 @@ impl Asked {
             RelayStep::Answer(answer) => return Ok(Some(answer)),
             RelayStep::Send(update) => update,
         };
-        match service.update(&update, deadline) {
-            reply @ (Reply::Applied(_) | Reply::NotApplied(_)) => {
-                if let Reading::Row(row) = reply.reading() {
-                    guard.saw(&row).map_err(|error| error.to_string())?;
-                }
-                Ok(Some(PromiseAnswer::Relayed(reply)))
-            }
-            Reply::Missing => Err("the register's row has just disappeared".to_owned()),
-            Reply::Damaged(damage) => Err(damage.to_string()),
-            // It may have been made all the same; it takes this node out of the holders.
-            Reply::Unknown(Trouble::Unreachable(_)) => Ok(None),
-            Reply::Unknown(trouble) => Err(trouble.to_string()),
+        let reply = service.update(&update, deadline);
+        if let Reading::Row(row) = reply.reading() {
+            guard.saw(&row).map_err(|error| error.to_string())?;
         }
+        relay_reply(reply)
     }
 }

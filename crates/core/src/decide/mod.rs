@@ -4,6 +4,7 @@
 
 mod admission;
 mod answer;
+mod at_work;
 mod attend;
 mod change_lock;
 mod demote;
@@ -24,6 +25,7 @@ use crate::snapshot::{Operation, Process, Snapshot};
 
 pub use admission::{checks_parameters, guards, without_account, without_replication};
 pub use answer::{own_check_failed, unanswered};
+pub use at_work::{at_work, stood_still};
 pub use monitor::silent;
 pub use running::{Named, died, left_over, named, running};
 pub use shared::descent::{Descent, descent};

@@ -57,6 +57,9 @@ pub fn left_over(file: PidFile, shown: Shown) -> bool {
 /// lease may be given back, the guard has nothing to guard) only where that was seen; what could not be
 /// looked at proves nothing. Then an operation goes on as with a server that runs, asks it, and fails
 /// where it cannot be stopped; and a guard goes on renewing and fences when its time is over.
+///
+/// A server of another account counts only where the file names it: by a link at the data directory's place
+/// an account could otherwise lend itself somebody else's server, and keep its own stop from succeeding.
 #[must_use]
 pub fn running(file: PidFile, shown: Shown) -> Process {
     match (file, shown) {

@@ -118,6 +118,37 @@ pub fn relay_step(
     RelayStep::Answer(answer)
 }
 
+/// Decides what becomes of a request whose change has been sent ([`RelayStep::Send`]): the answer, or none
+/// where the node promises instead.
+///
+/// # Errors
+/// Why it does neither.
+pub fn relay_reply(reply: Reply) -> Result<Option<PromiseAnswer>, String> {
+    match reply {
+        reply @ (Reply::Applied(_) | Reply::NotApplied(_)) => {
+            Ok(Some(PromiseAnswer::Relayed(reply)))
+        }
+        Reply::Missing => Err("the register's row has just disappeared".to_owned()),
+        Reply::Damaged(damage) => Err(damage.to_string()),
+        // It may have been made all the same; it takes this node out of the holders.
+        Reply::Unknown(Trouble::Unreachable(_)) => Ok(None),
+        // It is there and does not serve: nothing is decided on that (D3).
+        Reply::Unknown(trouble) => Err(trouble.to_string()),
+    }
+}
+
+/// Whether a promise may still be kept when `left` is what is left of the time that the asking primary
+/// gives it: one that comes later binds this node, and nobody goes by it.
+///
+/// # Errors
+/// It may not.
+pub fn in_time(left: Duration) -> Result<(), String> {
+    match left.is_zero() {
+        true => Err("the time for the answer is over".to_owned()),
+        false => Ok(()),
+    }
+}
+
 /// Whether a node with this memory may promise at all: not if it may be the primary that others would
 /// have to be kept from. `runs` is whether its postmaster is alive, `standby` whether its data directory
 /// is a standby's.

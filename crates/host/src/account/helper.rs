@@ -97,7 +97,7 @@ impl Slot {
         let waited = self
             .free
             .wait_timeout_while(self.lock(), deadline.left(), wanted);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let silent = state.hung.is_some_and(|since| since.elapsed() < SILENCE);
         if state.taken || silent {
             let text = format!(
@@ -106,13 +106,24 @@ impl Slot {
             );
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
+        Ok(self.begin_turn(state))
+    }
+
+    /// Takes a process that runs and is asked nothing; nobody waits for it.
+    fn take_idle(&self) -> Option<Turn<'_>> {
+        let state = self.lock();
+        let idle = !state.taken && state.conversation.is_some();
+        idle.then(|| self.begin_turn(state))
+    }
+
+    fn begin_turn(&self, mut state: MutexGuard<'_, State>) -> Turn<'_> {
         state.taken = true;
-        Ok(Turn {
+        Turn {
             slot: self,
             ends: state.ends,
             conversation: state.conversation.take(),
             hung: None,
-        })
+        }
     }
 }
 
@@ -144,18 +155,26 @@ pub(super) fn ask(
     bytes: &[u8],
     deadline: Deadline,
 ) -> io::Result<(Answer, Vec<u8>)> {
-    let answered = converse(slot, whom, request, bytes, deadline)?;
+    let turn = slot.take(whom, deadline)?;
+    let answered = converse(turn, whom, request, bytes, deadline)?;
     Ok((answered.answer, answered.bytes))
 }
 
-/// Has the process of that account connect to a socket, and takes the connection over.
+/// Has a process of that account connect to a socket, and takes the connection over. The one for files does
+/// it where it runs and is idle, which saves an operation of the agent a process; one that waits for a disk
+/// is not waited for.
 pub(super) fn connect(
     slot: &Slot,
+    files: &Slot,
     whom: Whom<'_>,
     request: &Request,
     deadline: Deadline,
 ) -> io::Result<OwnedFd> {
-    let answered = converse(slot, whom, request, b"", deadline)?;
+    let (turn, purpose) = match files.take_idle() {
+        Some(turn) => (turn, Purpose::Files),
+        None => (slot.take(whom, deadline)?, whom.purpose),
+    };
+    let answered = converse(turn, Whom { purpose, ..whom }, request, b"", deadline)?;
     match (answered.descriptor, answered.answer) {
         (Some(connection), _) => {
             // Whether it blocks is not for the account's process to say: nothing here waits without a limit.
@@ -178,13 +197,12 @@ struct Answered {
 }
 
 fn converse(
-    slot: &Slot,
+    mut turn: Turn<'_>,
     whom: Whom<'_>,
     request: &Request,
     bytes: &[u8],
     deadline: Deadline,
 ) -> io::Result<Answered> {
-    let mut turn = slot.take(whom, deadline)?;
     let mut tried = false;
     loop {
         let asked = turn.ask(whom, request, bytes, deadline);

@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::snapshot::{Guard, Operation};
+use pha_core::decide::at_work;
+use pha_core::snapshot::{Guard, GuardSeen, Operation};
 use rustix::process::Signal;
 use tracing::warn;
 
@@ -12,9 +13,6 @@ use crate::clock::{Deadline, since_boot};
 use crate::command::Command;
 use crate::node::Node;
 use crate::process::Process;
-
-/// Rounds of a guard are shorter than this; one that has begun none for so long hangs.
-const HANGS: Duration = Duration::from_secs(10);
 
 /// How long a new guard may take until it holds its lock.
 const START: Duration = Duration::from_secs(3);
@@ -39,21 +37,15 @@ impl Node {
         if matches!(operation, Operation::Monitor { probe: true }) {
             return Guard::Unknown;
         }
-        let note = match self.place.occupant() {
-            Ok(None) => return Guard::Absent,
-            Ok(Some(note)) => note,
-            Err(why) => return Guard::Stale(why),
-        };
-        let silent = since_boot().saturating_sub(note.beat);
-        if silent > HANGS {
-            Guard::Stale(format!("it has not moved for {} s", silent.as_secs()))
-        } else if note.parameters != super::parameters() {
-            Guard::Stale("it was started with other parameters".to_owned())
-        } else if !is_this_program(note.pid) {
-            Guard::Stale("it is of another version of the program".to_owned())
-        } else {
-            Guard::Running
-        }
+        at_work(match self.place.occupant() {
+            Ok(None) => GuardSeen::None,
+            Err(why) => GuardSeen::Unknown(why),
+            Ok(Some(note)) => GuardSeen::There {
+                silent: since_boot().saturating_sub(note.beat),
+                same_parameters: note.parameters == super::parameters(),
+                same_program: is_this_program(note.pid),
+            },
+        })
     }
 
     /// Starts the process that speaks for this standby, unless one does already. Nothing waits for it.

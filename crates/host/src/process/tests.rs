@@ -12,20 +12,22 @@ impl Dir {
         Self(path)
     }
 
-    /// A program named `postgres` that sleeps in a directory, as every process of a server does.
-    fn server_in(&self, cwd: &Path) -> Reaped {
+    /// A program named `postgres` that sleeps.
+    fn server(&self) -> Command {
         let program = self.0.join("postgres");
         if !program.exists() {
-            std::fs::copy("/bin/sleep", &program).unwrap();
+            // By a process of its own: a fork of another test would keep it open for writing.
+            let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
+            assert!(copied.unwrap().success());
         }
-        Reaped(
-            Command::new(program)
-                .arg("600")
-                .current_dir(cwd)
-                .stdin(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+        let mut server = Command::new(program);
+        server.arg("600").stdin(Stdio::null());
+        server
+    }
+
+    /// The same in a directory, where every process of a server works.
+    fn server_in(&self, cwd: &Path) -> Reaped {
+        Reaped(self.server().current_dir(cwd).spawn().unwrap())
     }
 }
 
@@ -133,6 +135,21 @@ fn no_file_no_directory_no_postmaster() {
     assert_eq!(postmaster(&dir.0).unwrap(), Postmaster::Absent);
     assert_eq!(postmaster(&dir.0.join("gone")).unwrap(), Postmaster::Absent);
     assert_eq!(servers(&dir.0.join("gone")), []);
+}
+
+#[test]
+fn a_server_of_another_account_in_this_directory_is_neither_ours_nor_gone() {
+    use std::os::unix::process::CommandExt as _;
+    let dir = Dir::new("foreign");
+    let uid = User::lookup("nobody").unwrap().uid();
+    let server = Reaped(dir.server().current_dir(&dir.0).uid(uid).spawn().unwrap());
+    write_pid(&dir.0, &format!("{}\n", server.pid()));
+    let seen = postmaster(&dir.0);
+    assert!(
+        matches!(seen, Err(ProcessError::OtherAccount { uid: of, .. }) if of == uid),
+        "{seen:?}"
+    );
+    assert_eq!(servers(&dir.0), []);
 }
 
 #[test]
