@@ -1,7 +1,7 @@
 //! The one place that starts a program.
 //!
 //! A program gets an argument vector, never a shell line; `LC_ALL=C`, because its output is read by
-//! a parser; `/dev/null` as its standard input unless bytes are given; a process group of its own,
+//! a parser (but for [`Command::character_set_of`]); `/dev/null` as its standard input unless bytes are given; a process group of its own,
 //! so that a deadline takes its children along; and a deadline always. What it prints is captured
 //! up to a bound; what it says on failure ends up, in one line and without secrets, in the error.
 //!
@@ -85,6 +85,7 @@ pub struct Command {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    character_set: Option<String>,
     user: Option<User>,
     stdin: Option<Vec<u8>>,
     accepted: BTreeSet<i32>,
@@ -244,6 +245,7 @@ impl Command {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            character_set: None,
             user: None,
             stdin: None,
             accepted: BTreeSet::from([0]),
@@ -271,6 +273,13 @@ impl Command {
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Lets the program, and what it starts, write the characters of that locale; its words stay English
+    /// where it does not choose others itself.
+    pub fn character_set_of(mut self, locale: Option<String>) -> Self {
+        self.character_set = locale;
         self
     }
 
@@ -393,7 +402,16 @@ impl Command {
             });
         }
         let mut command = self.first_step(user, &path)?;
-        command.args(&self.args).env("LC_ALL", "C").process_group(0);
+        command.args(&self.args).process_group(0);
+        match &self.character_set {
+            None => command.env("LC_ALL", "C"),
+            // Each of LC_ALL and LC_CTYPE decides before LANG, and a character set apart needs both of these.
+            Some(locale) => command
+                .env_remove("LC_ALL")
+                .env("LANG", "C")
+                .env("LC_MESSAGES", "C")
+                .env("LC_CTYPE", locale),
+        };
         command.stdin(if self.stdin.is_some() {
             Stdio::piped()
         } else {

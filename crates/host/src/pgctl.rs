@@ -5,6 +5,7 @@
 //! so they work when the configuration or the programs are broken, and the end is noticed at once.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
@@ -171,6 +172,9 @@ pub struct PgCtl {
 /// So many bytes of the end of a log are looked at.
 const LOG_KEPT: u64 = 2000;
 
+/// How long a start waits to learn in which language the server writes.
+const LANGUAGE: Duration = Duration::from_secs(5);
+
 /// The control file, in the data directory.
 const CONTROL: &str = "global/pg_control";
 
@@ -238,7 +242,8 @@ impl PgCtl {
             .arg(self.server_options())
             // pg_ctl puts a directory given with -D into a shell line as it is, but takes one
             // from the environment without (pg_ctl.c, pgdata_opt); the server gets it with -o.
-            .env("PGDATA", &self.pgdata);
+            .env("PGDATA", &self.pgdata)
+            .character_set_of(self.language_of_log(deadline));
         let command = match name {
             Some(name) => command.env(LINK_NAME, name.as_str()),
             None => command,
@@ -482,6 +487,17 @@ impl PgCtl {
         }
     }
 
+    /// The locale whose characters the server's log needs: the one that the configuration chooses for
+    /// messages. PostgreSQL takes the character set of what it writes before it is in a database from the
+    /// environment (`LC_CTYPE`), and would write question marks in the place of all that is not ASCII.
+    fn language_of_log(&self, deadline: Deadline) -> Option<String> {
+        // A configuration that cannot be read is the start's to say.
+        let chosen = self.setting_of_stopped("lc_messages", deadline.sub_budget(LANGUAGE));
+        let chosen = chosen.ok().flatten()?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '@');
+        (!chosen.is_empty() && chosen.chars().all(is_name)).then_some(chosen)
+    }
+
     /// What a setting of a server that is stopped would be after a start: `postgres -C` with the options
     /// that a start gives it. `None` for a name that this version does not know.
     ///
@@ -494,6 +510,11 @@ impl PgCtl {
     ) -> Result<Option<String>, CommandError> {
         let words = self.server_words();
         let asked = self.command("postgres").arg("-C").arg(name).args(words);
+        // Why it cannot be told is read below, whatever the language that the configuration chooses.
+        let asked = match name {
+            "lc_messages" => asked,
+            _ => asked.args(["-c", "lc_messages=C"]),
+        };
         match asked.run(deadline) {
             Ok(output) => Ok(Some(output.text().trim().to_owned())),
             Err(CommandError::Failed { stderr, .. })

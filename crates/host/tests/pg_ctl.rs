@@ -51,6 +51,49 @@ fn pg_a_server_starts_is_seen_and_stops() {
     assert_eq!(ctl.controldata(soon()).unwrap().state, State::ShutDown);
 }
 
+/// `C.UTF-8` is the one locale besides C that every system has. What PostgreSQL writes before it is in a
+/// database goes through the character set of the environment, and comes out as question marks without.
+#[test]
+fn pg_a_server_writes_its_log_in_the_characters_of_its_language() {
+    let cluster = Cluster::new("language");
+    let environment = |pid: i32| {
+        let text = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let of = |name: &str| {
+            let mut words = text.split('\0');
+            words.find_map(|word| {
+                word.strip_prefix(name)?
+                    .strip_prefix('=')
+                    .map(str::to_owned)
+            })
+        };
+        (of("LC_ALL"), of("LC_CTYPE"))
+    };
+    let started = |line: &str| {
+        let path = cluster.ctl.pgdata.join("postgresql.auto.conf");
+        std::fs::write(path, line).unwrap();
+        cluster.start();
+        let Postmaster::Alive { process, .. } = cluster.ctl.postmaster().unwrap() else {
+            panic!()
+        };
+        let seen = environment(process.pid());
+        let stopped = cluster.ctl.stop(StopMode::Fast, soon());
+        assert_eq!(stopped.unwrap(), Stopped::Ended);
+        seen
+    };
+    let (all, ctype) = started("lc_messages = 'C.UTF-8'\n");
+    assert_eq!((all, ctype.as_deref()), (None, Some("C.UTF-8")));
+    let (all, ctype) = started("lc_messages = 'C'\n");
+    assert_eq!((all, ctype.as_deref()), (None, Some("C")));
+    // A locale that this system does not have is no reason to wait, or to start in another way.
+    let path = cluster.ctl.pgdata.join("postgresql.auto.conf");
+    std::fs::write(path, "lc_messages = 'xx_YY.UTF-8'\n").unwrap();
+    assert!(matches!(
+        cluster.ctl.start(None, soon()),
+        Err(PgError::NotStarted { .. })
+    ));
+}
+
 #[test]
 fn pg_starting_a_running_server_leaves_it_alone() {
     let cluster = Cluster::new("twice");

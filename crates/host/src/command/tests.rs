@@ -225,6 +225,14 @@ fn programs_speak_c_and_do_not_inherit_the_agents_parameters() {
 }
 
 #[test]
+fn a_program_may_write_the_characters_of_a_locale() {
+    let said = sh("echo ${LC_ALL-none} $LANG $LC_MESSAGES $LC_CTYPE")
+        .character_set_of(Some("zh_CN.UTF-8".to_owned()))
+        .run(soon());
+    assert_eq!(said.unwrap().text(), "none C C zh_CN.UTF-8\n");
+}
+
+#[test]
 fn the_search_path_honours_path_first_and_trusts_no_relative_entry() {
     let dir = std::env::temp_dir().join(format!("pha-path-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
