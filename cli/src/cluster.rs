@@ -1,5 +1,6 @@
 //! The cluster as a command sees it: one `cibadmin --query`, and the database resource in it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,8 +37,20 @@ pub(crate) struct Cluster {
     pub(crate) resource: ResourceName,
     /// The agent's parameters; those with a wrong value have their default.
     pub(crate) params: Params,
+    /// The same as they are given.
+    pub(crate) given: Given,
     /// Every node, in the order of the configuration.
     pub(crate) names: Vec<NodeName>,
+}
+
+/// The agent's parameters as they are in the cluster's configuration, a password perhaps among them.
+#[derive(Clone)]
+pub(crate) struct Given(pub(crate) BTreeMap<String, String>);
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Cluster {
@@ -85,6 +98,7 @@ impl Cluster {
             view: View::of_cib(cib, &name),
             resource: name,
             params,
+            given: Given(resource.parameters.clone()),
             names: cib.nodes.iter().map(|node| node.name.clone()).collect(),
         })
     }

@@ -14,6 +14,7 @@ mod online_switch;
 mod rebuild_slave;
 mod recovery_master;
 mod repair_slave;
+mod restart;
 pub(crate) mod rows;
 mod seen;
 mod setup;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     UnstandbyNode(standby_node::UnstandbyNode),
     Unmanage(manage::Unmanage),
     Manage(manage::Manage),
+    Restart(restart::Restart),
     Setup(setup::Setup),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
@@ -71,6 +73,7 @@ impl Command {
             Self::UnstandbyNode(command) => command.run(session),
             Self::Unmanage(command) => command.run(session),
             Self::Manage(command) => command.run(session),
+            Self::Restart(command) => command.run(session),
             Self::Setup(command) => command.run(session),
             Self::Doctor(command) => return command.run(session),
             Self::Internal(command) => command.run(session),

@@ -46,6 +46,9 @@ _cls() {
             cls,repair_slave)
                 cmd="cls__subcmd__repair_slave"
                 ;;
+            cls,restart)
+                cmd="cls__subcmd__restart"
+                ;;
             cls,setup)
                 cmd="cls__subcmd__setup"
                 ;;
@@ -97,6 +100,9 @@ _cls() {
             cls__subcmd__help,repair_slave)
                 cmd="cls__subcmd__help__subcmd__repair_slave"
                 ;;
+            cls__subcmd__help,restart)
+                cmd="cls__subcmd__help__subcmd__restart"
+                ;;
             cls__subcmd__help,setup)
                 cmd="cls__subcmd__help__subcmd__setup"
                 ;;
@@ -145,6 +151,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,seen)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__seen"
                 ;;
+            cls__subcmd__help__subcmd__internal,settings)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__settings"
+                ;;
             cls__subcmd__help__subcmd__internal,site)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__site"
                 ;;
@@ -180,6 +189,9 @@ _cls() {
                 ;;
             cls__subcmd__internal,seen)
                 cmd="cls__subcmd__internal__subcmd__seen"
+                ;;
+            cls__subcmd__internal,settings)
+                cmd="cls__subcmd__internal__subcmd__settings"
                 ;;
             cls__subcmd__internal,site)
                 cmd="cls__subcmd__internal__subcmd__site"
@@ -217,6 +229,9 @@ _cls() {
             cls__subcmd__internal__subcmd__help,seen)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__seen"
                 ;;
+            cls__subcmd__internal__subcmd__help,settings)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__settings"
+                ;;
             cls__subcmd__internal__subcmd__help,site)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__site"
                 ;;
@@ -230,7 +245,7 @@ _cls() {
 
     case "${cmd}" in
         cls)
-            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help"
+            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -312,7 +327,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help)
-            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage setup doctor internal help"
+            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -368,7 +383,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts site running clock wal-end rows seen"
+            opts="config commands pages passfile facts site running clock wal-end rows settings seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -507,6 +522,20 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__help__subcmd__internal__subcmd__settings)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__help__subcmd__internal__subcmd__site)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -619,6 +648,20 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__help__subcmd__restart)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__help__subcmd__setup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -718,7 +761,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts site running clock wal-end rows seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts site running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -848,7 +891,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts site running clock wal-end rows seen help"
+            opts="config commands pages passfile facts site running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -988,6 +1031,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__seen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__settings)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1145,6 +1202,32 @@ _cls() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__settings)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1403,6 +1486,36 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__restart)
+            opts="-q -h --node --pending --dry-run --force --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__setup)
             opts="-q -h --dry-run --restart --force --remove --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1619,4 +1732,4 @@ _cls_link() {
     _cls cls "$2" "$3"
     _cls_nodes "$@"
 }
-complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_setup cls_doctor
+complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_doctor

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
 use super::doctor::facts;
+use super::restart::settings;
 use super::setup::look;
 use super::setup::passfile::Passfiles;
 use super::{rows, seen, wal_end};
@@ -57,6 +58,9 @@ enum Question {
     WalEnd,
     /// Ask this node's PostgreSQL what is given as JSON, and print the rows as JSON
     Rows,
+    /// Print what the settings of this node's PostgreSQL are and will be after its next start, as JSON;
+    /// the agent's parameters are given as JSON
+    Settings,
     /// Print what this node has seen of the register, as JSON
     Seen {
         /// The database resource
@@ -94,6 +98,7 @@ impl Internal {
             Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
             Question::WalEnd => wal_end::run(session)?,
             Question::Rows => rows::run(session, &given()?)?,
+            Question::Settings => settings::run(session, &read_json()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {

@@ -70,6 +70,19 @@ impl Request {
         }
     }
 
+    /// Asks this node's own server.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) fn here(&self, sql: &str, deadline: Deadline) -> Result<TextRows, Refusal> {
+        let limit = u64::try_from(deadline.left().as_millis()).unwrap_or(u64::MAX);
+        answer(&Self {
+            sql: sql.to_owned(),
+            limit,
+            ..self.clone()
+        })
+    }
+
     /// Sends it to that node with this statement.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub(crate) mod passfile;
 mod remove;
 mod restart;
 
+use super::restart::round::{self, Cause, Order};
 use design::Intent;
 
 /// Exit status of crm_diff: the texts differ.
@@ -135,7 +136,13 @@ impl Setup {
             session.ui.done("nothing to change", details);
             return Ok(());
         }
-        let course = restart::course(session, &work, self.force, deadline);
+        let known = restart::known(session, &work, deadline);
+        let order = Order {
+            cause: Cause::Parameters(&work.plan),
+            settings: &known,
+            force: self.force,
+        };
+        let course = restart::course(session, &work, &order, deadline);
         if self.dry_run {
             let sentence = dry_sentence(&restarts, course);
             session.ui.done(&sentence, details);
@@ -151,11 +158,15 @@ impl Setup {
             ));
         }
         let course = course?;
-        let begin = |course| restart::begin(session, &work.plan, course, self.force, deadline);
+        let begin = |course| round::begin(session, &order, course, "cls_setup --restart", deadline);
         let _guard = course.as_ref().map(begin).transpose()?.flatten();
         self.make(session, &config, &intent, &work, deadline)?;
         let done = match course {
-            Some(course) => restart::perform(session, &work.plan, &course, self.force, deadline)?,
+            Some(course) => {
+                let ended = round::perform(session, order, &course, deadline)?;
+                let how = ended.says();
+                format!("the cluster is set up, and PostgreSQL was restarted: {how}")
+            }
             None => plain(session, &work, deadline)?,
         };
         if !work.plan.is_done() {
@@ -181,7 +192,7 @@ impl Setup {
     ) -> Result<Work, ClsError> {
         let (mut plan, mut cib) = seen(config, intent, deadline)?;
         if self.restart && !plan.running(&cib).is_empty() {
-            restart::settled(session, deadline)?;
+            round::settled(session, deadline)?;
             (plan, cib) = seen(config, intent, deadline)?;
         }
         let mut warnings: Vec<String> = intent
@@ -244,8 +255,8 @@ fn plain(session: &Session, work: &Work, deadline: Deadline) -> Result<String, C
         push(&plan.before, &plan.after, deadline)?;
     }
     if !work.running.is_empty() && plan.cost() > Cost::Nothing {
-        restart::settled(session, deadline)?;
-        restart::nothing_failed(session)?;
+        round::settled(session, deadline)?;
+        round::nothing_failed(session)?;
     }
     let next = match work.running.is_empty() {
         true => "cls_start starts the database, ",
@@ -414,7 +425,7 @@ impl Drop for Scratch {
 
 /// Makes the whole change in one step of the cluster. The patch names every element by its place
 /// and identifier, so what others change at the same time stays, or the patch fails as a whole.
-fn push(before: &Element, after: &Element, deadline: Deadline) -> Result<(), ClsError> {
+pub(crate) fn push(before: &Element, after: &Element, deadline: Deadline) -> Result<(), ClsError> {
     if before == after {
         return Ok(());
     }

@@ -43,13 +43,13 @@ impl Status {
             return Ok(check(session));
         }
         let Some(seconds) = self.watch else {
-            let report = look(session)?;
+            let report = look(session, true)?;
             show(session, &report);
             return Ok(Outcome::Done);
         };
         while !session.interrupt.is_set() {
             let next = Deadline::after(Duration::from_secs(seconds));
-            let report = look(session);
+            let report = look(session, true);
             session.ui.clear();
             match report {
                 Ok(report) => show(session, &report),
@@ -62,15 +62,15 @@ impl Status {
     }
 }
 
-/// Asks every source side by side, and judges.
-fn look(session: &Session) -> Result<Report, ClsError> {
+/// Asks every source side by side, and judges; `notes`: also for what is worth a note and no alarm.
+fn look(session: &Session, notes: bool) -> Result<Report, ClsError> {
     let began = Instant::now();
     let limit = session
         .common
         .timeout
         .map_or(LIMIT, |limit| limit.min(LIMIT));
     let deadline = Deadline::after(limit);
-    let seen = Sources::ask(session, deadline)?;
+    let seen = Sources::ask(session, notes, deadline)?;
     let here = seen.cluster.local_node(deadline).ok();
     let nodes = seen.cluster.nodes();
     let replication = report::replication(&seen);
@@ -98,6 +98,7 @@ fn look(session: &Session) -> Result<Report, ClsError> {
         primary_hangs: seen.primary_hangs,
         unseen: seen.unseen(),
         operation: seen.operation.as_ref(),
+        waiting: &seen.waiting,
     });
     Ok(Report::new(&seen, replication, verdict, began.elapsed()))
 }
@@ -112,7 +113,7 @@ fn show(session: &Session, report: &Report) {
 
 /// The monitoring plugin: one line, and a code that never is an error of ours.
 fn check(session: &Session) -> Outcome {
-    let (word, code, line) = match look(session) {
+    let (word, code, line) = match look(session, false) {
         Ok(report) => {
             let (word, code) = match report.verdict.level {
                 Level::Ok => ("OK", 0),

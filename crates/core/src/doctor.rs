@@ -61,6 +61,9 @@ pub struct ServerFacts {
     /// The role that standbys connect as; none where the server does not run.
     #[serde(default)]
     pub role: Option<RoleFacts>,
+    /// The settings that have another value from its next start on.
+    #[serde(default)]
+    pub pending: Vec<String>,
 }
 
 /// A setting of a role, a database, or a role in a database.

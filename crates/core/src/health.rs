@@ -132,6 +132,9 @@ pub struct Observation<'a> {
     pub unseen: Option<&'a Hindrance>,
     /// The operation of `cls` that is noted in the cluster's configuration.
     pub operation: Option<&'a Operation>,
+    /// The settings of each node's PostgreSQL that wait for its restart; a node that could not be asked
+    /// is not among them.
+    pub waiting: &'a [(NodeName, Vec<String>)],
 }
 
 /// Something that is not as it should be.
@@ -316,6 +319,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         look: left::over,
     },
     HealthRule {
+        id: "pending-restart",
+        condition: None,
+        meaning: "settings of PostgreSQL have another value from its next start on",
+        look: waits_for_restart,
+    },
+    HealthRule {
         id: "unmanaged",
         condition: None,
         meaning: "Pacemaker does not manage the database",
@@ -416,6 +425,28 @@ impl Problem {
         self.node = Some(node.clone());
         self
     }
+}
+
+/// No trouble, and easily forgotten: the next start, which a failure may cause, makes it count.
+fn waits_for_restart(seen: &Observation<'_>) -> Vec<Problem> {
+    let waiting = seen.waiting.iter().filter(|(_, names)| !names.is_empty());
+    let said = waiting.map(|(node, names)| {
+        let text = format!(
+            "{node}: {} for a restart of PostgreSQL: {}",
+            match names.len() {
+                1 => "a setting waits",
+                _ => "settings wait",
+            },
+            names.join(", ")
+        );
+        problem(
+            Level::Ok,
+            text,
+            "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node",
+        )
+        .on(node)
+    });
+    said.collect()
 }
 
 fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {

@@ -1,8 +1,10 @@
 //! The settings of which a standby needs at least as much as its primary has (PostgreSQL manual,
 //! "Hot Standby", "Administrator's Overview").
 
+use serde::{Deserialize, Serialize};
+
 /// Their values, on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// `max_connections`.
     pub connections: u32,
@@ -55,16 +57,31 @@ impl Limits {
         ]
     }
 
+    /// The settings that are less here than `needed`: the name, the value here, and the one that is
+    /// needed.
+    pub fn less_than(self, needed: Self) -> impl Iterator<Item = (&'static str, u32, u32)> {
+        let pairs = self.values().into_iter().zip(needed.values());
+        let all = Self::SETTINGS.into_iter().zip(pairs);
+        all.filter(|(_, (here, needed))| here < needed)
+            .map(|(name, (here, needed))| (name, here, needed))
+    }
+
     /// What is less here than `needed`, in words; none where nothing is.
     #[must_use]
     pub fn short_of(self, needed: Self) -> Option<String> {
-        let short: Vec<String> = Self::SETTINGS
-            .iter()
-            .zip(self.values().into_iter().zip(needed.values()))
-            .filter(|(_, (here, needed))| here < needed)
-            .map(|(name, (here, needed))| format!("{name} is {here} and the primary had {needed}"))
+        let short: Vec<String> = self
+            .less_than(needed)
+            .map(|(name, here, needed)| format!("{name} is {here} and the primary had {needed}"))
             .collect();
         (!short.is_empty()).then(|| short.join(", "))
+    }
+
+    /// The words by which `postgres` is told to take what is needed where these settings have less.
+    #[must_use]
+    pub fn raised_to(self, needed: Self) -> Vec<String> {
+        self.less_than(needed)
+            .flat_map(|(name, _, needed)| ["-c".to_owned(), format!("{name}={needed}")])
+            .collect()
     }
 }
 
@@ -85,5 +102,15 @@ mod tests {
                 "max_connections is 50 and the primary had 100, max_locks_per_transaction is 63 and the primary had 64"
             )
         );
+        assert_eq!(
+            here.raised_to(needed),
+            [
+                "-c",
+                "max_connections=100",
+                "-c",
+                "max_locks_per_transaction=64"
+            ]
+        );
+        assert!(more.raised_to(needed).is_empty());
     }
 }

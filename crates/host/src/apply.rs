@@ -79,8 +79,13 @@ pub(crate) fn perform(
         ),
         Action::StartPostgres(name) => {
             node.place.forget_stop();
-            let name = name.as_ref().filter(|name| name.is_incarnation());
-            done(node.pg.start(name, deadline).map(drop).map_err(text))
+            let incarnation = name.as_ref().filter(|name| name.is_incarnation());
+            // A primary is started under no name.
+            let started = match name {
+                Some(_) => node.pg.start_standby(incarnation, deadline),
+                None => node.pg.start(None, deadline),
+            };
+            done(started.map(drop).map_err(text))
         }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),

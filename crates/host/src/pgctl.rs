@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pha_core::limits::Limits;
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::parse::controldata::{self, ControlData, ControlDataError};
@@ -228,6 +229,66 @@ impl PgCtl {
     /// `name` is what its WAL receiver calls itself (R11). It is in the environment of the postmaster and
     /// of all that it starts, and in no file.
     pub fn start(&self, name: Option<&LinkName>, deadline: Deadline) -> Result<Started, PgError> {
+        self.start_with(name, &[], deadline)
+    }
+
+    /// The same for a server whose configuration makes it a standby. One that has been given less of what
+    /// its WAL asks for ([`Limits`]) than its primary had does not start, and the primary, which begins as
+    /// a standby too, could never be given less: so it is started once more with what its WAL asks for.
+    /// Opened in place it has its own values, and its standbys have them from their next start on.
+    pub fn start_standby(
+        &self,
+        name: Option<&LinkName>,
+        deadline: Deadline,
+    ) -> Result<Started, PgError> {
+        let failed = match self.start_with(name, &[], deadline) {
+            Err(error @ PgError::NotStarted { .. }) => error,
+            other => return other,
+        };
+        let raised = self.raised_limits(deadline);
+        if raised.is_empty() {
+            return Err(failed);
+        }
+        tracing::warn!(
+            "PostgreSQL does not start as a standby with less than its primary had, and is started with {}",
+            raised.join(" ")
+        );
+        self.start_with(name, &raised, deadline)
+    }
+
+    /// What this stopped server must be told to have at least what its WAL asks for. Nothing where it
+    /// cannot be told: then the start has failed for a reason of its own.
+    fn raised_limits(&self, deadline: Deadline) -> Vec<String> {
+        let needed = self.controldata(deadline).map(|control| control.limits);
+        match (self.limits_of_stopped(deadline), needed) {
+            (Ok(Some(own)), Ok(needed)) => own.raised_to(needed),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The limits that a start would give, as [`Self::setting_of_stopped`] tells them; `None` where they
+    /// are no numbers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn limits_of_stopped(&self, deadline: Deadline) -> Result<Option<Limits>, CommandError> {
+        let mut values = [0; Limits::SETTINGS.len()];
+        for (value, name) in values.iter_mut().zip(Limits::SETTINGS) {
+            let text = self.setting_of_stopped(name, deadline)?;
+            match text.and_then(|text| text.parse().ok()) {
+                Some(number) => *value = number,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Limits::from_values(values)))
+    }
+
+    fn start_with(
+        &self,
+        name: Option<&LinkName>,
+        more: &[String],
+        deadline: Deadline,
+    ) -> Result<Started, PgError> {
         self.refuse_shell_characters()?;
         self.remove_stale_locks()?;
         let log = self.user.files().look(&self.logfile).ok().flatten();
@@ -239,7 +300,7 @@ impl PgCtl {
             .args(["start", "-w", "-t", &patience, "-l"])
             .arg(&self.logfile)
             .arg("-o")
-            .arg(self.server_options())
+            .arg(self.server_options(more))
             // pg_ctl puts a directory given with -D into a shell line as it is, but takes one
             // from the environment without (pg_ctl.c, pgdata_opt); the server gets it with -o.
             .env("PGDATA", &self.pgdata)
@@ -528,8 +589,8 @@ impl PgCtl {
 
     /// The server's options as one text, which `pg_ctl` hands to a shell: every word is quoted, so
     /// that it arrives as it is here.
-    fn server_options(&self) -> String {
-        let words = self.server_words();
+    fn server_options(&self, more: &[String]) -> String {
+        let words = [self.server_words(), more.to_vec()].concat();
         // Joining fails for a NUL byte alone, which no parameter can hold: it came from the
         // environment.
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()

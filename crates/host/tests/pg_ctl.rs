@@ -276,3 +276,58 @@ fn pg_versions_are_compared() {
         Err(PgError::NoDataDirectory(_))
     ));
 }
+
+#[test]
+fn pg_a_standby_with_less_than_its_primary_had_is_started_with_what_it_needs() {
+    let primary = Cluster::new("limits-primary");
+    let standby = Cluster::copy_of("limits-standby", &primary);
+    primary.start();
+    standby.follow(&primary);
+    let lower = "max_connections = 50\nmax_locks_per_transaction = 32";
+    standby.settings(lower);
+    // By itself PostgreSQL refuses.
+    let error = standby.ctl.start(None, soon()).unwrap_err();
+    assert!(matches!(error, PgError::NotStarted { .. }), "{error}");
+    let started = standby.ctl.start_standby(None, soon()).unwrap();
+    assert_eq!(started, Started::Ready);
+    let all = "select current_setting('max_connections') || ' ' || current_setting('max_locks_per_transaction') || ' ' || current_setting('max_wal_senders')";
+    assert_eq!(standby.sql(all), "100 64 10");
+    let streams = "select count(*) from pg_stat_replication where state = 'streaming'";
+    primary.until(streams, "1");
+    // It would have its own after a start that its WAL allows.
+    let next = standby.ctl.limits_of_stopped(soon()).unwrap().unwrap();
+    let less: Vec<_> = next
+        .less_than(pha_core::limits::Limits::from_values([100, 8, 10, 0, 64]))
+        .collect();
+    assert_eq!(
+        less,
+        [
+            ("max_connections", 50, 100),
+            ("max_locks_per_transaction", 32, 64)
+        ]
+    );
+    // The primary comes down first; then nothing has to be raised any more.
+    primary.settings(lower);
+    assert_eq!(
+        primary.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    primary.start();
+    primary.until(streams, "1");
+    let replayed = "select pg_current_wal_lsn() <= replay_lsn from pg_stat_replication";
+    primary.until(replayed, "t");
+    assert_eq!(
+        standby.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    let _ = standby.ctl.start_standby(None, soon()).unwrap();
+    assert_eq!(standby.sql(all), "50 32 10");
+    // What is no standby asks for nothing, and another reason stays one.
+    standby.settings("no_such_setting = 1");
+    assert_eq!(
+        standby.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    let error = standby.ctl.start_standby(None, soon()).unwrap_err();
+    assert!(error.to_string().contains("no_such_setting"), "{error}");
+}

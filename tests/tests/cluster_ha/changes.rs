@@ -87,6 +87,7 @@ pub(crate) fn a_change_of_parameters_restarts_only_when_it_is_asked_to(cluster: 
     assert_eq!(setting(cluster, "work_mem"), ["5MB", "5MB"]);
     does_not_come_back(cluster, changed);
     all_together(cluster, changed);
+    lowered(cluster, changed);
     writer.wait_for(50, LONG).unwrap();
     killed_half_way(cluster);
     writer.wait_for(50, LONG).unwrap();
@@ -150,6 +151,29 @@ fn does_not_come_back(cluster: &Cluster, good: &str) {
         "{xml}"
     );
     healthy_again(cluster, "node2", "node1");
+}
+
+/// A limit that a standby needs as much of as its primary has: the primary has less of it first, in place.
+fn lowered(cluster: &Cluster, good: &str) {
+    let less = good.replace("work_mem=5MB", "work_mem=5MB -c max_connections=60");
+    configure(cluster, &less);
+    let dry = must(cluster, &["cls_setup", "--dry-run"]).stdout;
+    assert!(
+        dry.contains("max_connections goes down from 100 to 60"),
+        "{dry}"
+    );
+    let began = now_us();
+    let done = must(cluster, &["cls_setup", "--restart"]).stdout;
+    assert!(done.contains("node2 is primary"), "{done}");
+    assert_eq!(setting(cluster, "max_connections"), ["60", "60"]);
+    let xml = cluster.cib().unwrap().xml;
+    assert!(
+        !xml.contains("rolling") && !xml.contains("fail-count"),
+        "{xml}"
+    );
+    healthy_again(cluster, "node2", "node1");
+    let gap = cluster.ledger().unwrap().gap_after(began);
+    say(&format!("{done}longest gap {gap:?}"));
 }
 
 /// Killed while the standby restarts: both nodes work, it is said, and what is said helps.

@@ -12,7 +12,7 @@ pub(crate) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 /// How long one command may take on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
 /// Every command with arguments that are right.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     &["status"],
     &["master"],
     &["start"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["unstandby_node", "node2"],
     &["unmanage"],
     &["manage"],
+    &["restart"],
     &["setup"],
     &["doctor"],
 ];

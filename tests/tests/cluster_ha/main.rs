@@ -23,6 +23,7 @@ mod outage;
 mod partition;
 mod power;
 mod refusals;
+mod restarts;
 mod restored;
 mod stalled;
 mod start;

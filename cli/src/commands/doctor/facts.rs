@@ -29,6 +29,7 @@ use pha_host::sql::{Purpose, Session};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 
+use crate::commands::restart::settings;
 use crate::commands::setup::design::{self, Intent};
 use crate::commands::setup::look;
 use crate::error::ClsError;
@@ -360,12 +361,14 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
-    let (mut own, mut role) = (Vec::new(), None);
+    let (mut own, mut role, mut pending) = (Vec::new(), None, Vec::new());
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
+        let rows = session.simple(settings::PENDING, deadline);
+        pending = settings::names(rows.map_err(|error| error.to_string())?);
         let seen = replication_role(&mut session, &params.repuser, deadline);
         role = Some(seen.map_err(|error| error.to_string())?);
         settings_of(&mut session, deadline)?
@@ -389,6 +392,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         settings,
         own,
         role,
+        pending,
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
 use pha_core::hindrance::Hindrance;
+use pha_core::names::NodeName;
 use pha_core::postgres::{PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
@@ -15,6 +16,7 @@ use pha_host::sql::TextRows;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
+use crate::commands::restart::settings::PendingQuestion;
 use crate::error::ClsError;
 use crate::operate::lock;
 use crate::primary::Primary;
@@ -50,6 +52,8 @@ pub(super) struct Sources {
     pub(super) memory: Option<Memory>,
     /// The operation that is noted in the cluster's configuration.
     pub(super) operation: Option<Operation>,
+    /// The settings that wait for a restart, by node, where it was asked for and answered.
+    pub(super) waiting: Vec<(NodeName, Vec<String>)>,
 }
 
 /// Starts a question on a thread of its own. One that hangs beyond its deadline is left behind: the
@@ -91,7 +95,11 @@ impl Sources {
     ///
     /// # Errors
     /// As [`Cluster::look`]; no other source is needed.
-    pub(super) fn ask(session: &Session, deadline: Deadline) -> Result<Self, ClsError> {
+    pub(super) fn ask(
+        session: &Session,
+        notes: bool,
+        deadline: Deadline,
+    ) -> Result<Self, ClsError> {
         let latest = deadline.reserving(SPARE);
         let crm_mon = ask(move || crm_mon(latest));
         let cluster = Cluster::look(session, deadline.sub_budget(CIB))?;
@@ -112,6 +120,10 @@ impl Sources {
             }
             None => None,
         };
+        let waiting = notes.then(|| {
+            let question = PendingQuestion::of(&cluster, latest);
+            ask(move || question.ask(latest))
+        });
         let primary = cluster.primary().ok();
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
@@ -141,6 +153,9 @@ impl Sources {
             connections: clients.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
+            waiting: waiting
+                .and_then(|receiver| answer(&receiver, deadline))
+                .unwrap_or_default(),
             lock,
             memory,
             cluster,

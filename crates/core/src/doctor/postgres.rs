@@ -1,6 +1,6 @@
 //! Rules about PostgreSQL's settings and the way from one server to the next.
 
-use super::{Examination, Found, Rule, ServerFacts};
+use super::{Examination, Found, Level, Rule, ServerFacts};
 use crate::names::NodeName;
 use crate::params::Mode;
 
@@ -44,6 +44,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "standby-limits",
         well: "every node can be standby of every other",
         look: standby_limits,
+    },
+    Rule {
+        id: "pending-restart",
+        well: "no setting waits for a restart of PostgreSQL",
+        look: pending_restart,
     },
     Rule {
         id: "replication-access",
@@ -310,6 +315,22 @@ fn standby_limits(seen: &Examination) -> Vec<Found> {
             ))
         })
         .collect()
+}
+
+/// Nothing is wrong with it, and the next failure would make it count at a moment that nobody has chosen.
+fn pending_restart(seen: &Examination) -> Vec<Found> {
+    seen.each(|_, facts| {
+        let Some(Ok(server)) = &facts.server else {
+            return None;
+        };
+        (!server.pending.is_empty()).then(|| {
+            Found::new(
+                Level::Ok,
+                format!("waits for a restart of PostgreSQL: {}", server.pending.join(", ")),
+                "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node",
+            )
+        })
+    })
 }
 
 fn replication_access(seen: &Examination) -> Vec<Found> {

@@ -58,6 +58,7 @@ fn healthy(me: &str) -> NodeFacts {
             settings: text(&settings),
             own: vec![],
             role: Some(well(me)),
+            pending: vec![],
         })),
         files: [(
             "/opt/pha4pgsql/config.ini".to_owned(),
@@ -179,6 +180,29 @@ fn lock(examination: &mut Examination) -> &mut LockFacts {
 }
 
 /// Each spoils one thing; exactly the rule that looks at it finds it, on the node where it is.
+#[test]
+fn a_setting_that_waits_for_a_restart_is_a_note() {
+    let mut seen = examination();
+    if let Some(Ok(server)) = &mut facts(&mut seen).server {
+        server.pending = vec!["max_connections".to_owned(), "shared_buffers".to_owned()];
+    }
+    assert_eq!(bad(&seen), []);
+    let checks = seen.judge();
+    let mut notes = checks.iter().filter(|check| check.id == "pending-restart");
+    let note = notes.next().unwrap();
+    assert!(
+        note.text
+            .ends_with("PostgreSQL: max_connections, shared_buffers")
+    );
+    assert!(
+        note.remedy
+            .as_ref()
+            .unwrap()
+            .starts_with("cls_restart --pending")
+    );
+    assert!(note.node.is_some() && notes.next().is_none());
+}
+
 #[test]
 fn every_rule_finds_what_it_looks_for() {
     use Level::{Error, Warning};
@@ -379,7 +403,9 @@ fn every_rule_finds_what_it_looks_for() {
     }
     let all: std::collections::BTreeSet<&str> =
         examination().judge().iter().map(|check| check.id).collect();
-    let tested: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.0).collect();
+    let mut tested: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.0).collect();
+    // It spoils nothing: a note, with a test of its own.
+    tested.insert("pending-restart");
     assert_eq!(all, tested, "a rule that no case spoils");
 }
 

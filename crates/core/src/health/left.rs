@@ -94,6 +94,10 @@ fn again(command: &str, node: &NodeName) -> String {
             "cls_cleanup, then cls_setup --restart, which goes on with what is left of it"
                 .to_owned()
         }
+        "cls_restart" => {
+            "cls_restart --pending, which goes on with the nodes that still wait for a restart"
+                .to_owned()
+        }
         _ => "cls_cleanup".to_owned(),
     }
 }

@@ -173,7 +173,55 @@ fn verdict_in(
         primary_hangs: false,
         unseen: None,
         operation: None,
+        waiting: &[],
     })
+}
+
+#[test]
+fn a_setting_that_waits_for_a_restart_is_a_note_and_no_alarm() {
+    let reading = row("node1", 4);
+    let waiting = |names: &[&[&str]]| {
+        let nodes = ["node1", "node2"].iter().zip(names);
+        let waiting: Vec<(NodeName, Vec<String>)> = nodes
+            .map(|(node, names)| {
+                let names = names.iter().map(|name| (*name).to_owned());
+                (node.parse().unwrap(), names.collect())
+            })
+            .collect();
+        judge(&Observation {
+            cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+            here: None,
+            writer_ip: None,
+            mode: Mode::Sync,
+            register: RegisterSeen::Read(&reading),
+            replication: None,
+            commits: None,
+            connections: None,
+            kept: None,
+            slots: &[],
+            memory: None,
+            primary_hangs: false,
+            unseen: None,
+            operation: None,
+            waiting: &waiting,
+        })
+    };
+    assert_eq!(waiting(&[&[], &[]]).findings, []);
+    let verdict = waiting(&[&[], &["max_connections", "shared_buffers"]]);
+    assert_eq!(verdict.level, Level::Ok);
+    let [note] = &verdict.findings[..] else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(
+        note.text,
+        "node2: settings wait for a restart of PostgreSQL: max_connections, shared_buffers"
+    );
+    let remedy = note.remedy.as_deref().unwrap();
+    assert!(
+        remedy.starts_with("cls_restart --pending --dry-run"),
+        "{remedy}"
+    );
 }
 
 #[test]
@@ -196,6 +244,7 @@ fn a_primary_that_hangs_is_named() {
             primary_hangs,
             unseen,
             operation: None,
+            waiting: &[],
         })
         .findings
         .into_iter()

@@ -5,10 +5,17 @@
 //! a standby. So the next one is taken only when the first streams again. The primary is not restarted in
 //! place: writes would stand still until it has stopped, started and been promoted again, while a switch
 //! to a standby that has the new settings already costs no more than any other switch does.
+//!
+//! A standby needs at least as much of some settings as its primary has ([`Limits`]). Where one of them is
+//! raised the standbys are first, as always. Where one is lowered the primary has to be first, and in
+//! place: of several nodes the one that is opened next gives all others what they need, and a standby that
+//! takes over is opened with what its old primary had. So everything is stopped and started; the standbys
+//! begin with the old values, and are restarted once more when the primary has the new ones.
 
 use std::fmt;
 
 use super::Refusal;
+use crate::limits::Limits;
 use crate::names::NodeName;
 
 /// PostgreSQL on one node.
@@ -24,6 +31,10 @@ pub struct RestartInstance {
     pub synchronous: bool,
     /// It has to be restarted.
     pub due: bool,
+    /// The limits that it runs with; none where they are not known.
+    pub here: Option<Limits>,
+    /// Those that its settings would give it from a start on, the same.
+    pub next: Option<Limits>,
 }
 
 /// What was observed before the restart begins.
@@ -60,6 +71,9 @@ pub enum Course {
         why: String,
         /// The nodes.
         nodes: Vec<NodeName>,
+        /// The standbys that are restarted once more, one after the other, when the primary has the new
+        /// settings.
+        again: Vec<NodeName>,
     },
 }
 
@@ -97,13 +111,17 @@ impl fmt::Display for Course {
                 }
                 f.write_str(&steps.join("; then "))
             }
-            Self::Together { why, nodes } => {
+            Self::Together { why, nodes, again } => {
                 let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
                 write!(
                     f,
                     "PostgreSQL is stopped on {} and started again, nothing can be read or written meanwhile: {why}",
                     names.join(" and ")
-                )
+                )?;
+                match again.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; then PostgreSQL restarts once more on {}", list(again)),
+                }
             }
         }
     }
@@ -136,7 +154,7 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
         return Err(Refusal::new(
             "restart-busy",
             format!("the restart would cut off: {}", facts.busy.join(", ")),
-            "wait for its end, or give --force with --restart",
+            "wait for its end, or add --force",
         ));
     }
     let nodes = || facts.instances.iter().map(|one| one.node.clone()).collect();
@@ -144,6 +162,7 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
         Ok(Course::Together {
             why: why.to_owned(),
             nodes: nodes(),
+            again: Vec::new(),
         })
     };
     if let Some(why) = &facts.together {
@@ -171,10 +190,67 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
     let mut due: Vec<&RestartInstance> = standbys.filter(|one| one.due).collect();
     // When the one that commits wait for is restarted, another one that is done can take its part.
     due.sort_by_key(|one| one.synchronous);
-    Ok(Course::Rolling {
-        standbys: due.into_iter().map(|one| one.node.clone()).collect(),
-        primary: primary.due.then(|| primary.node.clone()),
+    enough_for_standbys(primary, &due)?;
+    let standbys = due.into_iter().map(|one| one.node.clone()).collect();
+    Ok(match lowered(primary) {
+        Some(why) => Course::Together {
+            why,
+            nodes: nodes(),
+            again: standbys,
+        },
+        None => Course::Rolling {
+            standbys,
+            primary: primary.due.then(|| primary.node.clone()),
+        },
     })
+}
+
+/// Which limits the primary will have less of, where it is restarted.
+fn lowered(primary: &RestartInstance) -> Option<String> {
+    let (here, next) = (primary.here?, primary.next.filter(|_| primary.due)?);
+    let lowered: Vec<String> = next
+        .less_than(here)
+        .map(|(name, next, here)| format!("{name} goes down from {here} to {next}"))
+        .collect();
+    (!lowered.is_empty()).then(|| {
+        format!(
+            "{}, which the primary has to do first, and in place",
+            lowered.join(", ")
+        )
+    })
+}
+
+/// A standby that is restarted with less than its primary has would go on with the primary's values.
+fn enough_for_standbys(primary: &RestartInstance, due: &[&RestartInstance]) -> Result<(), Refusal> {
+    let needed = if primary.due {
+        primary.next
+    } else {
+        primary.here
+    };
+    let Some(needed) = needed else { return Ok(()) };
+    for standby in due {
+        let Some(next) = standby.next else { continue };
+        let less: Vec<String> = next
+            .less_than(needed)
+            .map(|(name, next, needed)| {
+                format!(
+                    "{name} = {next} on {} and {needed} on the primary {}",
+                    standby.node, primary.node
+                )
+            })
+            .collect();
+        if !less.is_empty() {
+            return Err(Refusal::new(
+                "restart-limits",
+                format!(
+                    "a standby needs at least as much as its primary has, and there would be {}",
+                    less.join(", ")
+                ),
+                "give both nodes the same value (in SQL on each: alter system set …; select pg_reload_conf()), then give the command again for all nodes",
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -189,7 +265,64 @@ mod tests {
             streams: !promoted,
             synchronous: node == "node2",
             due: true,
+            here: None,
+            next: None,
         }
+    }
+
+    fn connections(number: u32) -> Option<Limits> {
+        Some(Limits::from_values([number, 8, 10, 0, 64]))
+    }
+
+    /// With these numbers of connections now and after a restart, by node.
+    fn limited(values: [(u32, u32); 3]) -> RestartFacts {
+        let mut facts = three();
+        for (instance, (here, next)) in facts.instances.iter_mut().zip(values) {
+            (instance.here, instance.next) = (connections(here), connections(next));
+        }
+        facts
+    }
+
+    #[test]
+    fn a_raised_limit_is_first_on_the_standbys_and_a_lowered_one_on_the_primary() {
+        let raised = plan_restart(&limited([(100, 200); 3])).unwrap();
+        assert_eq!(raised, plan_restart(&three()).unwrap());
+        let lowered = plan_restart(&limited([(100, 50); 3])).unwrap();
+        assert_eq!(
+            lowered.to_string(),
+            "PostgreSQL is stopped on node1 and node2 and node3 and started again, nothing can be read or written meanwhile: max_connections goes down from 100 to 50, which the primary has to do first, and in place; then PostgreSQL restarts once more on node3, then node2"
+        );
+        // The primary has it already: the standbys are left, one after the other.
+        let mut rest = limited([(50, 50), (100, 50), (100, 50)]);
+        rest.instances[0].due = false;
+        let course = plan_restart(&rest).unwrap();
+        assert!(
+            matches!(&course, Course::Rolling { standbys, primary: None } if standbys.len() == 2),
+            "{course}"
+        );
+    }
+
+    #[test]
+    fn a_standby_does_not_get_less_than_its_primary_has() {
+        // Lowered on the standbys alone, and raised on the primary alone.
+        for values in [
+            [(100, 100), (100, 50), (100, 50)],
+            [(100, 200), (100, 100), (100, 100)],
+        ] {
+            let refusal = plan_restart(&limited(values)).unwrap_err();
+            assert_eq!(refusal.id, "restart-limits");
+            assert!(refusal.what.contains("on node3 and"), "{}", refusal.what);
+        }
+        // Asked for the standby alone, before the primary has come down.
+        let mut alone = limited([(100, 50); 3]);
+        alone.instances[0].due = false;
+        assert_eq!(plan_restart(&alone).unwrap_err().id, "restart-limits");
+        // What is not restarted keeps what it has.
+        alone.instances[0].due = true;
+        alone.instances[1].due = false;
+        alone.instances[2].due = false;
+        let course = plan_restart(&alone).unwrap();
+        assert!(matches!(course, Course::Together { again, .. } if again.is_empty()));
     }
 
     fn three() -> RestartFacts {

@@ -42,6 +42,7 @@ fn placed(
         primary_hangs: false,
         unseen: None,
         operation: None,
+        waiting: &[],
     });
     let ours = verdict
         .findings

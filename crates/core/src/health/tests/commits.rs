@@ -58,6 +58,7 @@ fn said(
         primary_hangs: false,
         unseen: None,
         operation: None,
+        waiting: &[],
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
     let finding = found.next()?;
@@ -149,6 +150,7 @@ fn a_register_that_was_put_back_is_damaged() {
             primary_hangs: false,
             unseen: None,
             operation: None,
+            waiting: &[],
         });
         let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();
         (verdict.level, ids)

@@ -17,6 +17,7 @@ fn found(connections: Option<Connections>) -> Vec<(Level, String)> {
         primary_hangs: false,
         unseen: None,
         operation: None,
+        waiting: &[],
     });
     let findings = verdict.findings.into_iter();
     findings

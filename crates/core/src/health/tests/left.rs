@@ -37,6 +37,7 @@ fn found_beside(
         primary_hangs: false,
         unseen: None,
         operation: operation.as_ref(),
+        waiting: &[],
     });
     let findings = verdict.findings.into_iter();
     findings
@@ -87,6 +88,8 @@ fn a_restart_that_was_ended_is_gone_on_with() {
         "cls_cleanup, then cls_setup --restart, which goes on with what is left of it"
     );
     assert_eq!(found(Some(("cls_setup", true)), ""), []);
+    let said = found(Some(("cls_restart", false)), "");
+    assert!(said[0].1.starts_with("cls_restart --pending,"), "{said:?}");
 }
 
 const MOVE: &str = r#"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY"/></rsc_location>"#;

@@ -265,6 +265,7 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
             primary_hangs: false,
             unseen: None,
             operation: None,
+            waiting: &[],
         });
         let found = verdict.findings.into_iter().find(|f| f.id == "primary");
         let finding = found.unwrap();

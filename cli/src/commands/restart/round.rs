@@ -1,0 +1,234 @@
+//! A restart of PostgreSQL that goes round: how it is done, and waited for. One way, for other parameters
+//! in Pacemaker's configuration and for settings of PostgreSQL itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pha_core::decide::operator::{Course, RestartFacts, RestartInstance, plan_restart};
+use pha_core::names::NodeName;
+use pha_core::setup::SetupPlan;
+use pha_core::status::Role;
+use pha_host::clock::Deadline;
+
+use super::job::Job;
+use super::settings::Settings;
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::commands::online_switch::{busy, failed};
+use crate::commands::setup::push;
+use crate::commands::start;
+use crate::error::ClsError;
+use crate::operate::lock::{self, Guard};
+use crate::tools;
+use crate::wait::{self, Look};
+
+/// How long the question whether Pacemaker is at work may take.
+pub(super) const IDLE: Duration = Duration::from_secs(10);
+
+/// Why PostgreSQL is restarted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    /// Other parameters in Pacemaker's configuration, which are written meanwhile.
+    Parameters(&'a SetupPlan),
+    /// PostgreSQL's own settings, or the operator's wish.
+    Settings {
+        /// The nodes that are to be restarted.
+        due: &'a [NodeName],
+        /// The command as it is typed again.
+        command: &'a str,
+    },
+}
+
+impl Cause<'_> {
+    pub(super) fn is_due(self, node: &NodeName) -> bool {
+        match self {
+            Self::Parameters(plan) => plan.restarts_on(node),
+            Self::Settings { due, .. } => due.contains(node),
+        }
+    }
+
+    /// What half of it is called.
+    pub(super) fn mixed(self) -> &'static str {
+        match self {
+            Self::Parameters(_) => "some nodes have the new parameters and others the old ones",
+            Self::Settings { .. } => {
+                "some nodes may have been restarted already, and others were not"
+            }
+        }
+    }
+
+    /// What to type then.
+    pub(super) fn again(self) -> String {
+        match self {
+            Self::Parameters(_) => "cls_setup --restart goes on with it".to_owned(),
+            Self::Settings { command, .. } => format!("{command} goes on with it"),
+        }
+    }
+}
+
+/// A restart that an operator asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order<'a> {
+    /// Why.
+    pub(crate) cause: Cause<'a>,
+    /// What the nodes' settings are, as far as they have said so.
+    pub(crate) settings: &'a BTreeMap<NodeName, Settings>,
+    /// `--force`: also where something would be cut off.
+    pub(crate) force: bool,
+}
+
+impl Order<'_> {
+    /// How it would go now.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(crate) fn course(&self, cluster: &Cluster) -> Result<Course, ClsError> {
+        Ok(plan_restart(&self.facts(cluster, &[]))?)
+    }
+
+    /// What is known; the nodes that are `done` were restarted already.
+    pub(super) fn facts(&self, cluster: &Cluster, done: &[NodeName]) -> RestartFacts {
+        let view = &cluster.view;
+        let runs = |name: &NodeName| cluster.node(name).role() != Role::Stopped;
+        let due = |name: &NodeName| self.cause.is_due(name) && !done.contains(name);
+        let primary = view.one_promoted().filter(|primary| due(primary));
+        let instances = view.nodes.iter().filter(|(name, _)| runs(name));
+        let ours = view.our_failures();
+        let settings = |name: &NodeName| self.settings.get(name);
+        RestartFacts {
+            instances: instances
+                .map(|(name, node)| RestartInstance {
+                    promoted: node.role() == Role::Promoted,
+                    streams: node.streams(),
+                    synchronous: node.is_synchronous(),
+                    due: due(name),
+                    here: settings(name).map(|settings| settings.here),
+                    next: settings(name).and_then(|settings| settings.next),
+                    node: name.clone(),
+                })
+                .collect(),
+            managed: view.managed && view.placed.iter().all(|placed| placed.managed),
+            failures: failed(ours.filter(|count| runs(&count.node))),
+            together: match self.cause {
+                Cause::Parameters(plan) => plan.together(),
+                Cause::Settings { .. } => None,
+            },
+            busy: primary.map_or_else(Vec::new, |primary| busy(cluster, primary)),
+            force: self.force,
+        }
+    }
+}
+
+/// Notes that this operation runs, and sees that the cluster is then still as it was when the course was
+/// decided: of two operators one is refused, and no node is restarted for what it was before.
+///
+/// # Errors
+/// [`ClsError::Refused`]; nothing was changed.
+pub(crate) fn begin(
+    session: &Session,
+    order: &Order<'_>,
+    course: &Course,
+    command: &str,
+    deadline: Deadline,
+) -> Result<Option<Guard>, ClsError> {
+    let cluster = match Cluster::look(session, deadline) {
+        // The note is about a database of our agent.
+        Err(ClsError::NoResource(_)) => return Ok(None),
+        cluster => cluster?,
+    };
+    let name = command.split(' ').next().unwrap_or(command);
+    let guard = lock::acquire(session, &cluster, name, deadline)?;
+    let now = order.course(&cluster.again(session)?)?;
+    if now != *course {
+        return Err(ClsError::refused(
+            "the cluster has changed since this was planned: nothing was changed",
+            format!("{command} --dry-run shows how it would go now"),
+        ));
+    }
+    Ok(Some(guard))
+}
+
+/// Waits until Pacemaker has nothing more to do.
+pub(crate) fn settled(session: &Session, deadline: Deadline) -> Result<(), ClsError> {
+    let what = "Pacemaker to be done";
+    wait::until(session, what, deadline, || {
+        Ok(match tools::idle(Deadline::after(IDLE))? {
+            true => Look::Done(()),
+            false => Look::Pending("it is at work".to_owned()),
+        })
+    })
+}
+
+/// Whether everything that Pacemaker did for us went well.
+pub(crate) fn nothing_failed(session: &Session) -> Result<(), ClsError> {
+    let cluster = Cluster::look(session, Deadline::after(IDLE))?;
+    let failed = failed(cluster.view.our_failures());
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(ClsError::failed(
+        format!(
+            "it is done, and failures are on record: {}",
+            failed.join(", ")
+        ),
+        "mend the cause (cls_status names it), then cls_cleanup",
+    ))
+}
+
+/// How a restart has ended well.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The primary.
+    pub(crate) primary: NodeName,
+    /// How long the switch took, where there was one.
+    pub(crate) switched: Option<Duration>,
+}
+
+impl Ended {
+    /// In words, behind what was done.
+    pub(crate) fn says(&self) -> String {
+        let gap = self.switched.map_or_else(String::new, |took| {
+            format!(" (the switch took {:.1} s)", took.as_secs_f64())
+        });
+        format!("{} is primary{gap}, every standby streams", self.primary)
+    }
+}
+
+/// Makes the change, restarts PostgreSQL, and waits until all is well.
+pub(crate) fn perform(
+    session: &Session,
+    order: Order<'_>,
+    course: &Course,
+    deadline: Deadline,
+) -> Result<Ended, ClsError> {
+    session.ui.progress(&course.to_string());
+    let (cluster, adopted) = match (Cluster::look(session, deadline), order.cause) {
+        (Err(ClsError::NoResource(_)), Cause::Parameters(plan)) => {
+            // Pacemaker stops what runs by the old agent.
+            push(&plan.before, &plan.after, deadline)?;
+            (Cluster::look(session, deadline)?, true)
+        }
+        (cluster, _) => (cluster?, false),
+    };
+    let job = Job {
+        session,
+        order,
+        cluster,
+        deadline,
+    };
+    let switched = match course {
+        Course::Rolling { standbys, primary } => job.rolling(course, standbys, primary.as_ref())?,
+        Course::Together { .. } if adopted => None,
+        Course::Together { again, .. } => {
+            job.together(again)?;
+            None
+        }
+    };
+    let primary = start::complete(session, &job.cluster, deadline);
+    let primary = primary.map_err(|error| match order.cause {
+        Cause::Parameters(_) => error.beside("the configuration is changed everywhere"),
+        Cause::Settings { .. } => error.beside("every node that was due was restarted"),
+    })?;
+    nothing_failed(session)?;
+    Ok(Ended { primary, switched })
+}
