@@ -77,6 +77,9 @@ pub enum Action {
     WritePrimarySettings,
     /// Write `synchronous_standby_names` and reload.
     SetNames(Vec<String>),
+    /// Write these names into `synchronous_standby_names` so that no commit passes, and reload: one of them
+    /// is to take the place of another (R3).
+    HoldCommits(Vec<String>),
     /// See that the naming of this standby is in force, then read the flushed position (R4).
     TakeBarrier(String),
     /// Keep until the node restarts what is known of the links.
@@ -169,6 +172,7 @@ impl Action {
             Self::CloseStandby(_) => ActionKind::CloseStandby,
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
             Self::SetNames(_) => ActionKind::SetNames,
+            Self::HoldCommits(_) => ActionKind::HoldCommits,
             Self::TakeBarrier(_) => ActionKind::TakeBarrier,
             Self::KeepLinks(_) => ActionKind::KeepLinks,
             Self::EndLinks(_) => ActionKind::EndLinks,
@@ -216,6 +220,7 @@ impl Action {
                 | Self::AskPromises(_)
                 | Self::Remember(_)
                 | Self::SetNames(_)
+                | Self::HoldCommits(_)
                 | Self::WritePrimarySettings
                 | Self::PromotePostgres
         )
@@ -248,6 +253,7 @@ impl Action {
             | Self::CloseStandby(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
+            | Self::HoldCommits(_)
             | Self::TakeBarrier(_)
             | Self::KeepLinks(_)
             | Self::KeepRecord { .. }
@@ -300,6 +306,8 @@ pub enum ActionKind {
     WritePrimarySettings,
     /// [`Action::SetNames`].
     SetNames,
+    /// [`Action::HoldCommits`].
+    HoldCommits,
     /// [`Action::TakeBarrier`].
     TakeBarrier,
     /// [`Action::Announce`].
@@ -376,6 +384,7 @@ impl ActionKind {
         Self::CloseStandby,
         Self::WritePrimarySettings,
         Self::SetNames,
+        Self::HoldCommits,
         Self::TakeBarrier,
         Self::Announce,
         Self::KeepLinks,
@@ -420,6 +429,7 @@ impl ActionKind {
             Self::CloseStandby => "close-standby",
             Self::WritePrimarySettings => "write-primary-settings",
             Self::SetNames => "set-names",
+            Self::HoldCommits => "hold-commits",
             Self::TakeBarrier => "take-barrier",
             Self::Announce => "announce",
             Self::KeepLinks => "keep-links",
@@ -802,10 +812,11 @@ impl Snapshot {
                     view.closed = matches!(action, Action::CloseStandby(_));
                 }
             }
-            Action::SetNames(names) => {
+            Action::SetNames(names) | Action::HoldCommits(names) => {
                 self.progress.barrier = None;
                 if let Answer::Primary(view) = &mut self.answer {
                     view.names.clone_from(names);
+                    view.held = matches!(action, Action::HoldCommits(_));
                 }
             }
             Action::KeepRecord { lineage, held } => {

@@ -8,6 +8,8 @@ mod change_lock;
 mod demote_stop;
 #[path = "scenarios/endless.rs"]
 mod endless;
+#[path = "scenarios/exchange.rs"]
+mod exchange;
 #[path = "scenarios/external.rs"]
 mod external;
 #[path = "scenarios/guard.rs"]

@@ -55,9 +55,9 @@ pub(crate) fn perform(
                 .map_err(text),
         ),
         Action::WriteStandbySettings(name) => {
-            done(node.write_settings(Some(name), &node.settings.names_of_a_standby()))
+            done(node.write_settings(Some(name), node.names_of_a_standby()))
         }
-        Action::WritePrimarySettings => done(node.write_settings(None, &[])),
+        Action::WritePrimarySettings => done(node.write_settings(None, StandbyNames::Off)),
         Action::KeepRecord { lineage, held } => done(node.keep_record(lineage, *held)),
         Action::SetHistoriesAside(strays) => {
             done(node.pg.set_histories_aside(strays).map_err(text))
@@ -65,12 +65,11 @@ pub(crate) fn perform(
         Action::ReserveTimelines(highest) => {
             done(node.pg.reserve_timelines(*highest).map_err(text))
         }
-        Action::OpenStandby(name) => done(node.set_standby_names(name, &[])),
-        Action::CloseStandby(name) => {
-            done(node.set_standby_names(name, &node.settings.names_of_a_standby()))
-        }
-        Action::SetNames(names) => done(node.set_names(names)),
-        Action::TakeBarrier(name) => node.take_barrier(name, deadline),
+        Action::OpenStandby(name) => done(node.set_standby_names(name, StandbyNames::Off)),
+        Action::CloseStandby(name) => done(node.set_standby_names(name, node.names_of_a_standby())),
+        Action::SetNames(names) => done(node.set_names(StandbyNames::each(names))),
+        Action::HoldCommits(names) => done(node.set_names(StandbyNames::held(names))),
+        Action::TakeBarrier(_) => node.take_barrier(snapshot, deadline),
         Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
         Action::EndLinks(links) => done(
             node.postgres
@@ -231,20 +230,28 @@ impl Node {
     }
 
     /// The settings of a standby with a link of this name, or those of a primary.
-    fn write_settings(&self, standby: Option<&LinkName>, names: &[String]) -> Result<(), String> {
+    fn write_settings(
+        &self,
+        standby: Option<&LinkName>,
+        names: StandbyNames,
+    ) -> Result<(), String> {
         let settings = pgconf::Settings {
             restore_command: self.restore_through_us()?,
             standby: standby.is_some(),
             // An incarnation lies in no file that somebody might copy.
             plain_name: standby.filter(|name| !name.is_incarnation()).cloned(),
-            names: names.to_vec(),
+            names,
         };
         pgconf::ensure(&self.pg, &self.params, &self.settings.me, &settings)
             .map(drop)
             .map_err(text)
     }
 
-    fn set_names(&mut self, names: &[String]) -> Result<(), String> {
+    fn names_of_a_standby(&self) -> StandbyNames {
+        StandbyNames::each(self.settings.names_of_a_standby())
+    }
+
+    fn set_names(&mut self, names: StandbyNames) -> Result<(), String> {
         self.write_settings(None, names)?;
         self.told = Some(since_boot());
         match self.pg.reload().map_err(text)? {
@@ -289,7 +296,7 @@ impl Node {
         self.restore_through_us().map(drop)
     }
 
-    fn set_standby_names(&self, name: &LinkName, names: &[String]) -> Result<(), String> {
+    fn set_standby_names(&self, name: &LinkName, names: StandbyNames) -> Result<(), String> {
         self.write_settings(Some(name), names)?;
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
@@ -297,8 +304,9 @@ impl Node {
         }
     }
 
-    fn take_barrier(&self, name: &str, deadline: Deadline) -> Result<Effect, String> {
-        let names = StandbyNames::first(1, [name]).to_string();
+    fn take_barrier(&self, snapshot: &Snapshot, deadline: Deadline) -> Result<Effect, String> {
+        let view = snapshot.primary().ok_or("PostgreSQL is no primary")?;
+        let names = view.setting().to_string();
         let deadline = deadline.sub_budget(IN_FORCE_BUDGET.min(deadline.left() / 2));
         self.postgres
             .await_sync_names_in_force(&self.pg, &names, deadline)

@@ -78,7 +78,7 @@ pub struct Settings {
     /// The `application_name` of a standby that is not started under an incarnation (R11).
     pub plain_name: Option<LinkName>,
     /// The standbys that commits wait for; none for a standby.
-    pub names: Vec<String>,
+    pub names: StandbyNames,
     /// `restore_command` in place of the administrator's own ([`crate::restore`]).
     pub restore_command: Option<String>,
 }
@@ -94,9 +94,8 @@ impl Settings {
         me: &NodeName,
         has_standby_signal: bool,
     ) -> Result<(String, Option<String>), PgConfError> {
-        let names = StandbyNames::first(1, self.names.iter().map(String::as_str));
         let mut own = String::from("# Written by the resource agent expgsql; changes are lost.\n");
-        own.push_str(&line(NAMES, &names.to_string())?);
+        own.push_str(&line(NAMES, &self.names.to_string())?);
         // A server that recovers from the crash of a backend by itself shows commits that still
         // waited for a standby, while that standby, which may lack them, counts as a holder. As it
         // is, the crash ends the server, and the agent makes this node the only holder first (R1).

@@ -10,6 +10,7 @@ use common::Cluster;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
+use pha_core::parse::standby_names::StandbyNames;
 use pha_host::files::Change;
 use pha_host::pgconf::{self, PgConfError, Settings};
 
@@ -38,7 +39,7 @@ fn settings(standby: bool, names: &[&str]) -> Settings {
         restore_command: None,
         standby,
         plain_name: standby.then(|| LinkName::plain(&me())),
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        names: StandbyNames::each(names.iter().copied()),
     }
 }
 

@@ -157,6 +157,7 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     });
     assert_eq!((&second.primary, second.term), (&first.primary, first.term));
     assert!(second.epoch > first.epoch, "{second:?}");
+    never_alone(&bed, &first);
     must(writer.wait_for(50, PATIENCE));
     must(bed.boot(&first.sync));
     let second = whole(&bed, &first.primary);
@@ -172,6 +173,9 @@ fn cluster_three_nodes_lose_one_after_the_other() {
     let primary = must(register(&bed)).owner;
     let fourth = whole(&bed, &primary);
     judged(&bed);
+    exchanged_and_taken_over(&bed, &fourth);
+    let primary = must(register(&bed)).owner;
+    let fourth = whole(&bed, &primary);
     not_kept(&bed, &fourth);
     two_switches_ago(&bed, &whole(&bed, &primary));
     let primary = must(register(&bed)).owner;
@@ -400,6 +404,47 @@ fn two_switches_ago(bed: &Bed, before: &Roles) {
     judged(bed);
 }
 
+/// Since then the primary has not been the only holder at any moment of its term.
+#[track_caller]
+fn never_alone(bed: &Bed, since: &Roles) {
+    let (term, epoch) = (since.term, since.epoch);
+    let question = format!(
+        "SELECT epoch, holders, reason FROM distlock_history WHERE term = {term} AND epoch > {epoch} ORDER BY id"
+    );
+    let changes = must(bed.lock_sql(&question));
+    say(&changes);
+    let alone = format!("{{{}}}", since.primary);
+    let mut changes = changes.lines().map(|change| change.split('|').nth(1));
+    assert!(!changes.any(|holders| holders == Some(&alone)), "alone");
+}
+
+/// While another standby streams, the operator takes the synchronous one away, and the primary loses its
+/// power as soon as the register knows the other one: that one has every acknowledged commit.
+fn exchanged_and_taken_over(bed: &Bed, before: &Roles) {
+    scenario(
+        "the synchronous standby is taken out of service, and the primary dies in that moment",
+    );
+    let third = before.other.clone().expect("a third node");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    ends(bed, &third, &["standby_node", &before.sync], 0);
+    bed.until("the third node among the holders", || {
+        let row = register(bed)?;
+        let moved = row.holders.contains(&third) && !row.holders.contains(&before.sync);
+        moved.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    must(bed.power_cut(&before.primary));
+    never_alone(bed, before);
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    let row = must(register(bed));
+    assert_eq!((&row.owner, row.term), (&third, before.term + 1));
+    ends(bed, &third, &["unstandby_node", &before.sync], 0);
+    must(bed.boot(&before.primary));
+    whole(bed, &third);
+    judged(bed);
+}
+
 /// Nothing that happened made the database fail on a node that lived on.
 #[track_caller]
 fn no_failure(bed: &Bed, ask: &str) {
@@ -425,6 +470,7 @@ fn out_of_reach(bed: &Bed, before: &Roles) {
         let moved = row.holders.contains(&third) && !row.holders.contains(&before.sync);
         moved.then_some(()).ok_or_else(|| format!("{row:?}"))
     });
+    never_alone(bed, before);
     must(writer.wait_for(20, PATIENCE));
     must(bed.power_cut(&before.primary));
     must(writer.wait_for(50, PATIENCE));

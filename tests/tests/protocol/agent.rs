@@ -23,12 +23,14 @@ use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
 use crate::diverged::MESSAGES;
+use crate::exchange::{self, ALONE, HELD};
 use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::names;
 use crate::state::{
-    EPOCH, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View, index, name,
+    EPOCH, HELD_BIT, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View,
+    index, name,
 };
 use crate::strangers::{self, FORMER_NAME};
 
@@ -138,7 +140,7 @@ impl Explored {
                     When::Pre,
                     ocf::Operation::Stop,
                     NodeLists {
-                        stop: (0..self.nodes).filter(|j| *j != i).map(name).collect(),
+                        stop: self.announced_to_stop(i),
                         ..NodeLists::default()
                     },
                 )),
@@ -213,6 +215,9 @@ impl Explored {
                 }
                 if strangers::leaves_former(state, i, &snapshot) {
                     state.violation = Some(FORMER_NAME);
+                }
+                if exchange::leaves_held(state, i, &snapshot) {
+                    state.violation = Some(HELD);
                 }
                 if leaves_unguarded(&snapshot) {
                     state.violation = Some(UNGUARDED);
@@ -323,6 +328,11 @@ impl Explored {
             performed: false,
             impossible: false,
         };
+        if let Some(action) = run.queue.first()
+            && exchange::lets_go(&run.snapshot, action)
+        {
+            step.state.violation = Some(ALONE);
+        }
         let snapshot = run.snapshot.clone();
         run.snapshot = perform_next(&mut step, "", snapshot, &mut run.queue, &mut None);
         if step.impossible {
@@ -513,8 +523,12 @@ impl Explored {
             Action::OpenStandby(_) => node.names = 0,
             Action::CloseStandby(_) => node.names = NOBODY_BIT,
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
-            Action::SetNames(names) => {
+            Action::SetNames(names) | Action::HoldCommits(names) => {
+                let holds = matches!(action, Action::HoldCommits(_));
                 node.names = strangers::of_texts(names);
+                if holds && self.mutation != Mutation::ExchangePasses {
+                    node.names |= HELD_BIT;
+                }
                 if !matches!(node.postgres, Postgres::Primary { .. }) {
                     return Some(Err("the postmaster is gone".to_owned()));
                 }
@@ -856,6 +870,7 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
+                held: node.names & HELD_BIT != 0,
                 names: match node.names {
                     NOBODY_BIT => vec![NOBODY.to_owned()],
                     names => strangers::texts(names),

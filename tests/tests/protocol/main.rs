@@ -9,6 +9,7 @@
 mod agent;
 mod deadend;
 mod diverged;
+mod exchange;
 mod guard;
 mod model;
 mod mutation;
@@ -24,6 +25,7 @@ mod withdrawal;
 use std::fmt::Write as _;
 
 use diverged::UNWRITTEN;
+use exchange::{ALONE, HELD};
 use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
@@ -77,6 +79,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         forgets: false,
         withdraws: false,
         notify: false,
+        hurries: false,
         strangers: false,
         restores: false,
         by_hand: false,
@@ -114,6 +117,15 @@ const THREE_DIVERGED: Explored = Explored {
 /// The same as `SMALL`, and the stop of the other node may be announced before it comes.
 const ANNOUNCED: Explored = Explored {
     notify: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// Three nodes, of which one takes the place of the other as a synchronous standby (R3).
+const EXCHANGING: Explored = Explored {
+    nodes: 3,
+    notify: true,
+    hurries: true,
     start: Start::Replicating,
     ..SMALL
 };
@@ -576,6 +588,25 @@ fn one_operation_of_a_node_at_a_time_is_needed() {
 #[test]
 fn an_announced_stop_keeps_the_promise() {
     holds(ANNOUNCED, None);
+}
+
+#[test]
+fn a_synchronous_standby_is_exchanged_without_a_primary_that_holds_alone() {
+    holds(EXCHANGING, Some(if long() { 10_000_000 } else { 800_000 }));
+}
+
+#[test]
+fn every_part_of_an_exchange_is_needed() {
+    use Mutation as M;
+    for (mutation, breaks) in [
+        (M::ExchangeNotTried, ALONE),
+        (M::NeverDegrades, HELD),
+        (M::ExchangePasses, ACKNOWLEDGED),
+        (M::NoBarrier, ACKNOWLEDGED),
+        (M::BarrierBeforeInForce, ACKNOWLEDGED),
+    ] {
+        is_noticed(mutation, EXCHANGING, &[breaks]);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
 use crate::diverged::{UNWRITTEN, forked_from, release};
+use crate::exchange::{ALONE, HELD};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
@@ -52,6 +53,8 @@ pub(crate) struct Explored {
     pub(crate) forgets: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
+    /// Whether an operation may come to the end of the time that it gives a standby.
+    pub(crate) hurries: bool,
     /// Whether receivers come that are none of the nodes, and standbys have incarnations (R11).
     pub(crate) strangers: bool,
     /// Whether the lock database is put back to what it was before.
@@ -96,6 +99,8 @@ pub(crate) enum Move {
     Acts(usize, Outcome),
     /// The operation in flight observes again.
     Looks(usize, View),
+    /// The same, and its time for others is over.
+    LooksLate(usize),
     /// The checkpointer makes the names of the settings file those that backends wait for.
     InForce(usize),
     /// A promotion that PostgreSQL was told of comes to its end.
@@ -300,6 +305,14 @@ impl Model for Explored {
                 let snapshot = self.observe(&state, i, run.kind, view, progress, memory);
                 self.decide(&mut state, i, run.kind, view, snapshot);
             }
+            Move::LooksLate(i) => {
+                let run = state.nodes[i].run.take()?;
+                let (progress, memory) = self.goes_on(&state.nodes[i], &run);
+                let view = View::All;
+                let mut snapshot = self.observe(&state, i, run.kind, view, progress, memory);
+                snapshot.elapsed = LATE;
+                self.decide(&mut state, i, run.kind, view, snapshot);
+            }
             Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
             Move::InForce(i) => {
                 let names = state.nodes[i].names;
@@ -410,12 +423,17 @@ impl Model for Explored {
             Property::always(UNWRITTEN, |_, state: &State| {
                 state.nodes.iter().all(|node| node.released == 0)
             }),
+            Property::always(ALONE, |_, state: &State| state.violation != Some(ALONE)),
+            Property::always(HELD, |_, state: &State| state.violation != Some(HELD)),
             Property::always(SAME_TIMELINE, |model: &Self, state: &State| {
                 timelines_agree(state, model.named)
             }),
         ]
     }
 }
+
+/// Longer than any operation waits for a standby.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Invariant (a).
 pub(crate) const ACKNOWLEDGED: &str = "every node that may promote has every acknowledged commit";
@@ -592,6 +610,9 @@ impl Explored {
                 moves.push(Move::Looks(i, View::All));
                 if run.kind == Kind::Monitor {
                     moves.push(Move::Looks(i, View::Alone));
+                    if self.hurries {
+                        moves.push(Move::LooksLate(i));
+                    }
                     if self.outages {
                         moves.push(Move::Looks(i, View::NoLock));
                     }

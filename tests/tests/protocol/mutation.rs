@@ -61,6 +61,10 @@ pub(crate) enum Mutation {
     RegisterBeforeNames,
     /// R5: a superseded primary goes on.
     SupersededGoesOn,
+    /// R3: a standby that streams is not made a holder before the last one is taken out.
+    ExchangeNotTried,
+    /// R3: commits pass on either of two standbys while one takes the place of the other.
+    ExchangePasses,
     /// The names are never taken away again.
     NeverDegrades,
     /// A primary that may not restart in place does not promote either.
@@ -205,7 +209,7 @@ impl Mutation {
             }
             Self::EpochStays => shown.progress.epoch_moved = true,
             Self::NoBarrier => {
-                let name = snapshot.primary().and_then(|view| view.names.first());
+                let name = snapshot.primary().and_then(|view| view.names.last());
                 shown.progress.barrier = name.map(|name| (name.clone(), Lsn::new(0)));
             }
             Self::NoFlushCheck => {
@@ -288,6 +292,7 @@ impl Mutation {
             Self::GuardNotStarted => dropped = &["guard-keep-start"],
             Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
+            Self::ExchangeNotTried => dropped = &["primary-exchange-hold"],
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
             Self::ReleaseBeforeStop => {

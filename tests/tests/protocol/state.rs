@@ -30,6 +30,8 @@ pub(crate) const TERM: u64 = 2;
 pub(crate) const EPOCH: u64 = 1;
 /// `synchronous_standby_names` of a standby that is not to be promoted: nobody can have that name.
 pub(crate) const NOBODY_BIT: u8 = 0x80;
+/// In names: no commit passes, because one of them takes the place of another (R3).
+pub(crate) const HELD_BIT: u8 = 0x40;
 /// Any length of a lease.
 pub(crate) const TTL: Duration = Duration::from_secs(20);
 

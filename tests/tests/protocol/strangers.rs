@@ -24,7 +24,7 @@ use pha_core::timeline::{TimelineId, WalPosition};
 use crate::agent::timeline_id;
 use crate::model::{Explored, Move, upstream};
 use crate::mutation::Mutation;
-use crate::state::{Kind, NODES, Node, Postgres, State, View, name};
+use crate::state::{HELD_BIT, Kind, NODES, Node, Postgres, State, View, name};
 
 /// R11.
 pub(crate) const FORMER_NAME: &str =
@@ -65,8 +65,13 @@ pub(crate) fn link_name(node: usize, incarnation: u8) -> LinkName {
 pub(crate) fn texts(names: u8) -> Vec<String> {
     let nodes = (0..NODES).filter(|node| names & 1 << node != 0);
     nodes
-        .map(|node| link_name(node, names >> SHIFT).to_string())
+        .map(|node| link_name(node, incarnation(names)).to_string())
         .collect()
+}
+
+/// The incarnation in names.
+fn incarnation(names: u8) -> u8 {
+    (names & !HELD_BIT) >> SHIFT
 }
 
 /// The other way.
@@ -105,7 +110,7 @@ impl Explored {
             }
         }
         let of_node = names.into_iter().filter(|names| names & 1 << i != 0);
-        used.extend(of_node.map(|names| names >> SHIFT));
+        used.extend(of_node.map(incarnation));
         (1..8)
             .find(|number| !used.contains(number))
             .expect("a free number")
@@ -152,7 +157,7 @@ impl Explored {
             return (if i == j { own } else { Announced::Nothing }, None);
         }
         let former = match state.nodes[i].names {
-            names if names & 1 << j != 0 => names >> SHIFT,
+            names if names & 1 << j != 0 => incarnation(names),
             _ => node.announced,
         };
         let flushed = node.said.map(|said| Flushed {
@@ -279,7 +284,8 @@ pub(crate) fn settle(state: &mut State) {
     state.stranger = state.stranger.filter(stays);
 }
 
-/// Whether this standby has the name that is in force.
+/// Whether this standby has the name that is in force, and lets commits pass: where they are held no
+/// incarnation is the one that is in force.
 pub(crate) fn is_called(node: usize, standby: &Node, names: u8) -> bool {
     names & 1 << node != 0 && standby.incarnation == names >> SHIFT
 }
@@ -313,7 +319,7 @@ pub(crate) fn leaves_former(state: &State, i: usize, snapshot: &Snapshot) -> boo
         seen && known
             && member(j)
             && node.announced == node.incarnation
-            && node.incarnation != names >> SHIFT
+            && node.incarnation != incarnation(names)
             && upstream(node) == Some(i)
     })
 }

@@ -88,7 +88,7 @@ fn confirmed(plan: Plan, s: &Snapshot) -> Plan {
     let Some(decided) = decided(s) else {
         return plan;
     };
-    let names = |action: &Action| matches!(action, Action::SetNames(_));
+    let names = |action: &Action| matches!(action, Action::SetNames(_) | Action::HoldCommits(_));
     let Some(place) = plan.actions.iter().position(names) else {
         return plan;
     };

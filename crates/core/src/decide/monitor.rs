@@ -218,6 +218,14 @@ pub(super) const RULES: &[Rule] = &[
         decide: incarnation::say,
     },
     Rule {
+        id: "monitor-standby-attend",
+        says: "Every other standby that is a holder is out of sight, and this one streams: it is to take their place (R3), so have said for a while how far it has flushed.",
+        decide: |s| {
+            incarnation::successor(s)?;
+            incarnation::attend(s)
+        },
+    },
+    Rule {
         id: "monitor-standby",
         says: "A standby answers: running. While nobody is primary, say why it is not promoted.",
         decide: |s| {

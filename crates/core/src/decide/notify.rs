@@ -134,10 +134,20 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
-        id: "notify-standby-attend",
-        says: "A standby that is no holder: say how far it has flushed, and have that said for a while after this notification (R11).",
+        id: "notify-pre-stop-read",
+        says: "Another standby is about to be stopped: read the register, which says whether this one is a holder.",
         decide: |s| {
-            about(s).filter(|n| n.when == When::Post)?;
+            s.standby()
+                .filter(|_| s.builtin() && s.register.is_none())?;
+            about(s).filter(|n| n.when == When::Pre && n.operation == ocf::Operation::Stop)?;
+            Some(Step::then_continue(vec![Action::ReadRegister]))
+        },
+    },
+    Rule {
+        id: "notify-standby-attend",
+        says: "A standby that is no holder: say how far it has flushed, and have that said for a while after this notification (R11). It may be the one that takes the place of another that is about to be stopped (R3).",
+        decide: |s| {
+            about(s).filter(|n| n.when == When::Post || n.operation == ocf::Operation::Stop)?;
             incarnation::say(s).or_else(|| incarnation::attend(s))
         },
     },

@@ -12,8 +12,8 @@ use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::kin::{name_timelines, number_of_another};
 use crate::decide::shared::ownership::{mine, ownership, superseded, tell, to_adopt};
 use crate::decide::shared::standbys::{
-    candidate, has_flushed, lost, named_non_holder, names_after_loss, names_renewed, on_its_way,
-    positions, waited_for,
+    candidate, exchange, exchanges, has_flushed, lost, named_non_holder, names_after_loss,
+    names_renewed, on_its_way, positions, waited_for,
 };
 use crate::decide::shared::{links, outage};
 use crate::lsn::Lsn;
@@ -127,7 +127,18 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "primary-renew-name",
         says: "A standby for which commits wait has come back under another name: name that one in the place of the old. What it held it holds, and the register stays as it is (R11).",
-        decide: |s| once(s, Action::SetNames(names_renewed(s)?)),
+        decide: |s| {
+            let names = names_renewed(s)?;
+            let held = s.primary().is_some_and(|view| view.held);
+            once(
+                s,
+                if held {
+                    Action::HoldCommits(names)
+                } else {
+                    Action::SetNames(names)
+                },
+            )
+        },
     },
     Rule {
         id: "primary-ask-promises",
@@ -159,6 +170,11 @@ pub(super) const RULES: &[Rule] = &[
             }
             _ => None,
         },
+    },
+    Rule {
+        id: "primary-exchange-hold",
+        says: "Every other holder is lost, or is about to be stopped, while another standby streams: name that one beside them, and let no commit pass until it is a holder in their place (R3).",
+        decide: hold_commits,
     },
     Rule {
         id: "primary-drop-holder",
@@ -205,7 +221,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-drop-name",
         says: "A named standby is gone and is no holder: PostgreSQL no longer waits for it.",
         decide: |s| {
-            let names = names_after_loss(s)?;
+            let names = names_after_loss(s).filter(|_| !exchanges(s))?;
             (!s.builtin() || s.progress.epoch_moved)
                 .then(|| once(s, Action::SetNames(names)))
                 .flatten()
@@ -236,7 +252,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-add-holder",
-        says: "It has flushed past the barrier, and its own agent says so too: it holds every acknowledged commit, so the register gains it (R4, R11).",
+        says: "It has flushed past the barrier, and its own agent says so too: it holds every acknowledged commit, so the register gains it (R4, R11); in an exchange it loses the lost ones by the same change (R3).",
         decide: add_holder,
     },
     Rule {
@@ -297,7 +313,9 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-await-standby",
         says: "A standby is on its way: look again for a moment instead of leaving it to the next monitor.",
         decide: |s| {
-            (s.elapsed < patience(s) && s.progress.failures.is_empty() && on_its_way(s))
+            // An exchange ends in this operation, whatever else has failed: commits are held for it.
+            let goes_on = s.progress.failures.is_empty() || exchanges(s);
+            (s.elapsed < patience(s) && goes_on && on_its_way(s))
                 .then(|| Step::wait("a standby to stream and to flush past the barrier"))
         },
     },
@@ -352,13 +370,24 @@ fn adopt_term(s: &Snapshot) -> Option<Step> {
     once(s, Action::Remember(with_reign(memory, reign)))
 }
 
+fn hold_commits(s: &Snapshot) -> Option<Step> {
+    let (_, name) = exchange(s)?;
+    let view = s.primary()?;
+    if view.held && view.names.contains(&name) {
+        return None;
+    }
+    let names = view.names.iter().filter(|other| **other != name);
+    let names = names.cloned().chain([name.clone()]).collect();
+    once(s, Action::HoldCommits(names))
+}
+
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.
 ///
 /// The epoch moves before every name that is taken away, also one that is no holder: an addition
 /// whose reply was lost may still lie in the lock service's socket, and would make a holder of a
 /// standby for which nobody waits any more.
 fn drop_holder(s: &Snapshot) -> Option<Step> {
-    let row = mine(s)?;
+    let row = mine(s).filter(|_| !exchanges(s))?;
     s.primary()?;
     let keep: BTreeSet<NodeName> = row
         .holders
@@ -388,7 +417,12 @@ fn add_holder(s: &Snapshot) -> Option<Step> {
     let ready = has_flushed(s, &node, barrier(s, &name)?);
     let row = mine(s)?;
     (ready && s.progress.failure(ActionKind::UpdateRegister).is_none()).then(|| {
-        let holders = row.holders.iter().cloned().chain([node]).collect();
+        let exchanged = exchanges(s);
+        let stay = row
+            .holders
+            .iter()
+            .filter(|node| *node == s.me() || !exchanged);
+        let holders = stay.cloned().chain([node]).collect();
         let update = Update::set_holders(&row, s.me().clone(), holders, s.settings.ttl);
         Step::then_continue(vec![Action::UpdateRegister(update)])
     })
@@ -430,6 +464,9 @@ fn keep_barrier(s: &Snapshot) -> Option<Step> {
 /// of a standby is worth waiting for: after a promotion the standbys come by the writer's address,
 /// which Pacemaker starts when the notification is over.
 fn patience(s: &Snapshot) -> Duration {
+    if exchanges(s) {
+        return Duration::MAX; // it ends by itself
+    }
     match &s.operation {
         Operation::Notify(about) if about.operation == ocf::Operation::Start => {
             Duration::from_secs(5)

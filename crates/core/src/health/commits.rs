@@ -39,7 +39,8 @@ impl CommitWaits {
                 StandbyName::Name(name) => name,
             })
             .collect();
-        names.join(" or ")
+        let each = self.names.waited_for().len() == names.len();
+        names.join(if each { " and " } else { " or " })
     }
 
     /// What is seen of it, in the beginning of a sentence.
@@ -99,6 +100,15 @@ fn why(
     confirmed: bool,
 ) -> (String, String) {
     let whom = commits.whom();
+    if commits.names.holds_commits() {
+        return (
+            "one of them takes the place of the other, and no commit is acknowledged until it has"
+                .to_owned(),
+            format!(
+                "wait ten seconds, the primary ends that by itself; if it does not, see in Pacemaker's log on {primary} why"
+            ),
+        );
+    }
     if confirmed {
         return (
             "it streams, and does not confirm them".to_owned(),

@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::quoted::quoted;
 
+/// More standbys than any server can have: `max_wal_senders` is at most 262143 (`MAX_BACKENDS`).
+const HELD: u32 = 1_000_000;
+
 /// Which standbys a commit waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StandbyNames {
@@ -70,6 +73,49 @@ impl StandbyNames {
         } else {
             Self::First { count, names }
         }
+    }
+
+    /// The setting under which every commit waits for every one of these standbys; [`Self::Off`] for none.
+    #[must_use]
+    pub fn each<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        let names: Vec<N> = names.into_iter().collect();
+        Self::first(u32::try_from(names.len()).unwrap_or(HELD), names)
+    }
+
+    /// The setting under which no commit is acknowledged while one of these standbys takes the place of
+    /// another (R3): it asks for more standbys than a server can have. To wait for each of them would not
+    /// do: PostgreSQL counts connections and not names, so that two links of one standby, of which the
+    /// older is dead, count for both.
+    #[must_use]
+    pub fn held<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self::first(HELD, names)
+    }
+
+    /// Whether it is one of [`Self::held`].
+    #[must_use]
+    pub fn holds_commits(&self) -> bool {
+        matches!(self, Self::First { count: HELD, .. })
+    }
+
+    /// The names for which every commit waits, as texts. Where commits pass without some of the list, it is
+    /// said of none of them that a commit waits for it: the whole setting is one text then, which is no
+    /// standby's name.
+    #[must_use]
+    pub fn waited_for(&self) -> Vec<String> {
+        let passes = match self {
+            Self::Off => return vec![],
+            Self::First { count, names } | Self::Any { count, names } => {
+                usize::try_from(*count).is_ok_and(|count| count < names.len())
+            }
+        };
+        if passes {
+            return vec![self.to_string()];
+        }
+        let name = |name: &StandbyName| match name {
+            StandbyName::Every => "*".to_owned(),
+            StandbyName::Name(name) => name.clone(),
+        };
+        self.names().iter().map(name).collect()
     }
 
     /// The entries of the list.
@@ -332,6 +378,33 @@ mod tests {
             StandbyNames::first(1, Vec::<String>::new()),
             StandbyNames::Off
         );
+    }
+
+    #[test]
+    fn a_commit_waits_for_every_name_or_for_none_that_is_known() {
+        assert_eq!(StandbyNames::each(["a"]).to_string(), "\"a\"");
+        assert_eq!(
+            StandbyNames::each(["a", "b"]).to_string(),
+            "FIRST 2 (\"a\",\"b\")"
+        );
+        assert_eq!(StandbyNames::each(Vec::<String>::new()), StandbyNames::Off);
+        let held = StandbyNames::held(["a", "b"]);
+        assert_eq!(held.to_string(), "FIRST 1000000 (\"a\",\"b\")");
+        assert!(parse(&held.to_string()).holds_commits());
+        assert!(!StandbyNames::each(["a", "b"]).holds_commits());
+        for (text, waited_for) in [
+            ("", vec![]),
+            ("a", vec!["a"]),
+            ("FIRST 2 (a,b)", vec!["a", "b"]),
+            ("FIRST 1000000 (a,b)", vec!["a", "b"]),
+            ("ANY 2 (a,b)", vec!["a", "b"]),
+            ("*", vec!["*"]),
+            // Whichever is there lets a commit pass, so that neither is known to have it.
+            ("a,b", vec!["\"a\",\"b\""]),
+            ("ANY 1 (a,b)", vec!["ANY 1 (\"a\",\"b\")"]),
+        ] {
+            assert_eq!(parse(text).waited_for(), waited_for, "{text}");
+        }
     }
 
     proptest! {

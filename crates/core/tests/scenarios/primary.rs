@@ -249,29 +249,6 @@ fn a_standby_that_has_not_reported_yet_is_not_named() {
 }
 
 #[test]
-fn of_three_nodes_another_standby_takes_the_place_of_the_lost_one() {
-    let mut world = World::primary();
-    world.settings.nodes.push(node(3));
-    let third = world.cluster().node(&node(2));
-    world.cluster().nodes.insert(node(3), third);
-    world.standbys = vec![link(3, 1000)];
-    let run = world.carry(&MONITOR);
-    run.expect(
-        OcfCode::RunningPromoted,
-        &[
-            RENEW,
-            SET,
-            "set-names [node3]",
-            RENEW,
-            "take-barrier",
-            RENEW,
-            SET,
-        ],
-    );
-    assert_eq!(world.row().holders, nodes(&[1, 3]));
-}
-
-#[test]
 fn a_standby_that_can_take_over_is_named_before_one_that_cannot() {
     type Hinder = fn(&mut ClusterNode);
     let hindered: [Hinder; 3] = [

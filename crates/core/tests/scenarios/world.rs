@@ -148,6 +148,8 @@ pub(crate) struct World {
     pub(crate) disk_error: Option<String>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
+    /// No commit passes under them.
+    pub(crate) held: bool,
     pub(crate) standbys: Vec<LinkRow>,
     pub(crate) cluster: Result<Cluster, String>,
     pub(crate) register: Result<Register, Reading>,
@@ -226,6 +228,7 @@ impl World {
             newer: Vec::new(),
             disk_error: None,
             names: vec![NOBODY.to_owned()],
+            held: false,
             standbys: vec![],
             cluster: Ok(Cluster {
                 nodes: [online(1), online(2)].into(),
@@ -343,6 +346,7 @@ impl World {
             history: self.history.clone(),
             complete: Some(self.end.lsn),
             names: self.names.clone(),
+            held: self.held,
             links: self.links(),
         }
     }
@@ -350,8 +354,10 @@ impl World {
     /// `synchronous_standby_names`, in the configuration and as a new session sees it.
     pub(crate) fn name(&mut self, names: &[impl ToString]) {
         self.names = names.iter().map(ToString::to_string).collect();
+        self.held = false;
         if let Answer::Primary(view) = &mut self.answer {
             view.names.clone_from(&self.names);
+            view.held = false;
         }
     }
 
@@ -486,6 +492,11 @@ impl World {
             }
             Action::ReserveTimelines(_) => {}
             Action::SetNames(names) => self.name(names),
+            Action::HoldCommits(names) => {
+                self.name(names);
+                self.held = true;
+                self.run();
+            }
             Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
             Action::StartPostgres(name) => {
                 self.running = match name {
@@ -751,6 +762,7 @@ impl Run {
             Action::TakeChangeLock(_) | Action::Confirm(_) if !failed => return,
             Action::UpdateRegister(update) => update.reason(),
             Action::SetNames(names) => format!("set-names [{}]", names.join(",")),
+            Action::HoldCommits(names) => format!("hold-commits [{}]", names.join(",")),
             Action::StopPostgres(mode) => format!("stop-postgres {mode:?}"),
             Action::WriteReplInfo(info) => format!("write-repl-info {info}"),
             other => other.kind().to_string(),

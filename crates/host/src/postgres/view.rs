@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pha_core::limits::Limits;
 use pha_core::lsn::Lsn;
-use pha_core::parse::standby_names::{NOBODY, StandbyName, StandbyNames};
+use pha_core::parse::standby_names::{NOBODY, StandbyNames};
 use pha_core::postgres::{
     LinkId, LinkRow, Links, PausedReplay, PrimaryView, RoleView, ServerView, Slot, StandbyView,
 };
@@ -95,7 +95,7 @@ struct Server {
     version: u32,
     inserted: Option<Lsn>,
     wal_file: String,
-    names: Vec<String>,
+    names: StandbyNames,
     received: Option<Lsn>,
     replayed: Option<Lsn>,
     paused: bool,
@@ -163,7 +163,8 @@ fn as_primary(
         timeline,
         history: History::without_ancestors(timeline),
         complete: (links.flushed >= inserted).then_some(inserted),
-        names: server.names,
+        names: server.names.waited_for(),
+        held: server.names.holds_commits(),
         links,
         slots,
     })
@@ -191,7 +192,7 @@ fn as_standby(
             here: server.limits,
             needed: None,
         }),
-        closed: server.names == [NOBODY],
+        closed: server.names.waited_for() == [NOBODY],
     })
 }
 
@@ -262,15 +263,9 @@ fn of_receiver(cells: &mut Cells) -> Result<Receiver, PostgresError> {
 }
 
 /// The names in `synchronous_standby_names`.
-fn names_of(text: &str) -> Result<Vec<String>, PostgresError> {
-    let parsed: StandbyNames = text
-        .parse()
-        .map_err(|_| unexpected("synchronous_standby_names", text))?;
-    let name = |name: &StandbyName| match name {
-        StandbyName::Every => "*".to_owned(),
-        StandbyName::Name(name) => name.clone(),
-    };
-    Ok(parsed.names().iter().map(name).collect())
+fn names_of(text: &str) -> Result<StandbyNames, PostgresError> {
+    text.parse()
+        .map_err(|_| unexpected("synchronous_standby_names", text))
 }
 
 /// The first eight hexadecimal digits of a WAL file's name are its timeline.

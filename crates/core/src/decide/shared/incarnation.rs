@@ -2,6 +2,7 @@
 
 use crate::cluster::Announced;
 use crate::link_name::{Flushed, LinkName};
+use crate::names::NodeName;
 use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::register::{Reading, Register};
 use crate::snapshot::{Mode, RunningName, Snapshot};
@@ -152,6 +153,23 @@ pub(in crate::decide) fn is_holder(s: &Snapshot) -> bool {
         Some(Reading::Row(row)) => row.holders.contains(s.me()),
         _ => false,
     }
+}
+
+/// Whether this standby is to take the place of another one soon (R3): it streams, and every holder but the
+/// owner is out of sight.
+pub(in crate::decide) fn successor(s: &Snapshot) -> Option<()> {
+    let row = no_holder(s)?;
+    let cluster = s.cluster.as_ref().ok()?;
+    let mut others = row
+        .holders
+        .iter()
+        .filter(|node| row.owner.as_ref() != Some(node));
+    let gone = |node: &NodeName| {
+        let known = cluster.node(node);
+        !known.online || known.data_status == Some(DataStatus::Disconnect)
+    };
+    let lost = row.holders.len() > 1 && others.all(gone);
+    (lost && s.standby()?.streaming).then_some(())
 }
 
 /// Has a process go on saying it when the operation is over, so that the primary need not wait for the

@@ -1,6 +1,7 @@
 //! What a primary thinks of its standbys: who is lost, who may be named, who holds what.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::links;
 use super::ownership::mine;
@@ -9,7 +10,9 @@ use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::When;
-use crate::snapshot::{Mode, Operation, Snapshot};
+use crate::plan::ActionKind;
+use crate::register::Register;
+use crate::snapshot::{Mode, Operation, PrimaryView, Snapshot};
 use crate::status::PgsqlStatus;
 
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
@@ -77,7 +80,17 @@ pub(in crate::decide) fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
         .filter(|name| !name_lost(s, name))
         .cloned()
         .collect();
-    if kept.len() == view.names.len() {
+    if view.held {
+        // Nothing has passed since: whoever of them was a holder is one.
+        let holds = |name: &&String| {
+            let node = links::present(s, name).zip(mine(s));
+            node.is_some_and(|(node, row)| row.holders.contains(&node))
+        };
+        let holders: Vec<String> = kept.iter().filter(holds).cloned().collect();
+        if !holders.is_empty() {
+            return Some(holders);
+        }
+    } else if kept.len() == view.names.len() {
         return None;
     }
     if kept.is_empty()
@@ -134,10 +147,66 @@ fn may_be_named(s: &Snapshot, node: &NodeName) -> bool {
 pub(in crate::decide) fn named_non_holder(s: &Snapshot) -> Option<(NodeName, String)> {
     let row = mine(s)?;
     let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
-    view.names.iter().find_map(|name| {
+    // Where no commit passes a name may go again as soon as the exchange is given up.
+    (!view.held || exchanges(s)).then_some(())?;
+    successor(s, &row)
+}
+
+fn successor(s: &Snapshot, row: &Register) -> Option<(NodeName, String)> {
+    s.primary()?.names.iter().find_map(|name| {
         let node = links::present(s, name)?;
         (!row.holders.contains(&node) && !lost(s, &node)).then(|| (node, name.clone()))
     })
+}
+
+/// The standby that is to take the place of every other holder, and its name: all of them are lost, or are
+/// about to be stopped, while it streams (R3). It becomes a holder before they cease to be. No commit passes
+/// meanwhile, so that what they hold stays everything. The operation that has begun with it gives it a
+/// limited time, and nothing of it may fail; otherwise this primary goes on alone, and names it then.
+pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<(NodeName, String)> {
+    let row = mine(s).filter(|_| s.settings.mode == Mode::Sync)?;
+    let view = s.primary().filter(|_| s.cluster.is_ok())?;
+    let failed = [
+        ActionKind::HoldCommits,
+        ActionKind::TakeBarrier,
+        ActionKind::UpdateRegister,
+    ];
+    if s.elapsed >= time_to_exchange(s)
+        || failed
+            .iter()
+            .any(|kind| s.progress.failure(*kind).is_some())
+    {
+        return None;
+    }
+    let mut others = row.holders.iter().filter(|node| *node != s.me()).peekable();
+    others.peek()?;
+    if !others.all(|node| lost(s, node) && is_named(view, node, s)) {
+        return None;
+    }
+    let named = successor(s, &row).filter(|(node, _)| may_be_named(s, node));
+    named.or_else(|| {
+        let (node, name) = candidate(s)?;
+        Some((node.clone(), name.to_string()))
+    })
+}
+
+/// Whether an exchange is under way: commits are held.
+pub(in crate::decide) fn exchanges(s: &Snapshot) -> bool {
+    s.primary().is_some_and(|view| view.held) && exchange(s).is_some()
+}
+
+/// Whether commits wait for this node under any of its names, so that it holds everything.
+fn is_named(view: &PrimaryView, node: &NodeName, s: &Snapshot) -> bool {
+    let whose = |name: &String| links::present(s, name).or_else(|| links::former(s, name));
+    view.names
+        .iter()
+        .any(|name| whose(name).as_ref() == Some(node))
+}
+
+/// How long an operation may hold commits for an exchange: the standby that takes the place says how far it
+/// is at its next monitor at the latest.
+fn time_to_exchange(s: &Snapshot) -> Duration {
+    Duration::from_secs(10).min((s.elapsed + s.left) / 3)
 }
 
 /// Whether a standby has flushed WAL up to `barrier`, by its link and by what its own agent says of the
@@ -170,6 +239,9 @@ pub(in crate::decide) fn on_its_way(s: &Snapshot) -> bool {
     let Some(view) = s.primary().filter(|_| s.settings.mode == Mode::Sync) else {
         return false;
     };
+    if exchanges(s) {
+        return true;
+    }
     let secured = match mine(s) {
         Some(row) => row.holders.len() > 1,
         None => s.builtin() || !view.names.is_empty(),

@@ -203,6 +203,7 @@ fn only_the_idle_slots_of_copies_are_left_over() {
         history: crate::timeline::History::without_ancestors(timeline),
         complete: None,
         names: vec![],
+        held: false,
         links: Links {
             rows: vec![],
             flushed: Lsn::new(1000),

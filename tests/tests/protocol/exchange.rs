@@ -1,0 +1,112 @@
+//! R3: the exchange of a synchronous standby. Where another standby streams, it becomes a holder by the same
+//! change by which the last one ceases to be.
+
+use pha_core::lsn::Lsn;
+use pha_core::names::NodeName;
+use pha_core::plan::{Action, ActionKind};
+use pha_core::register::{Reading, Update};
+use pha_core::snapshot::{Operation, Snapshot};
+use pha_core::status::WalSenderState;
+
+use crate::agent::fresh_progress;
+use crate::model::Explored;
+use crate::state::{HELD_BIT, Postgres, State, name};
+
+/// R3.
+pub(crate) const ALONE: &str =
+    "no primary makes itself the only holder while another standby streams";
+/// R3.
+pub(crate) const HELD: &str = "no monitor that sees everything leaves commits held";
+
+impl Explored {
+    /// Who is about to be stopped, where that is announced to node `i`.
+    pub(crate) fn announced_to_stop(&self, i: usize) -> Vec<NodeName> {
+        let others = (0..self.nodes).filter(|j| *j != i);
+        others
+            .take(if self.nodes > 2 { 1 } else { 2 })
+            .map(name)
+            .collect()
+    }
+}
+
+/// Whether this change leaves nobody but the primary as a holder although it has seen another standby that
+/// it may name, and commits waited for every holder until then. A time that is over, and an effect that has
+/// failed, excuse it.
+pub(crate) fn lets_go(s: &Snapshot, action: &Action) -> bool {
+    let Action::UpdateRegister(Update::SetHolders {
+        from_holders,
+        holders,
+        ..
+    }) = action
+    else {
+        return false;
+    };
+    let (Some(view), Ok(cluster)) = (s.primary(), &s.cluster) else {
+        return false;
+    };
+    let alone = holders.len() == 1 && from_holders.len() > 1;
+    let failed = [
+        ActionKind::HoldCommits,
+        ActionKind::TakeBarrier,
+        ActionKind::UpdateRegister,
+    ];
+    if !alone
+        || !s.elapsed.is_zero()
+        || failed
+            .iter()
+            .any(|kind| s.progress.failure(*kind).is_some())
+    {
+        return false;
+    }
+    let called = |node: &NodeName| cluster.link_name(node);
+    let waited = |node: &&NodeName| {
+        let name = called(node);
+        let mut names = view.names.iter();
+        names.any(|waited| name.as_ref().is_some_and(|name| name.is_called(waited)))
+    };
+    let leaves = |node: &NodeName| match &s.operation {
+        Operation::Notify(about) => about.stop.contains(node),
+        _ => false,
+    };
+    let fork = view
+        .history
+        .last_switch()
+        .map_or(Lsn::INVALID, |switch| switch.end);
+    let streams = |node: &NodeName| {
+        let name = called(node);
+        let mut own = view
+            .links
+            .rows
+            .iter()
+            .filter(|row| name.as_ref().is_some_and(|name| name.is_called(&row.name)));
+        own.next().is_some_and(|row| {
+            row.state == Some(WalSenderState::Streaming)
+                && row.flushed.is_some_and(|flushed| flushed > fork)
+                && row.follows(view.links.flushed)
+        })
+    };
+    let mut others = from_holders.iter().filter(|node| *node != s.me());
+    let mut nodes = s
+        .settings
+        .nodes
+        .iter()
+        .filter(|node| !from_holders.contains(*node));
+    others.all(|node| waited(&node))
+        && nodes.any(|node| streams(node) && cluster.node(node).online && !leaves(node))
+}
+
+/// Whether this monitor ends beside its primary, of which it has seen everything, and commits are held.
+pub(crate) fn leaves_held(state: &State, i: usize, s: &Snapshot) -> bool {
+    let node = &state.nodes[i];
+    let fresh = fresh_progress(state.counted.is_some()).failures.len();
+    let known = match &s.register {
+        Some(Reading::Row(row)) => row.is_owned_by(s.me()) && s.reign().is_some(),
+        _ => false,
+    };
+    matches!(s.operation, Operation::Monitor { .. })
+        && known
+        && s.progress.failures.len() == fresh
+        && s.primary().is_some_and(|view| view.held)
+        && matches!(node.postgres, Postgres::Primary { .. })
+        && node.names & HELD_BIT != 0
+}
