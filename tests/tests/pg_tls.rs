@@ -1,5 +1,5 @@
 //! Encrypted connections against a real server: what each `sslmode` accepts and refuses.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -179,6 +179,50 @@ fn pg_each_sslmode_does_what_libpq_does() {
             .contains("sslrootcert /nonexistent is not there"),
         "{error}"
     );
+}
+
+/// Connects from a process whose system trusts the authority of the server; why there is no connection.
+fn where_trusted(files: &Files, settings: &str) -> Option<String> {
+    let text = format!(
+        "hostaddr=127.0.0.1 port={} user=postgres dbname=postgres sslmode=verify-full host=lock.test {settings}",
+        files.server.port
+    );
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "pg_the_system_is_trusted_where_it_is_named_and_only_there",
+        ])
+        .args(["--nocapture", "--test-threads", "1"])
+        .env(CONNECT, text)
+        .env("SSL_CERT_FILE", files.path("root.crt"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let outcome = said.lines().find_map(|line| line.split_once("outcome: "));
+    let outcome = outcome.unwrap_or_else(|| panic!("{said}")).1;
+    (outcome != "connected").then(|| outcome.to_owned())
+}
+
+/// Makes this program the process that connects.
+const CONNECT: &str = "PHA_TLS_CONNECT";
+
+#[test]
+fn pg_the_system_is_trusted_where_it_is_named_and_only_there() {
+    if let Ok(text) = std::env::var(CONNECT) {
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let info: Conninfo = text.parse().unwrap();
+        let outcome = Session::connect(&info, Purpose::LockService, deadline);
+        let said = outcome.map_or_else(|error| error.to_string(), |_| "connected".to_owned());
+        println!("\noutcome: {said}");
+        return;
+    }
+    let files = server("system");
+    assert_eq!(where_trusted(&files, "sslrootcert=system"), None);
+    let named = |name: &str| where_trusted(&files, &format!("sslrootcert={}", files.path(name)));
+    assert_eq!(named("root.crt"), None);
+    // Whoever names an authority trusts no other, as with libpq.
+    let why = named("other.crt").unwrap();
+    assert!(why.contains("certificate"), "{why}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! connection that misses its deadline is dropped with its runtime, so that no thread lingers.
 //! Values travel as parameters; names that come from a configuration are checked by [`Identifier`].
 
+mod authorities;
 mod connect;
 mod error;
 mod ident;

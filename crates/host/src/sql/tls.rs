@@ -13,7 +13,7 @@ use openssl::pkey::PKey;
 use openssl::ssl::{
     SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
 };
-use openssl::x509::store::X509Lookup;
+use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use postgres_openssl::{MakeTlsConnector, TlsStream};
 use rustix::fs::MemfdFlags;
@@ -94,7 +94,20 @@ pub(super) fn connector(
     let root = root(files, info, mode).map_err(told)?;
     match &root {
         None => builder.set_verify(SslVerifyMode::NONE),
-        Some(Root::System) => builder.set_verify(SslVerifyMode::PEER),
+        Some(Root::System) => {
+            let found = super::authorities::trust(&mut builder).map_err(|error| {
+                let why = without_places(&error.to_string());
+                unusable(format!(
+                    "the authorities that this system trusts cannot be read: {why}"
+                ))
+            })?;
+            if !found {
+                return Err(unusable(
+                    "sslrootcert is system, and this system has no list of the authorities that it trusts; install the package ca-certificates, or name a file in sslrootcert, or in the environment's SSL_CERT_FILE".to_owned(),
+                ));
+            }
+            builder.set_verify(SslVerifyMode::PEER);
+        }
         Some(Root::Missing(path)) => {
             return Err(unusable(format!(
                 "sslrootcert {} is not there, and the server's certificate is to be checked by it; put the certificate of its authority there, or name another file, or sslrootcert=system for the authorities that this system trusts",
@@ -102,6 +115,9 @@ pub(super) fn connector(
             )));
         }
         Some(Root::File(path, content)) => {
+            // Only these: the builder begins with those of the system.
+            let none = X509StoreBuilder::new().map_err(|error| unusable(error.to_string()))?;
+            builder.set_cert_store(none.build());
             given("sslrootcert", path, &content.bytes, |copy| {
                 builder.set_ca_file(copy)
             })
