@@ -6,6 +6,8 @@
 # Files are replaced by renaming a finished copy over them, so a running agent goes on with the one
 # it was started from and PostgreSQL notices nothing. What is the same already is left alone.
 #
+# Where a package has put the programs, they are the package's: config.ini alone is put there.
+#
 # Nothing in config.ini is ever executed or put on a command line of another node: `cls` reads it,
 # and every node gets the programs and the file as an archive, with this very script to install them.
 set -u
@@ -18,7 +20,8 @@ usage: sh install.sh [--local] [--uninstall] [--restrict-ssh] [--config FILE] [-
   --restrict-ssh also make a key on every node that may do nothing on the others but ask for their
                  promise (expgsql promise); root's other keys stay as they are
   --uninstall    remove what was installed
-  --config FILE  config.ini to use (default: the one beside this script, or above it)
+  --config FILE  config.ini to use (default: the one beside this script, or above it; where a package
+                 is installed, the one that the commands read)
   --from DIR     programs to install (default: bin or target/release beside this script; they are
                  built with cargo where they are missing or older than the sources)
   --force        with --uninstall: although the cluster's configuration still uses the agent
@@ -55,6 +58,10 @@ while [ $# -gt 0 ]; do
 done
 
 programs='cls expgsql distlock'
+
+# A package's script lies beside its programs. Of a node that has both it and programs in the directory of
+# config.ini, the package's are the ones that count.
+packaged() { [ -x /usr/sbin/cls ] && [ -f /usr/share/pha4pgsql/install.sh ]; }
 
 # ---- what to install ----------------------------------------------------------------------------
 
@@ -93,7 +100,7 @@ build() {
 if [ -z "$from" ]; then
     if has_programs "$here/bin"; then
         from=$here/bin
-    else
+    elif ! packaged || [ -f "$here/Cargo.toml" ]; then
         from=${CARGO_TARGET_DIR:-$here/target}/release
         # With cargo at hand it decides what is out of date; without, what is there is taken.
         if [ -f "$here/Cargo.toml" ] && { ! has_programs "$from" || command -v cargo >/dev/null 2>&1; }; then
@@ -101,17 +108,31 @@ if [ -z "$from" ]; then
         fi
     fi
 fi
-has_programs "$from" || die "$from lacks one of the programs $programs"
-may_run "$from"
+if packaged && ! has_programs "$from"; then
+    # Nothing is installed from here but the configuration.
+    from=
+    cls=/usr/sbin/cls
+else
+    has_programs "$from" ||
+        die "$from lacks one of the programs $programs; where another node has the package pha4pgsql, install it here too"
+    may_run "$from"
+    cls=$from/cls
+fi
 
 if [ -z "$config" ]; then
     for config in "$here/config.ini" "$here/../config.ini"; do
         [ -f "$config" ] && break
     done
+    if [ ! -f "$config" ] && packaged; then
+        here=/etc/pha4pgsql
+        for config in "$here/config.ini" /opt/pha4pgsql/config.ini; do
+            [ -f "$config" ] && break
+        done
+    fi
 fi
 [ -f "$config" ] || die "there is no config.ini; copy config.ini.example to $here/config.ini and edit it"
 
-setting() { "$from/cls" internal config "$1" --config "$config"; }
+setting() { "$cls" internal config "$1" --config "$config"; }
 
 ocf_root=$(setting ocf_root) || exit 1
 directory=$(setting directory) || exit 1
@@ -120,6 +141,12 @@ agent_dir=$ocf_root/resource.d/heartbeat
 agent=$agent_dir/expgsql
 # Where man and the shells look by themselves; the distribution's own files are elsewhere.
 share=/usr/local/share
+bin=$directory/bin
+etc=$directory
+if packaged; then
+    bin=/usr/sbin
+    etc=/etc/pha4pgsql
+fi
 
 # ---- one node -----------------------------------------------------------------------------------
 
@@ -140,18 +167,18 @@ put() { # SOURCE TARGET MODE
     return 1
 }
 
-link() { # NAME
-    [ "$(readlink -- "$directory/bin/$1" 2>/dev/null)" = cls ] && return 0
-    fresh=$directory/bin/.$1.$$
+link() { # FILE TARGET
+    [ "$(readlink -- "$1" 2>/dev/null)" = "$2" ] && return 0
+    fresh=${1%/*}/.${1##*/}.$$
     rm -f -- "$fresh"
-    ln -s cls "$fresh" && mv -f -- "$fresh" "$directory/bin/$1" && changed=$((changed + 1))
+    ln -s "$2" "$fresh" && mv -f -- "$fresh" "$1" && changed=$((changed + 1))
 }
 
 # Manual pages and completions of the programs that are installed, below `share`. The database runs
 # without them, so that one which cannot be written is said and no failure.
 pages() { # put | drop
     made=$(mktemp -d) || return 1
-    if "$from/cls" internal pages "$made"; then
+    if "$cls" internal pages "$made"; then
         for page in $(cd "$made" && find . -type f); do
             if [ "$1" = put ]; then
                 mkdir -p -- "$share/${page%/*}" && put "$made/$page" "$share/$page" 644
@@ -163,18 +190,36 @@ pages() { # put | drop
     rm -rf -- "$made"
 }
 
-install_here() {
+# Puts config.ini beside a package. What this script had installed before leads to the package from now on,
+# so that nobody goes on with older programs by a PATH or a cron job.
+configure_here() {
+    say "the package pha4pgsql is installed here: config.ini alone is put there"
+    mkdir -p -- "$etc" && put "$config" "$etc/config.ini" 600 || return 1
+    for old in cls distlock; do
+        if [ -e "$directory/bin/$old" ]; then link "$directory/bin/$old" "$bin/$old" || return 1; fi
+    done
+    if [ -e "$directory/config.ini" ]; then link "$directory/config.ini" "$etc/config.ini" || return 1; fi
+    pages drop
+    return 0
+}
+
+programs_here() {
     [ -d "$agent_dir" ] ||
         { complain "$agent_dir is not there; install resource-agents and pacemaker, or correct OCF_ROOT in config.ini"; return 1; }
     mkdir -p -- "$directory/bin" || return 1
     put "$from/cls" "$directory/bin/cls" 755 || return 1
     put "$from/distlock" "$directory/bin/distlock" 755 || return 1
-    for command in $("$from/cls" internal commands); do
-        link "cls_$command" || return 1
+    for command in $("$cls" internal commands); do
+        link "$directory/bin/cls_$command" cls || return 1
     done
     put "$config" "$directory/config.ini" 600 || return 1
     put "$from/expgsql" "$agent" 755 || return 1
     pages put
+    return 0
+}
+
+install_here() {
+    if packaged; then configure_here || return 1; else programs_here || return 1; fi
     if [ "$restrict" = yes ]; then promise_key || return 1; fi
     if [ "$changed" = 0 ]; then say "nothing to change"; else say "installed ($changed files changed)"; fi
     version_here
@@ -220,8 +265,8 @@ bind_keys() { # FILE
 
 # What a node has, in one line that is the same on all of them.
 version_here() {
-    sum=$(cat -- "$directory/bin/cls" "$directory/bin/distlock" "$agent" "$directory/config.ini" | cksum) || return 1
-    version=$("$directory/bin/cls" --version) || return 1
+    sum=$(cat -- "$bin/cls" "$bin/distlock" "$agent" "$etc/config.ini" | cksum) || return 1
+    version=$("$bin/cls" --version) || return 1
     OCF_ROOT=$ocf_root "$agent" meta-data >/dev/null ||
         { complain "$agent does not run on this node"; return 1; }
     say "version: $version, checksum $(printf '%s' "$sum" | tr ' ' '-')"
@@ -235,8 +280,15 @@ uninstall_here() {
     for target in "$directory"/bin/cls_*; do
         [ "$(readlink -- "$target" 2>/dev/null)" = cls ] && rm -f -- "$target" && changed=$((changed + 1))
     done
-    for target in "$directory/bin/cls" "$directory/bin/distlock" "$directory/config.ini" "$agent"; do
-        [ -e "$target" ] || continue
+    set -- "$directory/bin/cls" "$directory/bin/distlock" "$directory/config.ini"
+    if packaged; then
+        say "the package pha4pgsql stays; apt-get remove pha4pgsql or dnf remove pha4pgsql takes it away"
+        set -- "$@" "$etc/config.ini"
+    else
+        set -- "$@" "$agent"
+    fi
+    for target in "$@"; do
+        [ -e "$target" ] || [ -L "$target" ] || continue
         rm -f -- "$target" || { complain "$target cannot be removed"; return 1; }
         changed=$((changed + 1))
     done
@@ -270,9 +322,13 @@ work=$d
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/payload" || exit 1
-for program in $programs; do
-    cp -- "$from/$program" "$work/payload/" || exit 1
-done
+if [ -n "$from" ]; then
+    for program in $programs; do
+        cp -- "$from/$program" "$work/payload/" || exit 1
+    done
+else
+    say "the package pha4pgsql is installed here: config.ini alone goes to every node"
+fi
 cp -- "$0" "$work/payload/install.sh" || exit 1
 (umask 077 && cp -- "$config" "$work/payload/config.ini") || exit 1
 tar -C "$work/payload" -cf "$work/payload.tar" . || exit 1
@@ -354,4 +410,4 @@ if [ "$restrict" = yes ]; then
     say "every node may ask every other for its promise with a key of its own, and do nothing else with it"
 fi
 say "every node has the same version"
-say "next: export PATH=$directory/bin:\$PATH, then cls_setup"
+if packaged; then say "next: cls_setup"; else say "next: export PATH=$directory/bin:\$PATH, then cls_setup"; fi

@@ -25,7 +25,7 @@ pub(crate) struct Common {
     /// How long to wait for the end state (each command has a default of its own)
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
-    /// config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]
+    /// config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// The database resource, where the cluster has several

@@ -12,10 +12,13 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+mod further;
+
 /// Administration commands.
 const SECTION: &str = "8";
 
-/// Every manual page by its file name: that of `cls`, and one for each of its links.
+/// Every manual page by its file name: that of `cls`, one for each of its links, and those that are about
+/// no command.
 pub(crate) fn manual(mut cls: Command) -> io::Result<Vec<(String, String)>> {
     // Only then the subcommands have the common options too.
     cls.build();
@@ -33,6 +36,7 @@ pub(crate) fn manual(mut cls: Command) -> io::Result<Vec<(String, String)>> {
     }
     let names = names.iter().map(String::as_str);
     pages.push((format!("cls.{SECTION}"), page_of(cls.clone(), names)?));
+    pages.extend(further::pages()?);
     Ok(pages)
 }
 
@@ -68,9 +72,10 @@ fn page_of<'a>(command: Command, others: impl Iterator<Item = &'a str>) -> io::R
     }
     rest.control("SH", ["FILES"]);
     rest.control("TP", []);
-    rest.text([bold("/opt/pha4pgsql/config.ini")]);
+    rest.text([bold("/etc/pha4pgsql/config.ini, /opt/pha4pgsql/config.ini")]);
     rest.text([roman(
-        "the cluster's settings, unless --config or $pha4pgsql_dir says otherwise",
+        "the cluster's settings, unless --config or $pha4pgsql_dir says otherwise: where a package \
+         was installed the first, else the second; the other one is read where there is only that",
     )]);
     rest.control("SH", ["SEE ALSO"]);
     let mut line = Vec::new();
@@ -193,7 +198,10 @@ fn fish_link(name: &str) -> String {
 pub(crate) fn tree(cls: &Command) -> io::Result<Vec<(String, String)>> {
     let mut files: Vec<(String, String)> = manual(cls.clone())?
         .into_iter()
-        .map(|(name, text)| (format!("man/man{SECTION}/{name}"), text))
+        .map(|(name, text)| {
+            let section = name.rsplit('.').next().unwrap_or(SECTION);
+            (format!("man/man{section}/{name}"), text)
+        })
         .collect();
     for name in commands(cls).map(link) {
         // Shells load completions by the command's name.
@@ -355,7 +363,7 @@ mod tests {
     #[test]
     fn every_link_has_a_page_with_its_options_and_exit_codes() {
         let pages = manual(command()).unwrap();
-        assert_eq!(pages.len(), crate::app::command_names().len() + 1);
+        assert_eq!(pages.len(), crate::app::command_names().len() + 3);
         let (_, page) = pages
             .iter()
             .find(|(name, _)| name == "cls_online_switch.8")

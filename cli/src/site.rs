@@ -1,10 +1,11 @@
 //! The installation: its config.ini, and running this program on every node.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::hindrance::Hindrance;
+use pha_core::layout::{DIRECTORY, Layout, config_files};
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output, own_program};
@@ -33,23 +34,32 @@ pub(crate) fn file(session: &Session) -> PathBuf {
     session.common.config.clone().unwrap_or_else(installed)
 }
 
-/// `../config.ini` beside the program, as `install.sh` puts it there, or below the usual directory.
+/// The configuration where `install.sh` or a package has put it.
 fn installed() -> PathBuf {
-    let usual = PathBuf::from("/opt/pha4pgsql");
-    let from = |variable: Option<PathBuf>| variable.map(|dir| dir.join("config.ini"));
-    let own = std::env::current_exe().ok().and_then(|program| {
-        let directory = program.parent()?.parent()?.to_owned();
-        Some(directory)
-    });
-    [
-        std::env::var_os("pha4pgsql_dir").map(PathBuf::from),
-        own,
-        Some(usual.clone()),
-    ]
-    .into_iter()
-    .filter_map(from)
-    .find(|file| file.exists())
-    .unwrap_or_else(|| usual.join("config.ini"))
+    let variable = std::env::var_os("pha4pgsql_dir").map(PathBuf::from);
+    let program = own_program().ok().map(PathBuf::from);
+    let mut files = config_files(variable.as_deref(), program.as_deref());
+    let there = files.iter().position(|file| file.exists());
+    files.swap_remove(there.unwrap_or(files.len() - 1))
+}
+
+/// How this program is installed.
+pub(crate) fn layout() -> Layout {
+    own_program().map_or(Layout::Directory, |own| Layout::of(Path::new(&own)))
+}
+
+/// Where `cls` may lie on another node, the likelier place first: that of this very program where no
+/// `pha4pgsql_dir` is known, that of its layout, that of the other.
+pub(crate) fn places(directory: Option<&Path>) -> Vec<PathBuf> {
+    let own = own_program().ok().filter(|_| directory.is_none());
+    let directory = directory.unwrap_or_else(|| Path::new(DIRECTORY));
+    let mut places: Vec<PathBuf> = own.into_iter().map(PathBuf::from).collect();
+    for place in layout().programs(directory, "cls") {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// What one node answered, or why it did not.
@@ -169,7 +179,13 @@ fn ask(
             .run(deadline)
             .map_err(|error| Hindrance::of(&error))?
     } else {
-        remote(config, node, words, stdin, deadline)?
+        on_node(
+            node,
+            places(Some(&config.directory)),
+            words,
+            stdin,
+            deadline,
+        )?
     };
     if output.code != 0 {
         return Err(said(node, output.code, &output.error_text()));
@@ -177,30 +193,36 @@ fn ask(
     Ok(output.text().into_owned())
 }
 
-fn remote(
-    config: &ClusterConfig,
+/// Runs `cls internal …` on another node, in the first of these places where it has the program.
+///
+/// # Errors
+/// ssh does not get there, or the program is in none of them.
+pub(crate) fn on_node(
     node: &NodeName,
+    places: Vec<PathBuf>,
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
 ) -> Result<Output, Hindrance> {
-    let program = config.directory.join("bin/cls");
-    let program = program.to_string_lossy();
     // The remote program must not outlive the connection.
     let limit = format!(
         "{:.0}",
         deadline.left().max(Duration::from_secs(1)).as_secs_f64()
     );
-    let mut argv = vec!["timeout", "--signal=KILL", &limit, &program, "internal"];
-    argv.extend(words);
-    let output = Ssh::default()
-        .exec(node.as_str(), &argv, stdin, deadline)
-        .map_err(|error| error.hindrance())?;
-    if NOT_THERE.contains(&output.code) {
-        let why = format!("{program} is not there on {node}");
-        return Err(Hindrance::new(why, "sh install.sh"));
+    for program in &places {
+        let program = program.to_string_lossy();
+        let mut argv = vec!["timeout", "--signal=KILL", &limit, &program, "internal"];
+        argv.extend(words);
+        let output = Ssh::default()
+            .exec(node.as_str(), &argv, stdin, deadline)
+            .map_err(|error| error.hindrance())?;
+        if !NOT_THERE.contains(&output.code) {
+            return Ok(output);
+        }
     }
-    Ok(output)
+    let names: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    let why = format!("{} is not there on {node}", names.join(" or "));
+    Err(Hindrance::new(why, layout().same_version()))
 }
 
 #[cfg(test)]

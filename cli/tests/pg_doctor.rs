@@ -119,6 +119,7 @@ impl Examined {
             ("repuser", self.role),
         ];
         let examination = Examination {
+            layout: pha_core::layout::Layout::Directory,
             params: Params::parse(given).unwrap().0,
             nodes: [("node1".parse().unwrap(), Ok(self.facts()))].into(),
             clocks: [].into(),

@@ -839,7 +839,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__config)
-            opts="-q -h --json --quiet --timeout --config --resource --help nodes ocf_root directory"
+            opts="-q -h --json --quiet --timeout --config --resource --help nodes ocf_root directory file"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -89,7 +89,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
                 let facts = answer.text.and_then(|text| {
                     let strange = "its cls answers in another form";
                     serde_json::from_str(&text)
-                        .map_err(|_| Hindrance::new(strange, "sh install.sh"))
+                        .map_err(|_| Hindrance::new(strange, site::layout().same_version()))
                 });
                 (answer.node, facts)
             })
@@ -105,7 +105,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         .collect();
     let file = config.file.display().to_string();
     let own = facts::checksum(&config.file);
-    let mut found: Vec<SiteFinding> = other_copies(&file, own.as_deref(), &site)
+    let mut found: Vec<SiteFinding> = other_copies(site::layout(), &file, own.as_deref(), &site)
         .into_iter()
         .collect();
     if let Ok(plan) = &plan {
@@ -116,6 +116,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         elements.any(|element| element.tag == "primitive" && element.id() == plan.database)
     });
     Ok(Examination {
+        layout: site::layout(),
         set_up,
         site: found,
         params,

@@ -27,10 +27,10 @@ pub(crate) struct Internal {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Print a value of config.ini: nodes (one a line), ocf_root, directory
+    /// Print a value of config.ini: nodes (one a line), ocf_root, directory; or which file it is
     Config {
         /// Which one
-        #[arg(value_parser = ["nodes", "ocf_root", "directory"])]
+        #[arg(value_parser = ["nodes", "ocf_root", "directory", "file"])]
         key: String,
     },
     /// Print the names of the commands, one a line
@@ -79,6 +79,7 @@ impl Internal {
                         names.join("\n")
                     }
                     "ocf_root" => config.ocf_root.to_string_lossy().into_owned(),
+                    "file" => config.file.to_string_lossy().into_owned(),
                     _ => config.directory.to_string_lossy().into_owned(),
                 };
                 session.ui.print(&text);

@@ -9,11 +9,9 @@ use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::quoted::printable;
 use pha_host::clock::Deadline;
-use pha_host::command::own_program;
 use pha_host::local;
 use pha_host::postgres::PostgresError;
 use pha_host::sql::{SqlError, TextRows};
-use pha_host::ssh::Ssh;
 use pha_host::user::User;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +91,6 @@ impl Request {
         sql: &str,
         deadline: Deadline,
     ) -> Result<TextRows, Refusal> {
-        let program = own_program().map_err(|error| Hindrance::of(&error))?;
         let left = deadline.left().saturating_sub(WAY);
         let request = Self {
             sql: sql.to_owned(),
@@ -101,17 +98,14 @@ impl Request {
             ..self.clone()
         };
         let input = serde_json::to_vec(&request).map_err(|error| Hindrance::of(&error))?;
-        let argv = [&program[..], "internal", "rows"];
-        let output = Ssh::default()
-            .exec(node.as_str(), &argv, &input, deadline)
-            .map_err(|error| error.hindrance())?;
+        let output = site::on_node(node, site::places(None), &["rows"], &input, deadline)?;
         if output.code != 0 {
             let words = printable(&output.error_text(), 600);
             return Err(site::said(node, output.code, &words).into());
         }
         serde_json::from_str(&output.text()).unwrap_or_else(|_| {
             let strange = format!("cls on {node} answers in another form");
-            Err(Hindrance::new(strange, "run there what is installed here: sh install.sh").into())
+            Err(Hindrance::new(strange, site::layout().same_version()).into())
         })
     }
 }
@@ -167,7 +161,7 @@ pub(super) fn run(session: &Session, text: &str) -> Result<(), ClsError> {
     let request: Request = serde_json::from_str(text).map_err(|_| {
         ClsError::failed(
             "standard input: not the JSON that cls sends",
-            "sh install.sh",
+            site::layout().same_version(),
         )
     })?;
     session.ui.print_json(&answer(&request));

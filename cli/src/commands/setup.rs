@@ -385,7 +385,7 @@ fn passfiles(
             format!("{remedy}; then cls_setup again"),
         )
     };
-    let version = "run `sh install.sh`";
+    let version = site::layout().same_version();
     let stdin = serde_json::to_vec(&intent.passfiles).map_err(|error| failed(&error, version))?;
     let words: &[&str] = if check {
         &["passfile", "--check"]

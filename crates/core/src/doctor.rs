@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::hindrance::Hindrance;
+use crate::layout::Layout;
 use crate::names::NodeName;
 use crate::params::Params;
 use crate::setup::{SiteFacts, SiteFinding};
@@ -137,6 +138,8 @@ pub struct NodeFacts {
 /// Everything that the rules look at.
 #[derive(Debug, Clone)]
 pub struct Examination {
+    /// How the product is installed here, which decides what there is to type.
+    pub layout: Layout,
     /// The agent's parameters.
     pub params: Params,
     /// The nodes of config.ini: what each said, or why it said nothing.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use pha_core::layout;
 use pha_core::names::NodeName;
 use pha_core::params::{ParamError, Params};
 use pha_core::quoted::quoted;
@@ -477,7 +478,7 @@ impl Values {
             file: file.to_owned(),
             cluster_type,
             ocf_root: path("OCF_ROOT", "/usr/lib/ocf"),
-            directory: path("pha4pgsql_dir", "/opt/pha4pgsql"),
+            directory: path("pha4pgsql_dir", layout::DIRECTORY),
             resources: self.resources()?,
             writer_vip,
             reader_vip: self.address("reader_vip"),

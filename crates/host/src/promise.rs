@@ -184,7 +184,7 @@ fn exchange(
                 "{peer} does not understand the question ({})",
                 last_line(&output.stderr)
             ),
-            "install the same version on every node: sh install.sh",
+            "install the same version on every node: its package, or sh install.sh",
         )),
         Ok(output) if output.code != 0 => Err(Hindrance::of(&format!(
             "{program} promise on {peer} ended with status {}: {}",

@@ -404,9 +404,10 @@ fn beside(owner: &User, program: &Path, name: &str) -> PathBuf {
 }
 
 fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<String>> {
+    let layout = site::layout();
     let ours = [
-        ("cls", config.directory.join("bin/cls")),
-        ("distlock", config.directory.join("bin/distlock")),
+        ("cls", layout.program(&config.directory, "cls")),
+        ("distlock", layout.program(&config.directory, "distlock")),
         (
             "expgsql",
             config.ocf_root.join("resource.d/heartbeat/expgsql"),

@@ -54,8 +54,10 @@ pub(super) fn check(
     for answer in site::ask_all(config, &["site"], &stdin, deadline.sub_budget(ASK)) {
         let text = answer.text.map_err(|silence| silence.to_string());
         let facts = text.and_then(|text| {
-            serde_json::from_str(&text)
-                .map_err(|_| "its cls answers in another form; run `sh install.sh`".to_owned())
+            serde_json::from_str(&text).map_err(|_| {
+                let next = site::layout().same_version();
+                format!("its cls answers in another form: {next}")
+            })
         });
         match facts {
             Ok(facts) => drop(nodes.insert(answer.node, facts)),
@@ -67,7 +69,7 @@ pub(super) fn check(
     }
     let own = checksum(&config.file);
     let file = config.file.display().to_string();
-    let other = other_copies(&file, own.as_deref(), &nodes);
+    let other = other_copies(site::layout(), &file, own.as_deref(), &nodes);
     warnings.extend(other.iter().map(said));
     let (refused, well): (Vec<SiteFinding>, Vec<SiteFinding>) = plan
         .judge_site(design, &nodes)
@@ -127,8 +129,9 @@ pub(super) fn others(session: &Session, config: &ClusterConfig) -> Vec<String> {
     let said = |file: &Path| {
         let file = real(file).unwrap_or_else(|| file.to_owned());
         format!(
-            "{file} is not read: {} is, and has other contents; --config={file} reads it, and sh install.sh beside it copies it to every node",
+            "{file} is not read: {} is, and has other contents; --config={file} reads it, and {} --config {file} copies it to every node",
             config.file.display(),
+            site::layout().installer(),
             file = file.display()
         )
     };

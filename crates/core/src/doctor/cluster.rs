@@ -201,7 +201,7 @@ fn programs(seen: &Examination) -> Vec<Found> {
             .filter(|(_, version)| version.is_none())
             .map(|(name, _)| {
                 let remedy = match name.as_str() {
-                    "cls" | "distlock" | "expgsql" => "sh install.sh",
+                    "cls" | "distlock" | "expgsql" => seen.layout.same_version(),
                     "pg_rewind" | "pg_basebackup" => {
                         "install PostgreSQL's client and server programs"
                     }
@@ -241,7 +241,7 @@ fn versions(seen: &Examination) -> Vec<Found> {
                 let ours = matches!(program.as_str(), "cls" | "distlock" | "expgsql");
                 let text = format!("{program}: {}", list.join(", "));
                 if ours {
-                    Found::error(text, "sh install.sh")
+                    Found::error(text, seen.layout.same_version())
                 } else {
                     Found::warning(text, "bring every node to the same version")
                 }
@@ -273,7 +273,7 @@ fn files(seen: &Examination) -> Vec<Found> {
             .filter_map(|(path, file)| match file {
                 None if path.ends_with("config.ini") => Some(Found::error(
                     format!("{path} is not there"),
-                    "sh install.sh",
+                    seen.layout.installer(),
                 )),
                 None => None,
                 Some(file) if file.mode & 0o077 != 0 => Some(Found::error(

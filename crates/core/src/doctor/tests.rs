@@ -108,6 +108,7 @@ fn examination() -> Examination {
     ];
     let node = |me: &str| (name(me), Ok(healthy(me)));
     Examination {
+        layout: crate::layout::Layout::Directory,
         params: Params::parse(given).unwrap().0,
         nodes: [node("node1"), node("node2")].into(),
         clocks: [(name("node2"), (0.3, 0.1))].into(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::programs::Needed;
 use super::rolling::effective;
 use super::{Design, Element, SetupPlan};
+use crate::layout::Layout;
 use crate::names::NodeName;
 
 /// What a node is asked. All of it comes from the file that is read here: the node's own copy may be
@@ -390,6 +391,7 @@ fn programs(node: &NodeName, facts: &SiteFacts, found: &mut Findings) {
 /// The nodes whose commands read another configuration file than the one with this checksum.
 #[must_use]
 pub fn other_copies(
+    layout: Layout,
     file: &str,
     own: Option<&str>,
     nodes: &BTreeMap<NodeName, SiteFacts>,
@@ -401,7 +403,10 @@ pub fn other_copies(
     (!nodes.is_empty()).then(|| SiteFinding {
         what: format!("the config.ini that commands read there is not as {file} is here"),
         nodes,
-        remedy: "sh install.sh, where the right one is, copies it to every node".to_owned(),
+        remedy: format!(
+            "{}, where the right one is, copies it to every node",
+            layout.installer()
+        ),
         refused: false,
     })
 }
@@ -603,9 +608,12 @@ mod tests {
     fn another_copy_of_the_configuration_is_named() {
         let mut nodes = facts();
         on_all(&mut nodes, |one| one.config = Some("a".to_owned()));
-        assert_eq!(other_copies("/c", Some("a"), &nodes), None);
+        assert_eq!(
+            other_copies(Layout::Directory, "/c", Some("a"), &nodes),
+            None
+        );
         nodes.values_mut().last().unwrap().config = None;
-        let found = other_copies("/c", Some("a"), &nodes).unwrap();
+        let found = other_copies(Layout::Directory, "/c", Some("a"), &nodes).unwrap();
         assert_eq!(found.nodes, ["node2".parse().unwrap()]);
     }
 
