@@ -37,6 +37,8 @@ enum Command {
     Bench(crate::bench::Options),
     /// Attack a cluster with overlapping faults drawn from a seed, and judge what was acknowledged
     Campaign(crate::campaign::Options),
+    /// Build programs for old and new systems, and make a tarball, a .deb and an .rpm of them
+    Package(crate::package::Options),
     /// Make a cluster that stays until `down`
     Up {
         /// Database nodes (1 to 5); the lock service's node comes after them
@@ -259,7 +261,7 @@ fn report(outcome: Result<u8>) -> ExitCode {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -271,6 +273,7 @@ fn perform(arguments: &Arguments) -> Result<u8> {
         Command::Test(options) => return crate::suite::run(options),
         Command::Bench(options) => return crate::bench::run(options),
         Command::Campaign(options) => return crate::campaign::run(name, options),
+        Command::Package(options) => return crate::package::run(options),
         Command::Up { .. } => up(name, &arguments.command)?,
         Command::Down { all: true } => Layout::existing()
             .iter()

@@ -39,6 +39,7 @@ mod lock;
 mod midwrite;
 mod node;
 pub mod pacemaker;
+mod package;
 pub mod packages;
 pub mod peer;
 pub mod postgres;

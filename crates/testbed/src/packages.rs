@@ -35,6 +35,18 @@ const TO_RUN: [(&str, &str); 11] = [
 /// The same for measuring.
 const TO_MEASURE: [(&str, &str); 2] = [("/usr/bin/strace", "strace"), ("/usr/bin/time", "time")];
 
+/// The same for making packages: OpenSSL's own build is in Perl and make.
+const TO_PACKAGE: [(&str, &str); 5] = [
+    ("/usr/bin/python3", "python3-venv"),
+    ("/usr/bin/perl", "perl"),
+    ("/usr/bin/make", "make"),
+    ("/usr/bin/readelf", "binutils"),
+    ("/usr/bin/cc", "gcc"),
+];
+
+/// The same for looking at packages of both kinds.
+const TO_LOOK: [(&str, &str); 2] = [("/usr/bin/dpkg-deb", "dpkg"), ("/usr/bin/rpm", "rpm")];
+
 /// The library that gives a program another time, from the package faketime.
 pub(crate) fn clock_library() -> String {
     let machine = std::env::consts::ARCH;
@@ -76,6 +88,18 @@ pub(crate) fn ensure_to_build(progress: &Progress) -> Result<Vec<&'static str>> 
 /// As [`ensure`].
 pub(crate) fn ensure_to_measure(progress: &Progress) -> Result<Vec<&'static str>> {
     install(progress, missing_of(&TO_MEASURE))
+}
+
+/// Installs what making packages takes, and `look`ing at them; see [`ensure`].
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_package(progress: &Progress, look: bool) -> Result<()> {
+    install(progress, missing_of(&TO_PACKAGE))?;
+    if look {
+        install(progress, missing_of(&TO_LOOK))?;
+    }
+    Ok(())
 }
 
 /// Installs what the nodes need and is missing, with apt-get, on Debian and as root, without any service being

@@ -1,0 +1,420 @@
+//! The files that are handed out: a tarball, a .deb, a .rpm and their sums.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::contents::{Contents, Format, Sources, What, contents, links, written};
+use super::{Arch, Built, PROGRAMS, Site};
+use crate::error::{Error, Result};
+use crate::run::Run;
+
+const BEFORE_REMOVAL: &str = include_str!("../../package/preremove.sh");
+const AFTER_INSTALLATION: &str = include_str!("../../package/postinstall.sh");
+const AFTER_REMOVAL: &str = include_str!("../../package/postremove.sh");
+
+const ABOUT: &str = "High availability for PostgreSQL under Pacemaker\n\
+    An OCF resource agent (expgsql), a lock service in a PostgreSQL outside the cluster, and the\n\
+    commands cls_* that set a cluster up and operate it. An upgrade of this package restarts neither\n\
+    PostgreSQL nor Pacemaker.";
+
+impl Built {
+    fn sources<'a>(&'a self, site: &'a Site) -> Sources<'a> {
+        Sources {
+            tree: &site.source,
+            programs: &self.programs,
+            licences: &self.inside.licences,
+            list: &self.inside.list,
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    std::fs::write(file, bytes).map_err(Error::io("write", file))
+}
+
+/// The tarball: `install.sh` with the programs in `bin` beside it.
+pub(super) fn tarball(site: &Site, built: &Built) -> Result<PathBuf> {
+    let name = format!("pha4pgsql-{}-{}", site.version, built.arch.name());
+    let place = site.made.join(&name);
+    let from = built.sources(site);
+    let mut files: Vec<(PathBuf, String, &str)> = Vec::new();
+    for program in PROGRAMS {
+        files.push((
+            built.programs.join(program),
+            format!("bin/{program}"),
+            "755",
+        ));
+    }
+    files.push((
+        site.source.join("install.sh"),
+        "install.sh".to_owned(),
+        "755",
+    ));
+    for file in [
+        "config.ini.example",
+        "LICENSE",
+        "CHANGELOG.md",
+        "README.md",
+        "docs/manual.md",
+        "docs/manual.zh.md",
+    ] {
+        files.push((site.source.join(file), file.to_owned(), "644"));
+    }
+    files.push((
+        from.licences.to_owned(),
+        "THIRD-PARTY-LICENSES".to_owned(),
+        "644",
+    ));
+    files.push((from.list.to_owned(), "sbom.cdx.json".to_owned(), "644"));
+    for (source, to, mode) in files {
+        let mode = format!("-m{mode}");
+        let words = [
+            "install",
+            "-D",
+            &mode,
+            &text(&source),
+            &text(&place.join(to)),
+        ];
+        site.tool(&words).ok()?;
+    }
+    let tar = site.output.join(format!("{name}.tar"));
+    let when = format!("--mtime=@{}", site.epoch);
+    let (made, file) = (text(&site.made), text(&tar));
+    let words = [
+        "tar",
+        "--sort=name",
+        &when,
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "-C",
+        &made,
+        "-cf",
+        &file,
+        &name,
+    ];
+    site.tool(&words).ok()?;
+    site.tool(&["gzip", "-9", "--no-name", "--force", &file])
+        .ok()?;
+    Ok(tar.with_extension("tar.gz"))
+}
+
+/// The .deb and the .rpm.
+pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
+    for (name, script) in [
+        ("preremove", BEFORE_REMOVAL),
+        ("postinstall", AFTER_INSTALLATION),
+        ("postremove", AFTER_REMOVAL),
+    ] {
+        write(&site.made.join(name), script)?;
+    }
+    let mut made = Vec::new();
+    for (format, packager) in [(Format::Deb, "deb"), (Format::Rpm, "rpm")] {
+        let list = contents(&built.sources(site), format)?;
+        let description = described(site, built.arch, format, &written(site, &list)?);
+        let settings = site.made.join(format!("nfpm-{packager}.yaml"));
+        // What is JSON is YAML too.
+        write(&settings, description.to_string())?;
+        let file = match format {
+            Format::Deb => format!("pha4pgsql_{}-1_{}.deb", site.version, built.arch.debian()),
+            Format::Rpm => format!("pha4pgsql-{}-1.{}.rpm", site.version, built.arch.name()),
+        };
+        let file = site.output.join(file);
+        let words = [
+            "nfpm",
+            "package",
+            "--config",
+            &text(&settings),
+            "--packager",
+            packager,
+            "--target",
+            &text(&file),
+        ];
+        site.tool(&words).ok()?;
+        made.push(file);
+    }
+    Ok(made)
+}
+
+/// What nfpm is told. The names of what a package needs are those of its distributions.
+fn described(
+    site: &Site,
+    arch: Arch,
+    format: Format,
+    entries: &[serde_json::Value],
+) -> serde_json::Value {
+    let script = |name: &str| text(&site.made.join(name));
+    let (arch, needs, recommended) = match format {
+        Format::Deb => (
+            arch.debian(),
+            json!([
+                "libc6 (>= 2.17)",
+                "iproute2",
+                "openssh-client",
+                "pacemaker",
+                "pacemaker-cli-utils",
+                "resource-agents"
+            ]),
+            json!(["ca-certificates", "corosync", "postgresql"]),
+        ),
+        Format::Rpm => (
+            arch.name(),
+            // The same programs are in packages of other names, from one distribution to the next.
+            json!(["pacemaker", "resource-agents", "/usr/bin/ssh"]),
+            json!([
+                "ca-certificates",
+                "corosync",
+                "postgresql-server",
+                "postgresql-contrib"
+            ]),
+        ),
+    };
+    json!({
+        "name": "pha4pgsql",
+        "arch": arch,
+        "platform": "linux",
+        "version": site.version,
+        "release": "1",
+        "section": "database",
+        "priority": "optional",
+        "maintainer": site.maintainer,
+        "description": ABOUT,
+        "license": "Apache-2.0",
+        "depends": needs,
+        "recommends": recommended,
+        "contents": entries,
+        "scripts": {
+            "preremove": script("preremove"),
+            "postinstall": script("postinstall"),
+            "postremove": script("postremove"),
+        },
+        "rpm": {"summary": "High availability for PostgreSQL under Pacemaker", "group": "Applications/Databases"},
+    })
+}
+
+/// Unpacks everything with the distributions' own tools, compares it with the lists, and runs it.
+///
+/// # Errors
+/// Something is missing, or is not what it should be.
+pub(super) fn check(site: &Site, built: &Built, files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let name = file
+            .extension()
+            .and_then(|end| end.to_str())
+            .unwrap_or_default();
+        let root = site.made.join(format!("root-{name}"));
+        std::fs::create_dir_all(&root).map_err(Error::io("make", &root))?;
+        let (place, package) = (text(&root), text(file));
+        let (format, programs) = match name {
+            "deb" => {
+                Run::host(&["dpkg-deb", "--extract", &package, &place])
+                    .timeout(super::STEP)
+                    .ok()?;
+                (Some(Format::Deb), "usr/sbin")
+            }
+            "rpm" => {
+                rpm(&place, &package)?;
+                (Some(Format::Rpm), "usr/sbin")
+            }
+            _ => {
+                site.tool(&[
+                    "tar",
+                    "-C",
+                    &place,
+                    "--strip-components=1",
+                    "-xzf",
+                    &package,
+                ])
+                .ok()?;
+                (None, "bin")
+            }
+        };
+        if let Some(format) = format {
+            compare(&root, &contents(&built.sources(site), format)?)?;
+        }
+        // The programs of another machine cannot be run here.
+        if built.arch.name() == std::env::consts::ARCH {
+            try_programs(site, &root.join(programs), format.is_some())?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs it below a root of its own with rpm itself, and has rpm compare every file with its sum.
+fn rpm(root: &str, package: &str) -> Result<()> {
+    let into = |words: &[&str]| -> Result<()> {
+        let all = [&["rpm", "--root", root], words].concat();
+        Run::host(&all).timeout(super::STEP).ok().map(drop)
+    };
+    Run::host(&["rpm", "--checksig", "--nosignature", package]).ok()?;
+    into(&["--initdb"])?;
+    // What it depends on is not in that root, nor is a shell for its scripts.
+    into(&[
+        "--install",
+        "--nodeps",
+        "--noscripts",
+        "--ignorearch",
+        package,
+    ])?;
+    into(&["--verify", "--nodeps", "pha4pgsql"])
+}
+
+fn compare(root: &Path, contents: &Contents) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for (place, what) in contents {
+        let file = root.join(place.trim_start_matches('/'));
+        let stat = file
+            .symlink_metadata()
+            .map_err(Error::io("look at", &file))?;
+        let mode = stat.permissions().mode() & 0o7777;
+        let right = match what {
+            What::File(_, expected) | What::Settings(_, expected) => {
+                stat.is_file() && mode == *expected
+            }
+            What::Packed(_) => stat.is_file() && mode == 0o644,
+            What::Link(target) => {
+                let found = std::fs::read_link(&file).map_err(Error::io("read", &file))?;
+                found == Path::new(target)
+            }
+            What::Directory(expected) => stat.is_dir() && mode == *expected,
+        };
+        if !right {
+            let found = format!("{} is not {what:?} (mode {mode:04o})", file.display());
+            return Err(Error::Asked(found));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the programs, and compares the links with the commands that `cls` has.
+fn try_programs(site: &Site, place: &Path, linked: bool) -> Result<()> {
+    let mut said = BTreeMap::new();
+    for words in [["cls", "--version"], ["distlock", "--version"]] {
+        let output = Run::host(&[&text(&place.join(words[0])), words[1]]).ok()?;
+        said.insert(words[0], output.text().to_owned());
+    }
+    if said.values().any(|text| !text.ends_with(&site.version)) {
+        return Err(Error::Asked(format!(
+            "{} are of another version: {said:?}",
+            place.display()
+        )));
+    }
+    if linked {
+        let commands = Run::host(&[&text(&place.join("cls")), "internal", "commands"]).ok()?;
+        let mut names: Vec<String> = commands
+            .text()
+            .lines()
+            .map(|name| format!("cls_{name}"))
+            .collect();
+        names.sort();
+        if names != links(&site.source)? {
+            return Err(Error::Asked(format!(
+                "the links are not the commands {names:?}"
+            )));
+        }
+        for name in names {
+            Run::host(&[&text(&place.join(name)), "--help"]).ok()?;
+        }
+    }
+    Ok(())
+}
+
+/// The sums of all, as `sha256sum -c` reads them.
+pub(super) fn sums(site: &Site, files: &[PathBuf]) -> Result<PathBuf> {
+    let place = text(&site.output);
+    let mut words = vec!["env", "-C", &place, "sha256sum", "--"];
+    words.extend(files.iter().filter_map(|file| file.file_name()?.to_str()));
+    let sums = site.output.join("SHA256SUMS");
+    write(&sums, Run::host(&words).timeout(super::STEP).ok()?.stdout)?;
+    Ok(sums)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Runs a script of the package, with programs of its own in front of the system's.
+    fn ran(script: &str, argument: &[&str], configured: bool) -> (bool, String) {
+        use std::os::unix::fs::PermissionsExt;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pha-package-{}-{number}", std::process::id());
+        let place = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&place).unwrap();
+        let program = place.join("cibadmin");
+        let code = if configured { 0 } else { 105 };
+        write(&program, format!("#!/bin/sh\nexit {code}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = std::process::Command::new("sh")
+            .args(["-c", script, "script"])
+            .args(argument)
+            .env("PATH", format!("{}:/usr/bin:/bin", place.display()))
+            .output()
+            .unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    }
+
+    #[test]
+    fn removal_is_refused_while_the_agent_is_configured_and_an_upgrade_never_is() {
+        // dpkg's words, and rpm's number of versions that are left.
+        for argument in [&["remove"][..], &["0"]] {
+            let (removed, said) = ran(BEFORE_REMOVAL, argument, true);
+            assert!(!removed && said.contains("cls_setup --remove"), "{said}");
+            assert!(ran(BEFORE_REMOVAL, argument, false).0);
+        }
+        for argument in [
+            &["upgrade", "0.2.0"][..],
+            &["1"],
+            &["failed-upgrade", "0.1.0"],
+        ] {
+            assert!(ran(BEFORE_REMOVAL, argument, true).0, "{argument:?}");
+        }
+    }
+
+    #[test]
+    fn no_script_of_the_package_touches_a_service() {
+        for script in [BEFORE_REMOVAL, AFTER_INSTALLATION, AFTER_REMOVAL] {
+            let mut shown = false;
+            for line in script.lines() {
+                shown = match line {
+                    "END" => false,
+                    _ if line.ends_with("<<'END'") => true,
+                    _ => shown,
+                };
+                let code = !shown && !line.trim_start().starts_with('#');
+                for word in [
+                    "systemctl",
+                    "service ",
+                    "invoke-rc.d",
+                    "crm_resource",
+                    "kill",
+                ] {
+                    assert!(!code || !line.contains(word), "{line}");
+                }
+            }
+        }
+        for argument in [
+            &["configure", ""][..],
+            &["configure", "0.1.0"],
+            &["1"],
+            &["2"],
+            &["abort-remove"],
+        ] {
+            assert!(ran(AFTER_INSTALLATION, argument, true).0, "{argument:?}");
+        }
+        for argument in [&["remove"][..], &["upgrade", "0.2.0"], &["0"], &["1"]] {
+            assert!(ran(AFTER_REMOVAL, argument, true).0, "{argument:?}");
+        }
+    }
+}
