@@ -6,13 +6,12 @@ use pha_core::decide::operator::Refusal;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
-use pha_host::command::own_program;
-use pha_host::ssh::Ssh;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::commands::Outcome;
 use crate::error::ClsError;
+use crate::site;
 
 pub(crate) mod copy;
 pub(crate) mod lock;
@@ -66,8 +65,7 @@ pub(crate) fn elsewhere(
     if node == here {
         return Ok((here, None));
     }
-    let own = own_program().map_err(|error| ClsError::failed(error, "give its whole path"))?;
-    let mut words = vec![own, command.to_owned()];
+    let mut words = vec![command.to_owned()];
     let given = std::env::args_os()
         .skip(1)
         .filter(|word| word.to_str() != Some(command));
@@ -76,14 +74,12 @@ pub(crate) fn elsewhere(
         .ui
         .progress(&format!("cls_{command} runs on {node}"));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let output = Ssh::default()
-        .exec(node.as_str(), &words, b"", deadline)
-        .map_err(|error| {
-            ClsError::failed(
-                error.to_string(),
-                format!("give the command on {node} itself"),
-            )
-        })?;
+    let output = site::cls_there(&node, &words, b"", deadline).map_err(|away| {
+        ClsError::failed(
+            away.to_string(),
+            format!("give the command on {node} itself"),
+        )
+    })?;
     session.ui.relay(&output.error_text());
     if !output.stdout.is_empty() {
         session.ui.print(&output.text());

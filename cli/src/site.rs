@@ -10,7 +10,7 @@ use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output, own_program};
 use pha_host::config::ClusterConfig;
-use pha_host::ssh::Ssh;
+use pha_host::ssh::{Ssh, SshError};
 
 use crate::app::Session;
 use crate::error::{ClsError, MEANINGS};
@@ -179,13 +179,7 @@ fn ask(
             .run(deadline)
             .map_err(|error| Hindrance::of(&error))?
     } else {
-        on_node(
-            node,
-            places(Some(&config.directory)),
-            words,
-            stdin,
-            deadline,
-        )?
+        remote(config, node, words, stdin, deadline)?
     };
     if output.code != 0 {
         return Err(said(node, output.code, &output.error_text()));
@@ -193,13 +187,43 @@ fn ask(
     Ok(output.text().into_owned())
 }
 
-/// Runs `cls internal …` on another node, in the first of these places where it has the program.
+/// Why a program of this product did not run on another node.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Away {
+    /// ssh did not get there, or it took too long.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// The node does not have it.
+    #[error("{0}")]
+    NotThere(Hindrance),
+}
+
+impl Away {
+    /// The same with what to do about it.
+    pub(crate) fn hindrance(&self) -> Hindrance {
+        match self {
+            Self::Ssh(error) => error.hindrance(),
+            Self::NotThere(hindrance) => hindrance.clone(),
+        }
+    }
+}
+
+/// Runs `cls` with these words on another node, wherever it is installed there.
 ///
 /// # Errors
-/// ssh does not get there, or the program is in none of them.
-pub(crate) fn on_node(
+/// See [`Away`]; any exit code is an answer.
+pub(crate) fn cls_there(
     node: &NodeName,
-    places: Vec<PathBuf>,
+    words: &[&str],
+    stdin: &[u8],
+    deadline: Deadline,
+) -> Result<Output, Away> {
+    there(node, &places(None), &[], words, stdin, deadline)
+}
+
+fn remote(
+    config: &ClusterConfig,
+    node: &NodeName,
     words: &[&str],
     stdin: &[u8],
     deadline: Deadline,
@@ -209,20 +233,32 @@ pub(crate) fn on_node(
         "{:.0}",
         deadline.left().max(Duration::from_secs(1)).as_secs_f64()
     );
-    for program in &places {
+    let before = ["timeout", "--signal=KILL", &limit];
+    let words = [&["internal"], words].concat();
+    let places = places(Some(&config.directory));
+    there(node, &places, &before, &words, stdin, deadline).map_err(|away| away.hindrance())
+}
+
+/// Runs it in the first of these places where it is.
+fn there(
+    node: &NodeName,
+    places: &[PathBuf],
+    before: &[&str],
+    words: &[&str],
+    stdin: &[u8],
+    deadline: Deadline,
+) -> Result<Output, Away> {
+    for program in places {
         let program = program.to_string_lossy();
-        let mut argv = vec!["timeout", "--signal=KILL", &limit, &program, "internal"];
-        argv.extend(words);
-        let output = Ssh::default()
-            .exec(node.as_str(), &argv, stdin, deadline)
-            .map_err(|error| error.hindrance())?;
+        let argv = [before, &[&program], words].concat();
+        let output = Ssh::default().exec(node.as_str(), &argv, stdin, deadline)?;
         if !NOT_THERE.contains(&output.code) {
             return Ok(output);
         }
     }
     let names: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     let why = format!("{} is not there on {node}", names.join(" or "));
-    Err(Hindrance::new(why, layout().same_version()))
+    Err(Away::NotThere(Hindrance::new(why, layout().same_version())))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ function __fish_cls_using_subcommand
 end
 
 complete -c cls -n "__fish_cls_needs_command" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_needs_command" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_needs_command" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_needs_command" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_needs_command" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_needs_command" -s q -l quiet -d 'Print nothing but errors and what was asked for'
@@ -51,33 +51,33 @@ complete -c cls -n "__fish_cls_needs_command" -f -a "internal" -d 'For install.s
 complete -c cls -n "__fish_cls_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cls -n "__fish_cls_using_subcommand status" -l watch -d 'Show it again and again, every so many seconds (2 unless given), until Ctrl-C' -r
 complete -c cls -n "__fish_cls_using_subcommand status" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand status" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand status" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand status" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand status" -l check -d 'One line and the exit code of a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown'
 complete -c cls -n "__fish_cls_using_subcommand status" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand status" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand master" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand master" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand master" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand master" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand start" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand start" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand start" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand start" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand start" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand start" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand stop" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand stop" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand stop" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand stop" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand stop" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l to -d 'The successor [default: the synchronous standby, or the one that is closest]; in synchronous mode one that holds every acknowledged commit: "every acknowledged commit is on" in cls_status' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand online_switch" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand online_switch" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l dry-run -d 'Only say what would be done, after looking whether it could be'
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -l force -d 'Also while a backup runs or a transaction has been open for a minute'
@@ -86,14 +86,14 @@ complete -c cls -n "__fish_cls_using_subcommand online_switch" -s q -l quiet -d 
 complete -c cls -n "__fish_cls_using_subcommand online_switch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l node -d 'On this node only' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand cleanup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand cleanup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l node -d 'The node to repair [default: this one]' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l or-rebuild -d 'Where pg_rewind cannot do it, rebuild (the old data are moved aside)'
 complete -c cls -n "__fish_cls_using_subcommand repair_slave" -l dry-run -d 'Only say what would be done, after looking whether it could be'
@@ -106,7 +106,7 @@ complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l waldir -d 'A d
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l tablespace-mapping -d 'Put a tablespace elsewhere than the primary has it' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l accept-mark -d 'Go on from the mark that an earlier version has left beside the data directory; the command shows what it says, and the word to give here, when it finds one' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l keep-old -d 'Move a data directory that is there aside, and put it back if the copy fails'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l dry-run -d 'Only say what would be done, after looking whether it could be'
@@ -117,39 +117,39 @@ complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l node -d 'The
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l confirm -d 'Confirm without being asked, by the name of the node that is chosen' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l off -d 'This node is switched off: confirms it for a node that cannot be seen and may be serving' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand recovery_master" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand standby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l force -d 'Also if no other node can take the database over'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand unstandby_node" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand unmanage" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand unmanage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand unmanage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand unmanage" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand unmanage" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand unmanage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand unmanage" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand manage" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand manage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand manage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand manage" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand manage" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand manage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand manage" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l node -d 'Only this node; the primary gives its place to a standby before' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand restart" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand restart" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand restart" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand restart" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand restart" -l pending -d 'Only where settings of PostgreSQL wait for a restart'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l dry-run -d 'Only say what would be done, after looking whether it could be'
@@ -158,7 +158,7 @@ complete -c cls -n "__fish_cls_using_subcommand restart" -l json -d 'Print one J
 complete -c cls -n "__fish_cls_using_subcommand restart" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand restart" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand setup" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand setup" -l dry-run -d 'Show what would be changed, and change nothing'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l restart -d 'Also make changes that restart a PostgreSQL that runs: on one node after the other, with a planned switch before the primary, where all nodes need not change at the same moment'
@@ -168,18 +168,18 @@ complete -c cls -n "__fish_cls_using_subcommand setup" -l json -d 'Print one JSO
 complete -c cls -n "__fish_cls_using_subcommand setup" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand setup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand doctor" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand doctor" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand doctor" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand doctor" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -s h -l help -d 'Print help'
-complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory; or which file it is'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "commands" -d 'Print the names of the commands, one a line'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
@@ -193,78 +193,78 @@ complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_su
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "seen" -d 'Print what this node has seen of the register, as JSON'
 complete -c cls -n "__fish_cls_using_subcommand internal; and not __fish_seen_subcommand_from config commands pages passfile facts site running clock wal-end rows settings seen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from config" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from commands" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from pages" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l check -d 'Only say which would be changed'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from passfile" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from facts" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from site" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from running" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from clock" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from wal-end" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from rows" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from settings" -s h -l help -d 'Print help'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, or ../config.ini beside the program]' -r -F
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from seen" -s h -l help -d 'Print help'
-complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory; or which file it is'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "commands" -d 'Print the names of the commands, one a line'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
 complete -c cls -n "__fish_cls_using_subcommand internal; and __fish_seen_subcommand_from help" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'
@@ -295,7 +295,7 @@ complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcom
 complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help" -f -a "doctor" -d 'Look on every node for what could go wrong, with what to do about it'
 complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help" -f -a "internal" -d 'For install.sh and for commands that look at other nodes'
 complete -c cls -n "__fish_cls_using_subcommand help; and not __fish_seen_subcommand_from status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory'
+complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "config" -d 'Print a value of config.ini: nodes (one a line), ocf_root, directory; or which file it is'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "commands" -d 'Print the names of the commands, one a line'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "pages" -d 'Write manual pages and completions below a directory, as below /usr/share'
 complete -c cls -n "__fish_cls_using_subcommand help; and __fish_seen_subcommand_from internal" -f -a "passfile" -d 'Merge the lines given as JSON into the passfiles of this node'

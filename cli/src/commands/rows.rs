@@ -98,7 +98,8 @@ impl Request {
             ..self.clone()
         };
         let input = serde_json::to_vec(&request).map_err(|error| Hindrance::of(&error))?;
-        let output = site::on_node(node, site::places(None), &["rows"], &input, deadline)?;
+        let output = site::cls_there(node, &["internal", "rows"], &input, deadline)
+            .map_err(|away| away.hindrance())?;
         if output.code != 0 {
             let words = printable(&output.error_text(), 600);
             return Err(site::said(node, output.code, &words).into());

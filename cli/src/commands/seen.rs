@@ -4,10 +4,8 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
-use pha_host::command::own_program;
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
-use pha_host::ssh::Ssh;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +13,7 @@ use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
 use crate::operate::ASK;
+use crate::site;
 
 /// What other nodes ask for, over ssh, as JSON.
 pub(super) fn run(session: &Session, resource: &str) -> Result<(), ClsError> {
@@ -108,11 +107,9 @@ pub(super) fn by_all(
 
 /// What another node has seen, by the same program there.
 fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<Kept, String> {
-    let program = own_program()?;
-    let argv = [&program, "internal", "seen", resource.as_str()];
-    let output = Ssh::default()
-        .exec(node.as_str(), &argv, b"", deadline.sub_budget(ASK))
-        .map_err(|error| error.to_string())?;
+    let words = ["internal", "seen", resource.as_str()];
+    let output = site::cls_there(node, &words, b"", deadline.sub_budget(ASK))
+        .map_err(|away| away.to_string())?;
     if output.code != 0 {
         let said = output.error_text();
         return Err(said.lines().next().unwrap_or("it said nothing").to_owned());

@@ -8,17 +8,16 @@ use pha_core::postgres::{RoleView, ServerView};
 use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
-use pha_host::command::own_program;
 use pha_host::node::{memory_file, pg_ctl};
 use pha_host::pgctl::PgCtl;
 use pha_host::process::Postmaster;
 use pha_host::record::RecordFile;
-use pha_host::ssh::Ssh;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::site;
 
 /// Reading the WAL since the last checkpoint may take a while.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -101,12 +100,10 @@ pub(super) fn there(
     cluster: &Cluster,
     deadline: Deadline,
 ) -> Result<WalEnd, String> {
-    let program = own_program()?;
     let resource = format!("--resource={}", cluster.resource);
-    let argv = [&program[..], "internal", "wal-end", &resource];
-    let output = Ssh::default()
-        .exec(node.as_str(), &argv, b"", deadline.sub_budget(LIMIT))
-        .map_err(|error| error.to_string())?;
+    let words = ["internal", "wal-end", &resource];
+    let output = site::cls_there(node, &words, b"", deadline.sub_budget(LIMIT))
+        .map_err(|away| away.to_string())?;
     let said = output.error_text();
     if output.code != 0 {
         let first = said.lines().next().unwrap_or("it said nothing");

@@ -10,11 +10,9 @@ use pha_core::params::Params;
 use pha_core::quoted::printable;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
-use pha_host::command::own_program;
 use pha_host::local;
 use pha_host::node::pg_ctl;
 use pha_host::sql::TextRows;
-use pha_host::ssh::Ssh;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
@@ -109,19 +107,16 @@ fn there(
     parameters: &BTreeMap<String, String>,
     deadline: Deadline,
 ) -> Result<Settings, Hindrance> {
-    let program = own_program().map_err(|error| Hindrance::of(&error))?;
     let input = serde_json::to_vec(parameters).map_err(|error| Hindrance::of(&error))?;
-    let argv = [&program[..], "internal", "settings"];
-    let output = Ssh::default()
-        .exec(node.as_str(), &argv, &input, deadline)
-        .map_err(|error| error.hindrance())?;
+    let output = site::cls_there(node, &["internal", "settings"], &input, deadline)
+        .map_err(|away| away.hindrance())?;
     if output.code != 0 {
         let words = printable(&output.error_text(), 600);
         return Err(site::said(node, output.code, &words));
     }
     serde_json::from_str(&output.text()).map_err(|_| {
         let strange = format!("cls on {node} answers in another form");
-        Hindrance::new(strange, "run there what is installed here: sh install.sh")
+        Hindrance::new(strange, site::layout().same_version())
     })
 }
 
