@@ -111,7 +111,7 @@ impl Examined {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
-    fn check(&self) -> Check {
+    fn check(&self, id: &str) -> Check {
         let given = [
             ("rep_mode", "async"),
             ("node_list", "node1 node2"),
@@ -130,7 +130,7 @@ impl Examined {
             fencing: false,
         };
         let mut checks = examination.judge();
-        checks.retain(|check| check.id == "replication-role");
+        checks.retain(|check| check.id == id);
         assert_eq!(checks.len(), 1, "{checks:?}");
         checks.remove(0)
     }
@@ -139,7 +139,7 @@ impl Examined {
     /// role can do what it has to.
     fn mended(&self, spoil: &str, level: Level, says: &str) {
         self.server.sql(spoil).unwrap();
-        let check = self.check();
+        let check = self.check("replication-role");
         assert_eq!(check.level, level, "{spoil}: {check:?}");
         assert!(check.text.contains(says), "{spoil}: {check:?}");
         let advice = check.remedy.unwrap();
@@ -148,7 +148,7 @@ impl Examined {
             .split_once(place)
             .unwrap_or_else(|| panic!("{advice}"));
         self.server.sql(sql).unwrap();
-        let check = self.check();
+        let check = self.check("replication-role");
         assert_eq!(check.level, Level::Ok, "{spoil}: {check:?}");
         let role = self.role.replace('"', "\"\"");
         let rewinds = format!(
@@ -194,6 +194,31 @@ fn pg_the_role_for_replication_has_what_it_needs_and_no_more() {
         Level::Warning,
         "as a member of pg_write_server_files",
     );
+}
+
+/// Two lines of PostgreSQL's own let this machine replicate. The advice is typed as it stands, but for the
+/// address.
+#[test]
+fn pg_a_line_that_lets_anybody_replicate_is_named() {
+    let examined = Examined::new("strangers");
+    let rule = "replication-strangers";
+    assert_eq!(examined.check(rule).level, Level::Ok);
+    let path = examined.server.data().join("pg_hba.conf");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let number = before.lines().count() + 1;
+    let with = |line: &str| std::fs::write(&path, format!("{before}{line}\n")).unwrap();
+    with("host replication strangers 0.0.0.0/0 scram-sha-256");
+    let check = examined.check(rule);
+    assert_eq!(check.level, Level::Warning, "{check:?}");
+    let says = format!("line {number} of pg_hba.conf lets strangers replicate from everywhere:");
+    assert!(check.text.contains(&says), "{check:?}");
+    let advice = check.remedy.unwrap();
+    let (_, line) = advice.split_once('(').unwrap();
+    let (line, then) = line.split_once("),").unwrap();
+    with(&line.replace("ADDRESS", "192.0.2.7"));
+    let (_, sql) = then.split_once("then: ").unwrap();
+    assert_eq!(examined.server.sql(sql).unwrap().trim(), "t");
+    assert_eq!(examined.check(rule).level, Level::Ok);
 }
 
 /// As Debian lays it out: the configuration is not in the data directory. While PostgreSQL is stopped the

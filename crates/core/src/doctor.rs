@@ -13,6 +13,7 @@ use crate::names::NodeName;
 use crate::params::Params;
 use crate::setup::{SiteFacts, SiteFinding};
 
+mod access;
 mod cluster;
 mod postgres;
 mod role;
@@ -65,6 +66,26 @@ pub struct ServerFacts {
     /// The settings that have another value from its next start on.
     #[serde(default)]
     pub pending: Vec<String>,
+    /// The lines of `pg_hba.conf` that let somebody replicate; empty where they cannot be seen.
+    #[serde(default)]
+    pub replication: Vec<ReplicationLine>,
+}
+
+/// A line of `pg_hba.conf` for the word `replication` (`pg_hba_file_rules`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationLine {
+    /// Its number in the file.
+    pub number: String,
+    /// `local`, `host`, `hostssl` …
+    pub kind: String,
+    /// Whom it lets.
+    pub users: Vec<String>,
+    /// From where: an address, a name, a word; empty for a socket.
+    pub address: String,
+    /// The mask of an address.
+    pub mask: Option<String>,
+    /// How they prove who they are: `trust`, `scram-sha-256`, `cert` …
+    pub method: String,
 }
 
 /// A setting of a role, a database, or a role in a database.
@@ -215,7 +236,7 @@ struct Rule {
     look: fn(&Examination) -> Vec<Found>,
 }
 
-const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES, role::RULES];
+const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES, access::RULES, role::RULES];
 
 impl Examination {
     /// Judges the facts: for every rule the lines that it found, or the one that all is well.

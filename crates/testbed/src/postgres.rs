@@ -56,11 +56,16 @@ pub const LOCK_DATA: &str = "/data/lock/data";
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// Who replicates is a node, and named by its address or one of the cluster's, as on a site.
 fn hba() -> String {
-    format!(
+    let mut text = format!(
         "local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all {SUBNET}.0/24 trust\n\
-         local replication all trust\nhost replication all {SUBNET}.0/24 trust\n"
-    )
+         local replication all trust\n"
+    );
+    for last in (11..=19).chain(100..=103) {
+        text.push_str(&format!("host replication all {SUBNET}.{last}/32 trust\n"));
+    }
+    text
 }
 
 /// The newest major version of PostgreSQL installed the Debian way.

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::conninfo;
-use pha_core::doctor::{DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ServerFacts};
+use pha_core::doctor::{
+    DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ReplicationLine, ServerFacts,
+};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
@@ -25,7 +27,7 @@ use pha_host::lock::{self, LockName, Shown};
 use pha_host::postgres::replication_role;
 use pha_host::process::Postmaster;
 use pha_host::promise;
-use pha_host::sql::{Purpose, Session};
+use pha_host::sql::{Purpose, Session, SqlError};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 
@@ -356,12 +358,49 @@ fn own_settings(session: &mut Session, deadline: Deadline) -> Result<Vec<OwnSett
         .collect())
 }
 
+/// Who may replicate. The server reads the file again for it, and what it could not make sense of is not
+/// in force.
+const REPLICATION: &str = "\
+select line_number, type, pg_catalog.array_to_string(user_name, ' '), coalesce(address, ''), netmask, auth_method
+from pg_catalog.pg_hba_file_rules
+where error is null and 'replication' = any (database) and auth_method <> 'reject'
+order by line_number";
+
+fn replication_lines(
+    session: &mut Session,
+    deadline: Deadline,
+) -> Result<Vec<ReplicationLine>, SqlError> {
+    let rows = session.simple(REPLICATION, deadline)?;
+    let line = |row: Vec<Option<String>>| match <[Option<String>; 6]>::try_from(row) {
+        Ok(
+            [
+                Some(number),
+                Some(kind),
+                Some(users),
+                Some(address),
+                mask,
+                Some(method),
+            ],
+        ) => Some(ReplicationLine {
+            number,
+            kind,
+            users: users.split(' ').map(str::to_owned).collect(),
+            address,
+            mask,
+            method,
+        }),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(line).collect())
+}
+
 /// The settings in force, or those that a start would use.
 fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
-    let (mut own, mut role, mut pending) = (Vec::new(), None, Vec::new());
+    let (mut own, mut role) = (Vec::new(), None);
+    let (mut pending, mut replication) = (Vec::new(), Vec::new());
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
@@ -371,6 +410,8 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         pending = settings::names(rows.map_err(|error| error.to_string())?);
         let seen = replication_role(&mut session, &params.repuser, deadline);
         role = Some(seen.map_err(|error| error.to_string())?);
+        // For superusers alone: where the commands connect as another role, nothing is said of it.
+        replication = replication_lines(&mut session, deadline).unwrap_or_default();
         settings_of(&mut session, deadline)?
     } else {
         pg.check_version(deadline)
@@ -393,6 +434,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         own,
         role,
         pending,
+        replication,
     })
 }
 

@@ -9,6 +9,25 @@ fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
 }
 
+fn lets(e: &mut Examination, given: (&str, &str, &str, Option<&str>, &str)) {
+    if let Some(Ok(server)) = &mut facts(e).server {
+        server.replication.push(line(given));
+    }
+}
+
+fn line(
+    (kind, user, address, mask, method): (&str, &str, &str, Option<&str>, &str),
+) -> ReplicationLine {
+    ReplicationLine {
+        number: "7".to_owned(),
+        kind: kind.to_owned(),
+        users: vec![user.to_owned()],
+        address: address.to_owned(),
+        mask: mask.map(str::to_owned),
+        method: method.to_owned(),
+    }
+}
+
 fn healthy(me: &str) -> NodeFacts {
     let peer = name(if me == "node1" { "node2" } else { "node1" });
     let addresses = [("node1", "10.0.0.1"), ("node2", "10.0.0.2")];
@@ -59,6 +78,28 @@ fn healthy(me: &str) -> NodeFacts {
             own: vec![],
             role: Some(well(me)),
             pending: vec![],
+            replication: [
+                ("local", "all", "", None, "trust"),
+                ("host", "all", "samehost", None, "trust"),
+                (
+                    "host",
+                    "replication",
+                    "10.0.0.2",
+                    Some("255.255.255.255"),
+                    "trust",
+                ),
+                ("host", "replication", "node2", None, "trust"),
+                (
+                    "hostssl",
+                    "replication",
+                    "10.0.0.0",
+                    Some("255.255.255.0"),
+                    "scram-sha-256",
+                ),
+                ("hostssl", "all", "0.0.0.0", Some("0.0.0.0"), "cert"),
+            ]
+            .map(line)
+            .into(),
         })),
         files: [(
             "/opt/pha4pgsql/config.ini".to_owned(),
@@ -366,6 +407,36 @@ fn every_rule_finds_what_it_looks_for() {
         ("replication-access", Error, |e| {
             let rejected = Some(Err("no pg_hba.conf entry".to_owned()));
             facts(e).replication.insert(name("node1"), rejected);
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(
+                e,
+                ("host", "all", "0.0.0.0", Some("0.0.0.0"), "scram-sha-256"),
+            )
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(e, ("hostssl", "replication", "::", Some("::"), "md5"))
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(e, ("host", "replication", "all", None, "trust"))
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(
+                e,
+                (
+                    "host",
+                    "replication",
+                    "10.0.0.0",
+                    Some("255.255.255.0"),
+                    "trust",
+                ),
+            )
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(e, ("host", "replication", "samenet", None, "trust"))
+        }),
+        ("replication-strangers", Warning, |e| {
+            lets(e, ("host", "replication", ".example.com", None, "trust"))
         }),
         ("replication-role", Error, |e| role(e).rights = None),
         ("replication-role", Error, |e| rights(e).login = false),

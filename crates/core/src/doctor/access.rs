@@ -1,0 +1,69 @@
+//! Rules about who may connect to PostgreSQL as a standby.
+
+use super::{Examination, Found, ReplicationLine, Rule, ServerFacts};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "replication-strangers",
+    well: "who may replicate is bounded in pg_hba.conf",
+    look: strangers,
+}];
+
+/// Whoever may replicate and gives himself a standby's name is one to PostgreSQL: it releases commits for
+/// him (R11). So the lines that let anybody are named.
+fn strangers(seen: &Examination) -> Vec<Found> {
+    seen.each(|node, facts| {
+        let Some(Ok(ServerFacts { replication, .. })) = &facts.server else {
+            return Vec::new();
+        };
+        let wide = replication.iter().filter_map(|line| {
+            let who = line.users.join(", ");
+            let why = match (line.from(), line.method.as_str()) {
+                (From::Everywhere, "trust") => "from everywhere, without a password",
+                (From::Network, "trust") => "from a network, without a password",
+                // A certificate is not had by accident.
+                (From::Everywhere, method) if method != "cert" => "from everywhere",
+                _ => return None,
+            };
+            Some(Found::warning(
+                format!(
+                    "line {} of pg_hba.conf lets {who} replicate {why}: who takes a standby's name there makes commits return that no node has",
+                    line.number
+                ),
+                format!(
+                    "name in that line of {node} the role and the address of one node (host replication {} ADDRESS/32 scram-sha-256), a line for each, then: select pg_reload_conf()",
+                    seen.params.repuser
+                ),
+            ))
+        });
+        wide.collect()
+    })
+}
+
+/// From where a line lets somebody connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// This machine, over a socket or as itself.
+    Here,
+    One,
+    Network,
+    Everywhere,
+}
+
+impl ReplicationLine {
+    /// PostgreSQL manual, "The pg_hba.conf File": an address with a mask, a name (with a dot in front, all
+    /// names that end so), or a word.
+    fn from(&self) -> From {
+        if !self.kind.starts_with("host") {
+            return From::Here;
+        }
+        let one = ["255.255.255.255", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"];
+        match (self.address.as_str(), self.mask.as_deref()) {
+            ("samehost", _) => From::Here,
+            ("all", _) | (_, Some("0.0.0.0" | "::")) => From::Everywhere,
+            (_, Some(mask)) if one.contains(&mask) => From::One,
+            (_, Some(_)) | ("samenet", None) => From::Network,
+            (name, None) if name.starts_with('.') => From::Network,
+            (_, None) => From::One,
+        }
+    }
+}
