@@ -6,6 +6,7 @@ use crate::app::Session;
 use crate::error::ClsError;
 
 mod cleanup;
+mod config;
 mod doctor;
 mod internal;
 mod manage;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Manage(manage::Manage),
     Restart(restart::Restart),
     Setup(setup::Setup),
+    Config(config::Config),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
     Internal(internal::Internal),
@@ -75,6 +77,7 @@ impl Command {
             Self::Manage(command) => command.run(session),
             Self::Restart(command) => command.run(session),
             Self::Setup(command) => command.run(session),
+            Self::Config(command) => return command.run(session),
             Self::Doctor(command) => return command.run(session),
             Self::Internal(command) => command.run(session),
         }

@@ -19,6 +19,9 @@ _cls() {
             cls,cleanup)
                 cmd="cls__subcmd__cleanup"
                 ;;
+            cls,config)
+                cmd="cls__subcmd__config"
+                ;;
             cls,doctor)
                 cmd="cls__subcmd__doctor"
                 ;;
@@ -72,6 +75,9 @@ _cls() {
                 ;;
             cls__subcmd__help,cleanup)
                 cmd="cls__subcmd__help__subcmd__cleanup"
+                ;;
+            cls__subcmd__help,config)
+                cmd="cls__subcmd__help__subcmd__config"
                 ;;
             cls__subcmd__help,doctor)
                 cmd="cls__subcmd__help__subcmd__doctor"
@@ -133,6 +139,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,config)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__config"
                 ;;
+            cls__subcmd__help__subcmd__internal,copy)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__copy"
+                ;;
             cls__subcmd__help__subcmd__internal,facts)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__facts"
                 ;;
@@ -168,6 +177,9 @@ _cls() {
                 ;;
             cls__subcmd__internal,config)
                 cmd="cls__subcmd__internal__subcmd__config"
+                ;;
+            cls__subcmd__internal,copy)
+                cmd="cls__subcmd__internal__subcmd__copy"
                 ;;
             cls__subcmd__internal,facts)
                 cmd="cls__subcmd__internal__subcmd__facts"
@@ -208,6 +220,9 @@ _cls() {
             cls__subcmd__internal__subcmd__help,config)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__config"
                 ;;
+            cls__subcmd__internal__subcmd__help,copy)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__copy"
+                ;;
             cls__subcmd__internal__subcmd__help,facts)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__facts"
                 ;;
@@ -245,7 +260,7 @@ _cls() {
 
     case "${cmd}" in
         cls)
-            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help"
+            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -300,6 +315,32 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__config)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__doctor)
             opts="-q -h --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -327,7 +368,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help)
-            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup doctor internal help"
+            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -341,6 +382,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__cleanup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__config)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -383,7 +438,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile facts site running clock wal-end rows settings seen"
+            opts="config commands pages passfile copy facts site running clock wal-end rows settings seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -425,6 +480,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__copy)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -761,7 +830,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile facts site running clock wal-end rows settings seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -864,6 +933,32 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__copy)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__facts)
             opts="-q -h --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -891,7 +986,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile facts site running clock wal-end rows settings seen help"
+            opts="config commands pages passfile copy facts site running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -933,6 +1028,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__copy)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1732,4 +1841,4 @@ _cls_link() {
     _cls cls "$2" "$3"
     _cls_nodes "$@"
 }
-complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_doctor
+complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_config cls_doctor

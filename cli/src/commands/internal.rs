@@ -10,7 +10,7 @@ use super::doctor::facts;
 use super::restart::settings;
 use super::setup::look;
 use super::setup::passfile::Passfiles;
-use super::{rows, seen, wal_end};
+use super::{config, rows, seen, wal_end};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -46,6 +46,8 @@ enum Question {
         #[arg(long)]
         check: bool,
     },
+    /// Print which config.ini the commands of this node read, as JSON
+    Copy,
     /// Print what cls_doctor asks of a node, as JSON
     Facts,
     /// Print what this node has of what is asked for as JSON
@@ -84,6 +86,7 @@ impl Internal {
                 };
                 session.ui.print(&text);
             }
+            Question::Copy => session.ui.print_json(&config::own_copy(session)),
             Question::Facts => {
                 let facts = facts::gather(&site::config(session)?)?;
                 session.ui.print_json(&facts);

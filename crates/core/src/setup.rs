@@ -16,6 +16,7 @@ use crate::status::Role;
 
 mod constraints;
 mod cost;
+mod in_force;
 mod pairs;
 mod programs;
 mod resources;
@@ -27,6 +28,7 @@ mod xml;
 
 pub use cost::Cost;
 use cost::Owner;
+pub use in_force::{ConfigCopy, CopyState, InForce};
 pub use programs::Needed;
 pub use site::{
     DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, and, other_copies, own_addresses,

@@ -75,6 +75,7 @@ pub(crate) fn a_change_of_parameters_restarts_only_when_it_is_asked_to(cluster: 
 
     let changed = "pgsql_monitor_sql='select 1'\npgsql_start_opt='-c work_mem=5MB'\n";
     configure(cluster, changed);
+    what_is_in_force(cluster, changed);
     let dry = must(cluster, &["cls_setup", "--dry-run"]).stdout;
     assert!(dry.contains("[PostgreSQL restarts on every node]"), "{dry}");
     assert!(dry.contains("in place of node1 (a planned switch"), "{dry}");
@@ -106,6 +107,45 @@ pub(crate) fn a_change_of_parameters_restarts_only_when_it_is_asked_to(cluster: 
             .stdout
             .contains("nothing to change")
     );
+}
+
+/// Before the change is made: what differs is shown, on every node, and no password.
+fn what_is_in_force(cluster: &Cluster, changed: &str) {
+    let differs = on_node1(cluster, &["cls_config"]);
+    assert_eq!(differs.code, 1, "{}{}", differs.stdout, differs.stderr);
+    let said = &differs.stdout;
+    assert!(
+        said.contains("start_opt = not given  (config.ini: \"-c work_mem=5MB\")"),
+        "{said}"
+    );
+    assert!(said.contains("rep_mode = \"sync\""), "{said}");
+    assert!(said.contains("next: cls_setup --dry-run"), "{said}");
+    assert!(
+        said.contains("node2: reads /opt/pha4pgsql/config.ini, the same"),
+        "{said}"
+    );
+    assert!(!said.contains("geheim"), "{said}");
+    // As it is in force, every node's commands say that nothing differs.
+    configure(cluster, "pgsql_monitor_sql='select 1'\n");
+    for node in ["node1", "node2"] {
+        let same = cluster.node(node).exec(&["cls_config"], LONG).unwrap();
+        assert_eq!(same.code, 0, "{}{}", same.stdout, same.stderr);
+    }
+    // One node has another copy.
+    let node2 = cluster.node("node2");
+    let other = specification() + changed;
+    node2
+        .write("/opt/pha4pgsql/config.ini", &other, 0o600)
+        .unwrap();
+    let differs = on_node1(cluster, &["cls_config", "--json"]);
+    assert_eq!(differs.code, 1, "{}{}", differs.stdout, differs.stderr);
+    let said = &differs.stdout;
+    assert!(said.contains("\"state\": \"other\""), "{said}");
+    assert!(
+        said.contains("\"same\": false") && !said.contains("geheim"),
+        "{said}"
+    );
+    configure(cluster, changed);
 }
 
 fn goes_round(cluster: &Cluster, from: &str, to: &str) {

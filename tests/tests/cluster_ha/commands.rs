@@ -12,7 +12,7 @@ pub(crate) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 /// How long one command may take on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
 /// Every command with arguments that are right.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &["status"],
     &["master"],
     &["start"],
@@ -28,6 +28,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["manage"],
     &["restart"],
     &["setup"],
+    &["config"],
     &["doctor"],
 ];
 
@@ -557,9 +558,9 @@ fn a_node_without_pacemaker(bed: &Bed) {
     scenario("where Pacemaker does not run, every command ends with 101");
     must(bed.stop_pacemaker(standby, PATIENCE));
     for words in COMMANDS {
-        // These two begin with config.ini, which is not there: a precondition.
+        // These begin with config.ini, which is not there: a precondition.
         let code = match words {
-            ["setup" | "doctor"] => 10,
+            ["setup" | "config" | "doctor"] => 10,
             _ => 101,
         };
         ends(bed, standby, words, code);

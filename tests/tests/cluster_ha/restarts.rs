@@ -89,6 +89,9 @@ pub(crate) fn for_settings_that_wait(bed: &Bed, primary: &str, standby: &str) {
     lowered(bed, primary, standby);
     must(writer.wait_for(50, PATIENCE));
 
+    does_not_come_back(bed, primary, standby);
+    must(writer.wait_for(50, PATIENCE));
+
     scenario("one node alone, whether anything waits or not");
     let pids = postmasters(bed);
     ends(bed, primary, &["restart", "--node", standby], 0);
@@ -158,6 +161,35 @@ fn lowered(bed: &Bed, primary: &str, standby: &str) {
     nothing_left(bed);
     assert_eq!(bed.fail_count(primary, primary), "0");
     assert_eq!(bed.fail_count(primary, standby), "0");
+}
+
+/// A setting with which the standby does not start: the primary goes on, and what is said mends it.
+fn does_not_come_back(bed: &Bed, primary: &str, standby: &str) {
+    scenario("a standby that does not come back: the primary is not touched");
+    change(
+        bed,
+        standby,
+        "shared_preload_libraries",
+        "'no_such_library'",
+    );
+    let before = bed.node(primary).postmaster_pid();
+    let said = ends(bed, primary, &["restart", "--pending"], 1);
+    say(&said);
+    let what =
+        format!("{standby} did not come back from its restart; the primary was not restarted");
+    assert!(said.contains(&what), "{said}");
+    assert!(
+        said.contains("then cls_cleanup; then cls_restart --pending"),
+        "{said}"
+    );
+    assert_eq!(bed.node(primary).postmaster_pid(), before);
+    let auto = format!("{}/postgresql.auto.conf", pha_testbed::PGDATA);
+    bed.run(standby, &["sed", "-i", "/no_such_library/d", &auto]);
+    ends(bed, primary, &["cleanup"], 0);
+    bed.settle(primary, &[standby]);
+    let done = ends(bed, primary, &["restart", "--pending"], 0);
+    assert!(done.contains("nothing was done"), "{done}");
+    nothing_left(bed);
 }
 
 #[test]

@@ -116,7 +116,7 @@ const USUAL: [&str; 3] = [
 ];
 
 /// Warnings about other files than the one that is read, if none was named.
-pub(super) fn others(session: &Session, config: &ClusterConfig) -> Vec<String> {
+pub(crate) fn others(session: &Session, config: &ClusterConfig) -> Vec<String> {
     if session.common.config.is_some() {
         return Vec::new();
     }

@@ -50,7 +50,7 @@ fn is_set(element: &Element) -> bool {
 }
 
 /// The nodes that have the new values, while a restart goes round.
-fn done(primitive: &Element) -> BTreeSet<&str> {
+pub(super) fn done(primitive: &Element) -> BTreeSet<&str> {
     let sets = primitive.children.iter();
     sets.filter(|set| is_set(set) && set.id().ends_with(NEW))
         .flat_map(Element::descendants)
@@ -173,7 +173,7 @@ fn take(primitive: &mut Element, names: &BTreeSet<String>) -> Vec<Element> {
 }
 
 impl SetupPlan {
-    fn primitive<'e>(&self, configuration: &'e Element) -> Option<&'e Element> {
+    pub(super) fn primitive<'e>(&self, configuration: &'e Element) -> Option<&'e Element> {
         configuration
             .descendants()
             .find(|element| element.tag == "primitive" && element.id() == self.database)
@@ -290,11 +290,11 @@ impl SetupPlan {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::setup::Design;
 
-    fn design(parameters: &[(&str, &str)]) -> Design {
+    pub(in crate::setup) fn design(parameters: &[(&str, &str)]) -> Design {
         Design {
             clone: "msPostgresql".to_owned(),
             writer: "vip-master".to_owned(),
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    const EMPTY: &str = r#"<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9"><configuration><crm_config/><nodes/><resources/><constraints/></configuration></cib>"#;
+    pub(in crate::setup) const EMPTY: &str = r#"<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9"><configuration><crm_config/><nodes/><resources/><constraints/></configuration></cib>"#;
     const FIRST: &[(&str, &str)] = &[
         ("archive_cleanup_command", "/bin/clean"),
         ("monitor_sql", "select 1"),
