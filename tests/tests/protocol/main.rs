@@ -592,7 +592,20 @@ fn an_announced_stop_keeps_the_promise() {
 
 #[test]
 fn a_synchronous_standby_is_exchanged_without_a_primary_that_holds_alone() {
-    holds(EXCHANGING, Some(if long() { 10_000_000 } else { 800_000 }));
+    holds(EXCHANGING, Some(if long() { 5_000_000 } else { 800_000 }));
+    let outages = Explored {
+        outages: true,
+        ..EXCHANGING
+    };
+    holds(outages, Some(if long() { 3_000_000 } else { 200_000 }));
+    if long() {
+        let late = Explored {
+            delays: true,
+            commits: 2,
+            ..EXCHANGING
+        };
+        holds(late, Some(3_000_000));
+    }
 }
 
 #[test]
