@@ -472,6 +472,9 @@ fn patience(s: &Snapshot) -> Duration {
             Duration::from_secs(5)
         }
         Operation::Notify(_) => Duration::ZERO,
+        // One that is named already is a holder in a moment, and this primary is the only one until then: the
+        // next monitor would come seconds later.
+        _ if named_non_holder(s).is_some() => Duration::from_secs(5),
         _ => Duration::from_millis(1500),
     }
 }

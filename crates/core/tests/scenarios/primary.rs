@@ -169,6 +169,19 @@ fn a_standby_is_named_then_flushes_past_the_barrier_then_is_a_holder() {
     run.expect(OcfCode::RunningPromoted, &[RENEW, SET]);
 }
 
+/// After a takeover the primary is the only holder until then, and the next monitor comes seconds later.
+#[test]
+fn a_standby_that_is_named_is_waited_for_longer_than_one_that_may_come() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.name(&[""; 0]);
+    world.standbys = vec![link(2, 990)];
+    world.standbys_advance = 1; // at each look, which is every half second
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    assert_eq!(world.row().holders, nodes(&[1, 2]), "{:?}", run.rules);
+}
+
 #[test]
 fn a_standby_that_only_catches_up_is_not_named() {
     let mut world = World::primary();
