@@ -1,6 +1,7 @@
 #!/bin/sh
 # After the files are in place (dpkg: configure with the version before; rpm: how many versions there are).
 # No service is started, stopped or enabled.
+set -e
 case ${1-}:${2-} in
     configure: | 1:*) ;;
     *) exit 0 ;;

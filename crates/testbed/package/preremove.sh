@@ -3,6 +3,7 @@
 # neither stop nor watch the database that it runs, so the package stays as long as it is configured. An
 # upgrade replaces the files and touches no process: the agent's next operation is the new program, and it
 # starts the guard again as that.
+set -e
 case ${1-} in
     remove | deconfigure | 0) ;;
     *) exit 0 ;;

@@ -124,15 +124,20 @@ pub(super) fn contents(from: &Sources<'_>, format: Format) -> Result<Contents> {
 /// What is to be read: licences, the list of what is inside, what has changed, the manual.
 fn papers(from: &Sources<'_>, format: Format, put: &mut impl FnMut(String, What)) {
     let doc = |name: &str| format!("/usr/share/doc/pha4pgsql/{name}");
-    let licence = match format {
-        Format::Deb => doc("copyright"),
-        Format::Rpm => "/usr/share/licenses/pha4pgsql/LICENSE".to_owned(),
+    let (licence, text) = match format {
+        // Debian has the text of the licence already, and wants to be pointed at it.
+        Format::Deb => (doc("copyright"), "crates/testbed/package/copyright.txt"),
+        Format::Rpm => (
+            "/usr/share/licenses/pha4pgsql/LICENSE".to_owned(),
+            "LICENSE",
+        ),
     };
-    put(licence, What::File(from.tree.join("LICENSE"), 0o644));
+    put(licence, What::File(from.tree.join(text), 0o644));
     let packed = |file: &Path| What::Packed(file.to_owned());
     put(doc("THIRD-PARTY-LICENSES.gz"), packed(from.licences));
     put(doc("sbom.cdx.json.gz"), packed(from.list));
-    put(doc("changelog.gz"), packed(&from.tree.join("CHANGELOG.md")));
+    let changes = from.tree.join("CHANGELOG.md");
+    put(doc("changelog.gz"), packed(&changes));
     for name in ["manual.md", "manual.zh.md"] {
         let file = from.tree.join("docs").join(name);
         put(doc(&format!("{name}.gz")), What::Packed(file));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::contents::{Contents, Format, Sources, What, contents, links, written};
-use super::{Arch, Built, PROGRAMS, Site};
+use super::{Arch, Built, PROGRAMS, Site, inside};
 use crate::error::{Error, Result};
 use crate::run::Run;
 
@@ -15,9 +15,9 @@ const AFTER_INSTALLATION: &str = include_str!("../../package/postinstall.sh");
 const AFTER_REMOVAL: &str = include_str!("../../package/postremove.sh");
 
 const ABOUT: &str = "High availability for PostgreSQL under Pacemaker\n\
-    An OCF resource agent (expgsql), a lock service in a PostgreSQL outside the cluster, and the\n\
-    commands cls_* that set a cluster up and operate it. An upgrade of this package restarts neither\n\
-    PostgreSQL nor Pacemaker.";
+    An OCF resource agent (expgsql), a lock service in a PostgreSQL outside\n\
+    the cluster, and the commands cls_* that set a cluster up and operate it.\n\
+    An upgrade of this package restarts neither PostgreSQL nor Pacemaker.";
 
 impl Built {
     fn sources<'a>(&'a self, site: &'a Site) -> Sources<'a> {
@@ -114,6 +114,14 @@ pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
     ] {
         write(&site.made.join(name), script)?;
     }
+    let changes = json!([{
+        "semver": site.version,
+        "date": inside::time(site)?,
+        "packager": site.maintainer,
+        "deb": {"urgency": "medium", "distributions": ["stable"]},
+        "changes": [{"note": "What has changed is in changelog.gz beside this file."}],
+    }]);
+    write(&site.made.join("changes.yaml"), changes.to_string())?;
     let mut made = Vec::new();
     for (format, packager) in [(Format::Deb, "deb"), (Format::Rpm, "rpm")] {
         let list = contents(&built.sources(site), format)?;
@@ -189,6 +197,7 @@ fn described(
         "depends": needs,
         "recommends": recommended,
         "contents": entries,
+        "changelog": script("changes.yaml"),
         "scripts": {
             "preremove": script("preremove"),
             "postinstall": script("postinstall"),

@@ -75,7 +75,7 @@ fn metadata(site: &Site, arch: Arch) -> Result<Value> {
 }
 
 /// The time of the sources, as CycloneDX writes times.
-fn time(site: &Site) -> Result<String> {
+pub(super) fn time(site: &Site) -> Result<String> {
     let when = format!("@{}", site.epoch);
     let words = ["date", "--utc", "--date", &when, "+%Y-%m-%dT%H:%M:%SZ"];
     Ok(Run::host(&words).ok()?.text().to_owned())
