@@ -20,8 +20,6 @@ use crate::site;
 
 /// How long the nodes may take to answer.
 const ASK: Duration = Duration::from_secs(20);
-/// What brings the same file to every node.
-const COPY: &str = "sh install.sh, where the right one is, copies it to every node";
 
 /// Show the configuration that is in force, and what differs from config.ini
 ///
@@ -116,7 +114,7 @@ fn copies(config: &ClusterConfig, deadline: Deadline) -> Vec<Copy> {
         let copy = answer.text.and_then(|text| {
             let strange = "its cls answers in another form";
             serde_json::from_str::<ConfigCopy>(&text)
-                .map_err(|_| Hindrance::new(strange, "sh install.sh"))
+                .map_err(|_| Hindrance::new(strange, site::layout().same_version()))
         });
         let node = answer.node;
         match copy {
@@ -170,14 +168,22 @@ fn show(session: &Session, report: &Report) {
 fn show_copy(ui: &Ui, copy: &Copy) {
     let node = &copy.node;
     let file = copy.file.as_deref().unwrap_or_default();
+    let copies = format!(
+        "{}, where the right one is, copies it to every node",
+        site::layout().installer()
+    );
     let (tone, says, next) = match (copy.state, &copy.silent) {
         (Some(CopyState::Same), _) => (Tone::Good, format!("reads {file}, the same"), None),
         (Some(CopyState::Other), _) => (
             Tone::Attention,
             format!("reads {file}, which has other contents"),
-            Some(COPY),
+            Some(copies.as_str()),
         ),
-        (Some(CopyState::Missing), _) => (Tone::Attention, format!("has no {file}"), Some(COPY)),
+        (Some(CopyState::Missing), _) => (
+            Tone::Attention,
+            format!("has no {file}"),
+            Some(copies.as_str()),
+        ),
         (None, silent) => {
             let why = silent.as_ref().map_or("", |silent| silent.why.as_str());
             let next = silent.as_ref().map(|silent| silent.remedy_or(site::LOOK));
