@@ -39,6 +39,7 @@ uninstall=no
 force=no
 restrict=no
 bind=
+taken=
 config=
 from=
 while [ $# -gt 0 ]; do
@@ -47,9 +48,9 @@ while [ $# -gt 0 ]; do
         --uninstall) uninstall=yes ;;
         --restrict-ssh) restrict=yes ;;
         --force) force=yes ;;
-        --config | --from | --bind)
+        --config | --from | --bind | --taken)
             [ $# -gt 1 ] || { complain "$1 needs a value"; usage >&2; exit 100; }
-            case $1 in --config) config=$2 ;; --from) from=$2 ;; --bind) bind=$2 ;; esac
+            case $1 in --config) config=$2 ;; --from) from=$2 ;; --bind) bind=$2 ;; --taken) taken=$2 ;; esac
             shift ;;
         --help | -h) usage; exit 0 ;;
         *) complain "unknown argument: $1"; usage >&2; exit 100 ;;
@@ -119,6 +120,9 @@ else
     cls=$from/cls
 fi
 
+# Where config.ini was found, as long as nobody has chosen it. A file has that name for the other nodes.
+found=
+if [ -n "$taken" ]; then found=$(cat -- "$taken") || exit 1; fi
 if [ -z "$config" ]; then
     for config in "$here/config.ini" "$here/../config.ini"; do
         [ -f "$config" ] && break
@@ -129,8 +133,10 @@ if [ -z "$config" ]; then
             [ -f "$config" ] && break
         done
     fi
+    found="$config of $(uname -n)"
 fi
-[ -f "$config" ] || die "there is no config.ini; copy config.ini.example to $here/config.ini and edit it"
+[ -f "$config" ] ||
+    die "there is no config.ini; type install -m 600 $here/config.ini.example $here/config.ini, and change the values in it"
 
 setting() { "$cls" internal config "$1" --config "$config"; }
 
@@ -167,6 +173,12 @@ put() { # SOURCE TARGET MODE
     return 1
 }
 
+# Two names of one file, whatever links are on the way.
+same() {
+    # shellcheck disable=SC3013 # every sh of a distribution has it, and POSIX since 2024
+    [ "$1" -ef "$2" ]
+}
+
 link() { # FILE TARGET
     [ "$(readlink -- "$1" 2>/dev/null)" = "$2" ] && return 0
     fresh=${1%/*}/.${1##*/}.$$
@@ -194,11 +206,18 @@ pages() { # put | drop
 # so that nobody goes on with older programs by a PATH or a cron job.
 configure_here() {
     say "the package pha4pgsql is installed here: config.ini alone is put there"
+    own=$directory/config.ini
+    if [ -n "$found" ] && [ -f "$own" ] && ! same "$own" "$etc/config.ini" && ! cmp -s -- "$config" "$own"; then
+        complain "$own of $(uname -n) has other contents than $found, and would be lost; choose the one that is right on every node: --config FILE"
+        return 1
+    fi
     mkdir -p -- "$etc" && put "$config" "$etc/config.ini" 600 || return 1
+    # The directory of config.ini may be the package's own, by whatever name.
     for old in cls distlock; do
-        if [ -e "$directory/bin/$old" ]; then link "$directory/bin/$old" "$bin/$old" || return 1; fi
+        [ -e "$directory/bin/$old" ] || continue
+        same "$directory/bin/$old" "$bin/$old" || link "$directory/bin/$old" "$bin/$old" || return 1
     done
-    if [ -e "$directory/config.ini" ]; then link "$directory/config.ini" "$etc/config.ini" || return 1; fi
+    if [ -e "$own" ]; then same "$own" "$etc/config.ini" || link "$own" "$etc/config.ini" || return 1; fi
     pages drop
     return 0
 }
@@ -272,15 +291,33 @@ version_here() {
     say "version: $version, checksum $(printf '%s' "$sum" | tr ' ' '-')"
 }
 
+# Says why the agent is needed here. The package's script before its removal decides the same way.
+needed() {
+    command -v cibadmin >/dev/null 2>&1 || return 1
+    timeout 30 cibadmin --query --xpath "//primitive[@type='expgsql']" >/dev/null 2>&1
+    asked=$?
+    case $asked in
+        0)
+            complain "the cluster's configuration still has a resource of the agent expgsql; type cls_stop and cls_setup --remove first, or give --force" ;;
+        # There is no such resource, and no cluster.
+        105 | 102) return 1 ;;
+        *)
+            grep -qsx pacemakerd /proc/[0-9]*/comm || return 1
+            complain "Pacemaker runs here and does not say whether it still needs the agent expgsql (cibadmin ended with status $asked; 124: no answer in 30 s); cibadmin --query says why; run this again when it answers, or give --force" ;;
+    esac
+}
+
 uninstall_here() {
-    if [ "$force" = no ] && cibadmin --query --xpath "//primitive[@type='expgsql']" >/dev/null 2>&1; then
-        complain "the cluster's configuration still has a resource of the agent expgsql; type cls_stop and cls_setup --remove first, or give --force"
-        return 1
+    if [ "$force" = no ] && needed; then return 1; fi
+    if packaged && same "$directory/bin" "$bin"; then
+        # These are the package's programs.
+        set -- "$directory/config.ini"
+    else
+        for target in "$directory"/bin/cls_*; do
+            [ "$(readlink -- "$target" 2>/dev/null)" = cls ] && rm -f -- "$target" && changed=$((changed + 1))
+        done
+        set -- "$directory/bin/cls" "$directory/bin/distlock" "$directory/config.ini"
     fi
-    for target in "$directory"/bin/cls_*; do
-        [ "$(readlink -- "$target" 2>/dev/null)" = cls ] && rm -f -- "$target" && changed=$((changed + 1))
-    done
-    set -- "$directory/bin/cls" "$directory/bin/distlock" "$directory/config.ini"
     if packaged; then
         say "the package pha4pgsql stays; apt-get remove pha4pgsql or dnf remove pha4pgsql takes it away"
         set -- "$@" "$etc/config.ini"
@@ -331,12 +368,16 @@ else
 fi
 cp -- "$0" "$work/payload/install.sh" || exit 1
 (umask 077 && cp -- "$config" "$work/payload/config.ini") || exit 1
-tar -C "$work/payload" -cf "$work/payload.tar" . || exit 1
 
 options=--local
 [ "$uninstall" = yes ] && options="$options --uninstall"
 [ "$force" = yes ] && options="$options --force"
 [ "$restrict" = yes ] && options="$options --restrict-ssh"
+if [ -n "$found" ]; then
+    printf '%s\n' "$found" >"$work/payload/taken" || exit 1
+    options="$options --taken taken"
+fi
+tar -C "$work/payload" -cf "$work/payload.tar" . || exit 1
 
 small() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
 
@@ -373,6 +414,7 @@ on_nodes "$options"
 
 failed=
 versions=
+packages=
 for node in $nodes; do
     status=$(cat "$work/status.$node" 2>/dev/null)
     grep -v -e '^promise-key: ' -e '^$' "$work/out.$node" | sed "s/^/$node: /"
@@ -384,6 +426,7 @@ for node in $nodes; do
     else
         versions="$versions$(grep '^version: ' "$work/out.$node")
 "
+        if grep -q '^the package pha4pgsql ' "$work/out.$node"; then packages="$packages $node"; fi
     fi
 done
 
@@ -392,6 +435,8 @@ if [ -n "$failed" ]; then
 fi
 [ "$uninstall" = yes ] && exit 0
 if [ "$(printf '%s' "$versions" | sort -u | wc -l)" != 1 ]; then
+    [ -z "$packages" ] ||
+        die "the nodes have different versions, and this does not replace the programs of the package pha4pgsql, which is on:$packages; install that package, of the same version, on every node"
     die "the nodes have different versions; run this again"
 fi
 if [ "$restrict" = yes ]; then

@@ -13,8 +13,8 @@ pha4pgsql: install.sh had put programs into /opt/pha4pgsql/bin; those of the pac
 END
 elif [ ! -f /etc/pha4pgsql/config.ini ]; then
     cat <<'END'
-pha4pgsql: on one node, cp /etc/pha4pgsql/config.ini.example /etc/pha4pgsql/config.ini and change the values;
-  then sh /usr/share/pha4pgsql/install.sh (copies it to every node), cls_setup, cls_start.
+pha4pgsql: on one node, install -m 600 /etc/pha4pgsql/config.ini.example /etc/pha4pgsql/config.ini and
+  change the values; then sh /usr/share/pha4pgsql/install.sh (copies it to every node), cls_setup, cls_start.
 END
 fi
 exit 0

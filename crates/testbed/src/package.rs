@@ -8,6 +8,8 @@ mod contents;
 mod elf;
 mod formats;
 mod inside;
+#[cfg(test)]
+mod scripts;
 mod tools;
 
 use std::path::{Path, PathBuf};

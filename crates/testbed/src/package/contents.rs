@@ -114,6 +114,11 @@ pub(super) fn contents(from: &Sources<'_>, format: Format) -> Result<Contents> {
     let example = tree.join("config.ini.example");
     let place = "/etc/pha4pgsql/config.ini.example".to_owned();
     put(place, What::Settings(example, 0o644));
+    if format == Format::Deb {
+        let settings = tree.join("crates/testbed/package/needrestart.conf");
+        let place = "/etc/needrestart/conf.d/pha4pgsql.conf".to_owned();
+        put(place, What::Settings(settings, 0o644));
+    }
     let script = tree.join("install.sh");
     let place = "/usr/share/pha4pgsql/install.sh".to_owned();
     put(place, What::File(script, 0o755));
@@ -245,5 +250,27 @@ mod tests {
                 assert!(!place.ends_with("/config.ini"), "{place}");
             }
         }
+    }
+
+    #[test]
+    fn needrestart_is_kept_from_pacemaker_where_it_may_be_installed() {
+        let place = "/etc/needrestart/conf.d/pha4pgsql.conf";
+        assert!(!of(Format::Rpm).contains_key(place));
+        let Some(What::Settings(file, 0o644)) = of(Format::Deb).remove(place) else {
+            panic!("{place} is no file of the operator's");
+        };
+        // As needrestart reads it, and asks for each service.
+        let script = r#"our %nrconf; $nrconf{override_rc} = {qr(^dbus) => 0};
+            eval do { local(@ARGV, $/) = $ARGV[0]; <> }; die $@ if $@;
+            for my $rc (qw(pacemaker.service corosync.service pacemaker.service.d ssh.service)) {
+                print "$rc " if grep { $rc =~ /$_/ && !$nrconf{override_rc}{$_} } keys %{$nrconf{override_rc}};
+            }"#;
+        let output = std::process::Command::new("perl")
+            .args(["-we", script])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "pacemaker.service corosync.service ", "{output:?}");
     }
 }

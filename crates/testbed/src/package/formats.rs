@@ -10,9 +10,9 @@ use super::{Arch, Built, PROGRAMS, Site, inside};
 use crate::error::{Error, Result};
 use crate::run::Run;
 
-const BEFORE_REMOVAL: &str = include_str!("../../package/preremove.sh");
-const AFTER_INSTALLATION: &str = include_str!("../../package/postinstall.sh");
-const AFTER_REMOVAL: &str = include_str!("../../package/postremove.sh");
+pub(super) const BEFORE_REMOVAL: &str = include_str!("../../package/preremove.sh");
+pub(super) const AFTER_INSTALLATION: &str = include_str!("../../package/postinstall.sh");
+pub(super) const AFTER_REMOVAL: &str = include_str!("../../package/postremove.sh");
 
 const ABOUT: &str = "High availability for PostgreSQL under Pacemaker\n\
     An OCF resource agent (expgsql), a lock service in a PostgreSQL outside\n\
@@ -342,88 +342,4 @@ pub(super) fn sums(site: &Site, files: &[PathBuf]) -> Result<PathBuf> {
     let sums = site.output.join("SHA256SUMS");
     write(&sums, Run::host(&words).timeout(super::STEP).ok()?.stdout)?;
     Ok(sums)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    /// Runs a script of the package, with programs of its own in front of the system's.
-    fn ran(script: &str, argument: &[&str], configured: bool) -> (bool, String) {
-        use std::os::unix::fs::PermissionsExt;
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pha-package-{}-{number}", std::process::id());
-        let place = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&place).unwrap();
-        let program = place.join("cibadmin");
-        let code = if configured { 0 } else { 105 };
-        write(&program, format!("#!/bin/sh\nexit {code}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let output = std::process::Command::new("sh")
-            .args(["-c", script, "script"])
-            .args(argument)
-            .env("PATH", format!("{}:/usr/bin:/bin", place.display()))
-            .output()
-            .unwrap();
-        std::fs::remove_dir_all(&place).unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.success(), said)
-    }
-
-    #[test]
-    fn removal_is_refused_while_the_agent_is_configured_and_an_upgrade_never_is() {
-        // dpkg's words, and rpm's number of versions that are left.
-        for argument in [&["remove"][..], &["0"]] {
-            let (removed, said) = ran(BEFORE_REMOVAL, argument, true);
-            assert!(!removed && said.contains("cls_setup --remove"), "{said}");
-            assert!(ran(BEFORE_REMOVAL, argument, false).0);
-        }
-        for argument in [
-            &["upgrade", "0.2.0"][..],
-            &["1"],
-            &["failed-upgrade", "0.1.0"],
-        ] {
-            assert!(ran(BEFORE_REMOVAL, argument, true).0, "{argument:?}");
-        }
-    }
-
-    #[test]
-    fn no_script_of_the_package_touches_a_service() {
-        for script in [BEFORE_REMOVAL, AFTER_INSTALLATION, AFTER_REMOVAL] {
-            let mut shown = false;
-            for line in script.lines() {
-                shown = match line {
-                    "END" => false,
-                    _ if line.ends_with("<<'END'") => true,
-                    _ => shown,
-                };
-                let code = !shown && !line.trim_start().starts_with('#');
-                for word in [
-                    "systemctl",
-                    "service ",
-                    "invoke-rc.d",
-                    "crm_resource",
-                    "kill",
-                ] {
-                    assert!(!code || !line.contains(word), "{line}");
-                }
-            }
-        }
-        for argument in [
-            &["configure", ""][..],
-            &["configure", "0.1.0"],
-            &["1"],
-            &["2"],
-            &["abort-remove"],
-        ] {
-            assert!(ran(AFTER_INSTALLATION, argument, true).0, "{argument:?}");
-        }
-        for argument in [&["remove"][..], &["upgrade", "0.2.0"], &["0"], &["1"]] {
-            assert!(ran(AFTER_REMOVAL, argument, true).0, "{argument:?}");
-        }
-    }
 }
