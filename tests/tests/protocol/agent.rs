@@ -191,6 +191,7 @@ impl Explored {
         Cluster {
             nodes: state.nodes.iter().enumerate().map(node).collect(),
             seen: state.counted.as_ref().map(|counted| counted.told),
+            managed: true,
             ..Cluster::default()
         }
     }

@@ -100,7 +100,15 @@ fn why(
     confirmed: bool,
 ) -> (String, String) {
     let whom = commits.whom();
-    if commits.names.holds_commits() {
+    let held = commits.names.holds_commits();
+    if held && !seen.cluster.managed {
+        return (
+            "one of them was to take the place of the other, and Pacemaker does not act on the database"
+                .to_owned(),
+            "cls_manage (or end the maintenance); the primary's next monitor ends that".to_owned(),
+        );
+    }
+    if held && !kept_from_going_on(seen) {
         return (
             "one of them takes the place of the other, and no commit is acknowledged until it has"
                 .to_owned(),
@@ -109,7 +117,7 @@ fn why(
             ),
         );
     }
-    if confirmed {
+    if confirmed && !held {
         return (
             "it streams, and does not confirm them".to_owned(),
             format!(
@@ -125,19 +133,27 @@ fn why(
             ),
         );
     }
+    let what = match held {
+        true => "one of them was to take the place of the other",
+        false => "it does not stream",
+    };
     match seen.register {
+        RegisterSeen::Read(Reading::Unknown(_)) if held => (
+            format!("{what}, and the lock service cannot be asked"),
+            "bring back the lock service; the primary's next monitor ends that".to_owned(),
+        ),
         RegisterSeen::Read(Reading::Unknown(_)) => (
-            "it does not stream, and the lock service cannot be asked".to_owned(),
+            format!("{what}, and the lock service cannot be asked"),
             format!(
                 "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why"
             ),
         ),
         RegisterSeen::Read(Reading::Damaged(Damage::Foreign(_))) => (
-            "it does not stream, and the register's row is another database's".to_owned(),
+            format!("{what}, and the register's row is another database's"),
             Damage::FOREIGN.to_owned(),
         ),
         _ => (
-            "it does not stream, and the register is damaged".to_owned(),
+            format!("{what}, and the register is damaged"),
             "cls_recovery_master".to_owned(),
         ),
     }

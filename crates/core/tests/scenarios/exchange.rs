@@ -10,7 +10,7 @@ use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Verdict};
-use pha_core::register::{Reading, Trouble, Update};
+use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
 use pha_core::snapshot::{LinkRow, Operation};
 
 use crate::world::{MONITOR, Run, World, at, link, node, nodes, notification, owned};
@@ -190,6 +190,87 @@ fn an_exchange_that_was_broken_off_holds_no_commit_after_the_next_monitor() {
         assert_eq!(world.names, [names], "{case:?}");
         assert_eq!(world.row().holders, nodes(&after), "{case:?}");
         assert_eq!(delayed.apply(world.row()), None, "{case:?}");
+    }
+}
+
+/// Nobody named is a holder any more, or the register does not say, and both stream again: one of them is
+/// waited for. With both named two connections of one would pass for two standbys.
+#[test]
+fn a_hold_whose_holders_are_gone_ends_with_one_name() {
+    let held = |world: &mut World| {
+        let names = vec!["node2".to_owned(), "node3".to_owned()];
+        world.perform(&Action::HoldCommits(names)).unwrap();
+    };
+    // The exchange was given up, and the operation ended before it named anybody.
+    let mut alone = owned(1, 1, &[1]);
+    alone.epoch = 11;
+    let mut world = three();
+    held(&mut world);
+    world.register = Ok(alone.clone());
+    world.carry(&MONITOR);
+    assert!(!world.held);
+    assert_eq!(world.names, ["node2"]);
+    assert_eq!(world.row().holders, nodes(&[1, 2]));
+
+    // The lock service is out of reach of this primary, and another node passes its change on, or all promise.
+    let promised = || PromiseAnswer::Promised { epoch: 10 };
+    for answers in [
+        vec![(node(2), PromiseAnswer::Relayed(Reply::Applied(alone)))],
+        vec![(node(2), promised()), (node(3), promised())],
+    ] {
+        let mut world = three();
+        held(&mut world);
+        world.register = Err(Reading::Unknown(Trouble::Unreachable(
+            "no route".to_owned(),
+        )));
+        world.answers = answers;
+        let run = world.carry(&MONITOR);
+        assert!(!world.held, "{:?}", run.rules);
+        assert_eq!(world.names, ["node2"], "{:?}", run.rules);
+    }
+}
+
+/// Nobody would end a hold: Pacemaker cancels the monitor, and begins none.
+#[test]
+fn while_pacemaker_does_not_act_no_exchange_begins_and_one_under_way_is_taken_back() {
+    type Hinder = fn(&mut World);
+    let hindered: [Hinder; 3] = [
+        |world| world.cluster().managed = false,
+        |world| {
+            world
+                .cluster()
+                .nodes
+                .entry(node(1))
+                .or_default()
+                .maintenance = true
+        },
+        |world| {
+            world
+                .cluster()
+                .nodes
+                .entry(node(3))
+                .or_default()
+                .maintenance = true
+        },
+    ];
+    for hinder in hindered {
+        for held in [false, true] {
+            let mut world = three();
+            lose(&mut world, 2);
+            hinder(&mut world);
+            if held {
+                let names = vec!["node2".to_owned(), "node3".to_owned()];
+                world.perform(&Action::HoldCommits(names)).unwrap();
+            }
+            let run = world.carry(&MONITOR);
+            assert_eq!(run.actions[..2], [RENEW, SET], "{held}");
+            assert!(!world.held, "{:?}", run.actions);
+            assert!(
+                !run.actions
+                    .iter()
+                    .any(|action| action.starts_with("hold-commits"))
+            );
+        }
     }
 }
 

@@ -231,6 +231,7 @@ impl World {
             held: false,
             standbys: vec![],
             cluster: Ok(Cluster {
+                managed: true,
                 nodes: [online(1), online(2)].into(),
                 ..Cluster::default()
             }),

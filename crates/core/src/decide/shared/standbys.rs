@@ -81,14 +81,15 @@ pub(in crate::decide) fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
         .cloned()
         .collect();
     if view.held {
-        // Nothing has passed since: whoever of them was a holder is one.
+        // Nothing has passed since: whoever of them was a holder is one. Where none is, or the register
+        // does not say, it is the one that commits waited for before, which comes first. Never both:
+        // PostgreSQL counts connections, so that two of one standby would pass for two standbys.
         let holds = |name: &&String| {
             let node = links::present(s, name).zip(mine(s));
             node.is_some_and(|(node, row)| row.holders.contains(&node))
         };
-        let holders: Vec<String> = kept.iter().filter(holds).cloned().collect();
-        if !holders.is_empty() {
-            return Some(holders);
+        if let Some(name) = kept.iter().find(holds).or(kept.first()) {
+            return Some(vec![name.clone()]);
         }
     } else if kept.len() == view.names.len() {
         return None;
@@ -163,9 +164,17 @@ fn successor(s: &Snapshot, row: &Register) -> Option<(NodeName, String)> {
 /// about to be stopped, while it streams (R3). It becomes a holder before they cease to be. No commit passes
 /// meanwhile, so that what they hold stays everything. The operation that has begun with it gives it a
 /// limited time, and nothing of it may fail; otherwise this primary goes on alone, and names it then.
+///
+/// It needs monitors that come again, here to end it if this one is killed, there to say how far that
+/// standby is: while Pacemaker does not act on the database none begins, and one under way is taken back.
 pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<(NodeName, String)> {
     let row = mine(s).filter(|_| s.settings.mode == Mode::Sync)?;
-    let view = s.primary().filter(|_| s.cluster.is_ok())?;
+    let view = s.primary()?;
+    let cluster = s.cluster.as_ref().ok().filter(|cluster| cluster.managed)?;
+    let watched = |node: &NodeName| !cluster.node(node).maintenance;
+    if !watched(s.me()) {
+        return None;
+    }
     let failed = [
         ActionKind::HoldCommits,
         ActionKind::TakeBarrier,
@@ -184,10 +193,11 @@ pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<(NodeName, String)> {
         return None;
     }
     let named = successor(s, &row).filter(|(node, _)| may_be_named(s, node));
-    named.or_else(|| {
+    let other = named.or_else(|| {
         let (node, name) = candidate(s)?;
         Some((node.clone(), name.to_string()))
-    })
+    });
+    other.filter(|(node, _)| watched(node))
 }
 
 /// Whether an exchange is under way: commits are held.
