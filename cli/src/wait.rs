@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pha_host::clock::Deadline;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::app::Session;
 use crate::error::ClsError;
@@ -14,16 +14,17 @@ use crate::error::ClsError;
 /// question costs about 10 ms of CPU.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Whether the operator has pressed Ctrl-C, or the program was told to end: what was begun is put
-/// back into order before it does.
+/// Whether the operator has pressed Ctrl-C, has lost the terminal, or the program was told to end: what was
+/// begun is put back into order before it does.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Takes note of SIGINT and SIGTERM from now on.
+    /// Takes note of SIGINT, SIGTERM and SIGHUP from now on, of the last one not under nohup(1).
     pub(crate) fn install() -> Self {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let hangup = (!ignores_hangup()).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // The second one ends the program at once. Registration fails for signals that cannot
             // be caught, which these can.
             let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
@@ -48,6 +49,14 @@ impl Interrupt {
             std::thread::sleep(Duration::from_millis(50).min(deadline.left()));
         }
     }
+}
+
+/// Whether this program was started with SIGHUP ignored (proc(5), `SigIgn`; the first bit is signal 1).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// What one look has shown.

@@ -1596,7 +1596,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__restart)
-            opts="-q -h --node --pending --dry-run --force --json --quiet --timeout --config --resource --help"
+            opts="-q -h --node --pending --dry-run --together --force --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -154,6 +154,7 @@ complete -c cls -n "__fish_cls_using_subcommand restart" -l config -d 'config.in
 complete -c cls -n "__fish_cls_using_subcommand restart" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand restart" -l pending -d 'Only where settings of PostgreSQL wait for a restart'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l dry-run -d 'Only say what would be done, after looking whether it could be'
+complete -c cls -n "__fish_cls_using_subcommand restart" -l together -d 'Also where PostgreSQL has to be stopped on every node at the same time: a limit is lowered, or no standby runs'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l force -d 'Also while a backup runs or a transaction has been open for a minute'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand restart" -s q -l quiet -d 'Print nothing but errors and what was asked for'

@@ -164,6 +164,20 @@ pub(crate) fn switch_away(
     Ok((to, took))
 }
 
+/// Whether that could be done now.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn could_switch_away(cluster: &Cluster, force: bool) -> Result<(), ClsError> {
+    let wish = OnlineSwitch {
+        to: None,
+        dry_run: true,
+        force,
+    };
+    plan_switch(&wish.facts(cluster)?)?;
+    Ok(())
+}
+
 /// What the primary has said.
 #[derive(Debug, Default)]
 struct Asked {
@@ -225,7 +239,11 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
     }
 }
 
-fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
+/// The register; none without the built-in lock service.
+///
+/// # Errors
+/// The agent's parameter cannot be used.
+pub(crate) fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
     let Some(service) = cluster.lock_service() else {
         return Ok(None);
     };

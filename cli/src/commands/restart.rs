@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::decide::operator::Course;
 use pha_core::names::NodeName;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
@@ -31,8 +32,8 @@ const RELOAD: &str = "a changed file counts when PostgreSQL has read it again: i
 /// Restart PostgreSQL on one node after the other
 ///
 /// A standby first, and the next one when that is synchronous again; then a planned switch, and the
-/// old primary. Where the primary must be first, because a limit is lowered, it says so and stops
-/// everything for seconds. Says what will be done before it does it.
+/// old primary. Where that cannot be, because a limit is lowered or no standby runs, it says so and
+/// needs --together: everything is stopped for seconds. Says what will be done before it does it.
 #[derive(Debug, Args)]
 pub(crate) struct Restart {
     /// Only this node; the primary gives its place to a standby before
@@ -44,6 +45,10 @@ pub(crate) struct Restart {
     /// Only say what would be done, after looking whether it could be
     #[arg(long)]
     dry_run: bool,
+    /// Also where PostgreSQL has to be stopped on every node at the same time: a limit is lowered, or no
+    /// standby runs
+    #[arg(long)]
+    together: bool,
     /// Also while a backup runs or a transaction has been open for a minute
     #[arg(long)]
     force: bool,
@@ -89,6 +94,14 @@ impl Restart {
                 json!({ "restarts": due, "waiting": waiting, "course": course.to_string(), "dry_run": true }),
             );
             return Ok(());
+        }
+        if matches!(course, Course::Together { .. }) && !self.together {
+            return Err(ClsError::refused(
+                format!(
+                    "one node after the other cannot be, and it would go so: {course}; nothing was done"
+                ),
+                format!("{command} --together, when that suits the database's users"),
+            ));
         }
         let guard = round::begin(session, &order, &course, &command, deadline)?;
         let ended = round::perform(session, order, &course, deadline)?;
@@ -155,15 +168,12 @@ impl Restart {
 }
 
 /// What a command has left that was ended half way, this one perhaps: a node that is kept off, or a wish for
-/// another primary.
+/// another primary. It has left its note as well: a constraint without one is an operator's own.
 fn after_another(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
-    let noted = lock::noted(cluster);
-    if cluster.view.left.is_empty() && noted.is_none() {
+    let Some(other) = lock::noted(cluster) else {
         return Ok(());
-    }
-    if let Some(other) = &noted
-        && lock::lives(cluster, other, deadline)?()
-    {
+    };
+    if lock::lives(cluster, &other, deadline)?() {
         // It is refused below.
         return Ok(());
     }

@@ -66,9 +66,10 @@ pub struct ServerFacts {
     /// The settings that have another value from its next start on.
     #[serde(default)]
     pub pending: Vec<String>,
-    /// The lines of `pg_hba.conf` that let somebody replicate; empty where they cannot be seen.
+    /// The lines of `pg_hba.conf` that let somebody replicate, or why they cannot be seen; none where the
+    /// server does not run.
     #[serde(default)]
-    pub replication: Vec<ReplicationLine>,
+    pub replication: Option<Result<Vec<ReplicationLine>, String>>,
 }
 
 /// A line of `pg_hba.conf` for the word `replication` (`pg_hba_file_rules`).

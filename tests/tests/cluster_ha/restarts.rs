@@ -89,6 +89,7 @@ pub(crate) fn for_settings_that_wait(bed: &Bed, primary: &str, standby: &str) {
     lowered(bed, primary, standby);
     must(writer.wait_for(50, PATIENCE));
 
+    a_broken_configuration(bed, primary, standby);
     does_not_come_back(bed, primary, standby);
     must(writer.wait_for(50, PATIENCE));
 
@@ -152,7 +153,15 @@ fn lowered(bed: &Bed, primary: &str, standby: &str) {
         dry.contains("max_connections goes down from 300 to 80"),
         "{dry}"
     );
-    let done = ends(bed, primary, &["restart", "--pending"], 0);
+    // Not without being asked for, and then as it says.
+    let runs = bed.node(primary).postmaster_pid();
+    let said = ends(bed, primary, &["restart", "--pending"], 10);
+    assert!(
+        said.contains("next: cls_restart --pending --together"),
+        "{said}"
+    );
+    assert_eq!(bed.node(primary).postmaster_pid(), runs);
+    let done = ends(bed, primary, &["restart", "--pending", "--together"], 0);
     say(&done);
     assert_eq!(show(bed, "max_connections"), ["80", "80"]);
     assert_eq!(waiting(bed), ["0", "0"]);
@@ -161,6 +170,25 @@ fn lowered(bed: &Bed, primary: &str, standby: &str) {
     nothing_left(bed);
     assert_eq!(bed.fail_count(primary, primary), "0");
     assert_eq!(bed.fail_count(primary, standby), "0");
+}
+
+/// A typing error in postgresql.conf, which PostgreSQL has not read yet: nothing is stopped for it.
+fn a_broken_configuration(bed: &Bed, primary: &str, standby: &str) {
+    scenario("a configuration that PostgreSQL would not start with: nothing is restarted");
+    let before = postmasters(bed);
+    let auto = format!("{}/postgresql.auto.conf", pha_testbed::PGDATA);
+    for node in [standby, primary] {
+        bed.run(
+            node,
+            &["sh", "-c", "echo 'work_mem = much' >>\"$0\"", &auto],
+        );
+        let said = ends(bed, primary, &["restart"], 10);
+        let why =
+            format!("{node} does not say what its settings are: PostgreSQL would not start again");
+        assert!(said.contains(&why), "{said}");
+        assert_eq!(postmasters(bed), before);
+        bed.run(node, &["sed", "-i", "/^work_mem = much/d", &auto]);
+    }
 }
 
 /// A setting with which the standby does not start: the primary goes on, and what is said mends it.

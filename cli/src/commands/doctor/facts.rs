@@ -400,7 +400,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let deadline = Deadline::after(STEP);
     let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
     let (mut own, mut role) = (Vec::new(), None);
-    let (mut pending, mut replication) = (Vec::new(), Vec::new());
+    let (mut pending, mut replication) = (Vec::new(), None);
     let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
@@ -410,8 +410,8 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         pending = settings::names(rows.map_err(|error| error.to_string())?);
         let seen = replication_role(&mut session, &params.repuser, deadline);
         role = Some(seen.map_err(|error| error.to_string())?);
-        // For superusers alone: where the commands connect as another role, nothing is said of it.
-        replication = replication_lines(&mut session, deadline).unwrap_or_default();
+        let lines = replication_lines(&mut session, deadline);
+        replication = Some(lines.map_err(|error| error.to_string()));
         settings_of(&mut session, deadline)?
     } else {
         pg.check_version(deadline)

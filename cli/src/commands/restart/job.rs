@@ -129,7 +129,7 @@ impl Job<'_> {
     /// primary.
     fn still(&self, round: &Round, begun: &Course, node: &NodeName) -> Result<(), ClsError> {
         let cluster = self.cluster.again(self.session)?;
-        let now = plan_restart(&self.order.facts(&cluster, &round.done));
+        let now = plan_restart(&self.order.facts(&cluster, &round.done)?);
         let (why, hint) = match now {
             Ok(now) if now.goes_on(begun, node) => return Ok(()),
             Ok(_) => (
@@ -319,9 +319,12 @@ impl Job<'_> {
             Cause::Settings { .. } => Ok(()),
         });
         let started = start::release(self.session, &self.cluster, Deadline::after(START));
-        changed.map_err(|error| match self.order.cause {
-            Cause::Parameters(_) => error.beside("everything starts again with the old parameters"),
-            Cause::Settings { .. } => error.beside("everything starts again"),
+        changed.map_err(|error| match (&started, self.order.cause) {
+            (Err(_), _) => error.beside("the database is stopped; cls_start starts it"),
+            (Ok(()), Cause::Parameters(_)) => {
+                error.beside("everything starts again with the old parameters")
+            }
+            (Ok(()), Cause::Settings { .. }) => error.beside("everything starts again"),
         })?;
         started?;
         if again.is_empty() {

@@ -14,7 +14,7 @@ use super::job::Job;
 use super::settings::Settings;
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::online_switch::{busy, failed};
+use crate::commands::online_switch::{busy, could_switch_away, failed, register};
 use crate::commands::setup::push;
 use crate::commands::start;
 use crate::error::ClsError;
@@ -83,11 +83,26 @@ impl Order<'_> {
     /// # Errors
     /// What is in the way.
     pub(crate) fn course(&self, cluster: &Cluster) -> Result<Course, ClsError> {
-        Ok(plan_restart(&self.facts(cluster, &[]))?)
+        let course = plan_restart(&self.facts(cluster, &[])?)?;
+        if let Course::Rolling {
+            primary: Some(_), ..
+        } = course
+        {
+            // Before a standby is stopped for it.
+            could_switch_away(cluster, self.force)?;
+        }
+        Ok(course)
     }
 
     /// What is known; the nodes that are `done` were restarted already.
-    pub(super) fn facts(&self, cluster: &Cluster, done: &[NodeName]) -> RestartFacts {
+    ///
+    /// # Errors
+    /// The agent's parameter for the lock service cannot be used.
+    pub(super) fn facts(
+        &self,
+        cluster: &Cluster,
+        done: &[NodeName],
+    ) -> Result<RestartFacts, ClsError> {
         let view = &cluster.view;
         let runs = |name: &NodeName| cluster.node(name).role() != Role::Stopped;
         let due = |name: &NodeName| self.cause.is_due(name) && !done.contains(name);
@@ -95,7 +110,7 @@ impl Order<'_> {
         let instances = view.nodes.iter().filter(|(name, _)| runs(name));
         let ours = view.our_failures();
         let settings = |name: &NodeName| self.settings.get(name);
-        RestartFacts {
+        Ok(RestartFacts {
             instances: instances
                 .map(|(name, node)| RestartInstance {
                     promoted: node.role() == Role::Promoted,
@@ -114,8 +129,9 @@ impl Order<'_> {
                 Cause::Settings { .. } => None,
             },
             busy: primary.map_or_else(Vec::new, |primary| busy(cluster, primary)),
+            register: register(cluster)?,
             force: self.force,
-        }
+        })
     }
 }
 

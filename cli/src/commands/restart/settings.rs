@@ -168,7 +168,12 @@ fn answer(
         started: started.ok_or_else(strange)?,
         pending: names(rows.map_err(|error| Hindrance::of(&error))?),
         here: Limits::from_values(values),
-        next: pg.limits_of_stopped(deadline).unwrap_or_default(),
+        next: pg.limits_of_stopped(deadline).map_err(|error| {
+            Hindrance::new(
+                format!("PostgreSQL would not start again with its settings as they are: {error}"),
+                "correct postgresql.conf (or postgresql.auto.conf) there, then give the command again",
+            )
+        })?,
     })
 }
 

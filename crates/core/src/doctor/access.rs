@@ -15,6 +15,16 @@ fn strangers(seen: &Examination) -> Vec<Found> {
         let Some(Ok(ServerFacts { replication, .. })) = &facts.server else {
             return Vec::new();
         };
+        let replication = match replication {
+            None => return Vec::new(),
+            Some(Ok(lines)) => lines,
+            Some(Err(why)) => {
+                return vec![Found::warning(
+                    format!("who may replicate cannot be seen: {why}"),
+                    "in SQL: grant select on pg_catalog.pg_hba_file_rules and grant execute on function pg_catalog.pg_hba_file_rules() to the role of monitor_user; or look into pg_hba.conf yourself",
+                )];
+            }
+        };
         let wide = replication.iter().filter_map(|line| {
             let who = line.users.join(", ");
             let why = match (line.from(), line.method.as_str()) {
@@ -26,7 +36,7 @@ fn strangers(seen: &Examination) -> Vec<Found> {
             };
             Some(Found::warning(
                 format!(
-                    "line {} of pg_hba.conf lets {who} replicate {why}: who takes a standby's name there makes commits return that no node has",
+                    "line {} of pg_hba.conf lets {who} replicate {why}: a client that connects from there under a standby's application_name is counted as that standby, and commits are confirmed that no standby has",
                     line.number
                 ),
                 format!(

@@ -10,8 +10,10 @@ fn name(text: &str) -> NodeName {
 }
 
 fn lets(e: &mut Examination, given: (&str, &str, &str, Option<&str>, &str)) {
-    if let Some(Ok(server)) = &mut facts(e).server {
-        server.replication.push(line(given));
+    if let Some(Ok(server)) = &mut facts(e).server
+        && let Some(Ok(lines)) = &mut server.replication
+    {
+        lines.push(line(given));
     }
 }
 
@@ -78,7 +80,7 @@ fn healthy(me: &str) -> NodeFacts {
             own: vec![],
             role: Some(well(me)),
             pending: vec![],
-            replication: [
+            replication: Some(Ok([
                 ("local", "all", "", None, "trust"),
                 ("host", "all", "samehost", None, "trust"),
                 (
@@ -99,7 +101,7 @@ fn healthy(me: &str) -> NodeFacts {
                 ("hostssl", "all", "0.0.0.0", Some("0.0.0.0"), "cert"),
             ]
             .map(line)
-            .into(),
+            .into())),
         })),
         files: [(
             "/opt/pha4pgsql/config.ini".to_owned(),
@@ -407,6 +409,11 @@ fn every_rule_finds_what_it_looks_for() {
         ("replication-access", Error, |e| {
             let rejected = Some(Err("no pg_hba.conf entry".to_owned()));
             facts(e).replication.insert(name("node1"), rejected);
+        }),
+        ("replication-strangers", Warning, |e| {
+            if let Some(Ok(server)) = &mut facts(e).server {
+                server.replication = Some(Err("permission denied".to_owned()));
+            }
         }),
         ("replication-strangers", Warning, |e| {
             lets(

@@ -17,6 +17,7 @@ use std::fmt;
 use super::Refusal;
 use crate::limits::Limits;
 use crate::names::NodeName;
+use crate::register::Reading;
 
 /// PostgreSQL on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct RestartFacts {
     pub managed: bool,
     /// Failed operations that were not cleaned up, on the nodes where PostgreSQL runs.
     pub failures: Vec<String>,
+    /// The register; none without the built-in lock service.
+    pub register: Option<Reading>,
     /// Why all must be restarted together, where they must.
     pub together: Option<String>,
     /// What runs on the primary and would be cut off: base backups, long transactions.
@@ -188,6 +191,9 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
         return together("no standby runs that could take over meanwhile");
     }
     let mut due: Vec<&RestartInstance> = standbys.filter(|one| one.due).collect();
+    if !due.is_empty() {
+        register_answers(facts, &primary.node)?;
+    }
     // When the one that commits wait for is restarted, another one that is done can take its part.
     due.sort_by_key(|one| one.synchronous);
     enough_for_standbys(primary, &due)?;
@@ -203,6 +209,24 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
             primary: primary.due.then(|| primary.node.clone()),
         },
     })
+}
+
+/// Without the register the primary cannot go on without its synchronous standby (R3): commits would stand
+/// still while that one restarts, and for longer if it does not come back.
+fn register_answers(facts: &RestartFacts, primary: &NodeName) -> Result<(), Refusal> {
+    let Some(reading) = &facts.register else {
+        return Ok(());
+    };
+    let why = match reading.row() {
+        Ok(row) if row.is_owned_by(primary) => return Ok(()),
+        Ok(_) => format!("the register's owner is not {primary}"),
+        Err(no_row) => no_row.to_string(),
+    };
+    Err(Refusal::new(
+        "restart-register",
+        format!("commits could stand still while a standby restarts: {why}"),
+        "see to it that the lock service answers (cls_status names what is wrong), then try again",
+    ))
 }
 
 /// Which limits the primary will have less of, where it is restarted.
@@ -257,6 +281,7 @@ fn enough_for_standbys(primary: &RestartInstance, due: &[&RestartInstance]) -> R
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::register::{Register, Trouble};
 
     fn instance(node: &str, promoted: bool) -> RestartInstance {
         RestartInstance {
@@ -334,6 +359,11 @@ mod tests {
             ],
             managed: true,
             failures: Vec::new(),
+            register: Some(Reading::Row(Register {
+                owner: Some("node1".parse().unwrap()),
+                term: 1,
+                ..Register::fresh()
+            })),
             together: None,
             busy: Vec::new(),
             force: false,
@@ -379,7 +409,7 @@ mod tests {
     #[test]
     fn a_restart_does_not_begin_in_disorder() {
         type Spoil = fn(&mut RestartFacts);
-        let broken: [(&str, Spoil); 4] = [
+        let broken: [(&str, Spoil); 7] = [
             ("restart-busy", |facts| {
                 facts.busy.push("a backup runs".to_owned());
             }),
@@ -389,6 +419,16 @@ mod tests {
             }),
             ("restart-streaming", |facts| {
                 facts.instances[2].streams = false
+            }),
+            ("restart-register", |facts| {
+                facts.register = Some(Reading::Missing);
+            }),
+            ("restart-register", |facts| {
+                let away = Trouble::Unreachable("no route".to_owned());
+                facts.register = Some(Reading::Unknown(away));
+            }),
+            ("restart-register", |facts| {
+                facts.register = Some(Reading::Row(Register::fresh()));
             }),
         ];
         for (id, spoil) in broken {
@@ -414,6 +454,7 @@ mod tests {
         next.instances[2].due = false;
         assert!(plan_restart(&next).unwrap().goes_on(&begun, &node2));
         // A takeover meanwhile: node2 is the primary now, and not to be restarted as a standby.
+        next.register = None;
         next.instances[0].promoted = false;
         next.instances[0].streams = true;
         next.instances[1].promoted = true;
