@@ -965,7 +965,10 @@ impl Snapshot {
             Attribute::Receiver(value) => entry.receiver = Some(value),
             Attribute::Guard(value) => entry.guard = Some(value),
             Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
-            Attribute::Flushed(value) => entry.flushed = Some(value),
+            Attribute::Flushed(value) => {
+                entry.flushed = Some(value);
+                self.progress.said = Some(self.elapsed);
+            }
         }
     }
 

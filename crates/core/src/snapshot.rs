@@ -350,6 +350,8 @@ pub struct Progress {
     pub acquired: Option<Acquired>,
     /// The standby whose naming is in force, and the primary's position read after that (R4).
     pub barrier: Option<(String, Lsn)>,
+    /// When in this operation it was last said how far the standby here has flushed ([`Snapshot::elapsed`]).
+    pub said: Option<Duration>,
     /// The ways of stopping that were tried.
     pub stops: Vec<StopMode>,
     /// PostgreSQL was started by this operation.

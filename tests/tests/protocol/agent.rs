@@ -526,6 +526,8 @@ impl Explored {
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
             Action::SetNames(names) | Action::HoldCommits(names) => {
                 let holds = matches!(action, Action::HoldCommits(_));
+                // PostgreSQL counts connections: two of one standby would pass for two standbys.
+                assert!(holds || names.len() < 2, "commits wait for {names:?}");
                 node.names = strangers::of_texts(names);
                 if holds && self.mutation != Mutation::ExchangePasses {
                     node.names |= HELD_BIT;

@@ -1,10 +1,18 @@
 //! `attend`: what a standby does for itself for a while after its start. Its own agent says how far it
 //! has flushed, until the primary has made it a holder (R11). Nothing else is changed here.
 
+use std::time::Duration;
+
 use crate::decide::shared::incarnation;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, Rule, Step};
 use crate::snapshot::Process;
+
+/// How long nothing more is said after a word of that time: as long as half of the time before it, within
+/// these bounds.
+fn pause(said: Duration) -> Duration {
+    (said / 2).clamp(Duration::from_millis(300), Duration::from_secs(1))
+}
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -31,8 +39,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "attend-say",
-        says: "The primary may be waiting for it: say how far this standby has flushed.",
-        decide: incarnation::say,
+        says: "The primary may be waiting for it: say how far this standby has flushed, at first soon and then once in a second. Each word has Pacemaker make a new plan, and one that comes before the plan before has begun keeps everything from being done.",
+        decide: |s| {
+            let due = s.progress.said.is_none_or(|at| s.elapsed >= at + pause(at));
+            due.then(|| incarnation::say(s)).flatten()
+        },
     },
     Rule {
         id: "attend-wait",

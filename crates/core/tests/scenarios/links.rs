@@ -1,10 +1,14 @@
 //! Who is at the other end of a replication link (R11).
 
+use std::time::Duration;
+
 use pha_core::cluster::Announced;
+use pha_core::decide::decide;
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::plan::ActionKind;
+use pha_core::plan::{ActionKind, Effect};
+use pha_core::register::Reading;
 use pha_core::snapshot::{Answer, LinkId, LinkRow, Operation, RunningName};
 use pha_core::status::{PgsqlStatus, Score, WalSenderState};
 
@@ -309,6 +313,30 @@ fn after_a_start_it_is_said_for_a_while() {
         "{:?}",
         run.actions
     );
+}
+
+/// Each word makes Pacemaker begin its plan anew: with seven of them in a second, as fast as WAL comes, it
+/// did nothing but announce the stop of another node for ten seconds.
+#[test]
+fn how_far_a_standby_has_flushed_is_not_said_as_often_as_that_changes() {
+    let mut world = following();
+    let mut snapshot = world.look(&Operation::Attend);
+    let mut said = Vec::new();
+    for tenth in 0..100_u32 {
+        snapshot.elapsed = Duration::from_millis(100) * tenth;
+        snapshot.register = Some(Reading::Row(owned(2, 1, &[2])));
+        if let Answer::Standby(view) = &mut snapshot.answer {
+            view.received = Some(Lsn::new(5000 + u64::from(tenth)));
+        }
+        for action in decide(&snapshot).actions {
+            said.push(tenth);
+            snapshot = snapshot.fold(&action, Ok(Effect::Done));
+        }
+    }
+    assert_eq!(said[..4], [0, 3, 6, 9]);
+    assert!(said.len() < 16, "{said:?}");
+    let gaps = said.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.max() <= Some(10), "{said:?}");
 }
 
 #[test]
