@@ -8,6 +8,7 @@ use crate::error::ClsError;
 mod cleanup;
 mod config;
 mod doctor;
+mod history;
 mod internal;
 mod manage;
 mod master;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Setup(setup::Setup),
     Config(config::Config),
     Doctor(doctor::Doctor),
+    History(history::History),
     #[command(hide = true)]
     Internal(internal::Internal),
 }
@@ -79,6 +81,7 @@ impl Command {
             Self::Setup(command) => command.run(session),
             Self::Config(command) => return command.run(session),
             Self::Doctor(command) => return command.run(session),
+            Self::History(command) => command.run(session),
             Self::Internal(command) => command.run(session),
         }
         .map(|()| Outcome::Done)

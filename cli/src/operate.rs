@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::Refusal;
+use pha_core::history::Operator;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
+use pha_host::user::User;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
@@ -25,6 +27,36 @@ pub(crate) const ASK: Duration = Duration::from_secs(5);
 impl From<Refusal> for ClsError {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.what, refusal.hint)
+    }
+}
+
+/// How long the note of a command in the register's history may take.
+const NOTE: Duration = Duration::from_secs(2);
+
+/// Who gives the commands: the account that root's rights were taken from, or the process's own.
+pub(crate) fn operator() -> String {
+    let sudo = std::env::var("SUDO_USER").ok();
+    sudo.or_else(|| Some(User::current().ok()?.name().to_owned()))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Notes in the register's history that a command which may move the primary begins here, for cls_history.
+/// Nothing depends on it: where the lock service does not take it the command goes on, and the history does
+/// not say who ordered what follows.
+pub(crate) fn note(cluster: &Cluster, command: &str, deadline: Deadline) {
+    let Some(Ok((info, name))) = cluster.lock() else {
+        return;
+    };
+    let Ok(node) = cluster.local_node(deadline) else {
+        return;
+    };
+    let operator = Operator {
+        who: operator(),
+        node: node.to_string(),
+        command: command.to_owned(),
+    };
+    if let Err(trouble) = pha_host::lock::note(&info, &name, &operator, deadline.sub_budget(NOTE)) {
+        tracing::debug!("the history does not say who gave {command}: {trouble}");
     }
 }
 

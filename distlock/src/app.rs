@@ -95,6 +95,18 @@ enum Action {
         #[arg(long, default_value = "50")]
         limit: u32,
     },
+    /// Take old entries of the history away: as the owner of the table. Without it those stay that are of
+    /// the last two years, 10,000 at most
+    Prune {
+        /// Table and name of the lock
+        lock: LockName,
+        /// Those that are older than so many days; the latest 100 stay
+        #[arg(long, default_value_t = lock::KEPT_DAYS, value_name = "DAYS")]
+        days: u32,
+        /// Those beyond so many latest ones; 100 stay in any case
+        #[arg(long, default_value_t = lock::KEPT, value_name = "ENTRIES")]
+        keep: u32,
+    },
 }
 
 /// Seconds with a fraction or without; more than a year is taken for a year.
@@ -191,6 +203,12 @@ fn perform(action: &Action, info: &Conninfo, wait: Duration) -> Exit {
             Ok(lines) => render::history(&lines),
             Err(trouble) => failed(&trouble),
         },
+        Action::Prune { lock, days, keep } => {
+            match lock::prune(info, lock, *days, *keep, deadline) {
+                Ok(count) => render::pruned(lock, count),
+                Err(trouble) => failed(&trouble),
+            }
+        }
     }
 }
 

@@ -78,6 +78,15 @@ pub(crate) fn history(lines: &[History]) -> Exit {
     Exit::Yes
 }
 
+pub(crate) fn pruned(lock: &LockName, count: u64) -> Exit {
+    let entries = match count {
+        1 => "1 entry of its history was".to_owned(),
+        count => format!("{count} entries of its history were"),
+    };
+    out(&format!("{lock}: {entries} taken away\n"));
+    Exit::Yes
+}
+
 /// A value as a person reads it: lists and objects without their JSON.
 fn plain(value: Option<&Value>) -> String {
     match value {
@@ -198,8 +207,11 @@ fn history_text(lines: &[History]) -> String {
     let mut rows = vec![["TIME", "OWNER", "TERM", "EPOCH", "HOLDERS", "WHY"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
         let column = |name: &str| plain(line.get(name));
+        // A change that renews no lease leaves `ts` as it was.
+        let changed = line.get("changed_at").filter(|time| !time.is_null());
+        let time = changed.or_else(|| line.get("ts"));
         [
-            to_the_second(&column("ts")),
+            to_the_second(&plain(time)),
             column("owner"),
             column("term"),
             column("epoch"),
@@ -322,7 +334,8 @@ last change promote by node1
         let lines = [
             object(json!({"ts": "2026-11-22T22:28:20.420648+00:00", "owner": "pgsql_node1"})),
             object(json!({
-                "ts": "2026-11-22T22:28:21+00:00", "owner": "node1", "term": 1, "epoch": 1,
+                "ts": "2026-11-22T22:28:20+00:00", "changed_at": "2026-11-22T22:28:21+00:00",
+                "owner": "node1", "term": 1, "epoch": 1,
                 "holders": ["node1"], "reason": "first primary node1",
             })),
         ];

@@ -79,6 +79,9 @@ fn pg_init_show_and_history() {
     );
     let (_, output, _) = run(&["history", "locks:c1", "--limit", "1"]);
     assert_eq!(output.lines().count(), 2, "{output}");
+    let (status, output, error) = run(&["prune", "locks:c1", "--days", "0"]);
+    let expected = "locks:c1: 0 entries of its history were taken away\n";
+    assert_eq!((status, output.as_str()), (0, expected), "{error}");
 }
 
 #[test]

@@ -28,6 +28,9 @@ _cls() {
             cls,help)
                 cmd="cls__subcmd__help"
                 ;;
+            cls,history)
+                cmd="cls__subcmd__history"
+                ;;
             cls,internal)
                 cmd="cls__subcmd__internal"
                 ;;
@@ -84,6 +87,9 @@ _cls() {
                 ;;
             cls__subcmd__help,help)
                 cmd="cls__subcmd__help__subcmd__help"
+                ;;
+            cls__subcmd__help,history)
+                cmd="cls__subcmd__help__subcmd__history"
                 ;;
             cls__subcmd__help,internal)
                 cmd="cls__subcmd__help__subcmd__internal"
@@ -260,7 +266,7 @@ _cls() {
 
     case "${cmd}" in
         cls)
-            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor internal help"
+            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor history internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -368,7 +374,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help)
-            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor internal help"
+            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor history internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -424,6 +430,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__history)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -822,6 +842,40 @@ _cls() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__history)
+            opts="-q -h --days --limit --html --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1841,4 +1895,4 @@ _cls_link() {
     _cls cls "$2" "$3"
     _cls_nodes "$@"
 }
-complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_config cls_doctor
+complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_config cls_doctor cls_history

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate;
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -36,6 +37,7 @@ impl Unmanage {
         wait::until(session, "what is under way to end", deadline, || {
             Ok(busy(&cluster.again(session)?))
         })?;
+        operate::note(&cluster, "cls_unmanage", deadline);
         for resource in &cluster.view.ours {
             session.ui.progress(&format!("unmanaging {resource}"));
             tools::set_meta(resource, MANAGED, "false", deadline)?;
@@ -68,6 +70,7 @@ impl Manage {
                 Ok(known(&cluster.again(session)?))
             })?;
         }
+        operate::note(&cluster, "cls_manage", deadline);
         // The clone last: an address that nobody manages is as good as nailed to its node, and by its
         // colocation the reader's address would lift the standby there above the primary.
         for resource in cluster.view.ours.iter().rev() {

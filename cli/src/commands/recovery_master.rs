@@ -12,14 +12,13 @@ use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::register::{Register, Reply, Seen, Update};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
-use pha_host::user::User;
 use serde_json::json;
 
 use super::{cleanup, seen, wal_end};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::{changing, lock};
+use crate::operate::{changing, lock, operator};
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -258,10 +257,6 @@ fn decide(
             .remake(deadline.sub_budget(ASK))
             .map_err(|trouble| failed(trouble.to_string()))?;
     }
-    let who = std::env::var("SUDO_USER").ok().or_else(|| {
-        let user = User::current().ok()?;
-        Some(user.name().to_owned())
-    });
     let off: Vec<&str> = facts.off.iter().map(NodeName::as_str).collect();
     let off = match off[..] {
         [] => String::new(),
@@ -270,7 +265,7 @@ fn decide(
     let update = Update::Override {
         by: format!(
             "operator {}: the data of {node} were chosen{off}",
-            who.as_deref().unwrap_or("unknown")
+            operator()
         ),
         from_term: read.term,
         from_epoch: read.epoch,

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate;
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -48,6 +49,8 @@ impl StandbyNode {
         if was_primary && !self.force {
             may_be_spared(&cluster, &name)?;
         }
+        let command = format!("cls_standby_node {name}");
+        operate::note(&cluster, &command, deadline);
         tools::set_node(&self.node, STANDBY, "on", deadline)?;
         let what = format!("{} to be free of resources", self.node);
         let primary = wait::until(session, &what, deadline, || {
@@ -99,6 +102,8 @@ impl UnstandbyNode {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         let name = cluster.named(&self.node)?;
+        let command = format!("cls_unstandby_node {name}");
+        operate::note(&cluster, &command, deadline);
         tools::delete_node(&self.node, STANDBY, deadline)?;
         // A standby that ended with the node's reboot is a transient attribute.
         let sentence = if runs_database(&cluster, &name) {

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate;
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -51,6 +52,7 @@ impl Start {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
+        operate::note(&cluster, "cls_start", deadline);
         let primary = start(session, &cluster, deadline)?;
         let sentence = format!("{primary} is primary, every standby streams");
         session.ui.done(&sentence, json!({ "primary": primary }));
@@ -235,6 +237,7 @@ impl Stop {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
+        operate::note(&cluster, "cls_stop", deadline);
         stop(session, &cluster, deadline)?;
         session.ui.done(
             "the database and its addresses are stopped on every node; cls_start starts them again",

@@ -15,7 +15,7 @@ use pha_host::ssh::Ssh;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::ASK;
+use crate::operate::{ASK, note};
 use crate::tools;
 
 /// Exit status of Pacemaker's tools: there is one already.
@@ -107,10 +107,12 @@ pub(crate) fn acquire(
         .args(["--create", "--scope=crm_config"])
         .arg(format!("--xml-text={}", xml(&holder)))
         .accept(EXISTS);
-    if let Some(guard) = written(create, &holder, deadline)? {
-        return Ok(guard);
-    }
-    take_over(&cluster.again(session)?, holder, deadline)
+    let guard = match written(create, &holder, deadline)? {
+        Some(guard) => guard,
+        None => take_over(&cluster.again(session)?, holder, deadline)?,
+    };
+    note(cluster, command, deadline);
+    Ok(guard)
 }
 
 /// Writes the note by that command; `None` where the cluster says that it cannot be. One of which the

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod drive;
 pub mod health;
 pub mod hindrance;
+pub mod history;
 pub mod layout;
 pub mod limits;
 pub mod lineage;

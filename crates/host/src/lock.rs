@@ -26,7 +26,8 @@ use crate::sql::{Identifier, IdentifierError, Purpose, Session, SqlError};
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
 pub use rights::{RoleName, RoleNameError, Standing, try_changes};
 pub use table::{
-    Change, Details, Granted, History, Shown, grant, history, init, remake, script, show,
+    ALWAYS_KEPT, Change, Details, Granted, History, KEPT, KEPT_DAYS, Shown, grant, history, init,
+    note, prune, remake, script, show,
 };
 
 /// Which row of which table: `distlock:pgsql_cls1`.

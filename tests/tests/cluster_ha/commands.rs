@@ -12,7 +12,7 @@ pub(crate) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 /// How long one command may take on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
 /// Every command with arguments that are right.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &["status"],
     &["master"],
     &["start"],
@@ -30,6 +30,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["setup"],
     &["config"],
     &["doctor"],
+    &["history"],
 ];
 
 pub(crate) fn cls(bed: &Bed, node: &str, words: &[&str]) -> Output {
@@ -43,6 +44,21 @@ pub(crate) fn ends(bed: &Bed, node: &str, words: &[&str], code: i32) -> String {
     let said = format!("{}\n{}", output.text(), output.stderr);
     assert_eq!(output.code, code, "cls {words:?} on {node}: {said}");
     said
+}
+
+/// What `cls_history` tells, and the events of these kinds among it, the oldest first.
+#[track_caller]
+pub(crate) fn history(bed: &Bed, node: &str, kinds: &[&str]) -> Vec<serde_json::Value> {
+    say(&ends(bed, node, &["history"], 0));
+    let text = cls(bed, node, &["history", "--json"]).text().to_string();
+    let report: serde_json::Value = must(serde_json::from_str(&text));
+    assert_eq!(
+        (&report["version"], &report["up_to_date"]),
+        (&1.into(), &true.into())
+    );
+    let events = report["events"].as_array().cloned().unwrap_or_default();
+    let told = |event: &serde_json::Value| kinds.iter().any(|kind| event["kind"] == *kind);
+    events.into_iter().filter(told).collect()
 }
 
 /// Nothing of an operation stays in the cluster's configuration.

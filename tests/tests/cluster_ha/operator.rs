@@ -4,7 +4,7 @@
 use pha_core::register::Memory;
 use pha_tests::cluster::{Bed, PATIENCE, agree, must, register, scenario};
 
-use crate::commands::{cls, ends};
+use crate::commands::{cls, ends, history};
 
 const DATA: &str = "/data/postgresql/data";
 
@@ -130,6 +130,57 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     assert!(said.contains("streams from node2 already"), "{said}");
     nothing_left(&bed);
     let _ = bed.verdict();
+
+    told_by_the_history(&bed);
+}
+
+fn told_by_the_history(bed: &Bed) {
+    scenario(
+        "cls_history tells the switches, who ordered them, and what the decision may have lost",
+    );
+    let events = history(bed, "node1", &["switch", "recovery", "elected"]);
+    let kinds: Vec<&str> = events.iter().filter_map(|e| e["kind"].as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["switch", "switch", "recovery", "elected"],
+        "{events:?}"
+    );
+    for (switch, from, to) in [
+        (&events[0], "node1", "node2"),
+        (&events[1], "node2", "node1"),
+    ] {
+        assert_eq!(
+            (&switch["from"], &switch["node"]),
+            (&from.into(), &to.into())
+        );
+        let cause = &switch["cause"];
+        assert_eq!(
+            (&cause["what"], &cause["who"]),
+            (&"command".into(), &"root".into())
+        );
+        assert_eq!(
+            (&cause["command"], &cause["node"]),
+            (&"cls_online_switch".into(), &"node2".into())
+        );
+        assert_eq!(switch["lost"]["what"], "nothing");
+        let outage = &switch["outage"];
+        let (least, most) = (&outage["at_least_seconds"], &outage["at_most_seconds"]);
+        assert!(
+            least.as_f64() > Some(0.0) && most.as_f64() >= least.as_f64(),
+            "{outage}"
+        );
+    }
+    let lost = &events[2]["lost"];
+    assert_eq!(
+        (&lost["what"], &lost["holders"][0]),
+        (&"possible".into(), &"node1".into())
+    );
+    let page = cls(bed, "node2", &["history", "--html"]).text().to_string();
+    assert!(
+        page.contains("<svg") && page.trim_end().ends_with("</html>"),
+        "{page}"
+    );
+    ends(bed, "node2", &["history", "--html", "--json"], 100);
 }
 
 fn alone_in_the_register(bed: &Bed) {

@@ -1,5 +1,6 @@
 //! Power cuts: of the standby, of the primary, of both.
 
+use crate::commands::history;
 use pha_tests::cluster::{Bed, PATIENCE, agree, must, register, scenario};
 
 #[test]
@@ -42,6 +43,21 @@ fn cluster_power_cuts() {
     must(bed.boot("node1"));
     bed.rejoin("node1", "node2");
     let _ = bed.verdict();
+    let events = history(&bed, "node1", &["degraded", "takeover"]);
+    let [alone, takeover] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(alone["gone"], serde_json::json!(["node2"]));
+    assert_eq!(
+        (
+            &takeover["from"],
+            &takeover["node"],
+            &takeover["cause"]["what"]
+        ),
+        (&"node1".into(), &"node2".into(), &"silent".into())
+    );
+    assert_eq!(takeover["lost"]["what"], "nothing");
+    assert!(takeover["outage"]["at_most_seconds"].as_f64() > Some(0.0));
 
     scenario("both nodes power-cut at once and rebooted");
     let writer = bed.writer();

@@ -2,6 +2,7 @@
 //! for nothing of another cluster.
 
 use crate::*;
+use pha_core::history::Operator;
 use pha_core::register::Trouble;
 use pha_host::lock::{Granted, RoleName};
 
@@ -66,6 +67,20 @@ fn pg_the_least_role_makes_every_change_of_its_own_row() {
     let history = lock::history(&cls1, &lock, 50, soon()).unwrap();
     assert_eq!(history.len(), 4, "{history:?}");
     assert_eq!(history[3]["reason"], "promote by node2");
+    // It notes what its operators type, and takes nothing away.
+    let operator = Operator {
+        who: "root".to_owned(),
+        node: "node1".to_owned(),
+        command: "cls_restart".to_owned(),
+    };
+    lock::note(&cls1, &lock, &operator, soon()).unwrap();
+    let history = lock::history(&cls1, &lock, 1, soon()).unwrap();
+    assert_eq!(history[0]["reason"], "operator root on node1: cls_restart");
+    let refused = lock::prune(&cls1, &lock, 0, 0, soon());
+    assert!(
+        matches!(&refused, Err(Trouble::Answered(text)) if text.contains("permission denied")),
+        "{refused:?}"
+    );
 
     // It can make its row again (cls_recovery_master), without being able to change the tables.
     server.sql("delete from distlock").unwrap();

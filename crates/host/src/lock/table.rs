@@ -1,5 +1,6 @@
 //! Making, migrating and showing the tables of the lock service.
 
+use pha_core::history::{NOTE, Operator};
 use pha_core::register::Trouble;
 use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
@@ -229,11 +230,22 @@ fn make_row(
 /// only where they are missing, and the trigger is replaced, so that an older one is brought up to date.
 /// The trigger writes the history with its owner's rights, and names everything with its schema: whoever
 /// changes the row needs no right on the history, and can put nothing in the way of its names.
+///
+/// An entry is the row after the change, with what the change found (`last_…`). Agents of an older version
+/// know nothing of it and go on working. A history that cannot be shortened hinders no change.
 fn schema(table: &Identifier) -> String {
     let history = table.suffixed("_history").quoted();
     let function = function(table);
     let trigger = format!("\"{}_log_update\"", table.name());
+    let index = format!("\"{}_history_lock\"", table.name());
     let table = table.quoted();
+    let old = OldEntries {
+        table: "%1$I.%2$I",
+        lock: "$1",
+        keep: &KEPT.to_string(),
+        age: &format!("interval '{KEPT_DAYS} days'"),
+        most: "1000",
+    };
     format!(
         "create table if not exists {table} (\
            lockname text primary key, owner text not null, ts timestamptz not null, \
@@ -253,17 +265,35 @@ fn schema(table: &Identifier) -> String {
            add column if not exists term bigint,\
            add column if not exists epoch bigint,\
            add column if not exists holders text[],\
-           add column if not exists reason text;\
+           add column if not exists reason text,\
+           add column if not exists changed_at timestamptz,\
+           add column if not exists last_ts timestamptz,\
+           add column if not exists last_expired_time interval,\
+           add column if not exists last_positions jsonb,\
+           add column if not exists timeline jsonb;\
+         create index if not exists {index} on {history} (lockname, id);\
          create or replace function {function}() returns trigger language plpgsql \
            security definer set search_path = pg_catalog, pg_temp as $log$\
          begin \
            if tg_op = 'INSERT' or new.owner is distinct from old.owner \
-              or new.term is distinct from old.term or new.holders is distinct from old.holders then \
+              or new.term is distinct from old.term or new.epoch is distinct from old.epoch \
+              or new.holders is distinct from old.holders \
+              or new.timelines is distinct from old.timelines \
+              or (new.expired_time <= interval '0' and old.expired_time > interval '0') \
+              or (new.reason is distinct from old.reason and new.reason like '{NOTE}%') then \
              execute format('insert into %I.%I (lockname, owner, ts, expired_time, term, epoch, \
-                     holders, reason) values ($1, $2, $3, $4, $5, $6, $7, $8)', \
+                     holders, reason, changed_at, last_ts, last_expired_time, last_positions, timeline) \
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp(), $9, $10, $11, $12)', \
                      tg_table_schema, tg_table_name || '_history') \
                using new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
-                     new.holders, new.reason;\
+                     new.holders, new.reason, old.ts, old.expired_time, old.positions, \
+                     new.timelines -> 'lineage' -> -1;\
+             begin \
+               execute format($old${old}$old$, tg_table_schema, tg_table_name || '_history') \
+                 using new.lockname;\
+             exception when others then \
+               raise warning 'the history of % is not shortened: %', new.lockname, sqlerrm;\
+             end;\
            end if;\
            return new;\
          end $log$;\
@@ -271,6 +301,117 @@ fn schema(table: &Identifier) -> String {
          create trigger {trigger} after insert or update on {table} \
            for each row execute procedure {function}()"
     )
+}
+
+/// The latest entries of each row that stay, however old they are.
+pub const ALWAYS_KEPT: u32 = 100;
+
+/// The most entries of each row that the trigger leaves.
+pub const KEPT: u32 = 10_000;
+
+/// For how many days the trigger keeps entries beyond [`ALWAYS_KEPT`].
+pub const KEPT_DAYS: u32 = 730;
+
+/// The statement that takes entries away which are too old or too many, a limited number at a time. It waits
+/// for nobody: what another session has locked stays until the next time.
+struct OldEntries<'s> {
+    table: &'s str,
+    lock: &'s str,
+    keep: &'s str,
+    age: &'s str,
+    most: &'s str,
+}
+
+impl std::fmt::Display for OldEntries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            table,
+            lock,
+            keep,
+            age,
+            most,
+        } = self;
+        // The entry behind so many latest ones, and all before it.
+        let beyond = |count: &dyn std::fmt::Display| {
+            format!(
+                "id <= (select id from {table} where lockname = {lock} order by id desc offset {count} limit 1)"
+            )
+        };
+        write!(
+            f,
+            "delete from {table} where id in (select id from {table} where lockname = {lock} and {} \
+             and ({} or coalesce(changed_at, ts) < clock_timestamp() - {age}) \
+             order by id limit {most} for update skip locked)",
+            beyond(&ALWAYS_KEPT),
+            beyond(keep)
+        )
+    }
+}
+
+/// Takes away the row's entries that are older than so many days, and those beyond the latest `keep`; the
+/// latest [`ALWAYS_KEPT`] stay. As the owner of the table. How many it were.
+///
+/// # Errors
+/// [`Trouble`]; what was taken away until then is gone.
+pub fn prune(
+    info: &Conninfo,
+    lock: &LockName,
+    days: u32,
+    keep: u32,
+    deadline: Deadline,
+) -> Result<u64, Trouble> {
+    let history = lock.table.suffixed("_history").quoted();
+    let sql = OldEntries {
+        table: &history,
+        lock: "$1",
+        keep: "$2",
+        age: "$3 * interval '1 day'",
+        most: "10000",
+    };
+    let sql = format!("with old as ({sql} returning 1) select count(*) from old");
+    let (days, keep) = (f64::from(days), i64::from(keep));
+    let run = || -> Result<u64, SqlError> {
+        let mut session = connect(info, deadline)?;
+        let mut all = 0;
+        loop {
+            let params: [(&(dyn ToSql + Sync), Type); 3] = [
+                (&lock.name, Type::TEXT),
+                (&keep, Type::INT8),
+                (&days, Type::FLOAT8),
+            ];
+            let rows = session.query_typed(&sql, &params, deadline)?;
+            let count: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
+            match count.and_then(|count| u64::try_from(count).ok()) {
+                Some(count) if count > 0 => all += count,
+                _ => return Ok(all),
+            }
+        }
+    };
+    run().map_err(|error| trouble(&error, lock))
+}
+
+/// Notes in the history that an operator's command begins. The row says nothing else than before.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn note(
+    info: &Conninfo,
+    lock: &LockName,
+    operator: &Operator,
+    deadline: Deadline,
+) -> Result<(), Trouble> {
+    let sql = format!(
+        "update {} set reason = $2 where lockname = $1",
+        lock.table.quoted()
+    );
+    let run = || -> Result<(), SqlError> {
+        let note = operator.note();
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&lock.name, Type::TEXT), (&note, Type::TEXT)];
+        connect(info, deadline)?.query_typed(&sql, &params, deadline)?;
+        Ok(())
+    };
+    run().map_err(|error| trouble(&error, lock))
 }
 
 /// The row as it stands, whatever its shape: of the specification's bare table, or migrated.
@@ -346,7 +487,8 @@ pub fn show(info: &Conninfo, lock: &LockName, deadline: Deadline) -> Result<Show
     }))
 }
 
-/// One line of the history: the columns as JSON.
+/// One line of the history: the columns as JSON, with the times that [`pha_core::history::Entry::read`]
+/// takes in seconds.
 pub type History = Map<String, Value>;
 
 /// Reads the latest `limit` changes, the oldest of them first.
@@ -359,8 +501,19 @@ pub fn history(
     limit: u32,
     deadline: Deadline,
 ) -> Result<Vec<History>, Trouble> {
+    // By their names in the JSON, since a table of an older version does not have all columns. What was set
+    // to infinity by hand is in no JSON.
+    let seconds =
+        |time: &str| format!("case when isfinite({time}) then extract(epoch from {time}) end");
     let sql = format!(
-        "select to_jsonb(h)::text from {} h where lockname = $1 order by id desc limit {limit}",
+        "select (e.entry || jsonb_build_object('at_seconds', {}, 'renewed_seconds', {}, \
+         'lease_seconds', {}, 'last_lease_seconds', {}))::text \
+         from {} h cross join lateral (select to_jsonb(h) as entry) e \
+         where lockname = $1 order by id desc limit {limit}",
+        seconds("coalesce((e.entry ->> 'changed_at')::timestamptz, ts)"),
+        seconds("(e.entry ->> 'last_ts')::timestamptz"),
+        seconds("expired_time"),
+        seconds("(e.entry ->> 'last_expired_time')::interval"),
         lock.table.suffixed("_history").quoted()
     );
     let rows = query(info, lock, &sql, deadline).map_err(|error| trouble(&error, lock))?;
