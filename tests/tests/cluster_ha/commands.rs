@@ -504,11 +504,11 @@ fn killed_rebuild(bed: &Bed) {
         }
     });
     // So slow that it outlasts the cleanup below, which waits for a start that is refused again. The order
-    // of files is the file system's, so that one of the first is waited for.
+    // in which a server sends its files is its file system's; backup_label alone is always the first.
     let words = ["rebuild_slave", "--keep-old", "--max-rate", "96k"];
     let half = || {
-        let there = bed.node("node2").read("/data/postgresql/data/PG_VERSION");
-        copies(bed, "node2") > 0 && there.is_ok()
+        let first = bed.node("node2").read("/data/postgresql/data/backup_label");
+        copies(bed, "node2") > 0 && first.is_ok()
     };
     killed(bed, "node2", &words, &half);
     must(writer.wait_for(50, PATIENCE));
