@@ -122,6 +122,11 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     {
         return Exit::fail(refusal.code, refusal.reason);
     }
+    if context.action == Action::ValidateAll
+        && let Err(refusal) = preflight::foresee(&params)
+    {
+        return Exit::fail(refusal.code, refusal.reason);
+    }
     match operation(context, &me) {
         Some(operation) => perform(context, params, understood, me, &operation, deadline),
         None => Exit::of(OcfCode::Success),

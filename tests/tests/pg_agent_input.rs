@@ -227,6 +227,22 @@ fn defaults_and_an_old_agents_parameters_are_fine() {
     );
 }
 
+/// Distributions have it in another package than the server: noticed at the first start of a standby
+/// whose primary has changed.
+#[test]
+fn a_program_that_will_be_needed_is_missed_beforehand_and_starts_nobody_without_need() {
+    let mut world = World::new().unwrap();
+    fs::remove_file(world.dir.join("pgbin/pg_waldump")).unwrap();
+    world.call("validate-all").run().is(0);
+    world.call("start").run().is(0);
+    world.call("stop").run().is(0);
+    world.replicated("sync");
+    let outcome = world.call("validate-all").run().is(5);
+    let reason = outcome.reason();
+    assert!(reason.starts_with("install pg_waldump: "), "{outcome:#?}");
+    assert!(reason.contains("without pg_waldump"), "{outcome:#?}");
+}
+
 #[test]
 fn a_running_database_is_stopped_although_its_configuration_is_broken_since() {
     let mut world = World::new().unwrap();

@@ -32,6 +32,7 @@ pub mod register;
 pub mod remedy;
 pub mod repl_info;
 pub mod secret;
+pub mod server_program;
 pub mod setup;
 pub mod snapshot;
 pub mod status;

@@ -21,6 +21,7 @@ use crate::plan::{ActionKind, Failure, StopMode};
 use crate::postgres::RoleView;
 pub use crate::postgres::{LinkId, LinkRow, Links, PausedReplay, PrimaryView, Slot, StandbyView};
 use crate::register::{Memory, Promises, Reading, Register, Reign};
+use crate::server_program::ServerProgram;
 use crate::timeline::{History, WalPosition};
 
 /// The parameters that decisions depend on.
@@ -285,13 +286,24 @@ impl From<RoleView> for Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Disk {
     /// The real end of WAL on the newest timeline, or why it cannot be told.
-    pub end: Result<WalPosition, String>,
+    pub end: Result<WalPosition, EndUnknown>,
     /// The history of that timeline.
     pub history: History,
     /// The histories of newer timelines that are in `pg_wal`.
     pub newer: Vec<History>,
     /// It is a base backup that was never started (`backup_label` is there).
     pub fresh_copy: bool,
+}
+
+/// Why it cannot be told where the WAL of a stopped server ends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum EndUnknown {
+    /// The program that reads it is not there.
+    #[error("there is no {0}")]
+    NoProgram(ServerProgram),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// The answer of the external lock command.

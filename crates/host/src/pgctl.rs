@@ -15,9 +15,11 @@ use pha_core::parse::history::HistoryError;
 use pha_core::parse::waldump::WaldumpError;
 pub use pha_core::plan::StopMode;
 use pha_core::remedy::Remedy;
+use pha_core::server_program::ServerProgram;
 use pha_core::snapshot::RunningName;
 use pha_core::timeline::TimelineId;
 
+use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, find_program};
 use crate::files::FileError;
@@ -501,6 +503,14 @@ impl PgCtl {
         })
     }
 
+    /// What a program says of its version; none where it cannot be run.
+    #[must_use]
+    pub fn version_line(&self, program: ServerProgram, deadline: Deadline) -> Option<String> {
+        let command = self.command(program.as_str()).arg("--version");
+        let output = command.run(deadline).ok()?;
+        output.text().lines().next().map(str::to_owned)
+    }
+
     /// The version of the programs, from `postgres --version`.
     pub fn program_version(&self, deadline: Deadline) -> Result<Version, PgError> {
         let output = self.command("postgres").arg("--version").run(deadline)?;
@@ -532,6 +542,21 @@ impl PgCtl {
             Some(libraries) => command.env("LD_LIBRARY_PATH", libraries),
             None => command,
         }
+    }
+
+    /// Whether a program of the server is there, as its owner sees it.
+    #[must_use]
+    pub fn has(&self, program: ServerProgram) -> bool {
+        let there = self.user.files().look(&self.beside(program.as_str()));
+        let runs = |file: Stat| file.kind == Kind::File && file.mode & 0o111 != 0;
+        there.ok().flatten().is_some_and(runs)
+    }
+
+    /// Which of these programs are not there.
+    #[must_use]
+    pub fn missing(&self, programs: &[ServerProgram]) -> Vec<ServerProgram> {
+        let missing = |program: &&ServerProgram| !self.has(**program);
+        programs.iter().filter(missing).copied().collect()
     }
 
     fn beside(&self, name: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use pha_core::names::ResourceName;
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::remedy::Remedy;
+use pha_core::server_program::{ServerProgram, listed};
 
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
@@ -79,6 +80,26 @@ pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Re
             .map_err(|error| Refusal::installed(error.to_string()))?;
     }
     Ok(())
+}
+
+/// Checks what a node will need that it may never have needed yet: `validate-all` says so, and a start that
+/// goes without is not refused for it.
+///
+/// # Errors
+/// Programs that are not there.
+pub fn foresee(params: &Params) -> Result<(), Refusal> {
+    if !params.rep_mode.replicated() {
+        return Ok(());
+    }
+    let missing = pg_ctl(params)?.missing(ServerProgram::OF_A_STANDBY);
+    match missing.first() {
+        None => Ok(()),
+        Some(first) => Err(Refusal::installed(format!(
+            "{}: without {} PostgreSQL cannot be started here as a standby",
+            first.remedy(),
+            listed(&missing)
+        ))),
+    }
 }
 
 /// A data directory that was being rewound or copied is neither old nor new: a server started on it

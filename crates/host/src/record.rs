@@ -62,7 +62,7 @@ impl RecordFile {
     ) -> Result<(Origin, Kinship), String> {
         let record = self.load().map_err(|error| error.to_string())?;
         let disk = pg.look(deadline)?;
-        let end = disk.end?;
+        let end = disk.end.map_err(|why| why.to_string())?;
         let seen = Seen {
             record: record.as_ref(),
             system: system_identifier(&pg.user, &pg.pgdata),

@@ -3,6 +3,8 @@
 use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
 
+use crate::commands::{cls, ends};
+
 #[test]
 fn cluster_diverged_old_primary_refused() {
     let bed = Bed::replicating("diverged");
@@ -31,6 +33,7 @@ fn cluster_diverged_old_primary_refused() {
     assert!(reason.contains("run cls_repair_slave on node1"), "{reason}");
     bed.settle("node2", &[]);
     assert_eq!(bed.server_processes("node1"), 0);
+    lacking_programs(&bed);
     // What the reason says to type is what mends it.
     let repair = must(bed.node("node1").exec(&["cls_repair_slave"], PATIENCE));
     assert_eq!(repair.code, 0, "{}{}", repair.stdout, repair.stderr);
@@ -41,6 +44,47 @@ fn cluster_diverged_old_primary_refused() {
         "the repaired node still has what was never acknowledged"
     );
     let _ = bed.verdict();
+}
+
+/// Red Hat's packages and their kin have some of the server's programs elsewhere.
+fn lacking_programs(bed: &Bed) {
+    let bin = must(pha_testbed::postgres::bin_dir());
+    let hidden = |program: &str, meanwhile: &dyn Fn()| {
+        let file = format!("{bin}/{program}");
+        bed.run("node1", &["mount", "--bind", "/dev/null", &file]);
+        meanwhile();
+        bed.run("node1", &["umount", &file]);
+    };
+
+    scenario("node1 has no pg_waldump: the refusal says so, and that a copy would end there too");
+    hidden("pg_waldump", &|| {
+        bed.cleanup("node2");
+        let reason = "install pg_waldump: ";
+        bed.until("another refusal of node1", || {
+            let text = bed.monitor_text("node2");
+            text.contains(reason).then_some(()).ok_or(text)
+        });
+        for command in [&["repair_slave"][..], &["rebuild_slave", "--keep-old"]] {
+            let said = ends(bed, "node1", command, 10);
+            assert!(said.contains("node1 has no pg_waldump"), "{said}");
+            assert!(said.contains(reason) && !said.contains("1. "), "{said}");
+        }
+        let said = cls(bed, "node1", &["doctor"]);
+        let (text, line) = (said.text(), "pg_waldump is not there");
+        assert!(text.contains(line), "{text}");
+    });
+
+    scenario("node1 has no pg_rewind: nothing is begun");
+    hidden("pg_rewind", &|| {
+        let said = ends(bed, "node1", &["repair_slave"], 10);
+        assert!(said.contains("node1 has no pg_rewind"), "{said}");
+        assert!(!said.contains("1. "), "{said}");
+    });
+    bed.cleanup("node2");
+    bed.until("the refusal that a repair mends", || {
+        let reason = bed.refusal("node2", "node1");
+        reason.ok_or_else(|| bed.monitor_text("node2"))
+    });
 }
 
 #[test]

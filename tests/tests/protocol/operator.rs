@@ -96,6 +96,7 @@ impl Explored {
             in_standby: false,
             alike: None,
             unfinished: None,
+            lacking: Vec::new(),
         };
         let request = CopyRequest {
             kind: CopyKind::Repair,

@@ -15,15 +15,17 @@ use pha_core::doctor::{
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
+use pha_core::server_program::ServerProgram;
 use pha_core::setup::{Needed, SiteQuestion};
 use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
-use pha_host::command::Command;
+use pha_host::command::{Command, find_program};
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
 use pha_host::local;
 use pha_host::lock::{self, LockName, Shown};
+use pha_host::node;
 use pha_host::postgres::replication_role;
 use pha_host::process::Postmaster;
 use pha_host::promise;
@@ -39,6 +41,18 @@ use crate::site;
 
 /// How long one question may take.
 const STEP: Duration = Duration::from_secs(8);
+
+/// What the agent and the commands run of Pacemaker and of the system.
+const TOOLS: [&str; 8] = [
+    "attrd_updater",
+    "cibadmin",
+    "crm_attribute",
+    "crm_mon",
+    "crm_node",
+    "crm_resource",
+    "crmadmin",
+    "ip",
+];
 
 /// What is asked of a server.
 const SETTINGS: [&str; 22] = [
@@ -438,13 +452,6 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     })
 }
 
-/// A program beside the one that a link leads to, as distributions install pg_ctl.
-fn beside(owner: &User, program: &Path, name: &str) -> PathBuf {
-    let real = owner.files().real(program).ok().flatten();
-    real.unwrap_or_else(|| program.to_owned())
-        .with_file_name(name)
-}
-
 fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<String>> {
     let layout = site::layout();
     let ours = [
@@ -459,19 +466,20 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
         .into_iter()
         .map(|(name, path)| (name.to_owned(), checksum(&path)))
         .collect();
-    let pgctl = Path::new(&params.pgctl);
-    let owner = User::lookup(&params.pgdba).ok();
-    for name in ["postgres", "pg_rewind", "pg_basebackup", "pg_controldata"] {
-        // The account may own the server's programs, so they are run as that account.
-        let version = owner.as_ref().and_then(|owner| {
-            let program = Command::new(beside(owner, pgctl, name));
-            version(program.run_as(owner), "--version")
-        });
-        programs.insert(name.to_owned(), version);
+    let pg = node::pg_ctl(params).ok();
+    for program in ServerProgram::ALL {
+        let version = pg
+            .as_ref()
+            .and_then(|pg| pg.version_line(*program, Deadline::after(STEP)));
+        programs.insert(program.to_string(), version);
     }
     for (name, option) in [("pacemakerd", "--version"), ("corosync", "-v")] {
         programs.insert(name.to_owned(), version(Command::new(name), option));
     }
+    // Their versions are Pacemaker's.
+    let missing = |tool: &&&str| find_program(Path::new(**tool)).is_none();
+    let tools = TOOLS.iter().filter(missing);
+    programs.extend(tools.map(|tool| ((*tool).to_owned(), None)));
     programs
 }
 

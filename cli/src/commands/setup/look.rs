@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pha_core::names::NodeName;
 use pha_core::params::Params;
+use pha_core::server_program::ServerProgram;
 use pha_core::setup::{
     DataFacts, Design, Needed, OwnAddress, SetupPlan, SiteFacts, SiteFinding, SiteQuestion, and,
     other_copies, own_addresses,
@@ -157,6 +158,9 @@ pub(crate) fn facts(own: &Path, question: SiteQuestion) -> Result<SiteFacts, Cls
         .map(|pg| pg.program_version(Deadline::after(STEP)));
     Ok(SiteFacts {
         missing: missing(account, question.needed)?,
+        lacking: pg
+            .as_ref()
+            .map_or_else(Vec::new, |pg| pg.missing(ServerProgram::ALL)),
         account: account.is_some(),
         major: version.and_then(Result::ok).map(|version| version.major()),
         data: pg.as_ref().map_or(DataFacts::None, data),

@@ -7,6 +7,7 @@ use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
 use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
+use pha_core::server_program::ServerProgram;
 use pha_core::snapshot::Process;
 use pha_core::status::Role;
 use pha_host::missing;
@@ -48,6 +49,7 @@ impl Work<'_> {
         let cluster = &self.cluster;
         Ok(CopyFacts {
             alike,
+            lacking: self.pg.missing(ServerProgram::ALL),
             node: self.node.clone(),
             replicated: cluster.params.rep_mode.replicated(),
             register,

@@ -12,7 +12,7 @@ use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Answer, Mode, Process, Snapshot};
+use crate::snapshot::{Answer, EndUnknown, Mode, Process, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -162,12 +162,16 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let info = switch_to_compare(s)?;
             let why = s.disk.as_ref()?.end.as_ref().err()?;
+            let remedy = match why {
+                // A rebuild would end here again.
+                EndUnknown::NoProgram(program) => program.remedy().to_string(),
+                EndUnknown::Other(_) => format!("{} --keep-old", Remedy::Rebuild),
+            };
             Some(Step::fail(
                 OcfCode::Installed,
                 format!(
-                    "{} --keep-old on {}: where its WAL ends cannot be told, so it is not known whether its data \
+                    "{remedy} on {}: where its WAL ends cannot be told, so it is not known whether its data \
                      belongs to {}'s: {why}",
-                    Remedy::Rebuild,
                     s.me(),
                     info.node
                 ),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Examination, Found, Rule};
 use crate::hindrance::Hindrance;
 use crate::params::{Arbiter, LockService};
+use crate::server_program::ServerProgram;
 use crate::setup::SiteFinding;
 
 pub(super) const RULES: &[Rule] = &[
@@ -200,17 +201,21 @@ fn programs(seen: &Examination) -> Vec<Found> {
             .iter()
             .filter(|(_, version)| version.is_none())
             .map(|(name, _)| {
-                let remedy = match name.as_str() {
-                    "cls" | "distlock" | "expgsql" => seen.layout.same_version(),
-                    "pg_rewind" | "pg_basebackup" => {
-                        "install PostgreSQL's client and server programs"
+                let of_server = name.parse::<ServerProgram>().ok();
+                let remedy = match (of_server, name.as_str()) {
+                    (Some(program), _) => program.remedy().to_string(),
+                    (None, "cls" | "distlock" | "expgsql") => seen.layout.same_version().to_owned(),
+                    (None, "ip") => {
+                        "install iproute2 (Debian) or iproute (RHEL-like systems)".to_owned()
                     }
-                    _ => "install its package",
+                    (None, "pacemakerd") => "install pacemaker".to_owned(),
+                    (None, "corosync") => "install corosync".to_owned(),
+                    (None, _) => "install Pacemaker's commands: pacemaker-cli-utils (Debian), pacemaker-cli (RHEL-like systems)".to_owned(),
                 };
                 let text = format!("{name} is not there");
-                match name.as_str() {
-                    // Only repairs need them.
-                    "pg_rewind" | "pg_waldump" => Found::warning(text, remedy),
+                match of_server {
+                    // Only a repair needs it, and there is another one.
+                    Some(ServerProgram::Rewind) => Found::warning(text, remedy),
                     _ => Found::error(text, remedy),
                 }
             })

@@ -289,6 +289,12 @@ fn every_rule_finds_what_it_looks_for() {
         ("programs", Error, |e| {
             facts(e).programs.insert("expgsql".to_owned(), None);
         }),
+        ("programs", Error, |e| {
+            facts(e).programs.insert("pg_waldump".to_owned(), None);
+        }),
+        ("programs", Error, |e| {
+            facts(e).programs.insert("crm_resource".to_owned(), None);
+        }),
         ("versions", Warning, |e| {
             let other = Some("2".to_owned());
             facts(e).programs.insert("pacemakerd".to_owned(), other);

@@ -12,6 +12,7 @@ use super::rolling::effective;
 use super::{Design, Element, SetupPlan};
 use crate::layout::Layout;
 use crate::names::NodeName;
+use crate::server_program::ServerProgram;
 
 /// What a node is asked. All of it comes from the file that is read here: the node's own copy may be
 /// another one.
@@ -61,6 +62,9 @@ pub struct OwnAddress {
 pub struct SiteFacts {
     /// Programs that cannot be run there.
     pub missing: Vec<Needed>,
+    /// Programs of the server that are not beside `pgctl`; an older version's commands do not say.
+    #[serde(default)]
+    pub lacking: Vec<ServerProgram>,
     /// Whether the account that shall own the data is there.
     pub account: bool,
     /// The major version of the server's programs, where they run.
@@ -237,11 +241,34 @@ impl SetupPlan {
         let mut found = Findings::default();
         for (node, facts) in nodes {
             programs(node, facts, &mut found);
+            self.server_programs(node, facts, &mut found);
             self.account_and_version(design, node, facts, &mut found);
             self.addresses(design, node, facts, &mut found);
         }
         self.data(design, nodes, &mut found);
         found.0
+    }
+
+    fn server_programs(&self, node: &NodeName, facts: &SiteFacts, found: &mut Findings) {
+        let pgctl = |missing: &Needed| missing.parameter == "pgctl";
+        if facts.missing.iter().any(pgctl) {
+            // Nothing can lie beside it.
+            return;
+        }
+        for program in &facts.lacking {
+            let of_a_standby = ServerProgram::OF_A_STANDBY.contains(program);
+            let effect = match program {
+                ServerProgram::Rewind => "cls_repair_slave cannot work there",
+                ServerProgram::BaseBackup => "cls_rebuild_slave cannot work there",
+                _ => "PostgreSQL cannot be started there as a standby",
+            };
+            found.add(
+                of_a_standby && self.writes(&self.database, &["pgctl"]),
+                node,
+                format!("there is no {program}: {effect}"),
+                program.remedy().to_string(),
+            );
+        }
     }
 
     fn account_and_version(
@@ -478,6 +505,7 @@ mod tests {
     fn facts() -> BTreeMap<NodeName, SiteFacts> {
         let facts = SiteFacts {
             missing: Vec::new(),
+            lacking: Vec::new(),
             account: true,
             major: Some(15),
             data: DataFacts::There {
@@ -516,7 +544,14 @@ mod tests {
 
     #[test]
     fn each_kind_is_found_with_its_remedy() {
-        let cases: [(Spoil, &str, &str); 11] = [
+        let cases: [(Spoil, &str, &str); 12] = [
+            (
+                |_, facts| {
+                    on_all(facts, |one| one.lacking = vec![ServerProgram::WalDump]);
+                },
+                "there is no pg_waldump: PostgreSQL cannot be started there as a standby",
+                "postgresql-contrib",
+            ),
             (
                 |_, facts| on_all(facts, |one| one.nic = Some(false)),
                 "there is no interface vip_nic=eth0",

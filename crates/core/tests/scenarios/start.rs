@@ -4,7 +4,8 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
 use pha_core::register::{Memory, Reading, Trouble};
-use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process};
+use pha_core::server_program::ServerProgram;
+use pha_core::snapshot::{Answer, Arbiter, EndUnknown, Mode, Operation, Process};
 use pha_core::status::{PgsqlStatus, Score};
 use pha_core::timeline::{History, HistoryEntry};
 
@@ -109,14 +110,22 @@ fn what_cannot_be_told_is_not_guessed() {
     );
 
     let mut unreadable = after_a_switch(5000);
-    unreadable.disk_error = Some("pg_waldump: invalid record".to_owned());
+    unreadable.disk_error = Some(EndUnknown::Other("pg_waldump: invalid record".to_owned()));
     let run = unreadable.carry(&Operation::Start);
     run.expect(OcfCode::Installed, &LOOK);
     assert!(run.reason.contains("cls_rebuild_slave"), "{}", run.reason);
 
+    // Where the program is missing that reads the WAL, a copy would not be started either.
+    unreadable.disk_error = Some(EndUnknown::NoProgram(ServerProgram::WalDump));
+    let run = unreadable.carry(&Operation::Start);
+    run.expect(OcfCode::Installed, &LOOK);
+    let reason = &run.reason;
+    assert!(reason.starts_with("install pg_waldump: "), "{reason}");
+    assert!(!reason.contains("cls_rebuild_slave"), "{reason}");
+
     // Without a switch to compare with, the end of WAL does not matter.
     let mut fresh = World::new();
-    fresh.disk_error = Some("pg_waldump: invalid record".to_owned());
+    fresh.disk_error = Some(EndUnknown::Other("pg_waldump: invalid record".to_owned()));
     fresh
         .carry(&Operation::Start)
         .expect(OcfCode::Success, &started(&["read-register"]));

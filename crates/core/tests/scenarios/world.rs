@@ -17,9 +17,9 @@ use pha_core::register::{
     Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update, Withdrawal,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, ChangeLock, Disk, ExternalLock, Guard, KeptLinks, LinkId, LinkNames, LinkRow,
-    Links, Mode, Operation, PrimaryView, Process, Progress, RunningName, Settings, Slot, Snapshot,
-    StandbyView,
+    Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptLinks, LinkId,
+    LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress, RunningName,
+    Settings, Slot, Snapshot, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -147,7 +147,7 @@ pub(crate) struct World {
     pub(crate) history: History,
     /// The histories of newer timelines in `pg_wal`.
     pub(crate) newer: Vec<History>,
-    pub(crate) disk_error: Option<String>,
+    pub(crate) disk_error: Option<EndUnknown>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
     /// No commit passes under them.

@@ -1,6 +1,7 @@
 //! History files in `pg_wal`, changed as the account that they belong to (R13).
 
-use pha_core::snapshot::Disk;
+use pha_core::server_program::ServerProgram;
+use pha_core::snapshot::{Disk, EndUnknown};
 use pha_core::timeline::{History, TimelineId};
 
 use super::{PgCtl, PgError};
@@ -16,9 +17,12 @@ impl PgCtl {
     /// It cannot be read, or a history file of it.
     pub fn look(&self, deadline: Deadline) -> Result<Disk, String> {
         let control = self.controldata(deadline).map_err(|e| e.to_string())?;
-        let end = self
-            .end_of_wal(&control, deadline)
-            .map_err(|error| error.to_string());
+        let end = self.end_of_wal(&control, deadline).map_err(|error| {
+            match self.has(ServerProgram::WalDump) {
+                true => EndUnknown::Other(error.to_string()),
+                false => EndUnknown::NoProgram(ServerProgram::WalDump),
+            }
+        });
         let timeline = end
             .as_ref()
             .map_or(control.checkpoint_timeline, |end| end.timeline);

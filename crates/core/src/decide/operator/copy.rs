@@ -8,6 +8,7 @@ use std::fmt;
 use super::Refusal;
 use crate::names::NodeName;
 use crate::register::{NoRow, Reading};
+use crate::server_program::{ServerProgram, listed};
 
 /// Which command was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct CopyFacts {
     pub alike: Option<String>,
     /// An earlier copy was interrupted: what it was.
     pub unfinished: Option<Method>,
+    /// Programs of the server that are not on the node.
+    pub lacking: Vec<ServerProgram>,
 }
 
 /// How data are brought.
@@ -325,6 +328,24 @@ pub const COPY_RULES: &[CopyRule] = &[
         },
     },
     CopyRule {
+        id: "copy-programs",
+        says: "The node has the programs that copy, and those without which a standby is not started afterwards.",
+        check: |request, facts| {
+            let copies = request.kind == CopyKind::Rebuild || request.or_rebuild;
+            let needed = |program: &&ServerProgram| match program {
+                ServerProgram::BaseBackup => copies,
+                ServerProgram::Rewind => !copies,
+                _ => true,
+            };
+            let lacking: Vec<_> = facts.lacking.iter().filter(needed).copied().collect();
+            let first = lacking.first()?;
+            Some((
+                format!("{} has no {}", facts.node, listed(&lacking)),
+                first.remedy().to_string(),
+            ))
+        },
+    },
+    CopyRule {
         id: "copy-same-cluster",
         says: "The data directory, where there is one, is a copy of the primary's cluster and of its version.",
         check: |request, facts| {
@@ -423,6 +444,9 @@ fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
         return Some(format!(
             "an earlier {method} was interrupted, and its data directory is neither old nor new"
         ));
+    }
+    if facts.lacking.contains(&ServerProgram::Rewind) {
+        return Some(format!("{} has no pg_rewind", facts.node));
     }
     if let Some(why) = &facts.alike {
         return Some(why.clone());

@@ -41,6 +41,7 @@ fn diverged() -> CopyFacts {
         in_standby: false,
         alike: None,
         unfinished: None,
+        lacking: Vec::new(),
     }
 }
 
@@ -180,6 +181,11 @@ fn each_refusal() {
             with(&|f| f.instance = Instance::Standby { streaming: true }),
         ),
         (
+            "copy-programs",
+            REPAIR,
+            with(&|f| f.lacking = vec![ServerProgram::Rewind]),
+        ),
+        (
             "copy-same-cluster",
             REPAIR,
             with(&|f| f.primary_system = Some((8, 15))),
@@ -317,4 +323,39 @@ fn what_is_alike_by_number_is_rebuilt() {
         panic!("not rebuilt");
     };
     assert_eq!(plan.method, Method::Backup);
+}
+
+#[test]
+fn programs_that_are_missing_are_named_before_the_first_step() {
+    use ServerProgram::{BaseBackup, Rewind, WalDump};
+    let or_rebuild = CopyRequest {
+        or_rebuild: true,
+        ..REPAIR
+    };
+    let aside = CopyRequest {
+        keep_old: true,
+        ..REBUILD
+    };
+    let lacking = |program| CopyFacts {
+        lacking: vec![program],
+        ..diverged()
+    };
+    for (program, request) in [
+        (Rewind, &REPAIR),
+        (BaseBackup, &aside),
+        (BaseBackup, &or_rebuild),
+        (WalDump, &REPAIR),
+        (WalDump, &aside),
+    ] {
+        let CopyVerdict::Refused(refusal) = plan_copy(request, &lacking(program)) else {
+            panic!("begun without {program}");
+        };
+        assert_eq!(refusal.id, "copy-programs");
+        assert!(refusal.what.contains(program.as_str()), "{refusal:?}");
+        let install = format!("install {program}: ");
+        assert!(refusal.hint.starts_with(&install), "{refusal:?}");
+    }
+    assert_eq!(go(&REPAIR, &lacking(BaseBackup)).method, Method::Rewind);
+    assert_eq!(go(&aside, &lacking(Rewind)).method, Method::Backup);
+    assert_eq!(go(&or_rebuild, &lacking(Rewind)).method, Method::Backup);
 }

@@ -1,0 +1,67 @@
+//! The programs of PostgreSQL that are run, and the packages that have them. Distributions spread them over
+//! several: a server runs without some of them, until an operation needs one.
+
+use std::fmt;
+
+use crate::text_enum::text_enum;
+
+text_enum! {
+    /// A program of PostgreSQL that lies beside `pg_ctl`.
+    ServerProgram, "a program of PostgreSQL" {
+        /// The server.
+        Postgres = "postgres",
+        /// Reads the control file: wherever a server does not run.
+        ControlData = "pg_controldata",
+        /// Reads the WAL: where it ends is asked before a standby is started.
+        WalDump = "pg_waldump",
+        /// `cls_repair_slave`.
+        Rewind = "pg_rewind",
+        /// `cls_rebuild_slave`.
+        BaseBackup = "pg_basebackup",
+    }
+}
+
+impl ServerProgram {
+    /// Without which a node cannot be a standby: PostgreSQL is not started there after another node was
+    /// primary.
+    pub const OF_A_STANDBY: &'static [Self] = &[Self::Postgres, Self::ControlData, Self::WalDump];
+
+    /// How to get it.
+    #[must_use]
+    pub fn remedy(self) -> Install {
+        Install(self)
+    }
+}
+
+/// The packages that have a program, as a clause: Debian's (and Ubuntu's), and those of Red Hat Enterprise
+/// Linux and its kin, where `dnf provides` knows better than any table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Install(ServerProgram);
+
+impl fmt::Display for Install {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (debian, red_hat) = match self.0 {
+            ServerProgram::BaseBackup => ("postgresql-client-VERSION", "postgresql-server"),
+            ServerProgram::WalDump => ("postgresql-VERSION", "postgresql-contrib"),
+            ServerProgram::Postgres | ServerProgram::ControlData | ServerProgram::Rewind => {
+                ("postgresql-VERSION", "postgresql-server")
+            }
+        };
+        write!(
+            f,
+            "install {}: Debian has it in {debian}, RHEL-like systems in {red_hat} (dnf provides '*/{}')",
+            self.0, self.0
+        )
+    }
+}
+
+/// Programs by their names: `pg_rewind and pg_waldump`.
+#[must_use]
+pub fn listed(programs: &[ServerProgram]) -> String {
+    let names: Vec<&str> = programs.iter().map(|program| program.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
