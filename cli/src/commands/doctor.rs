@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::dialect::{self, FENCING};
 use pha_core::doctor::{Check, Examination, Level, NodeFacts};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::setup::{Element, SetupPlan, SiteFacts, SiteFinding, other_copies};
+use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use serde_json::json;
@@ -152,7 +154,7 @@ fn monitor_interval(plan: &SetupPlan) -> Option<u32> {
     database
         .descendants()
         .filter(|op| op.tag == "op" && op.attribute("name") == Some("monitor"))
-        .find(|op| matches!(op.attribute("role"), Some("Master" | "Promoted")))?
+        .find(|op| dialect::role(op.attribute("role")) == Some(Role::Promoted))?
         .attribute("interval")?
         .trim_end_matches('s')
         .parse()
@@ -161,10 +163,9 @@ fn monitor_interval(plan: &SetupPlan) -> Option<u32> {
 
 fn fencing(configuration: &Element) -> bool {
     let on = |element: &Element| {
-        matches!(
-            element.attribute("name"),
-            Some("stonith-enabled" | "fencing-enabled")
-        ) && element.attribute("value") != Some("false")
+        let name = element.attribute("name");
+        name.is_some_and(|name| FENCING.contains(&name))
+            && element.attribute("value") != Some("false")
     };
     configuration.descendants().any(on)
 }

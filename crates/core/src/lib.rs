@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod conninfo;
 pub mod deadcheck;
 pub mod decide;
+pub mod dialect;
 pub mod doctor;
 pub mod drive;
 pub mod health;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::dialect::RoleWords;
 use crate::params::{Kind, Spec, TABLE};
 
 /// The agent's name in `ocf:heartbeat:expgsql`.
@@ -178,11 +179,13 @@ fn advertise(text: &mut String, action: &Advertised, old: bool) {
         let _ = write!(text, " interval=\"{interval}s\" depth=\"0\"");
     }
     if let Some(role) = action.role {
-        let role = match (role, old) {
-            (Promoted::Yes, true) => "Master",
-            (Promoted::No, true) => "Slave",
-            (Promoted::Yes, false) => "Promoted",
-            (Promoted::No, false) => "Unpromoted",
+        let words = match old {
+            true => RoleWords::Master,
+            false => RoleWords::Promoted,
+        };
+        let role = match role {
+            Promoted::Yes => words.promoted(),
+            Promoted::No => words.unpromoted(),
         };
         let _ = write!(text, " role=\"{role}\"");
     }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::dialect::{Dialect, FENCING};
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Cib, CibNode, Pending};
 use crate::status::Role;
@@ -58,31 +59,6 @@ pub struct Design {
     pub parameters: BTreeMap<String, String>,
     /// Whether a part of the cluster without quorum must stop its resources (three nodes or more).
     pub quorum: bool,
-}
-
-/// The words for the roles of a promotable clone's instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum RoleWords {
-    /// `Master` and `Slave`: Pacemaker 2.0.
-    Master,
-    /// `Promoted` and `Unpromoted`: Pacemaker 2.1 with a schema of 3.7 or newer.
-    Promoted,
-}
-
-impl RoleWords {
-    const fn promoted(self) -> &'static str {
-        match self {
-            Self::Master => "Master",
-            Self::Promoted => "Promoted",
-        }
-    }
-
-    const fn unpromoted(self) -> &'static str {
-        match self {
-            Self::Master => "Slave",
-            Self::Promoted => "Unpromoted",
-        }
-    }
 }
 
 /// What becomes of something.
@@ -195,9 +171,7 @@ pub enum SetupError {
 
 /// What is collected while the configuration is brought into shape.
 struct Journal {
-    words: RoleWords,
-    /// Whether Pacemaker tells the agent of a parameter that needs no restart.
-    reloads: bool,
+    dialect: Dialect,
     ids: BTreeSet<String>,
     changes: Vec<Change>,
     kept: Vec<String>,
@@ -209,7 +183,7 @@ impl Journal {
     }
 
     fn cost(&self, owner: Owner, name: &str) -> Cost {
-        owner.cost(name, self.reloads)
+        owner.cost(name, self.dialect.reloads)
     }
 
     fn push(
@@ -256,9 +230,12 @@ impl SetupPlan {
         before.children.retain(|child| child.tag == "configuration");
         let mut after = before.clone();
         let unfinished = rolling::fold(&mut after);
+        let attribute = |name| before.attribute(name).unwrap_or_default();
+        let schema = attribute("validate-with");
+        let dialect = Dialect::of(attribute("crm_feature_set"), schema);
+        let dialect = dialect.ok_or_else(|| SetupError::Schema(schema.to_owned()))?;
         let mut journal = Journal {
-            words: role_words(&before)?,
-            reloads: features(&before) >= RELOADS.to_vec(),
+            dialect,
             ids: after
                 .descendants()
                 .map(|element| element.id().to_owned())
@@ -276,7 +253,7 @@ impl SetupPlan {
             journal.push(Kind::Remove, what, None, None, None, Cost::Restart);
         }
         Ok(Self {
-            reloads: journal.reloads,
+            reloads: journal.dialect.reloads,
             changes: journal.changes,
             kept: journal.kept,
             database,
@@ -392,38 +369,6 @@ impl SetupPlan {
     }
 }
 
-/// `3.10.0` as numbers.
-fn version(text: &str) -> Vec<u32> {
-    text.split('.')
-        .map_while(|part| part.parse().ok())
-        .collect()
-}
-
-/// The feature set of Pacemaker 2.1.0, the first that calls `reload-agent`.
-const RELOADS: [u32; 2] = [3, 10];
-
-fn features(cib: &Element) -> Vec<u32> {
-    version(cib.attribute("crm_feature_set").unwrap_or_default())
-}
-
-/// Feature set 3.10.0 is Pacemaker 2.1.0, the first to know `Promoted`; the schema that the CIB
-/// follows must know the word as well (3.7 and newer), which an upgraded cluster's need not.
-fn role_words(cib: &Element) -> Result<RoleWords, SetupError> {
-    let features = features(cib);
-    let validate = cib.attribute("validate-with").unwrap_or_default();
-    let schema = version(validate.strip_prefix("pacemaker-").unwrap_or_default());
-    // Promotable clones came with 3.1. `none` and unnumbered schemas say nothing.
-    if !schema.is_empty() && schema < vec![3, 1] {
-        return Err(SetupError::Schema(validate.to_owned()));
-    }
-    let known = schema.is_empty() || schema >= vec![3, 7];
-    Ok(if features >= vec![3, 10] && known {
-        RoleWords::Promoted
-    } else {
-        RoleWords::Master
-    })
-}
-
 /// The cluster's options. What is there already was chosen by an operator, with one exception:
 /// `ignore` lets each part of three nodes or more go on by itself.
 fn properties(configuration: &mut Element, design: &Design, journal: &mut Journal) {
@@ -445,11 +390,10 @@ fn properties(configuration: &mut Element, design: &Design, journal: &mut Journa
         (false, None) => set.ensure(section, journal, "no-quorum-policy", "ignore"),
     }
     // The default is true, with which nothing starts as long as there is no fencing device.
-    let said = ["stonith-enabled", "fencing-enabled"]
-        .iter()
-        .any(|name| set.find(section, name).is_some());
+    let said = FENCING.iter().any(|name| set.find(section, name).is_some());
     if !fencing && !said {
-        set.ensure(section, journal, "stonith-enabled", "false");
+        let option = journal.dialect.fencing;
+        set.ensure(section, journal, option, "false");
     }
 }
 

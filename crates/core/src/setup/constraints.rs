@@ -7,7 +7,9 @@
 //! Influence"). So there is such a rule where there is a choice, among three nodes or more, and where
 //! that attribute is known; any other one, as old configurations have it, is removed.
 
-use super::{Cost, Design, Element, Journal, Kind, RoleWords};
+use super::{Cost, Design, Element, Journal, Kind};
+use crate::dialect;
+use crate::status::Role;
 
 /// By how much the reader's address prefers a synchronous standby: more than any stickiness that is
 /// usual, less than a rule that an administrator means seriously.
@@ -21,8 +23,9 @@ pub(super) fn ensure(
 ) {
     let section = configuration.child_or_new("constraints");
     let (clone, writer, reader) = (&design.clone, &design.writer, &design.reader);
-    let (promoted, unpromoted) = (journal.words.promoted(), journal.words.unpromoted());
-    let choice = design.quorum && journal.words == RoleWords::Promoted;
+    let roles = journal.dialect.roles;
+    let (promoted, unpromoted) = (roles.promoted(), roles.unpromoted());
+    let choice = design.quorum && journal.dialect.influence;
     let influence = choice.then_some("false");
     colocation(
         section,
@@ -58,7 +61,7 @@ pub(super) fn ensure(
         );
         let why = Some("the reader's address may move to the primary");
         remove(section, journal, why, |element| {
-            is_colocation(element, [reader, clone]) && role(element) == Role::Unpromoted
+            is_colocation(element, [reader, clone]) && role(element) == Some(Role::Unpromoted)
         });
     } else {
         colocation(
@@ -69,7 +72,7 @@ pub(super) fn ensure(
         );
         let why = Some("the reader's address stays with a standby");
         remove(section, journal, why, |element| {
-            is_colocation(element, [reader, clone]) && role(element) != Role::Unpromoted
+            is_colocation(element, [reader, clone]) && role(element) != Some(Role::Unpromoted)
         });
     }
     order(
@@ -84,20 +87,9 @@ pub(super) fn ensure(
     );
 }
 
-#[derive(PartialEq, Eq)]
-enum Role {
-    Any,
-    Promoted,
-    Unpromoted,
-}
-
 /// The role in either spelling.
-fn role(element: &Element) -> Role {
-    match element.attribute("with-rsc-role") {
-        Some("Master" | "Promoted") => Role::Promoted,
-        Some("Slave" | "Unpromoted") => Role::Unpromoted,
-        _ => Role::Any,
-    }
+fn role(element: &Element) -> Option<Role> {
+    dialect::role(element.attribute("with-rsc-role"))
 }
 
 fn is_colocation(element: &Element, [resource, with]: [&str; 2]) -> bool {

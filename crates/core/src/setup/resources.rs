@@ -3,6 +3,8 @@
 use super::cost::{Cost, Owner};
 use super::pairs::{Sets, shown};
 use super::{Design, Element, Journal, Kind, SetupError};
+use crate::dialect;
+use crate::status::Role;
 
 /// Makes the resources what the design says; the database's name.
 pub(super) fn ensure(
@@ -107,12 +109,12 @@ fn operations(
 ) {
     let resource = primitive.id().to_owned();
     let list = primitive.child_or_new("operations");
-    let promoted = |role: &str| matches!(role, "Master" | "Promoted");
+    let promoted = |text: Option<&str>| dialect::role(text) == Some(Role::Promoted);
     for (words, role) in wanted {
         let mut words = *words;
         let there = list.children.iter().any(|op| {
             op.attribute("name") == Some(words[0])
-                && promoted(op.attribute("role").unwrap_or_default()) == promoted(role)
+                && promoted(op.attribute("role")) == promoted(Some(role))
         });
         if there {
             continue;
@@ -321,7 +323,7 @@ fn database(
         false => Owner::Database,
     };
     database_parameters(primitive, design, owner, journal);
-    let promoted = journal.words.promoted();
+    let promoted = journal.dialect.roles.promoted();
     operations(
         primitive,
         journal,

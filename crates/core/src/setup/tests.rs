@@ -64,10 +64,10 @@ fn the_plan_is_readable() {
 
 #[test]
 fn the_old_words_are_used_where_the_new_ones_are_not_known() {
-    for (features, schema, words) in [
-        ("3.6.1", "pacemaker-3.5", "Master"),
-        ("3.16.1", "pacemaker-3.5", "Master"),
-        ("3.20.5", "pacemaker-4.0", "Promoted"),
+    for (features, schema, words, fencing) in [
+        ("3.6.1", "pacemaker-3.5", "Master", "stonith-enabled"),
+        ("3.16.1", "pacemaker-3.5", "Master", "stonith-enabled"),
+        ("3.20.5", "pacemaker-4.0", "Promoted", "fencing-enabled"),
     ] {
         let cib = NEW
             .replace("3.16.1", features)
@@ -76,6 +76,7 @@ fn the_old_words_are_used_where_the_new_ones_are_not_known() {
         let xml = plan.after.to_xml();
         assert!(xml.contains(&format!("with-rsc-role=\"{words}\"")), "{xml}");
         assert!(xml.contains(&format!("role=\"{words}\"")));
+        assert!(xml.contains(&format!("name=\"{fencing}\" value=\"false\"")));
     }
     let old = NEW.replace("pacemaker-3.9", "pacemaker-2.10");
     assert!(matches!(
