@@ -64,15 +64,11 @@ impl Tier {
             Tier::Cluster => "cluster",
         }
     }
-
-    /// How long one program of this tier may take.
-    fn limit(self) -> Duration {
-        match self {
-            Tier::Plain | Tier::Pg => Duration::from_secs(1800),
-            Tier::Cluster => Duration::from_secs(2700),
-        }
-    }
 }
+
+/// How long a program of tests may go without a line. A test says what it is about to do, and libtest names one
+/// that takes more than a minute.
+const SILENCE: Duration = Duration::from_secs(900);
 
 /// A program of tests that cargo built.
 #[derive(Debug)]
@@ -241,7 +237,7 @@ impl Suite<'_> {
         if tier == Tier::Plain && self.options.filter.is_empty() {
             self.progress.say("plain: examples in the documentation");
             let words = ["test", "--workspace", "--doc"];
-            follow(cargo(&words), tier, "cargo test --doc", &mut outcome)?;
+            follow(cargo(&words), "cargo test --doc", &mut outcome)?;
         }
         outcome.elapsed = begin.elapsed();
         Ok(outcome)
@@ -279,14 +275,14 @@ impl Suite<'_> {
         if tier == Tier::Cluster {
             command.arg(format!("--test-threads={}", self.options.clusters));
         }
-        follow(command, tier, &program.title, outcome)
+        follow(command, &program.title, outcome)
     }
 }
 
 /// Lets a program of tests run, shows what it says and counts what it says in its last line.
-fn follow(command: Command, tier: Tier, title: &str, outcome: &mut Outcome) -> Result<()> {
+fn follow(command: Command, title: &str, outcome: &mut Outcome) -> Result<()> {
     let known = outcome.failed.len();
-    let ended = stream(command, tier.limit(), |line| {
+    let ended = stream(command, SILENCE, |line| {
         say(line);
         if let Some(test) = line
             .strip_prefix("test ")
@@ -301,10 +297,12 @@ fn follow(command: Command, tier: Tier, title: &str, outcome: &mut Outcome) -> R
     let wrong = match ended {
         Ok(0) => return Ok(()),
         Ok(code) => format!("{title} (status {code})"),
-        Err(Error::Hung { seconds, .. }) => format!("{title} (killed after {seconds:.0} s)"),
+        Err(Error::Hung { seconds, .. }) => {
+            format!("{title} (killed after {seconds:.0} s without a word)")
+        }
         Err(error) => return Err(error),
     };
-    // It died, or took too long, without a word about a test.
+    // It died, or hung, without a word about a test.
     if outcome.failed.len() == known {
         outcome.failed.push(wrong);
     }
