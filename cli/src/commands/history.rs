@@ -191,7 +191,7 @@ fn show(session: &Session, report: &Report, info: &Conninfo) {
     }
     if !report.up_to_date {
         let lock = &report.lock;
-        let words = "the lock service's table is of an older version, which records neither causes nor the times without writes";
+        let words = "the lock service's table is of an older version, which records neither causes nor the times without a primary";
         let next = format!("as the table's owner: distlock '{info}' init {lock}");
         ui.print(&format!("! {}", ui.wrapped(2, words)));
         ui.print(&format!("     next: {}", ui.wrapped(11, &next)));

@@ -114,7 +114,8 @@ pub enum Loss {
     NotRecorded,
 }
 
-/// For how long there was no primary that could be written to, in seconds.
+/// For how long there was no primary that was open, in seconds. Clients may have waited longer: for the address, and
+/// for commits that waited before.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outage {
     /// At least, where the stop is known: from it to the opening of the next primary.
@@ -153,7 +154,7 @@ pub struct Event {
     pub heard: Option<Moment>,
     /// When the old primary was known to be stopped.
     pub ended: Option<Moment>,
-    /// How long nothing could be written.
+    /// How long there was no primary.
     pub outage: Option<Outage>,
     /// What was lost; none where nothing could be.
     pub lost: Option<Loss>,

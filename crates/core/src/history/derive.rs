@@ -199,7 +199,8 @@ impl<'e> Story<'e> {
     /// What a promotion loses, as far as it is known before the new primary is open.
     fn lost(&self, entry: &Entry, kind: Kind, node: &str) -> Option<Loss> {
         let last = match (kind, self.last) {
-            (Kind::First, _) => return None,
+            // What a decision may have lost is told with it.
+            (Kind::First | Kind::Elected, _) => return None,
             (_, None) => return Some(Loss::NotRecorded),
             (_, Some(last)) => last,
         };

@@ -39,8 +39,8 @@ impl Event {
             Kind::Left => format!("{node} left, before its data are replaced"),
             Kind::Recovery => format!("an operator chose the data of {}", names(&self.holders)),
             Kind::Operator => match &self.cause {
-                Some(Cause::Command(operator)) => operator.command.clone(),
-                _ => String::new(),
+                Some(cause) => self.because(cause),
+                None => String::new(),
             },
             Kind::Lock => match self.ended {
                 Some(_) => format!("{node} gave the lock back"),
@@ -61,7 +61,8 @@ impl Event {
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        lines.extend(self.cause.as_ref().map(|cause| self.because(cause)));
+        let cause = self.cause.as_ref().filter(|_| self.kind != Kind::Operator);
+        lines.extend(cause.map(|cause| self.because(cause)));
         lines.extend(self.outage.and_then(Outage::text));
         let promoted = matches!(
             self.kind,
@@ -96,13 +97,9 @@ impl Event {
             Cause::Ended => format!(
                 "PostgreSQL or {from} itself had ended, and not by the cluster: a crash"
             ),
-            Cause::Command(operator) => match self.kind {
-                Kind::Operator => format!("{} on {}", operator.who, operator.node),
-                _ => format!(
-                    "{} on {}: {}",
-                    operator.who, operator.node, operator.command
-                ),
-            },
+            Cause::Command(operator) => {
+                format!("{} on {}: {}", operator.who, operator.node, operator.command)
+            }
             Cause::Decision { by } => by.clone(),
             Cause::Replication => match self.kind {
                 Kind::Degraded => format!("{} streamed no more", names(&self.gone)),
@@ -155,10 +152,10 @@ impl Outage {
     fn text(self) -> Option<String> {
         Some(match (self.at_least_seconds, self.at_most_seconds) {
             (Some(least), Some(most)) => {
-                format!("no primary for {least:.1} s, no writes for at most {most:.1} s")
+                format!("no primary for {least:.1} s to {most:.1} s")
             }
-            (Some(least), None) => format!("no primary for {least:.1} s"),
-            (None, Some(most)) => format!("no writes for at most {most:.1} s"),
+            (Some(least), None) => format!("no primary for at least {least:.1} s"),
+            (None, Some(most)) => format!("no primary for at most {most:.1} s"),
             (None, None) => return None,
         })
     }
@@ -185,7 +182,7 @@ pub struct Summary {
     pub degradations: usize,
     /// How many of them may have lost commits.
     pub with_loss: usize,
-    /// The longest time without writes that is known, in seconds.
+    /// The longest time without a primary that is known, in seconds.
     pub longest_seconds: Option<f64>,
     /// When that was.
     pub longest_at: Option<Moment>,
@@ -233,7 +230,7 @@ impl Summary {
         };
         let longest = match (self.longest_seconds, self.longest_at) {
             (Some(seconds), Some(at)) => {
-                format!("; the longest time without writes: at most {seconds:.1} s ({at})")
+                format!("; the longest time without a primary: at most {seconds:.1} s ({at})")
             }
             _ => String::new(),
         };
