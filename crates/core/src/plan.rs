@@ -792,7 +792,6 @@ impl Snapshot {
                 if let Ok(memory) = &mut self.memory {
                     *memory = memory.using(*term, *epoch).unwrap_or(*memory);
                 }
-                self.fold_right_by_others();
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::DropSlots(left) => match &mut self.answer {
@@ -882,9 +881,6 @@ impl Snapshot {
                     self.progress.epoch_moved |= made;
                     self.progress.renewed |= made;
                     self.see(row);
-                    if made {
-                        self.fold_right_by_others();
-                    }
                 }
                 self.register = Some(reply.reading());
                 Promises {
@@ -894,14 +890,6 @@ impl Snapshot {
                 }
             }
         });
-    }
-
-    /// R7: the other nodes have promised, or one of them has registered this owner as the only holder. The
-    /// term stays, and with it the timeline.
-    fn fold_right_by_others(&mut self) {
-        if self.operation == Operation::Promote {
-            self.progress.acquired = Some(Acquired::InPlace);
-        }
     }
 
     fn fold_reply(&mut self, action: &Action, reply: Reply) {

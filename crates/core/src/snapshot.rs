@@ -480,9 +480,6 @@ pub struct Snapshot {
     pub disk_full: bool,
     /// Why the guard stopped PostgreSQL, where nothing has started it since.
     pub stopped_by_guard: Option<String>,
-    /// How the guard last saw the primary that PostgreSQL was here before; none where it is one, or no
-    /// guard has seen one since the machine was started.
-    pub served: Option<PrimaryView>,
     /// The cluster, or why it cannot be told.
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.

@@ -24,8 +24,6 @@ mod outage;
 mod primary;
 #[path = "scenarios/promote.rs"]
 mod promote;
-#[path = "scenarios/restart.rs"]
-mod restart;
 #[path = "scenarios/seen.rs"]
 mod seen;
 #[path = "scenarios/start.rs"]

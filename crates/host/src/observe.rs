@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use pha_core::cluster::Cluster;
 use pha_core::decide::{guard, own_check_failed};
 use pha_core::parse::cib::Cib;
-use pha_core::postgres::{PmStatus, RoleView};
+use pha_core::postgres::PmStatus;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -82,7 +82,6 @@ pub(crate) fn snapshot(
             Process::Alive { .. } => None,
             Process::Absent | Process::Orphans => node.place.why_stopped(),
         },
-        served: None,
         cluster,
         register: None,
         memory,
@@ -104,9 +103,6 @@ pub(crate) fn snapshot(
             (Ok(before), Ok(now)) if again => Ok(before.merged(&now)),
             (_, remembered) => remembered.map_err(|error| error.to_string()),
         };
-    }
-    if snapshot.builtin() && snapshot.primary().is_none() {
-        snapshot.served = node.served();
     }
     if snapshot.builtin() {
         snapshot.record = node.record.load().map_err(|error| error.to_string());
@@ -302,16 +298,6 @@ impl Node {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(20).min(deadline.left()));
-        }
-    }
-
-    /// The primary that PostgreSQL was here, as the guard has seen it last since the machine was started.
-    fn served(&self) -> Option<PrimaryView> {
-        let (asked, rows) = self.place.handed_over()?;
-        since_boot().checked_sub(asked)?;
-        match view::from_rows(rows).ok()?.role {
-            RoleView::Primary(view) => Some(view),
-            RoleView::Standby(_) => None,
         }
     }
 

@@ -28,7 +28,6 @@ use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::names;
-use crate::restart::REOPENED;
 use crate::state::{
     EPOCH, HELD_BIT, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View,
     index, name,
@@ -156,7 +155,6 @@ impl Explored {
             disk: None,
             disk_full: false,
             stopped_by_guard: None,
-            served: self.served(state, i),
             cluster: Ok(self.members(state, i, view)),
             register: None,
             memory: Ok(memory),
@@ -554,11 +552,6 @@ impl Explored {
                 return Some(Ok(Effect::Barrier(Lsn::new(u64::from(node.log.end())))));
             }
             Action::StartPostgres(called) => {
-                let owner = state.row.owner.map(usize::from) == Some(i);
-                let complete = node.recorded.is_prefix_of(&node.log);
-                if self.restarts && !node.standby_signal && !(owner && complete) {
-                    state.violation = Some(REOPENED);
-                }
                 let called = called.as_ref();
                 node.incarnation = called.map_or(0, |called| strangers::number(i, called));
                 node.postgres = match (node.postgres, node.standby_signal) {
@@ -861,7 +854,7 @@ impl Explored {
             Postgres::Standby { .. } => Answer::Standby(StandbyView {
                 received: Some(self.position(&node.log)),
                 replayed: Some(self.position(&node.log)),
-                timeline: Some(match self.named || self.restarts {
+                timeline: Some(match self.named {
                     true => timeline_id(node.log.timeline()),
                     false => TimelineId::FIRST,
                 }),

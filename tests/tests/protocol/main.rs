@@ -15,7 +15,6 @@ mod model;
 mod mutation;
 mod names;
 mod operator;
-mod restart;
 mod restored;
 mod rollback;
 mod several;
@@ -31,7 +30,6 @@ use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
 use operator::REPLACED;
-use restart::REOPENED;
 use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
@@ -78,7 +76,6 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         diverged: false,
         guards: 0,
         several: false,
-        restarts: false,
         forgets: false,
         withdraws: false,
         notify: false,
@@ -153,19 +150,6 @@ const WITHDRAWING: Explored = Explored {
     withdraws: true,
     start: Start::Replicating,
     ..OUTAGES
-};
-
-/// The same, and a primary that has crashed may be restarted in place meanwhile (R7).
-const RESTARTING: Explored = Explored {
-    restarts: true,
-    ..WITHDRAWING
-};
-
-/// The same, and its data may be put back before that (R10).
-const RESTARTED_PUT_BACK: Explored = Explored {
-    rollbacks: true,
-    withdraws: false,
-    ..RESTARTING
 };
 
 /// Two nodes, a guard on one, and the lock service out of reach at times; what is committed decides
@@ -582,50 +566,6 @@ fn every_part_of_a_withdrawal_is_needed() {
         stuck.is_some(),
         "a withdrawal that frees nobody is not noticed"
     );
-}
-
-#[test]
-fn a_primary_that_restarts_by_promises_costs_nothing_that_was_acknowledged() {
-    holds(RESTARTING, Some(if long() { 20_000_000 } else { 700_000 }));
-    holds(
-        RESTARTED_PUT_BACK,
-        Some(if long() { 20_000_000 } else { 300_000 }),
-    );
-    if long() {
-        let three = Explored {
-            nodes: 3,
-            withdraws: false,
-            ..RESTARTING
-        };
-        holds(three, Some(5_000_000));
-        let late = Explored {
-            delays: true,
-            commits: 2,
-            ..RESTARTING
-        };
-        holds(late, Some(10_000_000));
-    }
-}
-
-#[test]
-fn every_part_of_a_restart_by_promises_is_needed() {
-    use Mutation as M;
-    // Some of these break more, and sooner, where a standby is let go.
-    for (mutation, model, breaks) in [
-        (M::RestartUnasked, RESTARTING, REOPENED),
-        (M::UnreachablePromises, RESTARTING, REOPENED),
-        (M::PromiseNotKept, RESTARTING, REOPENED),
-        (M::PromiseWhileAsked, RESTARTING, REOPENED),
-        (M::RestartUseNotKept, RESTARTING, ACKNOWLEDGED),
-        (M::ServedIgnored, RESTARTED_PUT_BACK, REOPENED),
-    ] {
-        let model = Explored { mutation, ..model };
-        let found = explore(model, HasDiscoveries::AnyOf([breaks].into()), None);
-        assert!(
-            found.iter().any(|(name, _)| *name == breaks),
-            "{mutation:?} does not break {breaks:?}: {found:?}"
-        );
-    }
 }
 
 #[test]

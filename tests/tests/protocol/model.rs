@@ -17,7 +17,6 @@ use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
 use crate::operator::{REPLACED, superseded_from};
-use crate::restart::REOPENED;
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
@@ -50,9 +49,6 @@ pub(crate) struct Explored {
     /// Whether a primary that has been stopped withdraws its question for promises, and somebody may
     /// start its server again as it lies on the disk, without the agent (R7).
     pub(crate) withdraws: bool,
-    /// Whether a primary that has crashed may be promoted again while the lock service is out of its reach
-    /// (R7); only with `outages`.
-    pub(crate) restarts: bool,
     /// Whether nodes lose what they keep of the register, their promises with it (R7).
     pub(crate) forgets: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
@@ -412,9 +408,6 @@ impl Model for Explored {
                 state.violation != Some(REPLACED)
             }),
             Property::always(FENCED, |_, state: &State| state.violation != Some(FENCED)),
-            Property::always(REOPENED, |_, state: &State| {
-                state.violation != Some(REOPENED)
-            }),
             Property::always(UNGUARDED, |_, state: &State| {
                 state.violation != Some(UNGUARDED)
             }),
@@ -601,12 +594,7 @@ impl Explored {
                 if differs_alone(state, *kind) {
                     moves.push(Move::Begins(i, *kind, View::Alone));
                 }
-                let without = match kind {
-                    Kind::Monitor => self.outages,
-                    Kind::Start | Kind::Promote => self.restarts,
-                    _ => false,
-                };
-                if without {
+                if self.outages && *kind == Kind::Monitor {
                     moves.push(Move::Begins(i, *kind, View::NoLock));
                 }
             }

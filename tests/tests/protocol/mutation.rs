@@ -6,7 +6,7 @@ use std::time::Duration;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Effect};
-use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
+use pha_core::register::{Condition, Memory, Reading, Register, Reply, Update};
 use pha_core::snapshot::{Acquired, Answer, Links, Operation, Process, Snapshot, Watch};
 
 /// A rule of the protocol that is not kept.
@@ -95,12 +95,6 @@ pub(crate) enum Mutation {
     WithdrawalOfAnotherEpoch,
     /// R7: a withdrawal frees nobody.
     WithdrawalUnheard,
-    /// R7: a primary that has crashed is restarted in place although nobody has promised.
-    RestartUnasked,
-    /// R7: that it is restarted by promises is not kept.
-    RestartUseNotKept,
-    /// R7, R10: what was seen of a primary before it crashed is not looked at.
-    ServedIgnored,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
     /// R6: a data directory that is neither old nor new is not marked.
@@ -252,23 +246,6 @@ impl Mutation {
                 on_memory(&mut shown, |memory| memory.promised = None);
             }
             Self::WithdrawnAlthoughUsed => on_memory(&mut shown, |memory| memory.used = None),
-            Self::RestartUnasked => {
-                if snapshot.operation == Operation::Promote
-                    && let Ok(memory) = &snapshot.memory
-                {
-                    let others = snapshot.settings.nodes.iter();
-                    shown.progress.promises = Some(Promises {
-                        epoch: memory.epoch,
-                        asked: others.cloned().collect(),
-                        missing: vec![],
-                    });
-                }
-            }
-            Self::ServedIgnored => {
-                if let Some(served) = &mut shown.served {
-                    (served.complete, served.links.flushed) = (None, Lsn::new(0));
-                }
-            }
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
             Self::ForeignStarts => dropped = &["start-foreign-timeline", "demote-foreign-timeline"],
@@ -345,14 +322,6 @@ impl Mutation {
         let reign = snapshot.reign();
         match (self, action) {
             (Self::UseNotKept, Action::UsePromises { .. }) => snapshot,
-            (Self::RestartUseNotKept, Action::UsePromises { .. })
-                if snapshot.operation == Operation::Promote =>
-            {
-                let memory = snapshot.memory.clone();
-                let mut after = snapshot.fold(action, result);
-                after.memory = memory;
-                after
-            }
             (Self::SameTimeline, _) => {
                 let mut after = snapshot.fold(action, result);
                 let acquired = &mut after.progress.acquired;

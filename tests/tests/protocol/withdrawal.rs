@@ -29,7 +29,7 @@ impl Explored {
         }
     }
 
-    /// What is kept before a standby is let go, or a server that has crashed is restarted, by promises.
+    /// What is kept before a standby is let go by promises.
     pub(crate) fn use_promises(
         &self,
         node: &mut Node,
@@ -41,13 +41,7 @@ impl Explored {
         }
         let used = node.memory().using(term, epoch);
         let used = used.map_err(|error| error.to_string())?;
-        let restart = !matches!(node.postgres, Postgres::Primary { .. });
-        let forgot = match self.mutation {
-            Mutation::UseNotKept => true,
-            Mutation::RestartUseNotKept => restart,
-            _ => false,
-        };
-        if !forgot && epoch == EPOCH {
+        if self.mutation != Mutation::UseNotKept && epoch == EPOCH {
             node.remember(&used);
         }
         Ok(Effect::Done)

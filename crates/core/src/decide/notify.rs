@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::shared::attributes::{self, show_standby};
 use crate::decide::shared::gate;
-use crate::decide::shared::{incarnation, outage};
+use crate::decide::shared::incarnation;
 use crate::ocf::{self, OcfCode, When};
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step};
 use crate::register::Eligibility;
@@ -60,22 +60,6 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             (candidate(s).is_some() && s.register.is_none())
                 .then(|| Step::then_continue(vec![Action::ReadRegister]))
-        },
-    },
-    Rule {
-        id: "notify-pre-promote-ask",
-        says: "The lock service cannot be reached, and this node is the primary that served last: ask the other nodes for the promises by which it may be restarted in place (R7).",
-        decide: |s| {
-            candidate(s)?;
-            outage::ask_to_restart(s).map(|ask| Step::then_continue(vec![ask]))
-        },
-    },
-    Rule {
-        id: "notify-pre-promote-promised",
-        says: "Every other node has promised: this one may be restarted in place.",
-        decide: |s| {
-            candidate(s)?;
-            outage::may_restart(s).then(|| Step::finish(OcfCode::Success))
         },
     },
     Rule {

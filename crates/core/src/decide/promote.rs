@@ -5,7 +5,7 @@ use crate::decide::shared::gate::{self, refusal};
 use crate::decide::shared::kin::{
     name_timelines, number_of_another, number_to_reserve, recorded_opening,
 };
-use crate::decide::shared::{halt, incarnation, launch, outage, ownership};
+use crate::decide::shared::{halt, incarnation, launch, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Register, Reign, Update};
@@ -89,7 +89,6 @@ pub(super) const RULES: &[Rule] = &[
                 ActionKind::ReserveTimelines,
                 ActionKind::OpenStandby,
                 ActionKind::PromotePostgres,
-                ActionKind::UsePromises,
             ]
             .into_iter()
             .find_map(|kind| s.progress.failure(kind))
@@ -181,21 +180,6 @@ pub(super) const RULES: &[Rule] = &[
                 && s.settings.mode.replicated()
                 && s.progress.external.is_none())
             .then(|| Step::then_continue(vec![Action::LockExternal]))
-        },
-    },
-    Rule {
-        id: "promote-ask-promises",
-        says: "The lock service cannot be reached, and this node is the primary that served last, with all its data: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
-        decide: |s| outage::ask_to_restart(s).map(|ask| Step::then_continue(vec![ask])),
-    },
-    Rule {
-        id: "promote-by-promise",
-        says: "Every other node has promised: keep that their promises are relied on, and restart PostgreSQL in place, where commits wait for nobody until the register is back (R7).",
-        decide: |s| {
-            outage::may_restart(s)
-                .then(|| outage::used(s))
-                .flatten()
-                .map(|used| Step::then_continue(vec![used]))
         },
     },
     Rule {

@@ -140,8 +140,6 @@ pub(crate) struct World {
     pub(crate) standby_signal: bool,
     pub(crate) disk_full: bool,
     pub(crate) stopped_by_guard: Option<String>,
-    /// How the guard has last seen the primary that this node was.
-    pub(crate) served: Option<PrimaryView>,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
@@ -225,7 +223,6 @@ impl World {
             standby_signal: true,
             disk_full: false,
             stopped_by_guard: None,
-            served: None,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
@@ -414,13 +411,6 @@ impl World {
             return Reply::Unknown(Trouble::Unreachable("the connection broke".to_owned()));
         }
         Reply::Applied(next)
-    }
-
-    /// The postmaster of a primary dies, which the guard has looked at just before.
-    pub(crate) fn crash(&mut self) {
-        self.served = Some(self.view());
-        self.standbys.clear();
-        self.stop();
     }
 
     fn stop(&mut self) {
@@ -635,7 +625,6 @@ impl World {
             disk: None,
             disk_full: self.disk_full,
             stopped_by_guard: self.stopped_by_guard.clone(),
-            served: self.served.clone(),
             cluster: self.cluster.clone(),
             register: None,
             memory,

@@ -4,18 +4,13 @@
 //! [`promised`] says whether every other node has promised. What is promised holds until the epoch
 //! moves, and it is the owner that moves it: as soon as the register is back it takes out of the
 //! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
-//!
-//! A primary whose PostgreSQL has crashed meanwhile is restarted in place by the same promises
-//! ([`may_restart`]). What it has recovered its holders may lack, as after a degradation, so that it is
-//! from then on the only one that counts: commits wait for nobody, and the promises are relied on.
 
 use super::links;
 use crate::link_name::LinkName;
-use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::plan::Action;
 use crate::register::{PromiseAsk, Reading, Register, Trouble, Update, Withdrawal};
-use crate::snapshot::{Mode, Operation, PrimaryView, Process, Snapshot};
+use crate::snapshot::{Mode, Operation, Process, Snapshot};
 
 /// The question to the other nodes, where it would be of use: once in an operation, while the lock
 /// service is out of reach. One that answers errors is there, and nothing is decided on that (D3).
@@ -65,21 +60,16 @@ fn may_hold(s: &Snapshot, node: &NodeName, epoch: u64) -> bool {
         let link = name.parse::<LinkName>();
         link.map_or(true, |link| link.may_be_of(node))
     };
-    waited_for(s).is_none_or(|names| names.iter().any(named))
-}
-
-/// The names that commits wait for, or waited for when PostgreSQL was last seen as a primary.
-fn waited_for(s: &Snapshot) -> Option<&[String]> {
-    let view = s.primary().or(s.served.as_ref())?;
-    Some(&view.names)
+    s.primary().is_none_or(|view| view.names.iter().any(named))
 }
 
 /// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
 /// that was taken out of the list while the lock service was away. A name that is no node's can promise
 /// nothing, so that nobody needs to be asked.
 fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
+    let names = s.primary().map_or(&[][..], |view| &view.names);
     let mut peers = s.settings.nodes.clone();
-    for name in waited_for(s).unwrap_or_default() {
+    for name in names {
         let present = links::present(s, name).or_else(|| links::former(s, name));
         let node = present.or_else(|| name.parse::<LinkName>().ok()?.node())?;
         if !peers.contains(&node) {
@@ -137,66 +127,10 @@ pub(in crate::decide) fn withdraw(s: &Snapshot) -> Option<Action> {
     }))
 }
 
-/// What has to be kept before commits no longer wait for a lost standby by the promises of the others, or
-/// before PostgreSQL is restarted by them.
+/// What has to be kept before commits no longer wait for a lost standby by the promises of the others.
 pub(in crate::decide) fn used(s: &Snapshot) -> Option<Action> {
     let (term, epoch) = reign(s).filter(|_| promised(s))?;
     Some(Action::UsePromises { term, epoch })
-}
-
-/// Whether this standby is the primary that served last, at the term and the timeline that the register had
-/// and with everything that was seen of it, so that it may be restarted in place once every other node has
-/// promised. Without the register nothing else says that its data were not put back (R10): what the guard saw
-/// does, as long as the machine runs.
-pub(in crate::decide) fn restartable(s: &Snapshot) -> bool {
-    let checked = || {
-        let (term, epoch) = reign(s).filter(|_| out_of_reach(s))?;
-        let (seen, cluster) = (s.seen().ok()?, s.cluster.as_ref().ok()?);
-        let (view, served) = (s.standby()?, s.served.as_ref()?);
-        let newest = (seen.term, seen.epoch) == (term, epoch) && !seen.has_promised(epoch);
-        let timeline = Some(s.reign()?.timeline);
-        let same = view.timeline == timeline && Some(served.timeline) == timeline;
-        (newest && same && cluster.primary().is_none() && has_all(view.replayed?, served))
-            .then_some(())
-    };
-    checked().is_some()
-}
-
-/// Whether the data go as far as was seen. Where it is not known that a record ended there, they have to go
-/// as far as was flushed.
-fn has_all(replayed: Lsn, served: &PrimaryView) -> bool {
-    let own = replayed.before_page_header();
-    let sent = served.links.rows.iter().filter_map(|row| row.replayed);
-    let complete = sent.max().max(served.complete);
-    let reached = |lsn: Lsn| own >= lsn.before_page_header();
-    reached(served.links.flushed) || complete.is_some_and(reached)
-}
-
-/// The question by whose answers the primary is restarted in place ([`restartable`]).
-pub(in crate::decide) fn ask_to_restart(s: &Snapshot) -> Option<Action> {
-    restartable(s).then(|| ask(s)).flatten()
-}
-
-/// Whether PostgreSQL may be restarted in place as the primary by the promises of all others.
-pub(in crate::decide) fn may_restart(s: &Snapshot) -> bool {
-    restartable(s) && promised(s)
-}
-
-/// Whether it is to be tried: every other node is there to promise.
-pub(in crate::decide) fn may_be_promised(s: &Snapshot) -> bool {
-    let online = |node: &NodeName| s.cluster_or_empty().node(node).online;
-    restartable(s) && peers(s).is_some_and(|peers| peers.iter().all(online))
-}
-
-/// Why PostgreSQL is not restarted in place, for the operator.
-pub(in crate::decide) fn not_restarted(s: &Snapshot) -> Option<String> {
-    let missing = &s.progress.promises.as_ref()?.missing;
-    (!missing.is_empty()).then(|| {
-        format!(
-            "PostgreSQL is not restarted in place until the lock service is back or every other node promises not to be promoted: {}",
-            missing.join("; ")
-        )
-    })
 }
 
 /// Why commits go on waiting, for the operator.
