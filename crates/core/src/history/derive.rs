@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use super::{Cause, Entry, Event, Kind, Loss, Moment, Operator, Outage, Reason};
 
-/// For how many seconds an operator's command is the reason of what follows it, and a stop belongs to the
-/// promotion after it.
+/// For how many seconds a stop belongs to the promotion after it.
 const TOGETHER: f64 = 900.0;
 
-/// The commands that stop a primary.
-const STOPPING: [&str; 6] = [
-    "cls_online_switch",
-    "cls_restart",
-    "cls_setup",
-    "cls_standby_node",
-    "cls_start",
-    "cls_stop",
+/// The commands that stop a primary, and for how many seconds they can be the reason of a stop: those that go
+/// round restart the standbys first. One that was refused is noted as well, and a failure soon after it is
+/// not to bear its name.
+const STOPPING: [(&str, f64); 6] = [
+    ("cls_online_switch", 120.0),
+    ("cls_restart", 900.0),
+    ("cls_setup", 900.0),
+    ("cls_standby_node", 120.0),
+    ("cls_start", 180.0),
+    ("cls_stop", 180.0),
 ];
 
 /// What the entries tell, in their order: the oldest first.
@@ -141,10 +142,10 @@ impl<'e> Story<'e> {
     /// The command that a stop at that moment can have been ordered by.
     fn order(&self, at: Moment) -> Option<&'e Operator> {
         let (begun, operator) = self.command?;
-        let stops = STOPPING
-            .iter()
-            .any(|name| operator.command.starts_with(name));
-        (stops && at.seconds_since(begun) <= TOGETHER).then_some(operator)
+        let since = at.seconds_since(begun);
+        let stops =
+            |(name, limit): &(&str, f64)| operator.command.starts_with(name) && since <= *limit;
+        STOPPING.iter().any(stops).then_some(operator)
     }
 
     fn promotion(&mut self, entry: &'e Entry, node: &str) {

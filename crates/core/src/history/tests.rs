@@ -160,6 +160,9 @@ fn a_switch_that_an_operator_ordered_and_one_that_nobody_did() {
     assert_eq!(kinds(&events)[3..], ["takeover"]);
     assert_eq!(events[3].cause, Some(Cause::Stopped));
     // A note that something else than a stop follows is the reason of nothing.
+    let early = row(-60.0, "node1", 1, BOTH, &operator.note(), -61.0);
+    let events = and(&[early, stop.clone(), promoted.clone(), open.clone()]);
+    assert_eq!(kinds(&events)[3..], ["operator", "takeover"], "long before");
     let repair = Operator {
         command: "cls_cleanup".to_owned(),
         ..operator

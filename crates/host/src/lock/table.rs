@@ -232,7 +232,8 @@ fn make_row(
 /// changes the row needs no right on the history, and can put nothing in the way of its names.
 ///
 /// An entry is the row after the change, with what the change found (`last_…`). Agents of an older version
-/// know nothing of it and go on working. A history that cannot be shortened hinders no change.
+/// know nothing of it and go on working. A history that cannot be shortened hinders no change. Servers before
+/// PostgreSQL 11 know no `old` where a row is made.
 fn schema(table: &Identifier) -> String {
     let history = table.suffixed("_history").quoted();
     let function = function(table);
@@ -275,7 +276,14 @@ fn schema(table: &Identifier) -> String {
          create or replace function {function}() returns trigger language plpgsql \
            security definer set search_path = pg_catalog, pg_temp as $log$\
          begin \
-           if tg_op = 'INSERT' or new.owner is distinct from old.owner \
+           if tg_op = 'INSERT' then \
+             execute format('insert into %I.%I (lockname, owner, ts, expired_time, term, epoch, \
+                     holders, reason, changed_at) \
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())', \
+                     tg_table_schema, tg_table_name || '_history') \
+               using new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
+                     new.holders, new.reason;\
+           elsif new.owner is distinct from old.owner \
               or new.term is distinct from old.term or new.epoch is distinct from old.epoch \
               or new.holders is distinct from old.holders \
               or new.timelines is distinct from old.timelines \
@@ -288,13 +296,15 @@ fn schema(table: &Identifier) -> String {
                using new.lockname, new.owner, new.ts, new.expired_time, new.term, new.epoch, \
                      new.holders, new.reason, old.ts, old.expired_time, old.positions, \
                      new.timelines -> 'lineage' -> -1;\
-             begin \
-               execute format($old${old}$old$, tg_table_schema, tg_table_name || '_history') \
-                 using new.lockname;\
-             exception when others then \
-               raise warning 'the history of % is not shortened: %', new.lockname, sqlerrm;\
-             end;\
+           else \
+             return new;\
            end if;\
+           begin \
+             execute format($old${old}$old$, tg_table_schema, tg_table_name || '_history') \
+               using new.lockname;\
+           exception when others then \
+             raise warning 'the history of % is not shortened: %', new.lockname, sqlerrm;\
+           end;\
            return new;\
          end $log$;\
          drop trigger if exists {trigger} on {table};\
