@@ -10,6 +10,7 @@ use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
+use crate::parse::standby_names::Waits;
 use crate::register::{
     Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign,
     Reply, Seen, Trouble, Update, Withdrawal, tally,
@@ -75,11 +76,8 @@ pub enum Action {
     CloseStandby(LinkName),
     /// Write the settings of a primary: no synchronous names, no `standby.signal`.
     WritePrimarySettings,
-    /// Write `synchronous_standby_names` and reload.
-    SetNames(Vec<String>),
-    /// Write these names into `synchronous_standby_names` so that no commit passes, and reload: one of them
-    /// is to take the place of another (R3).
-    HoldCommits(Vec<String>),
+    /// Write for whom commits wait into `synchronous_standby_names`, and reload.
+    SetNames(Waits),
     /// See that the naming of this standby is in force, then read the flushed position (R4).
     TakeBarrier(String),
     /// Keep until the node restarts what is known of the links.
@@ -154,6 +152,8 @@ pub enum Action {
     AskStandbys(BTreeMap<NodeName, LinkName>),
     /// Take the node's change lock (R12), and wait for it no longer than this.
     TakeChangeLock(Duration),
+    /// Leave the change lock to others.
+    ReleaseChangeLock,
     /// See once more, right before the effect that follows, that the register is still what it was
     /// decided from (R12).
     Confirm(Decided),
@@ -171,8 +171,8 @@ impl Action {
             Self::OpenStandby(_) => ActionKind::OpenStandby,
             Self::CloseStandby(_) => ActionKind::CloseStandby,
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
+            Self::SetNames(Waits::Held(_)) => ActionKind::HoldCommits,
             Self::SetNames(_) => ActionKind::SetNames,
-            Self::HoldCommits(_) => ActionKind::HoldCommits,
             Self::TakeBarrier(_) => ActionKind::TakeBarrier,
             Self::KeepLinks(_) => ActionKind::KeepLinks,
             Self::EndLinks(_) => ActionKind::EndLinks,
@@ -203,6 +203,7 @@ impl Action {
             Self::ReportDeath => ActionKind::ReportDeath,
             Self::AskStandbys(_) => ActionKind::AskStandbys,
             Self::TakeChangeLock(_) => ActionKind::TakeChangeLock,
+            Self::ReleaseChangeLock => ActionKind::ReleaseChangeLock,
             Self::Confirm(_) => ActionKind::Confirm,
             Self::Warn(_) => ActionKind::Warn,
         }
@@ -220,7 +221,6 @@ impl Action {
                 | Self::AskPromises(_)
                 | Self::Remember(_)
                 | Self::SetNames(_)
-                | Self::HoldCommits(_)
                 | Self::WritePrimarySettings
                 | Self::PromotePostgres
         )
@@ -237,6 +237,7 @@ impl Action {
                 | Self::SetAttribute(..)
                 | Self::AskStandbys(_)
                 | Self::TakeChangeLock(_)
+                | Self::ReleaseChangeLock
                 | Self::Warn(_)
                 | Self::UpdateRegister(Update::Renew { .. })
         )
@@ -253,7 +254,6 @@ impl Action {
             | Self::CloseStandby(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
-            | Self::HoldCommits(_)
             | Self::TakeBarrier(_)
             | Self::KeepLinks(_)
             | Self::KeepRecord { .. }
@@ -288,6 +288,7 @@ impl Action {
             | Self::ReportDeath
             | Self::AskStandbys(_)
             | Self::TakeChangeLock(_)
+            | Self::ReleaseChangeLock
             | Self::Warn(_) => false,
         }
     }
@@ -304,9 +305,9 @@ pub enum ActionKind {
     CloseStandby,
     /// [`Action::WritePrimarySettings`].
     WritePrimarySettings,
-    /// [`Action::SetNames`].
+    /// [`Action::SetNames`], by which commits pass.
     SetNames,
-    /// [`Action::HoldCommits`].
+    /// [`Action::SetNames`] with [`Waits::Held`].
     HoldCommits,
     /// [`Action::TakeBarrier`].
     TakeBarrier,
@@ -370,6 +371,8 @@ pub enum ActionKind {
     AskStandbys,
     /// [`Action::TakeChangeLock`].
     TakeChangeLock,
+    /// [`Action::ReleaseChangeLock`].
+    ReleaseChangeLock,
     /// [`Action::Confirm`].
     Confirm,
     /// [`Action::Warn`].
@@ -416,6 +419,7 @@ impl ActionKind {
         Self::ReportDeath,
         Self::AskStandbys,
         Self::TakeChangeLock,
+        Self::ReleaseChangeLock,
         Self::Confirm,
         Self::Warn,
     ];
@@ -461,6 +465,7 @@ impl ActionKind {
             Self::ReportDeath => "report-death",
             Self::AskStandbys => "ask-standbys",
             Self::TakeChangeLock => "take-change-lock",
+            Self::ReleaseChangeLock => "release-change-lock",
             Self::Confirm => "confirm",
             Self::Warn => "warn",
         }
@@ -807,16 +812,23 @@ impl Snapshot {
             Action::WriteStandbySettings(_) => self.standby_signal = true,
             Action::Announce(name) => self.fold_announced(name),
             Action::KeepLinks(kept) => self.names.kept = Some(kept.clone()),
+            // What others do meanwhile, only what was kept of the barrier notices.
+            Action::ReleaseChangeLock => {
+                (self.progress.change_lock, self.progress.barrier) = (ChangeLock::NotTaken, None);
+            }
             Action::OpenStandby(_) | Action::CloseStandby(_) => {
                 if let Answer::Standby(view) = &mut self.answer {
                     view.closed = matches!(action, Action::CloseStandby(_));
                 }
             }
-            Action::SetNames(names) | Action::HoldCommits(names) => {
+            Action::SetNames(waits) => {
+                let until = self.hold_until();
                 self.progress.barrier = None;
+                if waits.is_held() {
+                    self.progress.hold_until.get_or_insert(until);
+                }
                 if let Answer::Primary(view) = &mut self.answer {
-                    view.names.clone_from(names);
-                    view.held = matches!(action, Action::HoldCommits(_));
+                    view.waits.clone_from(waits);
                 }
             }
             Action::KeepRecord { lineage, held } => {

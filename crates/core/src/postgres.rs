@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::lsn::Lsn;
-use crate::parse::standby_names::StandbyNames;
+use crate::parse::standby_names::Waits;
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
 
@@ -109,12 +109,8 @@ pub struct PrimaryView {
     /// questions were asked, if it was flushed after them. Up to where it has flushed may lie inside a
     /// record (the WAL writer flushes whole pages), and after a crash the WAL ends before that record.
     pub complete: Option<Lsn>,
-    /// The names in `synchronous_standby_names`, as a new session sees it: each commit waits for every one
-    /// ([`StandbyNames::waited_for`](crate::parse::standby_names::StandbyNames::waited_for)).
-    pub names: Vec<String>,
-    /// No commit passes at all, because one of them takes the place of another (R3,
-    /// [`StandbyNames::held`](crate::parse::standby_names::StandbyNames::held)).
-    pub held: bool,
+    /// `synchronous_standby_names`, as a new session sees it.
+    pub waits: Waits,
     /// Those that receive its WAL.
     pub links: Links,
     /// Its replication slots.
@@ -122,16 +118,6 @@ pub struct PrimaryView {
 }
 
 impl PrimaryView {
-    /// The setting that it shows.
-    #[must_use]
-    pub fn setting(&self) -> StandbyNames {
-        let names = self.names.iter().map(String::as_str);
-        match self.held {
-            true => StandbyNames::held(names),
-            false => StandbyNames::each(names),
-        }
-    }
-
     /// Whether it has a slot of that name.
     #[must_use]
     pub fn has_slot(&self, name: &str) -> bool {

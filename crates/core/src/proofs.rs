@@ -7,7 +7,7 @@ use crate::decide::guard;
 use crate::names::NodeName;
 use crate::plan::Action;
 use crate::register::{Reading, Register};
-use crate::snapshot::{Snapshot, Watch};
+use crate::snapshot::{Answer, Snapshot, Watch};
 
 /// Proofs that no other node could be granted the lease, each with the moment from which it counts: when
 /// its question was sent. Moments are those of one clock that never stands still, as the caller counts
@@ -18,6 +18,7 @@ pub struct Proofs {
     last: Option<Register>,
     safe_at: Option<Duration>,
     linked_at: BTreeMap<NodeName, Duration>,
+    held_at: Option<Duration>,
 }
 
 impl Proofs {
@@ -30,6 +31,7 @@ impl Proofs {
             last: None,
             safe_at: None,
             linked_at: BTreeMap::new(),
+            held_at: None,
         }
     }
 
@@ -63,6 +65,12 @@ impl Proofs {
         self.linked_at.extend(seen);
     }
 
+    /// Takes in what PostgreSQL has shown at `now`.
+    pub fn looked(&mut self, answer: &Answer, now: Duration) {
+        let held = matches!(answer, Answer::Primary(view) if view.waits.is_held());
+        self.held_at = held.then(|| self.held_at.unwrap_or(now));
+    }
+
     /// Keeps in mind that no other node could be promoted when the memory was read, where the picture
     /// says so ([`guard::safe`]).
     pub fn judge(&mut self, s: &Snapshot, remembered_at: Duration) {
@@ -81,6 +89,7 @@ impl Proofs {
             links: ages.map(|(node, at)| (node.clone(), age(*at))).collect(),
             last: self.last.clone(),
             safe: self.safe_at.map(age),
+            held: self.held_at.map_or(Duration::ZERO, age),
             ..Watch::default()
         }
     }

@@ -16,13 +16,18 @@ use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
 pub use crate::params::{Arbiter, Mode};
-use crate::parse::standby_names::NOBODY;
+use crate::parse::standby_names::{NOBODY, Waits};
 use crate::plan::{ActionKind, Failure, StopMode};
 use crate::postgres::RoleView;
 pub use crate::postgres::{LinkId, LinkRow, Links, PausedReplay, PrimaryView, Slot, StandbyView};
 use crate::register::{Memory, Promises, Reading, Register, Reign};
 use crate::server_program::ServerProgram;
 use crate::timeline::{History, WalPosition};
+
+/// How long commits may be held for an exchange (R3): the standby that takes the place says how far it is
+/// at its next monitor at the latest. An operation that has less than three times as much holds them for a
+/// third of its time, so that it can end that itself.
+pub const HOLD: Duration = Duration::from_secs(10);
 
 /// The parameters that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +58,10 @@ impl Settings {
     /// The synchronous standbys in the settings of a standby that is not to be promoted: one that cannot
     /// exist where servers are promoted by the cluster.
     #[must_use]
-    pub fn names_of_a_standby(&self) -> Vec<String> {
+    pub fn names_of_a_standby(&self) -> Waits {
         match self.mode {
-            Mode::Async | Mode::Sync => vec![NOBODY.to_owned()],
-            Mode::Standalone | Mode::Slave => vec![],
+            Mode::Async | Mode::Sync => Waits::For(NOBODY.to_owned()),
+            Mode::Standalone | Mode::Slave => Waits::ForNobody,
         }
     }
 }
@@ -136,6 +141,8 @@ pub struct Watch {
     pub safe: Option<Duration>,
     /// The standbys were asked in this round.
     pub links_tried: bool,
+    /// How long PostgreSQL has shown, at each look, that commits are held (R3).
+    pub held: Duration,
     /// This round began much later than it was to: the process or the machine stood still.
     pub overslept: bool,
     /// The postmaster's end.
@@ -360,6 +367,8 @@ pub struct Progress {
     pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.
     pub acquired: Option<Acquired>,
+    /// Until when ([`Snapshot::elapsed`]) this operation may hold commits; none before it has held any.
+    pub hold_until: Option<Duration>,
     /// The standby whose naming is in force, and the primary's position read after that (R4).
     pub barrier: Option<(String, Lsn)>,
     /// When in this operation it was last said how far the standby here has flushed ([`Snapshot::elapsed`]).
@@ -439,10 +448,26 @@ pub struct KeptLinks {
     pub names: BTreeMap<NodeName, LinkName>,
     /// The barrier (R4) that was taken last.
     pub barrier: Option<KeptBarrier>,
+    /// Commits are held, or are about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<KeptHold>,
+}
+
+/// What an exchange has begun from (R3), kept before commits are held. As long as the register is at this
+/// epoch and nothing was asked of it from there, it is as if the exchange had not begun.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeptHold {
+    /// The only holder beside this primary, which is to lose its place.
+    pub holder: NodeName,
+    /// The register's term.
+    pub term: u64,
+    /// The register's epoch.
+    pub epoch: u64,
 }
 
 /// A barrier that may be waited for in a later operation than the one that took it. The epoch moves
-/// before any name is taken away, so that at the same one this name has been in force ever since.
+/// before any name is taken away, so that at the same one this name has been in force ever since; who takes
+/// one away without moving it drops this first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeptBarrier {
     /// The name that was in force.
@@ -555,6 +580,17 @@ impl Snapshot {
             (Some(Reading::Row(row)), Ok(_)) => Some(row),
             _ => None,
         }
+    }
+
+    /// Until when ([`Snapshot::elapsed`]) this operation may hold commits for an exchange (R3): from when it
+    /// began to, or from its own begin where it has found them held.
+    #[must_use]
+    pub fn hold_until(&self) -> Duration {
+        let found = self.primary().is_some_and(|view| view.waits.is_held());
+        let begin = if found { Duration::ZERO } else { self.elapsed };
+        let time = (self.elapsed + self.left).saturating_sub(begin) / 3;
+        let own = begin + HOLD.min(time);
+        self.progress.hold_until.unwrap_or(own)
     }
 
     /// Whether the register of the built-in lock service decides.

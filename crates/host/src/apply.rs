@@ -7,7 +7,7 @@ use pha_core::decide::guard;
 use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::link_name::LinkName;
 use pha_core::names::{NodeAttribute, NodeName};
-use pha_core::parse::standby_names::StandbyNames;
+use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Decided, PromiseVerdict, tally};
 use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
@@ -55,9 +55,9 @@ pub(crate) fn perform(
                 .map_err(text),
         ),
         Action::WriteStandbySettings(name) => {
-            done(node.write_settings(Some(name), node.names_of_a_standby()))
+            done(node.write_settings(Some(name), node.settings.names_of_a_standby()))
         }
-        Action::WritePrimarySettings => done(node.write_settings(None, StandbyNames::Off)),
+        Action::WritePrimarySettings => done(node.write_settings(None, Waits::ForNobody)),
         Action::KeepRecord { lineage, held } => done(node.keep_record(lineage, *held)),
         Action::SetHistoriesAside(strays) => {
             done(node.pg.set_histories_aside(strays).map_err(text))
@@ -65,10 +65,11 @@ pub(crate) fn perform(
         Action::ReserveTimelines(highest) => {
             done(node.pg.reserve_timelines(*highest).map_err(text))
         }
-        Action::OpenStandby(name) => done(node.set_standby_names(name, StandbyNames::Off)),
-        Action::CloseStandby(name) => done(node.set_standby_names(name, node.names_of_a_standby())),
-        Action::SetNames(names) => done(node.set_names(StandbyNames::each(names))),
-        Action::HoldCommits(names) => done(node.set_names(StandbyNames::held(names))),
+        Action::OpenStandby(name) => done(node.set_standby_names(name, Waits::ForNobody)),
+        Action::CloseStandby(name) => {
+            done(node.set_standby_names(name, node.settings.names_of_a_standby()))
+        }
+        Action::SetNames(waits) => done(node.set_names(waits.clone())),
         Action::TakeBarrier(_) => node.take_barrier(snapshot, deadline),
         Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
         Action::EndLinks(links) => done(
@@ -185,6 +186,11 @@ pub(crate) fn perform(
                 false => ChangeLock::Taken,
             }))
         }
+        Action::ReleaseChangeLock => {
+            let held = node.changing.take();
+            node.change_seen = held.map(|held| held.before.wrapping_add(1));
+            Ok(Effect::Done)
+        }
         Action::Confirm(decided) => done(node.confirm(*decided, deadline)),
         Action::Warn(message) => {
             warn!("{message}");
@@ -212,7 +218,7 @@ impl Node {
     /// Asks once more for what the next effect was decided from.
     fn confirm(&mut self, decided: Decided, deadline: Deadline) -> Result<(), String> {
         let memory = self.memory.load().map_err(text)?;
-        let reading = match decided.by_promise {
+        let reading = match decided.by_memory {
             true => None,
             false => {
                 let deadline = self.lock_deadline(deadline);
@@ -230,11 +236,7 @@ impl Node {
     }
 
     /// The settings of a standby with a link of this name, or those of a primary.
-    fn write_settings(
-        &self,
-        standby: Option<&LinkName>,
-        names: StandbyNames,
-    ) -> Result<(), String> {
+    fn write_settings(&self, standby: Option<&LinkName>, names: Waits) -> Result<(), String> {
         let settings = pgconf::Settings {
             restore_command: self.restore_through_us()?,
             standby: standby.is_some(),
@@ -247,11 +249,7 @@ impl Node {
             .map_err(text)
     }
 
-    fn names_of_a_standby(&self) -> StandbyNames {
-        StandbyNames::each(self.settings.names_of_a_standby())
-    }
-
-    fn set_names(&mut self, names: StandbyNames) -> Result<(), String> {
+    fn set_names(&mut self, names: Waits) -> Result<(), String> {
         self.write_settings(None, names)?;
         self.told = Some(since_boot());
         match self.pg.reload().map_err(text)? {
@@ -296,7 +294,7 @@ impl Node {
         self.restore_through_us().map(drop)
     }
 
-    fn set_standby_names(&self, name: &LinkName, names: StandbyNames) -> Result<(), String> {
+    fn set_standby_names(&self, name: &LinkName, names: Waits) -> Result<(), String> {
         self.write_settings(Some(name), names)?;
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
@@ -306,7 +304,7 @@ impl Node {
 
     fn take_barrier(&self, snapshot: &Snapshot, deadline: Deadline) -> Result<Effect, String> {
         let view = snapshot.primary().ok_or("PostgreSQL is no primary")?;
-        let names = view.setting().to_string();
+        let names = view.waits.to_string();
         let deadline = deadline.sub_budget(IN_FORCE_BUDGET.min(deadline.left() / 2));
         self.postgres
             .await_sync_names_in_force(&self.pg, &names, deadline)

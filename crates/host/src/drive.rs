@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pha_core::decide::exchange_until;
 use pha_core::drive::{Clock, Edge, Note, Operating, Outcome};
 use pha_core::plan::{Action, Effect, Plan, Verdict};
 use pha_core::register::Memory;
@@ -26,7 +27,15 @@ struct Work<'n> {
 
 impl Edge for Work<'_> {
     fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
-        apply::perform(self.node, action, snapshot, self.deadline)
+        // Nothing that an exchange does on its way may take longer than commits may be held.
+        let deadline = match exchange_until(snapshot, action) {
+            Some(until) => {
+                let left = until.saturating_sub(self.node.began.elapsed());
+                self.deadline.sub_budget(left)
+            }
+            None => self.deadline,
+        };
+        apply::perform(self.node, action, snapshot, deadline)
     }
 
     fn keep(&mut self, memory: &Memory) -> Result<(), String> {

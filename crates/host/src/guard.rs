@@ -445,6 +445,7 @@ impl Resident {
         self.node.locate_socket();
         self.sources
             .look(&self.node.postgres, &self.node.place, deadline);
+        self.proofs.looked(&self.sources.answer, since_boot());
     }
 
     fn trace(&mut self, plan: &Plan) {

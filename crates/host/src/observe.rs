@@ -37,8 +37,11 @@ pub(crate) fn snapshot(
     deadline: Deadline,
 ) -> Snapshot {
     // Before anything is looked at that another operation of this node could change.
+    let mut touched = false;
     if node.changing.is_none() {
-        node.change_seen = node.change_lock.look();
+        let seen = node.change_lock.look();
+        touched = seen != node.change_seen;
+        node.change_seen = seen;
     }
     let (process, status) = node.pg.running();
     let (answer, cluster) = answers(
@@ -95,8 +98,9 @@ pub(crate) fn snapshot(
         system: None,
         progress,
     };
-    // Whoever has the change lock looks again at what another operation may have kept meanwhile.
-    let again = snapshot.progress.change_lock.is_taken();
+    // Whoever has the change lock, or has left it to another one, looks again at what that one may have
+    // kept meanwhile.
+    let again = touched || snapshot.progress.change_lock.is_taken();
     if (first || again) && snapshot.builtin() {
         let remembered = node.remembered(operation, deadline);
         snapshot.memory = match (snapshot.memory, remembered) {

@@ -12,7 +12,7 @@ use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
-use pha_core::parse::standby_names::StandbyNames;
+use pha_core::parse::standby_names::Waits;
 
 use crate::account::Content;
 use crate::files::{Change, FileError};
@@ -78,7 +78,7 @@ pub struct Settings {
     /// The `application_name` of a standby that is not started under an incarnation (R11).
     pub plain_name: Option<LinkName>,
     /// The standbys that commits wait for; none for a standby.
-    pub names: StandbyNames,
+    pub names: Waits,
     /// `restore_command` in place of the administrator's own ([`crate::restore`]).
     pub restore_command: Option<String>,
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{Cluster, postgres};
 use pha_core::names::NodeName;
 use pha_core::params::Params;
-use pha_core::parse::standby_names::StandbyNames;
+use pha_core::parse::standby_names::Waits;
 use pha_core::plan::StopMode;
 use pha_host::command::{Command, CommandError};
 use pha_host::own;
@@ -95,7 +95,7 @@ fn ensure(cluster: &Cluster, tmpdir: &Path) -> Result<(), String> {
         plain_name: None,
         restore_command: None,
         standby: false,
-        names: StandbyNames::Off,
+        names: Waits::ForNobody,
     };
     let me = NodeName::new("standby").unwrap();
     pgconf::ensure(&cluster.ctl, &params(cluster, tmpdir), &me, &settings)

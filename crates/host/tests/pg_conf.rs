@@ -10,7 +10,7 @@ use common::Cluster;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
-use pha_core::parse::standby_names::StandbyNames;
+use pha_core::parse::standby_names::Waits;
 use pha_host::files::Change;
 use pha_host::pgconf::{self, PgConfError, Settings};
 
@@ -34,12 +34,12 @@ fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
         .0
 }
 
-fn settings(standby: bool, names: &[&str]) -> Settings {
+fn settings(standby: bool, name: Option<&str>) -> Settings {
     Settings {
         restore_command: None,
         standby,
         plain_name: standby.then(|| LinkName::plain(&me())),
-        names: StandbyNames::each(names.iter().copied()),
+        names: name.map_or(Waits::ForNobody, |name| Waits::For(name.to_owned())),
     }
 }
 
@@ -58,7 +58,7 @@ fn pg_what_is_written_is_what_the_server_shows() {
             ),
         ],
     );
-    let standby = settings(true, &[]);
+    let standby = settings(true, None);
     assert_eq!(
         pgconf::ensure(&cluster.ctl, &params, &me(), &standby).unwrap(),
         Change::Made
@@ -75,7 +75,7 @@ fn pg_what_is_written_is_what_the_server_shows() {
     );
 
     // As a primary: everything is read, nothing of it acts.
-    let primary = settings(false, &["node-2"]);
+    let primary = settings(false, Some("node-2"));
     assert_eq!(
         pgconf::ensure(&cluster.ctl, &params, &me(), &primary).unwrap(),
         Change::Made
@@ -109,7 +109,7 @@ fn pg_a_configuration_of_any_size_is_looked_through_or_refused_in_time() {
     let write = |name: &str, text: &str| std::fs::write(pgdata.join(name), text).unwrap();
     let auto = "primary_conninfo = 'host=192.0.2.1'\n".repeat((147 << 20) / 360);
     write("postgresql.auto.conf", &format!("work_mem = '5MB'\n{auto}"));
-    let settings = settings(true, &[]);
+    let settings = settings(true, None);
     let made = pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap();
     assert_eq!(made, Change::Made);
     let left = std::fs::read_to_string(pgdata.join("postgresql.auto.conf")).unwrap();
@@ -173,7 +173,7 @@ fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
     chown(&auto, Some(standby.ctl.user.uid()), None).unwrap();
     let port = primary.port.to_string();
     let params = params(&standby, &[("pgport", port.as_str())]);
-    let _ = pgconf::ensure(&standby.ctl, &params, &me(), &settings(true, &[])).unwrap();
+    let _ = pgconf::ensure(&standby.ctl, &params, &me(), &settings(true, None)).unwrap();
     assert_eq!(
         std::fs::read_to_string(&auto).unwrap(),
         "# Do not edit\nwork_mem = '5MB'\n"
@@ -189,7 +189,7 @@ fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
 fn pg_foreign_names_are_found_with_file_and_line() {
     let cluster = Cluster::new("foreign");
     let params = params(&cluster, &[]);
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, &["ours"])).unwrap();
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, Some("ours"))).unwrap();
     pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap();
 
     // An empty value before the agent's does no harm, after it it would.
@@ -246,7 +246,7 @@ fn pg_root_is_not_led_astray_by_links_of_the_account() {
     std::fs::create_dir_all(&precious).unwrap();
     std::fs::set_permissions(&precious, std::fs::Permissions::from_mode(0o755)).unwrap();
     symlink(&precious, cluster.dir.join("own")).unwrap();
-    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, &[])).unwrap_err();
+    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, None)).unwrap_err();
     let left: Vec<_> = std::fs::read_dir(&precious).unwrap().collect();
     std::fs::remove_dir_all(&precious).unwrap();
     assert!(left.is_empty(), "{left:?}");
@@ -258,7 +258,7 @@ fn pg_the_old_form_is_written_for_versions_before_12() {
     let cluster = Cluster::new("old");
     std::fs::write(cluster.ctl.pgdata.join("PG_VERSION"), "11\n").unwrap();
     let params = params(&cluster, &[("restore_command", "cp 'x' %p")]);
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, &[])).unwrap();
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, None)).unwrap();
     let text = std::fs::read_to_string(cluster.ctl.pgdata.join("recovery.conf")).unwrap();
     assert!(
         text.starts_with("standby_mode = 'on'\nprimary_conninfo = 'host="),
@@ -269,6 +269,6 @@ fn pg_the_old_form_is_written_for_versions_before_12() {
         "{text}"
     );
     assert!(!cluster.ctl.pgdata.join("standby.signal").exists());
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, &[])).unwrap();
+    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, None)).unwrap();
     assert!(!cluster.ctl.pgdata.join("recovery.conf").exists());
 }

@@ -98,7 +98,7 @@ fn pg_primary_and_standby_describe_themselves() {
     assert!(own.links.flushed <= now && own.links.flushed.is_valid());
     let complete = own.complete.expect("nothing is being written");
     assert!(complete >= inserted && complete <= own.links.flushed);
-    assert!(view.version >= 120_000 && own.names.is_empty());
+    assert!(view.version >= 120_000 && own.waits.names().is_empty());
     assert_eq!(view.checkpoint.map(|timeline| timeline.get()), Some(1));
     assert_eq!(
         view.system,

@@ -62,7 +62,7 @@ fn pg_two_links_of_one_name_count_for_two_and_a_held_commit_passes_on_none() {
     cluster.until(streaming, "2");
 
     // Nobody is called s, and the commit passes all the same.
-    name(&cluster, &StandbyNames::each(["s", "a"]));
+    name(&cluster, &StandbyNames::first(2, ["s", "a"]));
     cluster.sql("CREATE TABLE without_s ()");
 
     name(&cluster, &StandbyNames::held(["s", "a"]));
@@ -75,7 +75,7 @@ fn pg_two_links_of_one_name_count_for_two_and_a_held_commit_passes_on_none() {
         assert_eq!(cluster.sql(waiting), "1", "it passed");
         assert!(!commit.is_finished());
         // It passes as soon as one of them is to have it, and that one has.
-        name(&cluster, &StandbyNames::each(["a"]));
+        name(&cluster, &StandbyNames::first(1, ["a"]));
         commit.join().unwrap();
     });
 }

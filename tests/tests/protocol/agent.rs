@@ -9,7 +9,7 @@ use pha_core::drive::{Edge, Note, perform_next};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
-use pha_core::parse::standby_names::NOBODY;
+use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
@@ -510,6 +510,10 @@ impl Explored {
                     let names = strangers::of_texts(std::slice::from_ref(&barrier.name));
                     (names, barrier.lsn.as_u64() as u8)
                 });
+                let row = state.row_at();
+                let hold = kept.hold.as_ref();
+                let hold = hold.filter(|hold| (hold.term, hold.epoch) == row);
+                state.nodes[i].hold = hold.and_then(|hold| Some(index(&hold.holder)? as u8));
             }
             Action::EndLinks(links) if links.iter().any(|link| link.pid == 99) => {
                 state.stranger = None;
@@ -524,12 +528,9 @@ impl Explored {
             Action::OpenStandby(_) => node.names = 0,
             Action::CloseStandby(_) => node.names = NOBODY_BIT,
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
-            Action::SetNames(names) | Action::HoldCommits(names) => {
-                let holds = matches!(action, Action::HoldCommits(_));
-                // PostgreSQL counts connections: two of one standby would pass for two standbys.
-                assert!(holds || names.len() < 2, "commits wait for {names:?}");
-                node.names = strangers::of_texts(names);
-                if holds && self.mutation != Mutation::ExchangePasses {
+            Action::SetNames(waits) => {
+                node.names = strangers::of_texts(waits.names());
+                if waits.is_held() && self.mutation != Mutation::ExchangePasses {
                     node.names |= HELD_BIT;
                 }
                 if !matches!(node.postgres, Postgres::Primary { .. }) {
@@ -873,10 +874,11 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                held: node.names & HELD_BIT != 0,
-                names: match node.names {
-                    NOBODY_BIT => vec![NOBODY.to_owned()],
-                    names => strangers::texts(names),
+                waits: match (node.names, &strangers::texts(node.names)[..]) {
+                    (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
+                    (_, []) => Waits::ForNobody,
+                    (names, [name]) if names & HELD_BIT == 0 => Waits::For(name.clone()),
+                    (_, names) => Waits::Held(names.to_vec()),
                 },
                 links: self.links(state, i),
             }),

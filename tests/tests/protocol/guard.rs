@@ -19,6 +19,7 @@ use pha_core::register::{Memory, Reading, Register};
 use pha_core::snapshot::{Guard, Operation, Progress, Snapshot, Watch};
 
 use crate::agent::{MOST_DECISIONS, leaves_superseded, process};
+use crate::exchange::{HELD, leaves_left_over};
 use crate::model::{Explored, FATES, Fate, Move, Outcome, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::state::{Kind, Node, Postgres, Run, State, TTL, View, age, aged};
@@ -288,6 +289,11 @@ impl Explored {
             last: guard.last.clone(),
             promised: node.noted && noted,
             safe: guard.otherwise.then_some(Duration::ZERO),
+            // Who is in the middle of something has the change lock.
+            held: match &node.run {
+                Some(run) if !run.queue.is_empty() => Duration::ZERO,
+                _ => Duration::from_secs(3600),
+            },
             links_tried,
             ..watch.clone()
         };
@@ -337,6 +343,9 @@ impl Explored {
     fn judge_round(&self, state: &mut State, i: usize, snapshot: &Snapshot, in_doubt: bool) {
         if leaves_superseded(state, i, snapshot) {
             state.violation = Some(SUPERSEDED);
+        }
+        if leaves_left_over(state, i, snapshot) {
+            state.violation = Some(HELD);
         }
         let serves = matches!(state.nodes[i].postgres, Postgres::Primary { .. });
         if serves && !in_doubt && another_serves(state, i) {

@@ -130,6 +130,25 @@ const EXCHANGING: Explored = Explored {
     ..SMALL
 };
 
+/// The same, and the lock service is out of the primary's reach at times.
+const EXCHANGING_AWAY: Explored = Explored {
+    outages: true,
+    ..EXCHANGING
+};
+
+/// The same, begun where the operation was killed that had made the exchange.
+const BROKEN_OFF: Explored = Explored {
+    start: Start::Holding,
+    ..EXCHANGING_AWAY
+};
+
+/// The same with a guard beside the primary.
+const EXCHANGING_GUARDED: Explored = Explored {
+    guards: 1,
+    notify: false,
+    ..EXCHANGING_AWAY
+};
+
 /// Two nodes whose operations may be left behind and go on later, beside others of their node (R12).
 const LEFT_BEHIND: Explored = Explored {
     several: true,
@@ -593,11 +612,15 @@ fn an_announced_stop_keeps_the_promise() {
 #[test]
 fn a_synchronous_standby_is_exchanged_without_a_primary_that_holds_alone() {
     holds(EXCHANGING, Some(if long() { 5_000_000 } else { 800_000 }));
-    let outages = Explored {
-        outages: true,
-        ..EXCHANGING
-    };
-    holds(outages, Some(if long() { 3_000_000 } else { 200_000 }));
+    holds(
+        EXCHANGING_AWAY,
+        Some(if long() { 3_000_000 } else { 200_000 }),
+    );
+    holds(BROKEN_OFF, Some(if long() { 3_000_000 } else { 100_000 }));
+    holds(
+        EXCHANGING_GUARDED,
+        Some(if long() { 3_000_000 } else { 200_000 }),
+    );
     if long() {
         let late = Explored {
             delays: true,
@@ -620,6 +643,9 @@ fn every_part_of_an_exchange_is_needed() {
     ] {
         is_noticed(mutation, EXCHANGING, &[breaks]);
     }
+    is_noticed(M::HoldNotTakenBack, EXCHANGING_AWAY, &[HELD]);
+    is_noticed(M::HoldOfAnotherEpoch, BROKEN_OFF, &[ACKNOWLEDGED]);
+    is_noticed(M::GuardLeavesHold, EXCHANGING_GUARDED, &[HELD]);
 }
 
 #[test]

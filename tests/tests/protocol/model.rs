@@ -20,7 +20,8 @@ use crate::operator::{REPLACED, superseded_from};
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
-    Kind, Lease, Log, NOBODY_BIT, NODES, Node, Postgres, Row, Run, State, TERM, View, name,
+    HELD_BIT, Kind, Lease, Log, NOBODY_BIT, NODES, Node, Postgres, Row, Run, State, TERM, View,
+    name,
 };
 use crate::strangers::{self, FORMER_NAME, Stranger};
 
@@ -78,6 +79,9 @@ pub(crate) enum Start {
     Replicating,
     /// The same when the primary had let its standby go, and waits for it again: it is no holder yet.
     Naming,
+    /// The third node has taken the place of the second one, and the primary, which has seen that, holds
+    /// commits still.
+    Holding,
     /// See [`crate::operator::superseded_from`].
     Superseded,
     /// See [`crate::diverged::forked_from`].
@@ -216,6 +220,7 @@ impl Model for Explored {
             announced: u8::from(self.strangers),
             said: None,
             kept: None,
+            hold: None,
             aside: None,
         };
         let fresh = State {
@@ -238,6 +243,7 @@ impl Model for Explored {
             withdrawn: false,
             moved: (false, false),
             barriers_last: self.mutation == Mutation::BarrierOfAnotherEpoch,
+            holds_last: self.mutation == Mutation::HoldOfAnotherEpoch,
             stranger: None,
             counted: self.restores.then(Counted::new),
         };
@@ -245,6 +251,7 @@ impl Model for Explored {
             Start::Election => {}
             Start::Replicating => return vec![self.replicating_from(fresh)],
             Start::Naming => return vec![self.naming_from(fresh)],
+            Start::Holding => return vec![self.holding_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
         }
@@ -570,6 +577,18 @@ impl Explored {
         if self.guards > 0 {
             primary.guard = Some(Resident::at_work(register));
         }
+        state
+    }
+
+    fn holding_from(&self, fresh: State) -> State {
+        let mut state = self.replicating_from(fresh);
+        state.row.holders = 1 | 1 << 2;
+        let names = [1, 2].map(|node| strangers::called(node, u8::from(self.strangers)));
+        let held = names[0] | names[1] | HELD_BIT;
+        let primary = &mut state.nodes[0];
+        primary.postgres = Postgres::Primary { in_force: held };
+        primary.names = held;
+        primary.hold = state.holds_last.then_some(1);
         state
     }
 

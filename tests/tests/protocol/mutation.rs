@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
+use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Memory, Reading, Register, Reply, Update};
 use pha_core::snapshot::{Acquired, Answer, Links, Operation, Process, Snapshot, Watch};
@@ -65,6 +66,12 @@ pub(crate) enum Mutation {
     ExchangeNotTried,
     /// R3: commits pass on either of two standbys while one takes the place of the other.
     ExchangePasses,
+    /// R3: without the register commits stay held although the holder from before streams again.
+    HoldNotTakenBack,
+    /// R3: what was kept when commits were held counts after the epoch has moved.
+    HoldOfAnotherEpoch,
+    /// R3: the guard leaves commits held that nobody is at.
+    GuardLeavesHold,
     /// The names are never taken away again.
     NeverDegrades,
     /// A primary that may not restart in place does not promote either.
@@ -202,14 +209,16 @@ impl Mutation {
                 shown.progress.epoch_moved = true;
                 let named = snapshot
                     .primary()
-                    .is_some_and(|view| !view.names.is_empty());
+                    .is_some_and(|view| view.waits != Waits::ForNobody);
                 if named {
                     dropped = &["primary-drop-holder"];
                 }
             }
             Self::EpochStays => shown.progress.epoch_moved = true,
             Self::NoBarrier => {
-                let name = snapshot.primary().and_then(|view| view.names.last());
+                let name = snapshot
+                    .primary()
+                    .and_then(|view| view.waits.names().last());
                 shown.progress.barrier = name.map(|name| (name.clone(), Lsn::new(0)));
             }
             Self::NoFlushCheck => {
@@ -237,9 +246,9 @@ impl Mutation {
             }),
             Self::RegisterBeforeNames => {
                 if let Answer::Primary(view) = &mut shown.answer
-                    && let (true, Some(link)) = (view.names.is_empty(), view.links.rows.first())
+                    && let (Waits::ForNobody, Some(link)) = (&view.waits, view.links.rows.first())
                 {
-                    view.names = vec![link.name.clone()];
+                    view.waits = Waits::For(link.name.clone());
                 }
             }
             Self::PromiseIgnored if snapshot.operation == Operation::Promote => {
@@ -268,7 +277,7 @@ impl Mutation {
                 if let (Operation::Guard(_), Answer::Primary(view)) =
                     (&snapshot.operation, &mut shown.answer)
                 {
-                    view.names.clear();
+                    view.waits = Waits::ForNobody;
                 }
             }
             Self::ToldNothing => dropped = &["primary-tell", "promote-tell"],
@@ -276,7 +285,7 @@ impl Mutation {
             Self::ToldAfterwards => {
                 let named = snapshot
                     .primary()
-                    .is_some_and(|view| !view.names.is_empty());
+                    .is_some_and(|view| view.waits != Waits::ForNobody);
                 if named {
                     dropped = &["primary-tell"];
                 }
@@ -293,6 +302,8 @@ impl Mutation {
             Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
             Self::ExchangeNotTried => dropped = &["primary-exchange-hold"],
+            Self::HoldNotTakenBack => dropped = &["primary-end-hold"],
+            Self::GuardLeavesHold => dropped = &["guard-end-hold"],
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
             Self::ReleaseBeforeStop => {

@@ -81,7 +81,7 @@ impl Explored {
                 ..Memory::default()
             },
         };
-        let reading = (!decided.by_promise).then_some(&reading);
+        let reading = (!decided.by_memory).then_some(&reading);
         let held = decided.holds(&name(i), reading, &memory);
         held.map(|()| Effect::Done).map_err(|_| String::new())
     }

@@ -266,6 +266,8 @@ pub(crate) struct Node {
     pub(crate) said: Option<Said>,
     /// The barrier that its agent has kept, by the name that was in force: of the present epoch.
     pub(crate) kept: Option<(u8, u8)>,
+    /// It has kept that commits are held: at the present epoch, with this node as the other holder (R3).
+    pub(crate) hold: Option<u8>,
     /// An operation that stands still, beside the one in flight.
     pub(crate) aside: Option<Arc<Run>>,
 }
@@ -345,6 +347,9 @@ impl fmt::Display for Node {
         }
         if self.recorded != Log::default() {
             write!(f, " recorded {:?}", self.recorded)?;
+        }
+        if let Some(holder) = self.hold {
+            write!(f, " holds from {}", name(usize::from(holder)))?;
         }
         if let Some(guard) = &self.guard {
             write!(f, " {guard:?} noted {}", self.noted)?;
@@ -556,6 +561,8 @@ pub(crate) struct State {
     pub(crate) moved: (bool, bool),
     /// A barrier counts at a later epoch too (a mutation).
     pub(crate) barriers_last: bool,
+    /// What was kept of a hold counts at a later epoch too (a mutation).
+    pub(crate) holds_last: bool,
     /// A receiver that is none of the nodes.
     pub(crate) stranger: Option<Stranger>,
     /// The numbers themselves, where the lock database may be put back.
@@ -576,13 +583,19 @@ impl State {
         }
     }
 
+    /// The register's term and epoch.
+    pub(crate) fn row_at(&self) -> (u64, u64) {
+        let row = self.register();
+        (row.term, row.epoch)
+    }
+
     /// Takes over the changed register and ages every term and epoch that somebody still has in mind.
     pub(crate) fn set_register(&mut self, before: &Register, after: &Register) {
         self.row = Row::of(after);
         if let Some(counted) = &mut self.counted {
             counted.now = Seen::of(after);
             for node in &mut self.nodes {
-                node.kept = None;
+                (node.kept, node.hold) = (None, None);
             }
             return;
         }
@@ -600,8 +613,11 @@ impl State {
                 *reign = (older_term(reign.0), 1);
             }
             node.seen = aged(term, epoch, node.seen);
-            if (term || epoch) && !self.barriers_last {
+            if !self.barriers_last {
                 node.kept = None;
+            }
+            if !self.holds_last {
+                node.hold = None;
             }
             if let Some(guard) = &mut node.guard {
                 guard.age(term, epoch);

@@ -15,8 +15,8 @@ use pha_core::names::NodeName;
 use pha_core::plan::{Action, Attribute};
 use pha_core::register::Reading;
 use pha_core::snapshot::{
-    Answer, KeptBarrier, KeptLinks, LinkId, LinkNames, LinkRow, Operation, Progress, RunningName,
-    Snapshot,
+    Answer, KeptBarrier, KeptHold, KeptLinks, LinkId, LinkNames, LinkRow, Operation, Progress,
+    RunningName, Snapshot,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{TimelineId, WalPosition};
@@ -134,6 +134,11 @@ impl Explored {
             kept: Some(KeptLinks {
                 names: self.known_names(state),
                 barrier,
+                hold: node.hold.map(|holder| KeptHold {
+                    holder: name(usize::from(holder)),
+                    term: state.register().term,
+                    epoch: state.register().epoch,
+                }),
             }),
         }
     }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::decide::shared::{ending::show_and_end, outage, ownership};
+use crate::decide::shared::{ending::show_and_end, outage, ownership, standbys};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Plan, Rule, Step};
 use crate::register::Decided;
@@ -88,7 +88,7 @@ fn confirmed(plan: Plan, s: &Snapshot) -> Plan {
     let Some(decided) = decided(s) else {
         return plan;
     };
-    let names = |action: &Action| matches!(action, Action::SetNames(_) | Action::HoldCommits(_));
+    let names = |action: &Action| matches!(action, Action::SetNames(_));
     let Some(place) = plan.actions.iter().position(names) else {
         return plan;
     };
@@ -106,14 +106,15 @@ fn decided(s: &Snapshot) -> Option<Decided> {
         Some(row) => Some(Decided {
             term: row.term,
             epoch: row.epoch,
-            by_promise: s.progress.promises.is_some(),
+            by_memory: s.progress.promises.is_some(),
         }),
         None => {
-            let memory = s.memory.as_ref().ok().filter(|_| outage::promised(s))?;
+            let known = outage::promised(s) || standbys::holder_before(s).is_some();
+            let memory = s.memory.as_ref().ok().filter(|_| known)?;
             Some(Decided {
                 term: memory.term,
                 epoch: memory.epoch,
-                by_promise: true,
+                by_memory: true,
             })
         }
     }

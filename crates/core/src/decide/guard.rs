@@ -26,11 +26,15 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Answer, Death, Guard, Mode, Operation, Process, Snapshot, Watch};
+use crate::snapshot::{Answer, Death, Guard, HOLD, Mode, Operation, Process, Snapshot, Watch};
 
 /// How long a guard waits for a PostgreSQL that is gone to come back (an administrator restarts an
 /// unmanaged one) before it ends itself.
 const RETURN: Duration = Duration::from_secs(60);
+
+/// How long commits are held before nobody is believed to be at that any more: longer than any operation
+/// holds them, and ends that.
+const LEFT_OVER: Duration = HOLD.saturating_add(Duration::from_secs(5));
 
 /// The longest time between two renewals.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -191,6 +195,11 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "guard-end-hold",
+        says: "Commits are held for longer than any operation holds them, and no operation of this node is at work: they wait for the holder alone, which is the one from before, or the one that has taken its place (R3).",
+        decide: end_hold,
+    },
+    Rule {
         id: "guard-renewed",
         says: "The register is this node's: all is well until the next renewal.",
         decide: |s| match &s.register {
@@ -264,6 +273,22 @@ pub(super) const RULES: &[Rule] = &[
         decide: |_| Some(Step::wait("a proof that no other node can be promoted")),
     },
 ];
+
+/// A monitor that was killed leaves commits held, and none may come after it.
+fn end_hold(s: &Snapshot) -> Option<Step> {
+    let tried = [
+        ActionKind::TakeChangeLock,
+        ActionKind::KeepLinks,
+        ActionKind::Confirm,
+        ActionKind::SetNames,
+    ];
+    let over = watch(s).held >= LEFT_OVER;
+    if !over || tried.iter().any(|kind| s.progress.failure(*kind).is_some()) {
+        return None;
+    }
+    let waits = standbys::waits_left_over(s)?;
+    Some(Step::then_reobserve(standbys::taken_back(s, waits)))
+}
 
 /// How long after its last proof a primary is stopped. The rest of the lease is for stopping it and
 /// for what two clocks may differ by in so short a time.
@@ -369,6 +394,7 @@ static UNWATCHED: Watch = Watch {
     promised: false,
     safe: None,
     links_tried: false,
+    held: Duration::ZERO,
     overslept: false,
     death: Death::None,
     absent: Duration::ZERO,
@@ -401,7 +427,7 @@ fn rivals(s: &Snapshot) -> BTreeSet<NodeName> {
     };
     let named = |name: &String| links::present(s, name).or_else(|| links::former(s, name));
     // A name of which nobody knows whose it is, `*` among them, may be anybody's.
-    let named: Option<Vec<NodeName>> = view.names.iter().map(named).collect();
+    let named: Option<Vec<NodeName>> = view.waits.names().iter().map(named).collect();
     let (Some(named), Mode::Sync) = (named, s.settings.mode) else {
         return others().cloned().collect();
     };

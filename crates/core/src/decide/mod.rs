@@ -32,6 +32,7 @@ pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};
 pub use shared::links::acknowledged;
+pub use shared::standbys::exchange_until;
 
 /// Decides what comes next in the operation of this snapshot.
 #[must_use]

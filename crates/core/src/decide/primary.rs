@@ -12,16 +12,19 @@ use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::kin::{name_timelines, number_of_another};
 use crate::decide::shared::ownership::{mine, ownership, superseded, tell, to_adopt};
 use crate::decide::shared::standbys::{
-    candidate, exchange, exchanges, has_flushed, lost, named_non_holder, names_after_loss,
-    names_renewed, on_its_way, positions, waited_for,
+    candidate, exchange, exchanges, has_flushed, lost, named_non_holder, on_its_way, positions,
+    taken_back, waited_for, waits_after_loss, waits_renewed, waits_without_register,
 };
 use crate::decide::shared::{links, outage};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, copy_slot};
 use crate::ocf::{self, OcfCode};
+use crate::parse::standby_names::Waits;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{NoRow, Ownership, Reign, Update};
-use crate::snapshot::{Arbiter, ExternalLock, KeptBarrier, KeptLinks, Mode, Operation, Snapshot};
+use crate::snapshot::{
+    Arbiter, ExternalLock, KeptBarrier, KeptHold, KeptLinks, Mode, Operation, Snapshot,
+};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -88,30 +91,24 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::FailedPromoted, why)),
     },
     Rule {
-        id: "primary-register-damaged",
-        says: "The register is missing or older than what this node has seen: the primary goes on, nothing is degraded, the operator is told.",
-        decide: |s| match ownership(s)? {
-            Ownership::Damage { damage, .. } => Some(show_and_end(
-                s,
-                format!(
-                    "{}; nothing is promoted and no standby is let go until that is mended",
-                    NoRow::Damage(damage)
-                ),
-            )),
-            _ => None,
-        },
-    },
-    Rule {
         id: "primary-keep-names",
-        says: "Another node's PostgreSQL runs under another name than before: keep that for the guard, and for when Pacemaker does not answer (R11).",
+        says: "Another node's PostgreSQL runs under another name than before: keep that for the guard, and for when Pacemaker does not answer (R11). So also that commits are not held any more.",
         decide: |s| {
             let (Ok(_), true) = (&s.cluster, s.settings.mode.replicated()) else {
                 return None;
             };
-            let kept = s.names.kept.clone().unwrap_or_default();
-            let names = links::names(s);
-            (s.names.kept.is_none() || kept.names != names)
-                .then(|| once_more(s, Action::KeepLinks(KeptLinks { names, ..kept })))
+            let held = s.primary().is_some_and(|view| view.waits.is_held());
+            let kept = s.names.kept.clone();
+            let wanted = KeptLinks {
+                names: links::names(s),
+                barrier: kept.as_ref().and_then(|kept| kept.barrier.clone()),
+                hold: kept
+                    .as_ref()
+                    .and_then(|kept| kept.hold.clone())
+                    .filter(|_| held),
+            };
+            (kept.as_ref() != Some(&wanted))
+                .then(|| once_more(s, Action::KeepLinks(wanted)))
                 .flatten()
         },
     },
@@ -128,23 +125,39 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-renew-name",
         says: "A standby for which commits wait has come back under another name: name that one in the place of the old. What it held it holds, and the register stays as it is (R11).",
         decide: |s| {
-            let names = names_renewed(s)?;
-            let held = s.primary().is_some_and(|view| view.held);
-            once(
+            let waits = waits_renewed(s)?;
+            once(s, Action::SetNames(waits))
+        },
+    },
+    Rule {
+        id: "primary-end-hold",
+        says: "Commits are held, the register does not say who holds what, and the standby for which they waited before streams again: nothing was changed since, so they wait for that one alone, as before (R3).",
+        decide: |s| {
+            let waits = waits_without_register(s)?;
+            let tried = |kind| s.progress.failure(kind).is_some();
+            (!tried(ActionKind::KeepLinks) && !tried(ActionKind::SetNames))
+                .then(|| Step::then_reobserve(taken_back(s, waits)))
+        },
+    },
+    Rule {
+        id: "primary-register-damaged",
+        says: "The register is missing or older than what this node has seen: the primary goes on, nothing is degraded, the operator is told.",
+        decide: |s| match ownership(s)? {
+            Ownership::Damage { damage, .. } => Some(show_and_end(
                 s,
-                if held {
-                    Action::HoldCommits(names)
-                } else {
-                    Action::SetNames(names)
-                },
-            )
+                format!(
+                    "{}; nothing is promoted and no standby is let go until that is mended",
+                    NoRow::Damage(damage)
+                ),
+            )),
+            _ => None,
         },
     },
     Rule {
         id: "primary-ask-promises",
         says: "The lock service cannot be reached and commits wait for a standby that is lost: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
         decide: |s| {
-            names_after_loss(s)?;
+            waits_after_loss(s)?;
             outage::ask(s).map(|ask| Step::then_continue(vec![ask]))
         },
     },
@@ -152,11 +165,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-degrade-by-promise",
         says: "Every other node has promised: keep that their promises are relied on, so that none is withdrawn, and PostgreSQL no longer waits for the lost standby (R7).",
         decide: |s| {
-            let names = names_after_loss(s)?;
+            let waits = waits_after_loss(s)?;
             let used = outage::used(s)?;
             let tried = |kind| s.progress.failure(kind).is_some();
             (!tried(ActionKind::UsePromises) && !tried(ActionKind::SetNames))
-                .then(|| Step::then_reobserve(vec![used, Action::SetNames(names)]))
+                .then(|| Step::then_reobserve(vec![used, Action::SetNames(waits)]))
         },
     },
     Rule {
@@ -164,7 +177,7 @@ pub(super) const RULES: &[Rule] = &[
         says: "The register cannot be read: the primary goes on, and its names stay as they are (R3).",
         decide: |s| match ownership(s)? {
             Ownership::Unknown(trouble) => {
-                let commits = names_after_loss(s).and_then(|_| outage::complaint(s));
+                let commits = waits_after_loss(s).and_then(|_| outage::complaint(s));
                 let text = commits.map_or(trouble.to_string(), |why| format!("{trouble}; {why}"));
                 Some(show_and_end(s, text))
             }
@@ -173,7 +186,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-exchange-hold",
-        says: "Every other holder is lost, or is about to be stopped, while another standby streams: name that one beside them, and let no commit pass until it is a holder in their place (R3).",
+        says: "The other holder is lost, or is about to be stopped, while another standby streams: name that one beside it, and let no commit pass until it is a holder in its place (R3).",
         decide: hold_commits,
     },
     Rule {
@@ -198,7 +211,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-degrade-lock",
         says: "With the external lock, a name may only be taken away under the lock.",
         decide: |s| {
-            let wanted = s.settings.arbiter == Arbiter::External && names_after_loss(s)?.is_empty();
+            let alone = waits_after_loss(s)? == Waits::ForNobody;
+            let wanted = s.settings.arbiter == Arbiter::External && alone;
             (wanted && s.progress.external.is_none())
                 .then(|| Step::then_continue(vec![Action::LockExternal]))
         },
@@ -207,7 +221,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-degrade-refused",
         says: "The external lock was not obtained: the names stay, and commits wait.",
         decide: |s| {
-            names_after_loss(s)?;
+            waits_after_loss(s)?;
             match &s.progress.external {
                 Some(ExternalLock::NotLocked(why)) => Some(show_and_end(
                     s,
@@ -221,9 +235,9 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-drop-name",
         says: "A named standby is gone and is no holder: PostgreSQL no longer waits for it.",
         decide: |s| {
-            let names = names_after_loss(s).filter(|_| !exchanges(s))?;
+            let waits = waits_after_loss(s).filter(|_| !exchanges(s))?;
             (!s.builtin() || s.progress.epoch_moved)
-                .then(|| once(s, Action::SetNames(names)))
+                .then(|| once(s, Action::SetNames(waits)))
                 .flatten()
         },
     },
@@ -233,9 +247,9 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let view = s.primary()?;
             let (_, name) = candidate(s)?;
-            let none_named = s.settings.mode == Mode::Sync && view.names.is_empty();
+            let none_named = s.settings.mode == Mode::Sync && view.waits == Waits::ForNobody;
             none_named
-                .then(|| once(s, Action::SetNames(vec![name.to_string()])))
+                .then(|| once(s, Action::SetNames(Waits::For(name.to_string()))))
                 .flatten()
         },
     },
@@ -311,12 +325,14 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-await-standby",
-        says: "A standby is on its way: look again for a moment instead of leaving it to the next monitor.",
+        says: "A standby is on its way: look again for a moment instead of leaving it to the next monitor. The change lock is left to others meanwhile: the guard may have to ask for promises.",
         decide: |s| {
             // An exchange ends in this operation, whatever else has failed: commits are held for it.
             let goes_on = s.progress.failures.is_empty() || exchanges(s);
-            (s.elapsed < patience(s) && goes_on && on_its_way(s))
-                .then(|| Step::wait("a standby to stream and to flush past the barrier"))
+            (s.elapsed < patience(s) && goes_on && on_its_way(s)).then(|| {
+                let wait = Step::wait("a standby to stream and to flush past the barrier");
+                wait.after(left_to_others(s))
+            })
         },
     },
     Rule {
@@ -371,14 +387,28 @@ fn adopt_term(s: &Snapshot) -> Option<Step> {
 }
 
 fn hold_commits(s: &Snapshot) -> Option<Step> {
-    let (_, name) = exchange(s)?;
+    let exchange = exchange(s)?;
+    let row = mine(s)?;
     let view = s.primary()?;
-    if view.held && view.names.contains(&name) {
+    let kept = s.names.kept.clone().unwrap_or_default();
+    let hold = Some(KeptHold {
+        holder: exchange.holder,
+        term: row.term,
+        epoch: row.epoch,
+    });
+    let names = view.waits.names();
+    if view.waits.is_held() && names.contains(&exchange.name) && kept.hold == hold {
         return None;
     }
-    let names = view.names.iter().filter(|other| **other != name);
-    let names = names.cloned().chain([name.clone()]).collect();
-    once(s, Action::HoldCommits(names))
+    let names = names.iter().filter(|other| **other != exchange.name);
+    let names = names.cloned().chain([exchange.name.clone()]).collect();
+    let tried = |kind| s.progress.failure(kind).is_some();
+    (!tried(ActionKind::KeepLinks) && !tried(ActionKind::HoldCommits)).then(|| {
+        Step::then_reobserve(vec![
+            Action::KeepLinks(KeptLinks { hold, ..kept }),
+            Action::SetNames(Waits::Held(names)),
+        ])
+    })
 }
 
 /// Holders other than this node for which PostgreSQL does not wait, or which are lost.
@@ -400,7 +430,7 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
         .chain([s.me().clone()])
         .collect();
     let name_goes =
-        names_after_loss(s).is_some() && s.progress.failure(ActionKind::SetNames).is_none();
+        waits_after_loss(s).is_some() && s.progress.failure(ActionKind::SetNames).is_none();
     let fenced = s.progress.epoch_moved || !name_goes;
     (keep != row.holders || !fenced).then(|| {
         Step::then_continue(vec![Action::UpdateRegister(Update::set_holders(
@@ -458,6 +488,19 @@ fn keep_barrier(s: &Snapshot) -> Option<Step> {
             once_more(s, Action::KeepLinks(KeptLinks { barrier, ..kept }))
         })
         .flatten()
+}
+
+/// The release of the change lock, unless this operation alone knows of the barrier that it has taken.
+fn left_to_others(s: &Snapshot) -> Vec<Action> {
+    let kept = s.names.kept.as_ref().and_then(|kept| kept.barrier.as_ref());
+    let own = s.progress.barrier.as_ref();
+    let known = own
+        .is_none_or(|(name, lsn)| kept.is_some_and(|kept| (&kept.name, &kept.lsn) == (name, lsn)));
+    let release = s.progress.change_lock.is_taken() && known;
+    release
+        .then_some(Action::ReleaseChangeLock)
+        .into_iter()
+        .collect()
 }
 
 /// How long a monitor or a notification may linger for a standby that is on its way. Only the start

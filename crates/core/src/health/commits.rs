@@ -39,8 +39,11 @@ impl CommitWaits {
                 StandbyName::Name(name) => name,
             })
             .collect();
-        let each = self.names.waited_for().len() == names.len();
-        names.join(if each { " and " } else { " or " })
+        names.join(if self.names.waits_for_each() {
+            " and "
+        } else {
+            " or "
+        })
     }
 
     /// What is seen of it, in the beginning of a sentence.

@@ -75,13 +75,6 @@ impl StandbyNames {
         }
     }
 
-    /// The setting under which every commit waits for every one of these standbys; [`Self::Off`] for none.
-    #[must_use]
-    pub fn each<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        let names: Vec<N> = names.into_iter().collect();
-        Self::first(u32::try_from(names.len()).unwrap_or(HELD), names)
-    }
-
     /// The setting under which no commit is acknowledged while one of these standbys takes the place of
     /// another (R3): it asks for more standbys than a server can have. To wait for each of them would not
     /// do: PostgreSQL counts connections and not names, so that two links of one standby, of which the
@@ -97,25 +90,15 @@ impl StandbyNames {
         matches!(self, Self::First { count: HELD, .. })
     }
 
-    /// The names for which every commit waits, as texts. Where commits pass without some of the list, it is
-    /// said of none of them that a commit waits for it: the whole setting is one text then, which is no
-    /// standby's name.
+    /// Whether every commit waits for as many connections as the list has entries.
     #[must_use]
-    pub fn waited_for(&self) -> Vec<String> {
-        let passes = match self {
-            Self::Off => return vec![],
+    pub fn waits_for_each(&self) -> bool {
+        match self {
+            Self::Off => true,
             Self::First { count, names } | Self::Any { count, names } => {
-                usize::try_from(*count).is_ok_and(|count| count < names.len())
+                usize::try_from(*count).is_ok_and(|count| count >= names.len())
             }
-        };
-        if passes {
-            return vec![self.to_string()];
         }
-        let name = |name: &StandbyName| match name {
-            StandbyName::Every => "*".to_owned(),
-            StandbyName::Name(name) => name.clone(),
-        };
-        self.names().iter().map(name).collect()
     }
 
     /// The entries of the list.
@@ -156,6 +139,72 @@ impl fmt::Display for StandbyNames {
             Self::First { count: 1, names } => f.write_str(&list(names)),
             Self::First { count, names } => write!(f, "FIRST {count} ({})", list(names)),
             Self::Any { count, names } => write!(f, "ANY {count} ({})", list(names)),
+        }
+    }
+}
+
+/// What the setting of a primary is to the agent, which itself writes every form but the last.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Waits {
+    /// Commits wait for nobody.
+    ForNobody,
+    /// Every commit waits for this standby.
+    For(String),
+    /// No commit passes, because one of these standbys takes the place of another ([`StandbyNames::held`]).
+    Held(Vec<String>),
+    /// The text of a setting that somebody else has made. It is said of no standby that commits wait for
+    /// it, also where the setting asks for each of several: PostgreSQL counts connections and not names.
+    Foreign(String),
+}
+
+impl Waits {
+    /// The names of the standbys; of a foreign setting its text, which is no standby's name.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::ForNobody => &[],
+            Self::For(name) | Self::Foreign(name) => std::slice::from_ref(name),
+            Self::Held(names) => names,
+        }
+    }
+
+    /// Whether no commit passes.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+}
+
+impl From<&StandbyNames> for Waits {
+    fn from(setting: &StandbyNames) -> Self {
+        let texts = |names: &[StandbyName]| -> Option<Vec<String>> {
+            let text = |name: &StandbyName| match name {
+                StandbyName::Every => None,
+                StandbyName::Name(name) => Some(name.clone()),
+            };
+            names.iter().map(text).collect()
+        };
+        let own = match setting {
+            StandbyNames::Off => Some(Self::ForNobody),
+            StandbyNames::First { count: HELD, names } => texts(names).map(Self::Held),
+            StandbyNames::First { count: 1, names } => match &names[..] {
+                [StandbyName::Name(name)] => Some(Self::For(name.clone())),
+                _ => None,
+            },
+            StandbyNames::First { .. } | StandbyNames::Any { .. } => None,
+        };
+        own.unwrap_or_else(|| Self::Foreign(setting.to_string()))
+    }
+}
+
+impl fmt::Display for Waits {
+    /// The value of the setting.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForNobody => Ok(()),
+            Self::For(name) => StandbyNames::first(1, [name]).fmt(f),
+            Self::Held(names) => StandbyNames::held(names).fmt(f),
+            Self::Foreign(text) => f.write_str(text),
         }
     }
 }
@@ -381,29 +430,34 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_waits_for_every_name_or_for_none_that_is_known() {
-        assert_eq!(StandbyNames::each(["a"]).to_string(), "\"a\"");
-        assert_eq!(
-            StandbyNames::each(["a", "b"]).to_string(),
-            "FIRST 2 (\"a\",\"b\")"
-        );
-        assert_eq!(StandbyNames::each(Vec::<String>::new()), StandbyNames::Off);
+    fn what_the_agent_writes_is_known_from_what_others_do() {
         let held = StandbyNames::held(["a", "b"]);
         assert_eq!(held.to_string(), "FIRST 1000000 (\"a\",\"b\")");
-        assert!(parse(&held.to_string()).holds_commits());
-        assert!(!StandbyNames::each(["a", "b"]).holds_commits());
-        for (text, waited_for) in [
-            ("", vec![]),
-            ("a", vec!["a"]),
-            ("FIRST 2 (a,b)", vec!["a", "b"]),
-            ("FIRST 1000000 (a,b)", vec!["a", "b"]),
-            ("ANY 2 (a,b)", vec!["a", "b"]),
-            ("*", vec!["*"]),
-            // Whichever is there lets a commit pass, so that neither is known to have it.
-            ("a,b", vec!["\"a\",\"b\""]),
-            ("ANY 1 (a,b)", vec!["ANY 1 (\"a\",\"b\")"]),
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        for (text, own) in [
+            ("", Waits::ForNobody),
+            ("\"a\"", Waits::For("a".to_owned())),
+            (
+                "FIRST 1000000 (\"a\",\"b\")",
+                Waits::Held(names(&["a", "b"])),
+            ),
         ] {
-            assert_eq!(parse(text).waited_for(), waited_for, "{text}");
+            assert_eq!(Waits::from(&parse(text)), own);
+            assert_eq!(own.to_string(), text);
+        }
+        for (text, each) in [
+            // Two connections of one of them let a commit pass.
+            ("FIRST 2 (\"a\",\"b\")", true),
+            ("ANY 2 (\"a\",\"b\")", true),
+            ("*", true),
+            ("FIRST 1000000 (*)", true),
+            // Whichever is there lets a commit pass.
+            ("\"a\",\"b\"", false),
+            ("ANY 1 (\"a\",\"b\")", false),
+        ] {
+            let setting = parse(text);
+            assert_eq!(setting.waits_for_each(), each, "{text}");
+            assert_eq!(Waits::from(&setting), Waits::Foreign(text.to_owned()));
         }
     }
 

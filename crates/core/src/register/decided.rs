@@ -11,11 +11,11 @@ pub struct Decided {
     pub term: u64,
     /// The epoch of the holders.
     pub epoch: u64,
-    /// The lock service is out of reach, and the other nodes were asked instead: each has promised not
-    /// to be promoted at this epoch, or one of them has passed the change of the holders on (R7). Then
-    /// this node's own memory says whether the epoch has moved: at one term nobody moves it but the
-    /// owner.
-    pub by_promise: bool,
+    /// The lock service is out of reach. The other nodes were asked instead: each has promised not to be
+    /// promoted at this epoch, or one of them has passed the change of the holders on (R7); or what was begun
+    /// at this epoch is taken back (R3). Then this node's own memory says whether the epoch has moved: at one
+    /// term nobody moves it but the owner.
+    pub by_memory: bool,
 }
 
 impl Decided {
@@ -37,14 +37,17 @@ impl Decided {
                 self.term, self.epoch
             )
         };
-        if (memory.term, memory.epoch) != (self.term, self.epoch) {
+        // The guard has seen more than this node keeps: then the register itself says so.
+        let behind = memory.term <= self.term && memory.epoch <= self.epoch;
+        let told = reading.is_some() && behind;
+        if !told && (memory.term, memory.epoch) != (self.term, self.epoch) {
             return Err(moved(memory.term, memory.epoch));
         }
         match reading {
             None if memory.withdrawn == Some(self.epoch) => {
                 Err("this node has withdrawn its question for promises".to_owned())
             }
-            None if self.by_promise && !memory.unsettled_at(self.epoch) => Ok(()),
+            None if self.by_memory && !memory.unsettled_at(self.epoch) => Ok(()),
             None => Err("it is not known whether the register has moved".to_owned()),
             Some(reading) => match reading.row().map_err(|no| no.to_string())? {
                 row if row.is_owned_at(me, self.term) && row.epoch == self.epoch => Ok(()),
@@ -75,7 +78,7 @@ mod tests {
         let decided = Decided {
             term: 2,
             epoch: 5,
-            by_promise: false,
+            by_memory: false,
         };
         let memory = Memory {
             term: 2,
@@ -94,13 +97,17 @@ mod tests {
         assert_eq!(holds(None, &memory), Err(()), "nobody has promised");
         let later = Memory { epoch: 6, ..memory };
         assert_eq!(holds(Some(&row(2, 5)), &later), Err(()));
+        // The register says that it has moved as far as this was decided from.
+        let earlier = Memory { epoch: 4, ..memory };
+        assert_eq!(holds(Some(&row(2, 5)), &earlier), Ok(()));
 
         let promised = Decided {
-            by_promise: true,
+            by_memory: true,
             ..decided
         };
         assert_eq!(promised.holds(&me, None, &memory), Ok(()));
         assert!(promised.holds(&me, None, &later).is_err());
+        assert!(promised.holds(&me, None, &earlier).is_err());
         let asked = Memory {
             asked: Some(5),
             ..memory

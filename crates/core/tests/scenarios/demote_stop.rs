@@ -32,7 +32,7 @@ fn demote_stops_releases_and_starts_a_standby() {
     assert!(world.row().lease_left.is_zero());
     assert_eq!(world.row().owner, Some(node(1)), "the owner stays");
     assert_eq!(world.row().holders, nodes(&[1, 2]), "the holders stay");
-    assert!(world.standby_signal && world.names == world.settings.names_of_a_standby());
+    assert!(world.standby_signal && world.names == world.settings.names_of_a_standby().names());
     assert_eq!(shown(&world, 1), Some(PgsqlStatus::HsAlone));
 }
 

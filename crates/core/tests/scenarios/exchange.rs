@@ -5,21 +5,26 @@
 use std::time::Duration;
 
 use pha_core::cluster::Announced;
-use pha_core::decide::decide_without;
+use pha_core::decide::{decide_without, exchange_until};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Verdict};
 use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
-use pha_core::snapshot::{LinkRow, Operation};
+use pha_core::snapshot::{KeptBarrier, LinkRow, Operation};
 
 use crate::world::{MONITOR, Run, World, at, link, node, nodes, notification, owned};
 
 const RENEW: &str = "renew by node1";
 const SET: &str = "set holders by node1";
+const KEEP: &str = "keep-links";
 const HOLD: &str = "hold-commits [node2,node3]";
 const NAME: &str = "set-names [node3]";
 const BARRIER: &str = "take-barrier";
+
+const EXCHANGED: &[&str] = &[
+    RENEW, KEEP, HOLD, RENEW, BARRIER, RENEW, SET, NAME, RENEW, KEEP,
+];
 
 /// node1 waits for node2, and node3 streams as well.
 fn three() -> World {
@@ -29,6 +34,10 @@ fn three() -> World {
     world.cluster().nodes.insert(node(3), third);
     world.standbys.push(link(3, 1000));
     world
+}
+
+fn both() -> [String; 2] {
+    [2, 3].map(|number| node(number).to_string())
 }
 
 fn lose(world: &mut World, number: u8) {
@@ -44,10 +53,14 @@ fn holders(world: &mut World, operation: &Operation) -> Vec<Vec<String>> {
         let plan = decide_without(&snapshot, &[]);
         for action in plan.actions {
             let effect = world.perform(&action);
+            let failed = effect.is_err();
             if let Action::UpdateRegister(Update::SetHolders { holders, .. }) = &action {
                 seen.push(holders.iter().map(ToString::to_string).collect());
             }
             snapshot = snapshot.fold(&action, effect);
+            if failed {
+                break;
+            }
         }
         match plan.verdict {
             Verdict::Finish(_) => return seen,
@@ -69,10 +82,7 @@ fn another_standby_takes_the_place_of_the_lost_one_by_one_change() {
     lose(&mut world, 2);
     let mut observed = world.clone();
     let run = world.carry(&MONITOR);
-    run.expect(
-        OcfCode::RunningPromoted,
-        &[RENEW, HOLD, RENEW, BARRIER, RENEW, SET, NAME, RENEW],
-    );
+    run.expect(OcfCode::RunningPromoted, EXCHANGED);
     assert_eq!(world.row().holders, nodes(&[1, 3]));
     assert_eq!(
         (&world.names[..], world.held),
@@ -87,10 +97,7 @@ fn a_standby_that_is_about_to_stop_is_exchanged_before() {
     let mut world = three();
     let stop = notification(When::Pre, ocf::Operation::Stop, 2);
     let run = world.carry(&stop);
-    run.expect(
-        OcfCode::Success,
-        &[RENEW, HOLD, RENEW, BARRIER, RENEW, SET, NAME, RENEW],
-    );
+    run.expect(OcfCode::Success, EXCHANGED);
     assert_eq!(world.row().holders, nodes(&[1, 3]));
 }
 
@@ -129,15 +136,18 @@ fn until_its_agent_says_so_nothing_passes_and_after_that_time_the_primary_goes_o
         LinkName::incarnation(&node(2), 1)
     );
     let alone = [
+        KEEP,
         &hold,
         BARRIER,
-        "keep-links",
+        KEEP,
         SET,
         &format!("set-names [{third}]"),
+        KEEP,
         BARRIER,
-        "keep-links",
+        KEEP,
     ];
     assert_eq!(done, alone);
+    assert!(world.released > 0, "it waits with the change lock");
     assert_eq!(world.row().holders, nodes(&[1]));
     assert_eq!(
         (&world.names[..], world.held),
@@ -173,12 +183,7 @@ fn an_exchange_that_was_broken_off_holds_no_commit_after_the_next_monitor() {
         (None, owned(1, 1, &[1, 3]), "node3", [1, 3]),
     ] {
         let mut world = three();
-        world
-            .perform(&Action::HoldCommits(vec![
-                "node2".to_owned(),
-                "node3".to_owned(),
-            ]))
-            .unwrap();
+        world.hold(&both());
         world.register = Ok(row);
         let delayed = Update::set_holders(world.row(), node(1), nodes(&[1, 3]), world.settings.ttl);
         if let Some(lost) = lost {
@@ -197,15 +202,11 @@ fn an_exchange_that_was_broken_off_holds_no_commit_after_the_next_monitor() {
 /// waited for. With both named two connections of one would pass for two standbys.
 #[test]
 fn a_hold_whose_holders_are_gone_ends_with_one_name() {
-    let held = |world: &mut World| {
-        let names = vec!["node2".to_owned(), "node3".to_owned()];
-        world.perform(&Action::HoldCommits(names)).unwrap();
-    };
     // The exchange was given up, and the operation ended before it named anybody.
     let mut alone = owned(1, 1, &[1]);
     alone.epoch = 11;
     let mut world = three();
-    held(&mut world);
+    world.hold(&both());
     world.register = Ok(alone.clone());
     world.carry(&MONITOR);
     assert!(!world.held);
@@ -219,14 +220,15 @@ fn a_hold_whose_holders_are_gone_ends_with_one_name() {
         vec![(node(2), promised()), (node(3), promised())],
     ] {
         let mut world = three();
-        held(&mut world);
+        world.hold(&both());
+        lose(&mut world, 2);
         world.register = Err(Reading::Unknown(Trouble::Unreachable(
             "no route".to_owned(),
         )));
         world.answers = answers;
         let run = world.carry(&MONITOR);
         assert!(!world.held, "{:?}", run.rules);
-        assert_eq!(world.names, ["node2"], "{:?}", run.rules);
+        assert_eq!(world.names, ["node3"], "{:?}", run.rules);
     }
 }
 
@@ -259,8 +261,7 @@ fn while_pacemaker_does_not_act_no_exchange_begins_and_one_under_way_is_taken_ba
             lose(&mut world, 2);
             hinder(&mut world);
             if held {
-                let names = vec!["node2".to_owned(), "node3".to_owned()];
-                world.perform(&Action::HoldCommits(names)).unwrap();
+                world.hold(&both());
             }
             let run = world.carry(&MONITOR);
             assert_eq!(run.actions[..2], [RENEW, SET], "{held}");
@@ -279,19 +280,13 @@ fn where_both_are_lost_the_primary_goes_on_alone_at_once() {
     for held in [false, true] {
         let mut world = three();
         if held {
-            world
-                .perform(&Action::HoldCommits(vec![
-                    "node2".to_owned(),
-                    "node3".to_owned(),
-                ]))
-                .unwrap();
+            world.hold(&both());
         }
         world.standbys.clear();
         let run = world.carry(&MONITOR);
-        run.expect(
-            OcfCode::RunningPromoted,
-            &[RENEW, SET, "set-names []", RENEW],
-        );
+        let after: &[&str] = if held { &[KEEP] } else { &[] };
+        let alone = [&[RENEW, SET, "set-names []", RENEW], after].concat();
+        run.expect(OcfCode::RunningPromoted, &alone);
         assert_eq!(world.row().holders, nodes(&[1]));
     }
 }
@@ -299,7 +294,8 @@ fn where_both_are_lost_the_primary_goes_on_alone_at_once() {
 #[test]
 fn what_fails_in_an_exchange_ends_it() {
     for (kind, after) in [
-        (ActionKind::HoldCommits, &[1, 3][..]),
+        (ActionKind::KeepLinks, &[1, 3][..]),
+        (ActionKind::HoldCommits, &[1, 3]),
         (ActionKind::TakeBarrier, &[1]),
     ] {
         let mut world = three();
@@ -333,17 +329,28 @@ fn nobody_is_exchanged_for_a_standby_that_may_not_be_named() {
     }
 }
 
-/// While one holder stays that commits wait for, there is nothing to hold.
+/// Who asks PostgreSQL for two standbys by hand waits for two connections, which one of them may have.
 #[test]
-fn of_several_holders_the_lost_one_leaves_as_ever() {
-    let mut world = three();
-    world.name(&["node2", "node3"]);
-    world.register = Ok(owned(1, 1, &[1, 2, 3]));
-    lose(&mut world, 2);
-    world
-        .carry(&MONITOR)
-        .expect(OcfCode::RunningPromoted, &[RENEW, SET, NAME, RENEW]);
-    assert_eq!(world.row().holders, nodes(&[1, 3]));
+fn of_a_setting_that_somebody_else_has_made_no_standby_is_a_holder() {
+    for lost in [false, true] {
+        let mut world = three();
+        world.name(&["node2", "node3"]);
+        world.register = Ok(owned(1, 1, &[1, 2, 3]));
+        if lost {
+            lose(&mut world, 2);
+        }
+        let (name, after) = match lost {
+            true => (NAME, [1, 3]),
+            false => ("set-names [node2]", [1, 2]),
+        };
+        let changes = holders(&mut world.clone(), &MONITOR);
+        assert_eq!(changes[0], ["node1"]);
+        world.carry(&MONITOR).expect(
+            OcfCode::RunningPromoted,
+            &[RENEW, SET, name, RENEW, BARRIER, RENEW, SET],
+        );
+        assert_eq!(world.row().holders, nodes(&after));
+    }
 }
 
 /// A holder for which commits do not wait may lack some: it leaves at once.
@@ -369,12 +376,7 @@ fn without_the_register_no_exchange_begins_and_one_that_has_begun_waits_for_prom
         (&world.names[..], world.held),
         (&["node2".to_owned()][..], false)
     );
-    world
-        .perform(&Action::HoldCommits(vec![
-            "node2".to_owned(),
-            "node3".to_owned(),
-        ]))
-        .unwrap();
+    world.hold(&both());
     let run = world.carry(&MONITOR);
     run.expect(OcfCode::RunningPromoted, &[RENEW, "ask-promises"]);
     assert!(world.held, "nobody has promised");
@@ -385,9 +387,7 @@ fn without_the_register_no_exchange_begins_and_one_that_has_begun_waits_for_prom
 fn a_holder_that_is_back_under_another_name_stays_one() {
     let mut world = announced();
     let [second, third] = [2, 3].map(|number| LinkName::incarnation(&node(number), 1).to_string());
-    world
-        .perform(&Action::HoldCommits(vec![second, third]))
-        .unwrap();
+    world.hold(&[second, third]);
     let back = LinkName::incarnation(&node(2), 2);
     world.cluster().nodes.get_mut(&node(2)).unwrap().announced = Announced::Name(back.clone());
     world.standbys[0].name = back.to_string();
@@ -399,4 +399,156 @@ fn a_holder_that_is_back_under_another_name_stays_one() {
         run.rules
     );
     assert_eq!(world.row().holders, nodes(&[1, 2]));
+}
+
+fn unreachable() -> Reading {
+    Reading::Unknown(Trouble::Unreachable("no route to host".to_owned()))
+}
+
+/// Commits are held for node3, and the register cannot be asked who holds what.
+fn held_without(register: Reading) -> World {
+    let mut world = three();
+    world.hold(&both());
+    world.register = Err(register);
+    world
+}
+
+/// The standby for which commits waited is back, and the register is not.
+#[test]
+fn a_hold_ends_without_the_register_as_soon_as_the_holder_streams() {
+    for register in [unreachable(), Reading::Missing] {
+        let mut world = held_without(register);
+        let barrier = KeptBarrier {
+            name: "node3".to_owned(),
+            lsn: Lsn::new(900),
+            term: 1,
+            epoch: 10,
+        };
+        world.kept.as_mut().unwrap().barrier = Some(barrier);
+        // It is not there yet: nobody could acknowledge anything.
+        let second = world.standbys.remove(0);
+        world.carry(&MONITOR);
+        assert!(world.held);
+        world.standbys.push(second);
+        let without = |world: &mut World| {
+            let s = world.look(&MONITOR);
+            let s = s.fold(
+                &Action::ReadRegister,
+                Ok(pha_core::plan::Effect::Register(unreachable())),
+            );
+            decide_without(&s, &["primary-end-hold"]).actions
+        };
+        let other = without(&mut world);
+        let ends = |action: &Action| matches!(action, Action::SetNames(_));
+        assert!(
+            !other.iter().any(ends),
+            "another rule does it too: {other:?}"
+        );
+
+        let run = world.carry(&MONITOR);
+        assert_eq!(
+            (&world.names[..], world.held),
+            (&["node2".to_owned()][..], false),
+            "{:?}",
+            run.rules
+        );
+        let kept = world.kept.as_ref().unwrap();
+        assert_eq!((&kept.barrier, &kept.hold), (&None, &None));
+        assert_eq!(world.memory.epoch, 10);
+    }
+}
+
+/// Whoever does not know that the register still is what it was then does not end the hold.
+#[test]
+fn without_the_register_a_hold_stays_where_something_may_have_changed() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 5] = [
+        ("node3 may be the holder by now", |world| {
+            world.memory.asked = Some(10);
+        }),
+        ("the epoch has moved since", |world| world.memory.epoch = 11),
+        ("another node was promoted", |world| world.memory.term = 2),
+        ("nothing was kept of it", |world| world.kept = None),
+        ("the cluster has heard of a later epoch", |world| {
+            world.cluster().seen = Some(pha_core::register::Seen { term: 1, epoch: 11 });
+        }),
+    ];
+    for (what, change) in changes {
+        let mut world = held_without(unreachable());
+        change(&mut world);
+        let run = world.carry(&MONITOR);
+        assert!(world.held, "{what}: {:?}", run.rules);
+    }
+}
+
+/// The time of a hold begins with it, and whatever is done on the way is over by then. What ends it is not
+/// broken off.
+#[test]
+fn every_step_of_an_exchange_ends_with_the_time_of_the_hold() {
+    let seconds = Duration::from_secs;
+    let barrier = Action::TakeBarrier("node3".to_owned());
+    let mut world = three();
+    lose(&mut world, 2);
+    let mut s = world.look(&MONITOR);
+    let read = Action::ReadRegister;
+    s = s.fold(&read, world.perform(&read));
+    assert_eq!(exchange_until(&s, &barrier), None, "nothing is held yet");
+    // It has waited long for the change lock.
+    (s.elapsed, s.left) = (seconds(25), seconds(35));
+    let hold = decide_without(&s, &["change-lock-take"]).actions;
+    for action in hold {
+        let effect = world.perform(&action);
+        s = s.fold(&action, effect);
+    }
+    assert!(world.held);
+    assert_eq!(exchange_until(&s, &barrier), Some(seconds(35)));
+    (s.elapsed, s.left) = (seconds(34), seconds(26));
+    assert_eq!(exchange_until(&s, &barrier), Some(seconds(35)));
+    let last = Update::set_holders(world.row(), node(1), nodes(&[1, 3]), world.settings.ttl);
+    assert_eq!(exchange_until(&s, &Action::UpdateRegister(last)), None);
+    s.elapsed = seconds(35);
+    assert_eq!(exchange_until(&s, &barrier), None, "it is given up");
+    assert_eq!(
+        decide_without(&s, &["change-lock-take"]).rule,
+        "primary-drop-holder"
+    );
+
+    // One that was found has a third of the operation.
+    let mut s = world.look(&MONITOR);
+    s = s.fold(&read, world.perform(&read));
+    (s.elapsed, s.left) = (seconds(2), seconds(13));
+    assert_eq!(exchange_until(&s, &barrier), Some(seconds(5)));
+}
+
+/// The guard has ended the hold while this operation waited, and another one has begun another: commits
+/// have passed that node3 need not have, and the barrier of before is worth nothing.
+#[test]
+fn a_barrier_is_taken_anew_after_another_operation_has_had_the_lock() {
+    let mut world = announced();
+    world.standbys.remove(0);
+    let third = LinkName::incarnation(&node(3), 1);
+    world.hold(&[
+        LinkName::incarnation(&node(2), 1).to_string(),
+        third.to_string(),
+    ]);
+    let barrier = KeptBarrier {
+        name: third.to_string(),
+        lsn: Lsn::new(900),
+        term: 1,
+        epoch: 10,
+    };
+    world.kept.as_mut().unwrap().barrier = Some(barrier);
+    world.standbys[0].flushed = Some(Lsn::new(950));
+    let known = world.cluster().nodes.get_mut(&node(3)).unwrap();
+    known.flushed = Some(Flushed {
+        name: third,
+        position: at(1, 950),
+    });
+    let mut patient = world.clone();
+    patient.carry(&MONITOR);
+    assert_eq!(patient.row().holders, nodes(&[1, 3]), "it has that one");
+
+    world.while_waiting = Some(|world| world.kept.as_mut().unwrap().barrier = None);
+    world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1]), "it lacks the new one");
 }

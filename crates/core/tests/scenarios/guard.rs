@@ -9,12 +9,12 @@ use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Effect, StopMode};
 use pha_core::proofs::Proofs;
-use pha_core::register::{Memory, PromiseAnswer, Reading, Reply, Trouble};
+use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{
     Answer, Death, Guard, Mode, Operation, PidFile, Process, Shown, Snapshot, Watch,
 };
 
-use crate::world::{MONITOR, World, node, nodes, notification, owned};
+use crate::world::{MONITOR, World, link, node, nodes, notification, owned};
 
 const TTL: Duration = Duration::from_secs(3);
 const RENEW: &str = "renew by node1";
@@ -155,6 +155,7 @@ impl Resident {
             Round::Finished(rule, _) => End::Guard(rule),
             Round::Over(rule) => {
                 self.fed = guard::feeds(&s);
+                self.proofs.looked(&self.world.answer, self.now);
                 let s = self.refreshed(s, overslept);
                 self.now += guard::pause(&s);
                 End::Round(rule)
@@ -316,8 +317,7 @@ fn every_node_that_could_be_promoted_has_to_follow() {
 fn the_only_holder_needs_no_lease() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    world.answer = with_names(&world, &[]);
+    world.name(&[""; 0]);
     world.standbys.clear();
     let alone = || {
         let mut resident = Resident::beside(world.clone()).without_lock_service();
@@ -337,14 +337,6 @@ fn the_only_holder_needs_no_lease() {
     let mut resident = alone();
     resident.world.settings.mode = Mode::Async;
     resident.expect_fence();
-}
-
-fn with_names(world: &World, names: &[&str]) -> Answer {
-    let Answer::Primary(mut view) = world.answer.clone() else {
-        unreachable!("a primary");
-    };
-    view.names = names.iter().map(|name| (*name).to_owned()).collect();
-    Answer::Primary(view)
 }
 
 #[test]
@@ -477,8 +469,7 @@ fn the_end_of_the_promises_is_the_beginning_of_the_time_for_another_proof() {
     // The same for the only holder, to which a monitor has added another one.
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
-    world.names.clear();
-    world.answer = with_names(&world, &[]);
+    world.name(&[""; 0]);
     let mut resident = Resident::beside(world).without_lock_service();
     resident.following.clear();
     let (end, _) = resident.rounds(seconds(60.0));
@@ -801,5 +792,89 @@ fn what_the_guard_saw_stands_in_for_a_monitor_alone_while_it_is_new() {
         Operation::Stop,
     ] {
         assert!(!guard::stands_in(&other, ms(100), None), "{other:?}");
+    }
+}
+
+/// Commits are held for node3 to take the place of node2, and the operation that holds them is gone.
+fn left_over(change: impl FnOnce(&mut World)) -> Resident {
+    let mut world = World::primary();
+    world.settings.nodes.push(node(3));
+    world.standbys.push(link(3, 1000));
+    world.hold(&["node2".to_owned(), "node3".to_owned()]);
+    change(&mut world);
+    let mut resident = Resident::beside(world);
+    resident.following = nodes(&[2, 3]);
+    resident
+}
+
+#[test]
+fn a_hold_that_no_operation_is_at_is_ended_by_the_guard() {
+    let moved = |holders: &[u8]| {
+        let mut row = owned(1, 1, holders);
+        row.epoch = 11;
+        row
+    };
+    let cases: [(Result<Register, Reading>, &str); 5] = [
+        (Ok(owned(1, 1, &[1, 2])), "node2"),
+        (Ok(moved(&[1, 3])), "node3"),
+        (Ok(moved(&[1])), "node2"),
+        (Err(silence()), "node2"),
+        (Err(Reading::Missing), "node2"),
+    ];
+    for (register, name) in cases {
+        let mut resident = left_over(|world| world.register = register.clone());
+        resident.rounds(seconds(13.0));
+        assert!(
+            resident.world.held,
+            "{register:?}: an operation may hold them"
+        );
+        let (end, _) = resident.rounds(seconds(4.0));
+        assert!(matches!(end, End::Round(_)), "{end:?}: {register:?}");
+        let world = &resident.world;
+        assert_eq!(
+            (&world.names[..], world.held),
+            (&[name.to_owned()][..], false),
+            "{register:?}: {:?}",
+            resident.actions
+        );
+        // It changes nothing of the register.
+        assert_eq!(world.register, register.map(|row| world_row(world, row)));
+        assert_eq!(world.kept.as_ref().unwrap().barrier, None);
+    }
+}
+
+/// The row as it is after renewals.
+fn world_row(world: &World, row: Register) -> Register {
+    let now = world.row();
+    Register {
+        renewed: now.renewed.clone(),
+        positions: now.positions.clone(),
+        lease_left: now.lease_left,
+        ttl: now.ttl,
+        ..row
+    }
+}
+
+#[test]
+fn the_guard_leaves_a_hold_alone_that_somebody_is_at_or_that_may_be_over() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 4] = [
+        ("an operation is at it", |world| {
+            world.lock_holder = Some("expgsql monitor".to_owned());
+        }),
+        ("node3 may be the holder at any moment", |world| {
+            world.memory.asked = Some(10);
+        }),
+        ("nobody has begun it", |world| world.kept = None),
+        ("the same without the lock service", |world| {
+            world.memory.asked = Some(10);
+            world.register = Err(silence());
+        }),
+    ];
+    for (what, change) in changes {
+        let mut resident = left_over(change);
+        let (end, _) = resident.rounds(seconds(60.0));
+        assert!(matches!(end, End::Round(_)), "{what}: {end:?}");
+        assert!(resident.world.held, "{what}: {:?}", resident.actions);
     }
 }

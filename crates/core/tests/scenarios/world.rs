@@ -11,15 +11,15 @@ use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, OcfCode, When};
-use pha_core::parse::standby_names::NOBODY;
+use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Attribute, Effect, Exit};
 use pha_core::register::{
     Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update, Withdrawal,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptLinks, LinkId,
-    LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress, RunningName,
-    Settings, Slot, Snapshot, StandbyView,
+    Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
+    LinkId, LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
+    RunningName, Settings, Slot, Snapshot, StandbyView,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -184,6 +184,8 @@ pub(crate) struct World {
     pub(crate) asked: Vec<Vec<NodeName>>,
     /// What was withdrawn, each time.
     pub(crate) freed: Vec<Withdrawal>,
+    /// How often the change lock was left to others.
+    pub(crate) released: u32,
     /// Another operation of this node that has the change lock.
     pub(crate) lock_holder: Option<String>,
     /// What another operation of this node does before this one gets the change lock.
@@ -253,6 +255,7 @@ impl World {
             guard: Guard::Unknown,
             asked: vec![],
             freed: vec![],
+            released: 0,
             lock_holder: None,
             while_waiting: None,
         }
@@ -346,8 +349,7 @@ impl World {
             timeline: self.end.timeline,
             history: self.history.clone(),
             complete: Some(self.end.lsn),
-            names: self.names.clone(),
-            held: self.held,
+            waits: self.waits(),
             links: self.links(),
         }
     }
@@ -356,10 +358,38 @@ impl World {
     pub(crate) fn name(&mut self, names: &[impl ToString]) {
         self.names = names.iter().map(ToString::to_string).collect();
         self.held = false;
+        self.shows_names();
+    }
+
+    fn shows_names(&mut self) {
+        let waits = self.waits();
         if let Answer::Primary(view) = &mut self.answer {
-            view.names.clone_from(&self.names);
-            view.held = false;
+            view.waits = waits;
         }
+    }
+
+    /// What the names are as a setting; several ask for each of them.
+    fn waits(&self) -> Waits {
+        match &self.names[..] {
+            names if self.held => Waits::Held(names.to_vec()),
+            [] => Waits::ForNobody,
+            [name] if name != "*" => Waits::For(name.clone()),
+            names => Waits::Foreign(names.join(" and ")),
+        }
+    }
+
+    /// Commits are held, from the epoch of the register at which node2 is the only other holder.
+    pub(crate) fn hold(&mut self, names: &[String]) {
+        self.kept = Some(KeptLinks {
+            hold: Some(KeptHold {
+                holder: node(2),
+                term: self.memory.term,
+                epoch: self.memory.epoch,
+            }),
+            ..self.would_keep()
+        });
+        self.perform(&Action::SetNames(Waits::Held(names.to_vec())))
+            .unwrap();
     }
 
     pub(crate) fn keep(&mut self, memory: &Memory) -> Result<(), String> {
@@ -467,7 +497,7 @@ impl World {
             Action::KeepLinks(kept) => self.kept = Some(kept.clone()),
             Action::EndLinks(links) => self.standbys.retain(|row| !links.contains(&row.id)),
             Action::WriteStandbySettings(_) => {
-                self.names = self.settings.names_of_a_standby();
+                self.names = self.settings.names_of_a_standby().names().to_vec();
                 self.standby_signal = true;
             }
             Action::WritePrimarySettings => {
@@ -477,7 +507,7 @@ impl World {
             Action::OpenStandby(_) | Action::CloseStandby(_) => {
                 self.names = match action {
                     Action::OpenStandby(_) => vec![],
-                    _ => self.settings.names_of_a_standby(),
+                    _ => self.settings.names_of_a_standby().names().to_vec(),
                 };
                 self.run();
             }
@@ -492,11 +522,10 @@ impl World {
                 self.newer.retain(|history| !strays.contains(&history.own));
             }
             Action::ReserveTimelines(_) => {}
-            Action::SetNames(names) => self.name(names),
-            Action::HoldCommits(names) => {
-                self.name(names);
-                self.held = true;
-                self.run();
+            Action::SetNames(waits) => {
+                self.name(waits.names());
+                self.held = waits.is_held();
+                self.shows_names();
             }
             Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
             Action::StartPostgres(name) => {
@@ -575,10 +604,13 @@ impl World {
             }
             Action::Confirm(decided) => {
                 let reading = self.reading();
-                let asked = (!decided.by_promise).then_some(&reading);
+                let asked = (!decided.by_memory).then_some(&reading);
                 return decided
                     .holds(&self.settings.me, asked, &self.memory)
                     .map(|()| Effect::Done);
+            }
+            Action::ReleaseChangeLock => {
+                self.released += 1;
             }
             Action::RestartReceiver(_) | Action::UnlockExternal | Action::Warn(_) => {}
         }
@@ -656,6 +688,7 @@ impl World {
         KeptLinks {
             names: nodes.map(|node| (node.clone(), name(node))).collect(),
             barrier: None,
+            hold: None,
         }
     }
 
@@ -760,10 +793,13 @@ impl Run {
             Action::Warn(text) => return self.warnings.push(text.clone()),
             Action::SetAttribute(..) | Action::WriteSeen(_) if !failed => return,
             // Part of every change.
-            Action::TakeChangeLock(_) | Action::Confirm(_) if !failed => return,
+            Action::TakeChangeLock(_) | Action::ReleaseChangeLock | Action::Confirm(_)
+                if !failed =>
+            {
+                return;
+            }
             Action::UpdateRegister(update) => update.reason(),
-            Action::SetNames(names) => format!("set-names [{}]", names.join(",")),
-            Action::HoldCommits(names) => format!("hold-commits [{}]", names.join(",")),
+            Action::SetNames(waits) => format!("{} [{}]", action.kind(), waits.names().join(",")),
             Action::StopPostgres(mode) => format!("stop-postgres {mode:?}"),
             Action::WriteReplInfo(info) => format!("write-repl-info {info}"),
             other => other.kind().to_string(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pha_core::limits::Limits;
 use pha_core::lsn::Lsn;
-use pha_core::parse::standby_names::{NOBODY, StandbyNames};
+use pha_core::parse::standby_names::{NOBODY, StandbyNames, Waits};
 use pha_core::postgres::{
     LinkId, LinkRow, Links, PausedReplay, PrimaryView, RoleView, ServerView, Slot, StandbyView,
 };
@@ -163,8 +163,7 @@ fn as_primary(
         timeline,
         history: History::without_ancestors(timeline),
         complete: (links.flushed >= inserted).then_some(inserted),
-        names: server.names.waited_for(),
-        held: server.names.holds_commits(),
+        waits: Waits::from(&server.names),
         links,
         slots,
     })
@@ -192,7 +191,7 @@ fn as_standby(
             here: server.limits,
             needed: None,
         }),
-        closed: server.names.waited_for() == [NOBODY],
+        closed: Waits::from(&server.names) == Waits::For(NOBODY.to_owned()),
     })
 }
 
@@ -359,7 +358,7 @@ mod tests {
         assert_eq!((view.version, view.system), (150_018, Some(77)));
         let own = view.primary().unwrap();
         assert_eq!(
-            (own.timeline.get(), &own.names[..]),
+            (own.timeline.get(), own.waits.names()),
             (2, &["node2".to_owned()][..])
         );
         assert_eq!(own.complete, Some(own.links.flushed));

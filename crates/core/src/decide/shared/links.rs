@@ -130,7 +130,8 @@ pub(in crate::decide) fn superfluous(s: &Snapshot) -> Vec<LinkId> {
     let mut ends = BTreeSet::new();
     for name in names(s).values() {
         let rows: Vec<&LinkRow> = called(&view.links, name).collect();
-        let named = view.names.iter().any(|waited| name.is_called(waited));
+        let mut waited = view.waits.names().iter();
+        let named = waited.any(|waited| name.is_called(waited));
         let replays = rows.iter().any(|row| row.replayed.is_some());
         let stores = rows.iter().filter(|row| row.only_stores());
         if (replays || named) && stores.clone().next().is_some() {

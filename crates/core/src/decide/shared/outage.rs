@@ -60,14 +60,15 @@ fn may_hold(s: &Snapshot, node: &NodeName, epoch: u64) -> bool {
         let link = name.parse::<LinkName>();
         link.map_or(true, |link| link.may_be_of(node))
     };
-    s.primary().is_none_or(|view| view.names.iter().any(named))
+    s.primary()
+        .is_none_or(|view| view.waits.names().iter().any(named))
 }
 
 /// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
 /// that was taken out of the list while the lock service was away. A name that is no node's can promise
 /// nothing, so that nobody needs to be asked.
 fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
-    let names = s.primary().map_or(&[][..], |view| &view.names);
+    let names = s.primary().map_or(&[][..], |view| view.waits.names());
     let mut peers = s.settings.nodes.clone();
     for name in names {
         let present = links::present(s, name).or_else(|| links::former(s, name));

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::links;
-use super::ownership::mine;
+use super::ownership::{mine, ownership};
 use crate::cluster::Announced;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::ocf::When;
-use crate::plan::ActionKind;
-use crate::register::Register;
-use crate::snapshot::{Mode, Operation, PrimaryView, Snapshot};
+use crate::parse::standby_names::Waits;
+use crate::plan::{Action, ActionKind};
+use crate::register::{Ownership, Register};
+use crate::snapshot::{KeptLinks, Mode, Operation, PrimaryView, Snapshot};
 use crate::status::PgsqlStatus;
 
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
@@ -51,7 +52,7 @@ fn name_lost(s: &Snapshot, name: &str) -> bool {
 /// Whether commits wait for this node, under its present name.
 pub(in crate::decide) fn waited_for(s: &Snapshot, node: &NodeName) -> bool {
     let name = links::name_of(s, node);
-    let names = s.primary().map_or(&[][..], |view| &view.names);
+    let names = s.primary().map_or(&[][..], |view| view.waits.names());
     names
         .iter()
         .any(|waited| name.as_ref().is_some_and(|name| name.is_called(waited)))
@@ -67,56 +68,54 @@ pub(in crate::decide) fn leaving(s: &Snapshot, node: &NodeName) -> bool {
     }
 }
 
-/// The names without the lost ones, where any is lost; a streaming standby takes their place, so
-/// that commits wait for one standby or the other.
-pub(in crate::decide) fn names_after_loss(s: &Snapshot) -> Option<Vec<String>> {
+/// For whom commits are to wait instead, where the standby is lost that they wait for: for another one that
+/// streams, or for nobody. So also where they are held, and where somebody else has made the setting.
+pub(in crate::decide) fn waits_after_loss(s: &Snapshot) -> Option<Waits> {
     let view = s.primary()?;
     if s.settings.mode != Mode::Sync {
-        return (!view.names.is_empty()).then(Vec::new);
+        return (view.waits != Waits::ForNobody).then_some(Waits::ForNobody);
     }
-    let kept: Vec<String> = view
-        .names
-        .iter()
-        .filter(|name| !name_lost(s, name))
-        .cloned()
-        .collect();
-    if view.held {
-        // Nothing has passed since: whoever of them was a holder is one. Where none is, or the register
-        // does not say, it is the one that commits waited for before, which comes first. Never both:
-        // PostgreSQL counts connections, so that two of one standby would pass for two standbys.
-        let holds = |name: &&String| {
-            let node = links::present(s, name).zip(mine(s));
-            node.is_some_and(|(node, row)| row.holders.contains(&node))
-        };
-        if let Some(name) = kept.iter().find(holds).or(kept.first()) {
-            return Some(vec![name.clone()]);
+    let stays = |name: &&String| !name_lost(s, name);
+    let kept = match &view.waits {
+        Waits::ForNobody => return None,
+        Waits::For(name) if stays(&name) => return None,
+        Waits::For(_) | Waits::Foreign(_) => None,
+        Waits::Held(names) => {
+            // Nothing has passed since: whoever of them was a holder is one. Never both: PostgreSQL counts
+            // connections, so that two of one standby would pass for two standbys.
+            let holds = |name: &&String| {
+                let node = links::present(s, name).zip(mine(s));
+                node.is_some_and(|(node, row)| row.holders.contains(&node))
+            };
+            let left: Vec<&String> = names.iter().filter(stays).collect();
+            let holder = left.iter().find(|name| holds(name));
+            holder.or(left.first()).map(|name| (*name).clone())
         }
-    } else if kept.len() == view.names.len() {
-        return None;
-    }
-    if kept.is_empty()
-        && let Some((_, name)) = candidate(s)
-    {
-        return Some(vec![name.to_string()]);
-    }
-    Some(kept)
+    };
+    let name = kept.or_else(|| Some(candidate(s)?.1.to_string()));
+    Some(name.map_or(Waits::ForNobody, Waits::For))
 }
 
-/// The names, with the present one of each standby in the place of an earlier one, where that changes
+/// The same setting with the present name of each standby in the place of an earlier one, where that changes
 /// any. The node has come back, under another incarnation, before commits ceased to wait for it. What it
 /// held, it holds (R6, R10), and until the new name is in force nobody acknowledges under the old one.
-pub(in crate::decide) fn names_renewed(s: &Snapshot) -> Option<Vec<String>> {
+pub(in crate::decide) fn waits_renewed(s: &Snapshot) -> Option<Waits> {
     let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
-    let mut names: Vec<String> = Vec::new();
-    for name in &view.names {
+    let renewed = |name: &String| {
         let back = links::former(s, name).filter(|node| may_be_named(s, node));
         let present = back.and_then(|node| links::name_of(s, &node));
-        let name = present.map_or_else(|| name.clone(), |name| name.to_string());
-        if !names.contains(&name) {
-            names.push(name);
+        present.map_or_else(|| name.clone(), |name| name.to_string())
+    };
+    let waits = match &view.waits {
+        Waits::For(name) => Waits::For(renewed(name)),
+        Waits::Held(names) => {
+            let mut names: Vec<String> = names.iter().map(renewed).collect();
+            names.dedup();
+            Waits::Held(names)
         }
-    }
-    (names != view.names).then_some(names)
+        Waits::ForNobody | Waits::Foreign(_) => return None,
+    };
+    (waits != view.waits).then_some(waits)
 }
 
 /// The standby to name: the first of `node_list` that may be, with its name; one that can take over
@@ -149,25 +148,33 @@ pub(in crate::decide) fn named_non_holder(s: &Snapshot) -> Option<(NodeName, Str
     let row = mine(s)?;
     let view = s.primary().filter(|_| s.settings.mode == Mode::Sync)?;
     // Where no commit passes a name may go again as soon as the exchange is given up.
-    (!view.held || exchanges(s)).then_some(())?;
+    (!view.waits.is_held() || exchanges(s)).then_some(())?;
     successor(s, &row)
 }
 
 fn successor(s: &Snapshot, row: &Register) -> Option<(NodeName, String)> {
-    s.primary()?.names.iter().find_map(|name| {
+    s.primary()?.waits.names().iter().find_map(|name| {
         let node = links::present(s, name)?;
         (!row.holders.contains(&node) && !lost(s, &node)).then(|| (node, name.clone()))
     })
 }
 
-/// The standby that is to take the place of every other holder, and its name: all of them are lost, or are
-/// about to be stopped, while it streams (R3). It becomes a holder before they cease to be. No commit passes
-/// meanwhile, so that what they hold stays everything. The operation that has begun with it gives it a
-/// limited time, and nothing of it may fail; otherwise this primary goes on alone, and names it then.
+/// Who takes whose place (R3).
+pub(in crate::decide) struct Exchange {
+    /// The only other holder: it is lost, or is about to be stopped, and commits wait for it.
+    pub(in crate::decide) holder: NodeName,
+    /// The name of the standby that becomes a holder in its place.
+    pub(in crate::decide) name: String,
+}
+
+/// The exchange that is to be made: the other holder is lost, or is about to be stopped, while another
+/// standby streams. That one becomes a holder before the first ceases to be. No commit passes meanwhile, so
+/// that what the first one holds stays everything. The operation that has begun with it gives it a limited
+/// time, and nothing of it may fail; otherwise this primary goes on alone, and names it then.
 ///
-/// It needs monitors that come again, here to end it if this one is killed, there to say how far that
-/// standby is: while Pacemaker does not act on the database none begins, and one under way is taken back.
-pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<(NodeName, String)> {
+/// It needs monitors that come again, there to say how far that standby is, here to go on with it if this one
+/// is killed: while Pacemaker does not act on the database none begins, and one under way is taken back.
+pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<Exchange> {
     let row = mine(s).filter(|_| s.settings.mode == Mode::Sync)?;
     let view = s.primary()?;
     let cluster = s.cluster.as_ref().ok().filter(|cluster| cluster.managed)?;
@@ -180,43 +187,113 @@ pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<(NodeName, String)> {
         ActionKind::TakeBarrier,
         ActionKind::UpdateRegister,
     ];
-    if s.elapsed >= time_to_exchange(s)
+    if s.elapsed >= s.hold_until()
         || failed
             .iter()
             .any(|kind| s.progress.failure(*kind).is_some())
     {
         return None;
     }
-    let mut others = row.holders.iter().filter(|node| *node != s.me()).peekable();
-    others.peek()?;
-    if !others.all(|node| lost(s, node) && is_named(view, node, s)) {
+    let mut others = row.holders.iter().filter(|node| *node != s.me());
+    let (Some(holder), None) = (others.next(), others.next()) else {
+        return None;
+    };
+    if !lost(s, holder) || name_in_force(s, view, holder).is_none() {
         return None;
     }
     let named = successor(s, &row).filter(|(node, _)| may_be_named(s, node));
-    let other = named.or_else(|| {
+    let (node, name) = named.or_else(|| {
         let (node, name) = candidate(s)?;
         Some((node.clone(), name.to_string()))
-    });
-    other.filter(|(node, _)| watched(node))
+    })?;
+    let holder = holder.clone();
+    watched(&node).then_some(Exchange { holder, name })
 }
 
 /// Whether an exchange is under way: commits are held.
 pub(in crate::decide) fn exchanges(s: &Snapshot) -> bool {
-    s.primary().is_some_and(|view| view.held) && exchange(s).is_some()
+    s.primary().is_some_and(|view| view.waits.is_held()) && exchange(s).is_some()
 }
 
-/// Whether commits wait for this node under any of its names, so that it holds everything.
-fn is_named(view: &PrimaryView, node: &NodeName, s: &Snapshot) -> bool {
-    let whose = |name: &String| links::present(s, name).or_else(|| links::former(s, name));
-    view.names
-        .iter()
-        .any(|name| whose(name).as_ref() == Some(node))
+/// Until when ([`Snapshot::elapsed`]) an action has to be over because commits are held; none where they are
+/// not, and for what ends that.
+#[must_use]
+pub fn exchange_until(s: &Snapshot, action: &Action) -> Option<Duration> {
+    let ends = matches!(
+        action,
+        Action::TakeChangeLock(_)
+            | Action::UpdateRegister(_)
+            | Action::Confirm(_)
+            | Action::SetNames(_)
+    );
+    (!ends && exchanges(s)).then(|| s.hold_until())
 }
 
-/// How long an operation may hold commits for an exchange: the standby that takes the place says how far it
-/// is at its next monitor at the latest.
-fn time_to_exchange(s: &Snapshot) -> Duration {
-    Duration::from_secs(10).min((s.elapsed + s.left) / 3)
+/// Under which of its names commits wait for this node, so that it holds everything.
+fn name_in_force<'v>(s: &Snapshot, view: &'v PrimaryView, node: &NodeName) -> Option<&'v String> {
+    let whose = |name: &str| links::present(s, name).or_else(|| links::former(s, name));
+    let names = match &view.waits {
+        Waits::Foreign(_) => &[],
+        own => own.names(),
+    };
+    names.iter().find(|name| whose(name).as_ref() == Some(node))
+}
+
+/// The name for which commits waited before they were held, as far as this node knows by itself that the
+/// register is still as it was then. To wait for it alone again is what was before, and changes nothing.
+pub(in crate::decide) fn holder_before(s: &Snapshot) -> Option<&String> {
+    let view = s.primary().filter(|view| view.waits.is_held())?;
+    let hold = s.names.kept.as_ref()?.hold.as_ref()?;
+    let seen = s.seen().ok()?;
+    let same = (seen.term, seen.epoch) == (hold.term, hold.epoch);
+    let open = seen.reign.is_some_and(|reign| reign.term == hold.term);
+    (same && open && !seen.unsettled_at(hold.epoch)).then_some(())?;
+    name_in_force(s, view, &hold.holder)
+}
+
+/// For whom commits are to wait where they are held and the register does not say who holds what: for the
+/// standby for which they waited before, which streams again.
+pub(in crate::decide) fn waits_without_register(s: &Snapshot) -> Option<Waits> {
+    let unknown = matches!(
+        ownership(s)?,
+        Ownership::Unknown(_) | Ownership::Damage { .. }
+    );
+    let name = holder_before(s).filter(|_| unknown)?;
+    let node = links::present(s, name)?;
+    may_be_named(s, &node).then(|| Waits::For(name.clone()))
+}
+
+/// For whom commits are to wait where the operation is gone that holds them: for whoever is a holder now,
+/// whether it streams or not.
+pub(in crate::decide) fn waits_left_over(s: &Snapshot) -> Option<Waits> {
+    let view = s.primary().filter(|view| view.waits.is_held())?;
+    // Who has begun an exchange has kept that.
+    s.names.kept.as_ref()?.hold.as_ref()?;
+    let Some(row) = mine(s) else {
+        return holder_before(s).map(|name| Waits::For(name.clone()));
+    };
+    // A change that was asked for and not made may be made at any moment.
+    if s.seen().ok()?.unsettled_at(row.epoch) {
+        return None;
+    }
+    let mut others = row.holders.iter().filter(|node| *node != s.me());
+    match (others.next(), others.next()) {
+        (None, _) => waits_after_loss(s),
+        (Some(holder), None) => name_in_force(s, view, holder).map(|name| Waits::For(name.clone())),
+        _ => None,
+    }
+}
+
+/// To wait for one standby again although the epoch stays: no barrier that was taken before counts any more.
+pub(in crate::decide) fn taken_back(s: &Snapshot, waits: Waits) -> Vec<Action> {
+    let kept = s.names.kept.clone().unwrap_or_default();
+    vec![
+        Action::KeepLinks(KeptLinks {
+            barrier: None,
+            ..kept
+        }),
+        Action::SetNames(waits),
+    ]
 }
 
 /// Whether a standby has flushed WAL up to `barrier`, by its link and by what its own agent says of the
@@ -254,7 +331,7 @@ pub(in crate::decide) fn on_its_way(s: &Snapshot) -> bool {
     }
     let secured = match mine(s) {
         Some(row) => row.holders.len() > 1,
-        None => s.builtin() || !view.names.is_empty(),
+        None => s.builtin() || view.waits != Waits::ForNobody,
     };
     !secured
         && s.settings.nodes.iter().any(|node| {

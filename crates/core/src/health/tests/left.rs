@@ -1,4 +1,5 @@
 use super::*;
+use crate::parse::standby_names::Waits;
 use crate::postgres::{LinkId, LinkRow, Links, PrimaryView, Slot};
 use crate::status::{SyncState, WalSenderState};
 
@@ -202,8 +203,7 @@ fn only_the_idle_slots_of_copies_are_left_over() {
         timeline,
         history: crate::timeline::History::without_ancestors(timeline),
         complete: None,
-        names: vec![],
-        held: false,
+        waits: Waits::ForNobody,
         links: Links {
             rows: vec![],
             flushed: Lsn::new(1000),
