@@ -79,7 +79,8 @@ impl History {
             .map_err(|trouble| unread(&trouble, &info, &name))?;
         let entries: Vec<Entry> = lines.iter().filter_map(Entry::read).collect();
         let now = now(&entries);
-        let report = self.report(session, &cluster, &name, &entries, now);
+        let all = events(&entries);
+        let report = self.report(session, &cluster, &name, &entries, &all, now);
         if session.ui.is_json() {
             session.ui.print_json(&report);
         } else if self.html {
@@ -91,6 +92,8 @@ impl History {
                 from,
                 to: now,
                 events: &report.events,
+                all: &all,
+                summary: &report.summary,
             }));
         } else {
             show(session, &report, &info);
@@ -104,19 +107,20 @@ impl History {
         cluster: &Cluster,
         name: &LockName,
         entries: &[Entry],
+        all: &[Event],
         now: Moment,
     ) -> Report {
-        let mut events = events(entries);
+        let mut events = all.to_vec();
         if let Some(days) = self.days {
             let since = now.days_before(days);
             events.retain(|event| event.at >= since);
         }
         let summary = Summary::of(&events);
-        let all = match self.html || session.ui.is_json() {
+        let most = match self.html || session.ui.is_json() {
             true => events.len(),
             false => SHOWN,
         };
-        let hidden = events.len().saturating_sub(self.limit.unwrap_or(all));
+        let hidden = events.len().saturating_sub(self.limit.unwrap_or(most));
         events.drain(..hidden);
         Report {
             version: VERSION,
@@ -153,9 +157,6 @@ fn unread(trouble: &Trouble, info: &Conninfo, name: &LockName) -> ClsError {
 
 fn show(session: &Session, report: &Report, info: &Conninfo) {
     let ui = &session.ui;
-    if report.events.is_empty() {
-        ui.print("nothing has happened");
-    }
     for event in &report.events {
         let tone = match event.may_have_lost() {
             true => Tone::Bad,

@@ -39,6 +39,9 @@ struct Story<'e> {
     stop: Option<Stop<'e>>,
     /// The latest command of an operator that nothing has followed.
     command: Option<(Moment, &'e Operator)>,
+    /// Somebody else has changed the row: what it says of the holders proves nothing until the owner has written
+    /// them again.
+    doubt: bool,
     /// The last promotion: its place among the events, and its entry.
     promoted: Option<(usize, &'e Entry)>,
 }
@@ -48,6 +51,15 @@ struct Stop<'e> {
     event: usize,
     entry: &'e Entry,
     handed_over: bool,
+}
+
+/// Whether no change lies between an entry and the one before it: a decision moves term and epoch beyond
+/// whatever any node has seen, also beyond what a lock service that was put back has forgotten.
+fn follows(entry: &Entry, last: &Entry) -> bool {
+    let next = |now: Option<u64>, before: Option<u64>| {
+        now.is_some() && now == before.map(|before| before.saturating_add(1))
+    };
+    next(entry.term, last.term) && next(entry.epoch, last.epoch)
 }
 
 impl<'e> Story<'e> {
@@ -202,6 +214,7 @@ impl<'e> Story<'e> {
         let last = match (kind, self.last) {
             // What a decision may have lost is told with it.
             (Kind::First | Kind::Elected, _) => return None,
+            _ if self.doubt => return Some(Loss::NotRecorded),
             (_, None) => return Some(Loss::NotRecorded),
             (_, Some(last)) => last,
         };
@@ -242,6 +255,7 @@ impl<'e> Story<'e> {
     }
 
     fn holders(&mut self, entry: &'e Entry, node: &str) {
+        self.doubt = false;
         let mut event = self.event(entry, Kind::Other);
         event.kind = match (&event.joined[..], &event.gone[..]) {
             // A write of what was there already moves the epoch alone.
@@ -282,10 +296,10 @@ impl<'e> Story<'e> {
         event.node = event.holders.first().cloned();
         event.cause = Some(Cause::Decision { by: by.to_owned() });
         event.from = self.last.and_then(|last| last.owner.clone());
-        let known = self.last.map(|last| &last.holders);
-        event.lost = Some(match known {
-            // A row that was made again just before names nobody.
+        let known = self.last.filter(|last| !self.doubt && follows(entry, last));
+        event.lost = Some(match known.map(|last| &last.holders) {
             None => Loss::NotRecorded,
+            // A row that was made again just before names nobody.
             Some(known) if known.is_empty() => Loss::NotRecorded,
             Some(known) if entry.holders.is_subset(known) => Loss::Nothing,
             Some(known) => Loss::Possible {
@@ -293,6 +307,7 @@ impl<'e> Story<'e> {
             },
         });
         self.stop = None;
+        self.doubt = false;
         self.events.push(event);
     }
 
@@ -319,7 +334,9 @@ impl<'e> Story<'e> {
         }
         let mut event = self.event(entry, Kind::Edited);
         event.from = self.last.and_then(|last| last.owner.clone());
+        event.lost = Some(Loss::NotRecorded);
         self.stop = None;
+        self.doubt = true;
         self.events.push(event);
     }
 

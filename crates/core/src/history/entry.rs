@@ -25,6 +25,8 @@ pub struct Entry {
     pub owner: Option<String>,
     /// The term; none for the bare lock of the specification.
     pub term: Option<u64>,
+    /// The epoch; each change of the holders has its own, so that one that is left out was not kept.
+    pub epoch: Option<u64>,
     /// The nodes that hold every acknowledged commit.
     pub holders: BTreeSet<String>,
     /// Which change it was.
@@ -178,6 +180,7 @@ impl Entry {
             at: number("at_seconds").and_then(Moment::of_seconds)?,
             owner: owner.filter(|owner| !owner.is_empty()),
             term: count("term"),
+            epoch: count("epoch"),
             holders: holders
                 .take(NAMES)
                 .map(|name| printable(name, SHOWN))

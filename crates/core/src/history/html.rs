@@ -16,6 +16,11 @@ pub struct Page<'p> {
     pub to: Moment,
     /// What is told, the oldest first.
     pub events: &'p [Event],
+    /// All that is known, the oldest first, which the picture is made of: who was primary when it begins was
+    /// promoted before.
+    pub all: &'p [Event],
+    /// In a few numbers.
+    pub summary: &'p Summary,
 }
 
 /// The style, and the picture's colours: of the primary, of another holder, of what may have lost commits.
@@ -56,17 +61,17 @@ fn escaped(text: &str) -> String {
 }
 
 /// A stretch of time in a node's lane.
-struct Bar<'p> {
-    node: &'p str,
-    from: Moment,
-    to: Moment,
+pub(super) struct Bar<'p> {
+    pub(super) node: &'p str,
+    pub(super) from: Moment,
+    pub(super) to: Moment,
 }
 
 /// Who was primary from when to when.
-fn reigns<'p>(page: &Page<'p>) -> Vec<Bar<'p>> {
+pub(super) fn reigns<'p>(page: &Page<'p>) -> Vec<Bar<'p>> {
     let mut bars: Vec<Bar<'p>> = Vec::new();
     let mut reign: Option<(&'p str, Moment)> = None;
-    for event in page.events {
+    for event in page.all {
         let begins = match event.kind {
             Kind::First | Kind::Takeover | Kind::Switch | Kind::Restart | Kind::Elected => {
                 event.node.as_deref()
@@ -86,27 +91,37 @@ fn reigns<'p>(page: &Page<'p>) -> Vec<Bar<'p>> {
         from,
         to: page.to.max(from),
     }));
-    bars
+    clipped(bars, page)
+}
+
+/// What of these lies in the picture.
+fn clipped<'p>(bars: impl IntoIterator<Item = Bar<'p>>, page: &Page<'p>) -> Vec<Bar<'p>> {
+    let begin = page.from;
+    let inside = |bar: &Bar<'p>| bar.to > begin || bar.from >= begin;
+    let clip = |bar: Bar<'p>| Bar {
+        from: bar.from.max(begin),
+        ..bar
+    };
+    bars.into_iter().filter(inside).map(clip).collect()
 }
 
 /// Which nodes held every acknowledged commit from when to when.
 fn held<'p>(page: &Page<'p>) -> Vec<Bar<'p>> {
-    let ends = page.events.iter().skip(1).map(|event| event.at);
+    let ends = page.all.iter().skip(1).map(|event| event.at);
     let ends = ends.chain([page.to]);
-    let stretches = page.events.iter().zip(ends);
-    stretches
-        .flat_map(|(event, to)| {
-            let (from, to) = (event.at, to.max(event.at));
-            event.holders.iter().map(move |node| Bar { node, from, to })
-        })
-        .collect()
+    let stretches = page.all.iter().zip(ends);
+    let bars = stretches.flat_map(|(event, to)| {
+        let (from, to) = (event.at, to.max(event.at));
+        event.holders.iter().map(move |node| Bar { node, from, to })
+    });
+    clipped(bars, page)
 }
 
 /// One self-contained page. It is XML as well, so that a test can read it.
 #[must_use]
 pub fn html(page: &Page<'_>) -> String {
     let title = escaped(page.title);
-    let [counts, cost] = Summary::of(page.events).lines();
+    let [counts, cost] = page.summary.lines();
     let mut text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\

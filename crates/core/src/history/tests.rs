@@ -503,6 +503,8 @@ fn a_page_that_shows_hostile_text_and_runs_none() {
         from: events[0].at,
         to: Moment::of_seconds(BEGIN + 100.0).unwrap(),
         events: &events,
+        all: &events,
+        summary: &Summary::of(&events),
     };
     let text = html(&page);
     assert!(
@@ -552,10 +554,69 @@ fn a_page_that_shows_hostile_text_and_runs_none() {
             title: "x",
             from: to,
             to,
-            events: &[]
+            events: &[],
+            all: &[],
+            summary: &Summary::of(&[]),
         })
         .contains("</svg>")
     );
+}
+
+/// The last days of a quiet cluster: who was primary when they began was promoted before, and the summary is
+/// that of all that was asked for.
+#[test]
+fn a_page_of_the_last_days_shows_who_was_primary_before() {
+    let mut rows = begun();
+    let late = "set holders by node1";
+    rows.push(row(5000.0, "node1", 1, &["node1"], late, 4999.0));
+    let all = told(&rows);
+    let from = Moment::of_seconds(BEGIN + 4000.0).unwrap();
+    let page = Page {
+        title: "x",
+        from,
+        to: Moment::of_seconds(BEGIN + 6000.0).unwrap(),
+        events: &all[all.len() - 1..],
+        all: &all,
+        summary: &Summary::of(&all),
+    };
+    let bars = super::html::reigns(&page);
+    assert_eq!(bars.len(), 1);
+    assert_eq!(
+        (bars[0].node, bars[0].from, bars[0].to),
+        ("node1", from, page.to)
+    );
+    assert!(html(&page).contains("1 degradation"));
+}
+
+/// What a row says that somebody has changed by hand proves nothing, and neither does a service that was put
+/// back to before a standby went away.
+#[test]
+fn nothing_is_said_to_be_lost_or_not_where_the_entries_prove_neither() {
+    let mut edited = row(30.0, "node1", 1, BOTH, "by hand", 29.0);
+    edited["holders"] = json!(["node1", "node2", "node3"]);
+    edited["reason"] = json!("set holders by node9");
+    let promoted = row(40.0, "node3", 2, &["node3"], "promote by node3", 30.0);
+    let events = and(&[edited.clone(), promoted.clone()]);
+    assert_eq!(kinds(&events)[3..], ["edited", "takeover"]);
+    assert_eq!(events[3].lost, Some(Loss::NotRecorded));
+    assert_eq!(events[4].lost, Some(Loss::NotRecorded));
+    let again = row(
+        35.0,
+        "node1",
+        1,
+        &["node1", "node3"],
+        "set holders by node1",
+        34.0,
+    );
+    let events = and(&[edited, again, promoted]);
+    assert_eq!(events.last().unwrap().lost, Some(Loss::Nothing));
+
+    let by = "override by operator root: the data of node2 were chosen";
+    let mut decided = row(200.0, "", 2, &["node2"], by, 100.0);
+    assert_eq!(and(&[decided.clone()])[3].lost, Some(Loss::Nothing));
+    // Beyond what the row had: somebody has seen changes of which there is no entry.
+    decided["epoch"] = json!(7);
+    assert_eq!(and(&[decided])[3].lost, Some(Loss::NotRecorded));
 }
 
 #[test]
@@ -584,6 +645,6 @@ fn the_summary_counts() {
     );
     assert_eq!(
         lines[1],
-        "no acknowledged commit was lost; the longest time without a primary: at most 7.0 s (2026-11-29 16:01:46Z)"
+        "since 2026-11-29 16:00:00Z no loss of an acknowledged commit is recorded; the longest time without a primary: at most 7.0 s (2026-11-29 16:01:46Z)"
     );
 }

@@ -170,6 +170,8 @@ impl Outage {
 /// All of it in a few numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
+    /// When the first event was; none where there is none.
+    pub since: Option<Moment>,
     /// Changes of the primary that nobody had ordered.
     pub takeovers: usize,
     /// Those that an operator had.
@@ -198,6 +200,7 @@ impl Summary {
             .filter_map(|event| Some((event.outage?.longest()?, event.at)));
         let longest = times.max_by(|one, other| one.0.total_cmp(&other.0));
         Self {
+            since: events.first().map(|event| event.at),
             takeovers: count(Kind::Takeover),
             switches: count(Kind::Switch),
             restarts: count(Kind::Restart),
@@ -224,9 +227,12 @@ impl Summary {
             0 => String::new(),
             count => format!(", {}", some(count, "operator's decision")),
         };
-        let lost = match self.with_loss {
-            0 => "no acknowledged commit was lost".to_owned(),
-            count => format!("{} may have lost commits", some(count, "event")),
+        let lost = match (self.with_loss, self.since) {
+            (0, None) => "nothing is recorded".to_owned(),
+            (0, Some(since)) => {
+                format!("since {since} no loss of an acknowledged commit is recorded")
+            }
+            (count, _) => format!("{} may have lost commits", some(count, "event")),
         };
         let longest = match (self.longest_seconds, self.longest_at) {
             (Some(seconds), Some(at)) => {
