@@ -196,7 +196,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "guard-end-hold",
-        says: "Commits are held for longer than any operation holds them, and no operation of this node is at work: they wait for the holder alone, which is the one from before, or the one that has taken its place (R3).",
+        says: "Commits are held for longer than any operation holds them, and no operation of this node is at work: they wait for the holder from before alone. Where the register has moved since, a monitor ends it, which tells the cluster first (R3).",
         decide: end_hold,
     },
     Rule {

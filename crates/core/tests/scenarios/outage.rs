@@ -340,6 +340,28 @@ fn what_was_used_is_not_withdrawn() {
     assert_eq!(memory.used, Some(10));
 }
 
+/// Commits passed without node2, and it streams and is waited for again: what passed it may not have flushed.
+#[test]
+fn after_promises_were_used_a_standby_is_a_holder_by_its_barrier_alone() {
+    let mut world = World::primary();
+    world.memory.used = Some(10);
+    world.memory.relied = Some(10);
+    let run = world.carry(&MONITOR);
+    let set = run
+        .actions
+        .iter()
+        .position(|done| done == "set holders by node1");
+    let barrier = run.actions.iter().position(|done| done == "take-barrier");
+    assert!(set.is_some() && set < barrier, "{:?}", run.actions);
+    assert_eq!(world.row().holders, nodes(&[1, 2]), "{:?}", run.actions);
+    // At another epoch it is a holder as before.
+    let mut world = World::primary();
+    world.memory.used = Some(9);
+    let run = world.carry(&MONITOR);
+    let barrier = run.actions.iter().any(|done| done == "take-barrier");
+    assert!(!barrier, "{:?}", run.actions);
+}
+
 #[test]
 fn the_gate_of_a_node_that_has_promised_stays_shut_until_the_epoch_moves() {
     let mut world = World::standby();

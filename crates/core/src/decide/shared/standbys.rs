@@ -247,7 +247,9 @@ pub(in crate::decide) fn holder_before(s: &Snapshot) -> Option<&String> {
     let seen = s.seen().ok()?;
     let same = (seen.term, seen.epoch) == (hold.term, hold.epoch);
     let open = seen.reign.is_some_and(|reign| reign.term == hold.term);
-    (same && open && !seen.unsettled_at(hold.epoch)).then_some(())?;
+    // By promises commits have passed without it (R7).
+    let passed = seen.used == Some(hold.epoch);
+    (same && open && !passed && !seen.unsettled_at(hold.epoch)).then_some(())?;
     name_in_force(s, view, &hold.holder)
 }
 
@@ -268,10 +270,15 @@ pub(in crate::decide) fn waits_without_register(s: &Snapshot) -> Option<Waits> {
 pub(in crate::decide) fn waits_left_over(s: &Snapshot) -> Option<Waits> {
     let view = s.primary().filter(|view| view.waits.is_held())?;
     // Who has begun an exchange has kept that.
-    s.names.kept.as_ref()?.hold.as_ref()?;
+    let hold = s.names.kept.as_ref()?.hold.as_ref()?;
     let Some(row) = mine(s) else {
         return holder_before(s).map(|name| Waits::For(name.clone()));
     };
+    // A row that has moved since is a monitor's, which tells the cluster first: one that is put back to before
+    // that would be believed again otherwise.
+    if (row.term, row.epoch) != (hold.term, hold.epoch) {
+        return None;
+    }
     // A change that was asked for and not made may be made at any moment.
     if s.seen().ok()?.unsettled_at(row.epoch) {
         return None;
