@@ -261,11 +261,13 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The last line that a program which failed has said.
+/// What a program that failed has said of it: what has happened, and what to type next.
 fn last(output: &Output) -> String {
-    let line = output.stderr.lines().rfind(|line| !line.trim().is_empty());
-    match line {
-        Some(line) if output.code != 0 => format!(": {}", line.trim()),
-        _ => String::new(),
+    let lines = output.stderr.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let said = &lines[lines.len().saturating_sub(2)..];
+    match (said, output.code) {
+        ([], _) | (_, 0) => String::new(),
+        (said, _) => format!(": {}", said.join("; ")),
     }
 }
