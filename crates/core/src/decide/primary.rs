@@ -416,16 +416,10 @@ fn hold_commits(s: &Snapshot) -> Option<Step> {
 /// The epoch moves before every name that is taken away, also one that is no holder: an addition
 /// whose reply was lost may still lie in the lock service's socket, and would make a holder of a
 /// standby for which nobody waits any more.
-///
-/// After commits have passed by promises (R7) no other node is a holder any more, also one that commits wait for
-/// again: what passed without it, it may not have flushed yet. It is added by a barrier (R4).
 fn drop_holder(s: &Snapshot) -> Option<Step> {
     let row = mine(s).filter(|_| !exchanges(s))?;
     s.primary()?;
-    let passed = s
-        .memory
-        .as_ref()
-        .is_ok_and(|memory| memory.used == Some(row.epoch));
+    let passed = outage::passed(s, row.epoch);
     let keep: BTreeSet<NodeName> = row
         .holders
         .iter()

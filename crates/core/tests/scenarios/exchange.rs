@@ -552,3 +552,23 @@ fn a_barrier_is_taken_anew_after_another_operation_has_had_the_lock() {
     world.carry(&MONITOR);
     assert_eq!(world.row().holders, nodes(&[1]), "it lacks the new one");
 }
+
+/// Commits passed by promises without node2, which was named again and is lost: it holds nothing that could be handed
+/// on, and is no holder at any later epoch.
+#[test]
+fn without_whom_commits_have_passed_is_not_exchanged() {
+    let mut world = three();
+    lose(&mut world, 2);
+    world.memory.used = Some(10);
+    world.memory.relied = Some(10);
+    let seen = holders(&mut world.clone(), &MONITOR);
+    assert_eq!(seen, [vec!["node1"], vec!["node1", "node3"]]);
+    // The same where an operation that was killed has left commits held.
+    world.hold(&both());
+    let seen = holders(&mut world, &MONITOR);
+    assert_eq!(seen[0], ["node1"]);
+    assert!(
+        seen.iter().flatten().all(|node| node != "node2"),
+        "{seen:?}"
+    );
+}

@@ -3,13 +3,16 @@
 //! Asking is an action that any table may use: [`ask`] gives it where it may be asked at all, and
 //! [`promised`] says whether every other node has promised. What is promised holds until the epoch
 //! moves, and it is the owner that moves it: as soon as the register is back it takes out of the
-//! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any.
+//! holders every node for which commits do not wait (`primary-drop-holder`), before it adds any; and where
+//! commits have passed by promises every other node, whether they wait for it again or not ([`passed`]).
+
+use std::collections::BTreeSet;
 
 use super::links;
 use crate::link_name::LinkName;
 use crate::names::NodeName;
 use crate::plan::Action;
-use crate::register::{PromiseAsk, Reading, Register, Trouble, Update, Withdrawal};
+use crate::register::{Memory, PromiseAsk, Reading, Register, Trouble, Update, Withdrawal};
 use crate::snapshot::{Mode, Operation, Process, Snapshot};
 
 /// The question to the other nodes, where it would be of use: once in an operation, while the lock
@@ -91,17 +94,24 @@ pub(in crate::decide) fn promised(s: &Snapshot) -> bool {
     promises.cover(epoch) && peers.iter().all(|node| promises.asked.contains(node))
 }
 
+/// Whether commits have passed at this epoch by promises (R7): no other node holds all of them for sure, also one
+/// that commits wait for again. It becomes a holder by a barrier (R4), at an epoch after this one.
+pub(in crate::decide) fn passed(s: &Snapshot, epoch: u64) -> bool {
+    let used = |memory: &Memory| memory.used == Some(epoch);
+    s.memory.as_ref().is_ok_and(used)
+}
+
 /// Whether other nodes may have promised at the present epoch, and it is settled that commits wait
 /// for every holder (the caller has seen to that): the promises have no use any more, and while they
 /// hold nobody could take over.
 pub(in crate::decide) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
+    let holders = match passed(s, row.epoch) {
+        true => BTreeSet::from([s.me().clone()]),
+        false => row.holders.clone(),
+    };
     (s.memory.as_ref().ok()?.relied == Some(row.epoch)).then(|| {
-        Action::UpdateRegister(Update::set_holders(
-            row,
-            s.me().clone(),
-            row.holders.clone(),
-            s.settings.ttl,
-        ))
+        let (me, ttl) = (s.me().clone(), s.settings.ttl);
+        Action::UpdateRegister(Update::set_holders(row, me, holders, ttl))
     })
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::links;
 use super::ownership::{mine, ownership};
+use super::{links, outage};
 use crate::cluster::Announced;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
@@ -176,6 +176,10 @@ pub(in crate::decide) struct Exchange {
 /// is killed: while Pacemaker does not act on the database none begins, and one under way is taken back.
 pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<Exchange> {
     let row = mine(s).filter(|_| s.settings.mode == Mode::Sync)?;
+    // What it holds is not everything then, and there is nothing to hand on.
+    if outage::passed(s, row.epoch) {
+        return None;
+    }
     let view = s.primary()?;
     let cluster = s.cluster.as_ref().ok().filter(|cluster| cluster.managed)?;
     let watched = |node: &NodeName| !cluster.node(node).maintenance;
@@ -247,8 +251,7 @@ pub(in crate::decide) fn holder_before(s: &Snapshot) -> Option<&String> {
     let seen = s.seen().ok()?;
     let same = (seen.term, seen.epoch) == (hold.term, hold.epoch);
     let open = seen.reign.is_some_and(|reign| reign.term == hold.term);
-    // By promises commits have passed without it (R7).
-    let passed = seen.used == Some(hold.epoch);
+    let passed = outage::passed(s, hold.epoch);
     (same && open && !passed && !seen.unsettled_at(hold.epoch)).then_some(())?;
     name_in_force(s, view, &hold.holder)
 }
@@ -285,7 +288,8 @@ pub(in crate::decide) fn waits_left_over(s: &Snapshot) -> Option<Waits> {
     }
     let mut others = row.holders.iter().filter(|node| *node != s.me());
     match (others.next(), others.next()) {
-        (None, _) => waits_after_loss(s),
+        // It has left, which moves no epoch; to wait for nobody, or for another one, a monitor moves it first.
+        (None, _) => name_in_force(s, view, &hold.holder).map(|name| Waits::For(name.clone())),
         (Some(holder), None) => name_in_force(s, view, holder).map(|name| Waits::For(name.clone())),
         _ => None,
     }
