@@ -316,6 +316,30 @@ fn names_are_adopted_once() {
     assert_eq!(world.row().timelines.lineage, first_lineage());
 }
 
+/// The lock service was put back to before the last promotion: who is on the timeline of that one has the data that are
+/// to be gone on with, and is neither failed nor told to repair them.
+#[test]
+fn a_register_that_was_put_back_says_nothing_of_a_running_standby() {
+    let standby = |seen: u64| {
+        let mut world = World::standby();
+        world.register = Ok(named(expired(2, 1, &[1, 2]), &first_lineage()));
+        world.end = at(2, 5000);
+        world.history = history(2);
+        world.memory.term = seen;
+        world.start();
+        world
+    };
+    let mut behind = standby(2);
+    let before = behind.record.clone();
+    let run = behind.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert_eq!(behind.record, before);
+    // The register is right, and these data are not.
+    let run = standby(1).carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::Generic), "{}", run.reason);
+    assert!(run.reason.contains("cls_repair_slave"), "{}", run.reason);
+}
+
 #[test]
 fn a_running_standby_follows_the_names_and_nothing_else() {
     let mut world = World::standby();

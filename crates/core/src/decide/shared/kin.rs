@@ -7,7 +7,7 @@ use crate::lineage::{
 };
 use crate::link_name::LinkName;
 use crate::plan::{Action, ActionKind, Step};
-use crate::register::{Reading, Register, Update};
+use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
 use crate::snapshot::{Disk, PrimaryView, Snapshot, StandbyView};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -20,6 +20,13 @@ fn row(s: &Snapshot) -> Option<&Register> {
         Reading::Row(row) if row.term > 0 => Some(row),
         _ => None,
     }
+}
+
+/// The same where it is no older than what this node or the cluster has seen. One that was put back knows nothing
+/// of the latest timelines, and who is on them has the data that are to be gone on with.
+fn current(s: &Snapshot) -> Option<&Register> {
+    let seen = s.seen().ok()?;
+    row(s).filter(|row| out_of_step(row, &seen).is_none())
 }
 
 fn record(s: &Snapshot) -> Option<&Record> {
@@ -249,7 +256,7 @@ fn of_standby(s: &Snapshot, view: &StandbyView) -> Option<Result<Lineage, Timeli
 /// Why a running standby is not on the register's timelines, if so (R10 compares positions on one
 /// timeline only).
 pub(in crate::decide) fn foreign_standby(s: &Snapshot) -> Option<String> {
-    let (row, view) = (row(s)?, s.standby()?);
+    let (row, view) = (current(s)?, s.standby()?);
     let named = &row.timelines.lineage;
     if named.is_empty() {
         return None;
@@ -285,7 +292,7 @@ pub(in crate::decide) fn foreign_standby(s: &Snapshot) -> Option<String> {
 /// Keeps that a running standby has gone on, or may go on, to the register's newest timeline. One that was
 /// started before the register knew any name adopts them.
 pub(in crate::decide) fn record_standby(s: &Snapshot) -> Option<Step> {
-    let (view, row) = (s.standby()?, row(s)?);
+    let (view, row) = (s.standby()?, current(s)?);
     let named = &row.timelines.lineage;
     let name = named.of(view.timeline?)?;
     let behind = match s.record.as_ref().ok()? {
