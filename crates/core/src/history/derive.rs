@@ -53,8 +53,9 @@ struct Stop<'e> {
     handed_over: bool,
 }
 
-/// Whether no change lies between an entry and the one before it: a decision moves term and epoch beyond
-/// whatever any node has seen, also beyond what a lock service that was put back has forgotten.
+/// Whether no change can lie between an entry and the one before it: a decision moves term and epoch beyond
+/// whatever any node has seen, also beyond what a lock service that was put back has forgotten, and beyond what
+/// a node that could not be asked may have.
 fn follows(entry: &Entry, last: &Entry) -> bool {
     let next = |now: Option<u64>, before: Option<u64>| {
         now.is_some() && now == before.map(|before| before.saturating_add(1))
@@ -296,15 +297,17 @@ impl<'e> Story<'e> {
         event.node = event.holders.first().cloned();
         event.cause = Some(Cause::Decision { by: by.to_owned() });
         event.from = self.last.and_then(|last| last.owner.clone());
-        let known = self.last.filter(|last| !self.doubt && follows(entry, last));
-        event.lost = Some(match known.map(|last| &last.holders) {
+        // A row that was made again just before names nobody.
+        let known = self
+            .last
+            .filter(|last| !self.doubt && !last.holders.is_empty());
+        event.lost = Some(match known {
             None => Loss::NotRecorded,
-            // A row that was made again just before names nobody.
-            Some(known) if known.is_empty() => Loss::NotRecorded,
-            Some(known) if entry.holders.is_subset(known) => Loss::Nothing,
-            Some(known) => Loss::Possible {
-                holders: known.iter().cloned().collect(),
+            Some(last) if !entry.holders.is_subset(&last.holders) => Loss::Possible {
+                holders: last.holders.iter().cloned().collect(),
             },
+            Some(last) if follows(entry, last) => Loss::Nothing,
+            Some(_) => Loss::NotRecorded,
         });
         self.stop = None;
         self.doubt = false;

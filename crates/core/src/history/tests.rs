@@ -617,6 +617,12 @@ fn nothing_is_said_to_be_lost_or_not_where_the_entries_prove_neither() {
     // Beyond what the row had: somebody has seen changes of which there is no entry.
     decided["epoch"] = json!(7);
     assert_eq!(and(&[decided])[3].lost, Some(Loss::NotRecorded));
+    // What only another node is known to hold may be lost, whatever was not seen beside.
+    let alone = row(150.0, "node1", 1, &["node1"], "set holders by node1", 149.0);
+    let mut decided = row(200.0, "", 1004, &["node2"], by, 100.0);
+    decided["epoch"] = json!(1009);
+    let lost = and(&[alone, decided])[4].lost.clone();
+    assert!(matches!(lost, Some(Loss::Possible { .. })), "{lost:?}");
 }
 
 #[test]
