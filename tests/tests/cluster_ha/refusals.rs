@@ -3,7 +3,7 @@
 use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
 
-use crate::commands::{cls, ends};
+use crate::commands::ends;
 
 #[test]
 fn cluster_diverged_old_primary_refused() {
@@ -69,9 +69,6 @@ fn lacking_programs(bed: &Bed) {
             assert!(said.contains("node1 has no pg_waldump"), "{said}");
             assert!(said.contains(reason) && !said.contains("1. "), "{said}");
         }
-        let said = cls(bed, "node1", &["doctor"]);
-        let (text, line) = (said.text(), "pg_waldump is not there");
-        assert!(text.contains(line), "{text}");
     });
 
     scenario("node1 has no pg_rewind: nothing is begun");
