@@ -410,15 +410,22 @@ fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
     });
 }
 
-/// The rule's findings, each with what to type next.
-#[track_caller]
-fn found(bed: &Bed, node: &str, text: &str, next: &str) {
+/// Whether the status names this, with what to type next.
+fn names(bed: &Bed, node: &str, text: &str, next: &str) -> Result<(), String> {
     let said = ends(bed, node, &["status"], 0);
     let verdict = said.lines().skip_while(|line| !line.starts_with("Health:"));
     let mut lines = verdict.skip_while(|line| !line.contains(text));
-    assert!(lines.next().is_some(), "{text:?} is not in {said}");
-    let remedy = lines.next().unwrap_or_default().trim();
-    assert_eq!(remedy, format!("next: {next}"), "{said}");
+    let remedy = lines.next().and_then(|_| lines.next());
+    match remedy.map(str::trim) == Some(&format!("next: {next}")) {
+        true => Ok(()),
+        false => Err(said),
+    }
+}
+
+/// The rule's findings, each with what to type next.
+#[track_caller]
+fn found(bed: &Bed, node: &str, text: &str, next: &str) {
+    must(names(bed, node, text, next));
 }
 
 /// A switch that is killed is carried through by Pacemaker, for which its constraint is enough.
@@ -527,7 +534,10 @@ fn killed_rebuild(bed: &Bed) {
             other => Err(other.to_owned()),
         }
     });
-    found(bed, "node1", "a pg_basebackup into", again);
+    // Pacemaker may be at work on the node for a moment longer.
+    bed.until("the status naming the half copy", || {
+        names(bed, "node1", "a pg_basebackup into", again)
+    });
     assert_eq!(bed.server_processes("node2"), 0);
     // It goes on without the command, and must not write into the next copy.
     assert!(copies(bed, "node2") > 0);
