@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::decide::operator::Course;
-use pha_core::names::{NodeName, ResourceName};
+use pha_core::names::{NodeName, ResourceName, and};
 use pha_core::parse::cib::Cib;
-use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan, and};
+use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::config::ClusterConfig;

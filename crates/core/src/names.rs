@@ -225,6 +225,17 @@ pub(crate) fn in_slot(node: &NodeName) -> String {
     node.as_str().chars().map(plain).collect()
 }
 
+/// `node1, node2 and node3`.
+#[must_use]
+pub fn and<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    match items.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// The slot for a copy to this node. Two nodes whose names differ in what a slot's name cannot show share
 /// one.
 #[must_use]

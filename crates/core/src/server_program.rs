@@ -54,14 +54,3 @@ impl fmt::Display for Install {
         )
     }
 }
-
-/// Programs by their names: `pg_rewind and pg_waldump`.
-#[must_use]
-pub fn listed(programs: &[ServerProgram]) -> String {
-    let names: Vec<&str> = programs.iter().map(|program| program.as_str()).collect();
-    match names.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => String::new(),
-    }
-}

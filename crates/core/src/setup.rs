@@ -32,7 +32,7 @@ use cost::Owner;
 pub use in_force::{ConfigCopy, CopyState, InForce};
 pub use programs::Needed;
 pub use site::{
-    DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, and, other_copies, own_addresses,
+    DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, other_copies, own_addresses,
 };
 pub use xml::Element;
 

@@ -1,11 +1,11 @@
 //! What must be right on this node before PostgreSQL can be started here: `validate-all` and the
 //! beginning of `start`.
 
-use pha_core::names::ResourceName;
+use pha_core::names::{ResourceName, and};
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::remedy::Remedy;
-use pha_core::server_program::{ServerProgram, listed};
+use pha_core::server_program::ServerProgram;
 
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
@@ -97,7 +97,7 @@ pub fn foresee(params: &Params) -> Result<(), Refusal> {
         Some(first) => Err(Refusal::installed(format!(
             "{}: without {} PostgreSQL cannot be started here as a standby",
             first.remedy(),
-            listed(&missing)
+            and(&missing)
         ))),
     }
 }

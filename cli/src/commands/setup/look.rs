@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::names::NodeName;
+use pha_core::names::{NodeName, and};
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
 use pha_core::setup::{
-    DataFacts, Design, Needed, OwnAddress, SetupPlan, SiteFacts, SiteFinding, SiteQuestion, and,
+    DataFacts, Design, Needed, OwnAddress, SetupPlan, SiteFacts, SiteFinding, SiteQuestion,
     other_copies, own_addresses,
 };
 use pha_host::clock::Deadline;

@@ -11,7 +11,7 @@ use super::programs::Needed;
 use super::rolling::effective;
 use super::{Design, Element, SetupPlan};
 use crate::layout::Layout;
-use crate::names::NodeName;
+use crate::names::{NodeName, and};
 use crate::server_program::ServerProgram;
 
 /// What a node is asked. All of it comes from the file that is read here: the node's own copy may be
@@ -436,17 +436,6 @@ pub fn other_copies(
         ),
         refused: false,
     })
-}
-
-/// `node1, node2 and node3`.
-#[must_use]
-pub fn and(nodes: &[&NodeName]) -> String {
-    let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
-    match names.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => String::new(),
-    }
 }
 
 /// The addresses in what `ip -oneline address show` prints: `2: eth0    inet 192.0.2.5/24 brd …`. Lines of

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use super::Refusal;
-use crate::names::NodeName;
+use crate::names::{NodeName, and};
 use crate::register::{NoRow, Reading};
-use crate::server_program::{ServerProgram, listed};
+use crate::server_program::ServerProgram;
 
 /// Which command was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,7 +340,7 @@ pub const COPY_RULES: &[CopyRule] = &[
             let lacking: Vec<_> = facts.lacking.iter().filter(needed).copied().collect();
             let first = lacking.first()?;
             Some((
-                format!("{} has no {}", facts.node, listed(&lacking)),
+                format!("{} has no {}", facts.node, and(&lacking)),
                 first.remedy().to_string(),
             ))
         },
