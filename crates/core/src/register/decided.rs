@@ -37,10 +37,7 @@ impl Decided {
                 self.term, self.epoch
             )
         };
-        // The guard has seen more than this node keeps: then the register itself says so.
-        let behind = memory.term <= self.term && memory.epoch <= self.epoch;
-        let told = reading.is_some() && behind;
-        if !told && (memory.term, memory.epoch) != (self.term, self.epoch) {
+        if (memory.term, memory.epoch) != (self.term, self.epoch) {
             return Err(moved(memory.term, memory.epoch));
         }
         match reading {
@@ -97,9 +94,9 @@ mod tests {
         assert_eq!(holds(None, &memory), Err(()), "nobody has promised");
         let later = Memory { epoch: 6, ..memory };
         assert_eq!(holds(Some(&row(2, 5)), &later), Err(()));
-        // The register says that it has moved as far as this was decided from.
+        // Nothing is decided from what this node does not keep.
         let earlier = Memory { epoch: 4, ..memory };
-        assert_eq!(holds(Some(&row(2, 5)), &earlier), Ok(()));
+        assert_eq!(holds(Some(&row(2, 5)), &earlier), Err(()));
 
         let promised = Decided {
             by_memory: true,

@@ -58,6 +58,8 @@ fn holders(world: &mut World, operation: &Operation) -> Vec<Vec<String>> {
                 seen.push(holders.iter().map(ToString::to_string).collect());
             }
             snapshot = snapshot.fold(&action, effect);
+            // What was seen is kept before the next action, as every operation does.
+            world.keep(snapshot.memory.as_ref().unwrap()).unwrap();
             if failed {
                 break;
             }

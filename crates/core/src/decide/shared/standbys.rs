@@ -268,8 +268,8 @@ pub(in crate::decide) fn waits_without_register(s: &Snapshot) -> Option<Waits> {
     may_be_named(s, &node).then(|| Waits::For(name.clone()))
 }
 
-/// For whom commits are to wait where the operation is gone that holds them: for whoever is a holder now,
-/// whether it streams or not.
+/// For whom commits are to wait where the operation is gone that holds them: for the holder from before, whether
+/// it streams or not.
 pub(in crate::decide) fn waits_left_over(s: &Snapshot) -> Option<Waits> {
     let view = s.primary().filter(|view| view.waits.is_held())?;
     // Who has begun an exchange has kept that.
@@ -286,13 +286,12 @@ pub(in crate::decide) fn waits_left_over(s: &Snapshot) -> Option<Waits> {
     if s.seen().ok()?.unsettled_at(row.epoch) {
         return None;
     }
+    // It may have left, which moves no epoch; to wait for nobody, or for another one, a monitor moves it first.
     let mut others = row.holders.iter().filter(|node| *node != s.me());
-    match (others.next(), others.next()) {
-        // It has left, which moves no epoch; to wait for nobody, or for another one, a monitor moves it first.
-        (None, _) => name_in_force(s, view, &hold.holder).map(|name| Waits::For(name.clone())),
-        (Some(holder), None) => name_in_force(s, view, holder).map(|name| Waits::For(name.clone())),
-        _ => None,
-    }
+    let name = name_in_force(s, view, &hold.holder)?;
+    others
+        .all(|node| *node == hold.holder)
+        .then(|| Waits::For(name.clone()))
 }
 
 /// To wait for one standby again although the epoch stays: no barrier that was taken before counts any more.
