@@ -358,6 +358,8 @@ fn an_asynchronous_primary_alone_is_stopped_within_its_lease() {
 #[test]
 fn a_primary_that_is_the_only_holder_goes_on_without_the_lock_service() {
     let primary = Guarded::new("sync", &[]);
+    // The guard sees who is a holder with its first renewal.
+    primary.renewed();
     primary.server.stop().unwrap();
     primary.stays();
     primary.server.restart(&[]).unwrap();

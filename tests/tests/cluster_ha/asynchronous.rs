@@ -39,9 +39,19 @@ fn settle(bed: &Bed, primary: &str) {
     );
 }
 
-/// Waits until `standby` has on its disk what `primary` has, which must not write meanwhile.
+/// Waits until `standby` has on its disk what `primary` has, which writes no more until it loses its power:
+/// no client does, and what writes by itself (snapshots of running transactions, checkpoints, vacuum) is
+/// stopped.
 #[track_caller]
 fn caught_up(bed: &Bed, primary: &str, standby: &str) {
+    let writers = "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE backend_type IN \
+        ('autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer')";
+    let pids = must(bed.sql(primary, writers));
+    let stop: Vec<_> = ["kill", "-STOP"]
+        .into_iter()
+        .chain(pids.split(' '))
+        .collect();
+    bed.run(primary, &stop);
     let question = format!(
         "SELECT flush_lsn >= pg_current_wal_lsn() FROM pg_stat_replication \
          WHERE split_part(application_name, '@', 1) = '{standby}'"

@@ -138,7 +138,9 @@ fn a_stopped_program_does_not_outlive_its_deadline() {
 #[test]
 fn a_grandchild_that_keeps_the_pipes_does_not_hold_the_answer() {
     let marker = format!("60.{}", std::process::id());
-    let script = format!("setsid sleep {marker} & echo $!");
+    // Until it is in a session of its own it would end with the program's process group.
+    let script =
+        format!("setsid sleep {marker} & until grep -qx sleep /proc/$!/comm; do :; done; echo $!");
     let output = sh(&script).run(soon()).unwrap();
     assert!(
         anyone_runs(&marker),
