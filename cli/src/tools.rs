@@ -95,6 +95,11 @@ pub(crate) fn cleanup(
     change(command, deadline).map(drop)
 }
 
+/// Makes Pacemaker forget all that it knows of a resource, and look again on every node.
+pub(crate) fn refresh(resource: &str, deadline: Deadline) -> Result<(), ClsError> {
+    change(crm_resource(resource).arg("--refresh"), deadline).map(drop)
+}
+
 /// Sets an attribute of a node that lasts.
 pub(crate) fn set_node(
     node: &str,

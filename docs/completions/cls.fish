@@ -148,7 +148,7 @@ complete -c cls -n "__fish_cls_using_subcommand manage" -l config -d 'config.ini
 complete -c cls -n "__fish_cls_using_subcommand manage" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand manage" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand manage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
-complete -c cls -n "__fish_cls_using_subcommand manage" -s h -l help -d 'Print help'
+complete -c cls -n "__fish_cls_using_subcommand manage" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c cls -n "__fish_cls_using_subcommand restart" -l node -d 'Only this node; the primary gives its place to a standby before' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand restart" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand restart" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F

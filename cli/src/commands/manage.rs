@@ -25,6 +25,9 @@ const MANAGED: &str = "is-managed";
 pub(crate) struct Unmanage {}
 
 /// Give the resources back into Pacemaker's control after cls_unmanage
+///
+/// Pacemaker first looks again at what runs and forgets what failed meanwhile, so that a database
+/// that was stopped by hand and runs again is not restarted.
 #[derive(Debug, Args)]
 pub(crate) struct Manage {}
 
@@ -66,6 +69,11 @@ impl Manage {
         cluster.require_quorum()?;
         // One that was given back already has nothing to lose, and may need the rest to go on.
         if !cluster.view.managed {
+            // Whom a monitor found stopped meanwhile, Pacemaker would stop and start although it runs again.
+            for resource in &cluster.view.ours {
+                session.ui.progress(&format!("looking at {resource} again"));
+                tools::refresh(resource, deadline)?;
+            }
             wait::until(session, "Pacemaker to know what runs", deadline, || {
                 Ok(known(&cluster.again(session)?))
             })?;
@@ -96,7 +104,7 @@ impl Manage {
     }
 }
 
-/// After a restart of Pacemaker it first has to find out what runs (a probe on every node), and the
+/// It first has to find out what runs (a probe on every node), and after a restart of Pacemaker the
 /// promotion scores are gone until the first monitor of the primary has written its own again: given
 /// back before that, the primary would be demoted.
 fn known(cluster: &Cluster) -> Look<()> {

@@ -50,9 +50,18 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     ends(&bed, "node1", &["unmanage"], 0);
     let ctl = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
     let log = "/var/log/postgresql/pgsql.log";
-    let restart = [&ctl, "-D", PGDATA, "-l", log, "-m", "fast", "-w", "restart"];
-    must(bed.node("node1").as_postgres(&restart, PATIENCE));
+    let stop = [&ctl, "-D", PGDATA, "-m", "fast", "-w", "stop"];
+    must(bed.node("node1").as_postgres(&stop, PATIENCE));
+    bed.until("a monitor to find it stopped", || {
+        let count = bed.fail_count("node1", "node1");
+        (count != "0").then_some(()).ok_or(count)
+    });
+    let start = [&ctl, "-D", PGDATA, "-l", log, "-w", "start"];
+    must(bed.node("node1").as_postgres(&start, PATIENCE));
+    let postmaster = bed.node("node1").postmaster_pid();
     ends(&bed, "node1", &["manage"], 0);
+    assert_eq!(bed.node("node1").postmaster_pid(), postmaster);
+    assert_eq!(bed.fail_count("node1", "node1"), "0");
     bed.until("the standby to say that it cannot open", || {
         let cib = bed.cib_of("node1").map_err(|error| error.to_string())?;
         let score = cib.transient("node2", "master-pgsql");
