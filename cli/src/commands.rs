@@ -24,6 +24,7 @@ mod standby_node;
 mod start;
 mod status;
 mod wal_end;
+mod way;
 
 /// How a command that did not fail has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

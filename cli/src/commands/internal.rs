@@ -10,7 +10,7 @@ use super::doctor::facts;
 use super::restart::settings;
 use super::setup::look;
 use super::setup::passfile::Passfiles;
-use super::{config, rows, seen, wal_end};
+use super::{config, rows, seen, wal_end, way};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -68,6 +68,11 @@ enum Question {
         /// The database resource
         resource: String,
     },
+    /// Use and give no promises beside an operator's decision, and print what was promised here, as JSON
+    GiveWay {
+        /// The database resource
+        resource: String,
+    },
 }
 
 impl Internal {
@@ -104,6 +109,7 @@ impl Internal {
             Question::Rows => rows::run(session, &given()?)?,
             Question::Settings => settings::run(session, &read_json()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
+            Question::GiveWay { resource } => way::run(session, resource)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {
                 let written = crate::pages::write(&crate::app::command(), directory);

@@ -14,7 +14,7 @@ use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
-use super::{cleanup, seen, wal_end};
+use super::{cleanup, seen, wal_end, way};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
@@ -56,6 +56,8 @@ impl RecoveryMaster {
         show(session, &facts, &plan);
         self.confirm(session, &plan.node)?;
         if let Some(read) = &plan.register {
+            facts = way::asked_of(session, &cluster, facts, deadline)?;
+            let _ = plan_recovery(&facts)?;
             let seen = decide(&cluster, &plan, read, &facts, deadline)?;
             tell(session, &cluster, seen, deadline);
         }
@@ -155,6 +157,7 @@ impl RecoveryMaster {
             seen,
             number,
             register,
+            gave_way: None,
         })
     }
 

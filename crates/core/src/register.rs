@@ -32,8 +32,8 @@ use crate::names::NodeName;
 pub use decided::Decided;
 pub use memory::{Memory, NotRelied, PromiseRefused, Reign};
 pub use promise::{
-    PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, in_time,
-    may_promise, relay_reply, relay_step, tally,
+    GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, give_way,
+    in_time, may_promise, relay_reply, relay_step, tally,
 };
 pub use promotion::{
     Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::quoted::{printable, quoted};
-use pha_core::register::{Memory, NotRelied, PromiseRefused, Register};
+use pha_core::register::{GaveWay, Memory, NotRelied, PromiseRefused, Register, give_way};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
@@ -243,6 +243,17 @@ impl Guard {
         self.memory.revise(|memory| Ok(memory.freed(term, epoch)?))
     }
 
+    /// Keeps durably that this node gives way to an operator's decision (R15), unless its PostgreSQL serves;
+    /// `role` as [`give_way`] has it. What it answers.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; then it has not given way.
+    pub fn give_way(&self, role: (bool, bool)) -> Result<GaveWay, MemoryError> {
+        let kept = self.memory.revise(|memory| Ok(give_way(&memory, role).1))?;
+        // What it tells is the same before and after.
+        Ok(give_way(&kept, role).0)
+    }
+
     /// Keeps durably what was seen of the register.
     ///
     /// # Errors
@@ -366,6 +377,27 @@ mod tests {
                 (used_first, !used_first)
             );
         }
+    }
+
+    #[test]
+    fn who_has_given_way_promises_nothing_and_relies_on_nothing() {
+        let (file, _directory) = file("way");
+        let timeline = pha_core::timeline::TimelineId::FIRST;
+        let reign = Some(pha_core::register::Reign { term: 3, timeline });
+        let primary = Memory {
+            reign,
+            ..seen(3, 7)
+        };
+        file.store(&primary).unwrap();
+        let lock = file.guard(soon()).unwrap();
+        assert!(lock.give_way((true, false)).unwrap().serves);
+        assert_eq!(file.load().unwrap(), primary);
+        assert!(!lock.give_way((true, true)).unwrap().serves);
+        assert!(matches!(
+            lock.promise(3, 7, true),
+            Err(MemoryError::Refused(_))
+        ));
+        assert!(file.use_promises(3, 7).is_err());
     }
 
     #[test]

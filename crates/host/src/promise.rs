@@ -16,8 +16,8 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
-    Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Wanted, Withdrawal,
-    in_time, may_promise, relay_reply, relay_step,
+    GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Wanted,
+    Withdrawal, in_time, may_promise, relay_reply, relay_step,
 };
 use tracing::{info, warn};
 
@@ -224,6 +224,19 @@ pub fn answer(input: impl Read + Send + 'static) -> Result<String, (OcfCode, Str
     Ok(answer.to_line(&request, &asked.me, &asked.cluster))
 }
 
+/// Gives way to an operator's decision (R15): from here on this node relies on no promise of the epoch that it
+/// has seen, and gives none at it. Under the promotion lock, so that no promotion is under way meanwhile.
+///
+/// # Errors
+/// Why it has not given way, for the operator.
+pub fn give_way(resource: &ResourceName, deadline: Deadline) -> Result<GaveWay, String> {
+    let asked = Asked::load(resource)?;
+    let guard = node::memory_file(resource).guard(deadline);
+    let guard = guard.map_err(|error| error.to_string())?;
+    let role = asked.role()?;
+    guard.give_way(role).map_err(|error| error.to_string())
+}
+
 /// Reads all of the input, but no more than a request can be, and no longer than it may take.
 fn read(input: impl Read + Send + 'static) -> Result<Vec<u8>, String> {
     let (sender, receiver) = mpsc::channel();
@@ -302,13 +315,17 @@ impl Asked {
     }
 
     fn not_the_primary(&self, request: &PromiseRequest, known: &Memory) -> Result<(), String> {
+        may_promise(&self.me, request, known, self.role()?)
+    }
+
+    /// Whether the postmaster is alive, and whether the data directory is a standby's.
+    fn role(&self) -> Result<(bool, bool), String> {
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         let standby = ["standby.signal", "recovery.conf"]
             .iter()
             .any(|name| owner.files().exists(&self.pgdata.join(name)));
         let postmaster = Postmaster::of(&self.pgdata, &owner).map_err(|error| error.to_string())?;
-        let runs = matches!(postmaster, Postmaster::Alive { .. });
-        may_promise(&self.me, request, known, (runs, standby))
+        Ok((matches!(postmaster, Postmaster::Alive { .. }), standby))
     }
 
     /// Tries the register from here; the answer, or none if it is to be promised.

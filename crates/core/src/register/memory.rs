@@ -38,17 +38,19 @@ pub struct Memory {
     /// from then on no promise of this epoch is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u64>,
-    /// The epoch at which this node, as the primary, has withdrawn its question for promises. Written
-    /// before the others hear of it; from then on it relies on no promise of this epoch, whenever it was
-    /// given. So it does not matter how late, how often or in which order a withdrawal arrives.
+    /// The epoch at which this node, as the primary, has withdrawn its question for promises, or has given
+    /// way to an operator's decision ([`Memory::giving_way`]). Written before the others hear of it; from
+    /// then on it relies on no promise of this epoch, whenever it was given. So it does not matter how late,
+    /// how often or in which order a withdrawal arrives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<u64>,
     /// The epoch of a promise that the primary may withdraw, because it keeps whether it has used it. One
     /// that an earlier version asked for may have been used without a trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocable: Option<u64>,
-    /// The epoch at which the primary has withdrawn its question from this node. Nothing is promised at
-    /// it any more: a question that arrives after that was sent before.
+    /// The epoch at which the primary has withdrawn its question from this node, or at which this node has
+    /// given way to an operator's decision. Nothing is promised at it any more: a question that arrives
+    /// after a withdrawal was sent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed: Option<u64>,
     /// The last promotion that this node completed. It is written after PostgreSQL has become the
@@ -122,7 +124,7 @@ pub enum PromiseRefused {
     },
     /// The primary has withdrawn the question, and this one was sent before that.
     #[error(
-        "no promise for epoch {epoch}: the primary has withdrawn its question at that epoch, when its PostgreSQL had been stopped"
+        "no promise for epoch {epoch}: the primary has withdrawn its question at that epoch, when its PostgreSQL had been stopped, or an operator is about to go on without it (cls_recovery_master)"
     )]
     Withdrawn {
         /// The epoch for which a promise was asked.
@@ -157,7 +159,7 @@ pub enum PromiseRefused {
 pub enum NotRelied {
     /// This node has withdrawn the question.
     #[error(
-        "the promises of epoch {epoch} are not relied on: this node has withdrawn its question, so another node may be promoted; commits wait until the lock service is back"
+        "the promises of epoch {epoch} are not relied on: this node has withdrawn its question or given way to an operator, so another node may be promoted; commits wait until the lock service is back"
     )]
     Withdrawn {
         /// The epoch of the promises.
@@ -379,6 +381,22 @@ impl Memory {
                 withdrawn: Some(epoch),
                 ..*self
             }),
+        }
+    }
+
+    /// The memory that has to be on the disk before an operator moves the register past this node's epoch
+    /// (R15): it relies on no promise of that epoch any more, and gives none at it. One that it has given
+    /// stays until the epoch moves, which may not come to be.
+    #[must_use]
+    pub fn giving_way(&self) -> Self {
+        let bound = self.promised.is_some_and(|at| at >= self.epoch);
+        Self {
+            withdrawn: self.withdrawn.max(Some(self.epoch)),
+            freed: match bound {
+                true => self.freed,
+                false => self.freed.max(Some(self.epoch)),
+            },
+            ..*self
         }
     }
 

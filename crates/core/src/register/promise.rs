@@ -174,6 +174,35 @@ pub fn may_promise(
     }
 }
 
+/// What a node has answered that was asked to give way to an operator's decision (R15).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GaveWay {
+    /// Its PostgreSQL runs as a primary, whatever the cluster shows: nothing was kept there.
+    pub serves: bool,
+    /// By promises of the epoch that it has seen it has let a standby go.
+    pub used: bool,
+    /// The epoch at which it has promised not to promote: the primary may rely on that.
+    pub promised: Option<u64>,
+}
+
+/// What a node with this memory answers that is asked to give way, and what it has to keep first. `runs` is
+/// whether its postmaster is alive, `standby` whether its data directory is a standby's.
+#[must_use]
+pub fn give_way(memory: &Memory, (runs, standby): (bool, bool)) -> (GaveWay, Memory) {
+    let serves = runs && !standby;
+    let answer = GaveWay {
+        serves,
+        used: memory.used == Some(memory.epoch),
+        promised: memory.promised,
+    };
+    let kept = match serves {
+        true => *memory,
+        false => memory.giving_way(),
+    };
+    (answer, kept)
+}
+
 /// What the asking has brought, kept for the rest of the operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Promises {

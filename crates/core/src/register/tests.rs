@@ -685,6 +685,40 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     assert_eq!(promised.promising(3, 9, true).unwrap().epoch, 9);
 }
 
+/// R15: an operator is about to move the register past this node's epoch.
+#[test]
+fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
+    let timeline = crate::timeline::TimelineId::FIRST;
+    let reign = Some(Reign { term: 3, timeline });
+    let seen = Memory::default().seeing(&running());
+    let primary = Memory { reign, ..seen };
+    let (answer, kept) = give_way(&primary, (true, true));
+    let gave = |serves, used, promised| GaveWay {
+        serves,
+        used,
+        promised,
+    };
+    assert_eq!(answer, gave(false, false, None));
+    assert_eq!(kept.using(3, 7), Err(NotRelied::Withdrawn { epoch: 7 }));
+    let late = kept.promising(3, 7, true);
+    assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch: 7 }));
+    // It goes on at the next epoch, and a process that has read the memory before takes nothing back.
+    assert!(kept.promising(3, 8, true).unwrap().has_promised(8));
+    assert_eq!(kept.merged(&primary), kept);
+    // What it has promised stays, and whoever has relied on it is asked; what it has used stays used.
+    let promised = seen.promising(3, 7, true).unwrap();
+    let (answer, kept) = give_way(&promised, (false, true));
+    assert_eq!(answer, gave(false, false, Some(7)));
+    assert!(kept.merged(&promised).has_promised(7));
+    let used = primary.using(3, 7).unwrap();
+    let (answer, kept) = give_way(&used, (false, false));
+    assert_eq!((answer, kept.used), (gave(false, true, None), Some(7)));
+    assert_eq!(give_way(&kept, (false, false)).0, gave(false, true, None));
+    // A primary that serves keeps nothing of it.
+    let (answer, kept) = give_way(&primary, (true, false));
+    assert_eq!((answer, kept), (gave(true, false, None), primary));
+}
+
 #[test]
 fn a_withdrawal_ends_the_promise_of_its_epoch_and_no_other() {
     let seen = Memory::default().seeing(&running());

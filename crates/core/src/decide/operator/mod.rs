@@ -17,7 +17,7 @@ pub use copy::{
 };
 pub use recovery::{
     NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, may_still_serve,
-    plan_recovery,
+    plan_recovery, to_give_way,
 };
 pub use restart::{Course, RestartFacts, RestartInstance, plan_restart};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

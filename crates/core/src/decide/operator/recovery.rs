@@ -1,11 +1,11 @@
 //! The emergency: no node may be promoted, and an operator decides whose data to go on with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Refusal;
 use crate::lineage::Lineage;
 use crate::names::NodeName;
-use crate::register::{Damage, Memory, Reading, Register, Seen, leaps};
+use crate::register::{Damage, GaveWay, Memory, Reading, Register, Seen, leaps};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -102,6 +102,9 @@ pub struct RecoveryFacts {
     /// The highest number of a timeline that any of them keeps. Each number that is left out costs a file,
     /// so none is for a node that cannot be asked.
     pub number: u32,
+    /// What the nodes of [`to_give_way`] have answered, or why one has not; none before they were asked,
+    /// which is once the operator has confirmed.
+    pub gave_way: Option<BTreeMap<NodeName, Result<GaveWay, String>>>,
 }
 
 /// What will be done, and what it costs.
@@ -264,6 +267,56 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
         },
     },
     RecoveryRule {
+        id: "recovery-gives-way",
+        says: "Once it is confirmed: each node of the cluster that could be a primary by the promises of others has durably given that up, or is said to be off (R7, R15).",
+        check: |facts| {
+            let chosen = chosen(facts)?;
+            let (node, why) = facts.gave_way.as_ref()?.iter().find_map(|(node, answer)| {
+                Some((node, not_given(answer, *node == chosen.node)?))
+            })?;
+            Some((
+                format!("{node} could be a primary beside {}: {why}", chosen.node),
+                format!(
+                    "mend that and give the command again; or switch {node} off (its power, not the network), see that it is off, and cls_recovery_master --node {} --off {node}",
+                    chosen.node
+                ),
+            ))
+        },
+    },
+    RecoveryRule {
+        id: "recovery-promised",
+        says: "Where the chosen node has promised at the register's epoch, the owner may be serving by that: one that cannot be seen must be said to be off, also if it had stopped before (R7, R15).",
+        check: |facts| {
+            let chosen = chosen(facts)?;
+            let Some(Reading::Row(row)) = &facts.register else {
+                return None;
+            };
+            let Ok(answer) = facts.gave_way.as_ref()?.get(&chosen.node)? else {
+                return None;
+            };
+            let owner = row
+                .owner
+                .as_ref()
+                .filter(|_| answer.promised == Some(row.epoch))?;
+            let known = facts
+                .nodes
+                .iter()
+                .any(|node| node.node == *owner && node.member);
+            (!known && !facts.off.contains(owner)).then(|| {
+                (
+                    format!(
+                        "{} has promised {owner} not to be promoted, so {owner} may be serving where it cannot be seen",
+                        chosen.node
+                    ),
+                    format!(
+                        "switch {owner} off (its power, not the network) and see that it is off; then cls_recovery_master --node {} --off {owner}",
+                        chosen.node
+                    ),
+                )
+            })
+        },
+    },
+    RecoveryRule {
         id: "recovery-other-timeline",
         says: "No standby runs whose timeline has the number of one of the chosen node's and is another: PostgreSQL would let it receive the chosen node's WAL on top of its own (R13). A stopped one is compared when it starts.",
         check: |facts| {
@@ -395,7 +448,48 @@ pub fn may_still_serve(facts: &RecoveryFacts) -> Vec<NodeName> {
         .collect()
 }
 
-/// Decides which node is to be primary, and says what is lost with it.
+/// The nodes that have to give way before the register is changed (R7, R15): members that may use the promises
+/// of others at its epoch, and the chosen one, which must give none at it. Only the owner can use any; a
+/// register that is damaged does not say who that was. Where a primary goes on, nobody else is to be kept from
+/// anything.
+#[must_use]
+pub fn to_give_way(facts: &RecoveryFacts) -> BTreeSet<NodeName> {
+    let Some(chosen) = chosen(facts).filter(|_| goes_on(facts).is_none()) else {
+        return BTreeSet::new();
+    };
+    let owner = match &facts.register {
+        Some(Reading::Row(row)) if !damaged(facts) => row.owner.as_ref(),
+        _ => None,
+    };
+    if facts.register.is_none() {
+        return BTreeSet::new();
+    }
+    let asked = |node: &&NodePosition| {
+        let may_use = damaged(facts) || owner == Some(&node.node);
+        node.node == chosen.node || (may_use && node.member && !facts.off.contains(&node.node))
+    };
+    let nodes = facts.nodes.iter().filter(asked);
+    nodes.map(|node| node.node.clone()).collect()
+}
+
+/// Why a node that was asked to give way could still be a primary. What the chosen one has served by is its
+/// own.
+fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {
+    match answer {
+        Err(why) => Some(format!("it could not be asked to give way: {why}")),
+        Ok(answer) if answer.serves => Some(
+            "PostgreSQL runs there as a primary, although the cluster does not show it".to_owned(),
+        ),
+        Ok(answer) if answer.used && !chosen => Some(
+            "it has let a standby go by the promises of the others, and has commits that they lack"
+                .to_owned(),
+        ),
+        Ok(_) => None,
+    }
+}
+
+/// Decides which node is to be primary, and says what is lost with it. Before the decision is registered, it is
+/// made again with what the nodes of [`to_give_way`] have answered.
 ///
 /// # Errors
 /// The first precondition that does not hold.
@@ -568,6 +662,7 @@ mod tests {
             })),
             seen: Seen { term: 1, epoch: 4 },
             number: 0,
+            gave_way: None,
         }
     }
 
@@ -790,6 +885,100 @@ mod tests {
         }
     }
 
+    const GAVE_WAY: GaveWay = GaveWay {
+        serves: false,
+        used: false,
+        promised: None,
+    };
+
+    fn answers(facts: &mut RecoveryFacts, node: &str, answer: Result<GaveWay, String>) {
+        let all = facts.gave_way.get_or_insert_default();
+        all.insert(name(node), answer);
+    }
+
+    /// R7, R15: who is asked to give way before the register changes.
+    #[test]
+    fn who_may_use_promises_gives_way_first() {
+        let asked = |change: fn(&mut RecoveryFacts)| {
+            let mut facts = d1();
+            facts.nodes.push(node("node3", 1, 0x2000));
+            change(&mut facts);
+            let nodes = to_give_way(&facts).into_iter();
+            nodes.map(|node| node.to_string()).collect::<Vec<_>>()
+        };
+        // The chosen node, and the owner where it is there and not said to be off.
+        assert_eq!(asked(|_| {}), ["node2"]);
+        let there = |f: &mut RecoveryFacts| f.nodes[0] = node("node1", 1, 0x2000);
+        assert_eq!(asked(there), ["node2"]);
+        assert_eq!(
+            asked(|f| {
+                f.off.clear();
+                f.nodes[0] = node("node1", 1, 0x2000);
+            }),
+            ["node1", "node2"]
+        );
+        // A damaged register does not say who was primary last.
+        assert_eq!(
+            asked(|f| f.register = Some(Reading::Missing)),
+            ["node2", "node3"]
+        );
+        assert_eq!(
+            asked(|f| {
+                f.nodes[0] = node("node1", 1, 0x4000);
+                f.wanted = Some(name("node1"));
+            }),
+            ["node1"]
+        );
+        // A running primary goes on, and without a register nobody promises.
+        let none: [&str; 0] = [];
+        assert_eq!(
+            asked(|f| {
+                f.register = Some(Reading::Missing);
+                f.promoted = vec![name("node2")];
+            }),
+            none
+        );
+        assert_eq!(asked(|f| f.register = None), none);
+    }
+
+    #[test]
+    fn who_does_not_give_way_may_be_a_primary() {
+        let decided = |node: &str, answer: GaveWay| {
+            let mut facts = d1();
+            answers(&mut facts, node, Ok(answer));
+            plan_recovery(&facts).err().map(|refusal| refusal.id)
+        };
+        let refused = Some("recovery-gives-way");
+        let used = GaveWay {
+            used: true,
+            ..GAVE_WAY
+        };
+        let serves = GaveWay {
+            serves: true,
+            ..GAVE_WAY
+        };
+        assert_eq!(decided("node1", GAVE_WAY), None);
+        assert_eq!(decided("node1", used.clone()), refused);
+        assert_eq!(decided("node1", serves.clone()), refused);
+        // What the chosen one has kept of a time as the primary is of no harm; that it serves is.
+        assert_eq!(decided("node2", used), None);
+        assert_eq!(decided("node2", serves), refused);
+        // Its promise is a reason to ask about the owner, which is said to be off here; one of another
+        // epoch is none.
+        let promised = |epoch| GaveWay {
+            promised: Some(epoch),
+            ..GAVE_WAY
+        };
+        assert_eq!(decided("node2", promised(4)), None);
+        let mut facts = d1();
+        facts.off.clear();
+        if let Some(Reading::Row(row)) = &mut facts.register {
+            row.ttl = Duration::ZERO;
+        }
+        answers(&mut facts, "node2", Ok(promised(3)));
+        assert_eq!(plan_recovery(&facts).err().map(|refusal| refusal.id), None);
+    }
+
     #[test]
     fn each_refusal() {
         type Change = fn(&mut RecoveryFacts);
@@ -813,6 +1002,23 @@ mod tests {
                 }
             }),
             ("recovery-old-primary-off", |f| f.off.clear()),
+            ("recovery-gives-way", |f| {
+                answers(f, "node2", Err("no answer".to_owned()))
+            }),
+            ("recovery-promised", |f| {
+                f.off.clear();
+                if let Some(Reading::Row(row)) = &mut f.register {
+                    row.ttl = Duration::ZERO;
+                }
+                answers(
+                    f,
+                    "node2",
+                    Ok(GaveWay {
+                        promised: Some(4),
+                        ..GAVE_WAY
+                    }),
+                );
+            }),
             ("recovery-other-timeline", |f| {
                 f.nodes[0] = node("node1", 2, 0x3000);
                 f.nodes[0].lineage = Some(opened(1));

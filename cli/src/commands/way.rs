@@ -1,0 +1,68 @@
+//! Before an operator's decision: the nodes that could be primaries by promises give way (R7, R15).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pha_core::decide::operator::{RecoveryFacts, to_give_way};
+use pha_core::names::{NodeName, ResourceName};
+use pha_core::quoted::printable;
+use pha_core::register::GaveWay;
+use pha_host::clock::Deadline;
+use pha_host::promise::give_way;
+
+use crate::app::Session;
+use crate::cluster::Cluster;
+use crate::error::ClsError;
+use crate::site;
+
+/// How long a promotion that is under way there may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What other nodes ask for, over ssh, as JSON.
+pub(super) fn run(session: &Session, resource: &str) -> Result<(), ClsError> {
+    let resource: ResourceName = resource.parse().map_err(|error| {
+        ClsError::refused(format!("{error}"), "give the name of the database resource")
+    })?;
+    let answer = give_way(&resource, Deadline::after(PATIENCE))
+        .map_err(|why| ClsError::failed(why, "cls_status on that node"))?;
+    session.ui.print_json(&answer);
+    Ok(())
+}
+
+/// Asks each node that has to give way, and adds to the facts what it has answered.
+pub(super) fn asked_of(
+    session: &Session,
+    cluster: &Cluster,
+    facts: RecoveryFacts,
+    deadline: Deadline,
+) -> Result<RecoveryFacts, ClsError> {
+    let here = cluster.local_node(deadline)?;
+    let ask = |node: NodeName| {
+        session.ui.progress(&format!(
+            "asking {node} to neither use nor give promises from here on"
+        ));
+        let deadline = deadline.sub_budget(PATIENCE + Duration::from_secs(5));
+        let answer = match node == here {
+            true => give_way(&cluster.resource, deadline.sub_budget(PATIENCE)),
+            false => there(&node, &cluster.resource, deadline),
+        };
+        (node, answer)
+    };
+    let answers: BTreeMap<_, _> = to_give_way(&facts).into_iter().map(ask).collect();
+    Ok(RecoveryFacts {
+        gave_way: Some(answers),
+        ..facts
+    })
+}
+
+fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<GaveWay, String> {
+    let words = ["internal", "give-way", resource.as_str()];
+    let output = site::cls_there(node, &words, b"", deadline).map_err(|away| away.to_string())?;
+    if output.code != 0 {
+        let said = output.error_text();
+        let first = said.lines().next().unwrap_or("it said nothing");
+        return Err(first.trim_start_matches("cls: ").to_owned());
+    }
+    serde_json::from_str(&output.text())
+        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
+}
