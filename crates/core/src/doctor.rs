@@ -43,6 +43,33 @@ pub struct FileFacts {
     pub owner: String,
 }
 
+/// How long corosync takes until it knows that a node is gone: first its token, then consensus on the new
+/// membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TotemFacts {
+    /// Milliseconds, with what is added for every node after the second.
+    pub token: u64,
+    /// Milliseconds.
+    pub consensus: u64,
+}
+
+impl TotemFacts {
+    /// What `corosync-cmapctl` prints of it; none where a number is missing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |key: &str| {
+            let key = format!("runtime.config.totem.{key} ");
+            // runtime.config.totem.token (u32) = 1000
+            let line = text.lines().find(|line| line.starts_with(&key))?;
+            line.rsplit_once(" = ")?.1.trim().parse().ok()
+        };
+        Some(Self {
+            token: number("token")?,
+            consensus: number("consensus")?,
+        })
+    }
+}
+
 /// The space of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFacts {
@@ -152,6 +179,9 @@ pub struct NodeFacts {
     pub passfiles: BTreeMap<String, Option<FileFacts>>,
     /// File systems by what lies on them.
     pub disks: BTreeMap<String, DiskFacts>,
+    /// When corosync misses a node; none where it does not run, and of an older agent.
+    #[serde(default)]
+    pub totem: Option<TotemFacts>,
     /// What `cls_setup` would ask of it; none of an older agent.
     #[serde(default)]
     pub site: Option<SiteFacts>,

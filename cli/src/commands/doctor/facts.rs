@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pha_core::conninfo;
 use pha_core::doctor::{
     DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ReplicationLine, ServerFacts,
+    TotemFacts,
 };
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
@@ -117,6 +118,7 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
             ssh: ssh.join().unwrap_or_default(),
             promise: promise.join().unwrap_or_default(),
             replication: replication.join().unwrap_or_default(),
+            totem: totem(),
             site: look::facts(&config.file, question(&intent, params)).ok(),
             lock: lock.join().unwrap_or_default(),
             server: server.join().ok(),
@@ -481,6 +483,12 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
     let tools = TOOLS.iter().filter(missing);
     programs.extend(tools.map(|tool| ((*tool).to_owned(), None)));
     programs
+}
+
+fn totem() -> Option<TotemFacts> {
+    let command = Command::new("corosync-cmapctl").arg("runtime.config.totem.");
+    let output = command.run(Deadline::after(STEP)).ok()?;
+    TotemFacts::parse(&output.text())
 }
 
 /// Enough to tell two builds apart.

@@ -31,6 +31,11 @@ pub(super) const RULES: &[Rule] = &[
         look: timeouts,
     },
     Rule {
+        id: "membership",
+        well: "the cluster notices a lost node before PostgreSQL does",
+        look: membership,
+    },
+    Rule {
         id: "rewind",
         well: "pg_rewind can repair an old primary",
         look: rewind,
@@ -244,6 +249,34 @@ fn timeouts(seen: &Examination) -> Vec<Found> {
             }
         }
         found
+    })
+}
+
+/// A primary lets the last standby go only once the cluster knows who has quorum. Of two nodes the lock
+/// service decides alone.
+fn membership(seen: &Examination) -> Vec<Found> {
+    if seen.params.rep_mode != Mode::Sync || seen.nodes.len() < 3 {
+        return Vec::new();
+    }
+    seen.each(|_, facts| {
+        let settings = &facts.server.as_ref()?.as_ref().ok()?.settings;
+        let after: u64 = settings.get("wal_sender_timeout")?.parse().ok()?;
+        let totem = facts.totem.filter(|_| after > 0)?;
+        let settled = totem.token + totem.consensus;
+        (settled > after).then(|| {
+            Found::warning(
+                format!(
+                    "wal_sender_timeout is {after} ms, and corosync needs up to {settled} ms to know that a node is \
+                     gone (token {}, consensus {}): where both standbys are lost at once, commits wait so long",
+                    totem.token, totem.consensus
+                ),
+                format!(
+                    "{}, or a shorter token in the section totem of /etc/corosync/corosync.conf of every node, then \
+                     corosync-cfgtool -R",
+                    set("wal_sender_timeout", &format!("{}s", settled.div_ceil(1000)))
+                ),
+            )
+        })
     })
 }
 

@@ -112,6 +112,10 @@ fn healthy(me: &str) -> NodeFacts {
         )]
         .into(),
         passfiles: BTreeMap::new(),
+        totem: Some(TotemFacts {
+            token: 1650,
+            consensus: 1980,
+        }),
         disks: [(
             "/data".to_owned(),
             DiskFacts {
@@ -193,6 +197,12 @@ fn facts(examination: &mut Examination) -> &mut NodeFacts {
 fn server(examination: &mut Examination) -> &mut BTreeMap<String, String> {
     let server = facts(examination).server.as_mut().unwrap();
     &mut server.as_mut().unwrap().settings
+}
+
+/// A node that is as node2 is.
+fn third(examination: &mut Examination) {
+    let node = examination.nodes[&name("node2")].clone();
+    examination.nodes.insert(name("node3"), node);
 }
 
 fn set(examination: &mut Examination, name: &str, value: &str) {
@@ -408,6 +418,15 @@ fn every_rule_finds_what_it_looks_for() {
         ("timeouts", Warning, |e| set(e, "wal_sender_timeout", "0")),
         ("timeouts", Warning, |e| {
             set(e, "wal_receiver_timeout", "60000")
+        }),
+        // What corosync prints where its token is longer than PostgreSQL's patience.
+        ("membership", Warning, |e| {
+            third(e);
+            facts(e).totem = TotemFacts::parse(
+                "runtime.config.totem.consensus (u32) = 4380\n\
+                 runtime.config.totem.token (u32) = 3650\n\
+                 runtime.config.totem.token_retransmit (u32) = 869\n",
+            );
         }),
         ("rewind", Warning, |e| set(e, "wal_log_hints", "off")),
         ("retention", Warning, |e| set(e, "wal_keep_size", "0")),
