@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output};
-use pha_host::pacemaker::PacemakerError;
+use pha_host::pacemaker::{PacemakerError, answers_quorum, quorum_question};
 
 use crate::error::ClsError;
 
-/// Exit status of Pacemaker's tools: this part of the cluster has no quorum.
-const NO_QUORUM: i32 = 106;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
 /// Exit status of Pacemaker's tools: it is so already.
@@ -35,9 +33,8 @@ pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsErr
 /// Those of [`run`], and [`ClsError::NotKept`].
 pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
     let output = run(command, deadline)?;
-    let quorum = Command::new("crm_node").arg("--quorum").accept(NO_QUORUM);
-    match run(quorum, deadline) {
-        Ok(answer) if answer.text().trim() == "1" => Ok(output),
+    match run(quorum_question(), deadline) {
+        Ok(answer) if answers_quorum(&answer) => Ok(output),
         // Pacemaker answered just now, so it is its controller that has gone.
         Ok(_) | Err(ClsError::NoCluster) => Err(ClsError::NotKept),
         Err(error) => Err(error),

@@ -286,11 +286,15 @@ impl Shim {
             .collect();
         format!(
             "<cib crm_feature_set=\"3.16.1\" validate-with=\"pacemaker-3.9\" epoch=\"7\" num_updates=\"3\" admin_epoch=\"0\" \
-             have-quorum=\"1\" dc-uuid=\"1\"><configuration><crm_config>{sets}</crm_config><nodes>{nodes}</nodes>\
+             have-quorum=\"1\" dc-uuid=\"1\"><configuration><crm_config>{TWO_NODES}{sets}</crm_config><nodes>{nodes}</nodes>\
              <resources/><constraints/></configuration><status>{status}</status></cib>\n"
         )
     }
 }
+
+/// What `cls_setup` writes for two nodes.
+const TWO_NODES: &str = "<cluster_property_set id=\"cib-bootstrap-options\">\
+    <nvpair id=\"policy\" name=\"no-quorum-policy\" value=\"ignore\"/></cluster_property_set>";
 
 fn pairs(id: &str, directory: &Path, element: &str) -> String {
     let pairs: String = names(directory)

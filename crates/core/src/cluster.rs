@@ -230,6 +230,9 @@ impl Default for Resource {
 pub struct Cluster {
     /// Whether the partition that answered has quorum.
     pub quorum: bool,
+    /// Whether a primary in a part without quorum comes to an end: Pacemaker stops or demotes it
+    /// (`no-quorum-policy`), or leaves it alone until the other part has fenced its node.
+    pub ends_without_quorum: bool,
     /// The nodes, by name.
     pub nodes: BTreeMap<NodeName, ClusterNode>,
     /// The database.

@@ -139,6 +139,10 @@ pub enum Action {
     WriteReplInfo(ReplInfo),
     /// Write `pgsql_REGISTER`: how far the register has come.
     WriteSeen(Seen),
+    /// Ask the cluster, once its membership has settled, whether this part of it has quorum. It is asked by a
+    /// change that changes nothing, which every member receives before it is answered: one that is just
+    /// losing a member answers when it has a new membership.
+    AskQuorum,
     /// Start the process that says for this standby what it has flushed ([`Operation::Attend`]), unless
     /// one runs.
     StartAttendant,
@@ -197,6 +201,7 @@ impl Action {
             Self::SetAttribute(..) => ActionKind::SetAttribute,
             Self::WriteReplInfo(_) => ActionKind::WriteReplInfo,
             Self::WriteSeen(_) => ActionKind::WriteSeen,
+            Self::AskQuorum => ActionKind::AskQuorum,
             Self::StartAttendant => ActionKind::StartAttendant,
             Self::StartGuard => ActionKind::StartGuard,
             Self::EndGuard => ActionKind::EndGuard,
@@ -269,6 +274,7 @@ impl Action {
             Self::StartPostgres(_)
             | Self::Announce(_)
             | Self::EndLinks(_)
+            | Self::AskQuorum
             | Self::StartAttendant
             | Self::StopPostgres(_)
             | Self::EnsureSlots(_)
@@ -359,6 +365,8 @@ pub enum ActionKind {
     WriteReplInfo,
     /// [`Action::WriteSeen`].
     WriteSeen,
+    /// [`Action::AskQuorum`].
+    AskQuorum,
     /// [`Action::StartAttendant`].
     StartAttendant,
     /// [`Action::StartGuard`].
@@ -413,6 +421,7 @@ impl ActionKind {
         Self::SetAttribute,
         Self::WriteReplInfo,
         Self::WriteSeen,
+        Self::AskQuorum,
         Self::StartAttendant,
         Self::StartGuard,
         Self::EndGuard,
@@ -459,6 +468,7 @@ impl ActionKind {
             Self::SetAttribute => "set-attribute",
             Self::WriteReplInfo => "write-repl-info",
             Self::WriteSeen => "write-seen",
+            Self::AskQuorum => "ask-quorum",
             Self::StartAttendant => "start-attendant",
             Self::StartGuard => "start-guard",
             Self::EndGuard => "end-guard",
@@ -497,6 +507,8 @@ pub enum Effect {
     Disk(crate::snapshot::Disk),
     /// The node's change lock.
     ChangeLock(ChangeLock),
+    /// Whether this part of the cluster has quorum.
+    Quorum(bool),
 }
 
 /// An action that failed.
@@ -774,6 +786,7 @@ impl Snapshot {
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
             Effect::ChangeLock(lock) => self.progress.change_lock = lock,
+            Effect::Quorum(has) => self.progress.quorum = Some(has),
             Effect::Barrier(lsn) => {
                 if let Action::TakeBarrier(name) = action {
                     self.progress.barrier = Some((name.clone(), lsn));
@@ -991,6 +1004,8 @@ impl Snapshot {
         }
         self.progress.renewed = false;
         self.progress.epoch_moved = false;
+        // Who is lost by now may be so since it was asked.
+        self.progress.quorum = self.progress.quorum.filter(|has| !has);
         self.register = None;
     }
 }

@@ -363,6 +363,9 @@ pub struct Progress {
     pub withdrawn: bool,
     /// This node had no memory, and found itself a holder beside another node's reign.
     pub forgot: bool,
+    /// Whether this part of the cluster has quorum, asked since the last full observation; one that has none
+    /// stays so for the operation.
+    pub quorum: Option<bool>,
     /// The node's change lock.
     pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.

@@ -24,6 +24,8 @@ mod outage;
 mod primary;
 #[path = "scenarios/promote.rs"]
 mod promote;
+#[path = "scenarios/quorum.rs"]
+mod quorum;
 #[path = "scenarios/seen.rs"]
 mod seen;
 #[path = "scenarios/start.rs"]

@@ -11,6 +11,7 @@ use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Decided, PromiseVerdict, tally};
 use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
+use pha_core::status::DataStatus;
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
@@ -163,6 +164,16 @@ pub(crate) fn perform(
             // takes nothing until it has one.
             let deadline = deadline.sub_budget(TELL);
             done(node.pacemaker.set_seen(*seen, deadline).map_err(text))
+        }
+        Action::AskQuorum => {
+            let deadline = deadline.sub_budget(deadline.left() / 3);
+            // What a primary's data status is anyhow.
+            let name = node.settings.resource.attribute(NodeAttribute::DataStatus);
+            let value = DataStatus::Latest.to_string();
+            let asked = node
+                .pacemaker
+                .settled_quorum(&node.settings.me, &name, &value, deadline);
+            asked.map(Effect::Quorum).map_err(text)
         }
         Action::StartAttendant => done(node.start_attendant()),
         Action::StartGuard => done(node.start_guard(deadline)),

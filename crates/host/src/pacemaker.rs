@@ -26,6 +26,8 @@ const NOT_FOUND: i32 = 105;
 const EXISTS: i32 = 108;
 /// … `attrd_updater --query` from 2.1.5 on: nobody has ever set that attribute.
 const NEVER_SET: i32 = 78;
+/// … this part of the cluster has no quorum.
+const NO_QUORUM: i32 = 106;
 /// A monitor's answer about a primary (`OCF_RUNNING_PROMOTED`).
 const PROMOTED: u8 = 8;
 
@@ -215,6 +217,29 @@ impl Pacemaker {
             .arg(format!("--name={name}"))
             .arg(format!("--update={value}"));
         self.run(command, deadline).map(drop)
+    }
+
+    /// Whether this part of the cluster has quorum, once its membership has settled. It is told by writing
+    /// a permanent attribute of this node, which has that value already: a write is sent to every member,
+    /// and corosync delivers nothing while it looks for a new membership. So the tool may take all the time
+    /// that there is.
+    ///
+    /// # Errors
+    /// As [`Self::cib_xml`], also where the cluster takes longer to settle.
+    pub fn settled_quorum(
+        &self,
+        node: &NodeName,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<bool, PacemakerError> {
+        let patient = Self {
+            budget: deadline.left(),
+            ..self.clone()
+        };
+        patient.set_permanent(node, name, value, deadline)?;
+        let answer = self.run(quorum_question(), deadline)?;
+        Ok(answers_quorum(&answer))
     }
 
     /// Writes `pgsql_REPL_INFO`, a cluster property in a set of its own.
@@ -440,6 +465,18 @@ impl Pacemaker {
             Err(error) => Err(PacemakerError::of(error)),
         }
     }
+}
+
+/// The question to Pacemaker's controller whether this part of the cluster has quorum. The information base
+/// says so only seconds later, when a coordinator has been elected in this part.
+pub fn quorum_question() -> Command {
+    Command::new("crm_node").arg("--quorum").accept(NO_QUORUM)
+}
+
+/// Whether the answer to [`quorum_question`] is yes.
+#[must_use]
+pub fn answers_quorum(answer: &Output) -> bool {
+    answer.text().trim() == "1"
 }
 
 fn swap(done: bool) -> Swap {

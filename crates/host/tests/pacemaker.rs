@@ -186,6 +186,7 @@ fn with_shim(test: &str, script: &str) {
     for tool in [
         "cibadmin",
         "crm_attribute",
+        "crm_node",
         "attrd_updater",
         "crm_resource",
         "crmadmin",
@@ -369,4 +370,44 @@ fn a_busy_coordinator_is_left_alone() {
 #[ignore = "run with shims by a_busy_coordinator_is_left_alone"]
 fn shim_busy() {
     pacemaker().look_now(&node("node1"), soon()).unwrap();
+}
+
+#[test]
+fn quorum_is_asked_for_after_a_write() {
+    for (quorum, answers) in [("1", "0"), ("0", "106")] {
+        let script = format!(
+            "printf '%s\\n' \"${{0##*/}} $1\" >>\"$SHIM_LOG\"; \
+             [ \"${{0##*/}}\" = crm_attribute ] || {{ echo {quorum}; exit {answers}; }}"
+        );
+        with_shim(&format!("shim_quorum_{quorum}"), &script);
+    }
+    // Without the write nothing is known: the membership may be about to change.
+    with_shim(
+        "shim_quorum_unsettled",
+        "[ \"${0##*/}\" = crm_node ] && echo 1",
+    );
+}
+
+fn settled_quorum() -> Result<bool, PacemakerError> {
+    pacemaker().settled_quorum(&node("node1"), "pgsql-data-status", "LATEST", soon())
+}
+
+#[test]
+#[ignore = "run with shims by quorum_is_asked_for_after_a_write"]
+fn shim_quorum_1() {
+    assert!(settled_quorum().unwrap());
+    let log = std::fs::read_to_string(std::env::var("SHIM_LOG").unwrap()).unwrap();
+    assert_eq!(log, "crm_attribute --lifetime=forever\ncrm_node --quorum\n");
+}
+
+#[test]
+#[ignore = "run with shims by quorum_is_asked_for_after_a_write"]
+fn shim_quorum_0() {
+    assert!(!settled_quorum().unwrap());
+}
+
+#[test]
+#[ignore = "run with shims by quorum_is_asked_for_after_a_write"]
+fn shim_quorum_unsettled() {
+    settled_quorum().unwrap_err();
 }

@@ -2,7 +2,7 @@
 //! one replaces it when it fails, and only who holds every acknowledged commit takes over.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pha_testbed::ClusterBuilder;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
@@ -228,9 +228,42 @@ fn cluster_three_nodes_fall_together() {
     let first = settle(&bed, "one synchronous standby of two", |roles| {
         roles.other.is_some()
     });
-    stale_standby_and_then_all(&bed, &first);
+    without_quorum(&bed, &first);
+    let primary = must(register(&bed)).owner;
+    stale_standby_and_then_all(&bed, &whole(&bed, &primary));
     let primary = must(register(&bed)).owner;
     full_disks(&bed, &whole(&bed, &primary));
+}
+
+/// The lock service is in reach of all, so that the register alone would let the primary go on: but it has
+/// no quorum, and Pacemaker stops it. Whether its standbys or the quorum is lost first, differs.
+fn without_quorum(bed: &Bed, before: &Roles) {
+    scenario(
+        "the primary is cut off from both others and not from the lock service: one takes over",
+    );
+    let other = before.other.clone().expect("a third node");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    for standby in [&before.sync, &other] {
+        must(bed.cut(&before.primary, standby));
+    }
+    let began = Instant::now();
+    bed.until("the synchronous standby primary", || {
+        let row = register(bed)?;
+        let taken = row.owner == before.sync && row.term == before.term + 1;
+        taken.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    let taken = began.elapsed();
+    must(writer.wait_for(50, PATIENCE));
+    let served = began.elapsed();
+    say(&format!(
+        "taken after {taken:.1?}, acknowledged 50 more after {served:.1?}"
+    ));
+    assert!(served < Duration::from_secs(60), "{served:?}");
+    must(writer.stop());
+    must(bed.heal());
+    whole(bed, &before.sync);
+    judged(bed);
 }
 
 /// After a restart PostgreSQL shows as received what begins the segment, on every node alike: who has

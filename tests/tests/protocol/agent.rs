@@ -192,6 +192,8 @@ impl Explored {
             nodes: state.nodes.iter().enumerate().map(node).collect(),
             seen: state.counted.as_ref().map(|counted| counted.told),
             managed: true,
+            quorum: view != View::Alone,
+            ends_without_quorum: self.quorum,
             ..Cluster::default()
         }
     }
@@ -600,6 +602,10 @@ impl Explored {
                 return Some(Ok(Effect::Register(Reading::Row(state.register()))));
             }
             Action::UpdateRegister(update) => return self.send(state, update, outcome),
+            Action::AskQuorum if outcome == Outcome::Unreachable => {
+                return Some(Err(String::new()));
+            }
+            Action::AskQuorum => return Some(Ok(Effect::Quorum(state.cut != Some(i as u8)))),
             Action::TakeChangeLock(_) => return Some(self.take_change_lock(state, i)),
             Action::Confirm(decided) => return Some(self.confirm(state, i, decided, outcome)),
             Action::AskPromises(ask) => {

@@ -102,7 +102,8 @@ fn streams(s: &Snapshot, node: &NodeName) -> bool {
 }
 
 /// Whether this monitor ends beside its primary and commits are held: it has seen everything, or all but the
-/// register, which is as it was, and the holder from before streams again.
+/// register, which is as it was, and the holder from before streams again. Where it has seen that it has no
+/// quorum, Pacemaker stops PostgreSQL.
 pub(crate) fn leaves_held(state: &State, i: usize, s: &Snapshot) -> bool {
     let node = &state.nodes[i];
     let fresh = fresh_progress(state.counted.is_some()).failures.len();
@@ -118,8 +119,13 @@ pub(crate) fn leaves_held(state: &State, i: usize, s: &Snapshot) -> bool {
         }
         _ => false,
     };
+    let ends = |cluster: &Cluster| {
+        let quorum = s.progress.quorum.unwrap_or(cluster.quorum);
+        cluster.ends_without_quorum && !quorum
+    };
     matches!(s.operation, Operation::Monitor { .. })
         && known
+        && !s.cluster.as_ref().is_ok_and(ends)
         && s.progress.failures.len() == fresh
         && s.primary().is_some_and(|view| view.waits.is_held())
         && matches!(node.postgres, Postgres::Primary { .. })

@@ -15,6 +15,7 @@ mod model;
 mod mutation;
 mod names;
 mod operator;
+mod quorum;
 mod restored;
 mod rollback;
 mod several;
@@ -30,6 +31,7 @@ use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
 use operator::REPLACED;
+use quorum::STRANDED;
 use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
@@ -85,6 +87,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         by_hand: false,
         named: false,
         overrides: false,
+        quorum: false,
         start: Start::Election,
         mutation: Mutation::None,
     }
@@ -147,6 +150,14 @@ const EXCHANGING_GUARDED: Explored = Explored {
     guards: 1,
     notify: false,
     ..EXCHANGING_AWAY
+};
+
+/// Three nodes that decide by quorum (R3); what is committed decides nothing about it.
+const BY_QUORUM: Explored = Explored {
+    quorum: true,
+    notify: false,
+    commits: 0,
+    ..EXCHANGING
 };
 
 /// Two nodes whose operations may be left behind and go on later, beside others of their node (R12).
@@ -646,6 +657,18 @@ fn every_part_of_an_exchange_is_needed() {
     is_noticed(M::HoldNotTakenBack, EXCHANGING_AWAY, &[HELD]);
     is_noticed(M::HoldOfAnotherEpoch, BROKEN_OFF, &[ACKNOWLEDGED]);
     is_noticed(M::GuardLeavesHold, EXCHANGING_GUARDED, &[HELD]);
+}
+
+#[test]
+fn a_primary_that_is_cut_off_leaves_somebody_who_may_take_over() {
+    holds(BY_QUORUM, Some(if long() { 5_000_000 } else { 400_000 }));
+}
+
+#[test]
+fn every_question_for_quorum_is_needed() {
+    for mutation in [Mutation::QuorumNotAsked, Mutation::WithoutQuorumGoesOn] {
+        is_noticed(mutation, BY_QUORUM, &[STRANDED]);
+    }
 }
 
 #[test]

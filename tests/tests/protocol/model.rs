@@ -17,6 +17,7 @@ use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
 use crate::operator::{REPLACED, superseded_from};
+use crate::quorum::STRANDED;
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
@@ -62,6 +63,8 @@ pub(crate) struct Explored {
     pub(crate) restores: bool,
     /// Whether timelines have names (R13).
     pub(crate) named: bool,
+    /// Whether nodes decide by quorum, and a primary may be cut off from all others (R3).
+    pub(crate) quorum: bool,
     /// How often an operator goes on with the data of a node while nobody serves.
     pub(crate) overrides: bool,
     /// Whether somebody opens standbys by hand (`pg_promote`), without the agent.
@@ -147,6 +150,10 @@ pub(crate) enum Move {
     StrangerGoes,
     /// A standby's own agent says how far it has flushed.
     Says(usize),
+    /// A primary's node is cut off from all others, but not from the lock service.
+    CutOff(usize),
+    /// The network is whole again.
+    Meets,
     /// The change that lay in the lock service's socket takes effect.
     Delivered,
     /// A copy of the lock database is made.
@@ -246,6 +253,7 @@ impl Model for Explored {
             holds_last: self.mutation == Mutation::HoldOfAnotherEpoch,
             stranger: None,
             counted: self.restores.then(Counted::new),
+            cut: None,
         };
         match self.start {
             Start::Election => {}
@@ -278,6 +286,7 @@ impl Model for Explored {
             self.guard_moves(state, i, moves);
             self.stranger_moves(state, i, moves);
             self.override_moves(state, i, moves);
+            self.quorum_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
@@ -375,6 +384,8 @@ impl Model for Explored {
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::BacksUp => self.backs_up(&mut state)?,
             Move::Restores => self.restores(&mut state)?,
+            Move::CutOff(i) => state.cut = Some(i as u8),
+            Move::Meets => state.cut = None,
             Move::Delivered => {
                 let update = state.delayed.take()?;
                 self.update(&mut state, &update);
@@ -432,6 +443,9 @@ impl Model for Explored {
             }),
             Property::always(ALONE, |_, state: &State| state.violation != Some(ALONE)),
             Property::always(HELD, |_, state: &State| state.violation != Some(HELD)),
+            Property::always(STRANDED, |model: &Self, state: &State| {
+                model.nobody_is_stranded(state)
+            }),
             Property::always(SAME_TIMELINE, |model: &Self, state: &State| {
                 timelines_agree(state, model.named)
             }),
@@ -455,7 +469,7 @@ pub(crate) const SAME_TIMELINE: &str =
 
 impl Explored {
     /// Whether a node may promote at this moment, or as soon as the lease has run out.
-    fn may_promote(&self, state: &State, i: usize) -> bool {
+    pub(crate) fn may_promote(&self, state: &State, i: usize) -> bool {
         let mut register = state.register();
         register.lease_left = Duration::ZERO;
         let node = &state.nodes[i];
@@ -609,6 +623,9 @@ impl Explored {
                 if self.guards > 0 && *kind == Kind::Demote {
                     continue; // a stop and a start, as far as guards go
                 }
+                if state.cut == Some(i as u8) && matches!(kind, Kind::Start | Kind::Promote) {
+                    continue; // without quorum
+                }
                 moves.push(Move::Begins(i, *kind, View::All));
                 if differs_alone(state, *kind) {
                     moves.push(Move::Begins(i, *kind, View::Alone));
@@ -657,6 +674,10 @@ impl Explored {
                     }
                 }
             }
+            Some(Action::AskQuorum) => {
+                moves.push(Move::Acts(i, Outcome::Answered));
+                moves.push(Move::Acts(i, Outcome::Unreachable));
+            }
             Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),
         }
     }
@@ -677,6 +698,9 @@ impl Explored {
                 }
                 if let Some(from) = upstream {
                     moves.push(Move::Detaches(i));
+                    if state.apart(i, usize::from(from)) {
+                        return; // until the sender notices
+                    }
                     let primary = &state.nodes[usize::from(from)].log;
                     if node.silent {
                         moves.push(Move::Reports(i));
@@ -691,7 +715,7 @@ impl Explored {
                         matches!(other.postgres, Postgres::Primary { .. }) && !other.by_hand;
                     let streams = node.log.may_stream_from(&other.log)
                         || (self.diverged && node.log.has_left(&other.log));
-                    if primary && streams {
+                    if primary && streams && !state.apart(i, j) {
                         moves.push(Move::Attaches(i, j));
                     }
                 }

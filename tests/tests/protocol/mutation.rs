@@ -72,6 +72,10 @@ pub(crate) enum Mutation {
     HoldOfAnotherEpoch,
     /// R3: the guard leaves commits held that nobody is at.
     GuardLeavesHold,
+    /// R3: nobody asks whether this part of the cluster has quorum.
+    QuorumNotAsked,
+    /// R3: a primary without quorum lets its standbys go as one with.
+    WithoutQuorumGoesOn,
     /// The names are never taken away again.
     NeverDegrades,
     /// A primary that may not restart in place does not promote either.
@@ -304,6 +308,8 @@ impl Mutation {
             Self::ExchangeNotTried => dropped = &["primary-exchange-hold"],
             Self::HoldNotTakenBack => dropped = &["primary-end-hold"],
             Self::GuardLeavesHold => dropped = &["guard-end-hold"],
+            Self::QuorumNotAsked => dropped = &["primary-ask-quorum"],
+            Self::WithoutQuorumGoesOn => dropped = &["primary-without-quorum"],
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
             Self::ReleaseBeforeStop => {

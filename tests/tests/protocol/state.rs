@@ -567,6 +567,8 @@ pub(crate) struct State {
     pub(crate) stranger: Option<Stranger>,
     /// The numbers themselves, where the lock database may be put back.
     pub(crate) counted: Option<Counted>,
+    /// The node that is cut off from all others.
+    pub(crate) cut: Option<u8>,
 }
 
 impl State {

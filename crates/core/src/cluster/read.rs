@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
+use crate::dialect::FENCING;
 use crate::lsn::Lsn;
 use crate::names::{NodeAttribute, ResourceName};
 use crate::ocf::parse_boolean;
@@ -21,6 +22,7 @@ impl Cluster {
         let ours = ours(cib, &outer);
         let mut cluster = Self {
             quorum: cib.have_quorum,
+            ends_without_quorum: ends_without_quorum(cib),
             managed: is_managed(cib, database),
             database: database.map_or_else(
                 || Resource::named(resource.clone()),
@@ -145,6 +147,19 @@ fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {
     !is(cib.property("maintenance-mode"), true)
         && !is(meta("is-managed"), false)
         && !is(meta("maintenance"), true)
+}
+
+/// Two nodes have `ignore`: there the lock service decides. What Pacemaker does not know it takes for `stop`,
+/// which is also its default.
+fn ends_without_quorum(cib: &Cib) -> bool {
+    match cib.property("no-quorum-policy") {
+        Some("ignore") => false,
+        Some("freeze") => {
+            let set = FENCING.iter().find_map(|name| cib.property(name));
+            !is(set, false)
+        }
+        _ => true,
+    }
 }
 
 /// What `crm_resource --move` and `--ban` make begins with `cli-`.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::dialect::FENCING;
 use crate::parse::cib::Cib;
 
 /// What a test varies: the clone's meta attributes, the clone's own properties, and of `node1` its
@@ -227,4 +228,29 @@ fn what_an_administrator_forbids_is_read_from_the_constraint_or_from_its_rule() 
     ] {
         assert_eq!(nothing, None);
     }
+}
+
+#[test]
+fn a_primary_without_quorum_ends_unless_pacemaker_leaves_it_alone() {
+    let property =
+        |name: &str, value: &str| format!(r#"<nvpair id="{name}" name="{name}" value="{value}"/>"#);
+    let ends = |properties: String| {
+        let properties = Box::leak(properties.into_boxed_str());
+        view(Given {
+            properties,
+            ..Given::default()
+        })
+        .ends_without_quorum
+    };
+    let policy = |value: &str| property("no-quorum-policy", value);
+    assert!(ends(String::new()), "stop is the default");
+    for value in ["stop", "demote", "suicide", "fence"] {
+        assert!(ends(policy(value)), "{value}");
+    }
+    assert!(!ends(policy("ignore")));
+    for fencing in FENCING {
+        assert!(!ends(policy("freeze") + &property(fencing, "false")));
+        assert!(ends(policy("freeze") + &property(fencing, "true")));
+    }
+    assert!(ends(policy("freeze")), "fencing is the default");
 }

@@ -3,7 +3,6 @@
 //! register loses a holder, then PostgreSQL loses the name (R3); first PostgreSQL has the name in
 //! force, then the barrier, then the flush, then the register gains a holder (R4).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::shared::attributes::{repl_info, show};
@@ -12,10 +11,10 @@ use crate::decide::shared::halt::{stop_superseded, stopped_as_superseded};
 use crate::decide::shared::kin::{name_timelines, number_of_another};
 use crate::decide::shared::ownership::{mine, ownership, superseded, tell, to_adopt};
 use crate::decide::shared::standbys::{
-    candidate, exchange, exchanges, has_flushed, lost, named_non_holder, on_its_way, positions,
-    taken_back, waited_for, waits_after_loss, waits_renewed, waits_without_register,
+    candidate, exchange, exchanges, has_flushed, holders_that_stay, named_non_holder, on_its_way,
+    positions, taken_back, waits_after_loss, waits_renewed, waits_without_register,
 };
-use crate::decide::shared::{links, outage};
+use crate::decide::shared::{links, outage, quorum};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, copy_slot};
 use crate::ocf::{self, OcfCode};
@@ -154,6 +153,11 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "primary-without-quorum",
+        says: "This part of the cluster has no quorum, or does not say so, and Pacemaker ends a primary without: no standby is let go or exchanged, so that a holder in the other part may take over (R3).",
+        decide: quorum::keep_standbys,
+    },
+    Rule {
         id: "primary-ask-promises",
         says: "The lock service cannot be reached and commits wait for a standby that is lost: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
         decide: |s| {
@@ -188,6 +192,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-exchange-hold",
         says: "The other holder is lost, or is about to be stopped, while another standby streams: name that one beside it, and let no commit pass until it is a holder in its place (R3).",
         decide: hold_commits,
+    },
+    Rule {
+        id: "primary-ask-quorum",
+        says: "The last other holder is to go, or without a register the last standby that commits wait for: the cluster may be falling apart, so ask first whether this part of it has quorum once that is settled (R3).",
+        decide: |s| quorum::ask(s).map(|ask| Step::then_continue(vec![ask])),
     },
     Rule {
         id: "primary-drop-holder",
@@ -419,20 +428,7 @@ fn hold_commits(s: &Snapshot) -> Option<Step> {
 fn drop_holder(s: &Snapshot) -> Option<Step> {
     let row = mine(s).filter(|_| !exchanges(s))?;
     s.primary()?;
-    let passed = outage::passed(s, row.epoch);
-    let keep: BTreeSet<NodeName> = row
-        .holders
-        .iter()
-        .filter(|node| {
-            *node == s.me()
-                || (s.settings.mode == Mode::Sync
-                    && !passed
-                    && waited_for(s, node)
-                    && !lost(s, node))
-        })
-        .cloned()
-        .chain([s.me().clone()])
-        .collect();
+    let keep = holders_that_stay(s, &row);
     let name_goes =
         waits_after_loss(s).is_some() && s.progress.failure(ActionKind::SetNames).is_none();
     let fenced = s.progress.epoch_moved || !name_goes;

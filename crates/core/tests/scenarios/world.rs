@@ -152,6 +152,8 @@ pub(crate) struct World {
     pub(crate) held: bool,
     pub(crate) standbys: Vec<LinkRow>,
     pub(crate) cluster: Result<Cluster, String>,
+    /// Whether this part of the cluster has quorum, whatever `cluster` says as yet.
+    pub(crate) quorum: bool,
     pub(crate) register: Result<Register, Reading>,
     pub(crate) memory: Memory,
     /// Why the memory cannot be read.
@@ -237,6 +239,7 @@ impl World {
                 nodes: [online(1), online(2)].into(),
                 ..Cluster::default()
             }),
+            quorum: true,
             register: Ok(Register::fresh()),
             memory: Memory::default(),
             memory_lost: None,
@@ -586,6 +589,12 @@ impl World {
                 Answer::Standby(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
                 _ => {}
             },
+            Action::AskQuorum => {
+                // Who has no quorum learns it no later than by the answer.
+                let quorum = self.quorum;
+                self.cluster().quorum = quorum;
+                return Ok(Effect::Quorum(quorum));
+            }
             Action::StartAttendant => {}
             Action::StartGuard => self.guard = Guard::Running,
             Action::EndGuard => self.guard = Guard::Absent,
@@ -774,7 +783,7 @@ impl Operating for Carried<'_> {
 }
 
 /// What an operation did.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Run {
     /// The rules that decided, in order.
     pub(crate) rules: Vec<&'static str>,

@@ -12,4 +12,5 @@ pub(super) mod launch;
 pub(super) mod links;
 pub(super) mod outage;
 pub(super) mod ownership;
+pub(super) mod quorum;
 pub(super) mod standbys;

@@ -1,6 +1,6 @@
 //! What a primary thinks of its standbys: who is lost, who may be named, who holds what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ownership::{mine, ownership};
@@ -231,6 +231,18 @@ pub fn exchange_until(s: &Snapshot, action: &Action) -> Option<Duration> {
             | Action::SetNames(_)
     );
     (!ends && exchanges(s)).then(|| s.hold_until())
+}
+
+/// The holders but for those that are lost, or that commits do not wait for. None stays where commits have
+/// passed by promises (R7).
+pub(in crate::decide) fn holders_that_stay(s: &Snapshot, row: &Register) -> BTreeSet<NodeName> {
+    let passed = outage::passed(s, row.epoch);
+    let others = s.settings.mode == Mode::Sync && !passed;
+    let stays = |node: &&NodeName| others && waited_for(s, node) && !lost(s, node);
+    let me = [s.me().clone()];
+    me.into_iter()
+        .chain(row.holders.iter().filter(stays).cloned())
+        .collect()
 }
 
 /// Under which of its names commits wait for this node, so that it holds everything.
