@@ -455,4 +455,5 @@ if [ "$restrict" = yes ]; then
     say "every node may ask every other for its promise with a key of its own, and do nothing else with it"
 fi
 say "every node has the same version"
-if packaged; then say "next: cls_setup"; else say "next: export PATH=$directory/bin:\$PATH, then cls_setup"; fi
+if packaged; then path=""; else path="export PATH=$directory/bin:\$PATH, then "; fi
+say "next: ${path}cls_setup; for a new cluster cls_init before it"

@@ -9,6 +9,7 @@ mod cleanup;
 mod config;
 mod doctor;
 mod history;
+mod init;
 mod internal;
 mod manage;
 mod master;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Unmanage(manage::Unmanage),
     Manage(manage::Manage),
     Restart(restart::Restart),
+    Init(init::Init),
     Setup(setup::Setup),
     Config(config::Config),
     Doctor(doctor::Doctor),
@@ -79,6 +81,7 @@ impl Command {
             Self::Unmanage(command) => command.run(session),
             Self::Manage(command) => command.run(session),
             Self::Restart(command) => command.run(session),
+            Self::Init(command) => command.run(session),
             Self::Setup(command) => command.run(session),
             Self::Config(command) => return command.run(session),
             Self::Doctor(command) => return command.run(session),

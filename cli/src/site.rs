@@ -113,6 +113,18 @@ pub(crate) fn ask_all(
     })
 }
 
+/// Runs `cls internal …` on one node: here as a child, elsewhere over ssh.
+pub(crate) fn ask_one(
+    config: &ClusterConfig,
+    node: &NodeName,
+    words: &[&str],
+    stdin: &[u8],
+    deadline: Deadline,
+) -> Result<String, Hindrance> {
+    let local = Some(node) == this_node(&config.nodes);
+    ask(config, node, local, words, stdin, deadline)
+}
+
 /// Which of the nodes this host is: by its name, whatever its capitals and with or without the domain,
 /// or by an address of its own that one of the names alone leads to.
 pub(crate) fn this_node(nodes: &[NodeName]) -> Option<&NodeName> {

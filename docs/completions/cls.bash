@@ -31,6 +31,9 @@ _cls() {
             cls,history)
                 cmd="cls__subcmd__history"
                 ;;
+            cls,init)
+                cmd="cls__subcmd__init"
+                ;;
             cls,internal)
                 cmd="cls__subcmd__internal"
                 ;;
@@ -90,6 +93,9 @@ _cls() {
                 ;;
             cls__subcmd__help,history)
                 cmd="cls__subcmd__help__subcmd__history"
+                ;;
+            cls__subcmd__help,init)
+                cmd="cls__subcmd__help__subcmd__init"
                 ;;
             cls__subcmd__help,internal)
                 cmd="cls__subcmd__help__subcmd__internal"
@@ -151,6 +157,12 @@ _cls() {
             cls__subcmd__help__subcmd__internal,facts)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__facts"
                 ;;
+            cls__subcmd__help__subcmd__internal,init-do)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__do"
+                ;;
+            cls__subcmd__help__subcmd__internal,init-look)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__look"
+                ;;
             cls__subcmd__help__subcmd__internal,pages)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__pages"
                 ;;
@@ -192,6 +204,12 @@ _cls() {
                 ;;
             cls__subcmd__internal,help)
                 cmd="cls__subcmd__internal__subcmd__help"
+                ;;
+            cls__subcmd__internal,init-do)
+                cmd="cls__subcmd__internal__subcmd__init__subcmd__do"
+                ;;
+            cls__subcmd__internal,init-look)
+                cmd="cls__subcmd__internal__subcmd__init__subcmd__look"
                 ;;
             cls__subcmd__internal,pages)
                 cmd="cls__subcmd__internal__subcmd__pages"
@@ -235,6 +253,12 @@ _cls() {
             cls__subcmd__internal__subcmd__help,help)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__help"
                 ;;
+            cls__subcmd__internal__subcmd__help,init-do)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__init__subcmd__do"
+                ;;
+            cls__subcmd__internal__subcmd__help,init-look)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__init__subcmd__look"
+                ;;
             cls__subcmd__internal__subcmd__help,pages)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__pages"
                 ;;
@@ -266,7 +290,7 @@ _cls() {
 
     case "${cmd}" in
         cls)
-            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor history internal help"
+            opts="-q -h -V --json --quiet --timeout --config --resource --help --version status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart init setup config doctor history internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -374,7 +398,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help)
-            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart setup config doctor history internal help"
+            opts="status master start stop online_switch cleanup repair_slave rebuild_slave recovery_master standby_node unstandby_node unmanage manage restart init setup config doctor history internal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -457,8 +481,22 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__help__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile copy facts site running clock wal-end rows settings seen"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -528,6 +566,34 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__facts)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__do)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__look)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -883,8 +949,42 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__init)
+            opts="-q -h --yes --locale --lock-admin --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --locale)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-admin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site running clock wal-end rows settings seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1040,7 +1140,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile copy facts site running clock wal-end rows settings seen help"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1124,6 +1224,34 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__init__subcmd__do)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__init__subcmd__look)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1242,6 +1370,58 @@ _cls() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__init__subcmd__do)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__init__subcmd__look)
+            opts="-q -h --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1895,4 +2075,4 @@ _cls_link() {
     _cls cls "$2" "$3"
     _cls_nodes "$@"
 }
-complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_setup cls_config cls_doctor cls_history
+complete -F _cls_link -o nosort -o bashdefault -o default cls_status cls_master cls_start cls_stop cls_online_switch cls_cleanup cls_repair_slave cls_rebuild_slave cls_recovery_master cls_standby_node cls_unstandby_node cls_unmanage cls_manage cls_restart cls_init cls_setup cls_config cls_doctor cls_history

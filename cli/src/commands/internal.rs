@@ -10,7 +10,7 @@ use super::doctor::facts;
 use super::restart::settings;
 use super::setup::look;
 use super::setup::passfile::Passfiles;
-use super::{config, rows, seen, wal_end, way};
+use super::{config, init, rows, seen, wal_end, way};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -52,6 +52,10 @@ enum Question {
     Facts,
     /// Print what this node has of what is asked for as JSON
     Site,
+    /// Print what cls_init asks of a node, as JSON; the agent's parameters are given as JSON
+    InitLook,
+    /// Do the step of cls_init that is given as JSON
+    InitDo,
     /// Print whether PostgreSQL runs on this node: yes or no
     Running,
     /// Print the time in seconds
@@ -100,6 +104,8 @@ impl Internal {
                 let facts = look::facts(&site::file(session), read_json()?)?;
                 session.ui.print_json(&facts);
             }
+            Question::InitLook => session.ui.print_json(&init::look::facts(&read_json()?)?),
+            Question::InitDo => init::node::run(session, &read_json()?)?,
             Question::Running => {
                 let runs = facts::runs(&site::config(session)?)?;
                 session.ui.print(if runs { "yes" } else { "no" });

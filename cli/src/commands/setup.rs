@@ -335,12 +335,24 @@ fn seen(
     Ok((plan, cib))
 }
 
-/// What has to be made in the lock service. A row that is there stays as it is, held or not.
-fn lock_part(
+/// Whether Pacemaker's configuration has the database already, and which of the nodes it does not know.
+pub(crate) fn known(
     config: &ClusterConfig,
     intent: &Intent,
     deadline: Deadline,
-) -> Result<Option<LockPart>, ClsError> {
+) -> Result<(bool, Vec<NodeName>), ClsError> {
+    let xml = cib(deadline)?;
+    let cib = Cib::parse(&xml)?;
+    let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
+    let unknown = config.nodes.iter().filter(|node| cib.node(node).is_none());
+    Ok((!plan.makes_database(), unknown.cloned().collect()))
+}
+
+/// Where the lock service is, and what the lock is called there.
+pub(crate) fn lock_name(
+    config: &ClusterConfig,
+    intent: &Intent,
+) -> Result<Option<(Conninfo, LockName)>, ClsError> {
     if config.lock_service.is_none() {
         return Ok(None);
     }
@@ -352,6 +364,18 @@ fn lock_part(
             .map_err(|error: lock::LockNameError| {
                 ClsError::refused(error.to_string(), "correct pgsql_distlock_lockname")
             })?;
+    Ok(Some((info, name)))
+}
+
+/// What has to be made in the lock service. A row that is there stays as it is, held or not.
+fn lock_part(
+    config: &ClusterConfig,
+    intent: &Intent,
+    deadline: Deadline,
+) -> Result<Option<LockPart>, ClsError> {
+    let Some((info, name)) = lock_name(config, intent)? else {
+        return Ok(None);
+    };
     let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
         Ok(Shown::Row(row)) => (!row.is_migrated())
             .then(|| format!("~ lock {name}: its table gets new columns, the row is kept")),
@@ -370,7 +394,7 @@ fn lock_failed(info: &Conninfo, reason: &str) -> ClsError {
 }
 
 /// Brings the passfiles of every node up to date, or with `check` only looks; which were not.
-fn passfiles(
+pub(crate) fn passfiles(
     config: &ClusterConfig,
     intent: &Intent,
     check: bool,

@@ -20,7 +20,7 @@ mod role;
 #[cfg(test)]
 mod tests;
 
-pub use role::{REWIND_FUNCTIONS, RoleFacts, RoleRights};
+pub use role::{REWIND_FUNCTIONS, RoleFacts, RoleRights, replication_role_statements};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -15,6 +15,7 @@ pub mod drive;
 pub mod health;
 pub mod hindrance;
 pub mod history;
+pub mod init;
 pub mod layout;
 pub mod limits;
 pub mod lineage;

@@ -24,7 +24,7 @@ use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, IdentifierError, Purpose, Session, SqlError};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
-pub use rights::{RoleName, RoleNameError, Standing, try_changes};
+pub use rights::{RoleName, RoleNameError, Standing, ensure_role, has_role, try_changes};
 pub use table::{
     ALWAYS_KEPT, Change, Details, Granted, History, KEPT, KEPT_DAYS, Shown, grant, history, init,
     note, prune, remake, script, show,

@@ -28,6 +28,7 @@ use crate::user::User;
 
 mod end_of_wal;
 mod histories;
+mod prepare;
 mod running;
 mod version;
 

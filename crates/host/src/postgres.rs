@@ -22,9 +22,11 @@ use crate::user::{User, UserError};
 
 mod follow;
 mod in_force;
+pub(crate) mod prepare;
 mod role;
 pub mod view;
 
+pub use prepare::{RolesError, new_password};
 pub use role::replication_role;
 
 /// The database that PostgreSQL has for programs that need none of their own (manual, "Creating a

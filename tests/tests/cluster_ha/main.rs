@@ -12,6 +12,7 @@ mod disasters;
 mod doubt;
 mod fit;
 mod guard;
+mod init;
 mod install;
 mod killed;
 mod lock;

@@ -56,7 +56,7 @@ const TOOLS: [&str; 8] = [
 ];
 
 /// What is asked of a server.
-const SETTINGS: [&str; 22] = [
+const SETTINGS: [&str; 24] = [
     "wal_level",
     "max_wal_senders",
     "hot_standby",
@@ -79,6 +79,8 @@ const SETTINGS: [&str; 22] = [
     "max_worker_processes",
     "max_replication_slots",
     "hot_standby_feedback",
+    "logging_collector",
+    "log_destination",
 ];
 
 /// Seconds since 1970.

@@ -191,7 +191,8 @@ fn has_interface(nic: &str) -> Option<bool> {
     output.ok().map(|output| output.code == 0)
 }
 
-fn addresses() -> Option<Vec<OwnAddress>> {
+/// The addresses of this node's interfaces; none where they cannot be told.
+pub(crate) fn addresses() -> Option<Vec<OwnAddress>> {
     let command = Command::new("ip").args(["-oneline", "address", "show"]);
     let output = command.run(Deadline::after(STEP)).ok()?;
     Some(own_addresses(&output.text()))

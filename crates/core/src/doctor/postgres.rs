@@ -51,6 +51,11 @@ pub(super) const RULES: &[Rule] = &[
         look: standby_limits,
     },
     Rule {
+        id: "log",
+        well: "PostgreSQL's log is kept",
+        look: log,
+    },
+    Rule {
         id: "pending-restart",
         well: "no setting waits for a restart of PostgreSQL",
         look: pending_restart,
@@ -138,6 +143,25 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
             ));
         }
         found
+    })
+}
+
+/// Whether anything tells later why PostgreSQL ended: its own log, the system's, or the file that its output
+/// goes to otherwise.
+fn log(seen: &Examination) -> Vec<Found> {
+    let is_nothing = seen.params.logfile == "/dev/null";
+    settings(seen, |_, get| {
+        let system = get("log_destination").is_some_and(|places| places.contains("syslog"));
+        let own = get("logging_collector").as_deref() != Some("off");
+        (is_nothing && !own && !system).then(|| {
+            Found::warning(
+                "PostgreSQL's log goes to /dev/null: nothing tells later why it ended or did not start",
+                format!(
+                    "{}, and cls_restart: it is in log_directory then; or pgsql_logfile in config.ini, which begins with the next start",
+                    set("logging_collector", "on")
+                ),
+            )
+        })
     })
 }
 

@@ -137,6 +137,20 @@ fn created(role: &str, facts: &RoleFacts, params: &Params) -> Vec<String> {
     statements
 }
 
+/// The statements that give the role what it needs and does not have: none where nothing is missing. A right
+/// that is too much is not taken away.
+#[must_use]
+pub fn replication_role_statements(facts: &RoleFacts, params: &Params) -> Vec<String> {
+    let role = params.repuser.as_str();
+    let Some(rights) = &facts.rights else {
+        return created(role, facts, params);
+    };
+    let mut advice = Advice::default();
+    no_standby(&mut advice, role, rights);
+    too_little(&mut advice, role, facts, rights);
+    advice.statements
+}
+
 /// Where to type them, and the statements; each ends with a semicolon.
 fn in_psql(facts: &RoleFacts, statements: &[String]) -> String {
     format!(
@@ -158,15 +172,7 @@ fn absent(role: &str, facts: &RoleFacts, params: &Params) -> Found {
 
 fn judge(role: &str, facts: &RoleFacts, rights: &RoleRights, params: &Params) -> Option<Found> {
     let mut advice = Advice::default();
-    // A superuser may replicate without it.
-    if !(rights.login && (rights.replication || rights.superuser)) {
-        let name = quoted(role);
-        advice.found(
-            Level::Error,
-            format!("the role {role} has not both LOGIN and REPLICATION: no standby can connect"),
-        );
-        advice.type_in(format!("ALTER ROLE {name} LOGIN REPLICATION"));
-    }
+    no_standby(&mut advice, role, rights);
     let above = rights.superuser || !rights.member_of.is_empty();
     match (facts.major >= WITHOUT_SUPERUSER, above) {
         (true, true) if is_the_agents(role, params) => return Some(its_own(role, facts, params)),
@@ -187,6 +193,18 @@ fn judge(role: &str, facts: &RoleFacts, rights: &RoleRights, params: &Params) ->
     let level = advice.level?;
     let remedy = in_psql(facts, &advice.statements);
     Some(Found::new(level, advice.why.join("; "), remedy))
+}
+
+/// A superuser may replicate without it.
+fn no_standby(advice: &mut Advice, role: &str, rights: &RoleRights) {
+    if rights.login && (rights.replication || rights.superuser) {
+        return;
+    }
+    advice.found(
+        Level::Error,
+        format!("the role {role} has not both LOGIN and REPLICATION: no standby can connect"),
+    );
+    advice.type_in(format!("ALTER ROLE {} LOGIN REPLICATION", quoted(role)));
 }
 
 /// The grants come first: with them in force nothing stops working when the right above them goes.

@@ -488,6 +488,7 @@ fn every_rule_finds_what_it_looks_for() {
             role(e).major = 13;
             rights(e).temporary = false;
         }),
+        ("log", Warning, |e| set(e, "logging_collector", "off")),
         ("replication-role", Warning, |e| role(e).major = 10),
     ];
     for (id, level, spoil) in cases {

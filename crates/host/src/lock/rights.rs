@@ -18,7 +18,8 @@ use tokio_postgres::types::Type;
 use super::statements::{self, Statement};
 use super::{LockName, connect, trouble};
 use crate::clock::Deadline;
-use crate::conninfo::Conninfo;
+use crate::conninfo::{Conninfo, Secret};
+use crate::postgres::prepare;
 use crate::sql::{Session, SqlError};
 
 /// A role of the lock service, which gets the rights.
@@ -58,6 +59,43 @@ impl RoleName {
     fn quoted(&self) -> String {
         format!("\"{}\"", self.0.replace('"', "\"\""))
     }
+}
+
+/// Whether the lock service has the role.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn has_role(
+    info: &Conninfo,
+    lock: &LockName,
+    role: &RoleName,
+    deadline: Deadline,
+) -> Result<bool, Trouble> {
+    connect(info, deadline)
+        .and_then(|mut session| prepare::is_known(&mut session, &role.0, deadline))
+        .map_err(|error| trouble(&error, lock))
+}
+
+/// Makes a role that may log in and nothing else, with a password; whether it was not there yet. One that is
+/// there keeps its password.
+///
+/// # Errors
+/// [`Trouble`]; nothing was changed then, unless the reply to the commit itself was lost.
+pub fn ensure_role(
+    info: &Conninfo,
+    lock: &LockName,
+    role: &RoleName,
+    password: Option<&Secret>,
+    deadline: Deadline,
+) -> Result<bool, Trouble> {
+    let run = || -> Result<bool, SqlError> {
+        let mut session = connect(info, deadline)?;
+        session.simple("begin", deadline)?;
+        let made = prepare::ensure_login(&mut session, &role.0, password, deadline)?;
+        session.simple("commit", deadline)?;
+        Ok(made)
+    };
+    run().map_err(|error| trouble(&error, lock))
 }
 
 /// A text as SQL takes it; standard_conforming_strings is on in every session of ours.
