@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
-use pha_core::postgres::ServerView;
+use pha_core::postgres::{Archiving, ServerView};
 use pha_host::clock::Deadline;
 use pha_host::postgres::{Postgres, view};
 use pha_host::sql::TextRows;
@@ -19,6 +19,12 @@ const NETWORK: Duration = Duration::from_millis(1_200);
 /// Whether the role sees the sessions of others. Who does not is shown nothing of them, without an error: no
 /// commit that waits, no backup, no long transaction.
 const SEES: &str = "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage'), pg_catalog.quote_ident(current_user)";
+
+/// The files that are ready to be archived, and since when the oldest; none where nothing is archived.
+const ARCHIVING: &str = "\
+    select count(*), greatest(0, extract(epoch from clock_timestamp() - min(modification)))::bigint \
+    from pg_catalog.pg_ls_archive_statusdir() where name like '%.ready' \
+    and pg_catalog.current_setting('archive_mode') <> 'off' having count(*) > 0";
 
 /// How the primary can be asked.
 #[derive(Debug, Clone)]
@@ -49,6 +55,17 @@ impl Primary {
     /// What the server says about itself and its peers.
     pub(crate) fn view(&self, deadline: Deadline) -> Result<ServerView, Refusal> {
         Ok(view::from_rows(self.rows(&view::question(), deadline)?)?)
+    }
+
+    /// What it has to archive before it stops; none where that is nothing.
+    pub(crate) fn archiving(&self, deadline: Deadline) -> Result<Option<Archiving>, Refusal> {
+        let mut cells = self.rows(ARCHIVING, deadline)?.into_iter().flatten();
+        let mut number = || cells.next().flatten()?.parse::<u64>().ok();
+        let (waiting, oldest) = (number(), number());
+        Ok(waiting.zip(oldest).map(|(waiting, oldest)| Archiving {
+            waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+            oldest: Duration::from_secs(oldest),
+        }))
     }
 
     /// Asks for a checkpoint and waits for it. Who may do that need not see anything.

@@ -10,7 +10,7 @@ use pha_core::health::whose;
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
-use pha_core::postgres::{LinkRow, RoleView};
+use pha_core::postgres::{Archiving, LinkRow, RoleView};
 use pha_core::register::Reading;
 use pha_core::status::{Role, Score, WalSenderState};
 use pha_host::clock::Deadline;
@@ -136,6 +136,7 @@ impl OnlineSwitch {
             pending: pending(cluster),
             failures: failed(cluster.view.our_failures()),
             busy: asked.busy,
+            archiving: asked.archiving,
             nodes,
             promoted,
             to,
@@ -180,19 +181,17 @@ pub(crate) fn could_switch_away(cluster: &Cluster, force: bool) -> Result<(), Cl
 
 /// What the primary has said.
 #[derive(Debug, Default)]
-struct Asked {
+pub(crate) struct Asked {
     lag: BTreeMap<NodeName, u64>,
-    busy: Vec<String>,
+    /// What its end would break off.
+    pub(crate) busy: Vec<String>,
+    /// What its end would wait for.
+    pub(crate) archiving: Option<Archiving>,
 }
 
-/// What the end of this primary would break off.
-pub(crate) fn busy(cluster: &Cluster, primary: &NodeName) -> Vec<String> {
-    ask(cluster, primary).busy
-}
-
-/// How far each standby is behind, and what the switch would break off: backups, and transactions that
-/// have been open for a minute.
-fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
+/// How far each standby is behind, and what the end of this primary would break off: backups, and
+/// transactions that have been open for a minute.
+pub(crate) fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
     let deadline = Deadline::after(ASK);
     let sql = Primary::new(cluster, primary, deadline);
     let seen = sql.view(deadline).and_then(|view| match view.role {
@@ -203,10 +202,10 @@ fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
         Ok(seen) => seen,
         Err(error) => {
             return Asked {
-                lag: BTreeMap::new(),
                 busy: vec![format!(
                     "{primary} cannot be asked whether a backup or a long transaction runs: {error}"
                 )],
+                ..Asked::default()
             };
         }
     };
@@ -223,6 +222,8 @@ fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
         busy: backups
             .chain(open.into_iter().flatten().flatten())
             .collect(),
+        // Who may not know it is not kept from switching.
+        archiving: sql.archiving(deadline).ok().flatten(),
     }
 }
 

@@ -95,6 +95,7 @@ fn look(session: &Session, notes: bool) -> Result<Report, ClsError> {
         slots: &slots,
         memory: seen.memory.as_ref(),
         connections: seen.connections,
+        archiving: seen.archiving,
         primary_hangs: seen.primary_hangs,
         unseen: seen.unseen(),
         operation: seen.operation.as_ref(),

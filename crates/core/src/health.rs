@@ -12,11 +12,13 @@ use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
+use crate::postgres::Archiving;
 use crate::register::{Damage, Memory, NoRow, Reading, Register, went_back};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, Role};
 
 mod address;
+mod archive;
 mod commits;
 mod connections;
 mod left;
@@ -119,6 +121,8 @@ pub struct Observation<'a> {
     pub commits: Option<&'a CommitWaits>,
     /// The primary's connections; `None` where it could not be asked.
     pub connections: Option<Connections>,
+    /// What the primary has to archive; `None` where it could not be asked.
+    pub archiving: Option<Archiving>,
     /// What the primary keeps of its WAL; `None` where it could not be asked, or where standbys have an
     /// archive to take WAL from (`restore_command`).
     pub kept: Option<KeptWal>,
@@ -245,6 +249,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         meaning: "PostgreSQL on the primary has no connection left for clients, or hardly one",
         look: connections::exhausted,
+    },
+    HealthRule {
+        id: "archive",
+        condition: None,
+        meaning: "the primary does not get its WAL archived",
+        look: archive::late,
     },
     HealthRule {
         id: "strangers",

@@ -4,6 +4,7 @@
 //! guard decide from it, and the commands that ask a PostgreSQL on another node are given the same. What
 //! is to be made of it is judged in [`crate::decide`] and [`crate::health`].
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::limits::Limits;
@@ -145,6 +146,38 @@ impl Slot {
             active: false,
             restart: None,
         }
+    }
+}
+
+/// WAL that waits for `archive_command` or `archive_library`, on the server that archives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Archiving {
+    /// The files that are ready and not archived.
+    pub waiting: u32,
+    /// For how long the oldest of them has been ready.
+    pub oldest: Duration,
+}
+
+impl Archiving {
+    /// What keeps up has archived a file within this time.
+    const LATE: Duration = Duration::from_secs(60);
+
+    /// Whether a stop will have to wait: a fast shutdown ends when everything is archived, or the archiver has
+    /// given up (`pgarch.c`: three failures of one file), and of a command that hangs it waits for the end.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.waiting > 0 && self.oldest >= Self::LATE
+    }
+}
+
+impl fmt::Display for Archiving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = match self.waiting {
+            1 => "1 file of WAL waits",
+            more => &format!("{more} files of WAL wait"),
+        };
+        let seconds = self.oldest.as_secs();
+        write!(f, "{files} to be archived, the oldest for {seconds} s")
     }
 }
 

@@ -93,6 +93,9 @@ pub(crate) fn for_settings_that_wait(bed: &Bed, primary: &str, standby: &str) {
     does_not_come_back(bed, primary, standby);
     must(writer.wait_for(50, PATIENCE));
 
+    an_archive_that_hangs(bed, primary);
+    must(writer.wait_for(50, PATIENCE));
+
     scenario("one node alone, whether anything waits or not");
     let pids = postmasters(bed);
     ends(bed, primary, &["restart", "--node", standby], 0);
@@ -114,6 +117,8 @@ fn killed_half_way(bed: &Bed, primary: &str, standby: &str) {
     scenario("a raised limit; killed while the standby restarts, and typed again");
     for node in NODES {
         change(bed, node, "max_connections", "300");
+        must(bed.sql(node, "ALTER SYSTEM SET archive_command = '/bin/true'"));
+        change(bed, node, "archive_mode", "on");
     }
     thread::scope(|scope| {
         let words = ["restart", "--pending"];
@@ -189,6 +194,42 @@ fn a_broken_configuration(bed: &Bed, primary: &str, standby: &str) {
         assert_eq!(postmasters(bed), before);
         bed.run(node, &["sed", "-i", "/^work_mem = much/d", &auto]);
     }
+}
+
+/// A primary that waits for its archive: the status says so, and nothing begins that would have to stop it.
+fn an_archive_that_hangs(bed: &Bed, primary: &str) {
+    scenario("an archive_command that hangs is named before the stop that would wait for it");
+    let archive = |command: &str| {
+        let set = format!("ALTER SYSTEM SET archive_command = '{command}'");
+        must(bed.sql(primary, &set));
+        must(bed.sql(primary, "SELECT pg_reload_conf()"));
+    };
+    let ready = format!("{}/pg_wal/archive_status", pha_testbed::PGDATA);
+    let files = || bed.run(primary, &["find", &ready, "-name", "*.ready"]);
+    archive("sleep 3000");
+    must(bed.sql(primary, "SELECT pg_switch_wal()"));
+    bed.until("a file that waits", || match files().lines().next() {
+        Some(file) => {
+            bed.run(primary, &["touch", "-d", "2 minutes ago", file]);
+            Ok(())
+        }
+        None => Err("none".to_owned()),
+    });
+    let shown = one_line(&cls(bed, "node2", &["status"]).stdout);
+    let late = format!("on {primary}: WAL fills its disk, and a stop of PostgreSQL waits");
+    assert!(shown.contains(&late), "{shown}");
+    for command in ["online_switch", "restart"] {
+        let said = ends(bed, "node1", &[command], 10);
+        let why = "the primary's stop would wait for its archive: ";
+        assert!(said.contains(why), "{said}");
+    }
+    archive("/bin/true");
+    assert!(bed.node(primary).kill_program("sleep", Signal::KILL) > 0);
+    bed.until("everything to be archived", || match files().as_str() {
+        "" => Ok(()),
+        left => Err(left.to_owned()),
+    });
+    ends(bed, "node1", &["status", "--check"], 0);
 }
 
 /// A setting with which the standby does not start: the primary goes on, and what is said mends it.

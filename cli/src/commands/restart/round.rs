@@ -14,7 +14,7 @@ use super::job::Job;
 use super::settings::Settings;
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::online_switch::{busy, could_switch_away, failed, register};
+use crate::commands::online_switch::{Asked, ask, could_switch_away, failed, register};
 use crate::commands::setup::push;
 use crate::commands::start;
 use crate::error::ClsError;
@@ -110,6 +110,7 @@ impl Order<'_> {
         let instances = view.nodes.iter().filter(|(name, _)| runs(name));
         let ours = view.our_failures();
         let settings = |name: &NodeName| self.settings.get(name);
+        let asked = primary.map_or_else(Asked::default, |primary| ask(cluster, primary));
         Ok(RestartFacts {
             instances: instances
                 .map(|(name, node)| RestartInstance {
@@ -128,7 +129,8 @@ impl Order<'_> {
                 Cause::Parameters(plan) => plan.together(),
                 Cause::Settings { .. } => None,
             },
-            busy: primary.map_or_else(Vec::new, |primary| busy(cluster, primary)),
+            busy: asked.busy,
+            archiving: asked.archiving,
             register: register(cluster)?,
             force: self.force,
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
-use pha_core::postgres::{PrimaryView, RoleView};
+use pha_core::postgres::{Archiving, PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -44,6 +44,8 @@ pub(super) struct Sources {
     pub(super) commits: Option<Result<CommitWaits, Hindrance>>,
     /// The primary's connections, where it says so, or has none left to say it.
     pub(super) connections: Option<Connections>,
+    /// What the primary has to archive, where it says so.
+    pub(super) archiving: Option<Archiving>,
     /// What the primary keeps of its WAL, where it says so; not asked where standbys have an archive.
     pub(super) kept: Option<KeptWal>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
@@ -130,6 +132,8 @@ impl Sources {
         let commits = commits.map(|primary| ask(move || commits::waits(&primary, latest)));
         let clients = primary.clone();
         let clients = clients.map(|primary| ask(move || connections(&primary, latest)));
+        let late = primary.clone();
+        let late = late.map(|primary| ask(move || primary.archiving(latest).ok().flatten()));
         let archive = cluster.params.restore_command.is_some();
         let kept = primary.clone().filter(|_| !archive);
         let kept = kept.map(|primary| ask(move || oldest(primary.rows(OLDEST, latest).ok()?)));
@@ -151,6 +155,7 @@ impl Sources {
                 node: holder.node,
             }),
             connections: clients.and_then(|receiver| answer(&receiver, deadline).flatten()),
+            archiving: late.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
             waiting: waiting

@@ -10,6 +10,7 @@ use crate::parse::cib::Cib;
 use crate::register::Trouble;
 
 mod address;
+mod archive;
 mod commits;
 mod connections;
 mod left;
@@ -167,7 +168,31 @@ fn verdict_in(
         replication: None,
         commits: None,
         connections: None,
+        archiving: None,
         kept: KeptWal::of("0000000000000005", 16 << 20),
+        slots: &[],
+        memory: None,
+        primary_hangs: false,
+        unseen: None,
+        operation: None,
+        waiting: &[],
+    })
+}
+
+/// Two nodes that are well, and what their primary says besides.
+fn of_the_primary(connections: Option<Connections>, archiving: Option<Archiving>) -> Verdict {
+    judge(&Observation {
+        cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
+        here: None,
+        writer_ip: None,
+        mode: Mode::Sync,
+        register: RegisterSeen::NotConfigured,
+        replication: None,
+        commits: None,
+        connections,
+        archiving,
+        kept: None,
         slots: &[],
         memory: None,
         primary_hangs: false,
@@ -198,6 +223,7 @@ fn a_setting_that_waits_for_a_restart_is_a_note_and_no_alarm() {
             replication: None,
             commits: None,
             connections: None,
+            archiving: None,
             kept: None,
             slots: &[],
             memory: None,
@@ -238,6 +264,7 @@ fn a_primary_that_hangs_is_named() {
             replication: None,
             commits: None,
             connections,
+            archiving: None,
             kept: None,
             slots: &[],
             memory: None,

@@ -15,8 +15,10 @@
 use std::fmt;
 
 use super::Refusal;
+use super::switch::MEND_ARCHIVE;
 use crate::limits::Limits;
 use crate::names::NodeName;
+use crate::postgres::Archiving;
 use crate::register::Reading;
 
 /// PostgreSQL on one node.
@@ -53,6 +55,8 @@ pub struct RestartFacts {
     pub together: Option<String>,
     /// What runs on the primary and would be cut off: base backups, long transactions.
     pub busy: Vec<String>,
+    /// What the primary has to archive before it stops; none where that is not known.
+    pub archiving: Option<Archiving>,
     /// `--force`: also then.
     pub force: bool,
 }
@@ -158,6 +162,16 @@ pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
             "restart-busy",
             format!("the restart would cut off: {}", facts.busy.join(", ")),
             "wait for its end, or add --force",
+        ));
+    }
+    if let Some(late) = facts.archiving.filter(|archiving| archiving.is_late())
+        && cut_off
+        && !facts.force
+    {
+        return Err(Refusal::new(
+            "restart-archive",
+            format!("the primary's stop would wait for its archive: {late}"),
+            MEND_ARCHIVE,
         ));
     }
     let nodes = || facts.instances.iter().map(|one| one.node.clone()).collect();
@@ -280,6 +294,8 @@ fn enough_for_standbys(primary: &RestartInstance, due: &[&RestartInstance]) -> R
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::register::{Register, Trouble};
 
@@ -366,6 +382,7 @@ mod tests {
             })),
             together: None,
             busy: Vec::new(),
+            archiving: None,
             force: false,
         }
     }
@@ -409,7 +426,13 @@ mod tests {
     #[test]
     fn a_restart_does_not_begin_in_disorder() {
         type Spoil = fn(&mut RestartFacts);
-        let broken: [(&str, Spoil); 7] = [
+        let broken: [(&str, Spoil); 8] = [
+            ("restart-archive", |facts| {
+                facts.archiving = Some(Archiving {
+                    waiting: 1,
+                    oldest: Duration::from_secs(60),
+                });
+            }),
             ("restart-busy", |facts| {
                 facts.busy.push("a backup runs".to_owned());
             }),

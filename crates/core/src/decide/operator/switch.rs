@@ -8,6 +8,7 @@
 
 use super::Refusal;
 use crate::names::NodeName;
+use crate::postgres::Archiving;
 use crate::register::{NoRow, Reading};
 
 /// A standby as a possible successor.
@@ -56,6 +57,8 @@ pub struct SwitchFacts {
     pub failures: Vec<String>,
     /// What runs on the primary and would be cut off: base backups, long transactions.
     pub busy: Vec<String>,
+    /// What the primary has to archive before it stops; none where that is not known.
+    pub archiving: Option<Archiving>,
 }
 
 /// The switch that will be made.
@@ -81,6 +84,9 @@ pub struct SwitchRule {
 /// How many bytes an asynchronous successor may be behind when the switch begins: what the fast
 /// shutdown then sends in an instant.
 const CAUGHT_UP: u64 = 16 << 20;
+
+/// What to do about a primary whose stop would wait for its archive.
+pub(super) const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";
 
 /// The preconditions, in their order.
 pub const SWITCH_RULES: &[SwitchRule] = &[
@@ -196,6 +202,19 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         id: "switch-successor",
         says: "The successor runs, streams, may be promoted, and holds every acknowledged commit (sync) or has caught up (async).",
         check: no_successor,
+    },
+    SwitchRule {
+        id: "switch-archive",
+        says: "The primary's stop need not wait for its archive, unless --force.",
+        check: |facts| {
+            let late = facts
+                .archiving
+                .filter(|archiving| !facts.force && archiving.is_late())?;
+            Some((
+                format!("the primary's stop would wait for its archive: {late}"),
+                MEND_ARCHIVE.to_owned(),
+            ))
+        },
     },
     SwitchRule {
         id: "switch-busy",
@@ -349,6 +368,8 @@ pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
     use crate::register::{Register, Trouble};
 
@@ -366,6 +387,13 @@ mod tests {
             unfit: None,
             barred: None,
             lag: Some(0),
+        }
+    }
+
+    fn archiving(seconds: u64) -> Archiving {
+        Archiving {
+            waiting: 3,
+            oldest: Duration::from_secs(seconds),
         }
     }
 
@@ -387,6 +415,7 @@ mod tests {
             pending: vec![],
             failures: vec![],
             busy: vec![],
+            archiving: None,
         }
     }
 
@@ -457,6 +486,7 @@ mod tests {
                 f.standbys[0].lag = Some(CAUGHT_UP + 1);
             }),
             ("switch-busy", |f| f.busy = vec!["a base backup".to_owned()]),
+            ("switch-archive", |f| f.archiving = Some(archiving(61))),
         ];
         for (id, change) in &cases {
             let mut facts = healthy();
@@ -541,8 +571,15 @@ mod tests {
     }
 
     #[test]
-    fn force_is_for_what_would_be_cut_off_alone() {
+    fn force_is_for_what_would_be_cut_off_or_waited_for_alone() {
         let mut facts = healthy();
+        facts.archiving = Some(archiving(59));
+        assert!(plan_switch(&facts).unwrap().is_some());
+        facts.archiving = Some(archiving(60));
+        assert_eq!(
+            plan_switch(&facts).unwrap_err().what,
+            "the primary's stop would wait for its archive: 3 files of WAL wait to be archived, the oldest for 60 s"
+        );
         facts.force = true;
         facts.busy = vec!["a long transaction".to_owned()];
         assert!(plan_switch(&facts).unwrap().is_some());

@@ -36,6 +36,7 @@ fn placed(
         replication: None,
         commits: None,
         connections: None,
+        archiving: None,
         kept: None,
         slots: &[],
         memory: None,

@@ -1,24 +1,7 @@
 use super::*;
 
 fn found(connections: Option<Connections>) -> Vec<(Level, String)> {
-    let verdict = judge(&Observation {
-        cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-        here: None,
-        writer_ip: None,
-        mode: Mode::Sync,
-        register: RegisterSeen::NotConfigured,
-        replication: None,
-        commits: None,
-        connections,
-        kept: None,
-        slots: &[],
-        memory: None,
-        primary_hangs: false,
-        unseen: None,
-        operation: None,
-        waiting: &[],
-    });
+    let verdict = of_the_primary(connections, None);
     let findings = verdict.findings.into_iter();
     findings
         .map(|finding| {

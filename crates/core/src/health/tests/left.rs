@@ -32,6 +32,7 @@ fn found_beside(
         replication: None,
         commits: None,
         connections: None,
+        archiving: None,
         kept: None,
         slots,
         memory: None,

@@ -259,6 +259,7 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
             replication: None,
             commits: None,
             connections: None,
+            archiving: None,
             kept: None,
             slots: &[],
             memory: Some(&memory),
