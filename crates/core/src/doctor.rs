@@ -269,6 +269,12 @@ struct Rule {
 
 const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES, access::RULES, role::RULES];
 
+/// Every rule by its name, with what it says when all is well.
+pub fn rules() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = RULES.iter().copied().flatten();
+    all.map(|rule| (rule.id, rule.well))
+}
+
 impl Examination {
     /// Judges the facts: for every rule the lines that it found, or the one that all is well.
     #[must_use]

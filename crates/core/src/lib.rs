@@ -30,6 +30,7 @@ pub mod plan;
 pub mod postgres;
 pub mod proofs;
 pub mod quoted;
+pub mod reference;
 pub mod register;
 pub mod remedy;
 pub mod repl_info;

@@ -31,7 +31,7 @@ fn the_table_of_parameters_is_current() {
 
 #[test]
 fn the_tables_of_rules_are_current() {
-    check_generated("docs/rules.md", &pha_core::decide::tables_markdown());
+    check_generated("docs/rules.md", &pha_core::reference::rules());
 }
 
 #[test]

@@ -117,21 +117,3 @@ pub fn tables() -> Vec<(&'static str, &'static [Rule])> {
         ("guard", guard::RULES),
     ]
 }
-
-/// The tables as Markdown.
-#[must_use]
-pub fn tables_markdown() -> String {
-    let mut text = String::from(
-        "# The rules, operation by operation\n\nGenerated from the rule tables of `crates/core/src/decide`. \
-         In each table the first rule that applies decides; its id is in the log of every operation.\n",
-    );
-    for (name, rules) in tables() {
-        text.push_str(&format!(
-            "\n## {name}\n\n| rule | what it says |\n| --- | --- |\n"
-        ));
-        for rule in rules {
-            text.push_str(&format!("| `{}` | {} |\n", rule.id, rule.says));
-        }
-    }
-    text
-}

@@ -794,7 +794,7 @@ fn rules_have_names_of_their_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), HEALTH_RULES.len());
-    assert!(HEALTH_RULES.iter().all(|rule| !rule.meaning.is_empty()));
+    assert!(HEALTH_RULES.iter().all(|rule| !rule.says.is_empty()));
 }
 
 #[test]

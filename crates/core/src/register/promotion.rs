@@ -145,7 +145,7 @@ pub struct PromotionRule {
     /// A stable name, for logs and for tests that leave the rule out.
     pub id: &'static str,
     /// What it says, in one sentence.
-    pub sentence: &'static str,
+    pub says: &'static str,
     /// The rule: none when it has nothing against the next rule being asked.
     pub check: fn(&PromotionCase<'_>) -> Option<Eligibility>,
 }
@@ -155,36 +155,36 @@ pub struct PromotionRule {
 pub const PROMOTION_RULES: &[PromotionRule] = &[
     PromotionRule {
         id: "term-not-below-memory",
-        sentence: "A term lower than one durably seen, or impossibly far beyond it, is damage: a restored backup, another register, or a row that somebody has changed.",
+        says: "A term lower than one durably seen, or impossibly far beyond it, is damage: a restored backup, another register, or a row that somebody has changed.",
         check: |case| {
             verdict::term_out_of_step(case.register, case.memory).map(Eligibility::Damage)
         },
     },
     PromotionRule {
         id: "epoch-not-below-memory",
-        sentence: "An epoch lower than one durably seen, or impossibly far beyond it, is damage.",
+        says: "An epoch lower than one durably seen, or impossibly far beyond it, is damage.",
         check: |case| {
             verdict::epoch_out_of_step(case.register, case.memory).map(Eligibility::Damage)
         },
     },
     PromotionRule {
         id: "R0-first-election",
-        sentence: "At term 0 no node is a holder yet: the election by timeline and end of WAL decides, once no foreign lease runs.",
+        says: "At term 0 no node is a holder yet: the election by timeline and end of WAL decides, once no foreign lease runs.",
         check: first_election,
     },
     PromotionRule {
         id: "R1-holder",
-        sentence: "Only a node that is known to hold every acknowledged commit may promote.",
+        says: "Only a node that is known to hold every acknowledged commit may promote.",
         check: not_holder,
     },
     PromotionRule {
         id: "R7-promise",
-        sentence: "A node that promised not to promote keeps its word until the epoch has moved.",
+        says: "A node that promised not to promote keeps its word until the epoch has moved.",
         check: promised,
     },
     PromotionRule {
         id: "R13-timeline",
-        sentence: "A node whose data are not on the register's timelines is no holder, however much WAL it has.",
+        says: "A node whose data are not on the register's timelines is no holder, however much WAL it has.",
         check: |case| {
             case.own
                 .foreign
@@ -193,17 +193,17 @@ pub const PROMOTION_RULES: &[PromotionRule] = &[
     },
     PromotionRule {
         id: "R10-rolled-back",
-        sentence: "A node with less WAL on its disk than the register records for it is no holder, whatever the row says.",
+        says: "A node with less WAL on its disk than the register records for it is no holder, whatever the row says.",
         check: behind_recorded,
     },
     PromotionRule {
         id: "async-bound",
-        sentence: "In asynchronous mode a node may lack at most the configured distance of what the owner last recorded of itself.",
+        says: "In asynchronous mode a node may lack at most the configured distance of what the owner last recorded of itself.",
         check: too_far_behind,
     },
     PromotionRule {
         id: "R1-lease",
-        sentence: "While another node's lease runs, it is left in peace.",
+        says: "While another node's lease runs, it is left in peace.",
         check: lease_running,
     },
 ];

@@ -19,7 +19,9 @@ pub use recovery::{
     NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, may_still_serve,
     plan_recovery, to_give_way,
 };
-pub use restart::{Course, RestartFacts, RestartInstance, plan_restart};
+pub use restart::{
+    Course, RESTART_RULES, RestartFacts, RestartInstance, RestartRule, plan_restart,
+};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
 
 /// Why a command does not begin. Nothing was changed.

@@ -134,113 +134,174 @@ impl fmt::Display for Course {
     }
 }
 
+/// One precondition.
+pub struct RestartRule {
+    /// A stable name.
+    pub id: &'static str,
+    /// What it asks for, in one sentence.
+    pub says: &'static str,
+    /// What is not so, and what to type.
+    pub check: fn(&RestartFacts) -> Option<(String, String)>,
+}
+
+/// The preconditions, in their order. A restart that begins in disorder would not end well.
+pub const RESTART_RULES: &[RestartRule] = &[
+    RestartRule {
+        id: "restart-managed",
+        says: "Pacemaker manages the database and what is placed with it.",
+        check: |facts| {
+            (!facts.managed).then(|| (
+                "Pacemaker does not manage the database, so it would restart nothing now, and everything as soon as it does".to_owned(),
+                "cls_manage, then try again".to_owned(),
+            ))
+        },
+    },
+    RestartRule {
+        id: "restart-no-failures",
+        says: "No failed operation is on record that would keep Pacemaker from starting what it has stopped.",
+        check: |facts| {
+            (!facts.failures.is_empty()).then(|| (
+                format!(
+                    "failures are on record, which would keep Pacemaker from starting what it has stopped: {}",
+                    facts.failures.join(", ")
+                ),
+                "mend the cause, then cls_cleanup".to_owned(),
+            ))
+        },
+    },
+    RestartRule {
+        id: "restart-archive",
+        says: "The stop of a primary that is restarted need not wait for its archive, unless --force.",
+        check: |facts| {
+            let asked = facts.cuts_off() && !facts.force;
+            let late = facts
+                .archiving
+                .filter(|archiving| asked && archiving.is_late())?;
+            Some((
+                format!("the primary's stop would wait for its archive: {late}"),
+                MEND_ARCHIVE.to_owned(),
+            ))
+        },
+    },
+    RestartRule {
+        id: "restart-busy",
+        says: "No base backup and no long transaction on a primary that is restarted would be cut off, unless --force.",
+        check: |facts| {
+            (facts.cuts_off() && !facts.force && !facts.busy.is_empty()).then(|| {
+                (
+                    format!("the restart would cut off: {}", facts.busy.join(", ")),
+                    "wait for its end, or add --force".to_owned(),
+                )
+            })
+        },
+    },
+    RestartRule {
+        id: "restart-streaming",
+        says: "Every standby streams from the primary, unless all are restarted together.",
+        check: |facts| {
+            let primary = facts.rolls()?;
+            let behind = facts.standbys().find(|one| !one.streams)?;
+            Some((
+                format!(
+                    "{} does not stream from {}: it may not come back from a restart, and could not take over",
+                    behind.node, primary.node
+                ),
+                "cls_status says what it needs".to_owned(),
+            ))
+        },
+    },
+    RestartRule {
+        id: "restart-register",
+        says: "Where a standby is restarted, the register can be read and names the primary as its owner: without it the primary could not go on without its synchronous standby (R3).",
+        check: |facts| {
+            let primary = &facts.rolls()?.node;
+            facts.due_standbys().first()?;
+            let why = match facts.register.as_ref()?.row() {
+                Ok(row) if row.is_owned_by(primary) => return None,
+                Ok(_) => format!("the register's owner is not {primary}"),
+                Err(no_row) => no_row.to_string(),
+            };
+            Some((
+                format!("commits could stand still while a standby restarts: {why}"),
+                "see to it that the lock service answers (cls_status names what is wrong), then try again".to_owned(),
+            ))
+        },
+    },
+    RestartRule {
+        id: "restart-limits",
+        says: "No standby is restarted with lower limits (max_connections …) than its primary has.",
+        check: not_enough_for_standbys,
+    },
+];
+
+impl RestartFacts {
+    /// Whether the primary's sessions end.
+    fn cuts_off(&self) -> bool {
+        self.instances.iter().any(|one| one.promoted && one.due)
+    }
+
+    fn standbys(&self) -> impl Iterator<Item = &RestartInstance> {
+        self.instances.iter().filter(|one| !one.promoted)
+    }
+
+    /// Those that are restarted: when the one that commits wait for is, another one that is done can take its
+    /// part.
+    fn due_standbys(&self) -> Vec<&RestartInstance> {
+        let mut due: Vec<_> = self.standbys().filter(|one| one.due).collect();
+        due.sort_by_key(|one| one.synchronous);
+        due
+    }
+
+    /// The only primary.
+    fn primary(&self) -> Option<&RestartInstance> {
+        let mut promoted = self.instances.iter().filter(|one| one.promoted);
+        promoted.next().filter(|_| promoted.next().is_none())
+    }
+
+    /// Why everything is stopped and started, whatever the limits are.
+    fn at_once(&self) -> Option<&str> {
+        match (&self.together, self.primary()) {
+            (Some(why), _) => Some(why),
+            (None, None) => Some("there is no primary"),
+            (None, Some(primary)) => (primary.due && self.standbys().next().is_none())
+                .then_some("no standby runs that could take over meanwhile"),
+        }
+    }
+
+    /// The primary, where the restart goes from node to node.
+    fn rolls(&self) -> Option<&RestartInstance> {
+        self.primary().filter(|_| self.at_once().is_none())
+    }
+}
+
 /// Decides how PostgreSQL is restarted.
 ///
 /// # Errors
-/// A restart that begins in disorder would not end well: what is in the way, and what to type.
+/// The first precondition that does not hold.
 pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
-    if !facts.managed {
-        return Err(Refusal::new(
-            "restart-managed",
-            "Pacemaker does not manage the database, so it would restart nothing now, and everything as soon as it does",
-            "cls_manage, then try again",
-        ));
+    for rule in RESTART_RULES {
+        if let Some((what, hint)) = (rule.check)(facts) {
+            return Err(Refusal::new(rule.id, what, hint));
+        }
     }
-    if !facts.failures.is_empty() {
-        return Err(Refusal::new(
-            "restart-no-failures",
-            format!(
-                "failures are on record, which would keep Pacemaker from starting what it has stopped: {}",
-                facts.failures.join(", ")
-            ),
-            "mend the cause, then cls_cleanup",
-        ));
-    }
-    let cut_off = facts.instances.iter().any(|one| one.promoted && one.due);
-    if cut_off && !facts.force && !facts.busy.is_empty() {
-        return Err(Refusal::new(
-            "restart-busy",
-            format!("the restart would cut off: {}", facts.busy.join(", ")),
-            "wait for its end, or add --force",
-        ));
-    }
-    if let Some(late) = facts.archiving.filter(|archiving| archiving.is_late())
-        && cut_off
-        && !facts.force
-    {
-        return Err(Refusal::new(
-            "restart-archive",
-            format!("the primary's stop would wait for its archive: {late}"),
-            MEND_ARCHIVE,
-        ));
-    }
-    let nodes = || facts.instances.iter().map(|one| one.node.clone()).collect();
-    let together = |why: &str| {
-        Ok(Course::Together {
-            why: why.to_owned(),
-            nodes: nodes(),
-            again: Vec::new(),
-        })
+    let together = |why: String, again| Course::Together {
+        why,
+        nodes: facts.instances.iter().map(|one| one.node.clone()).collect(),
+        again,
     };
-    if let Some(why) = &facts.together {
-        return together(why);
-    }
-    let promoted: Vec<&RestartInstance> =
-        facts.instances.iter().filter(|one| one.promoted).collect();
-    let [primary] = promoted[..] else {
-        return together("there is no primary");
+    let Some(primary) = facts.rolls() else {
+        let why = facts.at_once().unwrap_or_default();
+        return Ok(together(why.to_owned(), Vec::new()));
     };
-    let standbys = facts.instances.iter().filter(|one| !one.promoted);
-    if let Some(behind) = standbys.clone().find(|one| !one.streams) {
-        return Err(Refusal::new(
-            "restart-streaming",
-            format!(
-                "{} does not stream from {}: it may not come back from a restart, and could not take over",
-                behind.node, primary.node
-            ),
-            "cls_status says what it needs",
-        ));
-    }
-    if primary.due && standbys.clone().next().is_none() {
-        return together("no standby runs that could take over meanwhile");
-    }
-    let mut due: Vec<&RestartInstance> = standbys.filter(|one| one.due).collect();
-    if !due.is_empty() {
-        register_answers(facts, &primary.node)?;
-    }
-    // When the one that commits wait for is restarted, another one that is done can take its part.
-    due.sort_by_key(|one| one.synchronous);
-    enough_for_standbys(primary, &due)?;
-    let standbys = due.into_iter().map(|one| one.node.clone()).collect();
+    let due = facts.due_standbys().into_iter();
+    let standbys = due.map(|one| one.node.clone()).collect();
     Ok(match lowered(primary) {
-        Some(why) => Course::Together {
-            why,
-            nodes: nodes(),
-            again: standbys,
-        },
+        Some(why) => together(why, standbys),
         None => Course::Rolling {
             standbys,
             primary: primary.due.then(|| primary.node.clone()),
         },
     })
-}
-
-/// Without the register the primary cannot go on without its synchronous standby (R3): commits would stand
-/// still while that one restarts, and for longer if it does not come back.
-fn register_answers(facts: &RestartFacts, primary: &NodeName) -> Result<(), Refusal> {
-    let Some(reading) = &facts.register else {
-        return Ok(());
-    };
-    let why = match reading.row() {
-        Ok(row) if row.is_owned_by(primary) => return Ok(()),
-        Ok(_) => format!("the register's owner is not {primary}"),
-        Err(no_row) => no_row.to_string(),
-    };
-    Err(Refusal::new(
-        "restart-register",
-        format!("commits could stand still while a standby restarts: {why}"),
-        "see to it that the lock service answers (cls_status names what is wrong), then try again",
-    ))
 }
 
 /// Which limits the primary will have less of, where it is restarted.
@@ -259,16 +320,16 @@ fn lowered(primary: &RestartInstance) -> Option<String> {
 }
 
 /// A standby that is restarted with less than its primary has would go on with the primary's values.
-fn enough_for_standbys(primary: &RestartInstance, due: &[&RestartInstance]) -> Result<(), Refusal> {
+fn not_enough_for_standbys(facts: &RestartFacts) -> Option<(String, String)> {
+    let primary = facts.rolls()?;
     let needed = if primary.due {
-        primary.next
+        primary.next?
     } else {
-        primary.here
+        primary.here?
     };
-    let Some(needed) = needed else { return Ok(()) };
-    for standby in due {
-        let Some(next) = standby.next else { continue };
-        let less: Vec<String> = next
+    facts.due_standbys().into_iter().find_map(|standby| {
+        let less: Vec<String> = standby
+            .next?
             .less_than(needed)
             .map(|(name, next, needed)| {
                 format!(
@@ -277,18 +338,14 @@ fn enough_for_standbys(primary: &RestartInstance, due: &[&RestartInstance]) -> R
                 )
             })
             .collect();
-        if !less.is_empty() {
-            return Err(Refusal::new(
-                "restart-limits",
-                format!(
-                    "a standby needs at least as much as its primary has, and there would be {}",
-                    less.join(", ")
-                ),
-                "give both nodes the same value (in SQL on each: alter system set …; select pg_reload_conf()), then give the command again for all nodes",
-            ));
-        }
-    }
-    Ok(())
+        (!less.is_empty()).then(|| (
+            format!(
+                "a standby needs at least as much as its primary has, and there would be {}",
+                less.join(", ")
+            ),
+            "give both nodes the same value (in SQL on each: alter system set …; select pg_reload_conf()), then give the command again for all nodes".to_owned(),
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -458,6 +515,11 @@ mod tests {
             let mut facts = three();
             spoil(&mut facts);
             assert_eq!(plan_restart(&facts).unwrap_err().id, id);
+        }
+        for rule in RESTART_RULES {
+            let limits = rule.id == "restart-limits"; // has a test of its own
+            let tried = limits || broken.iter().any(|(id, _)| *id == rule.id);
+            assert!(tried, "{} is not tried", rule.id);
         }
         // What runs on the primary is none of the standbys' business, or cut off knowingly.
         let mut busy = three();
