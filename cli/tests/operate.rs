@@ -292,11 +292,16 @@ fn manage_waits_for_the_primarys_score() {
     let shims = idle(&[unscored, STANDBY], TWO, &[("is-managed", "false")]);
     let run = shims.cls(&["manage", "--timeout", "0.5"]);
     assert_eq!(run.code, 11, "{run:?}");
-    let given_back = shims
-        .calls()
-        .iter()
-        .any(|call| call.starts_with("crm_resource"));
-    assert!(!given_back, "{:?}", shims.calls());
+    let calls = shims.calls();
+    assert!(
+        !calls.iter().any(|call| call.contains("is-managed")),
+        "{calls:?}"
+    );
+    // Pacemaker looks at everything again before it is believed.
+    for resource in ["msPostgresql", "vip-master"] {
+        let again = format!("crm_resource --resource={resource} --refresh");
+        assert!(calls.contains(&again), "{calls:?}");
+    }
 
     // Pacemaker has just been restarted on the primary's node: it has not joined, or has not been
     // probed.
@@ -314,7 +319,7 @@ fn manage_waits_for_the_primarys_score() {
         assert_eq!(run.code, 11, "{run:?}");
         let calls = shims.calls();
         assert!(
-            !calls.iter().any(|call| call.starts_with("crm_resource")),
+            !calls.iter().any(|call| call.contains("is-managed")),
             "{calls:?}"
         );
     }
