@@ -221,6 +221,7 @@ impl Work<'_> {
             nodes: &self.config.nodes,
             params: &self.params,
             writer: self.config.writer_vip,
+            reader: self.config.reader_vip,
             given: &self.given,
             locale: self.locale,
             configured,

@@ -103,6 +103,8 @@ pub struct InitSite<'a> {
     pub params: &'a Params,
     /// The address for writers: in the network of the clients.
     pub writer: IpAddr,
+    /// The address for readers, which is no node's own either.
+    pub reader: Option<IpAddr>,
     /// The roles of which the configuration has the password.
     pub given: &'a [String],
     /// The locale of a new database.

@@ -39,11 +39,13 @@ pub(super) fn usual(addresses: &[OwnAddress]) -> impl Iterator<Item = &OwnAddres
     })
 }
 
-/// The addresses that a node comes from: those in the network of the writers' address, or else all.
-fn of_node(writer: IpAddr, addresses: &[OwnAddress]) -> Vec<&OwnAddress> {
-    let all = || usual(addresses).filter(move |own| own.address != writer);
+/// The addresses that a node comes from: those in the network of the writers' address, or else all. What
+/// Pacemaker moves from node to node is none of them.
+fn of_node<'a>(site: &InitSite<'_>, addresses: &'a [OwnAddress]) -> Vec<&'a OwnAddress> {
+    let moves = |address: IpAddr| address == site.writer || Some(address) == site.reader;
+    let all = || usual(addresses).filter(|own| !moves(own.address));
     let near: Vec<&OwnAddress> = all()
-        .filter(|own| contains(own.address, own.prefix, writer))
+        .filter(|own| contains(own.address, own.prefix, site.writer))
         .collect();
     if near.is_empty() {
         return all().collect();
@@ -132,7 +134,7 @@ pub(super) fn missing(
     }
     let mut networks = BTreeSet::new();
     for facts in facts.values() {
-        for address in of_node(site.writer, &facts.addresses) {
+        for address in of_node(site, &facts.addresses) {
             let from = address.address;
             let users = [Some(&params.repuser), params.monitor_user.as_ref()];
             let databases: [&[&str]; 2] = [&["replication", "postgres"], &["postgres"]];

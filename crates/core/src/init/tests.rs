@@ -98,6 +98,7 @@ impl Case {
             nodes: &nodes,
             params: &self.params,
             writer: "192.0.2.100".parse().unwrap(),
+            reader: Some("192.0.2.101".parse().unwrap()),
             given: &self.given,
             locale: LOCALE,
             configured: self.configured,
@@ -169,6 +170,16 @@ fn nothing_is_left_once_it_is_done() {
         }
         one.hba
             .push("host all all 192.0.2.0/24 scram-sha-256".to_owned());
+    }
+    // Where they are now is no address that a node comes from.
+    for (one, address) in case.facts.values_mut().zip(["192.0.2.100", "192.0.2.101"]) {
+        let line = format!("2: eth0    inet {address}/24 scope global secondary eth0\n");
+        one.addresses.extend(own_addresses(&line));
+        one.hba.pop();
+        let replicator =
+            |last: u8| format!("host replication,postgres replicator 192.0.2.{last}/32 md5");
+        one.hba.drain(2..);
+        one.hba.extend([replicator(11), replicator(12)]);
     }
     assert_eq!(case.plan(), InitPlan::default());
     // What came to differ since is the doctor's.
