@@ -76,6 +76,8 @@ enum Question {
     GiveWay {
         /// The database resource
         resource: String,
+        /// The register's epoch
+        epoch: u64,
     },
 }
 
@@ -115,7 +117,7 @@ impl Internal {
             Question::Rows => rows::run(session, &given()?)?,
             Question::Settings => settings::run(session, &read_json()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
-            Question::GiveWay { resource } => way::run(session, resource)?,
+            Question::GiveWay { resource, epoch } => way::run(session, resource, *epoch)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {
                 let written = crate::pages::write(&crate::app::command(), directory);

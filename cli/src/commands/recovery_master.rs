@@ -9,7 +9,7 @@ use pha_core::decide::operator::{
     NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
 use pha_core::names::{NodeAttribute, NodeName};
-use pha_core::register::{Register, Reply, Seen, Update};
+use pha_core::register::{Reading, Register, Reply, Seen, Update};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -105,7 +105,15 @@ impl RecoveryMaster {
                 Some(service.read(deadline.sub_budget(ASK)))
             }
         };
-        let off = self.off.iter().map(|name| cluster.named(name));
+        // An owner that was removed from the cluster may be serving too.
+        let owner = match &register {
+            Some(Reading::Row(row)) => row.owner.as_ref(),
+            _ => None,
+        };
+        let off = self.off.iter().map(|name| match owner {
+            Some(owner) if owner.as_str() == name => Ok(owner.clone()),
+            _ => cluster.named(name),
+        });
         let off = off.collect::<Result<BTreeSet<_>, ClsError>>()?;
         let here = cluster.local_node(deadline)?;
         let nodes = cluster.nodes().into_iter().map(|name| {

@@ -244,14 +244,15 @@ impl Guard {
     }
 
     /// Keeps durably that this node gives way to an operator's decision (R15), unless its PostgreSQL serves;
-    /// `role` as [`give_way`] has it. What it answers.
+    /// `role` and `epoch` as [`give_way`] has them. What it answers.
     ///
     /// # Errors
     /// [`MemoryError`]; then it has not given way.
-    pub fn give_way(&self, role: (bool, bool)) -> Result<GaveWay, MemoryError> {
-        let kept = self.memory.revise(|memory| Ok(give_way(&memory, role).1))?;
+    pub fn give_way(&self, role: (bool, bool), epoch: u64) -> Result<GaveWay, MemoryError> {
+        let keep = |memory: Memory| Ok(give_way(&memory, role, epoch).1);
+        let kept = self.memory.revise(keep)?;
         // What it tells is the same before and after.
-        Ok(give_way(&kept, role).0)
+        Ok(give_way(&kept, role, epoch).0)
     }
 
     /// Keeps durably what was seen of the register.
@@ -390,9 +391,9 @@ mod tests {
         };
         file.store(&primary).unwrap();
         let lock = file.guard(soon()).unwrap();
-        assert!(lock.give_way((true, false)).unwrap().serves);
+        assert!(lock.give_way((true, false), 0).unwrap().serves);
         assert_eq!(file.load().unwrap(), primary);
-        assert!(!lock.give_way((true, true)).unwrap().serves);
+        assert!(!lock.give_way((true, true), 0).unwrap().serves);
         assert!(matches!(
             lock.promise(3, 7, true),
             Err(MemoryError::Refused(_))

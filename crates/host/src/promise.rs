@@ -224,17 +224,23 @@ pub fn answer(input: impl Read + Send + 'static) -> Result<String, (OcfCode, Str
     Ok(answer.to_line(&request, &asked.me, &asked.cluster))
 }
 
-/// Gives way to an operator's decision (R15): from here on this node relies on no promise of the epoch that it
-/// has seen, and gives none at it. Under the promotion lock, so that no promotion is under way meanwhile.
+/// Gives way to an operator's decision (R15): from here on this node relies on no promise of the register's
+/// `epoch` or of the one that it has seen, and gives none. Under the promotion lock, so that no promotion is under way meanwhile.
 ///
 /// # Errors
 /// Why it has not given way, for the operator.
-pub fn give_way(resource: &ResourceName, deadline: Deadline) -> Result<GaveWay, String> {
+pub fn give_way(
+    resource: &ResourceName,
+    epoch: u64,
+    deadline: Deadline,
+) -> Result<GaveWay, String> {
     let asked = Asked::load(resource)?;
     let guard = node::memory_file(resource).guard(deadline);
     let guard = guard.map_err(|error| error.to_string())?;
     let role = asked.role()?;
-    guard.give_way(role).map_err(|error| error.to_string())
+    guard
+        .give_way(role, epoch)
+        .map_err(|error| error.to_string())
 }
 
 /// Reads all of the input, but no more than a request can be, and no longer than it may take.

@@ -41,7 +41,7 @@ impl Decided {
             return Err(moved(memory.term, memory.epoch));
         }
         match reading {
-            None if memory.withdrawn == Some(self.epoch) => {
+            None if memory.withdrawn >= Some(self.epoch) => {
                 Err("this node has withdrawn its question for promises".to_owned())
             }
             None if self.by_memory && !memory.unsettled_at(self.epoch) => Ok(()),

@@ -300,7 +300,7 @@ impl Memory {
         if self.unsettled_at(epoch) {
             return Err(PromiseRefused::Unsettled { epoch });
         }
-        if self.freed == Some(epoch) {
+        if self.freed >= Some(epoch) {
             return Err(PromiseRefused::Withdrawn { epoch });
         }
         // A promise that was given to an earlier version stays as it is.
@@ -347,7 +347,7 @@ impl Memory {
         Ok(Self {
             promised: None,
             revocable: None,
-            freed: Some(epoch),
+            freed: self.freed.max(Some(epoch)),
             ..*self
         })
     }
@@ -359,7 +359,7 @@ impl Memory {
     /// [`NotRelied`]: the promises are this node's no more.
     pub fn using(&self, term: u64, epoch: u64) -> Result<Self, NotRelied> {
         self.is_at(term, epoch)?;
-        match self.withdrawn == Some(epoch) {
+        match self.withdrawn >= Some(epoch) {
             true => Err(NotRelied::Withdrawn { epoch }),
             false => Ok(Self {
                 used: Some(epoch),
@@ -378,26 +378,31 @@ impl Memory {
         match self.used == Some(epoch) {
             true => Err(NotRelied::Used { epoch }),
             false => Ok(Self {
-                withdrawn: Some(epoch),
+                withdrawn: self.withdrawn.max(Some(epoch)),
                 ..*self
             }),
         }
     }
 
-    /// The memory that has to be on the disk before an operator moves the register past this node's epoch
-    /// (R15): it relies on no promise of that epoch any more, and gives none at it. One that it has given
-    /// stays until the epoch moves, which may not come to be.
+    /// The memory that has to be on the disk before an operator moves the register past `epoch`, or past
+    /// the one that this node has seen (R15): it relies on no promise up to there any more, and gives none. One
+    /// that it has given stays until the epoch moves, which may not come to be.
     #[must_use]
-    pub fn giving_way(&self) -> Self {
-        let bound = self.promised.is_some_and(|at| at >= self.epoch);
+    pub fn giving_way(&self, epoch: u64) -> Self {
+        let epoch = Some(self.epoch.max(epoch));
         Self {
-            withdrawn: self.withdrawn.max(Some(self.epoch)),
-            freed: match bound {
+            withdrawn: self.withdrawn.max(epoch),
+            freed: match self.is_bound() {
                 true => self.freed,
-                false => self.freed.max(Some(self.epoch)),
+                false => self.freed.max(epoch),
             },
             ..*self
         }
+    }
+
+    /// Whether a promise of this node is in force, at whatever epoch the primary has asked.
+    pub(super) fn is_bound(&self) -> bool {
+        self.promised.is_some_and(|at| at >= self.epoch)
     }
 
     /// Whether this node is the primary of `term`, and has seen nothing later than `epoch`.

@@ -182,23 +182,24 @@ pub struct GaveWay {
     pub serves: bool,
     /// By promises of the epoch that it has seen it has let a standby go.
     pub used: bool,
-    /// The epoch at which it has promised not to promote: the primary may rely on that.
-    pub promised: Option<u64>,
+    /// A promise of it is in force, or may be, where it has lost its memory: the primary may rely on that.
+    pub promised: bool,
 }
 
-/// What a node with this memory answers that is asked to give way, and what it has to keep first. `runs` is
-/// whether its postmaster is alive, `standby` whether its data directory is a standby's.
+/// What a node with this memory answers that is asked to give way at the register's `epoch`, and what it has to
+/// keep first: it may not have seen that epoch. `runs` is whether its postmaster is alive, `standby` whether its
+/// data directory is a standby's.
 #[must_use]
-pub fn give_way(memory: &Memory, (runs, standby): (bool, bool)) -> (GaveWay, Memory) {
+pub fn give_way(memory: &Memory, (runs, standby): (bool, bool), epoch: u64) -> (GaveWay, Memory) {
     let serves = runs && !standby;
     let answer = GaveWay {
         serves,
         used: memory.used == Some(memory.epoch),
-        promised: memory.promised,
+        promised: memory.forgotten || memory.is_bound(),
     };
     let kept = match serves {
         true => *memory,
-        false => memory.giving_way(),
+        false => memory.giving_way(epoch),
     };
     (answer, kept)
 }

@@ -692,31 +692,49 @@ fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
     let reign = Some(Reign { term: 3, timeline });
     let seen = Memory::default().seeing(&running());
     let primary = Memory { reign, ..seen };
-    let (answer, kept) = give_way(&primary, (true, true));
+    let (answer, kept) = give_way(&primary, (true, true), 7);
     let gave = |serves, used, promised| GaveWay {
         serves,
         used,
         promised,
     };
-    assert_eq!(answer, gave(false, false, None));
+    assert_eq!(answer, gave(false, false, false));
     assert_eq!(kept.using(3, 7), Err(NotRelied::Withdrawn { epoch: 7 }));
     let late = kept.promising(3, 7, true);
     assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch: 7 }));
     // It goes on at the next epoch, and a process that has read the memory before takes nothing back.
     assert!(kept.promising(3, 8, true).unwrap().has_promised(8));
     assert_eq!(kept.merged(&primary), kept);
+    // Who has not seen the register's epoch yet gives way up to it, whichever epoch the question is of.
+    let (answer, kept) = give_way(&seen, (true, true), 9);
+    assert_eq!(answer, gave(false, false, false));
+    for epoch in 7..=9 {
+        let late = kept.promising(3, epoch, true);
+        assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch }));
+    }
+    assert!(kept.promising(3, 10, true).unwrap().has_promised(10));
+    let (_, kept) = give_way(&primary, (false, true), 9);
+    let kept = kept.seeing(&Register {
+        epoch: 9,
+        ..running()
+    });
+    assert_eq!(kept.using(3, 9), Err(NotRelied::Withdrawn { epoch: 9 }));
     // What it has promised stays, and whoever has relied on it is asked; what it has used stays used.
     let promised = seen.promising(3, 7, true).unwrap();
-    let (answer, kept) = give_way(&promised, (false, true));
-    assert_eq!(answer, gave(false, false, Some(7)));
+    let (answer, kept) = give_way(&promised, (false, true), 9);
+    assert_eq!(answer, gave(false, false, true));
     assert!(kept.merged(&promised).has_promised(7));
     let used = primary.using(3, 7).unwrap();
-    let (answer, kept) = give_way(&used, (false, false));
-    assert_eq!((answer, kept.used), (gave(false, true, None), Some(7)));
-    assert_eq!(give_way(&kept, (false, false)).0, gave(false, true, None));
-    // A primary that serves keeps nothing of it.
-    let (answer, kept) = give_way(&primary, (true, false));
-    assert_eq!((answer, kept), (gave(true, false, None), primary));
+    let (answer, kept) = give_way(&used, (false, false), 7);
+    assert_eq!((answer, kept.used), (gave(false, true, false), Some(7)));
+    assert_eq!(
+        give_way(&kept, (false, false), 7).0,
+        gave(false, true, false)
+    );
+    // Who has lost its memory may have promised. A primary that serves keeps nothing of it.
+    assert!(give_way(&Memory::none(), (false, true), 7).0.promised);
+    let (answer, kept) = give_way(&primary, (true, false), 7);
+    assert_eq!((answer, kept), (gave(true, false, false), primary));
 }
 
 #[test]

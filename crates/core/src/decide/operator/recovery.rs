@@ -285,7 +285,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
     },
     RecoveryRule {
         id: "recovery-promised",
-        says: "Where the chosen node has promised at the register's epoch, the owner may be serving by that: one that cannot be seen must be said to be off, also if it had stopped before (R7, R15).",
+        says: "Where a promise of the chosen node is in force, the owner may be serving by that: one that cannot be seen must be said to be off, also if it had stopped before (R7, R15).",
         check: |facts| {
             let chosen = chosen(facts)?;
             let Some(Reading::Row(row)) = &facts.register else {
@@ -294,10 +294,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             let Ok(answer) = facts.gave_way.as_ref()?.get(&chosen.node)? else {
                 return None;
             };
-            let owner = row
-                .owner
-                .as_ref()
-                .filter(|_| answer.promised == Some(row.epoch))?;
+            let owner = row.owner.as_ref().filter(|_| answer.promised)?;
             let known = facts
                 .nodes
                 .iter()
@@ -451,24 +448,26 @@ pub fn may_still_serve(facts: &RecoveryFacts) -> Vec<NodeName> {
 /// The nodes that have to give way before the register is changed (R7, R15): members that may use the promises
 /// of others at its epoch, and the chosen one, which must give none at it. Only the owner can use any; a
 /// register that is damaged does not say who that was. Where a primary goes on, nobody else is to be kept from
-/// anything.
+/// anything. The chosen one is the last: what it gives up it lacks until the epoch moves, which it does not where
+/// another one has refused.
 #[must_use]
-pub fn to_give_way(facts: &RecoveryFacts) -> BTreeSet<NodeName> {
+pub fn to_give_way(facts: &RecoveryFacts) -> Vec<NodeName> {
     let Some(chosen) = chosen(facts).filter(|_| goes_on(facts).is_none()) else {
-        return BTreeSet::new();
+        return Vec::new();
     };
     let owner = match &facts.register {
         Some(Reading::Row(row)) if !damaged(facts) => row.owner.as_ref(),
         _ => None,
     };
     if facts.register.is_none() {
-        return BTreeSet::new();
+        return Vec::new();
     }
     let asked = |node: &&NodePosition| {
         let may_use = damaged(facts) || owner == Some(&node.node);
-        node.node == chosen.node || (may_use && node.member && !facts.off.contains(&node.node))
+        let other = node.node != chosen.node;
+        other && may_use && node.member && !facts.off.contains(&node.node)
     };
-    let nodes = facts.nodes.iter().filter(asked);
+    let nodes = facts.nodes.iter().filter(asked).chain([chosen]);
     nodes.map(|node| node.node.clone()).collect()
 }
 
@@ -888,7 +887,7 @@ mod tests {
     const GAVE_WAY: GaveWay = GaveWay {
         serves: false,
         used: false,
-        promised: None,
+        promised: false,
     };
 
     fn answers(facts: &mut RecoveryFacts, node: &str, answer: Result<GaveWay, String>) {
@@ -920,7 +919,7 @@ mod tests {
         // A damaged register does not say who was primary last.
         assert_eq!(
             asked(|f| f.register = Some(Reading::Missing)),
-            ["node2", "node3"]
+            ["node3", "node2"]
         );
         assert_eq!(
             asked(|f| {
@@ -963,20 +962,24 @@ mod tests {
         // What the chosen one has kept of a time as the primary is of no harm; that it serves is.
         assert_eq!(decided("node2", used), None);
         assert_eq!(decided("node2", serves), refused);
-        // Its promise is a reason to ask about the owner, which is said to be off here; one of another
-        // epoch is none.
-        let promised = |epoch| GaveWay {
-            promised: Some(epoch),
+        // Its promise is a reason to ask about the owner, which is said to be off here.
+        let promised = GaveWay {
+            promised: true,
             ..GAVE_WAY
         };
-        assert_eq!(decided("node2", promised(4)), None);
-        let mut facts = d1();
-        facts.off.clear();
-        if let Some(Reading::Row(row)) = &mut facts.register {
-            row.ttl = Duration::ZERO;
-        }
-        answers(&mut facts, "node2", Ok(promised(3)));
-        assert_eq!(plan_recovery(&facts).err().map(|refusal| refusal.id), None);
+        assert_eq!(decided("node2", promised.clone()), None);
+        // Also one that is no node of the cluster any more.
+        let removed = |off: bool| {
+            let mut facts = d1();
+            facts.nodes.remove(0);
+            answers(&mut facts, "node2", Ok(promised.clone()));
+            if !off {
+                facts.off.clear();
+            }
+            plan_recovery(&facts).err().map(|refusal| refusal.id)
+        };
+        assert_eq!(removed(false), Some("recovery-promised"));
+        assert_eq!(removed(true), None);
     }
 
     #[test]
@@ -1014,7 +1017,7 @@ mod tests {
                     f,
                     "node2",
                     Ok(GaveWay {
-                        promised: Some(4),
+                        promised: true,
                         ..GAVE_WAY
                     }),
                 );
