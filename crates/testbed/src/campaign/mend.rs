@@ -178,12 +178,16 @@ impl Operator<'_, '_> {
         });
     }
 
-    /// Where the operator types: where the primary is, or else on any node.
+    /// Where the operator types: where the primary is, or else on any node, but on one where Pacemaker answers
+    /// while there is any.
     fn desk(&self) -> Option<Node> {
         let primary = self.stage.watch.primary();
         let nodes = self.stage.cluster.databases().into_iter();
         let mut on: Vec<Node> = nodes.filter(Node::is_on).collect();
-        on.sort_by_key(|node| Some(node.name().to_owned()) != primary);
+        on.sort_by_cached_key(|node| {
+            let others = Some(node.name().to_owned()) != primary;
+            (picture(node).is_empty(), others)
+        });
         on.into_iter().next()
     }
 
