@@ -157,6 +157,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,facts)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__facts"
                 ;;
+            cls__subcmd__help__subcmd__internal,give-way)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__give__subcmd__way"
+                ;;
             cls__subcmd__help__subcmd__internal,init-do)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__do"
                 ;;
@@ -201,6 +204,9 @@ _cls() {
                 ;;
             cls__subcmd__internal,facts)
                 cmd="cls__subcmd__internal__subcmd__facts"
+                ;;
+            cls__subcmd__internal,give-way)
+                cmd="cls__subcmd__internal__subcmd__give__subcmd__way"
                 ;;
             cls__subcmd__internal,help)
                 cmd="cls__subcmd__internal__subcmd__help"
@@ -249,6 +255,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,facts)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__facts"
+                ;;
+            cls__subcmd__internal__subcmd__help,give-way)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__give__subcmd__way"
                 ;;
             cls__subcmd__internal__subcmd__help,help)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__help"
@@ -496,7 +505,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -566,6 +575,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__facts)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__give__subcmd__way)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -984,7 +1007,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1139,8 +1162,30 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__give__subcmd__way)
+            opts="-q -h --json --quiet --timeout --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen help"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1210,6 +1255,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__facts)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__give__subcmd__way)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

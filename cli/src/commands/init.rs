@@ -27,6 +27,8 @@ mod perform;
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long the nodes may take to answer.
 const ASK: Duration = Duration::from_secs(30);
+/// How long it may take to stop what was started, whatever time is left.
+const STOP: Duration = Duration::from_secs(300);
 /// How long the lock service may take to answer.
 const LOCK: Duration = Duration::from_secs(10);
 
@@ -41,7 +43,7 @@ fn failed(what: &dyn std::fmt::Display) -> ClsError {
 ///
 /// Shows what there is to do, and does it with --yes: a database where no node has one, or a copy of the one
 /// that a node has; settings and lines of pg_hba.conf that are missing, between marks; the roles without
-/// superuser, with new passwords where config.ini has none; the tables of the lock service. Data that are
+/// superuser, those of a new database with new passwords where config.ini has none; the tables of the lock service. Data that are
 /// there are never written over; running it again does what is left. cls_setup and cls_start come next.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -51,8 +53,8 @@ pub(crate) struct Init {
     /// The locale of a new database (its encoding is UTF8)
     #[arg(long, default_value = "C.UTF-8", value_name = "LOCALE")]
     locale: String,
-    /// Connection string of a superuser of the lock service, who makes the cluster's role, the tables and
-    /// the rights there; its password belongs into root's passfile
+    /// Connection string of a superuser of the lock service (the same host, port and dbname), who makes the
+    /// cluster's role, the tables and the rights there; its password belongs into root's passfile
     #[arg(long, value_name = "CONNINFO", value_parser = without_password)]
     lock_admin: Option<Box<Conninfo>>,
 }
@@ -100,6 +102,7 @@ impl Init {
             locale: &self.locale,
             deadline,
         };
+        work.require_one_lock_service()?;
         let (plan, warnings) = work.look()?;
         work.show(&plan, &warnings);
         let details = json!({
@@ -263,6 +266,28 @@ impl Work<'_> {
         }
     }
 
+    /// What the administrator makes elsewhere would be no use to the cluster, and its role's password would
+    /// be another one by then.
+    fn require_one_lock_service(&self) -> Result<(), ClsError> {
+        let (Some(admin), Some((info, _))) = (self.administrator, &self.lock) else {
+            return Ok(());
+        };
+        let at = |info: &Conninfo| -> Vec<(String, u16)> {
+            let servers = info.servers.iter();
+            servers.map(|one| (one.host.clone(), one.port)).collect()
+        };
+        let (servers, database) = (at(info), info.database());
+        if at(admin).iter().all(|one| servers.contains(one)) && admin.database() == database {
+            return Ok(());
+        }
+        Err(ClsError::refused(
+            format!(
+                "--lock-admin connects to {admin}, and the cluster to {info}: nothing was changed"
+            ),
+            "give --lock-admin the same host, port and dbname as pgsql_distlock_conninfo has",
+        ))
+    }
+
     /// What the lock service says to the cluster's own role, or to its administrator.
     fn lock_state(&self) -> Result<InitLock, ClsError> {
         let Some((info, name)) = &self.lock else {
@@ -315,7 +340,7 @@ impl Work<'_> {
         let performed = self.steps(plan, &mut started);
         // What was started is stopped again, whatever became of the steps.
         let stopped = match started {
-            Some(node) => self.order(&node, &InitAction::Stop),
+            Some(node) => self.order(&node, &InitAction::Stop, Deadline::after(STOP)),
             None => Ok(()),
         };
         performed.and(stopped)
@@ -336,7 +361,7 @@ impl Work<'_> {
                         InitAction::Stop => *started = None,
                         _ => {}
                     }
-                    self.order(node, action)?;
+                    self.order(node, action, self.deadline)?;
                 }
                 (_, None) => {}
             }

@@ -294,6 +294,7 @@ impl InitPlan {
         match lock {
             InitLock::None | InitLock::Fresh | InitLock::Used => {}
             InitLock::Lacking => steps.anywhere(InitAction::LockService),
+            InitLock::Silent { used: true, .. } if site.administrator => look_at_use(&mut refused),
             InitLock::Silent { .. } if site.administrator => {
                 steps.anywhere(InitAction::LockService)
             }
@@ -331,6 +332,15 @@ fn look_at_roles(site: &InitSite<'_>, found: &mut Findings) {
         role.contains(|c: char| c == '"' || c == ',' || c.is_whitespace() || c.is_control())
     };
     let roles = [Some(&params.repuser), params.monitor_user.as_ref()];
+    for role in roles.into_iter().flatten() {
+        if *role == params.pgdba {
+            found.add_nowhere(
+                "roles",
+                format!("the role {role} is also the account that PostgreSQL belongs to, a superuser that comes in without a password"),
+                "name another one in config.ini",
+            );
+        }
+    }
     for role in roles.into_iter().flatten().filter(strange) {
         found.add_nowhere(
             "roles",
@@ -384,7 +394,10 @@ fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: 
             "data",
             node,
             format!("{pgdata} is what an interrupted {method} has left"),
-            format!("look that it is nothing that you need, and empty {pgdata} there; then cls_init again"),
+            match method.as_str() {
+                "initdb" => format!("look that it is nothing that you need, and empty {pgdata} there; then cls_init again"),
+                _ => "cls_rebuild_slave there, once the cluster runs: it knows what was moved aside".to_owned(),
+            },
         ),
         InitData::Unknown(why) => found.add(
             "data",
@@ -490,6 +503,15 @@ fn origin<'a>(
     }
 }
 
+/// What a cluster has used is not made anew.
+fn look_at_use(found: &mut Findings) {
+    found.add_nowhere(
+        "used",
+        "a cluster has used this row of the lock service".to_owned(),
+        "choose another pgsql_distlock_lockname in config.ini for a new cluster; of an old one bring back the configuration (cls_setup) and the data (cls_rebuild_slave)",
+    );
+}
+
 /// Whether the database is in use, or has been a cluster's: then nothing is prepared any more.
 fn look_at_life(
     site: &InitSite<'_>,
@@ -505,12 +527,8 @@ fn look_at_life(
         );
         return;
     }
-    if matches!(lock, InitLock::Used | InitLock::Silent { used: true, .. }) {
-        found.add_nowhere(
-            "used",
-            "a cluster has used this row of the lock service".to_owned(),
-            "choose another pgsql_distlock_lockname in config.ini for a new cluster; of an old one bring back the configuration (cls_setup) and the data (cls_rebuild_slave)",
-        );
+    if *lock == InitLock::Used {
+        look_at_use(found);
     }
     for (node, _) in facts.iter().filter(|(_, facts)| facts.runs) {
         found.add(
@@ -592,6 +610,13 @@ impl Steps<'_> {
         }
         let Some(source) = source else { return };
         let generated = self.generated();
+        if matches!(origin, Origin::There(_)) && !generated.is_empty() {
+            found.add_nowhere(
+                "passwords",
+                format!("the database is there already, and so may be the role {}, whose password neither config.ini nor the passfile of every node has", and(&generated)),
+                "write its password into config.ini (pgsql_reppassword, pgsql_monitor_password), or a new one if there is no such role yet; then cls_init again",
+            );
+        }
         self.anywhere(InitAction::Passfiles {
             generated: generated.clone(),
         });

@@ -384,7 +384,9 @@ fn properties(configuration: &mut Element, design: &Design, journal: &mut Journa
         owner: Owner::Other,
     };
     match (design.quorum, set.find(section, "no-quorum-policy")) {
-        (true, Some("ignore")) => set.ensure(section, journal, "no-quorum-policy", "stop"),
+        (true, Some(policy)) if policy.eq_ignore_ascii_case("ignore") => {
+            set.ensure(section, journal, "no-quorum-policy", "stop")
+        }
         (_, Some(_)) => {}
         (true, None) => set.ensure(section, journal, "no-quorum-policy", "stop"),
         (false, None) => set.ensure(section, journal, "no-quorum-policy", "ignore"),

@@ -37,6 +37,14 @@ pub struct Unfinished {
     pub damaged: bool,
 }
 
+impl Unfinished {
+    /// Whether it says where data were moved to, which is known nowhere else.
+    #[must_use]
+    pub fn leads_to_data(&self) -> bool {
+        self.damaged || !self.aside.is_empty()
+    }
+}
+
 /// Files of the configuration: a name each, and what is in it.
 pub type Configuration = Vec<(&'static str, Vec<u8>)>;
 

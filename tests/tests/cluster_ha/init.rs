@@ -106,32 +106,47 @@ fn an_existing_database_stays(cluster: &Cluster) {
         )
     };
     let text = files();
+    // The role is there, and nobody has told its password: it keeps it, and that is asked for.
+    let refused = on_node1(cluster, &["cls_init", "--yes"]);
+    assert_eq!(refused.code, 10, "{}{}", refused.stdout, refused.stderr);
+    assert!(
+        refused.stderr.contains("so may be the role replication"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(files(), text);
+
+    let given = edited() + "pgsql_reppassword=geheim\n";
+    configure_text(cluster, &given);
     let plan = must(cluster, &["cls_init"]).stdout;
     for part in [
         "copy the database from node1 (pg_basebackup)",
-        "with a new password for replication",
         "left to you: the lock service does not let this cluster in",
         "--lock-admin",
         "nothing was changed: cls_init --yes does it",
     ] {
         assert!(plan.contains(part), "no {part} in {plan}");
     }
-    assert!(!plan.contains("make a new database"), "{plan}");
-    assert_eq!(files(), text);
-    // The role is there, and nobody has told its password: it keeps it, and that is asked for.
-    let refused = on_node1(cluster, &["cls_init", "--yes"]);
-    assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
     assert!(
-        refused
-            .stderr
-            .contains("the role replication is there already"),
+        !plan.contains("make a new database") && !plan.contains("new password"),
+        "{plan}"
+    );
+    assert_eq!(files(), text);
+    assert_eq!(cluster.node("node1").postmaster_pid(), None);
+    // An administrator of another server makes nothing.
+    let elsewhere = [
+        "cls_init",
+        "--yes",
+        "--lock-admin",
+        "host=node1 user=postgres",
+    ];
+    let refused = on_node1(cluster, &elsewhere);
+    assert_eq!(refused.code, 10, "{}{}", refused.stdout, refused.stderr);
+    assert!(
+        refused.stderr.contains("the same host, port and dbname"),
         "{}",
         refused.stderr
     );
-    assert_eq!(cluster.node("node1").postmaster_pid(), None);
-
-    let given = edited() + "pgsql_reppassword=geheim\n";
-    configure_text(cluster, &given);
     must(cluster, &["cls_init", "--yes"]);
     assert_eq!(identifier(cluster, "node1"), before);
     assert_eq!(identifier(cluster, "node2"), before);

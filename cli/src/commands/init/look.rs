@@ -9,10 +9,11 @@ use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
 use pha_host::clock::Deadline;
 use pha_host::local;
+use pha_host::missing;
 use pha_host::node;
 use pha_host::pgctl::{self, PgCtl, PgError};
 use pha_host::process::Postmaster;
-use pha_host::unfinished::Copies;
+use pha_host::unfinished::{Copies, Unfinished};
 
 use super::failed;
 use crate::commands::setup::design;
@@ -85,6 +86,16 @@ pub(crate) fn facts(parameters: &BTreeMap<String, String>) -> Result<InitFacts, 
 
 fn data(pg: &PgCtl) -> InitData {
     let files = pg.user.files();
+    if let Some(point) = missing::unmounted(&pg.pgdata) {
+        let point = point.display();
+        return InitData::Unknown(format!(
+            "nothing is mounted on {point}, which /etc/fstab names"
+        ));
+    }
+    let mark = match Copies::into(&pg.pgdata).mark() {
+        Ok(mark) => mark,
+        Err(error) => return InitData::Unknown(error.to_string()),
+    };
     let names = match files.names(&pg.pgdata, "") {
         Ok(names) => names.unwrap_or_default(),
         Err(error) => return InitData::Unknown(error.to_string()),
@@ -95,14 +106,15 @@ fn data(pg: &PgCtl) -> InitData {
             Ok(Some(stat)) if stat.kind != pha_host::account::Kind::Directory => {
                 InitData::Unknown("it is no directory".to_owned())
             }
-            Ok(_) => InitData::None,
+            Ok(_) => match mark.filter(Unfinished::leads_to_data) {
+                Some(mark) => InitData::Unfinished(mark.method),
+                None => InitData::None,
+            },
             Err(error) => InitData::Unknown(error.to_string()),
         };
     };
-    match Copies::into(&pg.pgdata).mark() {
-        Ok(None) => {}
-        Ok(Some(mark)) => return InitData::Unfinished(mark.method),
-        Err(error) => return InitData::Unknown(error.to_string()),
+    if let Some(mark) = mark {
+        return InitData::Unfinished(mark.method);
     }
     let major = match pg.data_version() {
         Ok(version) => Some(version.major()),

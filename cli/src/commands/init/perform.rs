@@ -4,6 +4,7 @@ use pha_core::conninfo;
 use pha_core::init::InitAction;
 use pha_core::names::NodeName;
 use pha_core::secret::Secret;
+use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use pha_host::lock::{self, RoleName, Shown};
 use pha_host::postgres::new_password;
@@ -20,13 +21,18 @@ fn password() -> Result<Secret, ClsError> {
 
 impl Work<'_> {
     /// Has a node do a step.
-    pub(super) fn order(&self, node: &NodeName, action: &InitAction) -> Result<(), ClsError> {
+    pub(super) fn order(
+        &self,
+        node: &NodeName,
+        action: &InitAction,
+        deadline: Deadline,
+    ) -> Result<(), ClsError> {
         let order = Order {
             parameters: self.intent.design.parameters.clone(),
             action: action.clone(),
         };
         let stdin = serde_json::to_vec(&order).map_err(|error| failed(&error))?;
-        let done = site::ask_one(&self.config, node, &["init-do"], &stdin, self.deadline);
+        let done = site::ask_one(&self.config, node, &["init-do"], &stdin, deadline);
         done.map(drop).map_err(|why| {
             let what = format!("{node}: {}", why.why);
             ClsError::failed(what, why.remedy_or(AGAIN))

@@ -152,7 +152,10 @@ fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {
 /// Two nodes have `ignore`: there the lock service decides. What Pacemaker does not know it takes for `stop`,
 /// which is also its default.
 fn ends_without_quorum(cib: &Cib) -> bool {
-    match cib.property("no-quorum-policy") {
+    let policy = cib
+        .property("no-quorum-policy")
+        .map(str::to_ascii_lowercase);
+    match policy.as_deref() {
         Some("ignore") => false,
         Some("freeze") => {
             let set = FENCING.iter().find_map(|name| cib.property(name));

@@ -247,7 +247,9 @@ fn a_primary_without_quorum_ends_unless_pacemaker_leaves_it_alone() {
     for value in ["stop", "demote", "suicide", "fence"] {
         assert!(ends(policy(value)), "{value}");
     }
-    assert!(!ends(policy("ignore")));
+    for value in ["ignore", "Ignore"] {
+        assert!(!ends(policy(value)), "Pacemaker reads it in any case");
+    }
     for fencing in FENCING {
         assert!(!ends(policy("freeze") + &property(fencing, "false")));
         assert!(ends(policy("freeze") + &property(fencing, "true")));

@@ -286,7 +286,7 @@ fn membership(seen: &Examination) -> Vec<Found> {
         let settings = &facts.server.as_ref()?.as_ref().ok()?.settings;
         let after: u64 = settings.get("wal_sender_timeout")?.parse().ok()?;
         let totem = facts.totem.filter(|_| after > 0)?;
-        let settled = totem.token + totem.consensus;
+        let settled = totem.token.saturating_add(totem.consensus);
         (settled > after).then(|| {
             Found::warning(
                 format!(

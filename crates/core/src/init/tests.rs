@@ -38,8 +38,11 @@ fn bare() -> BTreeMap<NodeName, InitFacts> {
     names.zip([node(11), node(12)]).collect()
 }
 
-/// A database as initdb makes it, on that node.
+/// A database as initdb makes it, on that node; every passfile has the password of its role.
 fn there(facts: &mut BTreeMap<NodeName, InitFacts>, name: &str, copy: bool) {
+    for one in facts.values_mut() {
+        one.passwords = ["replicator".to_owned()].into();
+    }
     let one = facts.get_mut(&name.parse::<NodeName>().unwrap()).unwrap();
     one.data = InitData::There {
         major: Some(15),
@@ -77,6 +80,7 @@ struct Case {
     params: Params,
     given: Vec<String>,
     configured: bool,
+    administrator: bool,
 }
 
 impl Default for Case {
@@ -87,6 +91,7 @@ impl Default for Case {
             params: params(&[("repuser", "replicator")]),
             given: Vec::new(),
             configured: false,
+            administrator: false,
         }
     }
 }
@@ -102,7 +107,7 @@ impl Case {
             given: &self.given,
             locale: LOCALE,
             configured: self.configured,
-            administrator: false,
+            administrator: self.administrator,
         };
         InitPlan::make(&site, &self.facts, &self.lock)
     }
@@ -210,8 +215,9 @@ fn an_interrupted_run_is_gone_on_with() {
     // The copies of three nodes: the one that was copied is no original.
     there(&mut case.facts, "node2", true);
     let node3: NodeName = "node3".parse().unwrap();
-    case.facts
-        .insert(node3, bare().into_values().next().unwrap());
+    let mut fresh = bare().into_values().next().unwrap();
+    fresh.passwords = ["replicator".to_owned()].into();
+    case.facts.insert(node3, fresh);
     assert!(ids(&case).contains(&"copy".to_owned()), "{}", case.text());
     assert_eq!(case.plan().refused, []);
 }
@@ -220,7 +226,47 @@ type Spoil = fn(&mut Case);
 
 #[test]
 fn what_is_in_the_way_is_named_and_nothing_is_done() {
-    let cases: [(Spoil, &str, &str); 14] = [
+    let cases: [(Spoil, &str, &str); 19] = [
+        // Its role may be there too, and have a password that is the only one in somebody's hands.
+        (
+            |case| {
+                there(&mut case.facts, "node1", false);
+                case.facts.values_mut().last().unwrap().passwords.clear();
+            },
+            "passwords",
+            "pgsql_reppassword",
+        ),
+        (
+            |case| case.params = params(&[("repuser", "postgres")]),
+            "roles",
+            "another one",
+        ),
+        (
+            |case| case.params = params(&[("repuser", "replicator"), ("monitor_user", "postgres")]),
+            "roles",
+            "another one",
+        ),
+        (
+            |case| {
+                case.facts.values_mut().next().unwrap().data =
+                    InitData::Unfinished("pg_basebackup".to_owned())
+            },
+            "data",
+            "cls_rebuild_slave",
+        ),
+        (
+            |case| {
+                there(&mut case.facts, "node1", true);
+                there(&mut case.facts, "node2", true);
+                case.administrator = true;
+                case.lock = InitLock::Silent {
+                    why: "no such role".to_owned(),
+                    used: true,
+                };
+            },
+            "used",
+            "lockname",
+        ),
         (
             |case| case.facts.values_mut().for_each(|one| one.account = false),
             "account",

@@ -43,10 +43,11 @@ impl PgCtl {
         })
     }
 
-    /// Fills the data directory, under a mark for as long as it takes.
+    /// Fills the data directory, which must be empty, under a mark for as long as it takes.
     ///
     /// # Errors
-    /// What `fill` says. Where nothing is left of it, the mark goes too.
+    /// There is something in it by now, or a mark that leads to data that were moved aside; what `fill` says.
+    /// Where nothing is left of it, the mark goes too.
     pub fn marked(
         &self,
         method: &str,
@@ -55,6 +56,13 @@ impl PgCtl {
     ) -> Result<(), PgError> {
         self.ensure_data_directory()?;
         let copies = Copies::into(&self.pgdata);
+        // A mark makes whole data a rest that may be taken away.
+        let names = || self.user.files().names(&self.pgdata, "");
+        let kept = copies.mark()?.is_some_and(|mark| mark.leads_to_data());
+        if kept || names()?.is_some_and(|names| !names.is_empty()) {
+            let there = std::io::ErrorKind::DirectoryNotEmpty;
+            return Err(FileError::new("filling", &self.pgdata, there).into());
+        }
         copies.begin(&Unfinished {
             method: method.to_owned(),
             source: source.to_owned(),
@@ -62,8 +70,7 @@ impl PgCtl {
             damaged: false,
         })?;
         let filled = fill();
-        let left = self.user.files().names(&self.pgdata, "");
-        if filled.is_ok() || left.is_ok_and(|names| names.is_none_or(|names| names.is_empty())) {
+        if filled.is_ok() || names().is_ok_and(|names| names.is_none_or(|names| names.is_empty())) {
             copies.end()?;
         }
         filled
