@@ -57,7 +57,16 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
         (count != "0").then_some(()).ok_or(count)
     });
     let start = [&ctl, "-D", PGDATA, "-l", log, "-w", "start"];
-    must(bed.node("node1").as_postgres(&start, PATIENCE));
+    // One that is started when its lease is over the guard may end, and then itself.
+    bed.until("the primary to serve under its lease", || {
+        let node1 = bed.node("node1");
+        if node1.postmaster_pid().is_none() {
+            let started = node1.as_postgres(&start, PATIENCE);
+            started.map_err(|error| error.to_string())?;
+        }
+        let row = register(&bed)?;
+        row.leased.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
     let postmaster = bed.node("node1").postmaster_pid();
     ends(&bed, "node1", &["manage"], 0);
     assert_eq!(bed.node("node1").postmaster_pid(), postmaster);
