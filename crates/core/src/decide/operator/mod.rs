@@ -16,13 +16,31 @@ pub use copy::{
     Instance, Method, plan_copy,
 };
 pub use recovery::{
-    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, RecoveryRule, may_still_serve,
-    plan_recovery, to_give_way,
+    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
+    to_give_way,
 };
-pub use restart::{
-    Course, RESTART_RULES, RestartFacts, RestartInstance, RestartRule, plan_restart,
-};
-pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
+pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
+pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+
+/// One precondition of a command.
+pub struct Precondition<Facts: 'static> {
+    /// A stable name.
+    pub id: &'static str,
+    /// What it asks for, in one sentence.
+    pub says: &'static str,
+    /// What is not so, and what to type.
+    pub check: fn(&Facts) -> Option<(String, String)>,
+}
+
+/// # Errors
+/// The first precondition that does not hold.
+fn all_hold<Facts>(rules: &[Precondition<Facts>], facts: &Facts) -> Result<(), Refusal> {
+    let broken = |rule: &Precondition<Facts>| {
+        let (what, hint) = (rule.check)(facts)?;
+        Some(Refusal::new(rule.id, what, hint))
+    };
+    rules.iter().find_map(broken).map_or(Ok(()), Err)
+}
 
 /// Why a command does not begin. Nothing was changed.
 #[must_use]

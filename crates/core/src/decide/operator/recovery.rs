@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Refusal;
+use super::{Precondition, Refusal, all_hold};
 use crate::lineage::Lineage;
 use crate::names::NodeName;
 use crate::register::{Damage, GaveWay, Memory, Reading, Register, Seen, leaps};
@@ -125,19 +125,9 @@ pub struct RecoveryPlan {
     pub losses: Vec<String>,
 }
 
-/// One precondition.
-pub struct RecoveryRule {
-    /// A stable name.
-    pub id: &'static str,
-    /// What it asks for, in one sentence.
-    pub says: &'static str,
-    /// What is not so, and what to type.
-    pub check: fn(&RecoveryFacts) -> Option<(String, String)>,
-}
-
 /// The preconditions, in their order.
-pub const RECOVERY_RULES: &[RecoveryRule] = &[
-    RecoveryRule {
+pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
+    Precondition {
         id: "recovery-replicated",
         says: "The database must be replicated.",
         check: |facts| {
@@ -149,7 +139,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             })
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-no-primary",
         says: "There is no primary, or the register is damaged and the primary is to go on: a running one is never replaced this way.",
         check: |facts| {
@@ -165,7 +155,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             ))
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-known-node",
         says: "The node asked for is one of the database's.",
         check: |facts| {
@@ -179,7 +169,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             })
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-usable-node",
         says: "The chosen node is in the cluster, and the end of its WAL is known.",
         check: |facts| match chosen(facts) {
@@ -202,7 +192,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             }),
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-same-database",
         says: "The register is written for the database of the node that asks, so the chosen one's data must be of the same.",
         check: |facts| {
@@ -221,7 +211,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             })
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-register",
         says: "The register can be read: what is decided is written there first.",
         check: |facts| match facts.register.as_ref()? {
@@ -232,7 +222,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             )),
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-lease",
         says: "No lease runs: its owner may be alive and serving on the other side of a partition.",
         check: |facts| match facts.register.as_ref()? {
@@ -249,7 +239,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             _ => None,
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-old-primary-off",
         says: "No node that cannot be seen may still be serving without a lease, as the only holder or by promises: this decision would make a second primary beside it (R15).",
         check: |facts| {
@@ -266,7 +256,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             ))
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-gives-way",
         says: "Once it is confirmed: each node of the cluster that could be a primary by the promises of others has durably given that up, or is said to be off (R7, R15).",
         check: |facts| {
@@ -283,7 +273,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             ))
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-promised",
         says: "Where a promise of the chosen node is in force, the owner may be serving by that: one that cannot be seen must be said to be off, also if it had stopped before (R7, R15).",
         check: |facts| {
@@ -313,7 +303,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             })
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-other-timeline",
         says: "No standby runs whose timeline has the number of one of the chosen node's and is another: PostgreSQL would let it receive the chosen node's WAL on top of its own (R13). A stopped one is compared when it starts.",
         check: |facts| {
@@ -335,7 +325,7 @@ pub const RECOVERY_RULES: &[RecoveryRule] = &[
             ))
         },
     },
-    RecoveryRule {
+    Precondition {
         id: "recovery-newest-without-register",
         says: "Without a register nothing but the newest data of all nodes can be elected.",
         check: |facts| {
@@ -493,11 +483,7 @@ fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {
 /// # Errors
 /// The first precondition that does not hold.
 pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
-    for rule in RECOVERY_RULES {
-        if let Some((what, hint)) = (rule.check)(facts) {
-            return Err(Refusal::new(rule.id, what, hint));
-        }
-    }
+    all_hold(RECOVERY_RULES, facts)?;
     let Some(chosen) = chosen(facts) else {
         return Err(Refusal::new(
             "recovery-usable-node",

@@ -14,8 +14,8 @@
 
 use std::fmt;
 
-use super::Refusal;
 use super::switch::MEND_ARCHIVE;
+use super::{Precondition, Refusal, all_hold};
 use crate::limits::Limits;
 use crate::names::NodeName;
 use crate::postgres::Archiving;
@@ -134,19 +134,9 @@ impl fmt::Display for Course {
     }
 }
 
-/// One precondition.
-pub struct RestartRule {
-    /// A stable name.
-    pub id: &'static str,
-    /// What it asks for, in one sentence.
-    pub says: &'static str,
-    /// What is not so, and what to type.
-    pub check: fn(&RestartFacts) -> Option<(String, String)>,
-}
-
 /// The preconditions, in their order. A restart that begins in disorder would not end well.
-pub const RESTART_RULES: &[RestartRule] = &[
-    RestartRule {
+pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
+    Precondition {
         id: "restart-managed",
         says: "Pacemaker manages the database and what is placed with it.",
         check: |facts| {
@@ -156,7 +146,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             ))
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-no-failures",
         says: "No failed operation is on record that would keep Pacemaker from starting what it has stopped.",
         check: |facts| {
@@ -169,7 +159,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             ))
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-archive",
         says: "The stop of a primary that is restarted need not wait for its archive, unless --force.",
         check: |facts| {
@@ -183,7 +173,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             ))
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-busy",
         says: "No base backup and no long transaction on a primary that is restarted would be cut off, unless --force.",
         check: |facts| {
@@ -195,7 +185,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             })
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-streaming",
         says: "Every standby streams from the primary, unless all are restarted together.",
         check: |facts| {
@@ -210,7 +200,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             ))
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-register",
         says: "Where a standby is restarted, the register can be read and names the primary as its owner: without it the primary could not go on without its synchronous standby (R3).",
         check: |facts| {
@@ -227,7 +217,7 @@ pub const RESTART_RULES: &[RestartRule] = &[
             ))
         },
     },
-    RestartRule {
+    Precondition {
         id: "restart-limits",
         says: "No standby is restarted with lower limits (max_connections …) than its primary has.",
         check: not_enough_for_standbys,
@@ -279,11 +269,7 @@ impl RestartFacts {
 /// # Errors
 /// The first precondition that does not hold.
 pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
-    for rule in RESTART_RULES {
-        if let Some((what, hint)) = (rule.check)(facts) {
-            return Err(Refusal::new(rule.id, what, hint));
-        }
-    }
+    all_hold(RESTART_RULES, facts)?;
     let together = |why: String, again| Course::Together {
         why,
         nodes: facts.instances.iter().map(|one| one.node.clone()).collect(),

@@ -6,7 +6,7 @@
 //! manual, "Shutting Down the Server"), which is what the asynchronous mode relies on, and what lets
 //! the old primary follow the new one without a repair.
 
-use super::Refusal;
+use super::{Precondition, Refusal};
 use crate::names::NodeName;
 use crate::postgres::Archiving;
 use crate::register::{NoRow, Reading};
@@ -71,16 +71,6 @@ pub struct SwitchPlan {
     pub to: NodeName,
 }
 
-/// One precondition.
-pub struct SwitchRule {
-    /// A stable name.
-    pub id: &'static str,
-    /// What it asks for, in one sentence.
-    pub says: &'static str,
-    /// What is not so, and what to type.
-    pub check: fn(&SwitchFacts) -> Option<(String, String)>,
-}
-
 /// How many bytes an asynchronous successor may be behind when the switch begins: what the fast
 /// shutdown then sends in an instant.
 const CAUGHT_UP: u64 = 16 << 20;
@@ -89,8 +79,8 @@ const CAUGHT_UP: u64 = 16 << 20;
 pub(super) const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";
 
 /// The preconditions, in their order.
-pub const SWITCH_RULES: &[SwitchRule] = &[
-    SwitchRule {
+pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
+    Precondition {
         id: "switch-replicated",
         says: "The database must be replicated.",
         check: |facts| {
@@ -103,7 +93,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             })
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-one-primary",
         says: "Exactly one node is promoted.",
         check: |facts| match facts.promoted.len() {
@@ -118,7 +108,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             )),
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-known-node",
         says: "The successor is a node of the cluster.",
         check: |facts| {
@@ -132,7 +122,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             })
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-nodes-alive",
         says: "The primary and a successor are there and in service; another node may be away, and follows when it is back.",
         check: |facts| {
@@ -157,7 +147,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             })
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-settled",
         says: "Pacemaker manages the database and is not at work on it.",
         check: |facts| {
@@ -169,7 +159,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             })
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-no-failures",
         says: "No failed operation is on record that would keep Pacemaker from using a node.",
         check: |facts| {
@@ -181,7 +171,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             })
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-register",
         says: "The register can be read and names the primary as its owner.",
         check: |facts| {
@@ -198,12 +188,12 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             }
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-successor",
         says: "The successor runs, streams, may be promoted, and holds every acknowledged commit (sync) or has caught up (async).",
         check: no_successor,
     },
-    SwitchRule {
+    Precondition {
         id: "switch-archive",
         says: "The primary's stop need not wait for its archive, unless --force.",
         check: |facts| {
@@ -216,7 +206,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             ))
         },
     },
-    SwitchRule {
+    Precondition {
         id: "switch-busy",
         says: "No base backup and no long transaction would be cut off, unless --force.",
         check: |facts| {
