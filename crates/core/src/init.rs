@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -119,12 +120,17 @@ pub struct InitSite<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum InitAction {
-    /// Makes a new database.
+    /// Makes a new database, whole with its settings and lines: one that were left without them would count
+    /// as somebody's own afterwards.
     Initdb {
         /// Its locale.
         locale: String,
         /// Where the file system is mounted.
         on: Option<String>,
+        /// What its configuration gets.
+        settings: Vec<Setting>,
+        /// What its `pg_hba.conf` gets.
+        hba: Vec<String>,
     },
     /// Adds settings to PostgreSQL's configuration.
     Settings {
@@ -383,6 +389,14 @@ fn look_at_programs(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, fou
 fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: &mut Findings) {
     let pgdata = &site.params.pgdata;
     match &facts.data {
+        InitData::None if !facts.config && !Path::new(&site.params.config).starts_with(pgdata) => {
+            found.add(
+                "config",
+                node,
+                format!("{} is not there, and what makes or copies a database puts its configuration into {pgdata}", site.params.config),
+                "put it there, or take pgsql_config out of config.ini",
+            );
+        }
         InitData::None => {}
         InitData::Foreign(name) => found.add(
             "data",
@@ -569,23 +583,24 @@ impl Steps<'_> {
             let action = InitAction::Initdb {
                 locale: site.locale.to_owned(),
                 on: facts[node].mounted.clone(),
+                settings: settings::missing(site, &facts[node], true),
+                hba: hba::missing(site, facts, &facts[node], true).lines,
             };
             self.on(node, action);
         }
         // What lies in the data directory is copied with it.
         let with_data: Vec<(&NodeName, &InitFacts)> = facts
             .iter()
-            .filter(|(node, one)| Some(*node) == made || one.data != InitData::None)
+            .filter(|(_, one)| one.data != InitData::None)
             .collect();
         for (node, one) in &with_data {
-            let settings = settings::missing(site, one, Some(*node) == made);
+            let settings = settings::missing(site, one, false);
             if !settings.is_empty() {
                 self.on(node, InitAction::Settings { settings });
             }
         }
         let lines = |node: &NodeName, one: &InitFacts, found: &mut Findings| {
-            let is_new = Some(node) == made;
-            let hba = hba::missing(site, facts, one, is_new);
+            let hba = hba::missing(site, facts, one, false);
             for refusal in hba.refused {
                 found.add(
                     "hba",
@@ -646,6 +661,11 @@ impl Steps<'_> {
     }
 }
 
+fn listed(settings: &[Setting]) -> String {
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    settings.join(", ")
+}
+
 /// What a step does, as a clause.
 impl fmt::Display for InitStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -654,12 +674,22 @@ impl fmt::Display for InitStep {
             None => String::new(),
         };
         match &self.action {
-            InitAction::Initdb { locale, on: place } => {
-                write!(f, "make a new database, locale {locale}{}", on(place))?;
+            InitAction::Initdb {
+                locale,
+                on: place,
+                settings,
+                hba,
+            } => {
+                write!(
+                    f,
+                    "make a new database, locale {locale}{}, with postgresql.conf: {}; and pg_hba.conf: {}",
+                    on(place),
+                    listed(settings),
+                    hba.join("; ")
+                )?;
             }
             InitAction::Settings { settings } => {
-                let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
-                write!(f, "add to postgresql.conf: {}", settings.join(", "))?;
+                write!(f, "add to postgresql.conf: {}", listed(settings))?;
             }
             InitAction::Passfiles { generated } => {
                 f.write_str("write the passfiles of every node")?;

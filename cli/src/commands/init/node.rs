@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::init::InitAction;
 use pha_core::init::block::Place;
+use pha_core::init::{InitAction, Setting};
 use pha_core::params::Params;
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;
@@ -45,16 +45,22 @@ pub(crate) fn run(session: &Session, order: &Order) -> Result<(), ClsError> {
     let pg = node::pg_ctl(&params).map_err(|refusal| failed(&refusal.reason))?;
     let deadline = Deadline::after(STEP);
     match &order.action {
-        InitAction::Initdb { locale, .. } => pg.initdb(locale, deadline).map_err(|error| {
-            ClsError::failed(
-                error.to_string(),
-                "where it is the locale, another one with --locale (locale -a): cls_init again",
-            )
-        }),
+        InitAction::Initdb {
+            locale,
+            settings,
+            hba,
+            ..
+        } => {
+            let made = pg.initdb(locale, &lines(settings)?, hba, deadline);
+            made.map_err(|error| {
+                ClsError::failed(
+                    error.to_string(),
+                    "where it is the locale, another one with --locale (locale -a): cls_init again",
+                )
+            })
+        }
         InitAction::Settings { settings } => {
-            let lines: Option<Vec<String>> = settings.iter().map(|one| one.line()).collect();
-            let lines = lines.ok_or_else(|| failed(&"a setting has a control character"))?;
-            let added = pg.add_lines(&pg.config, Place::End, &lines);
+            let added = pg.add_lines(&pg.config, Place::End, &lines(settings)?);
             added.map(drop).map_err(|error| failed(&error))
         }
         InitAction::Hba { lines } => {
@@ -80,6 +86,12 @@ pub(crate) fn run(session: &Session, order: &Order) -> Result<(), ClsError> {
         // What is done from where the command was given.
         InitAction::Passfiles { .. } | InitAction::LockService => Ok(()),
     }
+}
+
+/// The lines of a configuration file.
+fn lines(settings: &[Setting]) -> Result<Vec<String>, ClsError> {
+    let lines: Option<Vec<String>> = settings.iter().map(Setting::line).collect();
+    lines.ok_or_else(|| failed(&"a setting has a control character"))
 }
 
 fn roles(

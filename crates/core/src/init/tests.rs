@@ -226,7 +226,17 @@ type Spoil = fn(&mut Case);
 
 #[test]
 fn what_is_in_the_way_is_named_and_nothing_is_done() {
-    let cases: [(Spoil, &str, &str); 19] = [
+    let cases: [(Spoil, &str, &str); 20] = [
+        // A copy would have none at all.
+        (
+            |case| {
+                let outside = ("config", "/etc/pg/postgresql.conf");
+                case.params = params(&[("repuser", "replicator"), outside]);
+                there(&mut case.facts, "node1", false);
+            },
+            "config",
+            "pgsql_config",
+        ),
         // Its role may be there too, and have a password that is the only one in somebody's hands.
         (
             |case| {

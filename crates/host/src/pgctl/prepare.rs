@@ -27,11 +27,18 @@ impl PgCtl {
     /// Makes a new database with checksums in the data directory, which must be empty. Local connections are
     /// the account's alone, others need a password (PostgreSQL manual, `initdb`).
     ///
-    /// Until it is whole the directory is marked, so that nothing starts on it.
+    /// Its configuration and its `pg_hba.conf` get the lines. Until it has them the directory is marked, so that
+    /// nothing starts on it.
     ///
     /// # Errors
     /// [`PgError`], with the program's words; it removes what it has made, unless it was killed.
-    pub fn initdb(&self, locale: &str, deadline: Deadline) -> Result<(), PgError> {
+    pub fn initdb(
+        &self,
+        locale: &str,
+        settings: &[String],
+        hba: &[String],
+        deadline: Deadline,
+    ) -> Result<(), PgError> {
         self.marked("initdb", "", || {
             self.command("initdb")
                 .arg(format!("--pgdata={}", self.pgdata.display()))
@@ -39,6 +46,9 @@ impl PgCtl {
                 .args(["--encoding=UTF8", "--data-checksums"])
                 .args(["--auth-local=peer", "--auth-host=scram-sha-256"])
                 .run(deadline)?;
+            let _ = self.add_lines(&self.config, Place::End, settings)?;
+            let file = self.hba_file(deadline)?;
+            let _ = self.add_lines(&file, Place::Top, hba)?;
             Ok(())
         })
     }
