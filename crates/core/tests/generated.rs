@@ -40,6 +40,35 @@ fn the_meta_data_are_current() {
     check_generated("docs/meta-data-1.1.xml", &pha_core::metadata::xml(1));
 }
 
+#[test]
+fn what_the_documentation_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let pages = std::fs::read_dir(root.join("docs")).unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
+    let top = [
+        "agent/",
+        "cli/",
+        "crates/",
+        "distlock/",
+        "docs/",
+        "fuzz/",
+        "tests/",
+    ];
+    let mut seen = 0;
+    for page in pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for path in text.split('`').skip(1).step_by(2) {
+            let is_path = top.iter().any(|top| path.starts_with(top));
+            if !is_path || path.contains(|c: char| "<*… ".contains(c)) {
+                continue;
+            }
+            seen += 1;
+            assert!(root.join(path).exists(), "{}: {path}", page.display());
+        }
+    }
+    assert!(seen > 50, "{seen} paths");
+}
+
 /// A file of the test's own under the target directory.
 fn write(name: &str, text: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
