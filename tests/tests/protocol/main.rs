@@ -8,6 +8,7 @@
 
 mod agent;
 mod deadend;
+mod decision;
 mod diverged;
 mod exchange;
 mod guard;
@@ -180,6 +181,14 @@ const WITHDRAWING: Explored = Explored {
     withdraws: true,
     start: Start::Replicating,
     ..OUTAGES
+};
+
+/// The same beside an operator who goes on with the data of one node (R15), begun where the primary's
+/// PostgreSQL has crashed.
+const OVERRIDDEN: Explored = Explored {
+    overrides: true,
+    start: Start::Crashed,
+    ..WITHDRAWING
 };
 
 /// Two nodes, a guard on one, and the lock service out of reach at times; what is committed decides
@@ -596,6 +605,45 @@ fn every_part_of_a_withdrawal_is_needed() {
         stuck.is_some(),
         "a withdrawal that frees nobody is not noticed"
     );
+}
+
+#[test]
+fn an_operator_decides_beside_promises_and_loses_nothing_that_is_not_given_up() {
+    holds_within(OVERRIDDEN, 400_000);
+    let passed = Explored {
+        start: Start::Passed,
+        ..OVERRIDDEN
+    };
+    holds_within(passed, 200_000);
+    if long() {
+        let three = Explored {
+            nodes: 3,
+            ..OVERRIDDEN
+        };
+        holds(three, Some(5_000_000));
+    }
+}
+
+#[test]
+fn every_part_of_giving_way_is_needed() {
+    use Mutation as M;
+    let all = [
+        (M::NobodyGivesWay, Start::Crashed),
+        (M::UsedGivesWay, Start::Passed),
+        // The whole way of a question that is asked after all: two million transitions each.
+        (M::ServingGivesWay, Start::Crashed),
+        (M::GiveWayNotKept, Start::Crashed),
+    ];
+    for (mutation, start) in all.into_iter().take(if long() { all.len() } else { 2 }) {
+        let model = Explored {
+            mutation,
+            start,
+            ..OVERRIDDEN
+        };
+        let lost = explore(model, HasDiscoveries::AnyOf([ACKNOWLEDGED].into()), None);
+        let noticed = lost.iter().any(|(name, _)| *name == ACKNOWLEDGED);
+        assert!(noticed, "{mutation:?} is not noticed: {lost:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use pha_core::snapshot::Progress;
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
+use crate::decision::Others;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::exchange::{ALONE, HELD};
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
@@ -21,8 +22,8 @@ use crate::quorum::STRANDED;
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
-    HELD_BIT, Kind, Lease, Log, NOBODY_BIT, NODES, Node, Postgres, Row, Run, State, TERM, View,
-    name,
+    EPOCH, HELD_BIT, Kind, Lease, Log, NOBODY_BIT, NODES, Node, Postgres, Row, Run, State, TERM,
+    View, name,
 };
 use crate::strangers::{self, FORMER_NAME, Stranger};
 
@@ -85,6 +86,10 @@ pub(crate) enum Start {
     /// The third node has taken the place of the second one, and the primary, which has seen that, holds
     /// commits still.
     Holding,
+    /// The primary's PostgreSQL has crashed, and its lease has run out.
+    Crashed,
+    /// The same, and commits have passed by the promise of the second node.
+    Passed,
     /// See [`crate::operator::superseded_from`].
     Superseded,
     /// See [`crate::diverged::forked_from`].
@@ -141,6 +146,11 @@ pub(crate) enum Move {
     Opened(usize),
     /// An operator goes on with the data of this node (`cls_recovery_master`).
     Overrides(usize),
+    /// The same, step by step, where promises are given (R7): the operator confirms, a node gives way, and
+    /// the decision is registered.
+    Decides(usize, Others),
+    GivesWay(usize),
+    Registers,
     GuardDies(usize),
     GuardFreezes(usize),
     /// A round of a guard, which begins late if it was frozen.
@@ -243,6 +253,7 @@ impl Model for Explored {
                 highest: 0,
             },
             overrides_left: 1,
+            deciding: None,
             delayed: None,
             acknowledged: 0,
             next_commit: 0,
@@ -260,6 +271,8 @@ impl Model for Explored {
             Start::Replicating => return vec![self.replicating_from(fresh)],
             Start::Naming => return vec![self.naming_from(fresh)],
             Start::Holding => return vec![self.holding_from(fresh)],
+            Start::Crashed => return vec![self.crashed_from(fresh)],
+            Start::Passed => return vec![self.passed_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
         }
@@ -292,6 +305,7 @@ impl Model for Explored {
             moves.push(Move::LeaseRunsOut);
         }
         self.restore_moves(state, moves);
+        self.decision_moves(state, moves);
         if state.delayed.is_some() {
             moves.push(Move::Delivered);
         }
@@ -340,6 +354,9 @@ impl Model for Explored {
                 state.nodes[i].by_hand = true;
             }
             Move::Overrides(i) => self.overridden(&mut state, i),
+            Move::Decides(i, others) => self.decides(&mut state, i, others)?,
+            Move::GivesWay(j) => self.gives_way(&mut state, j)?,
+            Move::Registers => self.registers(&mut state)?,
             Move::Commits(i) => {
                 let id = state.next_commit;
                 state.nodes[i].log.commit(id);
@@ -603,6 +620,27 @@ impl Explored {
         primary.postgres = Postgres::Primary { in_force: held };
         primary.names = held;
         primary.hold = state.holds_last.then_some(1);
+        state
+    }
+
+    fn crashed_from(&self, fresh: State) -> State {
+        let mut state = self.replicating_from(fresh);
+        state.row.lease = Lease::RunOut;
+        for node in &mut state.nodes {
+            set_upstream(node, None);
+        }
+        state.nodes[0].postgres = Postgres::Down;
+        state
+    }
+
+    fn passed_from(&self, fresh: State) -> State {
+        let mut state = self.crashed_from(fresh);
+        let [primary, standby, ..] = &mut state.nodes[..] else {
+            return state;
+        };
+        primary.names = 0;
+        (primary.seen.relied, primary.seen.used) = (Some(EPOCH), Some(EPOCH));
+        (standby.seen.promised, standby.seen.revocable) = (Some(EPOCH), Some(EPOCH));
         state
     }
 

@@ -106,6 +106,14 @@ pub(crate) enum Mutation {
     WithdrawalOfAnotherEpoch,
     /// R7: a withdrawal frees nobody.
     WithdrawalUnheard,
+    /// R15: an operator decides beside nodes that may use promises, and asks none of them to give way.
+    NobodyGivesWay,
+    /// R15: a node that gives way does not keep it.
+    GiveWayNotKept,
+    /// R15: an operator decides although a node that gives way serves as a primary.
+    ServingGivesWay,
+    /// R15: an operator decides although a node that gives way has used promises.
+    UsedGivesWay,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
     /// R6: a data directory that is neither old nor new is not marked.

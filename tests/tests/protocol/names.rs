@@ -153,6 +153,7 @@ impl Explored {
             _ => node.run.is_some(),
         };
         if self.overrides
+            && !self.outages
             && state.overrides_left > 0
             && state.row.elected
             && state.row.lease != Lease::Running

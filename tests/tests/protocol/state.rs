@@ -16,6 +16,7 @@ use pha_core::register::{Memory, Reading, Register, Reign, Seen, Update};
 use pha_core::snapshot::Snapshot;
 use pha_core::timeline::TimelineId;
 
+use crate::decision::Deciding;
 use crate::guard::Resident;
 use crate::names::{Kept, Names};
 use crate::operator::Copy;
@@ -552,6 +553,8 @@ pub(crate) struct State {
     pub(crate) next_commit: u8,
     /// How often an operator may still decide.
     pub(crate) overrides_left: u8,
+    /// What an operator is deciding.
+    pub(crate) deciding: Option<Deciding>,
     /// What must never happen and is not to be seen in a state alone.
     pub(crate) violation: Option<&'static str>,
     /// The owner has withdrawn its question for promises at the present epoch: that may arrive at any
@@ -609,6 +612,8 @@ impl State {
             return;
         }
         self.moved = (self.moved.0 | term, self.moved.1 | epoch);
+        // It applies to what was read.
+        self.deciding = None;
         self.withdrawn &= !epoch;
         for node in &mut self.nodes {
             if term && let Some(reign) = &mut node.reign {

@@ -24,7 +24,9 @@ impl Explored {
         // Whoever gave the lock back has stopped it for another reason than that it was lost.
         let lost = node.postgres == Postgres::Down && state.row.lease != Lease::Released;
         let owner = state.row.owner.map(usize::from) == Some(i) && node.reign.is_some();
-        if lost && owner && !node.standby_signal {
+        // Nobody starts by hand what serves alone, beside an operator's decision for which it has given way.
+        let alone = node.names == 0 && node.seen.freed == Some(EPOCH);
+        if lost && owner && !node.standby_signal && !alone {
             moves.push(Move::Restarted(i));
         }
     }
