@@ -14,8 +14,7 @@
 
 use std::fmt;
 
-use super::switch::MEND_ARCHIVE;
-use super::{Precondition, Refusal, all_hold};
+use super::{MEND_ARCHIVE, Precondition, Refusal, all_hold};
 use crate::limits::Limits;
 use crate::names::NodeName;
 use crate::postgres::Archiving;

@@ -6,7 +6,7 @@
 //! manual, "Shutting Down the Server"), which is what the asynchronous mode relies on, and what lets
 //! the old primary follow the new one without a repair.
 
-use super::{Precondition, Refusal};
+use super::{MEND_ARCHIVE, Precondition, Refusal};
 use crate::names::NodeName;
 use crate::postgres::Archiving;
 use crate::register::{NoRow, Reading};
@@ -74,9 +74,6 @@ pub struct SwitchPlan {
 /// How many bytes an asynchronous successor may be behind when the switch begins: what the fast
 /// shutdown then sends in an instant.
 const CAUGHT_UP: u64 = 16 << 20;
-
-/// What to do about a primary whose stop would wait for its archive.
-pub(super) const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";
 
 /// The preconditions, in their order.
 pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
