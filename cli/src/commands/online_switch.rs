@@ -133,6 +133,7 @@ impl OnlineSwitch {
                 .map(|(name, node)| standby(name, node, &asked))
                 .collect(),
             register: register(cluster)?,
+            seen: cluster.view.seen,
             pending: pending(cluster),
             failures: failed(cluster.view.our_failures()),
             busy: asked.busy,

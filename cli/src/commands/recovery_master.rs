@@ -9,7 +9,7 @@ use pha_core::decide::operator::{
     NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
 use pha_core::names::{NodeAttribute, NodeName};
-use pha_core::register::{Reading, Register, Reply, Seen, Update};
+use pha_core::register::{Reading, Register, Reply, Seen, Update, names_primary};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -288,15 +288,14 @@ fn decide(
         owner: plan.goes_on.then(|| node.clone()),
         holders: BTreeSet::from([node.clone()]),
     };
-    match service.update(&update, deadline.sub_budget(ASK)) {
-        Reply::Applied(row) => Ok(Some(Seen::of(&row))),
-        Reply::NotApplied(row) => Err(failed(format!(
+    let reply = service.update(&update, deadline.sub_budget(ASK));
+    match (&reply, reply.row()) {
+        (Reply::Applied(row), _) => Ok(Some(Seen::of(row))),
+        (_, Ok(row)) => Err(failed(format!(
             "the register has changed meanwhile (term {}, epoch {})",
             row.term, row.epoch
         ))),
-        Reply::Missing => Err(failed("there is no row".to_owned())),
-        Reply::Damaged(damage) => Err(failed(damage.to_string())),
-        Reply::Unknown(trouble) => Err(failed(trouble.to_string())),
+        (_, Err(no_row)) => Err(failed(no_row.what())),
     }
 }
 
@@ -327,10 +326,12 @@ fn taken_over(
         let Some(Ok(mut service)) = cluster.lock_service() else {
             return Ok(Look::Pending("no lock service is configured".to_owned()));
         };
-        Ok(match service.read(deadline.sub_budget(ASK)).row() {
-            Ok(row) if row.is_owned_by(primary) && !row.lease_left.is_zero() => Look::Done(()),
+        let reading = service.read(deadline.sub_budget(ASK));
+        // What the cluster was told is of before the decision that has just been written.
+        Ok(match names_primary(&reading, None, None, primary) {
+            Ok(row) if !row.lease_left.is_zero() => Look::Done(()),
             Ok(_) => Look::Pending("its next monitor has not come yet".to_owned()),
-            Err(no_row) => Look::Pending(no_row.to_string()),
+            Err(why) => Look::Pending(why.to_string()),
         })
     })
 }

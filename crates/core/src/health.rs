@@ -13,7 +13,9 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::postgres::Archiving;
-use crate::register::{Damage, Memory, NoRow, Reading, Register, went_back};
+use crate::register::{
+    Damage, Memory, NoRow, NotTheOwner, Reading, Register, believed, names_primary,
+};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, Role};
 
@@ -402,16 +404,22 @@ impl Observation<'_> {
         known.filter(|(_, node)| node.role() == Role::Unpromoted)
     }
 
-    fn register(&self) -> Option<&Register> {
+    /// The register, where it is to be believed by what was seen of it; none without the built-in lock
+    /// service.
+    fn believed(&self) -> Option<Result<&Register, NoRow>> {
         match self.register {
-            RegisterSeen::Read(Reading::Row(row)) => Some(row),
-            RegisterSeen::Read(_) | RegisterSeen::NotConfigured => None,
+            RegisterSeen::NotConfigured => None,
+            RegisterSeen::Read(reading) => Some(believed(reading, self.memory, self.cluster.seen)),
         }
     }
 
-    /// How the register shows that it is not to be believed, by what this node has seen of it.
-    fn register_went_back(&self) -> Option<Damage> {
-        went_back(self.register()?, self.memory, self.cluster.seen)
+    /// The primary that is seen, and whether the register names it as its owner.
+    fn owned_by_primary(&self) -> Option<(&NodeName, Result<&Register, NotTheOwner>)> {
+        let (RegisterSeen::Read(reading), Some(primary)) = (self.register, self.primary()) else {
+            return None;
+        };
+        let owned = names_primary(reading, self.memory, self.cluster.seen, primary);
+        Some((primary, owned))
     }
 
     /// Whether an operator has stopped the database (`cls_stop`).
@@ -639,42 +647,26 @@ fn not_synchronous(seen: &Observation<'_>) -> Vec<Problem> {
 const MEND: &str = "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)";
 
 fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
-    let RegisterSeen::Read(reading) = seen.register else {
+    let Some(Err(no_row)) = seen.believed() else {
         return Vec::new();
     };
-    let damaged = |damage: Damage| {
-        let text = format!("the register is damaged: {damage}");
-        vec![problem(Level::Critical, text, MEND)]
-    };
-    match reading.row() {
-        Ok(_) => seen.register_went_back().map_or_else(Vec::new, damaged),
-        Err(NoRow::Damage(Damage::Foreign(text))) => {
-            vec![problem(Level::Critical, text, Damage::FOREIGN)]
-        }
-        Err(NoRow::Damage(damage)) => damaged(damage),
-        Err(NoRow::Unknown(trouble)) => vec![problem(
+    vec![match &no_row {
+        NoRow::Damage(Damage::Foreign(text)) => problem(Level::Critical, text, Damage::FOREIGN),
+        NoRow::Damage(_) => problem(Level::Critical, no_row.what(), MEND),
+        NoRow::Unknown(_) => problem(
             Level::Warning,
-            trouble.to_string(),
+            no_row.what(),
             "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over",
-        )],
-    }
+        ),
+    }]
 }
 
 fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
-    let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
+    let Some((primary, Err(another @ NotTheOwner::Another { .. }))) = seen.owned_by_primary()
+    else {
         return Vec::new();
     };
-    if register.is_owned_by(primary) || register.term == 0 || seen.register_went_back().is_some() {
-        return Vec::new();
-    }
-    let owner = register
-        .owner
-        .as_ref()
-        .map_or_else(|| "nobody".to_owned(), ToString::to_string);
-    let text = format!(
-        "{primary} runs as primary, but the register's owner is {owner} at term {}",
-        register.term
-    );
+    let text = format!("{primary} runs as primary, but {another}");
     let remedy = format!("{primary} stops by itself at its next monitor; wait and look again");
     vec![problem(Level::Critical, text, &remedy).on(primary)]
 }
@@ -747,11 +739,10 @@ fn barred(seen: &Observation<'_>) -> Vec<Problem> {
 }
 
 fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {
-    let (Some(register), Some(primary)) = (seen.register(), seen.primary()) else {
+    let Some((primary, Ok(register))) = seen.owned_by_primary() else {
         return Vec::new();
     };
-    let damaged = seen.register_went_back().is_some();
-    if damaged || !register.is_owned_by(primary) || !register.lease_left.is_zero() {
+    if !register.lease_left.is_zero() {
         return Vec::new();
     }
     let text = format!("{primary} has not renewed its lease in time");

@@ -42,7 +42,8 @@ pub use row::{RawRow, RowError};
 pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update};
 pub use verdict::{
-    Aftermath, Ownership, after_lost_reply, judge_owner, leaps, out_of_step, went_back,
+    Aftermath, NotTheOwner, Ownership, after_lost_reply, believed, judge_owner, leaps,
+    names_primary, out_of_step, went_back,
 };
 pub use wire::{AnswerError, ClusterId, PromiseRequest, Wanted};
 
@@ -210,13 +211,32 @@ pub enum NoRow {
     Unknown(Trouble),
 }
 
+impl NoRow {
+    /// What is so, without what is to be done about it.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self {
+            Self::Unknown(trouble) => trouble.to_string(),
+            Self::Damage(damage) => format!("the register is damaged: {damage}"),
+        }
+    }
+
+    /// What an operator does about it whose command has not begun.
+    #[must_use]
+    pub const fn before_again(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "bring the lock service back, then try again",
+            Self::Damage(_) => "look at it with cls_status and distlock show, then try again",
+        }
+    }
+}
+
 impl fmt::Display for NoRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let damage = match self {
-            Self::Unknown(trouble) => return write!(f, "{trouble}"),
-            Self::Damage(damage) => damage,
+        f.write_str(&self.what())?;
+        let Self::Damage(damage) = self else {
+            return Ok(());
         };
-        write!(f, "the register is damaged: {damage}")?;
         match damage {
             Damage::Foreign(_) => write!(f, ": {}", Damage::FOREIGN),
             // It says itself what is to be done about the file.
@@ -280,6 +300,19 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The row as it is now, whether the change was made or not, or why there is none to believe.
+    ///
+    /// # Errors
+    /// [`NoRow`].
+    pub fn row(&self) -> Result<&Register, NoRow> {
+        match self {
+            Self::Applied(row) | Self::NotApplied(row) => Ok(row),
+            Self::Missing => Err(NoRow::Damage(Damage::Missing)),
+            Self::Damaged(damage) => Err(NoRow::Damage(damage.clone())),
+            Self::Unknown(trouble) => Err(NoRow::Unknown(trouble.clone())),
+        }
+    }
+
     /// The reply as a reading of the row: what it says apart from whether the change was made.
     pub fn reading(&self) -> Reading {
         match self {

@@ -84,6 +84,7 @@ impl Explored {
             promoted: vec![name(j)],
             repl_info: Some(name(j)),
             register: Some(Reading::Row(row)),
+            seen: None,
             instance: Instance::Stopped,
             data: Data::Cluster {
                 major: 15,

@@ -132,6 +132,7 @@ impl Order<'_> {
             busy: asked.busy,
             archiving: asked.archiving,
             register: register(cluster)?,
+            seen: view.seen,
             force: self.force,
         })
     }

@@ -53,6 +53,7 @@ impl Work<'_> {
             node: self.node.clone(),
             replicated: cluster.params.rep_mode.replicated(),
             register,
+            seen: cluster.view.seen,
             instance,
             data: self.data()?,
             managed: cluster.view.managed,

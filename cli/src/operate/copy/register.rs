@@ -1,7 +1,7 @@
 //! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
 
 use pha_core::decide::operator::CopyPlan;
-use pha_core::register::{Reading, Reply, Update};
+use pha_core::register::{Reply, Update, believed};
 use pha_host::rewind::Source;
 
 use super::{Work, broken};
@@ -18,23 +18,18 @@ impl Work<'_> {
         let update = Update::Leave {
             node: self.node.clone(),
         };
-        let again = "look at it with cls_status, then give the command again";
-        match service.update(&update, self.deadline.sub_budget(ASK)) {
-            Reply::Applied(_) => Ok(()),
-            Reply::NotApplied(row) if !row.holders.contains(&self.node) => Ok(()),
-            Reply::NotApplied(_) => Err(ClsError::refused(
+        let reply = service.update(&update, self.deadline.sub_budget(ASK));
+        match (&reply, reply.row()) {
+            (Reply::Applied(_), _) => Ok(()),
+            (_, Ok(row)) if !row.holders.contains(&self.node) => Ok(()),
+            (_, Ok(_)) => Err(ClsError::refused(
                 format!(
                     "the register does not let {} leave: it is the owner, or the only holder",
                     self.node
                 ),
-                again,
+                "look at it with cls_status, then give the command again",
             )),
-            Reply::Missing => Err(ClsError::refused("the register has no row", again)),
-            Reply::Damaged(damage) => Err(ClsError::refused(damage.to_string(), again)),
-            Reply::Unknown(trouble) => Err(ClsError::refused(
-                trouble.to_string(),
-                "bring the lock service back, then give the command again",
-            )),
+            (_, Err(no_row)) => Err(ClsError::refused(no_row.to_string(), no_row.before_again())),
         }
     }
 
@@ -52,8 +47,13 @@ impl Work<'_> {
                 hint.clone(),
             )
         };
-        match self.register()? {
-            Some(Reading::Row(row)) => {
+        let reading = self.register()?;
+        let told = self.cluster.view.seen;
+        match reading
+            .as_ref()
+            .map(|reading| believed(reading, None, told))
+        {
+            Some(Ok(row)) => {
                 let owned = plan
                     .term
                     .is_some_and(|term| row.is_owned_at(&plan.source, term));
@@ -66,7 +66,7 @@ impl Work<'_> {
                 self.timelines =
                     (row.timelines.term == row.term).then(|| row.timelines.lineage.clone());
             }
-            Some(other) => return Err(moved(format!("the register cannot be read ({other:?})"))),
+            Some(Err(no_row)) => return Err(moved(no_row.what())),
             None => {
                 let cluster = self.cluster.again(self.session)?;
                 if cluster.primary().ok().as_ref() != Some(&plan.source) {

@@ -5,10 +5,10 @@
 
 use serde::Serialize;
 
-use super::{Level, Observation, Problem, RegisterSeen, problem};
+use super::{Level, Observation, Problem, problem};
 use crate::names::NodeName;
 use crate::parse::standby_names::{StandbyName, StandbyNames};
-use crate::register::{Damage, Reading};
+use crate::register::{Damage, NoRow};
 
 /// What the primary says of its commits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,11 +89,7 @@ fn confirms(seen: &Observation<'_>, names: &StandbyNames) -> bool {
 
 /// Whether the primary may not leave a lost standby behind by itself (R3).
 fn kept_from_going_on(seen: &Observation<'_>) -> bool {
-    match seen.register {
-        RegisterSeen::NotConfigured => false,
-        RegisterSeen::Read(Reading::Row(_)) => seen.register_went_back().is_some(),
-        RegisterSeen::Read(_) => true,
-    }
+    seen.believed().is_some_and(|row| row.is_err())
 }
 
 fn why(
@@ -140,18 +136,18 @@ fn why(
         true => "one of them was to take the place of the other",
         false => "it does not stream",
     };
-    match seen.register {
-        RegisterSeen::Read(Reading::Unknown(_)) if held => (
+    match seen.believed() {
+        Some(Err(NoRow::Unknown(_))) if held => (
             format!("{what}, and the lock service cannot be asked"),
             "bring back the lock service; the primary's next monitor ends that".to_owned(),
         ),
-        RegisterSeen::Read(Reading::Unknown(_)) => (
+        Some(Err(NoRow::Unknown(_))) => (
             format!("{what}, and the lock service cannot be asked"),
             format!(
                 "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why"
             ),
         ),
-        RegisterSeen::Read(Reading::Damaged(Damage::Foreign(_))) => (
+        Some(Err(NoRow::Damage(Damage::Foreign(_)))) => (
             format!("{what}, and the register's row is another database's"),
             Damage::FOREIGN.to_owned(),
         ),

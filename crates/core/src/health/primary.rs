@@ -1,9 +1,9 @@
 //! No primary, or more than one.
 
-use super::{Level, Observation, Problem, RegisterSeen, outside, problem};
+use super::{Level, Observation, Problem, outside, problem};
 use crate::cluster::ClusterNode;
 use crate::names::NodeName;
-use crate::register::{Damage, Reading, Register};
+use crate::register::{Damage, NoRow, Register};
 use crate::status::{PgsqlStatus, Role, Score};
 
 const NOBODY: &str = "no node is primary: nobody can write";
@@ -34,19 +34,16 @@ fn none(seen: &Observation<'_>) -> Problem {
         let remedy = "cls_status on the other nodes: one of them may be primary";
         return problem(Level::Critical, text, remedy);
     }
-    match seen.register {
-        RegisterSeen::Read(Reading::Row(_)) if seen.register_went_back().is_some() => {
+    match seen.believed() {
+        Some(Ok(row)) if row.term > 0 => by_register(seen, row),
+        Some(Err(NoRow::Damage(Damage::Foreign(_)))) => critical(Damage::FOREIGN),
+        Some(Err(NoRow::Damage(_))) => {
             critical("cls_recovery_master: while the register is damaged nobody is promoted")
         }
-        RegisterSeen::Read(Reading::Row(row)) if row.term > 0 => by_register(seen, row),
-        RegisterSeen::Read(Reading::Damaged(Damage::Foreign(_))) => critical(Damage::FOREIGN),
-        RegisterSeen::Read(Reading::Missing | Reading::Damaged(_)) => {
-            critical("cls_recovery_master: while the register is damaged nobody is promoted")
-        }
-        RegisterSeen::Read(Reading::Unknown(_)) => critical(
+        Some(Err(NoRow::Unknown(_))) => critical(
             "bring the lock service back: without it nobody is promoted; then it goes on by itself",
         ),
-        RegisterSeen::Read(Reading::Row(_)) | RegisterSeen::NotConfigured => critical(
+        Some(Ok(_)) | None => critical(
             "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary",
         ),
     }

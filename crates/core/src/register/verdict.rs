@@ -1,5 +1,6 @@
 //! What a reading or a reply means for the node that asked.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{Damage, HIGHEST, LEAP, Memory, NoRow, Reading, Register, Seen, Trouble, Update};
@@ -96,6 +97,84 @@ pub fn went_back(
         ..Memory::default()
     };
     out_of_step(register, &memory.copied().unwrap_or(itself).told(told))
+}
+
+/// The row, where there is one and it continues what was seen of it ([`went_back`]).
+///
+/// # Errors
+/// Why there is none to believe.
+pub fn believed<'r>(
+    reading: &'r Reading,
+    memory: Option<&Memory>,
+    told: Option<Seen>,
+) -> Result<&'r Register, NoRow> {
+    let row = reading.row()?;
+    went_back(row, memory, told).map_or(Ok(row), |damage| Err(NoRow::Damage(damage)))
+}
+
+/// Why the register does not say that the node which runs as primary is the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotTheOwner {
+    /// There is no row to believe.
+    NoRow(NoRow),
+    /// No primary was ever registered (term 0).
+    NeverElected,
+    /// Another node is, or nobody.
+    Another {
+        /// Which one.
+        owner: Option<NodeName>,
+        /// Since which term.
+        term: u64,
+    },
+}
+
+impl NotTheOwner {
+    /// What an operator does about it whose command has not begun.
+    #[must_use]
+    pub const fn before_again(&self) -> &'static str {
+        match self {
+            Self::NoRow(no_row) => no_row.before_again(),
+            Self::NeverElected => "wait for the primary's next monitor, then try again",
+            Self::Another { .. } => "look at it with cls_status and distlock show, then try again",
+        }
+    }
+}
+
+impl fmt::Display for NotTheOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRow(no_row) => no_row.fmt(f),
+            Self::NeverElected => f.write_str("no primary is registered yet"),
+            Self::Another { owner, term } => {
+                let owner = owner.as_ref().map_or("nobody", NodeName::as_str);
+                write!(f, "the register's owner is {owner} at term {term}")
+            }
+        }
+    }
+}
+
+/// The register, where it can be believed and names the node that runs as primary as its owner: what a
+/// command that stops, restarts or copies from that node relies on.
+///
+/// # Errors
+/// [`NotTheOwner`].
+pub fn names_primary<'r>(
+    reading: &'r Reading,
+    memory: Option<&Memory>,
+    told: Option<Seen>,
+    primary: &NodeName,
+) -> Result<&'r Register, NotTheOwner> {
+    let row = believed(reading, memory, told).map_err(NotTheOwner::NoRow)?;
+    if row.is_owned_by(primary) {
+        Ok(row)
+    } else if row.term == 0 {
+        Err(NotTheOwner::NeverElected)
+    } else {
+        Err(NotTheOwner::Another {
+            owner: row.owner.clone(),
+            term: row.term,
+        })
+    }
 }
 
 /// Decides whether `me`, promoted at `my_term`, is still the owner.

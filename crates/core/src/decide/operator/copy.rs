@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Refusal;
 use crate::names::{NodeName, and};
-use crate::register::{NoRow, Reading};
+use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
 /// Which command was given.
@@ -81,6 +81,8 @@ pub struct CopyFacts {
     pub repl_info: Option<NodeName>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
+    /// How far the cluster was told that the register has come.
+    pub seen: Option<Seen>,
     /// The database on the node.
     pub instance: Instance,
     /// Its data directory.
@@ -412,30 +414,13 @@ fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
 
 fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<(String, String)> {
     let primary = facts.promoted.first()?;
-    let hint = "look at it with cls_status and distlock show, then try again".to_owned();
-    match facts.register.as_ref()?.row() {
-        Ok(row) if row.term == 0 => Some((
-            "no primary is registered yet, so it is not known whose data are the right ones"
-                .to_owned(),
-            "wait for the primary's next monitor, then try again".to_owned(),
-        )),
-        Ok(row) if row.owner.as_ref() == Some(primary) => None,
-        Ok(row) => {
-            let owner = row
-                .owner
-                .as_ref()
-                .map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            Some((
-                format!("{primary} is promoted, and the register's owner is {owner}"),
-                hint,
-            ))
-        }
-        Err(damage @ NoRow::Damage(_)) => Some((damage.to_string(), hint)),
-        Err(NoRow::Unknown(trouble)) => Some((
-            format!("it is not known whose data are the right ones: {trouble}"),
-            "bring the lock service back, then try again".to_owned(),
-        )),
-    }
+    let reading = facts.register.as_ref()?;
+    let why = names_primary(reading, None, facts.seen, primary).err()?;
+    let text = match &why {
+        NotTheOwner::Another { .. } => format!("{primary} is promoted, and {why}"),
+        _ => format!("it is not known whose data are the right ones: {why}"),
+    };
+    Some((text, why.before_again().to_owned()))
 }
 
 /// Why `pg_rewind` cannot work here.

@@ -18,7 +18,7 @@ use super::{MEND_ARCHIVE, Precondition, Refusal, all_hold};
 use crate::limits::Limits;
 use crate::names::NodeName;
 use crate::postgres::Archiving;
-use crate::register::Reading;
+use crate::register::{Reading, Seen, names_primary};
 
 /// PostgreSQL on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct RestartFacts {
     pub failures: Vec<String>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
+    /// How far the cluster was told that the register has come.
+    pub seen: Option<Seen>,
     /// Why all must be restarted together, where they must.
     pub together: Option<String>,
     /// What runs on the primary and would be cut off: base backups, long transactions.
@@ -205,14 +207,11 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
         check: |facts| {
             let primary = &facts.rolls()?.node;
             facts.due_standbys().first()?;
-            let why = match facts.register.as_ref()?.row() {
-                Ok(row) if row.is_owned_by(primary) => return None,
-                Ok(_) => format!("the register's owner is not {primary}"),
-                Err(no_row) => no_row.to_string(),
-            };
+            let reading = facts.register.as_ref()?;
+            let why = names_primary(reading, None, facts.seen, primary).err()?;
             Some((
                 format!("commits could stand still while a standby restarts: {why}"),
-                "see to it that the lock service answers (cls_status names what is wrong), then try again".to_owned(),
+                why.before_again().to_owned(),
             ))
         },
     },
@@ -422,6 +421,7 @@ mod tests {
                 term: 1,
                 ..Register::fresh()
             })),
+            seen: None,
             together: None,
             busy: Vec::new(),
             archiving: None,
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn a_restart_does_not_begin_in_disorder() {
         type Spoil = fn(&mut RestartFacts);
-        let broken: [(&str, Spoil); 8] = [
+        let broken: [(&str, Spoil); 9] = [
             ("restart-archive", |facts| {
                 facts.archiving = Some(Archiving {
                     waiting: 1,
@@ -494,6 +494,10 @@ mod tests {
             }),
             ("restart-register", |facts| {
                 facts.register = Some(Reading::Row(Register::fresh()));
+            }),
+            // It was put back to before what the cluster has seen.
+            ("restart-register", |facts| {
+                facts.seen = Some(Seen { term: 9, epoch: 9 });
             }),
         ];
         for (id, spoil) in broken {

@@ -9,7 +9,7 @@
 use super::{MEND_ARCHIVE, Precondition, Refusal};
 use crate::names::NodeName;
 use crate::postgres::Archiving;
-use crate::register::{NoRow, Reading};
+use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 
 /// A standby as a possible successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct SwitchFacts {
     pub standbys: Vec<SwitchStandby>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
+    /// How far the cluster was told that the register has come.
+    pub seen: Option<Seen>,
     /// Operations that Pacemaker is at, and why nothing would happen now (not managed).
     pub pending: Vec<String>,
     /// Failed operations that were not cleaned up.
@@ -173,16 +175,13 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
         says: "The register can be read and names the primary as its owner.",
         check: |facts| {
             let primary = facts.promoted.first()?;
-            let hint = "look at it with cls_status and distlock show, then try again".to_owned();
-            match facts.register.as_ref()?.row() {
-                Ok(row) if row.is_owned_by(primary) => None,
-                Ok(_) => Some((format!("the register's owner is not {primary}"), hint)),
-                Err(damage @ NoRow::Damage(_)) => Some((damage.to_string(), hint)),
-                Err(NoRow::Unknown(trouble)) => Some((
-                    format!("the successor could not be promoted now: {trouble}"),
-                    "bring the lock service back, then try again".to_owned(),
-                )),
-            }
+            let reading = facts.register.as_ref()?;
+            let why = names_primary(reading, None, facts.seen, primary).err()?;
+            let text = match &why {
+                NotTheOwner::Another { .. } => format!("{primary} is promoted, and {why}"),
+                _ => format!("the successor could not be promoted now: {why}"),
+            };
+            Some((text, why.before_again().to_owned()))
         },
     },
     Precondition {
@@ -399,6 +398,7 @@ mod tests {
                 holders: [name("node1"), name("node2")].into(),
                 ..Register::fresh()
             })),
+            seen: None,
             pending: vec![],
             failures: vec![],
             busy: vec![],
@@ -444,6 +444,10 @@ mod tests {
             }),
             ("switch-register", |f| {
                 f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));
+            }),
+            // It was put back to before what the cluster has seen.
+            ("switch-register", |f| {
+                f.seen = Some(Seen { term: 9, epoch: 9 });
             }),
             ("switch-successor", |f| f.standbys.clear()),
             ("switch-successor", |f| f.standbys[0].running = false),

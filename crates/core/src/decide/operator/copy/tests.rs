@@ -29,6 +29,7 @@ fn diverged() -> CopyFacts {
         promoted: vec![name("node2")],
         repl_info: Some(name("node2")),
         register: Some(register("node2", &["node2"])),
+        seen: None,
         instance: Instance::Stopped,
         data: Data::Cluster {
             major: 15,
@@ -150,6 +151,12 @@ fn each_refusal() {
             "copy-register",
             REPAIR,
             with(&|f| f.register = Some(Reading::Row(Register::fresh()))),
+        ),
+        // It was put back to before what the cluster has seen.
+        (
+            "copy-register",
+            REPAIR,
+            with(&|f| f.seen = Some(Seen { term: 9, epoch: 9 })),
         ),
         (
             "copy-repl-info",
