@@ -8,7 +8,10 @@ use pha_tests::cluster::{Bed, must, say, scenario};
 /// One round from this seed: nothing acknowledged is lost or acknowledged twice, no replaced
 /// primary acknowledges, and the cluster comes to rest with what the manual tells an operator.
 fn campaign(name: &str, nodes: u8, seed: u64) {
-    let builder = ClusterBuilder::new(name).databases(nodes).own_clocks();
+    let builder = ClusterBuilder::new(name)
+        .databases(nodes)
+        .own_clocks()
+        .archive();
     let bed = Bed::up(builder.configured(true));
     let plan = Plan::new(seed, nodes, 2, None, 1);
     let planned: usize = plan.rounds.iter().map(|round| round.steps.len()).sum();

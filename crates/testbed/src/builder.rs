@@ -9,6 +9,7 @@ use crate::layout::{Duty, Layout, NodeSpec, Spec};
 use crate::node::spawn_role;
 use crate::pacemaker::Config;
 use crate::progress::Progress;
+use crate::strangers::ARCHIVE;
 use crate::{postgres, roles};
 
 /// What a cluster shall be. Start with [`ClusterBuilder::new`], end with [`ClusterBuilder::up`].
@@ -113,6 +114,14 @@ impl ClusterBuilder {
     pub fn parameter(mut self, name: &str, value: &str) -> ClusterBuilder {
         self.parameters.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Has PostgreSQL restore WAL and histories from an archive on each node, which is empty until something
+    /// is laid there ([`crate::Node::archive_history`]).
+    #[must_use]
+    pub fn archive(self) -> ClusterBuilder {
+        let command = format!("cp {ARCHIVE}/%f %p");
+        self.parameter("restore_command", &command)
     }
 
     /// Seconds between monitors of a standby and of the primary; they must differ.

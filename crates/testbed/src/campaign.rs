@@ -1,15 +1,18 @@
 //! `cargo testbed campaign`: clients that write all the time, and faults that overlap, drawn from a
 //! seed. Judged by what was acknowledged, and by whether the cluster always comes to rest again.
 
+mod dialogue;
 mod dice;
 mod figures;
 mod health;
 mod inflict;
+mod intrude;
 mod mend;
 mod menu;
 mod plan;
 mod report;
 mod restore;
+mod settings;
 mod stage;
 mod timeline;
 mod watch;
@@ -33,10 +36,14 @@ use crate::packages;
 use crate::progress::Progress;
 use crate::writer::{Writer, WriterPlan, now_us};
 
+use dice::Dice;
 use figures::Figures;
 use inflict::perform;
 use mend::Recovery;
-pub use plan::{Command, Fault, Operation, Party, Plan, Process, Refusal, Round, Step, Who};
+use menu::Menu;
+pub use plan::{
+    Command, Fault, Operation, Party, Plan, Process, Refusal, Round, Setting, Step, Who,
+};
 use report::Played;
 pub use report::Story;
 use stage::Stage;
@@ -69,8 +76,11 @@ pub(crate) struct Options {
     /// Data disks in memory of this many MiB, so that full disks are among the faults
     #[arg(long, value_name = "MIB")]
     data_disk: Option<u32>,
+    /// More than half of the faults are of the kinds whose names, as the report has them, begin so
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    favour: Vec<String>,
     /// Repeat the plan in this file (the plan.json of an earlier campaign)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "minutes", "nodes", "writers", "data_disk"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "minutes", "nodes", "writers", "data_disk", "favour"])]
     replay: Option<PathBuf>,
     /// Only the steps of these numbers, as 3..7 or 5; rounds without any are left out
     #[arg(long, value_name = "A..B", value_parser = range, value_delimiter = ',')]
@@ -101,12 +111,32 @@ impl Options {
                 let time = u64::from(self.minutes) * 60;
                 let rounds = time.div_ceil(ROUND.as_secs()).max(1);
                 let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
-                Plan::new(self.seed, self.nodes, self.writers, self.data_disk, rounds)
+                self.known_kinds()?;
+                let (favour, disk) = (&self.favour, self.data_disk);
+                Plan::favouring(favour, self.seed, self.nodes, self.writers, disk, rounds)
             }
         };
         match self.only_steps.as_slice() {
             [] => Ok(plan),
             steps => Ok(plan.only(steps)),
+        }
+    }
+}
+
+impl Options {
+    /// Every word of `--favour` is the beginning of a kind that can be drawn.
+    fn known_kinds(&self) -> Result<()> {
+        let menu = Menu {
+            nodes: self.nodes,
+            disk: self.data_disk.is_some(),
+            favoured: &[],
+        };
+        let known = |word: &&String| menu.one_of(&mut Dice::new(self.seed), word).is_some();
+        match self.favour.iter().find(|word| !known(word)) {
+            None => Ok(()),
+            Some(word) => Err(Error::Asked(format!(
+                "no fault of the menu is called {word:?}; a report lists the kinds, as does --dry-run for a long time"
+            ))),
         }
     }
 }
@@ -137,6 +167,7 @@ pub(crate) fn run(name: &str, options: &Options) -> Result<u8> {
         .kept(false)
         .databases(plan.nodes)
         .own_clocks()
+        .archive()
         .configured(true)
         .progress(progress.clone());
     if let Some(size) = plan.data_disk_mib {

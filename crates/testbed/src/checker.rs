@@ -35,6 +35,8 @@ pub struct Ledger {
     pub acknowledgements: Vec<Acknowledgement>,
     /// Numbers with unknown outcome.
     pub unknown: u64,
+    /// Successes with the warning that the wait for a standby was given up, which acknowledge nothing.
+    pub given_up: u64,
     /// When the last writer ended (0 where none has).
     pub end: u64,
 }
@@ -70,6 +72,7 @@ impl Ledger {
             match fields.as_slice() {
                 ["S" | "N", ..] => {}
                 ["U", ..] => self.unknown += 1,
+                ["W", ..] => self.given_up += 1,
                 ["E", at] => self.end = self.end.max(at.parse().map_err(|_| line)?),
                 ["A", id, sent, at, host, timeline] => {
                     self.acknowledgements.push(Acknowledgement {
@@ -216,6 +219,13 @@ impl fmt::Display for Verdict {
             writeln!(f, "  by {host} on timeline {timeline}   {count}")?;
         }
         writeln!(f, "outcome unknown        {}", ledger.unknown)?;
+        if ledger.given_up > 0 {
+            writeln!(
+                f,
+                "waits given up         {} successes with a warning, which acknowledge nothing",
+                ledger.given_up
+            )?;
+        }
         for (node, missing) in &self.missing {
             write!(f, "missing on {node:<12}{}", missing.len())?;
             for (writer, id) in missing.iter().take(5) {
@@ -344,6 +354,16 @@ mod tests {
         // Sent before the new primary's first answer arrived: the order is not known.
         let race = ledger(&[(1, "A 1 10 20 a 1\nA 2 45 70 a 1"), (2, "A 1 40 50 b 2")]);
         assert!(race.superseded().is_empty());
+    }
+
+    #[test]
+    fn a_success_with_the_warning_of_a_given_up_wait_is_no_acknowledgement() {
+        let timed_out = ledger(&[(1, "S 0\nA 1 10 20 a 1\nW 2 30 40\nE 50")]);
+        assert_eq!(
+            (timed_out.acknowledgements.len(), timed_out.given_up),
+            (1, 1)
+        );
+        assert_eq!((timed_out.unknown, timed_out.duplicates().len()), (0, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! never tried again: it may or may not be there afterwards, and nobody promised either.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -27,12 +28,19 @@ pub(crate) const TABLE: &str = "testbed_ledger";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS testbed_ledger (writer integer, id bigint, at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (writer, id))";
 const INSERT: &str = "INSERT INTO testbed_ledger (writer, id) VALUES ($1, $2)";
+/// What a session calls that has a `statement_timeout`: the time goes on while the COMMIT waits for a standby.
+const PROCEDURE: &str = "CREATE OR REPLACE PROCEDURE testbed_insert(writer integer, id bigint) LANGUAGE plpgsql AS \
+     'BEGIN INSERT INTO testbed_ledger VALUES (writer, id); COMMIT; END'";
+const CALL: &str = "CALL testbed_insert($1, $2)";
+/// What PostgreSQL warns of when a session gives up its wait (`SyncRepWaitForLSN`) and is told success.
+const GIVEN_UP: &str = "canceling wait for synchronous replication";
 const NEXT: &str = "SELECT coalesce(max(id), 0) + 1 FROM testbed_ledger WHERE writer = $1";
 /// The host name comes from the kernel, not from a setting: a copied data directory would bring
 /// the settings of another node along. The timeline is that of the WAL being written.
 const IDENTITY: &str = "SELECT trim(pg_read_file('/proc/sys/kernel/hostname', 0, 64), E' \\n'), \
      ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer, \
-     to_regclass('testbed_ledger') IS NOT NULL";
+     to_regclass('testbed_ledger') IS NOT NULL, \
+     to_regprocedure('testbed_insert(integer,bigint)') IS NOT NULL";
 
 /// What one writer shall do.
 #[derive(Debug, Clone)]
@@ -51,6 +59,8 @@ pub struct WriterPlan {
     pub connect_deadline: Duration,
     /// How long it waits for an acknowledgement before it gives the connection up.
     pub statement_deadline: Duration,
+    /// Commits by calling a procedure with COMMIT inside, in a session with this `statement_timeout`.
+    pub procedure: Option<Duration>,
 }
 
 impl WriterPlan {
@@ -65,7 +75,16 @@ impl WriterPlan {
             pace: Duration::from_millis(2),
             connect_deadline: Duration::from_millis(500),
             statement_deadline: Duration::from_secs(1),
+            procedure: None,
         }
+    }
+
+    /// Commits by calling a procedure with COMMIT inside, in a session with this `statement_timeout`. When
+    /// that is over PostgreSQL says success, with a warning, although no standby has confirmed the commit.
+    #[must_use]
+    pub fn procedure(mut self, timeout: Duration) -> WriterPlan {
+        self.procedure = Some(timeout);
+        self
     }
 
     /// Connects to this address instead; a writer per node shows two primaries at once.
@@ -117,6 +136,7 @@ pub struct Writer {
 struct Shared {
     stop: AtomicBool,
     acknowledged: AtomicU64,
+    given_up: AtomicU64,
 }
 
 /// Microseconds of the clock that no one sets and that every process of this machine shares.
@@ -189,6 +209,11 @@ impl Writer {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many were a success with the warning that the wait for a standby was given up.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.shared.given_up.load(Ordering::Relaxed)
     }
 
     /// Waits until `more` further numbers have been acknowledged.
@@ -271,6 +296,8 @@ struct Session {
     insert: Statement,
     host: String,
     timeline: i32,
+    /// PostgreSQL has warned that the wait for the standby was given up.
+    given_up: Arc<AtomicBool>,
 }
 
 /// Why a session or a statement did not work, in one line.
@@ -326,6 +353,14 @@ impl Task {
             };
             let sent = now_us();
             match self.insert(&open, id).await {
+                // A success that waited for no standby: no acknowledgement.
+                Ok(()) if open.given_up.swap(false, Ordering::Relaxed) => {
+                    self.note(&format!("W\t{id}\t{sent}\t{}", now_us()))?;
+                    self.shared.given_up.fetch_add(1, Ordering::Relaxed);
+                    silent_since = None;
+                    session = Some(open);
+                    tokio::time::sleep(self.plan.pace).await;
+                }
                 Ok(()) => {
                     self.note(&format!(
                         "A\t{id}\t{sent}\t{}\t{}\t{}",
@@ -349,10 +384,11 @@ impl Task {
         let number = i32::try_from(self.plan.number).unwrap_or(i32::MAX);
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&number, &id];
         let execution = session.client.execute(&session.insert, &parameters);
+        let rows_wanted = u64::from(self.plan.procedure.is_none());
         match tokio::time::timeout(self.plan.statement_deadline, execution).await {
             Err(_) => Err("no answer in time".to_owned()),
             Ok(Err(error)) => Err(reason(&error)),
-            Ok(Ok(1)) => Ok(()),
+            Ok(Ok(rows)) if rows == rows_wanted => Ok(()),
             Ok(Ok(rows)) => Err(format!("{rows} rows inserted")),
         }
     }
@@ -369,16 +405,27 @@ impl Task {
             .connect_timeout(self.plan.connect_deadline)
             .tcp_user_timeout(self.plan.statement_deadline);
         let connecting = config.connect(NoTls);
-        let (client, connection) =
+        let (client, mut connection) =
             match tokio::time::timeout(self.plan.connect_deadline, connecting).await {
                 Err(_) => return Err("no connection in time".to_owned()),
                 Ok(outcome) => outcome.map_err(|error| reason(&error))?,
             };
-        // Ends when the client is dropped or the connection breaks; the client notices the latter.
+        let given_up = Arc::new(AtomicBool::new(false));
+        let warned = Arc::clone(&given_up);
+        // Ends when the client is dropped or the connection breaks; the client notices the latter. A notice
+        // is read before the success that it belongs to.
         tokio::spawn(async move {
-            let _ = connection.await;
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notice(notice) = message
+                    && notice.message().starts_with(GIVEN_UP)
+                {
+                    warned.store(true, Ordering::Relaxed);
+                }
+            }
         });
-        match tokio::time::timeout(self.plan.statement_deadline, self.introduce(client)).await {
+        let introduced = self.introduce(client, given_up);
+        match tokio::time::timeout(self.plan.statement_deadline, introduced).await {
             Err(_) => Err("connected, but no answer in time".to_owned()),
             Ok(outcome) => outcome.map_err(|error| reason(&error)),
         }
@@ -387,22 +434,40 @@ impl Task {
     async fn introduce(
         &self,
         client: Client,
+        given_up: Arc<AtomicBool>,
     ) -> std::result::Result<(Session, i64), tokio_postgres::Error> {
         let row = client.query_one(IDENTITY, &[]).await?;
-        let (host, timeline, there): (String, i32, bool) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if !there {
+        let (host, timeline): (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+        let (table, procedure): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
+        if !table {
             client.batch_execute(CREATE).await?;
+        }
+        if let Some(timeout) = self.plan.procedure {
+            if !procedure {
+                client.batch_execute(PROCEDURE).await?;
+            }
+            let limit = "SELECT set_config('statement_timeout', $1, false)";
+            client
+                .query_one(limit, &[&timeout.as_millis().to_string()])
+                .await?;
         }
         let number = i32::try_from(self.plan.number).unwrap_or(i32::MAX);
         let next = client.query_one(NEXT, &[&number]).await?.try_get(0)?;
-        let insert = client.prepare(INSERT).await?;
+        let insert = client
+            .prepare(if self.plan.procedure.is_some() {
+                CALL
+            } else {
+                INSERT
+            })
+            .await?;
+        given_up.store(false, Ordering::Relaxed);
         Ok((
             Session {
                 client,
                 insert,
                 host,
                 timeline,
+                given_up,
             },
             next,
         ))

@@ -3,31 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, State, must, register, say, scenario};
 
 use crate::partition::lease_long_over;
 
 /// The lease that is configured.
 const LEASE: Duration = Duration::from_secs(3);
-/// The agent's part of PostgreSQL's configuration.
-const OWN_FILE: &str = "/var/lib/pgsql/tmp/rep_mode.conf";
-/// Where the copy's server listens, beside the lock service's.
-const COPY_PORT: &str = "5440";
-
-fn program(name: &str) -> String {
-    format!("{}/{name}", must(pha_testbed::postgres::bin_dir()))
-}
 
 /// Starts `pg_receivewal --synchronous` on a node, under the name of another one.
 #[track_caller]
 fn receive(bed: &Bed, on: &str, called: &str) {
-    let line = format!(
-        "mkdir -p /tmp/stranger && exec setsid --fork {} --synchronous -D /tmp/stranger \
-         -d 'host=node1 user=replication application_name={called}' </dev/null >/tmp/stranger.log 2>&1",
-        program("pg_receivewal")
-    );
-    must(bed.node(on).as_postgres(&["sh", "-c", &line], PATIENCE));
+    must(bed.node(on).start_receiver("node1", called));
     links(
         bed,
         &format!("application_name = '{called}' AND replay_lsn IS NULL"),
@@ -49,77 +35,15 @@ fn links(bed: &Bed, which: &str, wanted: u32) {
     });
 }
 
-fn end_receiver(bed: &Bed, on: &str) {
-    bed.node(on).kill_named("pg_receivewal", Signal::KILL);
-}
-
-/// Copies the standby's data directory and the agent's file to the lock service's node and starts
-/// PostgreSQL on them, as somebody does who tries something out.
+/// Starts a copy of node2 on the lock service's node and waits until it follows node1.
 #[track_caller]
 fn copy_started_elsewhere(bed: &Bed) {
-    let node3 = bed.node("node3");
-    let address = bed.node("node2").address();
-    let own = must(bed.node("node2").read(OWN_FILE));
-    must(node3.run(
-        &[
-            "install",
-            "-d",
-            "-o",
-            "postgres",
-            "/var/lib/pgsql/tmp",
-            "/data/copy",
-        ],
-        PATIENCE,
-    ));
-    must(node3.run(&["chmod", "0700", "/data/copy"], PATIENCE));
-    must(node3.write(OWN_FILE, own, 0o644));
-    let backup = [
-        program("pg_basebackup"),
-        "-h".to_owned(),
-        address,
-        "-U".to_owned(),
-        "replication".to_owned(),
-        "-D".to_owned(),
-        "/data/copy".to_owned(),
-        "--checkpoint=fast".to_owned(),
-    ];
-    must(node3.as_postgres(&backup, PATIENCE));
-    must(node3.as_postgres(&["touch", "/data/copy/standby.signal"], PATIENCE));
-    let options = format!("-p {COPY_PORT} -k /tmp");
-    let start = [
-        program("pg_ctl"),
-        "-D".to_owned(),
-        "/data/copy".to_owned(),
-        "-l".to_owned(),
-        "/tmp/copy.log".to_owned(),
-        "-o".to_owned(),
-        options,
-        "-w".to_owned(),
-        "start".to_owned(),
-    ];
-    must(node3.as_postgres(&start, PATIENCE));
+    must(bed.start_copy("node2", "node3"));
     links(bed, &from_the_copy(bed), 1);
 }
 
 fn from_the_copy(bed: &Bed) -> String {
     format!("host(client_addr) = '{}'", bed.node("node3").address())
-}
-
-#[track_caller]
-fn end_copy(bed: &Bed) {
-    let node3 = bed.node("node3");
-    let ctl = program("pg_ctl");
-    let stop = [
-        ctl.as_str(),
-        "-D",
-        "/data/copy",
-        "-m",
-        "immediate",
-        "-w",
-        "stop",
-    ];
-    must(node3.as_postgres(&stop, PATIENCE));
-    must(node3.run(&["rm", "-rf", "/data/copy"], PATIENCE));
 }
 
 /// The standby cannot reach the primary any more, the primary goes on without it and loses its power:
@@ -195,7 +119,7 @@ fn cluster_a_receiver_in_the_name_of_a_standby() {
         said.contains("is no standby of this cluster") && said.contains(&address),
         "{said}"
     );
-    end_receiver(&bed, "node1");
+    bed.node("node1").end_receivers();
     let _ = bed.verdict();
 }
 
@@ -237,7 +161,7 @@ fn cluster_a_copy_of_a_standby() {
 
     scenario("a copy of node2 runs elsewhere, and node2 itself does not");
     // The other one has followed the old primary to its end.
-    end_copy(&bed);
+    must(bed.node("node3").end_copy());
     copy_started_elsewhere(&bed);
     let said = status(&bed, "node1");
     let address = bed.node("node3").address();
@@ -249,7 +173,7 @@ fn cluster_a_copy_of_a_standby() {
     stays_no_holder(&bed);
     cls(&bed, "node1", &["unstandby_node", "node2"]);
     bed.settle("node1", &["node2"]);
-    end_copy(&bed);
+    must(bed.node("node3").end_copy());
     let _ = bed.verdict();
 }
 
@@ -272,7 +196,7 @@ fn cluster_a_receiver_is_no_proof_for_the_guard() {
     assert!(cut.elapsed() < LEASE * 2, "{:?}", cut.elapsed());
     must(writer.wait_for(50, PATIENCE));
     must(writer.stop());
-    end_receiver(&bed, "node1");
+    bed.node("node1").end_receivers();
     must(bed.heal());
     bed.rejoin("node1", "node2");
     let _ = bed.verdict();

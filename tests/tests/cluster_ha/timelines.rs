@@ -124,18 +124,14 @@ fn cluster_a_standby_that_is_opened_by_hand() {
 
 #[test]
 fn cluster_a_foreign_history_in_the_archive() {
-    const ARCHIVE: &str = "/data/archive";
-    let command = format!("cp {ARCHIVE}/%f %p");
-    let builder = ClusterBuilder::new("archive").parameter("restore_command", &command);
+    let builder = ClusterBuilder::new("archive").archive();
     let bed = Bed::up(builder.configured(true));
     let before = bed.settle("node1", &["node2"]);
 
     scenario("a promoted test copy has archived its history; one lies in pg_wal already");
     let foreign = "1\t0/1800000\tno recovery target specified\n";
     for node in ["node1", "node2"] {
-        must(bed.node(node).mkdir(ARCHIVE, "0755", "postgres"));
-        let archived = format!("{ARCHIVE}/00000002.history");
-        must(bed.node(node).write(&archived, foreign, 0o644));
+        must(bed.node(node).archive_history("00000002.history", foreign));
     }
     let stray = format!("{PGDATA}/pg_wal/00000002.history");
     must(bed.node("node2").write(&stray, foreign, 0o600));

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::dialogue;
+use super::intrude;
 use super::plan::{Command, Fault, Operation, Party, Process, Refusal, Step, Who};
 use super::stage::{Claim, Event, LOCK, OPERATOR, REBUILD, Stage};
 use crate::error::{Error, Result};
@@ -11,18 +13,21 @@ use crate::fabric::Loss;
 use crate::lock::Breakage;
 use crate::node::{Node, PGDATA};
 use crate::procfs::{self, ProcessId};
+use crate::traced::Held;
 use crate::writer::now_us;
 
 /// How long an operator's command in between may take: it meets faults that nothing mends yet.
-const COMMAND: Duration = Duration::from_secs(30);
+pub(super) const COMMAND: Duration = Duration::from_secs(30);
+/// How long an operator looks at a node without power before deciding: the lease is over by then.
+const DOUBT: Duration = Duration::from_secs(4);
 /// Between two looks for an operation of the agent, which takes longer than that.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Ends a fault; what there is to say of it.
-type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
+pub(super) type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
 
 /// A fault that has begun.
-struct Begun<'s> {
+pub(super) struct Begun<'s> {
     /// To whom.
     what: String,
     /// What it keeps from other steps until it is over.
@@ -31,7 +36,7 @@ struct Begun<'s> {
 }
 
 impl<'s> Begun<'s> {
-    fn new(what: &str, undo: impl FnOnce() -> Result<String> + 's) -> Begun<'s> {
+    pub(super) fn new(what: &str, undo: impl FnOnce() -> Result<String> + 's) -> Begun<'s> {
         Begun {
             what: what.to_owned(),
             claims: Vec::new(),
@@ -40,11 +45,11 @@ impl<'s> Begun<'s> {
     }
 
     /// A fault of which there is nothing to say at its end.
-    fn silent(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
+    pub(super) fn silent(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
         Begun::new(what, || undo().map(|()| String::new()))
     }
 
-    fn having(mut self, claims: impl IntoIterator<Item = Claim<'s>>) -> Begun<'s> {
+    pub(super) fn having(mut self, claims: impl IntoIterator<Item = Claim<'s>>) -> Begun<'s> {
         self.claims.extend(claims);
         self
     }
@@ -158,6 +163,20 @@ fn start<'s>(stage: &'s Stage<'_>, step: &Step, round: Instant) -> Result<Begun<
             command,
             after_ms,
         } => kill_command(stage, *who, *command, Duration::from_millis(*after_ms)),
+        Fault::Receiver { on, called } => intrude::receiver(stage, *on, *called),
+        Fault::Copy(who) => intrude::copy(stage, *who),
+        Fault::HangAgent(who, operation) => hang_agent(stage, *who, *operation, end),
+        Fault::Promote(who) => intrude::promote(stage, *who),
+        Fault::Recovery { who, off: None } => recovery(stage, *who, &[]),
+        Fault::Recovery {
+            who,
+            off: Some(victim),
+        } => recovery_beside(stage, *who, *victim),
+        Fault::Setting(who, setting) => intrude::setting(stage, *who, *setting),
+        Fault::Session(timeout) => {
+            intrude::session(stage, step.number, Duration::from_millis((*timeout).into()))
+        }
+        Fault::ForeignHistory => intrude::foreign_history(stage),
     }
 }
 
@@ -300,25 +319,25 @@ fn struck(node: &Node, process: Process, with: Signal) -> Result<()> {
     }
 }
 
-/// The first operation of this kind that runs on the node before `end`, with `signal` sent to it. Not
-/// to what it has started: that goes on, as after a crash of the agent.
-fn catch(
+/// The first operation of this kind that runs on the node before `end` and can be caught by `take`. Not what
+/// it has started: that goes on, as after a crash of the agent.
+fn catch<T>(
     stage: &Stage<'_>,
     who: Who,
     operation: Operation,
-    signal: Signal,
     end: Instant,
-) -> Result<(Node, Vec<ProcessId>)> {
+    take: impl Fn(&[ProcessId]) -> Option<T>,
+) -> Result<(Node, T)> {
     let node = stage.node(who)?;
     let name = operation.name();
     loop {
-        let caught: Vec<ProcessId> = node
+        let found: Vec<ProcessId> = node
             .operations(name)
             .into_iter()
             .filter_map(|process| ProcessId::of(process.pid))
             .collect();
-        if !caught.is_empty() {
-            caught.iter().for_each(|process| process.signal(signal));
+        let found = (!found.is_empty()).then_some(found);
+        if let Some(caught) = found.and_then(|found| take(&found)) {
             return Ok((node, caught));
         }
         if Instant::now() >= end {
@@ -331,13 +350,20 @@ fn catch(
     }
 }
 
+/// Sends a signal to all of them.
+fn signalled(processes: &[ProcessId], signal: Signal) -> Vec<ProcessId> {
+    processes.iter().for_each(|process| process.signal(signal));
+    processes.to_vec()
+}
+
 fn kill_agent<'s>(
     stage: &'s Stage<'_>,
     who: Who,
     operation: Operation,
     end: Instant,
 ) -> Result<Begun<'s>> {
-    let (node, _) = catch(stage, who, operation, Signal::KILL, end)?;
+    let kill = |found: &[ProcessId]| Some(signalled(found, Signal::KILL));
+    let (node, _) = catch(stage, who, operation, end, kill)?;
     Ok(Begun::silent(node.name(), || Ok(())))
 }
 
@@ -347,14 +373,36 @@ fn stop_agent<'s>(
     operation: Operation,
     end: Instant,
 ) -> Result<Begun<'s>> {
-    let (node, caught) = catch(stage, who, operation, Signal::STOP, end)?;
+    let stop = |found: &[ProcessId]| Some(signalled(found, Signal::STOP));
+    let (node, caught) = catch(stage, who, operation, end, stop)?;
     let go_on = move || {
-        caught
-            .iter()
-            .for_each(|process| process.signal(Signal::CONT));
+        signalled(&caught, Signal::CONT);
         Ok(())
     };
     Ok(Begun::silent(node.name(), go_on))
+}
+
+/// Pacemaker starts another executor at once, which knows nothing of what the dead one has started.
+fn hang_agent<'s>(
+    stage: &'s Stage<'_>,
+    who: Who,
+    operation: Operation,
+    end: Instant,
+) -> Result<Begun<'s>> {
+    let (node, mut held) = catch(stage, who, operation, end, Held::take)?;
+    let name = node.name().to_owned();
+    let what = match signal(&node, Process::Execd, Signal::KILL) {
+        0 => format!("{name}, which has no pacemaker-execd"),
+        _ => format!("{name}, its pacemaker-execd killed,"),
+    };
+    let go_on = move || {
+        let said = match held.go_on() {
+            true => "; it went on",
+            false => "; it was dead by then",
+        };
+        stage.start_daemons(&node).map(|()| said.to_owned())
+    };
+    Ok(Begun::new(&what, go_on))
 }
 
 // ---- the network -----------------------------------------------------------------------------
@@ -512,6 +560,37 @@ fn standby<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     Ok(Begun::new(&said, back).having([claim]))
 }
 
+/// Typed at a terminal, and answered with what is so: `off` is what this step keeps without power.
+fn recovery<'s>(stage: &'s Stage<'_>, who: Who, off: &[String]) -> Result<Begun<'s>> {
+    let node = stage.terminal(who)?;
+    let claim = stage.claim(OPERATOR)?;
+    let said = dialogue::recovery_master(&node, off, COMMAND)?;
+    Ok(Begun::new(&said, || Ok(String::new())).having([claim]))
+}
+
+/// The same where a node has lost its power, which it gets back at the end, after the command's.
+fn recovery_beside<'s>(stage: &'s Stage<'_>, who: Who, victim: Who) -> Result<Begun<'s>> {
+    // Whoever is meant, before the victim is gone.
+    let desk = stage.terminal(who)?;
+    let cut = power_cut(stage, &[victim], false)?;
+    let off = [cut.what.clone()];
+    let typed = stage.claim(OPERATOR).and_then(|claim| {
+        // As long as a lease may take to end, and the election that makes it needless.
+        sleep_until(Instant::now() + DOUBT);
+        let said = dialogue::recovery_master(&desk, &off, COMMAND)?;
+        drop(claim);
+        Ok(said)
+    });
+    let said = match typed {
+        Ok(said) => said,
+        Err(error) => error.to_string(),
+    };
+    Ok(Begun {
+        what: format!("{} without power; {said}", cut.what),
+        ..cut
+    })
+}
+
 /// A node that was taken out is built anew, and taken in again.
 fn rebuild<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     let node = stage.terminal(who)?;
@@ -549,7 +628,7 @@ fn unmanage<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
 }
 
 /// What belongs to an earlier command, once its time has come.
-fn type_later(stage: &Stage<'_>, node: &Node, words: &[&str]) -> Result<String> {
+pub(super) fn type_later(stage: &Stage<'_>, node: &Node, words: &[&str]) -> Result<String> {
     if !node.is_on() {
         return Ok(String::new());
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::health;
 use super::inflict::go_on_database;
+use super::settings;
 use super::stage::{CLS, Event, REBUILD, Stage};
 use crate::node::Node;
 use crate::writer::now_us;
@@ -44,9 +45,13 @@ pub(super) fn heal(stage: &Stage<'_>) -> crate::Result<()> {
         node.set_clock(0)?;
         node.free_data_disk()?;
         stage.cluster.link(node.name(), true)?;
+        node.end_receivers();
+        node.end_copy()?;
     }
     for node in stage.cluster.databases() {
         go_on_database(&node);
+        settings::settle(stage, &node)?;
+        node.empty_archive()?;
         stage.start_daemons(&node)?;
     }
     stage.cluster.lock_service()?.start()
@@ -135,6 +140,7 @@ impl Operator<'_, '_> {
         for node in self.stage.cluster.databases() {
             self.repair(&node, &text);
             self.rebuild(&node, &orders);
+            self.restart_standby(&desk, &node, &orders);
         }
         let since = self.cleaned.unwrap_or(self.begin).elapsed();
         let patience = self.cleaned.map_or(CLEANUP_AFTER, |_| CLEANUP_AGAIN);
@@ -223,6 +229,23 @@ impl Operator<'_, '_> {
         if self.due(&order) && orders.contains(&order) && runs_postgres(node) {
             self.carried_out.insert(order);
             self.command(node, REBUILD);
+        }
+    }
+
+    /// A standby that was started by hand, or whose limit was raised since.
+    fn restart_standby(&mut self, desk: &Node, node: &Node, orders: &[String]) {
+        let name = node.name();
+        let both = [
+            format!("cls_standby_node {name}"),
+            format!("cls_unstandby_node {name}"),
+        ];
+        let named = |order: &&String| both.iter().all(|command| order.contains(command));
+        let order = format!("standby and back: {name}");
+        if self.due(&order) && orders.iter().any(|said| named(&said)) {
+            self.carried_out.insert(order);
+            if self.command(desk, &["standby_node", name]) == Some(0) {
+                self.command(desk, &["unstandby_node", name]);
+            }
         }
     }
 

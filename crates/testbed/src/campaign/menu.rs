@@ -1,7 +1,9 @@
 //! From which faults a round is put together, and in which proportions.
 
 use super::dice::Dice;
-use super::plan::{Command, Fault, Operation, Party, Process, ROUND_MS, Refusal, Step, Who};
+use super::plan::{
+    Command, Fault, Operation, Party, Process, ROUND_MS, Refusal, Setting, Step, Who,
+};
 use crate::layout::{COROSYNC_PORT, LOCK_PORT, PGPORT, SSH_PORT};
 
 /// Quiet at the beginning of a round: writers have acknowledgements by then.
@@ -9,42 +11,78 @@ const FIRST_MS: u64 = 1_500;
 /// No fault begins later.
 const LAST_MS: u64 = 45_000;
 
-/// The faults of one round.
-pub(super) fn steps(dice: &mut Dice, nodes: u8, disk: bool, number: &mut u32) -> Vec<Step> {
-    let count = dice.between(4, 8);
-    let mut drawn: Vec<(u64, u64, Fault)> = Vec::new();
-    for _ in 0..count {
-        let at = dice.between(FIRST_MS, LAST_MS);
-        drawn.push(step(dice, nodes, disk, at));
-        // Two at once is what single faults do not prepare for.
-        if dice.percent(35) {
-            let soon = at + dice.below(1500);
-            drawn.push(step(dice, nodes, disk, soon));
-        }
-    }
-    if dice.percent(12) {
-        drawn.push((ROUND_MS, 0, Fault::LockRestore));
-    }
-    drawn.sort_by_key(|(at, ..)| *at);
-    drawn
-        .into_iter()
-        .map(|(at_ms, for_ms, fault)| {
-            *number += 1;
-            Step {
-                number: *number,
-                at_ms,
-                for_ms,
-                fault,
-            }
-        })
-        .collect()
+/// The share of draws that go to favoured kinds, where there are any, in percent.
+const FAVOURED: u64 = 60;
+/// Among so many draws the rarest kind is found.
+const ENOUGH: u32 = 100_000;
+
+/// What the faults are drawn for.
+pub(super) struct Menu<'a> {
+    /// Database nodes.
+    pub(super) nodes: u8,
+    /// Whether data disks can be filled.
+    pub(super) disk: bool,
+    /// The beginnings of the names of kinds that are drawn more often.
+    pub(super) favoured: &'a [String],
 }
 
-fn step(dice: &mut Dice, nodes: u8, disk: bool, at: u64) -> (u64, u64, Fault) {
-    let fault = fault(dice, nodes, disk);
-    let (low, high) = length(&fault);
-    let time = dice.between(low, high);
-    (at, time.min(ROUND_MS - at), fault)
+impl Menu<'_> {
+    /// The faults of one round.
+    pub(super) fn steps(&self, dice: &mut Dice, number: &mut u32) -> Vec<Step> {
+        let count = dice.between(4, 8);
+        let mut drawn: Vec<(u64, u64, Fault)> = Vec::new();
+        for _ in 0..count {
+            let at = dice.between(FIRST_MS, LAST_MS);
+            drawn.push(self.step(dice, at));
+            // Two at once is what single faults do not prepare for.
+            if dice.percent(35) {
+                let soon = at + dice.below(1500);
+                drawn.push(self.step(dice, soon));
+            }
+        }
+        if dice.percent(12) {
+            drawn.push((ROUND_MS, 0, Fault::LockRestore));
+        }
+        drawn.sort_by_key(|(at, ..)| *at);
+        drawn
+            .into_iter()
+            .map(|(at_ms, for_ms, fault)| {
+                *number += 1;
+                Step {
+                    number: *number,
+                    at_ms,
+                    for_ms,
+                    fault,
+                }
+            })
+            .collect()
+    }
+
+    fn step(&self, dice: &mut Dice, at: u64) -> (u64, u64, Fault) {
+        let fault = self.draw(dice);
+        let (low, high) = length(&fault);
+        let time = dice.between(low, high);
+        (at, time.min(ROUND_MS - at), fault)
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Fault {
+        let word = match self.favoured {
+            [] => None,
+            words => dice.percent(FAVOURED).then(|| {
+                let which = usize::try_from(dice.below(words.len() as u64)).unwrap_or(0);
+                words[which].as_str()
+            }),
+        };
+        word.and_then(|word| self.one_of(dice, word))
+            .unwrap_or_else(|| fault(dice, self.nodes, self.disk))
+    }
+
+    /// A fault of a kind whose name begins so; none where the menu has none.
+    pub(super) fn one_of(&self, dice: &mut Dice, word: &str) -> Option<Fault> {
+        (0..ENOUGH)
+            .map(|_| fault(dice, self.nodes, self.disk))
+            .find(|fault| fault.kind().starts_with(word))
+    }
 }
 
 /// Shortest and longest time in milliseconds.
@@ -52,14 +90,17 @@ fn length(fault: &Fault) -> (u64, u64) {
     match fault {
         Fault::Switch(_) | Fault::Cleanup(_) | Fault::Repair(_) => (0, 0),
         Fault::Rebuild(_) | Fault::KillCommand { .. } => (0, 10_000),
-        Fault::Kill(..) => (500, 8_000),
+        Fault::Promote(_) | Fault::Recovery { off: None, .. } => (0, 0),
+        Fault::Kill(..) | Fault::Setting(_, Setting::MaxConnections) => (500, 8_000),
+        // As long as it takes until something else happens.
+        Fault::Receiver { .. } | Fault::Copy(_) | Fault::ForeignHistory => (10_000, 50_000),
         Fault::PowerCut(_) | Fault::PowerCutAll | Fault::Reboot(_) => (2_000, 25_000),
         _ => (2_000, 28_000),
     }
 }
 
 fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
-    match dice.below(122) {
+    match dice.below(152) {
         0..12 => Fault::PowerCut(who(dice, nodes)),
         12..14 => Fault::PowerCutAll,
         14..17 => Fault::PowerCutWithLock(who(dice, nodes)),
@@ -126,8 +167,41 @@ fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
                 after_ms: dice.between(low, high),
             }
         }
-        _ if disk => Fault::LockFillDisk,
-        _ => Fault::LockStop,
+        120..122 if disk => Fault::LockFillDisk,
+        120..122 => Fault::LockStop,
+        122..126 => Fault::Receiver {
+            on: match dice.percent(25) {
+                true => Party::Lock,
+                false => Party::Node(who(dice, nodes)),
+            },
+            called: standby(dice, nodes),
+        },
+        126..129 => Fault::Copy(standby(dice, nodes)),
+        129..134 => {
+            let (who, operation) = at_work(dice, nodes);
+            Fault::HangAgent(who, operation)
+        }
+        134..138 => Fault::Promote(standby(dice, nodes)),
+        138..140 => Fault::Recovery {
+            who: who(dice, nodes),
+            off: None,
+        },
+        140..143 => {
+            // One is left that can type.
+            let victim = who(dice, nodes);
+            let typing = match victim {
+                Who::Primary => standby(dice, nodes),
+                Who::Standby(_) => Who::Primary,
+            };
+            Fault::Recovery {
+                who: typing,
+                off: Some(victim),
+            }
+        }
+        143..146 => Fault::Setting(Who::Primary, Setting::MaxConnections),
+        146..148 => Fault::Setting(who(dice, nodes), Setting::Isolation),
+        148..150 => Fault::Session(dice.pick(400, &[250, 700])),
+        _ => Fault::ForeignHistory,
     }
 }
 

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::dice::Dice;
-use super::menu;
+use super::menu::Menu;
 
 /// How long faults go on in a round, milliseconds; every fault ends within it.
 pub(super) const ROUND_MS: u64 = 60_000;
@@ -22,6 +22,9 @@ pub struct Plan {
     pub writers: u32,
     /// Size of the data disks in MiB where they are to be filled.
     pub data_disk_mib: Option<u32>,
+    /// Kinds of faults that were drawn more often, by the beginnings of their names.
+    #[serde(default)]
+    pub favoured: Vec<String>,
     /// Faults, healing and the checker, again and again.
     pub rounds: Vec<Round>,
 }
@@ -218,6 +221,46 @@ pub enum Fault {
         /// So many milliseconds after its beginning.
         after_ms: u64,
     },
+    /// `pg_receivewal --synchronous` on a machine, which calls itself what a standby is called and follows the
+    /// writer VIP.
+    Receiver {
+        /// Where it runs: a database node, or the lock service's.
+        on: Party,
+        /// Whose plain name it has.
+        called: Who,
+    },
+    /// A copy of a standby with its configuration, started on the lock service's machine.
+    Copy(Who),
+    /// An operation of the agent stands still, Pacemaker's executor is killed, and at the end the operation
+    /// goes on with what it has seen before, beside those of the new executor.
+    HangAgent(Who, Operation),
+    /// `pg_promote()`, by hand.
+    Promote(Who),
+    /// `cls_recovery_master` at a terminal, by an operator who answers what is so.
+    Recovery {
+        /// Where it is typed.
+        who: Who,
+        /// A node whose power is cut before, and given back once the command has ended.
+        off: Option<Who>,
+    },
+    /// A setting of PostgreSQL on one node alone.
+    Setting(Who, Setting),
+    /// Sessions with this `statement_timeout`, milliseconds, that call a procedure with COMMIT inside, while
+    /// nothing passes between PostgreSQL on the primary and its standbys.
+    Session(u32),
+    /// The history of a promoted copy lies in the archive that every node restores from.
+    ForeignHistory,
+}
+
+/// A setting that an administrator changes on one node alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// `max_connections` is raised, and PostgreSQL restarted between `cls_unmanage` and `cls_manage`. After
+    /// the round every node gets the same value.
+    MaxConnections,
+    /// `default_transaction_isolation` is `serializable`, which a hot standby cannot serve.
+    Isolation,
 }
 
 /// A process that a fault picks out.
@@ -258,12 +301,31 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn new(seed: u64, nodes: u8, writers: u32, disk: Option<u32>, rounds: usize) -> Plan {
+        Plan::favouring(&[], seed, nodes, writers, disk, rounds)
+    }
+
+    /// The plan of a seed, in which more than half of the faults are of the kinds whose names begin with one
+    /// of these words.
+    #[must_use]
+    pub fn favouring(
+        favoured: &[String],
+        seed: u64,
+        nodes: u8,
+        writers: u32,
+        disk: Option<u32>,
+        rounds: usize,
+    ) -> Plan {
         // So that a seed is another campaign with another number of nodes.
         let mut dice = Dice::new(seed ^ (u64::from(nodes) << 56));
         let mut number = 0;
+        let menu = Menu {
+            nodes,
+            disk: disk.is_some(),
+            favoured,
+        };
         let rounds = (0..rounds)
             .map(|_| Round {
-                steps: menu::steps(&mut dice, nodes, disk.is_some(), &mut number),
+                steps: menu.steps(&mut dice, &mut number),
             })
             .collect();
         Plan {
@@ -271,6 +333,7 @@ impl Plan {
             nodes,
             writers,
             data_disk_mib: disk,
+            favoured: favoured.to_vec(),
             rounds,
         }
     }
@@ -403,6 +466,16 @@ impl Fault {
             Fault::Rebuild(_) => "cls_rebuild_slave".to_owned(),
             Fault::Unmanage(_) => "cls_unmanage".to_owned(),
             Fault::KillCommand { command, .. } => format!("kill cls_{}", command.name()),
+            Fault::Receiver { .. } => "receiver in a standby's name".to_owned(),
+            Fault::Copy(_) => "copied standby".to_owned(),
+            Fault::HangAgent(_, operation) => format!("hang agent's {}", operation.name()),
+            Fault::Promote(_) => "pg_promote by hand".to_owned(),
+            Fault::Recovery { off: None, .. } => "cls_recovery_master".to_owned(),
+            Fault::Recovery { off: Some(_), .. } => "cls_recovery_master, a node off".to_owned(),
+            Fault::Setting(_, Setting::MaxConnections) => "setting max_connections".to_owned(),
+            Fault::Setting(_, Setting::Isolation) => "setting isolation".to_owned(),
+            Fault::Session(_) => "session with timeout".to_owned(),
+            Fault::ForeignHistory => "foreign history".to_owned(),
         }
     }
 }
@@ -467,10 +540,22 @@ mod tests {
                     .count();
             }
         }
-        // Twenty-eight kinds of one form, two signals to each of fourteen processes and six
-        // operations, three refusals, four ports, eight commands.
-        assert_eq!(kinds.len(), 83, "{kinds:#?}");
+        // Thirty-seven kinds of one form, two signals to each of fourteen processes, three things done to
+        // each of six operations, three refusals, four ports, eight commands.
+        assert_eq!(kinds.len(), 98, "{kinds:#?}");
         assert!(overlapping > 1000, "{overlapping}");
+    }
+
+    #[test]
+    fn favoured_kinds_are_drawn_more_often_and_others_too() {
+        let words = ["copied".to_owned(), "hang agent's m".to_owned()];
+        let plan = Plan::favouring(&words, 7, 2, 3, None, 40);
+        let steps = plan.rounds.iter().flat_map(|round| &round.steps);
+        let kinds: Vec<String> = steps.map(|step| step.fault.kind()).collect();
+        let count = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
+        let (copied, hanging) = (count("copied standby"), count("hang agent's monitor"));
+        assert!(copied > 40 && hanging > 40, "{copied} {hanging}");
+        assert!(copied + hanging + 60 < kinds.len(), "of {}", kinds.len());
     }
 
     #[test]

@@ -124,6 +124,9 @@ impl fmt::Display for Story {
             "campaign               seed {}, {} nodes, {} writers and one at every node's own address",
             plan.seed, plan.nodes, plan.writers
         )?;
+        if !plan.favoured.is_empty() {
+            writeln!(f, "favoured               {}", plan.favoured.join(", "))?;
+        }
         writeln!(
             f,
             "time                   {:.0} s, {} of {} rounds",
@@ -142,8 +145,12 @@ impl fmt::Display for Story {
             self.faults(),
             self.planned().count() - self.faults()
         )?;
-        for (kind, (done, _)) in kinds.iter().filter(|(_, (done, _))| *done > 0) {
-            writeln!(f, "  {kind:<30}{done:>4}")?;
+        for (kind, (done, not)) in &kinds {
+            let without = match not {
+                0 => String::new(),
+                not => format!("  {not} without an object"),
+            };
+            writeln!(f, "  {kind:<34}{done:>4}{without}")?;
         }
         let took = self.recoveries();
         let alone = self

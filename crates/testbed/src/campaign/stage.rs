@@ -2,12 +2,14 @@
 //! happened so far.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::plan::{Party, Who};
+use super::settings;
 use super::watch::{Seen, Watch};
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -56,6 +58,8 @@ pub(super) struct Stage<'a> {
     claims: Mutex<BTreeSet<String>>,
     losses: Mutex<BTreeMap<u32, Vec<Loss>>>,
     power: BTreeMap<String, Mutex<()>>,
+    /// The highest `max_connections` that a step has set on a node.
+    limit: AtomicU32,
     events: Mutex<Vec<Event>>,
 }
 
@@ -88,6 +92,7 @@ impl<'a> Stage<'a> {
             claims: Mutex::default(),
             losses: Mutex::default(),
             power: names.map(|name| (name, Mutex::new(()))).collect(),
+            limit: AtomicU32::new(settings::LIMIT),
             events: Mutex::default(),
         }
     }
@@ -184,6 +189,16 @@ impl<'a> Stage<'a> {
             }
             self.cluster.start_pacemaker(node.name())
         })
+    }
+
+    /// A `max_connections` that no node has yet.
+    pub(super) fn raised_limit(&self) -> u32 {
+        self.limit.fetch_add(10, Ordering::Relaxed) + 10
+    }
+
+    /// The one that every node gets after the round.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     // ---- the network -------------------------------------------------------------------------

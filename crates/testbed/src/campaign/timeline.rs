@@ -350,6 +350,7 @@ mod tests {
                 ledger: Ledger {
                     acknowledgements,
                     unknown: 0,
+                    given_up: 0,
                     end: 112 * SECOND,
                 },
                 missing: [("node1".to_owned(), Vec::new())].into(),
