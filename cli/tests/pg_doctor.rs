@@ -128,6 +128,7 @@ impl Examined {
             set_up: true,
             monitor: None,
             fencing: false,
+            without_quorum: Default::default(),
         };
         let mut checks = examination.judge();
         checks.retain(|check| check.id == id);

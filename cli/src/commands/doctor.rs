@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::cluster::WithoutQuorum;
 use pha_core::dialect::{self, FENCING};
 use pha_core::doctor::{Check, Examination, Level, NodeFacts};
 use pha_core::hindrance::Hindrance;
@@ -97,9 +98,13 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
             })
             .collect();
     let plan = plan(config, &intent, deadline);
-    let (monitor, fencing) = match &plan {
-        Ok(plan) => (monitor_interval(plan), fencing(&plan.after)),
-        Err(_) => (None, false),
+    let (monitor, fencing, without_quorum) = match &plan {
+        Ok(plan) => (
+            monitor_interval(plan),
+            fencing(&plan.after),
+            WithoutQuorum::of(|name| option(&plan.before, name)),
+        ),
+        Err(_) => (None, false, WithoutQuorum::default()),
     };
     let site: BTreeMap<NodeName, SiteFacts> = nodes
         .iter()
@@ -129,6 +134,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
             .map_err(|error| error.to_string()),
         monitor,
         fencing,
+        without_quorum,
     })
 }
 
@@ -159,6 +165,13 @@ fn monitor_interval(plan: &SetupPlan) -> Option<u32> {
         .trim_end_matches('s')
         .parse()
         .ok()
+}
+
+/// A cluster option as it is set.
+fn option(configuration: &Element, name: &str) -> Option<String> {
+    let mut elements = configuration.descendants();
+    let set = elements.find(|element| element.attribute("name") == Some(name))?;
+    set.attribute("value").map(str::to_owned)
 }
 
 fn fencing(configuration: &Element) -> bool {

@@ -9,6 +9,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use failures::{Count, FailCount, fail_counts};
 
 use crate::link_name::{Flushed, LinkName};
@@ -225,14 +227,27 @@ impl Default for Resource {
     }
 }
 
+/// What becomes of a primary in a part of the cluster that has no quorum, as long as Pacemaker acts on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithoutQuorum {
+    /// It goes on, and nobody ends it: `ignore`, or `freeze` without fencing.
+    #[default]
+    GoesOn,
+    /// Pacemaker stops or demotes it: `stop`, `demote`, `suicide`.
+    Ends,
+    /// Pacemaker leaves it alone, and the part that has quorum fences its node (`freeze` with fencing). Where
+    /// no part has, it runs until a node is back.
+    Fenced,
+}
+
 /// One database and its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Whether the partition that answered has quorum.
     pub quorum: bool,
-    /// Whether a primary in a part without quorum comes to an end: Pacemaker stops or demotes it
-    /// (`no-quorum-policy`), or leaves it alone until the other part has fenced its node.
-    pub ends_without_quorum: bool,
+    /// What becomes of a primary in a part without quorum (`no-quorum-policy`).
+    pub without_quorum: WithoutQuorum,
     /// The nodes, by name.
     pub nodes: BTreeMap<NodeName, ClusterNode>,
     /// The database.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
 use crate::layout::Layout;
 use crate::names::NodeName;
@@ -51,22 +52,41 @@ pub struct TotemFacts {
     pub token: u64,
     /// Milliseconds.
     pub consensus: u64,
+    /// Milliseconds that corosync waits for a quorum device's vote on a new membership; none without one.
+    #[serde(default)]
+    pub device: Option<u64>,
 }
 
 impl TotemFacts {
-    /// What `corosync-cmapctl` prints of it; none where a number is missing.
+    /// What of `corosync-cmapctl` it is read from.
+    pub const KEYS: [&str; 2] = ["runtime.config.totem.", "quorum.device."];
+
+    /// What `corosync-cmapctl` prints of it; none where a number of the totem is missing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let number = |key: &str| {
-            let key = format!("runtime.config.totem.{key} ");
+        let value = |key: &str| {
+            let key = format!("{key} ");
             // runtime.config.totem.token (u32) = 1000
             let line = text.lines().find(|line| line.starts_with(&key))?;
-            line.rsplit_once(" = ")?.1.trim().parse().ok()
+            Some(line.rsplit_once(" = ")?.1.trim())
         };
+        let number = |key: &str| value(key)?.parse().ok();
+        let device = value("quorum.device.model").map(|_| {
+            // votequorum(5): what it is where it is not set.
+            number("quorum.device.sync_timeout").unwrap_or(30_000)
+        });
         Some(Self {
-            token: number("token")?,
-            consensus: number("consensus")?,
+            token: number("runtime.config.totem.token")?,
+            consensus: number("runtime.config.totem.consensus")?,
+            device,
         })
+    }
+
+    /// How long that may take in all, in milliseconds.
+    #[must_use]
+    pub fn settled(self) -> u64 {
+        let members = self.token.saturating_add(self.consensus);
+        members.saturating_add(self.device.unwrap_or(0))
     }
 }
 
@@ -209,6 +229,8 @@ pub struct Examination {
     pub monitor: Option<u32>,
     /// Whether failed nodes are fenced.
     pub fencing: bool,
+    /// What becomes of a primary in a part of the cluster without quorum.
+    pub without_quorum: WithoutQuorum,
 }
 
 /// One line of the answer.

@@ -1,6 +1,6 @@
 //! What a decision answers with: typed actions and a verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::register::{
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
     Acquired, Answer, ChangeLock, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
-    Process, RunningName, Snapshot,
+    Process, RunningName, Settled, Snapshot,
 };
 use crate::status::{DataStatus, PgsqlStatus, Score};
 use crate::timeline::{TimelineId, WalPosition};
@@ -141,8 +141,8 @@ pub enum Action {
     WriteSeen(Seen),
     /// Ask the cluster, once its membership has settled, whether this part of it has quorum. It is asked by a
     /// change that changes nothing, which every member receives before it is answered: one that is just
-    /// losing a member answers when it has a new membership.
-    AskQuorum,
+    /// losing a member answers when it has a new membership. With the standbys that are lost by now.
+    AskQuorum(BTreeSet<NodeName>),
     /// Start the process that says for this standby what it has flushed ([`Operation::Attend`]), unless
     /// one runs.
     StartAttendant,
@@ -201,7 +201,7 @@ impl Action {
             Self::SetAttribute(..) => ActionKind::SetAttribute,
             Self::WriteReplInfo(_) => ActionKind::WriteReplInfo,
             Self::WriteSeen(_) => ActionKind::WriteSeen,
-            Self::AskQuorum => ActionKind::AskQuorum,
+            Self::AskQuorum(_) => ActionKind::AskQuorum,
             Self::StartAttendant => ActionKind::StartAttendant,
             Self::StartGuard => ActionKind::StartGuard,
             Self::EndGuard => ActionKind::EndGuard,
@@ -274,7 +274,7 @@ impl Action {
             Self::StartPostgres(_)
             | Self::Announce(_)
             | Self::EndLinks(_)
-            | Self::AskQuorum
+            | Self::AskQuorum(_)
             | Self::StartAttendant
             | Self::StopPostgres(_)
             | Self::EnsureSlots(_)
@@ -786,7 +786,12 @@ impl Snapshot {
             Effect::External(answer) => self.progress.external = Some(answer),
             Effect::Disk(disk) => self.disk = Some(disk),
             Effect::ChangeLock(lock) => self.progress.change_lock = lock,
-            Effect::Quorum(has) => self.progress.quorum = Some(has),
+            Effect::Quorum(quorum) => {
+                if let Action::AskQuorum(lost) = action {
+                    let lost = lost.clone();
+                    self.progress.quorum = Some(Settled { quorum, lost });
+                }
+            }
             Effect::Barrier(lsn) => {
                 if let Action::TakeBarrier(name) = action {
                     self.progress.barrier = Some((name.clone(), lsn));
@@ -839,6 +844,7 @@ impl Snapshot {
                 self.progress.barrier = None;
                 if waits.is_held() {
                     self.progress.hold_until.get_or_insert(until);
+                    self.progress.quorum = None;
                 }
                 if let Answer::Primary(view) = &mut self.answer {
                     view.waits.clone_from(waits);
@@ -1004,8 +1010,6 @@ impl Snapshot {
         }
         self.progress.renewed = false;
         self.progress.epoch_moved = false;
-        // Who is lost by now may be so since it was asked.
-        self.progress.quorum = self.progress.quorum.filter(|has| !has);
         self.register = None;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, WithoutQuorum};
 use crate::lineage::Record;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
@@ -363,9 +363,11 @@ pub struct Progress {
     pub withdrawn: bool,
     /// This node had no memory, and found itself a holder beside another node's reign.
     pub forgot: bool,
-    /// Whether this part of the cluster has quorum, asked since the last full observation; one that has none
-    /// stays so for the operation.
-    pub quorum: Option<bool>,
+    /// What the cluster has answered to [`Action::AskQuorum`] last; none before it has, and since commits are
+    /// held.
+    ///
+    /// [`Action::AskQuorum`]: crate::plan::Action::AskQuorum
+    pub quorum: Option<Settled>,
     /// The node's change lock.
     pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.
@@ -411,6 +413,16 @@ impl Progress {
     }
 }
 
+/// Whether this part of the cluster has quorum, told once its membership had settled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settled {
+    /// It has.
+    pub quorum: bool,
+    /// The standbys that were lost when it was asked. What has cut one of them off had begun by then, so that
+    /// the answer is of after that.
+    pub lost: BTreeSet<NodeName>,
+}
+
 /// How an acquired right to promote is used (R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Acquired {
@@ -454,6 +466,13 @@ pub struct KeptLinks {
     /// Commits are held, or are about to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<KeptHold>,
+    /// What becomes of this primary without quorum, when the agent last saw the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_quorum: Option<WithoutQuorum>,
+    /// How many operations in a row have let no standby go because the cluster did not say whether this part
+    /// of it has quorum.
+    #[serde(default)]
+    pub unanswered: u32,
 }
 
 /// What an exchange has begun from (R3), kept before commits are held. As long as the register is at this

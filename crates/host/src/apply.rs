@@ -34,6 +34,10 @@ const LOCK_BUDGET: Duration = Duration::from_secs(3);
 /// How long the cluster may take to be told how far the register has come: commits wait for it.
 const TELL: Duration = Duration::from_secs(2);
 
+/// How long the cluster may take to settle who its members are before the next monitor asks again: longer
+/// than corosync's token and consensus are by default.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// How long the naming of a standby may take to come into force before the next monitor goes on.
 const IN_FORCE_BUDGET: Duration = Duration::from_secs(10);
 
@@ -165,8 +169,12 @@ pub(crate) fn perform(
             let deadline = deadline.sub_budget(TELL);
             done(node.pacemaker.set_seen(*seen, deadline).map_err(text))
         }
-        Action::AskQuorum => {
-            let deadline = deadline.sub_budget(deadline.left() / 3);
+        Action::AskQuorum(_) => {
+            // The guard has set its own.
+            let deadline = match snapshot.operation {
+                Operation::Guard(_) => deadline,
+                _ => deadline.sub_budget(SETTLE.min(deadline.left() / 3)),
+            };
             // What a primary's data status is anyhow.
             let name = node.settings.resource.attribute(NodeAttribute::DataStatus);
             let value = DataStatus::Latest.to_string();

@@ -23,6 +23,7 @@ mod operator;
 mod outage;
 mod partition;
 mod power;
+mod quorum;
 mod refusals;
 mod restarts;
 mod restored;

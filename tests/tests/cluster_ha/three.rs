@@ -13,13 +13,13 @@ const NODES: [&str; 3] = ["node1", "node2", "node3"];
 
 /// Who is what while everything agrees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Roles {
-    primary: String,
+pub(crate) struct Roles {
+    pub(crate) primary: String,
     /// The standby that commits wait for.
-    sync: String,
+    pub(crate) sync: String,
     /// The one that they do not wait for, where it runs.
-    other: Option<String>,
-    term: u64,
+    pub(crate) other: Option<String>,
+    pub(crate) term: u64,
     epoch: u64,
 }
 
@@ -99,7 +99,7 @@ fn look(bed: &Bed) -> Result<Roles, String> {
 
 /// Waits for agreement on roles that fit.
 #[track_caller]
-fn settle(bed: &Bed, what: &str, fits: impl Fn(&Roles) -> bool) -> Roles {
+pub(crate) fn settle(bed: &Bed, what: &str, fits: impl Fn(&Roles) -> bool) -> Roles {
     let roles = bed.until(what, || match look(bed) {
         Ok(roles) if fits(&roles) => Ok(roles),
         other => Err(format!("{other:?}")),
@@ -110,7 +110,7 @@ fn settle(bed: &Bed, what: &str, fits: impl Fn(&Roles) -> bool) -> Roles {
 
 /// Waits until all three nodes have their part; who was primary and has WAL of its own is repaired.
 #[track_caller]
-fn whole(bed: &Bed, primary: &str) -> Roles {
+pub(crate) fn whole(bed: &Bed, primary: &str) -> Roles {
     let mut repaired = BTreeSet::new();
     bed.until("three nodes in agreement", || {
         for node in NODES {
@@ -130,7 +130,7 @@ fn whole(bed: &Bed, primary: &str) -> Roles {
 
 /// Every acknowledged commit is on every node, and nobody acknowledged what another had.
 #[track_caller]
-fn judged(bed: &Bed) {
+pub(crate) fn judged(bed: &Bed) {
     let verdict = must(bed.check(&NODES, Duration::from_secs(20)));
     say(&verdict.to_string());
     assert!(verdict.clean(), "{verdict}");

@@ -123,7 +123,10 @@ impl Explored {
                 resource: "pgsql".parse().expect("a name"),
                 nodes: all,
                 mode: Mode::Sync,
-                arbiter: Arbiter::Builtin,
+                arbiter: match self.register {
+                    true => Arbiter::Builtin,
+                    false => Arbiter::Off,
+                },
                 ttl: TTL,
                 check_wal_receiver: false,
                 patience: 3,
@@ -155,7 +158,10 @@ impl Explored {
             disk: None,
             disk_full: false,
             stopped_by_guard: None,
-            cluster: Ok(self.members(state, i, view)),
+            cluster: match view {
+                View::Blind => Err(String::new()),
+                View::All | View::Alone | View::NoLock => Ok(self.members(state, i, view)),
+            },
             register: None,
             memory: Ok(memory),
             names: self.link_names(state, i),
@@ -177,7 +183,7 @@ impl Explored {
             let up = !state.row.elected && node.postgres != Postgres::Down;
             let (announced, flushed) = self.told(state, i, j);
             let known = ClusterNode {
-                online: view != View::Alone || i == j,
+                online: view != View::Alone || i == j || state.are_cut_off(i, j),
                 position: up.then(|| WalPosition {
                     timeline: timeline_id(node.log.timeline()),
                     lsn: Lsn::new(node.log.len() as u64 + 1),
@@ -193,7 +199,7 @@ impl Explored {
             seen: state.counted.as_ref().map(|counted| counted.told),
             managed: true,
             quorum: view != View::Alone,
-            ends_without_quorum: self.quorum,
+            without_quorum: self.without_quorum(),
             ..Cluster::default()
         }
     }
@@ -602,10 +608,10 @@ impl Explored {
                 return Some(Ok(Effect::Register(Reading::Row(state.register()))));
             }
             Action::UpdateRegister(update) => return self.send(state, update, outcome),
-            Action::AskQuorum if outcome == Outcome::Unreachable => {
+            Action::AskQuorum(_) if outcome == Outcome::Unreachable => {
                 return Some(Err(String::new()));
             }
-            Action::AskQuorum => return Some(Ok(Effect::Quorum(state.cut != Some(i as u8)))),
+            Action::AskQuorum(_) => return Some(Ok(Effect::Quorum(!state.is_cut_off(i)))),
             Action::TakeChangeLock(_) => return Some(self.take_change_lock(state, i)),
             Action::Confirm(decided) => return Some(self.confirm(state, i, decided, outcome)),
             Action::AskPromises(ask) => {

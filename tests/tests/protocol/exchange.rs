@@ -1,7 +1,7 @@
 //! R3: the exchange of a synchronous standby. Where another standby streams, it becomes a holder by the same
 //! change by which the last one ceases to be.
 
-use pha_core::cluster::Cluster;
+use pha_core::cluster::{Cluster, WithoutQuorum};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, ActionKind};
@@ -120,8 +120,9 @@ pub(crate) fn leaves_held(state: &State, i: usize, s: &Snapshot) -> bool {
         _ => false,
     };
     let ends = |cluster: &Cluster| {
-        let quorum = s.progress.quorum.unwrap_or(cluster.quorum);
-        cluster.ends_without_quorum && !quorum
+        let asked = s.progress.quorum.as_ref();
+        let quorum = asked.map_or(cluster.quorum, |settled| settled.quorum);
+        cluster.without_quorum != WithoutQuorum::GoesOn && !quorum
     };
     matches!(s.operation, Operation::Monitor { .. })
         && known

@@ -232,6 +232,7 @@ impl Explored {
             while let Some(action) = run.queue.first().cloned() {
                 let outcome = match action {
                     Action::AskPromises(_) => Outcome::Asked(chance.fates),
+                    Action::AskQuorum(_) => Outcome::Answered,
                     _ => chance.register,
                 };
                 self.perform(state, i, &mut run, outcome)?;

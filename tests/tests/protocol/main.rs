@@ -32,7 +32,7 @@ use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
 use operator::REPLACED;
-use quorum::STRANDED;
+use quorum::{INHERITED, STRANDED};
 use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
@@ -89,6 +89,8 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         named: false,
         overrides: false,
         quorum: false,
+        votes: false,
+        register: true,
         start: Start::Election,
         mutation: Mutation::None,
     }
@@ -159,6 +161,32 @@ const BY_QUORUM: Explored = Explored {
     notify: false,
     commits: 0,
     ..EXCHANGING
+};
+
+/// The same where more than the database nodes vote: the primary may be cut off together with a standby.
+const BY_VOTES: Explored = Explored {
+    votes: true,
+    ..BY_QUORUM
+};
+
+/// The same without a register: Pacemaker promotes who was synchronous.
+const BY_QUORUM_ALONE: Explored = Explored {
+    register: false,
+    commits: 1,
+    ..BY_VOTES
+};
+
+/// Three nodes that decide by quorum, and the lock service is out of the primary's reach at times.
+const BY_QUORUM_AWAY: Explored = Explored {
+    outages: true,
+    hurries: false,
+    ..BY_QUORUM
+};
+
+/// The same with a guard beside the primary.
+const BY_QUORUM_GUARDED: Explored = Explored {
+    guards: 1,
+    ..BY_QUORUM_AWAY
 };
 
 /// Two nodes whose operations may be left behind and go on later, beside others of their node (R12).
@@ -709,13 +737,40 @@ fn every_part_of_an_exchange_is_needed() {
 
 #[test]
 fn a_primary_that_is_cut_off_leaves_somebody_who_may_take_over() {
-    holds(BY_QUORUM, Some(if long() { 5_000_000 } else { 400_000 }));
+    holds(BY_QUORUM, Some(if long() { 5_000_000 } else { 300_000 }));
+    holds(BY_VOTES, Some(if long() { 5_000_000 } else { 300_000 }));
+    holds(
+        BY_QUORUM_AWAY,
+        Some(if long() { 3_000_000 } else { 100_000 }),
+    );
+    holds(
+        BY_QUORUM_GUARDED,
+        Some(if long() { 3_000_000 } else { 150_000 }),
+    );
+}
+
+#[test]
+fn without_a_register_who_is_promoted_by_quorum_has_everything() {
+    holds_within(BY_QUORUM_ALONE, 400_000);
 }
 
 #[test]
 fn every_question_for_quorum_is_needed() {
-    for mutation in [Mutation::QuorumNotAsked, Mutation::WithoutQuorumGoesOn] {
+    use Mutation as M;
+    for mutation in [
+        M::QuorumNotAsked,
+        M::WithoutQuorumGoesOn,
+        M::PolicyForgotten,
+    ] {
         is_noticed(mutation, BY_QUORUM, &[STRANDED]);
+        is_noticed(mutation, BY_QUORUM_ALONE, &[INHERITED]);
+    }
+    for mutation in [M::ExchangeNotAsked, M::OnlyTheLastAsked] {
+        is_noticed(mutation, BY_VOTES, &[STRANDED]);
+    }
+    is_noticed(M::OnlyTheLastAsked, BY_QUORUM_ALONE, &[INHERITED]);
+    for mutation in [M::GuardAsksNoQuorum, M::GuardWithoutQuorumGoesOn] {
+        is_noticed(mutation, BY_QUORUM_GUARDED, &[STRANDED]);
     }
 }
 

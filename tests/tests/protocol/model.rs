@@ -18,7 +18,7 @@ use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
 use crate::operator::{REPLACED, superseded_from};
-use crate::quorum::STRANDED;
+use crate::quorum::{INHERITED, STRANDED};
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
@@ -64,8 +64,12 @@ pub(crate) struct Explored {
     pub(crate) restores: bool,
     /// Whether timelines have names (R13).
     pub(crate) named: bool,
-    /// Whether nodes decide by quorum, and a primary may be cut off from all others (R3).
+    /// Whether nodes decide by quorum, and a primary may be cut off from others (R3).
     pub(crate) quorum: bool,
+    /// Whether more than the database nodes vote, so that the primary may be cut off together with a standby.
+    pub(crate) votes: bool,
+    /// Whether there is a register; without one only what a primary's monitors do is explored.
+    pub(crate) register: bool,
     /// How often an operator goes on with the data of a node while nobody serves.
     pub(crate) overrides: bool,
     /// Whether somebody opens standbys by hand (`pg_promote`), without the agent.
@@ -160,8 +164,8 @@ pub(crate) enum Move {
     StrangerGoes,
     /// A standby's own agent says how far it has flushed.
     Says(usize),
-    /// A primary's node is cut off from all others, but not from the lock service.
-    CutOff(usize),
+    /// These nodes, a primary's among them, are cut off from all others, but not from the lock service.
+    CutOff(u8),
     /// The network is whole again.
     Meets,
     /// The change that lay in the lock service's socket takes effect.
@@ -264,7 +268,8 @@ impl Model for Explored {
             holds_last: self.mutation == Mutation::HoldOfAnotherEpoch,
             stranger: None,
             counted: self.restores.then(Counted::new),
-            cut: None,
+            cut: 0,
+            heir: None,
         };
         match self.start {
             Start::Election => {}
@@ -401,8 +406,8 @@ impl Model for Explored {
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::BacksUp => self.backs_up(&mut state)?,
             Move::Restores => self.restores(&mut state)?,
-            Move::CutOff(i) => state.cut = Some(i as u8),
-            Move::Meets => state.cut = None,
+            Move::CutOff(part) => self.cut_off(&mut state, part),
+            Move::Meets => (state.cut, state.heir) = (0, None),
             Move::Delivered => {
                 let update = state.delayed.take()?;
                 self.update(&mut state, &update);
@@ -463,6 +468,7 @@ impl Model for Explored {
             Property::always(STRANDED, |model: &Self, state: &State| {
                 model.nobody_is_stranded(state)
             }),
+            Property::always(INHERITED, |_, state: &State| state.heir_has_everything()),
             Property::always(SAME_TIMELINE, |model: &Self, state: &State| {
                 timelines_agree(state, model.named)
             }),
@@ -513,6 +519,7 @@ impl Explored {
         let marked = self.mutation != Mutation::CopyMarkIgnored;
         let mut nodes = state.nodes.iter().enumerate();
         state.acknowledged == 0
+            || !self.register
             || nodes.all(|(i, node)| {
                 let lacks = state.acknowledged & !node.log.commits();
                 lacks == 0 || (marked && node.unfinished) || !self.may_promote(state, i)
@@ -650,6 +657,8 @@ impl Explored {
         }
         let Some(run) = &node.run else {
             let kinds: &[Kind] = match node.postgres {
+                Postgres::Down | Postgres::Standby { .. } if !self.register => &[],
+                Postgres::Primary { .. } if !self.register => &[Kind::Monitor],
                 Postgres::Down if node.unfinished || node.copy.is_some() => &[],
                 Postgres::Down => &[Kind::Start, Kind::Stop],
                 Postgres::Standby { .. } => &[Kind::Promote, Kind::Demote, Kind::Stop],
@@ -661,7 +670,7 @@ impl Explored {
                 if self.guards > 0 && *kind == Kind::Demote {
                     continue; // a stop and a start, as far as guards go
                 }
-                if state.cut == Some(i as u8) && matches!(kind, Kind::Start | Kind::Promote) {
+                if state.is_cut_off(i) && matches!(kind, Kind::Start | Kind::Promote) {
                     continue; // without quorum
                 }
                 moves.push(Move::Begins(i, *kind, View::All));
@@ -670,6 +679,9 @@ impl Explored {
                 }
                 if self.outages && *kind == Kind::Monitor {
                     moves.push(Move::Begins(i, *kind, View::NoLock));
+                }
+                if self.quorum && *kind == Kind::Monitor {
+                    moves.push(Move::Begins(i, *kind, View::Blind));
                 }
             }
             if self.notify && matches!(node.postgres, Postgres::Primary { .. }) {
@@ -689,6 +701,9 @@ impl Explored {
                     }
                     if self.outages {
                         moves.push(Move::Looks(i, View::NoLock));
+                    }
+                    if self.quorum {
+                        moves.push(Move::Looks(i, View::Blind));
                     }
                 }
             }
@@ -712,7 +727,7 @@ impl Explored {
                     }
                 }
             }
-            Some(Action::AskQuorum) => {
+            Some(Action::AskQuorum(_)) => {
                 moves.push(Move::Acts(i, Outcome::Answered));
                 moves.push(Move::Acts(i, Outcome::Unreachable));
             }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pha_core::cluster::WithoutQuorum;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::Waits;
@@ -72,8 +73,18 @@ pub(crate) enum Mutation {
     HoldOfAnotherEpoch,
     /// R3: the guard leaves commits held that nobody is at.
     GuardLeavesHold,
-    /// R3: nobody asks whether this part of the cluster has quorum.
+    /// R3: nobody asks whether this part of the cluster has quorum before a holder goes.
     QuorumNotAsked,
+    /// R3: nobody asks as long as another standby streams.
+    OnlyTheLastAsked,
+    /// R3: nobody asks once more before another standby takes the place of a holder.
+    ExchangeNotAsked,
+    /// R3: a primary that cannot ask Pacemaker does not know that quorum decides.
+    PolicyForgotten,
+    /// R3: the guard asks for promises without asking whether this part of the cluster has quorum.
+    GuardAsksNoQuorum,
+    /// R3: the guard of a primary without quorum asks for promises as one with.
+    GuardWithoutQuorumGoesOn,
     /// R3: a primary without quorum lets its standbys go as one with.
     WithoutQuorumGoesOn,
     /// The names are never taken away again.
@@ -318,6 +329,20 @@ impl Mutation {
             Self::GuardLeavesHold => dropped = &["guard-end-hold"],
             Self::QuorumNotAsked => dropped = &["primary-ask-quorum"],
             Self::WithoutQuorumGoesOn => dropped = &["primary-without-quorum"],
+            Self::OnlyTheLastAsked => {
+                let view = snapshot.primary();
+                if view.is_some_and(|view| !view.links.rows.is_empty()) {
+                    dropped = &["primary-ask-quorum", "primary-exchange-ask-quorum"];
+                }
+            }
+            Self::ExchangeNotAsked => dropped = &["primary-exchange-ask-quorum"],
+            Self::GuardAsksNoQuorum => dropped = &["guard-ask-quorum"],
+            Self::GuardWithoutQuorumGoesOn => dropped = &["guard-without-quorum"],
+            Self::PolicyForgotten => {
+                if let (Err(_), Some(kept)) = (&snapshot.cluster, &mut shown.names.kept) {
+                    kept.without_quorum = Some(WithoutQuorum::GoesOn);
+                }
+            }
             Self::NeverDegrades => dropped = &["primary-drop-name"],
             Self::NeverANewTimeline => dropped = &["promote-new-timeline"],
             Self::ReleaseBeforeStop => {

@@ -391,10 +391,12 @@ pub(crate) enum Kind {
 pub(crate) enum View {
     /// Everything.
     All,
-    /// It sees no other node as a member; what stops a primary does not reach the lock service.
+    /// It sees no node of another part as a member; what stops a primary does not reach the lock service.
     Alone,
     /// The other nodes, and not the lock service.
     NoLock,
+    /// Everything but what Pacemaker knows.
+    Blind,
 }
 
 /// An operation in flight: what it has seen, what it will do next.
@@ -570,8 +572,10 @@ pub(crate) struct State {
     pub(crate) stranger: Option<Stranger>,
     /// The numbers themselves, where the lock database may be put back.
     pub(crate) counted: Option<Counted>,
-    /// The node that is cut off from all others.
-    pub(crate) cut: Option<u8>,
+    /// The nodes that are cut off from all others, as bits; none where none are.
+    pub(crate) cut: u8,
+    /// Without a register: the standby that Pacemaker promotes in the other part.
+    pub(crate) heir: Option<u8>,
 }
 
 impl State {

@@ -139,6 +139,8 @@ impl Explored {
                     term: state.register().term,
                     epoch: state.register().epoch,
                 }),
+                without_quorum: Some(self.without_quorum()),
+                unanswered: 0,
             }),
         }
     }

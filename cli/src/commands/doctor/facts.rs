@@ -488,7 +488,7 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
 }
 
 fn totem() -> Option<TotemFacts> {
-    let command = Command::new("corosync-cmapctl").arg("runtime.config.totem.");
+    let command = Command::new("corosync-cmapctl").args(TotemFacts::KEYS);
     let output = command.run(Deadline::after(STEP)).ok()?;
     TotemFacts::parse(&output.text())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Announced, Cluster, ClusterNode, NOTE, Resource, fail_counts};
+use super::{Announced, Cluster, ClusterNode, NOTE, Resource, WithoutQuorum, fail_counts};
 use crate::dialect::FENCING;
 use crate::lsn::Lsn;
 use crate::names::{NodeAttribute, ResourceName};
@@ -22,7 +22,7 @@ impl Cluster {
         let ours = ours(cib, &outer);
         let mut cluster = Self {
             quorum: cib.have_quorum,
-            ends_without_quorum: ends_without_quorum(cib),
+            without_quorum: WithoutQuorum::of(|name| cib.property(name).map(str::to_owned)),
             managed: is_managed(cib, database),
             database: database.map_or_else(
                 || Resource::named(resource.clone()),
@@ -149,19 +149,20 @@ fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {
         && !is(meta("maintenance"), true)
 }
 
-/// Two nodes have `ignore`: there the lock service decides. What Pacemaker does not know it takes for `stop`,
-/// which is also its default.
-fn ends_without_quorum(cib: &Cib) -> bool {
-    let policy = cib
-        .property("no-quorum-policy")
-        .map(str::to_ascii_lowercase);
-    match policy.as_deref() {
-        Some("ignore") => false,
-        Some("freeze") => {
-            let set = FENCING.iter().find_map(|name| cib.property(name));
-            !is(set, false)
+impl WithoutQuorum {
+    /// What these cluster options say, of which each may not be set. Two nodes have `ignore`: there the lock
+    /// service decides. What Pacemaker does not know it takes for `stop`, which is also its default; and it
+    /// fences unless that is switched off.
+    #[must_use]
+    pub fn of(option: impl Fn(&str) -> Option<String>) -> Self {
+        let policy = option("no-quorum-policy").map(|policy| policy.to_ascii_lowercase());
+        let fencing = FENCING.iter().find_map(|name| option(name));
+        match policy.as_deref() {
+            Some("ignore") => Self::GoesOn,
+            Some("freeze") if is(fencing.as_deref(), false) => Self::GoesOn,
+            Some("freeze") => Self::Fenced,
+            _ => Self::Ends,
         }
-        _ => true,
     }
 }
 

@@ -234,25 +234,31 @@ fn what_an_administrator_forbids_is_read_from_the_constraint_or_from_its_rule() 
 fn a_primary_without_quorum_ends_unless_pacemaker_leaves_it_alone() {
     let property =
         |name: &str, value: &str| format!(r#"<nvpair id="{name}" name="{name}" value="{value}"/>"#);
-    let ends = |properties: String| {
+    let what = |properties: String| {
         let properties = Box::leak(properties.into_boxed_str());
         view(Given {
             properties,
             ..Given::default()
         })
-        .ends_without_quorum
+        .without_quorum
     };
     let policy = |value: &str| property("no-quorum-policy", value);
-    assert!(ends(String::new()), "stop is the default");
+    assert_eq!(what(String::new()), WithoutQuorum::Ends, "the default");
     for value in ["stop", "demote", "suicide", "fence"] {
-        assert!(ends(policy(value)), "{value}");
+        assert_eq!(what(policy(value)), WithoutQuorum::Ends, "{value}");
     }
+    // Pacemaker reads it in any case.
     for value in ["ignore", "Ignore"] {
-        assert!(!ends(policy(value)), "Pacemaker reads it in any case");
+        assert_eq!(what(policy(value)), WithoutQuorum::GoesOn, "{value}");
     }
     for fencing in FENCING {
-        assert!(!ends(policy("freeze") + &property(fencing, "false")));
-        assert!(ends(policy("freeze") + &property(fencing, "true")));
+        for (value, becomes) in [
+            ("false", WithoutQuorum::GoesOn),
+            ("true", WithoutQuorum::Fenced),
+        ] {
+            let set = policy("freeze") + &property(fencing, value);
+            assert_eq!(what(set), becomes, "{fencing}={value}");
+        }
     }
-    assert!(ends(policy("freeze")), "fencing is the default");
+    assert_eq!(what(policy("freeze")), WithoutQuorum::Fenced, "the default");
 }

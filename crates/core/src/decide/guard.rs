@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::shared::{halt, links, outage, ownership, standbys};
+use crate::decide::shared::{halt, links, outage, ownership, quorum, standbys};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
@@ -255,6 +255,28 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             (linked(s)? < limit(s.settings.ttl) / 3)
                 .then(|| Step::wait("the lock service; the standbys still follow"))
+        },
+    },
+    Rule {
+        id: "guard-ask-quorum",
+        says: "Not renewed, no such standby follows, and quorum decides: one that is asked for its promise may pass the change of the holders on instead, so ask first whether this part of the cluster has quorum once that is settled (R3).",
+        decide: |s| {
+            outage::ask(s)?;
+            quorum::question(s)
+        },
+    },
+    Rule {
+        id: "guard-without-quorum",
+        says: "It has none, or does not say: nobody is asked for a promise, so that a holder in the other part may take over; PostgreSQL goes on until the time for proofs is over.",
+        decide: |s| {
+            outage::ask(s)?;
+            let why = quorum::doubt(s)?;
+            let over = exposed(s).is_some_and(|time| time >= limit(s.settings.ttl));
+            Some(match over {
+                true => fence(s),
+                false => Step::wait("a proof that no other node can be promoted")
+                    .after(vec![Action::Warn(why)]),
+            })
         },
     },
     Rule {

@@ -91,7 +91,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-keep-names",
-        says: "Another node's PostgreSQL runs under another name than before: keep that for the guard, and for when Pacemaker does not answer (R11). So also that commits are not held any more.",
+        says: "Another node's PostgreSQL runs under another name than before: keep that for the guard, and for when Pacemaker does not answer (R11). So also that commits are not held any more, and what becomes of a primary without quorum.",
         decide: |s| {
             let (Ok(_), true) = (&s.cluster, s.settings.mode.replicated()) else {
                 return None;
@@ -105,6 +105,8 @@ pub(super) const RULES: &[Rule] = &[
                     .as_ref()
                     .and_then(|kept| kept.hold.clone())
                     .filter(|_| held),
+                without_quorum: Some(quorum::without_quorum(s)),
+                unanswered: quorum::in_vain(s),
             };
             (kept.as_ref() != Some(&wanted))
                 .then(|| once_more(s, Action::KeepLinks(wanted)))
@@ -158,6 +160,11 @@ pub(super) const RULES: &[Rule] = &[
         decide: quorum::keep_standbys,
     },
     Rule {
+        id: "primary-ask-quorum",
+        says: "A holder is to go, or without a register the standby that commits wait for, also where another one takes its place: the cluster may be falling apart, so ask first whether this part of it has quorum once that is settled, and look again (R3).",
+        decide: quorum::ask,
+    },
+    Rule {
         id: "primary-ask-promises",
         says: "The lock service cannot be reached and commits wait for a standby that is lost: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
         decide: |s| {
@@ -192,11 +199,6 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-exchange-hold",
         says: "The other holder is lost, or is about to be stopped, while another standby streams: name that one beside it, and let no commit pass until it is a holder in its place (R3).",
         decide: hold_commits,
-    },
-    Rule {
-        id: "primary-ask-quorum",
-        says: "The last other holder is to go, or without a register the last standby that commits wait for: the cluster may be falling apart, so ask first whether this part of it has quorum once that is settled (R3).",
-        decide: |s| quorum::ask(s).map(|ask| Step::then_continue(vec![ask])),
     },
     Rule {
         id: "primary-drop-holder",
@@ -272,6 +274,11 @@ pub(super) const RULES: &[Rule] = &[
                 .then(|| once(s, Action::TakeBarrier(name)))
                 .flatten()
         },
+    },
+    Rule {
+        id: "primary-exchange-ask-quorum",
+        says: "A standby is about to take the place of the lost holder: ask once more whether this part of the cluster has quorum, since what was answered before commits were held may be of another operation, and of before it fell apart (R3).",
+        decide: ask_before_exchange,
     },
     Rule {
         id: "primary-add-holder",
@@ -456,6 +463,13 @@ fn add_holder(s: &Snapshot) -> Option<Step> {
         let update = Update::set_holders(&row, s.me().clone(), holders, s.settings.ttl);
         Step::then_continue(vec![Action::UpdateRegister(update)])
     })
+}
+
+/// The barrier is kept before the question, which leaves the change lock to others.
+fn ask_before_exchange(s: &Snapshot) -> Option<Step> {
+    add_holder(s).filter(|_| exchanges(s))?;
+    let ask = quorum::question(s)?;
+    Some(keep_barrier(s).unwrap_or(ask))
 }
 
 /// The barrier that this standby has to flush (R4): taken by this operation, or by an earlier one at the

@@ -1,6 +1,7 @@
 //! Rules about PostgreSQL's settings and the way from one server to the next.
 
 use super::{Examination, Found, Level, Rule, ServerFacts};
+use crate::cluster::WithoutQuorum;
 use crate::names::NodeName;
 use crate::params::Mode;
 
@@ -276,27 +277,37 @@ fn timeouts(seen: &Examination) -> Vec<Found> {
     })
 }
 
-/// A primary lets the last standby go only once the cluster knows who has quorum. Of two nodes the lock
-/// service decides alone.
+/// A primary lets a holder go only once the cluster knows who has quorum, unless `no-quorum-policy` leaves it
+/// to the lock service, as of two nodes.
 fn membership(seen: &Examination) -> Vec<Found> {
-    if seen.params.rep_mode != Mode::Sync || seen.nodes.len() < 3 {
+    if seen.params.rep_mode != Mode::Sync || seen.without_quorum == WithoutQuorum::GoesOn {
         return Vec::new();
     }
     seen.each(|_, facts| {
         let settings = &facts.server.as_ref()?.as_ref().ok()?.settings;
         let after: u64 = settings.get("wal_sender_timeout")?.parse().ok()?;
         let totem = facts.totem.filter(|_| after > 0)?;
-        let settled = totem.token.saturating_add(totem.consensus);
+        let settled = totem.settled();
         (settled > after).then(|| {
+            let device = totem
+                .device
+                .map(|time| format!(", sync_timeout of the quorum device {time}"))
+                .unwrap_or_default();
+            let shorter = match totem.device {
+                Some(_) => {
+                    "a shorter token in the section totem, or a shorter sync_timeout of the quorum device,"
+                }
+                None => "a shorter token in the section totem",
+            };
             Found::warning(
                 format!(
                     "wal_sender_timeout is {after} ms, and corosync needs up to {settled} ms to know that a node is \
-                     gone (token {}, consensus {}): where both standbys are lost at once, commits wait so long",
+                     gone (token {}, consensus {}{device}): where a standby is lost with its node, commits wait so \
+                     long",
                     totem.token, totem.consensus
                 ),
                 format!(
-                    "{}, or a shorter token in the section totem of /etc/corosync/corosync.conf of every node, then \
-                     corosync-cfgtool -R",
+                    "{}, or {shorter} of /etc/corosync/corosync.conf of every node, then corosync-cfgtool -R",
                     set("wal_sender_timeout", &format!("{}s", settled.div_ceil(1000)))
                 ),
             )

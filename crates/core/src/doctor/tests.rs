@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
 
 fn name(text: &str) -> NodeName {
@@ -115,6 +116,7 @@ fn healthy(me: &str) -> NodeFacts {
         totem: Some(TotemFacts {
             token: 1650,
             consensus: 1980,
+            device: None,
         }),
         disks: [(
             "/data".to_owned(),
@@ -164,6 +166,7 @@ fn examination() -> Examination {
         set_up: true,
         monitor: Some(3),
         fencing: false,
+        without_quorum: WithoutQuorum::GoesOn,
     }
 }
 
@@ -200,11 +203,6 @@ fn server(examination: &mut Examination) -> &mut BTreeMap<String, String> {
 }
 
 /// A node that is as node2 is.
-fn third(examination: &mut Examination) {
-    let node = examination.nodes[&name("node2")].clone();
-    examination.nodes.insert(name("node3"), node);
-}
-
 fn set(examination: &mut Examination, name: &str, value: &str) {
     server(examination).insert(name.to_owned(), value.to_owned());
 }
@@ -421,11 +419,19 @@ fn every_rule_finds_what_it_looks_for() {
         }),
         // What corosync prints where its token is longer than PostgreSQL's patience.
         ("membership", Warning, |e| {
-            third(e);
+            e.without_quorum = WithoutQuorum::Ends;
             facts(e).totem = TotemFacts::parse(
                 "runtime.config.totem.consensus (u32) = 4380\n\
                  runtime.config.totem.token (u32) = 3650\n\
                  runtime.config.totem.token_retransmit (u32) = 869\n",
+            );
+        }),
+        ("membership", Warning, |e| {
+            e.without_quorum = WithoutQuorum::Fenced;
+            facts(e).totem = TotemFacts::parse(
+                "quorum.device.model (str) = net\n\
+                 runtime.config.totem.consensus (u32) = 1200\n\
+                 runtime.config.totem.token (u32) = 1000\n",
             );
         }),
         ("rewind", Warning, |e| set(e, "wal_log_hints", "off")),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use pha_core::cluster::WithoutQuorum;
 use pha_core::decide::{guard, running};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
@@ -11,7 +12,7 @@ use pha_core::plan::{Action, ActionKind, Effect, StopMode};
 use pha_core::proofs::Proofs;
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{
-    Answer, Death, Guard, Mode, Operation, PidFile, Process, Shown, Snapshot, Watch,
+    Answer, Death, Guard, KeptLinks, Mode, Operation, PidFile, Process, Shown, Snapshot, Watch,
 };
 
 use crate::world::{MONITOR, World, link, node, nodes, notification, owned};
@@ -452,6 +453,30 @@ fn a_guard_spares_the_holder_while_another_node_has_not_promised() {
     assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
     let asked: BTreeSet<_> = resident.world.asked.iter().flatten().cloned().collect();
     assert_eq!(asked, nodes(&[3]));
+}
+
+/// One that is asked for its promise may pass on that the holder goes, and that one is in the part of the
+/// cluster that has quorum (R3).
+#[test]
+fn a_guard_asks_for_promises_only_with_quorum_where_that_decides() {
+    for (quorum, ends) in [
+        (true, End::Round("guard-promised")),
+        (false, End::Guard("guard-stopped")),
+    ] {
+        let mut world = World::primary();
+        world.quorum = quorum;
+        world.kept = Some(KeptLinks {
+            without_quorum: Some(WithoutQuorum::Ends),
+            ..world.would_keep()
+        });
+        world.cluster = Err("the guard does not ask".to_owned());
+        let mut resident = Resident::beside(world).without_lock_service();
+        resident.following.clear();
+        resident.world.answers = vec![(node(2), PromiseAnswer::Promised { epoch: 10 })];
+        let (end, _) = resident.rounds(seconds(60.0));
+        assert_eq!(end, ends, "{:?}", resident.actions);
+        assert_eq!(resident.world.asked.is_empty(), !quorum);
+    }
 }
 
 /// The lock service is back, and a monitor was there first: what it has changed ends the promises, and

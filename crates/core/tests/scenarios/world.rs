@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pha_core::cluster::{Announced, Cluster, ClusterNode};
+use pha_core::cluster::{Announced, Cluster, ClusterNode, WithoutQuorum};
 use pha_core::drive::{Clock, Edge, End, Note, Operating, drive};
 use pha_core::lineage::{Held, Lineage, Opening, Record, TimelineName, Timelines};
 use pha_core::link_name::LinkName;
@@ -192,6 +192,8 @@ pub(crate) struct World {
     pub(crate) lock_holder: Option<String>,
     /// What another operation of this node does before this one gets the change lock.
     pub(crate) while_waiting: Option<fn(&mut Self)>,
+    /// What happens before the cluster says whether it has quorum.
+    pub(crate) while_asked: Option<fn(&mut Self)>,
 }
 
 impl World {
@@ -261,6 +263,7 @@ impl World {
             released: 0,
             lock_holder: None,
             while_waiting: None,
+            while_asked: None,
         }
     }
 
@@ -589,10 +592,15 @@ impl World {
                 Answer::Standby(view) => view.slots.retain(|slot| !left.contains(&slot.name)),
                 _ => {}
             },
-            Action::AskQuorum => {
+            Action::AskQuorum(_) => {
                 // Who has no quorum learns it no later than by the answer.
                 let quorum = self.quorum;
-                self.cluster().quorum = quorum;
+                if let Ok(cluster) = &mut self.cluster {
+                    cluster.quorum = quorum;
+                }
+                if let Some(meanwhile) = self.while_asked.take() {
+                    meanwhile(self);
+                }
                 return Ok(Effect::Quorum(quorum));
             }
             Action::StartAttendant => {}
@@ -688,7 +696,8 @@ impl World {
         self.observe(operation, None)
     }
 
-    fn would_keep(&self) -> KeptLinks {
+    /// What the agent would keep now.
+    pub(crate) fn would_keep(&self) -> KeptLinks {
         let name = |node: &NodeName| match self.cluster.as_ref().map(|c| c.node(node).announced) {
             Ok(Announced::Name(name)) => name,
             _ => LinkName::plain(node),
@@ -698,6 +707,13 @@ impl World {
             names: nodes.map(|node| (node.clone(), name(node))).collect(),
             barrier: None,
             hold: None,
+            without_quorum: Some(match &self.cluster {
+                Ok(cluster) if cluster.managed && !cluster.node(&node(1)).maintenance => {
+                    cluster.without_quorum
+                }
+                _ => WithoutQuorum::GoesOn,
+            }),
+            unanswered: 0,
         }
     }
 
