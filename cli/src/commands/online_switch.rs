@@ -120,11 +120,7 @@ impl OnlineSwitch {
         let serves = |name: &NodeName| cluster.node(name).serves();
         Ok(SwitchFacts {
             force: self.force,
-            mode: match cluster.params.rep_mode {
-                Mode::Sync => Some(true),
-                Mode::Async => Some(false),
-                Mode::Standalone | Mode::Slave => None,
-            },
+            mode: cluster.params.rep_mode,
             absent: nodes.iter().filter(|name| !serves(name)).cloned().collect(),
             standbys: nodes
                 .iter()

@@ -20,7 +20,7 @@ pub use recovery::{
     to_give_way,
 };
 pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
-pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
 
 /// What to do about a primary whose stop would wait for its archive.
 const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";

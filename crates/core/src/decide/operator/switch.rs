@@ -6,8 +6,9 @@
 //! manual, "Shutting Down the Server"), which is what the asynchronous mode relies on, and what lets
 //! the old primary follow the new one without a repair.
 
-use super::{MEND_ARCHIVE, Precondition, Refusal};
+use super::{MEND_ARCHIVE, Refusal};
 use crate::names::NodeName;
+use crate::params::Mode;
 use crate::postgres::Archiving;
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 
@@ -39,8 +40,8 @@ pub struct SwitchFacts {
     pub to: Option<NodeName>,
     /// `--force`: also with long transactions or a base backup.
     pub force: bool,
-    /// The resource replicates, synchronously where true.
-    pub mode: Option<bool>,
+    /// How the resource replicates.
+    pub mode: Mode,
     /// The nodes that should run the database.
     pub nodes: Vec<NodeName>,
     /// Those of them that are not members of the cluster, or in standby or maintenance.
@@ -77,13 +78,29 @@ pub struct SwitchPlan {
 /// shutdown then sends in an instant.
 const CAUGHT_UP: u64 = 16 << 20;
 
+/// One precondition of a switch.
+pub struct SwitchRule {
+    /// A stable name.
+    pub id: &'static str,
+    /// What it asks for, in one sentence.
+    pub says: &'static str,
+    /// It is asked for also where the node is the primary already, and nothing will be done.
+    pub always: bool,
+    /// What is not so, and what to type.
+    pub check: fn(&SwitchFacts) -> Option<(String, String)>,
+}
+
+/// The rule by which the successor is chosen.
+const SUCCESSOR: &str = "switch-successor";
+
 /// The preconditions, in their order.
-pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
-    Precondition {
+pub const SWITCH_RULES: &[SwitchRule] = &[
+    SwitchRule {
         id: "switch-replicated",
         says: "The database must be replicated.",
+        always: true,
         check: |facts| {
-            facts.mode.is_none().then(|| {
+            (!facts.mode.replicated()).then(|| {
                 (
                     "the database is not replicated, so there is no other node to switch to"
                         .to_owned(),
@@ -92,9 +109,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             })
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-one-primary",
         says: "Exactly one node is promoted.",
+        always: false,
         check: |facts| match facts.promoted.len() {
             1 => None,
             0 => Some((
@@ -107,9 +125,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             )),
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-known-node",
         says: "The successor is a node of the cluster.",
+        always: false,
         check: |facts| {
             let to = facts.to.as_ref()?;
             (!facts.nodes.contains(to)).then(|| {
@@ -121,9 +140,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             })
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-nodes-alive",
         says: "The primary and a successor are there and in service; another node may be away, and follows when it is back.",
+        always: false,
         check: |facts| {
             let away = |node: &&NodeName| facts.absent.contains(*node);
             let others = facts
@@ -146,9 +166,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             })
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-settled",
         says: "Pacemaker manages the database and is not at work on it.",
+        always: false,
         check: |facts| {
             (!facts.pending.is_empty()).then(|| {
                 (
@@ -158,9 +179,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             })
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-no-failures",
         says: "No failed operation is on record that would keep Pacemaker from using a node.",
+        always: false,
         check: |facts| {
             (!facts.failures.is_empty()).then(|| {
                 (
@@ -170,9 +192,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             })
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-register",
         says: "The register can be read and names the primary as its owner.",
+        always: false,
         check: |facts| {
             let primary = facts.promoted.first()?;
             let reading = facts.register.as_ref()?;
@@ -184,14 +207,16 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             Some((text, why.before_again().to_owned()))
         },
     },
-    Precondition {
-        id: "switch-successor",
+    SwitchRule {
+        id: SUCCESSOR,
         says: "The successor runs, streams, may be promoted, and holds every acknowledged commit (sync) or has caught up (async).",
+        always: false,
         check: no_successor,
     },
-    Precondition {
+    SwitchRule {
         id: "switch-archive",
         says: "The primary's stop need not wait for its archive, unless --force.",
+        always: false,
         check: |facts| {
             let late = facts
                 .archiving
@@ -202,9 +227,10 @@ pub const SWITCH_RULES: &[Precondition<SwitchFacts>] = &[
             ))
         },
     },
-    Precondition {
+    SwitchRule {
         id: "switch-busy",
         says: "No base backup and no long transaction would be cut off, unless --force.",
+        always: false,
         check: |facts| {
             (!facts.force && !facts.busy.is_empty()).then(|| {
                 (
@@ -228,7 +254,7 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
     if !standby.streaming {
         return Some(format!("{node} does not stream from the primary"));
     }
-    if facts.mode == Some(true) && !holds(facts, standby) {
+    if facts.mode == Mode::Sync && !holds(facts, standby) {
         return Some(match facts.register {
             Some(_) => format!("{node} does not hold every acknowledged commit (it is no holder)"),
             None => format!("{node} is no synchronous standby"),
@@ -248,8 +274,8 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
         ));
     }
     match (facts.mode, standby.lag) {
-        (Some(false), None) => Some(format!("it is not known how far {node} is behind")),
-        (Some(false), Some(lag)) if lag > CAUGHT_UP => {
+        (Mode::Async, None) => Some(format!("it is not known how far {node} is behind")),
+        (Mode::Async, Some(lag)) if lag > CAUGHT_UP => {
             Some(format!("{node} is {lag} bytes behind"))
         }
         _ => None,
@@ -274,7 +300,7 @@ fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
     let well = |standby: &&SwitchStandby| standby.running && standby.streaming;
     let mut asked = facts.standbys.iter().filter(well);
     let asked = asked.find(|standby| standby.node == *to)?;
-    if facts.mode != Some(true) || holds(facts, asked) {
+    if facts.mode != Mode::Sync || holds(facts, asked) {
         return None;
     }
     let mut others = facts.standbys.iter().filter(well);
@@ -322,7 +348,7 @@ fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
 pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
     let already = facts.promoted.len() == 1 && facts.promoted.first() == facts.to.as_ref();
     for rule in SWITCH_RULES {
-        if already && rule.id != "switch-replicated" {
+        if already && !rule.always {
             continue;
         }
         if let Some((what, hint)) = (rule.check)(facts) {
@@ -344,7 +370,7 @@ pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
             to: best.node.clone(),
         })),
         _ => Err(Refusal::new(
-            "switch-successor",
+            SUCCESSOR,
             "there is no standby to switch to",
             "cls_status",
         )),
@@ -387,7 +413,7 @@ mod tests {
         SwitchFacts {
             to: None,
             force: false,
-            mode: Some(true),
+            mode: Mode::Sync,
             nodes: vec![name("node1"), name("node2")],
             absent: vec![],
             promoted: vec![name("node1")],
@@ -426,7 +452,7 @@ mod tests {
     fn each_refusal() {
         type Change = fn(&mut SwitchFacts);
         let cases: Vec<(&str, Change)> = vec![
-            ("switch-replicated", |f| f.mode = None),
+            ("switch-replicated", |f| f.mode = Mode::Standalone),
             ("switch-one-primary", |f| f.promoted.clear()),
             ("switch-one-primary", |f| f.promoted.push(name("node2"))),
             ("switch-known-node", |f| f.to = Some(name("node9"))),
@@ -469,11 +495,11 @@ mod tests {
                 }
             }),
             ("switch-successor", |f| {
-                f.mode = Some(false);
+                f.mode = Mode::Async;
                 f.standbys[0].lag = None;
             }),
             ("switch-successor", |f| {
-                f.mode = Some(false);
+                f.mode = Mode::Async;
                 f.standbys[0].lag = Some(CAUGHT_UP + 1);
             }),
             ("switch-busy", |f| f.busy = vec!["a base backup".to_owned()]),
@@ -585,7 +611,7 @@ mod tests {
         facts.standbys[0].lag = Some(100);
         facts.standbys.push(standby("node3"));
         assert_eq!(plan_switch(&facts).unwrap().unwrap().to, name("node2"));
-        facts.mode = Some(false);
+        facts.mode = Mode::Async;
         assert_eq!(plan_switch(&facts).unwrap().unwrap().to, name("node3"));
     }
 }
