@@ -303,7 +303,7 @@ impl Work<'_> {
     /// Marks the data directory as one that must not be started.
     fn mark(&self, plan: &CopyPlan, method: Method) -> Result<(), ClsError> {
         let mark = Unfinished {
-            method: method.to_string(),
+            method: method.into(),
             source: plan.source.to_string(),
             aside: self.aside.clone(),
             damaged: self.damaged,

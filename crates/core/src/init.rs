@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::begun::Begun;
 use crate::names::{NodeName, and};
 use crate::params::Params;
 use crate::server_program::ServerProgram;
@@ -34,7 +35,7 @@ pub enum InitData {
     /// It has something in it that is no database, and a name of that.
     Foreign(String),
     /// A database or a copy was being made in it, by this program, and that has not ended.
-    Unfinished(String),
+    Unfinished(Begun),
     /// It cannot be looked at, and why.
     Unknown(String),
     /// A database.
@@ -408,9 +409,9 @@ fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: 
             "data",
             node,
             format!("{pgdata} is what an interrupted {method} has left"),
-            match method.as_str() {
-                "initdb" => format!("look that it is nothing that you need, and empty {pgdata} there; then cls_init again"),
-                _ => "cls_rebuild_slave there, once the cluster runs: it knows what was moved aside".to_owned(),
+            match method {
+                Begun::Initdb => format!("look that it is nothing that you need, and empty {pgdata} there; then cls_init again"),
+                Begun::Rewind | Begun::Backup => "cls_rebuild_slave there, once the cluster runs: it knows what was moved aside".to_owned(),
             },
         ),
         InitData::Unknown(why) => found.add(

@@ -8,7 +8,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use pha_core::begun::Begun;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::files::FileError;
 use crate::own;
@@ -25,8 +26,9 @@ pub const CONFIGURATION: [&str; 4] = [
 /// What was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfinished {
-    /// `pg_rewind` or `pg_basebackup`.
-    pub method: String,
+    /// What makes the data.
+    #[serde(deserialize_with = "method")]
+    pub method: Begun,
     /// The node that the data come from.
     pub source: String,
     /// What was moved aside: where it is now, and where it belongs.
@@ -35,6 +37,10 @@ pub struct Unfinished {
     /// What was moved aside was itself the rest of an interrupted rewind, not to be started.
     #[serde(default)]
     pub damaged: bool,
+}
+
+fn method<'de, D: Deserializer<'de>>(from: D) -> Result<Begun, D::Error> {
+    String::deserialize(from).map(|word| Begun::of_mark(&word))
 }
 
 impl Unfinished {
@@ -143,7 +149,7 @@ impl Copies {
 
 fn understood(text: &[u8]) -> Unfinished {
     serde_json::from_slice(text).unwrap_or_else(|_| Unfinished {
-        method: "pg_rewind".to_owned(),
+        method: Begun::Rewind,
         source: String::new(),
         aside: Vec::new(),
         damaged: true,
@@ -284,7 +290,7 @@ mod tests {
 
     fn made() -> Unfinished {
         Unfinished {
-            method: "pg_basebackup".to_owned(),
+            method: Begun::Backup,
             source: "node2".to_owned(),
             aside: vec![("/a.old".into(), "/a".into())],
             damaged: false,
@@ -302,7 +308,15 @@ mod tests {
         copies.begin(&made()).unwrap();
         assert_eq!(copies.mark().unwrap(), Some(made()));
         std::fs::write(copies.file(".json"), "{").unwrap();
-        assert_eq!(copies.mark().unwrap().unwrap().method, "pg_rewind");
+        assert_eq!(copies.mark().unwrap().unwrap().method, Begun::Rewind);
+        // As versions before have written it, and with a word that none of them had.
+        for (word, method) in [("initdb", Begun::Initdb), ("rsync", Begun::Rewind)] {
+            let text =
+                format!(r#"{{"method":"{word}","source":"node2","aside":[["/a.old","/a"]]}}"#);
+            std::fs::write(copies.file(".json"), text).unwrap();
+            let expected = Unfinished { method, ..made() };
+            assert_eq!(copies.mark().unwrap(), Some(expected));
+        }
         copies.end().unwrap();
         copies.end().unwrap();
         assert_eq!(copies.mark().unwrap(), None);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pha_core::begun::Begun;
 use pha_core::init::block::Place;
 use pha_core::init::{InitAction, Setting};
 use pha_core::params::Params;
@@ -79,7 +80,7 @@ pub(crate) fn run(session: &Session, order: &Order) -> Result<(), ClsError> {
             let source = Source::new(&params, source);
             let (ended, deadline) = (session.interrupt.flag(), Deadline::after(DAY));
             let copy = || pg.basebackup(&source, &Backup::default(), ended, deadline);
-            let copied = pg.marked("pg_basebackup", source_name, copy);
+            let copied = pg.marked(Begun::Backup, source_name, copy);
             copied.map_err(|error| failed(&error))
         }
         InitAction::Stop => stop(&pg, deadline),

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pha_core::begun::Begun;
 use pha_core::decide::operator::{CopyPlan, Method};
 use pha_host::account::Kind;
 use pha_host::files::FileError;
@@ -58,7 +59,7 @@ impl Work<'_> {
     pub(super) fn set_aside(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
         let mark = self.copies.mark().map_err(|error| broken(&error))?;
         let is_marked = mark.is_some();
-        if let Some(mark) = mark.filter(|mark| mark.method == Method::Backup.to_string()) {
+        if let Some(mark) = mark.filter(|mark| mark.method == Begun::Backup) {
             self.aside = mark.aside;
             self.damaged = mark.damaged;
             return self.clear_partial();
@@ -216,7 +217,7 @@ impl Work<'_> {
     fn unmark_old(&self) -> Result<(), ClsError> {
         let marked = if self.damaged {
             let rest = Unfinished {
-                method: Method::Rewind.to_string(),
+                method: Begun::Rewind,
                 source: String::new(),
                 aside: Vec::new(),
                 damaged: true,

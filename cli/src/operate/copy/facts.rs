@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pha_core::decide::operator::{CopyFacts, Data, Instance, Method};
+use pha_core::decide::operator::{CopyFacts, Data, Instance};
 use pha_core::lineage::Kinship;
 use pha_core::parse::controldata::State;
 use pha_core::postgres::{PrimaryView, ServerView};
@@ -57,10 +57,7 @@ impl Work<'_> {
             instance,
             data: self.data()?,
             managed: cluster.view.managed,
-            unfinished: unfinished.map(|mark| match mark.method.as_str() {
-                "pg_basebackup" => Method::Backup,
-                _ => Method::Rewind,
-            }),
+            unfinished: unfinished.map(|mark| mark.method),
             promoted,
             repl_info,
             in_standby,

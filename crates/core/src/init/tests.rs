@@ -258,8 +258,7 @@ fn what_is_in_the_way_is_named_and_nothing_is_done() {
         ),
         (
             |case| {
-                case.facts.values_mut().next().unwrap().data =
-                    InitData::Unfinished("pg_basebackup".to_owned())
+                case.facts.values_mut().next().unwrap().data = InitData::Unfinished(Begun::Backup)
             },
             "data",
             "cls_rebuild_slave",
@@ -313,8 +312,7 @@ fn what_is_in_the_way_is_named_and_nothing_is_done() {
         ),
         (
             |case| {
-                case.facts.values_mut().next().unwrap().data =
-                    InitData::Unfinished("initdb".to_owned())
+                case.facts.values_mut().next().unwrap().data = InitData::Unfinished(Begun::Initdb)
             },
             "data",
             "cls_init again",

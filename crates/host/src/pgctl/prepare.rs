@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pha_core::begun::Begun;
 use pha_core::init::block::{self, Place};
 
 use super::{PgCtl, PgError};
@@ -39,7 +40,7 @@ impl PgCtl {
         hba: &[String],
         deadline: Deadline,
     ) -> Result<(), PgError> {
-        self.marked("initdb", "", || {
+        self.marked(Begun::Initdb, "", || {
             self.command("initdb")
                 .arg(format!("--pgdata={}", self.pgdata.display()))
                 .arg(format!("--locale={locale}"))
@@ -60,7 +61,7 @@ impl PgCtl {
     /// Where nothing is left of it, the mark goes too.
     pub fn marked(
         &self,
-        method: &str,
+        method: Begun,
         source: &str,
         fill: impl FnOnce() -> Result<(), PgError>,
     ) -> Result<(), PgError> {
@@ -74,7 +75,7 @@ impl PgCtl {
             return Err(FileError::new("filling", &self.pgdata, there).into());
         }
         copies.begin(&Unfinished {
-            method: method.to_owned(),
+            method,
             source: source.to_owned(),
             aside: Vec::new(),
             damaged: false,

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::Refusal;
+use crate::begun::Begun;
 use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
@@ -96,7 +97,7 @@ pub struct CopyFacts {
     /// Why `pg_rewind` would find nothing to do although the data are not on the primary's timelines (R13).
     pub alike: Option<String>,
     /// An earlier copy was interrupted: what it was.
-    pub unfinished: Option<Method>,
+    pub unfinished: Option<Begun>,
     /// Programs of the server that are not on the node.
     pub lacking: Vec<ServerProgram>,
 }
@@ -112,10 +113,7 @@ pub enum Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rewind => "pg_rewind",
-            Self::Backup => "pg_basebackup",
-        })
+        Begun::from(*self).fmt(f)
     }
 }
 
@@ -371,7 +369,7 @@ pub const COPY_RULES: &[CopyRule] = &[
         id: "rebuild-empty",
         says: "A rebuild needs an empty data directory, or --keep-old.",
         check: |request, facts| {
-            let there = facts.data != Data::Nothing && facts.unfinished != Some(Method::Backup);
+            let there = facts.data != Data::Nothing && facts.unfinished != Some(Begun::Backup);
             (request.kind == CopyKind::Rebuild && there && !request.keep_old).then(|| {
                 (
                     format!("the data directory of {} is not empty", facts.node),

@@ -212,7 +212,7 @@ fn each_refusal() {
         (
             "repair-possible",
             REPAIR,
-            with(&|f| f.unfinished = Some(Method::Rewind)),
+            with(&|f| f.unfinished = Some(Begun::Rewind)),
         ),
         (
             "repair-possible",
@@ -259,7 +259,7 @@ fn what_cannot_be_rewound_is_rebuilt_where_that_was_allowed() {
         ..REPAIR
     };
     let facts = CopyFacts {
-        unfinished: Some(Method::Rewind),
+        unfinished: Some(Begun::Rewind),
         ..diverged()
     };
     let plan = go(&request, &facts);
@@ -271,7 +271,7 @@ fn what_cannot_be_rewound_is_rebuilt_where_that_was_allowed() {
 #[test]
 fn a_rebuild_goes_on_after_an_interrupted_one() {
     let facts = CopyFacts {
-        unfinished: Some(Method::Backup),
+        unfinished: Some(Begun::Backup),
         ..diverged()
     };
     assert_eq!(go(&REBUILD, &facts).method, Method::Backup);
