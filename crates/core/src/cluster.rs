@@ -19,7 +19,7 @@ use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::{Failure, ResourceState};
 use crate::register::Seen;
 use crate::repl_info::ReplInfo;
-use crate::status::{DataStatus, PgsqlStatus, Role, Score};
+use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Role, Score, Word};
 use crate::timeline::WalPosition;
 
 /// The set of cluster properties, and the property in it, by which a command notes that it runs.
@@ -63,7 +63,7 @@ pub struct ClusterNode {
     /// `pgsql-receiver-status`.
     pub receiver: Option<String>,
     /// `pgsql-guard`.
-    pub guard: Option<String>,
+    pub guard: Option<Word<GuardStatus>>,
     /// `pgsql-unfit`: why it could not open for writing.
     pub unfit: Option<String>,
     /// The constraint of an administrator that keeps it from being promoted here.

@@ -17,7 +17,7 @@ use crate::register::{
     Damage, Memory, NoRow, NotTheOwner, Reading, Register, believed, names_primary,
 };
 use crate::remedy::Remedy;
-use crate::status::{DataStatus, Role};
+use crate::status::{DataStatus, GuardStatus, Role, SyncState, WalSenderState, Word};
 
 mod address;
 mod archive;
@@ -65,9 +65,9 @@ pub struct ReplicationRow {
     /// Where it comes from; none for a socket of the primary's own.
     pub address: Option<String>,
     /// `streaming`, `catchup` …; `None` where the role may not see it.
-    pub state: Option<String>,
+    pub state: Option<WalSenderState>,
     /// `sync`, `async`, `potential`, `quorum`.
-    pub sync_state: Option<String>,
+    pub sync_state: Option<SyncState>,
     /// Bytes between the primary's end of WAL and what the standby has on its disk.
     pub flush_lag_bytes: Option<i64>,
     /// Bytes between the primary's end of WAL and what the standby has replayed.
@@ -675,8 +675,8 @@ fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
     let Some(primary) = seen.primary() else {
         return Vec::new();
     };
-    let shown = seen.node(primary).and_then(|node| node.guard.as_deref());
-    if shown.is_none_or(|text| text == "running") {
+    let shown = seen.node(primary).and_then(|node| node.guard.as_ref());
+    if shown.is_none_or(|status| *status == Word::Known(GuardStatus::Running)) {
         return Vec::new();
     }
     vec![

@@ -20,7 +20,7 @@ use crate::snapshot::{
     Acquired, Answer, ChangeLock, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
     Process, RunningName, Settled, Snapshot,
 };
-use crate::status::{DataStatus, PgsqlStatus, Score};
+use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
 
 /// How PostgreSQL is stopped, from the kindest on.
@@ -51,7 +51,7 @@ pub enum Attribute {
     /// `pgsql-receiver-status`, until the node restarts.
     Receiver(String),
     /// `pgsql-guard`, until the node restarts.
-    Guard(String),
+    Guard(GuardStatus),
     /// `pgsql-unfit`, until the node restarts: why it could not open for writing (R14); empty where
     /// nothing is known against it.
     Unfit(String),
@@ -994,7 +994,7 @@ impl Snapshot {
             Attribute::Position(value) => entry.position = Some(value),
             Attribute::Baseline(value) => entry.baseline = Some(value),
             Attribute::Receiver(value) => entry.receiver = Some(value),
-            Attribute::Guard(value) => entry.guard = Some(value),
+            Attribute::Guard(value) => entry.guard = Some(Word::Known(value)),
             Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
             Attribute::Flushed(value) => {
                 entry.flushed = Some(value);

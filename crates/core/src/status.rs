@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::quoted::quoted;
 use crate::text_enum::text_enum;
 
+pub use crate::text_enum::Word;
+
 /// A text that is none of the words that are possible in its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {} is not known: {} is expected", quoted(.text), .allowed.join(" or "))]
@@ -80,6 +82,16 @@ text_enum! {
 }
 
 text_enum! {
+    /// The transient attribute `<resource>-guard` of a primary: whether its guard runs.
+    GuardStatus, "status of a guard" {
+        /// It runs.
+        Running = "running",
+        /// There is none, or one that does not work.
+        NotRunning = "not running",
+    }
+}
+
+text_enum! {
     /// The role of an instance of the promotable clone.
     Role, "role" {
         /// The primary ("Master" before Pacemaker 2.1).
@@ -118,10 +130,10 @@ pub enum DataStatus {
     /// What the primary's `pg_stat_replication` says of this standby, in upper case:
     /// `STREAMING|SYNC`.
     Replication {
-        /// `pg_stat_replication.state` in upper case.
-        state: String,
-        /// `pg_stat_replication.sync_state` in upper case.
-        sync: String,
+        /// `pg_stat_replication.state`.
+        state: Word<WalSenderState>,
+        /// `pg_stat_replication.sync_state`.
+        sync: Word<SyncState>,
     },
 }
 
@@ -130,22 +142,36 @@ impl DataStatus {
     #[must_use]
     pub fn replication(state: WalSenderState, sync: SyncState) -> Self {
         Self::Replication {
-            state: state.as_str().to_ascii_uppercase(),
-            sync: sync.as_str().to_ascii_uppercase(),
+            state: Word::Known(state),
+            sync: Word::Known(sync),
+        }
+    }
+
+    /// As what the standby streamed, where it did.
+    #[must_use]
+    pub fn streams_as(&self) -> Option<&Word<SyncState>> {
+        match self {
+            Self::Replication {
+                state: Word::Known(WalSenderState::Streaming),
+                sync,
+            } => Some(sync),
+            Self::Replication { .. } | Self::Latest | Self::Disconnect => None,
         }
     }
 
     /// Whether the standby streamed.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
-        matches!(self, Self::Replication { state, .. } if state == "STREAMING")
+        self.streams_as().is_some()
     }
 
     /// Whether the standby streamed as a synchronous one: `STREAMING|SYNC` or `STREAMING|QUORUM`.
     #[must_use]
     pub fn is_streaming_sync(&self) -> bool {
-        matches!(self, Self::Replication { state, sync }
-            if state == "STREAMING" && (sync == "SYNC" || sync == "QUORUM"))
+        matches!(
+            self.streams_as(),
+            Some(Word::Known(SyncState::Sync | SyncState::Quorum))
+        )
     }
 }
 
@@ -154,7 +180,9 @@ impl fmt::Display for DataStatus {
         match self {
             Self::Latest => f.pad("LATEST"),
             Self::Disconnect => f.pad("DISCONNECT"),
-            Self::Replication { state, sync } => f.pad(&format!("{state}|{sync}")),
+            Self::Replication { state, sync } => {
+                f.pad(&format!("{state}|{sync}").to_ascii_uppercase())
+            }
         }
     }
 }
@@ -176,8 +204,8 @@ impl FromStr for DataStatus {
             ("LATEST", _) => Ok(Self::Latest),
             ("DISCONNECT", _) => Ok(Self::Disconnect),
             (_, Some((state, sync))) if word(state) && word(sync) => Ok(Self::Replication {
-                state: state.to_owned(),
-                sync: sync.to_owned(),
+                state: Word::of(&state.to_ascii_lowercase()),
+                sync: Word::of(&sync.to_ascii_lowercase()),
             }),
             _ => Err(UnknownText::new(
                 "data status",

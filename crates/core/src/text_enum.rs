@@ -1,5 +1,35 @@
 //! Enumerations whose variants have one fixed text each.
 
+use std::fmt;
+use std::str::FromStr;
+
+/// A word that another version or another program has written: one that is known, or the text as it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Word<T> {
+    /// One that is known.
+    Known(T),
+    /// Another one.
+    Other(String),
+}
+
+impl<T: FromStr> Word<T> {
+    /// Reads a word.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let known = text.parse().map(Self::Known);
+        known.unwrap_or_else(|_| Self::Other(text.to_owned()))
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(known) => known.fmt(f),
+            Self::Other(text) => f.pad(text),
+        }
+    }
+}
+
 /// Declares an enumeration together with the texts of its variants: `ALL`, `as_str`, `Display`, a
 /// strict `FromStr` and serde as that text. One declaration, so that reading and writing agree.
 macro_rules! text_enum {

@@ -389,7 +389,7 @@ impl Node {
             }
             Attribute::Baseline(lsn) => own(NodeAttribute::MasterBaseline, lsn.to_hex16()),
             Attribute::Receiver(status) => own(NodeAttribute::ReceiverStatus, status.clone()),
-            Attribute::Guard(text) => own(NodeAttribute::Guard, text.clone()),
+            Attribute::Guard(status) => own(NodeAttribute::Guard, status.to_string()),
             Attribute::Unfit(text) => own(NodeAttribute::Unfit, text.clone()),
             Attribute::Flushed(flushed) => self
                 .pacemaker

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pha_core::health::{Level, ReplicationRow};
 use pha_core::names::NodeName;
-use pha_core::status::Role;
+use pha_core::status::{Role, SyncState, WalSenderState};
 
 use super::report::{RegisterRow, Report};
 use crate::render::{Tone, Ui};
@@ -84,7 +84,8 @@ fn replication(text: &mut String, ui: &Ui, report: &Report) {
 }
 
 fn standby(row: &ReplicationRow) -> String {
-    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "hidden".to_owned());
+    let state = row.state.map_or("hidden", WalSenderState::as_str);
+    let sync_state = row.sync_state.map_or("hidden", SyncState::as_str);
     let bytes = |lag: Option<i64>| lag.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
     let seconds = row
         .replay_lag_seconds
@@ -98,10 +99,7 @@ fn standby(row: &ReplicationRow) -> String {
         ),
     };
     format!(
-        "{}: {}, {}; behind by {} bytes on disk, {} bytes replayed{}",
-        who,
-        word(&row.state),
-        word(&row.sync_state),
+        "{who}: {state}, {sync_state}; behind by {} bytes on disk, {} bytes replayed{}",
         bytes(row.flush_lag_bytes),
         bytes(row.replay_lag_bytes),
         seconds.unwrap_or_default(),

@@ -9,7 +9,7 @@ use crate::names::{NodeAttribute, ResourceName};
 use crate::ocf::parse_boolean;
 use crate::parse::cib::{Cib, CibNode, CibResource, Colocation, ResourceState};
 use crate::quoted::{printable, quoted};
-use crate::status::{Role, Score};
+use crate::status::{Role, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
 
 impl Cluster {
@@ -242,7 +242,7 @@ fn read_node(
             |text| Lsn::from_hex16(text).map_err(|e| e.to_string()),
         ),
         receiver: transient(NodeAttribute::ReceiverStatus).map(|text| printable(text, WORDS)),
-        guard: transient(NodeAttribute::Guard).map(|text| printable(text, WORDS)),
+        guard: transient(NodeAttribute::Guard).map(|text| Word::of(&printable(text, WORDS))),
         unfit: transient(NodeAttribute::Unfit)
             .filter(|text| !text.is_empty())
             .map(|text| printable(text, WORDS)),

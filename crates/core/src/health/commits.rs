@@ -9,6 +9,7 @@ use super::{Level, Observation, Problem, problem};
 use crate::names::NodeName;
 use crate::parse::standby_names::{StandbyName, StandbyNames};
 use crate::register::{Damage, NoRow};
+use crate::status::WalSenderState;
 
 /// What the primary says of its commits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,7 +83,7 @@ pub(super) fn waiting(seen: &Observation<'_>) -> Vec<Problem> {
 fn confirms(seen: &Observation<'_>, names: &StandbyNames) -> bool {
     seen.replication.is_some_and(|rows| {
         rows.iter().any(|row| {
-            row.state.as_deref() == Some("streaming") && names.contains(row.standby.as_str())
+            row.state == Some(WalSenderState::Streaming) && names.contains(row.standby.as_str())
         })
     })
 }

@@ -727,7 +727,7 @@ fn monitors_and_notifications_of_a_primary_keep_the_guard() {
             let at_once = operation == &MONITOR;
             assert_eq!(shown(&world).is_some(), at_once, "{operation:?}");
             world.carry(&MONITOR);
-            assert_eq!(shown(&world), Some("running"));
+            assert_eq!(shown(&world).as_deref(), Some("running"));
         }
     }
     let mut world = World::primary();
@@ -742,12 +742,12 @@ fn monitors_and_notifications_of_a_primary_keep_the_guard() {
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &["start-guard!", RENEW]);
-    assert_eq!(shown(&world), Some("not running"));
+    assert_eq!(shown(&world).as_deref(), Some("not running"));
 }
 
-fn shown(world: &World) -> Option<&str> {
+fn shown(world: &World) -> Option<String> {
     let known = world.cluster.as_ref().unwrap().nodes.get(&node(1)).unwrap();
-    known.guard.as_deref()
+    known.guard.as_ref().map(ToString::to_string)
 }
 
 #[test]

@@ -21,7 +21,7 @@ use pha_core::snapshot::{
     LinkId, LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
     RunningName, Settings, Slot, Snapshot, StandbyView,
 };
-use pha_core::status::{PgsqlStatus, SyncState, WalSenderState};
+use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
 
 /// A part of the node that a test breaks.
@@ -482,7 +482,7 @@ impl World {
             Attribute::Position(value) => known.position = Some(value),
             Attribute::Baseline(value) => known.baseline = Some(value),
             Attribute::Receiver(value) => known.receiver = Some(value),
-            Attribute::Guard(value) => known.guard = Some(value),
+            Attribute::Guard(value) => known.guard = Some(Word::Known(value)),
             Attribute::Unfit(value) => known.unfit = (!value.is_empty()).then_some(value),
             Attribute::Flushed(value) => known.flushed = Some(value),
         }

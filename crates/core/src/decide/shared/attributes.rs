@@ -8,7 +8,7 @@ use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot};
-use crate::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
+use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, SyncState, WalSenderState, Word};
 use crate::timeline::WalPosition;
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
@@ -65,8 +65,8 @@ pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
         if let Some(info) = repl_info(snapshot) {
             wanted.push((me.clone(), Attribute::Baseline(info.end)));
         }
-        if let Some(text) = of_guard(snapshot) {
-            wanted.push((me.clone(), Attribute::Guard(text.to_owned())));
+        if let Some(status) = of_guard(snapshot) {
+            wanted.push((me.clone(), Attribute::Guard(status)));
         }
     }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
@@ -77,12 +77,12 @@ pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
 }
 
 /// Whether the guard of a primary runs, where there is to be one and somebody has looked.
-fn of_guard(snapshot: &Snapshot) -> Option<&'static str> {
+fn of_guard(snapshot: &Snapshot) -> Option<GuardStatus> {
     match snapshot.guard {
         _ if !snapshot.builtin() => None,
         Guard::Unknown => None,
-        Guard::Running => Some("running"),
-        Guard::Absent | Guard::Stale(_) => Some("not running"),
+        Guard::Running => Some(GuardStatus::Running),
+        Guard::Absent | Guard::Stale(_) => Some(GuardStatus::NotRunning),
     }
 }
 
@@ -159,7 +159,7 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
     let guard = cluster.node(me).guard;
     if snapshot.guard == Guard::Absent && guard.is_some() {
         // It ended with the primary that this node was.
-        wanted.push((me.clone(), Attribute::Guard("not running".to_owned())));
+        wanted.push((me.clone(), Attribute::Guard(GuardStatus::NotRunning)));
     }
     if let Some(view) = snapshot.standby() {
         let why = view.unfit().unwrap_or_default();
@@ -183,15 +183,12 @@ fn own_status(snapshot: &Snapshot, cluster: &Cluster) -> PgsqlStatus {
     let Some(_primary) = cluster.primary().filter(|_| streaming) else {
         return PgsqlStatus::HsAlone;
     };
-    match cluster.node(snapshot.me()).data_status {
-        Some(DataStatus::Replication { state, sync }) if state == "STREAMING" => {
-            match sync.as_str() {
-                "SYNC" | "QUORUM" => PgsqlStatus::HsSync,
-                "POTENTIAL" => PgsqlStatus::HsPotential,
-                _ => PgsqlStatus::HsAsync,
-            }
-        }
-        _ => PgsqlStatus::HsConnected,
+    let data_status = cluster.node(snapshot.me()).data_status;
+    match data_status.as_ref().and_then(DataStatus::streams_as) {
+        None => PgsqlStatus::HsConnected,
+        Some(Word::Known(SyncState::Sync | SyncState::Quorum)) => PgsqlStatus::HsSync,
+        Some(Word::Known(SyncState::Potential)) => PgsqlStatus::HsPotential,
+        Some(Word::Known(SyncState::Async) | Word::Other(_)) => PgsqlStatus::HsAsync,
     }
 }
 
@@ -261,7 +258,7 @@ pub(in crate::decide) fn changed(
         Attribute::Position(value) => known.position.as_ref() != Some(value),
         Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
         Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
-        Attribute::Guard(value) => known.guard.as_ref() != Some(value),
+        Attribute::Guard(value) => known.guard != Some(Word::Known(*value)),
         Attribute::Unfit(value) => known.unfit.as_deref().unwrap_or_default() != value,
         Attribute::Flushed(value) => known.flushed.as_ref() != Some(value),
     }

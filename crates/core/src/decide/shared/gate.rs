@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
 use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
 use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView};
-use crate::status::{DataStatus, Score};
+use crate::status::Score;
 use crate::timeline::WalPosition;
 
 /// What a standby's score ought to be, and why.
@@ -223,7 +223,7 @@ fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
         (Mode::Sync, Some(status)) if status.is_streaming_sync() => {
             Gate::set(Score::MayPromote, "this node was the synchronous standby")
         }
-        (Mode::Async, Some(DataStatus::Replication { state, .. })) if state == "STREAMING" => {
+        (Mode::Async, Some(status)) if status.is_streaming() => {
             Gate::set(Score::MayPromote, "this node was streaming")
         }
         _ => Gate::set(

@@ -6,7 +6,7 @@ use crate::names::NodeName;
 use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::register::{Reading, Register};
 use crate::snapshot::{Mode, RunningName, Snapshot};
-use crate::status::DataStatus;
+use crate::status::{DataStatus, SyncState, Word};
 
 /// The name for a standby that is about to be started: an incarnation, unless another node has an agent
 /// that announces nothing and so would not know it. A node of which the cluster knows nothing at all
@@ -129,7 +129,7 @@ fn asked(s: &Snapshot) -> Option<()> {
     let streams = s.standby()?.streaming;
     let known = s.cluster.as_ref().ok()?.node(s.me());
     let named = match known.data_status {
-        Some(DataStatus::Replication { sync, .. }) => sync != "ASYNC",
+        Some(DataStatus::Replication { sync, .. }) => sync != Word::Known(SyncState::Async),
         _ => false,
     };
     (streams && (row.holders.len() == 1 || named)).then_some(())

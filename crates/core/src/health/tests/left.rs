@@ -181,7 +181,7 @@ fn a_link_is_reported_with_its_node_and_how_far_it_is_behind() {
         (Some(0), Some(128))
     );
     assert_eq!(row.replay_lag_seconds, Some(0.25));
-    assert_eq!(row.state.as_deref(), Some("streaming"));
+    assert_eq!(row.state, Some(WalSenderState::Streaming));
     // It has WAL that the primary does not have.
     assert_eq!(
         shown(&link("node2", 1016, Some(872))).flush_lag_bytes,
