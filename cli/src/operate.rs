@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::Refusal;
+use pha_core::health::NotingCommand;
 use pha_core::history::Operator;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
@@ -67,11 +68,11 @@ pub(crate) fn note(cluster: &Cluster, command: &str, deadline: Deadline) {
 /// [`ClsError::Refused`] when an operation of the agent does not give it back in time.
 pub(crate) fn changing(
     cluster: &Cluster,
-    command: &str,
+    command: NotingCommand,
     deadline: Deadline,
 ) -> Result<Held, ClsError> {
     pha_host::node::change_lock(&cluster.resource)
-        .take(&format!("cls_{command}"), deadline.sub_budget(CHANGES))
+        .take(command.as_str(), deadline.sub_budget(CHANGES))
         .map_err(|error| {
             ClsError::refused(
                 error.to_string(),
@@ -86,7 +87,7 @@ pub(crate) fn elsewhere(
     session: &Session,
     cluster: &Cluster,
     node: Option<&str>,
-    command: &str,
+    command: NotingCommand,
     deadline: Deadline,
 ) -> Result<(NodeName, Option<Outcome>), ClsError> {
     let here = cluster.local_node(deadline)?;
@@ -97,14 +98,13 @@ pub(crate) fn elsewhere(
     if node == here {
         return Ok((here, None));
     }
-    let mut words = vec![command.to_owned()];
+    let word = command.as_str().trim_start_matches("cls_");
+    let mut words = vec![word.to_owned()];
     let given = std::env::args_os()
         .skip(1)
-        .filter(|word| word.to_str() != Some(command));
+        .filter(|given| given.to_str() != Some(word));
     words.extend(given.map(|word| word.to_string_lossy().into_owned()));
-    session
-        .ui
-        .progress(&format!("cls_{command} runs on {node}"));
+    session.ui.progress(&format!("{command} runs on {node}"));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = site::cls_there(&node, &words, b"", deadline).map_err(|away| {
         ClsError::failed(

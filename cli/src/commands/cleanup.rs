@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::FailCount;
+use pha_core::health::NotingCommand;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -67,7 +68,7 @@ fn take_away(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result
         return Ok(());
     }
     // Takes the note over, and away at the end.
-    let _guard = lock::acquire(session, cluster, "cls_cleanup", deadline)?;
+    let _guard = lock::acquire(session, cluster, NotingCommand::Cleanup, deadline)?;
     if constrained(&cluster.again(session)?) {
         session
             .ui

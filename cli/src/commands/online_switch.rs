@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use pha_core::cluster::{ClusterNode, FailCount};
 use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
-use pha_core::health::whose;
+use pha_core::health::{NotingCommand, whose};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
@@ -70,7 +70,7 @@ impl OnlineSwitch {
             false => Some(lock::acquire(
                 session,
                 &cluster,
-                "cls_online_switch",
+                NotingCommand::OnlineSwitch,
                 deadline,
             )?),
         };

@@ -73,7 +73,6 @@ impl RebuildSlave {
             keep_old: self.keep_old,
         };
         let order = Order {
-            command: "rebuild_slave",
             node: self.node.clone(),
             dry_run: self.dry_run,
             max_rate: self.max_rate.clone(),

@@ -8,6 +8,7 @@ use clap::Args;
 use pha_core::decide::operator::{
     NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
 };
+use pha_core::health::NotingCommand;
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::register::{Reading, Register, Reply, Seen, Update, names_primary};
 use pha_core::status::Role;
@@ -49,7 +50,7 @@ impl RecoveryMaster {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        let guard = lock::acquire(session, &cluster, "cls_recovery_master", deadline)?;
+        let guard = lock::acquire(session, &cluster, NotingCommand::RecoveryMaster, deadline)?;
         let mut facts = self.facts(session, &cluster, deadline)?;
         ask_for_power(session, &mut facts);
         let plan = plan_recovery(&facts)?;
@@ -262,7 +263,7 @@ fn decide(
     };
     let mut service = service.map_err(failed)?;
     // What was read may be older than the lock: the change applies to nothing else.
-    let _changing = changing(cluster, "recovery_master", deadline)?;
+    let _changing = changing(cluster, NotingCommand::RecoveryMaster, deadline)?;
     if plan.remake {
         service
             .remake(deadline.sub_budget(ASK))

@@ -33,7 +33,6 @@ impl RepairSlave {
             keep_old: self.or_rebuild,
         };
         let order = Order {
-            command: "repair_slave",
             node: self.node.clone(),
             dry_run: self.dry_run,
             ..Order::default()

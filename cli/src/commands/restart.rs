@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use pha_core::cluster::ClusterNode;
 use pha_core::decide::operator::Course;
+use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
 use pha_core::register::Reading;
@@ -182,7 +183,7 @@ fn after_another(session: &Session, cluster: &Cluster, deadline: Deadline) -> Re
         // It is refused below.
         return Ok(());
     }
-    let _guard = lock::acquire(session, cluster, "cls_restart", deadline)?;
+    let _guard = lock::acquire(session, cluster, NotingCommand::Restart, deadline)?;
     if !cluster.again(session)?.view.left.is_empty() {
         session
             .ui

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pha_core::decide::operator::{
-    CopyFacts, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
+    CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
 };
+use pha_core::health::NotingCommand;
 use pha_core::lineage::Lineage;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
@@ -39,8 +40,6 @@ const GONE: Duration = Duration::from_secs(10);
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Order {
-    /// The command without `cls_`.
-    pub(crate) command: &'static str,
     /// `--node`.
     pub(crate) node: Option<String>,
     /// `--dry-run`.
@@ -53,6 +52,14 @@ pub(crate) struct Order {
     pub(crate) tablespaces: Vec<String>,
     /// `--accept-mark`.
     pub(crate) accepted_mark: Option<String>,
+}
+
+/// As which command it is noted.
+fn noted(request: CopyRequest) -> NotingCommand {
+    match request.kind {
+        CopyKind::Repair => NotingCommand::RepairSlave,
+        CopyKind::Rebuild => NotingCommand::RebuildSlave,
+    }
 }
 
 /// One repair or rebuild on this node.
@@ -96,7 +103,7 @@ pub(crate) fn run(
         session,
         &cluster,
         order.node.as_deref(),
-        order.command,
+        noted(request),
         deadline,
     )?;
     if let Some(outcome) = elsewhere {
@@ -126,8 +133,12 @@ pub(crate) fn run(
     let guard = if order.dry_run {
         None
     } else {
-        let command = format!("cls_{}", order.command);
-        Some(lock::acquire(session, &work.cluster, &command, deadline)?)
+        Some(lock::acquire(
+            session,
+            &work.cluster,
+            noted(request),
+            deadline,
+        )?)
     };
     let done = work.run();
     drop(guard);
@@ -225,7 +236,7 @@ impl Work<'_> {
             match step {
                 CopyStep::TakeDown => self.take_down()?,
                 CopyStep::Leave => {
-                    let command = self.order.command;
+                    let command = noted(self.request);
                     self.changing = Some(changing(&self.cluster, command, self.deadline)?);
                     self.leave()?;
                 }

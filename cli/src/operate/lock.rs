@@ -7,7 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use pha_core::cluster::NOTE;
+use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
+use pha_core::status::Word;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::ssh::Ssh;
@@ -28,7 +30,7 @@ const RELEASE: Duration = Duration::from_secs(20);
 /// Who operates: the command, and the process that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
-    pub(crate) command: String,
+    pub(crate) command: Word<NotingCommand>,
     pub(crate) node: NodeName,
     pid: u32,
     /// When the process began, in clock ticks since the boot: numbers of processes are used again.
@@ -52,7 +54,7 @@ impl Holder {
             return None;
         };
         Some(Self {
-            command: command.to_owned(),
+            command: Word::of(command),
             node: node.parse().ok()?,
             pid: pid.parse().ok()?,
             began: began.parse().ok()?,
@@ -93,12 +95,12 @@ impl Drop for Guard {
 pub(crate) fn acquire(
     session: &Session,
     cluster: &Cluster,
-    command: &str,
+    command: NotingCommand,
     deadline: Deadline,
 ) -> Result<Guard, ClsError> {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let holder = Holder {
-        command: command.to_owned(),
+        command: Word::Known(command),
         node: cluster.local_node(deadline)?,
         pid: std::process::id(),
         began: began(&stat).unwrap_or(0),
@@ -111,7 +113,7 @@ pub(crate) fn acquire(
         Some(guard) => guard,
         None => take_over(&cluster.again(session)?, holder, deadline)?,
     };
-    note(cluster, command, deadline);
+    note(cluster, command.as_str(), deadline);
     Ok(guard)
 }
 
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn a_holder_is_read_as_it_was_written() {
         let holder = Holder {
-            command: "cls_repair_slave".to_owned(),
+            command: Word::Known(NotingCommand::RepairSlave),
             node: "node1".parse().unwrap(),
             pid: 7,
             began: 123,

@@ -31,7 +31,7 @@ mod tests;
 
 pub use commits::CommitWaits;
 pub use connections::Connections;
-pub use left::{LeftSlot, Operation};
+pub use left::{LeftSlot, NotingCommand, Operation};
 pub use links::whose;
 
 /// How bad something is.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pha_core::decide::operator::{Course, RestartFacts, RestartInstance, plan_restart};
+use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
 use pha_core::setup::SetupPlan;
 use pha_core::status::Role;
@@ -44,6 +45,14 @@ impl Cause<'_> {
         match self {
             Self::Parameters(plan) => plan.restarts_on(node),
             Self::Settings { due, .. } => due.contains(node),
+        }
+    }
+
+    /// As which command it is noted.
+    fn noted(self) -> NotingCommand {
+        match self {
+            Self::Parameters(_) => NotingCommand::Setup,
+            Self::Settings { .. } => NotingCommand::Restart,
         }
     }
 
@@ -155,8 +164,7 @@ pub(crate) fn begin(
         Err(ClsError::NoResource(_)) => return Ok(None),
         cluster => cluster?,
     };
-    let name = command.split(' ').next().unwrap_or(command);
-    let guard = lock::acquire(session, &cluster, name, deadline)?;
+    let guard = lock::acquire(session, &cluster, order.cause.noted(), deadline)?;
     let now = order.course(&cluster.again(session)?)?;
     if now != *course {
         return Err(ClsError::refused(

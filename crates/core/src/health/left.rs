@@ -3,14 +3,36 @@
 
 use crate::names::{NodeName, copy_slot, is_copy_slot};
 use crate::postgres::PrimaryView;
+use crate::status::Word;
+use crate::text_enum::text_enum;
 
 use super::{Level, Observation, Problem, problem};
+
+text_enum! {
+    /// A command that notes in the cluster's configuration that it runs.
+    NotingCommand, "command" {
+        /// A planned switch.
+        OnlineSwitch = "cls_online_switch",
+        /// A planned restart.
+        Restart = "cls_restart",
+        /// The configuration, with a restart.
+        Setup = "cls_setup",
+        /// A repair of a standby.
+        RepairSlave = "cls_repair_slave",
+        /// A rebuild of a standby.
+        RebuildSlave = "cls_rebuild_slave",
+        /// An operator's decision.
+        RecoveryMaster = "cls_recovery_master",
+        /// What mends the rest of the others.
+        Cleanup = "cls_cleanup",
+    }
+}
 
 /// The operation of `cls` that is noted in the cluster's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// The command, `cls_online_switch`.
-    pub command: String,
+    /// The command; another one where a later version has noted it.
+    pub command: Word<NotingCommand>,
     /// Where it was begun.
     pub node: NodeName,
     /// Whether its process is still there, or it cannot be told.
@@ -86,18 +108,23 @@ fn slot(seen: &Observation<'_>, name: &str, bytes: u64) -> Problem {
 
 /// A copy has to be begun anew, and a restart that goes round goes on with the nodes that are left; what
 /// else was interrupted, Pacemaker and the agent have carried through or not, and only the note is left.
-fn again(command: &str, node: &NodeName) -> String {
+fn again(command: &Word<NotingCommand>, node: &NodeName) -> String {
+    let Word::Known(command) = command else {
+        return "cls_cleanup".to_owned();
+    };
     match command {
-        "cls_rebuild_slave" => format!("on {node}: cls_rebuild_slave --keep-old"),
-        "cls_repair_slave" => format!("on {node}: cls_repair_slave --or-rebuild"),
-        "cls_setup" => {
+        NotingCommand::RebuildSlave => format!("on {node}: cls_rebuild_slave --keep-old"),
+        NotingCommand::RepairSlave => format!("on {node}: cls_repair_slave --or-rebuild"),
+        NotingCommand::Setup => {
             "cls_cleanup, then cls_setup --restart, which goes on with what is left of it"
                 .to_owned()
         }
-        "cls_restart" => {
+        NotingCommand::Restart => {
             "cls_restart --pending, which goes on with the nodes that still wait for a restart"
                 .to_owned()
         }
-        _ => "cls_cleanup".to_owned(),
+        NotingCommand::OnlineSwitch | NotingCommand::RecoveryMaster | NotingCommand::Cleanup => {
+            "cls_cleanup".to_owned()
+        }
     }
 }

@@ -14,7 +14,7 @@ fn found_beside(
     slots: &[LeftSlot],
 ) -> Vec<(String, String)> {
     let operation = operation.map(|(command, runs)| Operation {
-        command: command.to_owned(),
+        command: Word::of(command),
         node: "node2".parse().unwrap(),
         runs,
     });
