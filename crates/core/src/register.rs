@@ -40,7 +40,7 @@ pub use promotion::{
 };
 pub use row::{RawRow, RowError};
 pub use seen::{Seen, SeenError};
-pub use update::{Condition, Update};
+pub use update::{Condition, Update, UpdateKind};
 pub use verdict::{
     Aftermath, NotTheOwner, Ownership, after_lost_reply, believed, judge_owner, leaps,
     names_primary, out_of_step, went_back,

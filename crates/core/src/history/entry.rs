@@ -8,6 +8,7 @@ use super::Moment;
 use crate::lineage::TimelineName;
 use crate::lsn::Lsn;
 use crate::quoted::printable;
+use crate::register::UpdateKind;
 
 /// How much is kept of a foreign text.
 const SHOWN: usize = 200;
@@ -121,31 +122,25 @@ impl Operator {
 
 impl Reason {
     fn parse(text: &str) -> Self {
-        type Make = fn(String) -> Reason;
-        const BY: [(&str, Make); 8] = [
-            ("first primary ", Reason::FirstPrimary),
-            ("promote by ", Reason::Promote),
-            ("renew by ", Reason::Renew),
-            ("set holders by ", Reason::SetHolders),
-            ("timelines named by ", Reason::NameTimelines),
-            ("release by ", Reason::Release),
-            ("leave by ", Reason::Leave),
-            ("override by ", Reason::Override),
-        ];
         let text = printable(text, SHOWN);
         if let Some(operator) = Operator::parse(&text) {
             return Self::Operator(operator);
         }
-        if let Some((from, _)) = text
-            .strip_prefix("hand-over by ")
-            .and_then(|rest| rest.split_once(" to "))
-        {
-            return Self::HandOver(from.to_owned());
-        }
-        let by = BY.iter().find_map(|(begin, make)| {
-            let rest = text.strip_prefix(begin)?;
-            Some(make(rest.to_owned()))
-        });
+        let of = |kind: &UpdateKind| {
+            let whose = text.strip_prefix(kind.as_str())?.strip_prefix(' ')?;
+            Some(match kind {
+                UpdateKind::FirstPrimary => Self::FirstPrimary(whose.to_owned()),
+                UpdateKind::Promote => Self::Promote(whose.to_owned()),
+                UpdateKind::Renew => Self::Renew(whose.to_owned()),
+                UpdateKind::SetHolders => Self::SetHolders(whose.to_owned()),
+                UpdateKind::NameTimelines => Self::NameTimelines(whose.to_owned()),
+                UpdateKind::Release => Self::Release(whose.to_owned()),
+                UpdateKind::Leave => Self::Leave(whose.to_owned()),
+                UpdateKind::Override => Self::Override(whose.to_owned()),
+                UpdateKind::HandOver => Self::HandOver(whose.split_once(" to ")?.0.to_owned()),
+            })
+        };
+        let by = UpdateKind::ALL.iter().find_map(of);
         by.unwrap_or(match text.as_str() {
             "init" => Self::Init,
             "made again" => Self::MadeAgain,

@@ -9,6 +9,31 @@ use super::Register;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
+use crate::text_enum::text_enum;
+
+text_enum! {
+    /// Which change it is: with what its reason begins in the history table, before whose change it is.
+    UpdateKind, "change of the register" {
+        /// [`Update::FirstPrimary`].
+        FirstPrimary = "first primary",
+        /// [`Update::Promote`].
+        Promote = "promote by",
+        /// [`Update::Renew`].
+        Renew = "renew by",
+        /// [`Update::SetHolders`].
+        SetHolders = "set holders by",
+        /// [`Update::NameTimelines`].
+        NameTimelines = "timelines named by",
+        /// [`Update::Release`].
+        Release = "release by",
+        /// [`Update::Leave`].
+        Leave = "leave by",
+        /// [`Update::Override`].
+        Override = "override by",
+        /// [`Update::HandOver`].
+        HandOver = "hand-over by",
+    }
+}
 
 /// A conditional change of the row. It holds what was read where that must still be so.
 ///
@@ -319,17 +344,32 @@ impl Update {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::FirstPrimary { node, .. } => format!("first primary {node}"),
-            Self::Promote { node, .. } => format!("promote by {node}"),
-            Self::Renew { node, .. } => format!("renew by {node}"),
-            Self::SetHolders { node, .. } => format!("set holders by {node}"),
-            Self::NameTimelines { node, .. } => format!("timelines named by {node}"),
-            Self::Release { node, .. } => format!("release by {node}"),
-            Self::Leave { node } => format!("leave by {node}"),
-            Self::Override { by, .. } => format!("override by {by}"),
+            Self::FirstPrimary { node, .. }
+            | Self::Promote { node, .. }
+            | Self::Renew { node, .. }
+            | Self::SetHolders { node, .. }
+            | Self::NameTimelines { node, .. }
+            | Self::Release { node, .. }
+            | Self::Leave { node } => format!("{} {node}", self.kind()),
+            Self::Override { by, .. } => format!("{} {by}", self.kind()),
             Self::HandOver {
                 node, successor, ..
-            } => format!("hand-over by {node} to {successor}"),
+            } => format!("{} {node} to {successor}", self.kind()),
+        }
+    }
+
+    /// Which change it is.
+    const fn kind(&self) -> UpdateKind {
+        match self {
+            Self::FirstPrimary { .. } => UpdateKind::FirstPrimary,
+            Self::Promote { .. } => UpdateKind::Promote,
+            Self::Renew { .. } => UpdateKind::Renew,
+            Self::SetHolders { .. } => UpdateKind::SetHolders,
+            Self::NameTimelines { .. } => UpdateKind::NameTimelines,
+            Self::Release { .. } => UpdateKind::Release,
+            Self::Leave { .. } => UpdateKind::Leave,
+            Self::Override { .. } => UpdateKind::Override,
+            Self::HandOver { .. } => UpdateKind::HandOver,
         }
     }
 }
