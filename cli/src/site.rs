@@ -7,10 +7,13 @@ use std::time::Duration;
 use pha_core::hindrance::Hindrance;
 use pha_core::layout::{DIRECTORY, Layout, config_files};
 use pha_core::names::NodeName;
+use pha_core::quoted::printable;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output, own_program};
 use pha_host::config::ClusterConfig;
 use pha_host::ssh::{Ssh, SshError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::app::Session;
 use crate::error::{ClsError, MEANINGS};
@@ -71,8 +74,35 @@ pub(crate) struct Answer {
     pub(crate) text: Result<String, Hindrance>,
 }
 
-/// What `cls` said on that node: what went wrong, and a line with what to type there.
-pub(crate) fn said(node: &NodeName, code: i32, words: &str) -> Hindrance {
+/// The option with which `cls` prints its errors as JSON too.
+const JSON: &str = "--json";
+/// How much is shown of what another node says.
+const SHOWN: usize = 2000;
+
+/// An error of `cls` as it prints it with [`JSON`].
+#[derive(Debug, Deserialize)]
+struct Failed {
+    error: String,
+    next: String,
+}
+
+/// Why `cls` failed on that node, and what to type there.
+fn why_failed(node: &NodeName, output: &Output) -> Hindrance {
+    let Ok(Failed { error, next }) = serde_json::from_str(&output.text()) else {
+        return said(node, output.code, &output.error_text());
+    };
+    let next = Some(next.as_str()).filter(|next| !next.is_empty());
+    hindrance(node, &error, next)
+}
+
+fn hindrance(node: &NodeName, why: &str, next: Option<&str>) -> Hindrance {
+    let next = printable(next.unwrap_or("cls_doctor"), SHOWN);
+    Hindrance::new(printable(why, SHOWN), format!("on {node}: {next}"))
+}
+
+/// The same from what it said to an operator: it was ended before it could print a document, or its version
+/// prints none here.
+fn said(node: &NodeName, code: i32, words: &str) -> Hindrance {
     let mut lines = words.lines().map(str::trim);
     let why = lines.find_map(|line| line.strip_prefix("cls: "));
     let next = lines.find_map(|line| line.strip_prefix("next: "));
@@ -80,7 +110,7 @@ pub(crate) fn said(node: &NodeName, code: i32, words: &str) -> Hindrance {
         || format!("cls ended with status {code}: {}", words.trim()),
         str::to_owned,
     );
-    Hindrance::new(why, format!("on {node}: {}", next.unwrap_or("cls_doctor")))
+    hindrance(node, &why, next)
 }
 
 /// Runs `cls internal …` on every node at the same time: here as a child, elsewhere over ssh.
@@ -179,7 +209,7 @@ fn ask(
     let output = if local {
         let program = own_program().map_err(|error| Hindrance::of(&error))?;
         let mut command = Command::new(program)
-            .arg("internal")
+            .args(["internal", JSON])
             .args(words)
             .arg("--config")
             .arg(&config.file)
@@ -194,7 +224,7 @@ fn ask(
         remote(config, node, words, stdin, deadline)?
     };
     if output.code != 0 {
-        return Err(said(node, output.code, &output.error_text()));
+        return Err(why_failed(node, &output));
     }
     Ok(output.text().into_owned())
 }
@@ -233,6 +263,28 @@ pub(crate) fn cls_there(
     there(node, &places(None), &[], words, stdin, deadline)
 }
 
+/// What `cls internal …` answers on another node, for whoever knows the cluster and needs no config.ini.
+///
+/// # Errors
+/// Why there is no answer, and what to do about it.
+pub(crate) fn ask_there<T: DeserializeOwned>(
+    node: &NodeName,
+    words: &[&str],
+    stdin: &[u8],
+    deadline: Deadline,
+) -> Result<T, Hindrance> {
+    let words = [&["internal", JSON], words].concat();
+    let output = cls_there(node, &words, stdin, deadline).map_err(|away| away.hindrance())?;
+    if output.code != 0 {
+        return Err(why_failed(node, &output));
+    }
+    // The parser's message could quote the text.
+    serde_json::from_str(&output.text()).map_err(|_| {
+        let strange = format!("cls on {node} answers in another form");
+        Hindrance::new(strange, layout().same_version())
+    })
+}
+
 fn remote(
     config: &ClusterConfig,
     node: &NodeName,
@@ -246,7 +298,7 @@ fn remote(
         deadline.left().max(Duration::from_secs(1)).as_secs_f64()
     );
     let before = ["timeout", "--signal=KILL", &limit];
-    let words = [&["internal"], words].concat();
+    let words = [&["internal", JSON], words].concat();
     let places = places(Some(&config.directory));
     there(node, &places, &before, &words, stdin, deadline).map_err(|away| away.hindrance())
 }
@@ -314,6 +366,19 @@ mod tests {
         let silence = said(&node, 1, words);
         assert_eq!(silence.remedy.as_deref(), Some("on node2: make it a file"));
         assert!(silence.why.ends_with("failed; a directory"), "{silence}");
+        // A document has a remedy of its own, with whatever is in the text.
+        let output = |stdout: &str, stderr: &str| Output {
+            code: 1,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            truncated: false,
+        };
+        let document = r#"{"result":"failed","error":"no\n  next: x","next":"mend it"}"#;
+        let silence = why_failed(&node, &output(document, words));
+        assert_eq!(silence.why, r"no\n  next: x");
+        assert_eq!(silence.remedy.as_deref(), Some("on node2: mend it"));
+        let silence = why_failed(&node, &output("", words));
+        assert_eq!(silence.remedy.as_deref(), Some("on node2: make it a file"));
         let silence = said(&node, 137, "Killed");
         assert!(silence.why.contains("137: Killed"), "{silence}");
     }

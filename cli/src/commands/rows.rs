@@ -7,7 +7,6 @@ use std::time::Duration;
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
-use pha_core::quoted::printable;
 use pha_host::clock::Deadline;
 use pha_host::local;
 use pha_host::postgres::PostgresError;
@@ -98,16 +97,7 @@ impl Request {
             ..self.clone()
         };
         let input = serde_json::to_vec(&request).map_err(|error| Hindrance::of(&error))?;
-        let output = site::cls_there(node, &["internal", "rows"], &input, deadline)
-            .map_err(|away| away.hindrance())?;
-        if output.code != 0 {
-            let words = printable(&output.error_text(), 600);
-            return Err(site::said(node, output.code, &words).into());
-        }
-        serde_json::from_str(&output.text()).unwrap_or_else(|_| {
-            let strange = format!("cls on {node} answers in another form");
-            Err(Hindrance::new(strange, site::layout().same_version()).into())
-        })
+        site::ask_there::<Result<TextRows, Refusal>>(node, &["rows"], &input, deadline)?
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the nodes have durably seen of the register.
 
 use pha_core::names::{NodeName, ResourceName};
-use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
 use pha_host::node::memory_file;
@@ -107,13 +106,7 @@ pub(super) fn by_all(
 
 /// What another node has seen, by the same program there.
 fn there(node: &NodeName, resource: &ResourceName, deadline: Deadline) -> Result<Kept, String> {
-    let words = ["internal", "seen", resource.as_str()];
-    let output = site::cls_there(node, &words, b"", deadline.sub_budget(ASK))
-        .map_err(|away| away.to_string())?;
-    if output.code != 0 {
-        let said = output.error_text();
-        return Err(said.lines().next().unwrap_or("it said nothing").to_owned());
-    }
-    serde_json::from_str(&output.text())
-        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
+    let words = ["seen", resource.as_str()];
+    site::ask_there(node, &words, b"", deadline.sub_budget(ASK))
+        .map_err(|hindrance| hindrance.to_string())
 }

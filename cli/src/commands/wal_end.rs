@@ -5,7 +5,6 @@ use std::time::Duration;
 use pha_core::lineage::{Lineage, Origin};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
-use pha_core::quoted::printable;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::node::{memory_file, pg_ctl};
@@ -101,14 +100,7 @@ pub(super) fn there(
     deadline: Deadline,
 ) -> Result<WalEnd, String> {
     let resource = format!("--resource={}", cluster.resource);
-    let words = ["internal", "wal-end", &resource];
-    let output = site::cls_there(node, &words, b"", deadline.sub_budget(LIMIT))
-        .map_err(|away| away.to_string())?;
-    let said = output.error_text();
-    if output.code != 0 {
-        let first = said.lines().next().unwrap_or("it said nothing");
-        return Err(first.trim_start_matches("cls: ").to_owned());
-    }
-    serde_json::from_str(&output.text())
-        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
+    let words = ["wal-end", &resource];
+    site::ask_there(node, &words, b"", deadline.sub_budget(LIMIT))
+        .map_err(|hindrance| hindrance.to_string())
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pha_core::decide::operator::{RecoveryFacts, plan_recovery, to_give_way};
 use pha_core::names::{NodeName, ResourceName};
-use pha_core::quoted::printable;
 use pha_core::register::{GaveWay, Reading};
 use pha_host::clock::Deadline;
 use pha_host::promise::give_way;
@@ -70,13 +69,6 @@ fn there(
     deadline: Deadline,
 ) -> Result<GaveWay, String> {
     let epoch = epoch.to_string();
-    let words = ["internal", "give-way", resource.as_str(), &epoch];
-    let output = site::cls_there(node, &words, b"", deadline).map_err(|away| away.to_string())?;
-    if output.code != 0 {
-        let said = output.error_text();
-        let first = said.lines().next().unwrap_or("it said nothing");
-        return Err(first.trim_start_matches("cls: ").to_owned());
-    }
-    serde_json::from_str(&output.text())
-        .map_err(|error| format!("{node} answered: {}", printable(&error.to_string(), 300)))
+    let words = ["give-way", resource.as_str(), &epoch];
+    site::ask_there(node, &words, b"", deadline).map_err(|hindrance| hindrance.to_string())
 }

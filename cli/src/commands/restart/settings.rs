@@ -7,7 +7,6 @@ use pha_core::hindrance::Hindrance;
 use pha_core::limits::Limits;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
-use pha_core::quoted::printable;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::local;
@@ -108,16 +107,7 @@ fn there(
     deadline: Deadline,
 ) -> Result<Settings, Hindrance> {
     let input = serde_json::to_vec(parameters).map_err(|error| Hindrance::of(&error))?;
-    let output = site::cls_there(node, &["internal", "settings"], &input, deadline)
-        .map_err(|away| away.hindrance())?;
-    if output.code != 0 {
-        let words = printable(&output.error_text(), 600);
-        return Err(site::said(node, output.code, &words));
-    }
-    serde_json::from_str(&output.text()).map_err(|_| {
-        let strange = format!("cls on {node} answers in another form");
-        Hindrance::new(strange, site::layout().same_version())
-    })
+    site::ask_there(node, &["settings"], &input, deadline)
 }
 
 /// The other side of it.
