@@ -6,6 +6,7 @@ use pha_core::decide::operator::Refusal;
 use pha_core::health::NotingCommand;
 use pha_core::history::Operator;
 use pha_core::names::NodeName;
+use pha_core::register::Reading;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
 use pha_host::user::User;
@@ -16,6 +17,7 @@ use crate::commands::Outcome;
 use crate::error::ClsError;
 use crate::site;
 
+pub(crate) mod back;
 pub(crate) mod copy;
 pub(crate) mod lock;
 
@@ -29,6 +31,19 @@ impl From<Refusal> for ClsError {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.what, refusal.hint)
     }
+}
+
+/// The register; none without the built-in lock service.
+///
+/// # Errors
+/// The agent's parameter cannot be used.
+pub(crate) fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
+    let Some(service) = cluster.lock_service() else {
+        return Ok(None);
+    };
+    let mut service = service
+        .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+    Ok(Some(service.read(Deadline::after(ASK))))
 }
 
 /// How long the note of a command in the register's history may take.

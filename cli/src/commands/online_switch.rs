@@ -9,9 +9,7 @@ use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_sw
 use pha_core::health::{NotingCommand, whose};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
-use pha_core::params::Mode;
 use pha_core::postgres::{Archiving, LinkRow, RoleView};
-use pha_core::register::Reading;
 use pha_core::status::{Role, Score, WalSenderState};
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -19,7 +17,8 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::lock;
+use crate::operate::back::{Back, Start};
+use crate::operate::{lock, register};
 use crate::primary::Primary;
 use crate::tools;
 use crate::wait::{self, Look};
@@ -94,7 +93,11 @@ impl OnlineSwitch {
         let took = perform(session, &cluster, &old, &new, timeout, deadline)?;
         // That the old primary can follow proves that the new one had received all of its WAL, the
         // shutdown checkpoint included (R9): it could not have joined with more than that.
-        rejoined(session, &cluster, &old, deadline)?;
+        let rejoined = Back {
+            node: Some((&old, Start::Any)),
+            before_next: false,
+        };
+        rejoined.wait(session, &cluster, deadline)?;
         drop(guard);
         session.ui.done(
             &format!(
@@ -237,19 +240,6 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
     }
 }
 
-/// The register; none without the built-in lock service.
-///
-/// # Errors
-/// The agent's parameter cannot be used.
-pub(crate) fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
-    let Some(service) = cluster.lock_service() else {
-        return Ok(None);
-    };
-    let mut service = service
-        .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
-    Ok(Some(service.read(Deadline::after(ASK))))
-}
-
 /// Why Pacemaker would not switch now.
 fn pending(cluster: &Cluster) -> Vec<String> {
     let view = &cluster.view;
@@ -383,35 +373,4 @@ fn settled(cluster: &Cluster) -> Option<NodeName> {
     let idle = cluster.view.all_pending().next().is_none();
     let primary = cluster.primary().ok().filter(|_| idle)?;
     settled_on(cluster, &primary).then_some(primary)
-}
-
-/// Waits until the old primary streams and, where commits wait for standbys, until they wait for one
-/// again that may be promoted, so that the next switch need not be refused. One that could not open for
-/// writing is not waited for: its operator has to do something first.
-fn rejoined(
-    session: &Session,
-    cluster: &Cluster,
-    old: &NodeName,
-    deadline: Deadline,
-) -> Result<(), ClsError> {
-    let synchronous = cluster.params.rep_mode == Mode::Sync;
-    let what = format!("{old} to stream from the new primary");
-    wait::until(session, &what, deadline, || {
-        let cluster = cluster.again(session)?;
-        let node = cluster.node(old);
-        let ready = |node: &ClusterNode| {
-            node.is_synchronous() && (node.is_promotable() || node.unfit.is_some())
-        };
-        let waited_for = || cluster.view.nodes.values().any(ready);
-        match node.role() {
-            Role::Unpromoted if node.streams() && (!synchronous || waited_for()) => {
-                Ok(Look::Done(()))
-            }
-            Role::Unpromoted if node.streams() => Ok(Look::Pending(
-                "it streams; no standby that commits wait for may be promoted yet".to_owned(),
-            )),
-            Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
-            role => Ok(Look::Pending(role.to_string())),
-        }
-    })
 }

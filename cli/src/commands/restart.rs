@@ -4,24 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::cluster::ClusterNode;
 use pha_core::decide::operator::Course;
 use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
-use pha_core::params::Mode;
-use pha_core::register::Reading;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::online_switch::register;
 use crate::commands::start;
 use crate::error::ClsError;
+use crate::operate::back::Back;
 use crate::operate::lock;
 use crate::tools;
-use crate::wait::{self, Look};
 
 mod job;
 pub(crate) mod round;
@@ -192,36 +188,15 @@ fn after_another(session: &Session, cluster: &Cluster, deadline: Deadline) -> Re
     }
     // What does not come back is judged below.
     let complete = start::complete(session, cluster, deadline.sub_budget(BACK));
-    let ready = complete.and_then(|_| held_again(session, cluster, deadline.sub_budget(BACK)));
+    let held = Back {
+        node: None,
+        before_next: false,
+    };
+    let ready = complete.and_then(|_| held.wait(session, cluster, deadline.sub_budget(BACK)));
     if let Err(error) = ready {
         session.ui.progress(&error.to_string());
     }
     Ok(())
-}
-
-/// Waits until another node than the primary holds every acknowledged commit. One that was about to be kept
-/// off has left the holders, and is one again with a later monitor of the primary.
-fn held_again(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
-    if cluster.params.rep_mode != Mode::Sync {
-        return Ok(());
-    }
-    wait::until(session, "a standby that commits wait for", deadline, || {
-        let cluster = cluster.again(session)?;
-        let nodes = cluster.view.nodes.values();
-        let mut standbys = nodes.filter(|node| node.role() == Role::Unpromoted);
-        let held = match register(&cluster)? {
-            Some(Reading::Row(row)) => row.holders.len() > 1,
-            Some(_) | None => standbys.clone().any(ClusterNode::is_synchronous),
-        };
-        let alone = standbys.clone().next().is_none();
-        let ready = held && standbys.any(|node| node.is_promotable() || node.unfit.is_some());
-        Ok(match ready || alone {
-            true => Look::Done(()),
-            false => {
-                Look::Pending("no standby that commits wait for may be promoted yet".to_owned())
-            }
-        })
-    })
 }
 
 /// What every running node's settings are.

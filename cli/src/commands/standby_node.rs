@@ -79,14 +79,7 @@ impl StandbyNode {
 
 /// Refuses when nobody could take over from the primary.
 fn may_be_spared(cluster: &Cluster, primary: &NodeName) -> Result<(), ClsError> {
-    let mut others = cluster
-        .view
-        .nodes
-        .iter()
-        .filter(|(name, _)| *name != primary);
-    let successor =
-        others.find(|(_, node)| node.role() == Role::Unpromoted && node.is_promotable());
-    if successor.is_some() {
+    if cluster.view.can_be_taken_over() {
         return Ok(());
     }
     Err(ClsError::refused(

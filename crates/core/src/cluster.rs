@@ -16,8 +16,9 @@ pub use failures::{Count, FailCount, fail_counts};
 use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
+use crate::params::Mode;
 use crate::parse::cib::{Failure, ResourceState};
-use crate::register::Seen;
+use crate::register::{NoRow, Reading, Seen, believed};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Role, Score, Word};
 use crate::timeline::WalPosition;
@@ -140,6 +141,12 @@ impl ClusterNode {
         self.score.is_some_and(|score| score.value() > 0)
     }
 
+    /// Whether a standby runs here that Pacemaker may promote now.
+    #[must_use]
+    pub fn may_take_over(&self) -> bool {
+        self.role() == Role::Unpromoted && self.is_promotable()
+    }
+
     /// Whether nothing is known that would keep it from being the next primary but the score, which it has
     /// no sooner than commits wait for it.
     #[must_use]
@@ -162,6 +169,38 @@ impl ClusterNode {
         match &self.database.last_failure {
             Some(failure) => WhyStopped::Failed(failure),
             None => WhyStopped::Stopped,
+        }
+    }
+}
+
+/// Whether the loss of the primary would be survived with every acknowledged commit.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cover {
+    /// A standby that commits wait for may be promoted, or they wait for none in this mode.
+    Ready,
+    /// Commits wait for one that could not open for writing; its operator has to do something first.
+    Unfit,
+    /// None yet.
+    NotYet,
+    /// The register does not say for whom.
+    Unknown(NoRow),
+}
+
+impl fmt::Display for Cover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("a standby may be promoted"),
+            Self::Unfit => {
+                f.write_str("the standby that commits wait for could not open for writing")
+            }
+            Self::NotYet => f.write_str("no standby that commits wait for may be promoted yet"),
+            Self::Unknown(no_row) => {
+                write!(
+                    f,
+                    "it is not known for which standby commits wait: {no_row}"
+                )
+            }
         }
     }
 }
@@ -304,6 +343,38 @@ impl Cluster {
         let mut promoted = self.promoted();
         let first = promoted.next();
         promoted.next().is_none().then_some(first).flatten()
+    }
+
+    /// Whether a standby may be promoted now in place of the primary.
+    #[must_use]
+    pub fn can_be_taken_over(&self) -> bool {
+        self.nodes.values().any(ClusterNode::may_take_over)
+    }
+
+    /// Whether a standby that commits wait for may be promoted now: by the register, where there is one, and
+    /// by its data status.
+    pub fn cover(&self, mode: Mode, register: Option<&Reading>) -> Cover {
+        if mode != Mode::Sync {
+            return Cover::Ready;
+        }
+        let row = register.map(|reading| believed(reading, None, self.seen));
+        let row = match row.transpose() {
+            Ok(row) => row,
+            Err(no_row) => return Cover::Unknown(no_row),
+        };
+        let holds = |(name, node): &(&NodeName, &ClusterNode)| {
+            node.role() == Role::Unpromoted
+                && node.is_synchronous()
+                && row.is_none_or(|row| row.holders.contains(*name))
+        };
+        let holders = || self.nodes.iter().filter(holds).map(|(_, node)| node);
+        if holders().any(ClusterNode::may_take_over) {
+            Cover::Ready
+        } else if holders().any(|node| node.unfit.is_some()) {
+            Cover::Unfit
+        } else {
+            Cover::NotYet
+        }
     }
 
     /// `pgsql_REPL_INFO` where it is there and well-formed.

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use pha_core::decide::operator::{Course, plan_restart};
 use pha_core::names::NodeName;
-use pha_core::params::Mode;
 use pha_core::setup::{Element, SetupPlan};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
-use super::round::{Cause, IDLE, Order, settled};
+use super::round::{Cause, Order, settled};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::commands::online_switch::switch_away;
 use crate::commands::setup::push;
 use crate::commands::start;
 use crate::error::ClsError;
+use crate::operate::back::{Back, Start};
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -88,7 +88,7 @@ impl Job<'_> {
                 self.restarted(primary, before)
             }),
             // It was stopped as a primary and started as a standby.
-            Cause::Settings { .. } => self.standby_is_back(primary, &|_| true, self.deadline),
+            Cause::Settings { .. } => self.standby_is_back(primary, Start::Any, self.deadline),
         };
         ended.map_err(|error| error.beside(&format!("{new} is primary")))?;
         Ok(Some(took))
@@ -195,8 +195,7 @@ impl Job<'_> {
             tools::allow_on(clone, node.as_str(), Deadline::after(START))?;
             stopped?;
         }
-        let anew = |now: Option<i64>| now.is_some() && now != before;
-        self.standby_is_back(node, &anew, self.deadline)
+        self.standby_is_back(node, Start::OtherThan(before), self.deadline)
     }
 
     /// Or has been started again already, which Pacemaker does when the stop took longer than it is kept off.
@@ -219,34 +218,14 @@ impl Job<'_> {
     fn standby_is_back(
         &self,
         node: &NodeName,
-        right: &dyn Fn(Option<i64>) -> bool,
+        start: Start,
         deadline: Deadline,
     ) -> Result<(), ClsError> {
-        let synchronous = self.cluster.params.rep_mode == Mode::Sync;
-        let what = format!("{node} to stream again");
-        wait::until(self.session, &what, deadline, || {
-            if !tools::idle(Deadline::after(IDLE))? {
-                return Ok(Look::Pending("Pacemaker is at work".to_owned()));
-            }
-            let cluster = self.cluster.again(self.session)?;
-            let there = cluster.node(node);
-            let mut nodes = cluster.view.nodes.values();
-            let safe = nodes.any(|node| node.is_synchronous() && node.is_promotable());
-            let gone = |why: String| Err(ClsError::failed(format!("{node}: {why}"), ""));
-            Ok(match there.role() {
-                // Pacemaker has nothing more to do about it.
-                Role::Stopped => return gone(there.why_stopped().to_string()),
-                Role::Promoted => return gone("it has become the primary meanwhile".to_owned()),
-                _ if !right(there.database.started) => {
-                    Look::Pending(format!("{node} was not restarted yet"))
-                }
-                _ if !there.streams() => Look::Pending(cluster.state(node)),
-                _ if synchronous && !safe => {
-                    Look::Pending("no standby that commits wait for may be promoted yet".to_owned())
-                }
-                _ => Look::Done(()),
-            })
-        })
+        let back = Back {
+            node: Some((node, start)),
+            before_next: true,
+        };
+        back.wait(self.session, &self.cluster, deadline)
     }
 
     /// After a standby that did not come back: the primary still runs as it did, and so shall the rest.
@@ -302,7 +281,7 @@ impl Job<'_> {
                 tools::cleanup(clone, None, deadline)?;
             }
             settled(self.session, deadline)?;
-            self.standby_is_back(&node, &|_| true, deadline)?;
+            self.standby_is_back(&node, Start::Any, deadline)?;
         }
         match &round.now {
             Some(now) => push(now, &plan.before, Deadline::after(BACK)),

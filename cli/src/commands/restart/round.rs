@@ -15,16 +15,15 @@ use super::job::Job;
 use super::settings::Settings;
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::online_switch::{Asked, ask, could_switch_away, failed, register};
+use crate::commands::online_switch::{Asked, ask, could_switch_away, failed};
 use crate::commands::setup::push;
 use crate::commands::start;
 use crate::error::ClsError;
+use crate::operate::back::IDLE;
 use crate::operate::lock::{self, Guard};
+use crate::operate::register;
 use crate::tools;
 use crate::wait::{self, Look};
-
-/// How long the question whether Pacemaker is at work may take.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
 
 /// Why PostgreSQL is restarted.
 #[derive(Debug, Clone, Copy)]

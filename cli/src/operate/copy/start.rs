@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pha_core::decide::operator::CopyPlan;
 use pha_core::params::Mode;
-use pha_core::register::Reading;
+use pha_core::register::believed;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
@@ -119,11 +119,15 @@ impl Work<'_> {
                 (sync && !other).then(|| "it streams, and is not synchronous yet".to_owned())
             );
         }
-        match self.register()? {
-            Some(Reading::Row(row)) if !row.holders.contains(&self.node) => Ok(Some(
-                "it streams, and is no holder in the register yet".to_owned(),
+        let Some(reading) = self.register()? else {
+            return Ok(None);
+        };
+        Ok(match believed(&reading, None, cluster.view.seen) {
+            Ok(row) if row.holders.contains(&self.node) => None,
+            Ok(_) => Some("it streams, and is no holder in the register yet".to_owned()),
+            Err(no_row) => Some(format!(
+                "it streams; whether it is a holder is not known: {no_row}"
             )),
-            _ => Ok(None),
-        }
+        })
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dialect::FENCING;
 use crate::parse::cib::Cib;
+use crate::register::{Register, Trouble};
 
 /// What a test varies: the clone's meta attributes, the clone's own properties, and of `node1` its
 /// attributes in the configuration, its transient ones, and the operations of the database.
@@ -261,4 +262,67 @@ fn a_primary_without_quorum_ends_unless_pacemaker_leaves_it_alone() {
         }
     }
     assert_eq!(what(policy("freeze")), WithoutQuorum::Fenced, "the default");
+}
+
+/// Whether the primary could be lost, as every command asks that waits for it.
+#[test]
+fn a_standby_covers_the_primary_when_it_holds_every_commit_and_may_be_promoted() {
+    type Change = fn(&mut ClusterNode);
+    let row = |term: u64, holders: &[&str]| {
+        Reading::Row(Register {
+            owner: Some("node2".parse().unwrap()),
+            term,
+            epoch: term,
+            holders: holders.iter().map(|node| node.parse().unwrap()).collect(),
+            ..Register::fresh()
+        })
+    };
+    let held = row(3, &["node1", "node2"]);
+    let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
+    let cases: Vec<(Change, Option<Reading>, Cover)> = vec![
+        (|_| {}, Some(held.clone()), Cover::Ready),
+        (|_| {}, None, Cover::Ready),
+        (|_| {}, Some(row(3, &["node2"])), Cover::NotYet),
+        (|n| n.score = Some(Score::MayNot), None, Cover::NotYet),
+        (|n| n.online = false, None, Cover::NotYet),
+        (
+            |n| n.data_status = "STREAMING|ASYNC".parse().ok(),
+            None,
+            Cover::NotYet,
+        ),
+        (
+            |n| {
+                n.score = Some(Score::MayNot);
+                n.unfit = Some("max_connections is 10".to_owned());
+            },
+            Some(held),
+            Cover::Unfit,
+        ),
+        (
+            |_| {},
+            Some(unknown.clone()),
+            Cover::Unknown(unknown.row().unwrap_err()),
+        ),
+    ];
+    for (change, register, expected) in cases {
+        let mut cluster = view(Given {
+            operations: STARTED,
+            ..Given::default()
+        });
+        let node = cluster.nodes.get_mut(&node1()).unwrap();
+        node.data_status = "STREAMING|SYNC".parse().ok();
+        node.score = Some(Score::MayPromote);
+        change(node);
+        let found = cluster.cover(Mode::Sync, register.as_ref());
+        assert_eq!(found, expected, "{register:?}");
+        assert_eq!(cluster.cover(Mode::Async, register.as_ref()), Cover::Ready);
+        assert_eq!(
+            cluster.can_be_taken_over(),
+            cluster.node(&node1()).may_take_over()
+        );
+        // One that was put back says nothing of holders.
+        cluster.seen = Some(Seen { term: 9, epoch: 9 });
+        let older = cluster.cover(Mode::Sync, Some(&row(3, &["node1", "node2"])));
+        assert!(matches!(older, Cover::Unknown(_)), "{older:?}");
+    }
 }

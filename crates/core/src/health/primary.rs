@@ -84,7 +84,7 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     // No holder is asked for at a promotion then (R1), but a standby's own score.
     let mut nodes = seen.cluster.nodes.iter();
     if !seen.sync()
-        && let Some((node, _)) = nodes.find(|(_, node)| may_take_over(node))
+        && let Some((node, _)) = nodes.find(|(_, node)| node.may_take_over())
     {
         let remedy =
             format!("wait: {node} may become primary; if it has not within a minute: cls_cleanup");
@@ -152,11 +152,6 @@ fn promised(seen: &Observation<'_>, row: &Register, node: &NodeName) -> Option<P
         );
         problem(Level::Critical, text, &remedy).on(node)
     })
-}
-
-/// Whether a node's database runs and says that it may be promoted.
-fn may_take_over(node: &ClusterNode) -> bool {
-    node.role() != Role::Stopped && node.is_promotable()
 }
 
 /// Whether a node that runs has less WAL than the register records for it, and keeps its gate shut for
