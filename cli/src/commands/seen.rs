@@ -53,9 +53,10 @@ fn here(resource: &ResourceName) -> Result<Kept, String> {
     let record = RecordFile::beside(&memory_file(resource))
         .load()
         .map_err(|error| error.to_string())?;
+    let Seen { term, epoch } = memory.highest();
     Ok(Kept {
-        term: memory.term,
-        epoch: memory.epoch.max(memory.promised.unwrap_or(0)),
+        term,
+        epoch,
         number: record
             .and_then(|record| record.lineage.last())
             .map_or(0, |name| name.number.get()),

@@ -53,14 +53,21 @@ impl RecordFile {
     /// Which timelines a stopped server's data are on; `known` are those of the register.
     ///
     /// # Errors
-    /// The data directory or the record cannot be read, or it cannot be told where the WAL ends.
+    /// The data directory cannot be read, or it cannot be told where the WAL ends.
     pub fn kinship(
         &self,
         pg: &PgCtl,
         known: &Lineage,
         deadline: Deadline,
     ) -> Result<(Origin, Kinship), String> {
-        let record = self.load().map_err(|error| error.to_string())?;
+        let record = match self.load() {
+            Ok(record) => record,
+            // A comparison of numbers would take another timeline for the primary's.
+            Err(error) => {
+                let why = error.to_string();
+                return Ok((Origin::Unknown(why.clone()), Kinship::Unknown(why)));
+            }
+        };
         let disk = pg.look(deadline)?;
         let end = disk.end.map_err(|why| why.to_string())?;
         let seen = Seen {

@@ -95,7 +95,7 @@ impl Explored {
             primary_system: Some((1, 15)),
             managed: true,
             in_standby: false,
-            alike: None,
+            kinship: None,
             unfinished: None,
             lacking: Vec::new(),
         };

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method};
-use pha_core::lineage::Kinship;
+use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, not_rewound};
 use pha_core::names::copy_slot;
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;
@@ -70,16 +69,9 @@ impl Work<'_> {
         for line in words {
             self.session.ui.progress(&line);
         }
-        // It leaves a backup label where it has done anything, and takes a server for one that is on the
-        // old timeline still that was opened after its latest checkpoint (before PostgreSQL 16).
         let label = self.pg.pgdata.join("backup_label");
-        let rewound = self.pg.user.files().exists(&label);
-        match before.filter(|_| !rewound) {
-            Some(Kinship::Diverged { fork, .. }) => Err(self.not_rewound(&format!(
-                "it found nothing to do, and the data are not the primary's from {fork} on"
-            ))),
-            _ => Ok(()),
-        }
+        let label = self.pg.user.files().exists(&label);
+        not_rewound(before.as_ref(), label).map_or(Ok(()), |why| Err(self.not_rewound(&why)))
     }
 
     fn not_rewound(&self, error: &dyn std::fmt::Display) -> ClsError {

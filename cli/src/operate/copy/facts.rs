@@ -9,7 +9,6 @@ use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
 use pha_core::server_program::ServerProgram;
 use pha_core::snapshot::Process;
-use pha_core::status::Role;
 use pha_host::missing;
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
@@ -41,14 +40,14 @@ impl Work<'_> {
         };
         self.system = primary_system.map(|(system, _)| system);
         let register = self.register()?;
-        let instance = self.instance()?;
-        let alike = match instance {
-            Instance::Stopped => self.alike(register.as_ref()),
+        let instance = self.instance();
+        let kinship = match instance {
+            Instance::Stopped => self.kinship(register.as_ref()),
             _ => None,
         };
         let cluster = &self.cluster;
         Ok(CopyFacts {
-            alike,
+            kinship,
             lacking: self.pg.missing(ServerProgram::ALL),
             node: self.node.clone(),
             replicated: cluster.params.rep_mode.replicated(),
@@ -65,32 +64,12 @@ impl Work<'_> {
         })
     }
 
-    /// Why `pg_rewind` would take these data for the primary's although they are not (R13).
-    fn alike(&self, register: Option<&Reading>) -> Option<String> {
-        match self.kinship(register)? {
-            Kinship::Diverged {
-                fork,
-                rewindable: false,
-            } => Some(format!(
-                "it compares numbers of timelines, and the one that {} has from {fork} on has the number of another",
-                self.node
-            )),
-            // Replaced or opened by hand: nobody knows what a comparison of numbers is worth.
-            Kinship::Unknown(why) => Some(why),
-            _ => None,
-        }
-    }
-
     /// What the data are to the register's timelines, where that can be told.
     pub(super) fn kinship(&self, register: Option<&Reading>) -> Option<Kinship> {
         let Some(Reading::Row(row)) = register else {
             return None;
         };
         let file = RecordFile::beside(&memory_file(&self.cluster.resource));
-        // A comparison of numbers would take another timeline for the primary's.
-        if let Err(error) = file.load() {
-            return Some(Kinship::Unknown(error.to_string()));
-        }
         let deadline = self.deadline.sub_budget(READ);
         let known = &row.timelines.lineage;
         let (_, kinship) = file.kinship(&self.pg, known, deadline).ok()?;
@@ -125,20 +104,14 @@ impl Work<'_> {
         Ok(Some(service.read(self.deadline.sub_budget(ASK))))
     }
 
-    fn instance(&self) -> Result<Instance, ClsError> {
-        if let Some(pending) = self.cluster.view.pending(&self.node) {
-            return Ok(Instance::Changing(pending));
-        }
-        let running = self.is_running();
+    fn instance(&self) -> Instance {
         let node = self.cluster.node(&self.node);
-        Ok(match (node.role(), running) {
-            (Role::Promoted, _) => Instance::Primary,
-            (Role::Unpromoted, _) => Instance::Standby {
-                streaming: running && node.streams(),
-            },
-            (Role::Stopped, true) => Instance::Foreign,
-            (Role::Stopped, false) => Instance::Stopped,
-        })
+        Instance::of(
+            self.cluster.view.pending(&self.node),
+            node.role(),
+            self.pg.running().0,
+            node.streams(),
+        )
     }
 
     /// Whether a server works in the data directory, or that cannot be told.

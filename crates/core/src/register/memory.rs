@@ -282,7 +282,7 @@ impl Memory {
         if self.forgotten {
             return Err(PromiseRefused::Forgotten);
         }
-        let seen = self.epoch.max(self.promised.unwrap_or(0));
+        let seen = self.highest().epoch;
         for (what, asked, seen) in [("term", term, self.term), ("epoch", epoch, seen)] {
             if leaps(asked, seen) {
                 return Err(PromiseRefused::Leap { what, asked, seen });
@@ -338,7 +338,7 @@ impl Memory {
                 term,
                 epoch,
                 seen_term: self.term,
-                seen_epoch: self.epoch.max(self.promised.unwrap_or(0)),
+                seen_epoch: self.highest().epoch,
             });
         }
         if self.has_promised(epoch) && self.revocable != Some(epoch) {
@@ -501,6 +501,15 @@ impl Memory {
             freed: at(self.freed),
             reign,
             forgotten: self.forgotten,
+        }
+    }
+
+    /// The highest term and epoch that this node knows of: an epoch also that it has promised for.
+    #[must_use]
+    pub fn highest(&self) -> Seen {
+        Seen {
+            term: self.term,
+            epoch: self.epoch.max(self.promised.unwrap_or(0)),
         }
     }
 

@@ -7,9 +7,14 @@ use std::fmt;
 
 use super::Refusal;
 use crate::begun::Begun;
+use crate::lineage::Kinship;
 use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
+
+mod seen;
+
+pub use seen::not_rewound;
 
 /// Which command was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +99,8 @@ pub struct CopyFacts {
     pub managed: bool,
     /// An operator has put the node into standby, so that nothing is started there for now.
     pub in_standby: bool,
-    /// Why `pg_rewind` would find nothing to do although the data are not on the primary's timelines (R13).
-    pub alike: Option<String>,
+    /// What the data of a stopped server are to the register's timelines, where that can be told (R13).
+    pub kinship: Option<Kinship>,
     /// An earlier copy was interrupted: what it was.
     pub unfinished: Option<Begun>,
     /// Programs of the server that are not on the node.
@@ -431,8 +436,8 @@ fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
     if facts.lacking.contains(&ServerProgram::Rewind) {
         return Some(format!("{} has no pg_rewind", facts.node));
     }
-    if let Some(why) = &facts.alike {
-        return Some(why.clone());
+    if let Some(why) = facts.alike() {
+        return Some(why);
     }
     match &facts.data {
         Data::Nothing => Some("there is no data directory".to_owned()),

@@ -40,7 +40,7 @@ fn diverged() -> CopyFacts {
         primary_system: Some((7, 15)),
         managed: true,
         in_standby: false,
-        alike: None,
+        kinship: None,
         unfinished: None,
         lacking: Vec::new(),
     }
@@ -309,7 +309,7 @@ fn a_node_in_standby_is_repaired_and_not_started() {
 #[test]
 fn what_is_alike_by_number_is_rebuilt() {
     let facts = CopyFacts {
-        alike: Some("timeline 2 is another".to_owned()),
+        kinship: Some(Kinship::Unknown("timeline 2 is another".to_owned())),
         ..diverged()
     };
     let request = |or_rebuild| CopyRequest {
