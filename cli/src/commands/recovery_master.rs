@@ -140,7 +140,7 @@ impl RecoveryMaster {
             };
             NodePosition {
                 member: node.online,
-                usable: node.online && !node.standby,
+                usable: node.serves(),
                 runs: node.role() == Role::Unpromoted,
                 end,
                 system,

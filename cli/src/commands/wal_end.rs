@@ -5,11 +5,11 @@ use std::time::Duration;
 use pha_core::lineage::{Lineage, Origin};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
+use pha_core::snapshot::Process;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::node::{memory_file, pg_ctl};
 use pha_host::pgctl::PgCtl;
-use pha_host::process::Postmaster;
 use pha_host::record::RecordFile;
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ pub(super) struct WalEnd {
 pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
-    if matches!(pg.postmaster(), Ok(Postmaster::Alive { .. })) {
+    if pg.running().0 != Process::Absent {
         return file.load().ok()??.lineage.up_to(end.timeline);
     }
     match file.kinship(&pg, &Lineage::default(), deadline.sub_budget(LIMIT)) {
@@ -64,13 +64,21 @@ pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -
 pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
     let deadline = deadline.sub_budget(LIMIT);
     let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
-    let running = pg.postmaster().map_err(|error| error.to_string())?;
-    if matches!(running, Postmaster::Alive { .. }) {
-        let view = cluster
-            .local_postgres()?
-            .view(deadline)
-            .map_err(|error| error.to_string())?;
-        return of_server(&pg, &view, deadline);
+    match pg.running().0 {
+        Process::Absent => {}
+        Process::Alive { .. } => {
+            let view = cluster
+                .local_postgres()?
+                .view(deadline)
+                .map_err(|error| error.to_string())?;
+            return of_server(&pg, &view, deadline);
+        }
+        Process::Orphans => {
+            return Err(format!(
+                "its postmaster is gone, and other server processes still work in {}",
+                pg.pgdata.display()
+            ));
+        }
     }
     let control = pg
         .controldata(deadline)

@@ -18,6 +18,7 @@ use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_core::server_program::ServerProgram;
 use pha_core::setup::{Needed, SiteQuestion};
+use pha_core::snapshot::Process;
 use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
@@ -28,7 +29,6 @@ use pha_host::local;
 use pha_host::lock::{self, LockName, Shown};
 use pha_host::node;
 use pha_host::postgres::replication_role;
-use pha_host::process::Postmaster;
 use pha_host::promise;
 use pha_host::sql::{Purpose, Session, SqlError};
 use pha_host::ssh::Ssh;
@@ -149,10 +149,7 @@ pub(crate) fn runs(config: &ClusterConfig) -> Result<bool, ClsError> {
     let params = design::parsed(&config.agent)?;
     let pg = pha_host::node::pg_ctl(&params)
         .map_err(|refusal| ClsError::failed(refusal.reason, "correct pgsql_pgdba"))?;
-    let postmaster = pg
-        .postmaster()
-        .map_err(|error| ClsError::failed(error.to_string(), "look into pgsql_pgdata"))?;
-    Ok(matches!(postmaster, Postmaster::Alive { .. }))
+    Ok(pg.running().0 != Process::Absent)
 }
 
 /// Asks about every node at the same time.
@@ -416,10 +413,9 @@ fn replication_lines(
 fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
-    let postmaster = pg.postmaster().map_err(|error| error.to_string())?;
     let (mut own, mut role) = (Vec::new(), None);
     let (mut pending, mut replication) = (Vec::new(), None);
-    let settings = if matches!(postmaster, Postmaster::Alive { .. }) {
+    let settings = if matches!(pg.running().0, Process::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use pha_core::init::{ASKED, InitData, InitFacts};
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
+use pha_core::snapshot::Process;
 use pha_host::clock::Deadline;
 use pha_host::local;
 use pha_host::missing;
 use pha_host::node;
 use pha_host::pgctl::{self, PgCtl, PgError};
-use pha_host::process::Postmaster;
 use pha_host::unfinished::{Copies, Unfinished};
 
 use super::failed;
@@ -63,10 +63,7 @@ pub(crate) fn facts(parameters: &BTreeMap<String, String>) -> Result<InitFacts, 
         true => (settings(&pg)?, hba(&pg)?),
         false => (BTreeMap::new(), Vec::new()),
     };
-    let runs = matches!(
-        pg.postmaster().map_err(|error| failed(&error))?,
-        Postmaster::Alive { .. }
-    );
+    let runs = pg.running().0 != Process::Absent;
     Ok(InitFacts {
         account: true,
         lacking: pg.missing(ServerProgram::ALL),

@@ -1,6 +1,5 @@
 //! Everything that a status is made of, asked side by side: one that hangs costs the others nothing.
 
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use pha_core::postgres::{Archiving, PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
-use pha_host::memory::MemoryFile;
+use pha_host::node::memory_file;
 use pha_host::sql::TextRows;
 
 use crate::app::Session;
@@ -179,8 +178,7 @@ fn crm_mon(deadline: Deadline) -> Result<String, String> {
 
 /// What this node remembers, where it remembers anything.
 fn memory(cluster: &Cluster) -> Option<Memory> {
-    let path = PathBuf::from(format!("/var/lib/pha4pgsql/{}.json", cluster.resource));
-    let file = MemoryFile::new(path);
+    let file = memory_file(&cluster.resource);
     file.path().exists().then(|| file.load().ok()).flatten()
 }
 
