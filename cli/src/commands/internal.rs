@@ -110,7 +110,7 @@ impl Internal {
             Question::InitDo => init::node::run(session, &read_json()?)?,
             Question::Running => {
                 let runs = facts::runs(&site::config(session)?)?;
-                session.ui.print(if runs { "yes" } else { "no" });
+                session.ui.print(runs.word());
             }
             Question::Clock => session.ui.print(&format!("{:.3}", facts::now())),
             Question::WalEnd => wal_end::run(session)?,

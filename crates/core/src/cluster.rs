@@ -115,6 +115,13 @@ impl ClusterNode {
         role.unwrap_or(Role::Stopped)
     }
 
+    /// Whether Pacemaker is starting the database here.
+    #[must_use]
+    pub fn is_being_started(&self) -> bool {
+        let pending = self.database.pending.as_ref();
+        self.online && pending.is_some_and(|pending| pending.operation == "start")
+    }
+
     /// Whether Pacemaker may run the database here.
     #[must_use]
     pub fn serves(&self) -> bool {

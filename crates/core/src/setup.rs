@@ -10,9 +10,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::cluster::{Cluster, ClusterNode};
 use crate::dialect::{Dialect, FENCING};
 use crate::names::{NodeName, ResourceName};
-use crate::parse::cib::{Cib, CibNode, Pending};
+use crate::parse::cib::Cib;
 use crate::status::Role;
 
 mod constraints;
@@ -333,17 +334,10 @@ impl SetupPlan {
         let Ok(name) = ResourceName::new(self.database.as_str()) else {
             return Vec::new();
         };
-        let runs = |node: &&CibNode| {
-            let state = node.resource(&name);
-            node.online
-                && state.is_some_and(|state| {
-                    let role = state.role.is_some_and(|role| role != Role::Stopped);
-                    let starts = |pending: &Pending| pending.operation == "start";
-                    role || state.pending.as_ref().is_some_and(starts)
-                })
-        };
-        let nodes = cib.nodes.iter().filter(runs);
-        nodes.map(|node| node.name.clone()).collect()
+        let view = Cluster::of_cib(cib, &name);
+        let runs = |node: &ClusterNode| node.role() != Role::Stopped || node.is_being_started();
+        let nodes = view.nodes.into_iter().filter(|(_, node)| runs(node));
+        nodes.map(|(name, _)| name).collect()
     }
 
     /// The parameters that the database will have, those among them that an operator added.

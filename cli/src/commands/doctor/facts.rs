@@ -144,12 +144,40 @@ fn question(intent: &Intent, params: &Params) -> SiteQuestion {
     }
 }
 
+/// What `cls internal running` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// PostgreSQL runs there, whoever started it.
+    Yes,
+    /// It does not.
+    No,
+}
+
+impl Running {
+    /// The word that is printed.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+        }
+    }
+
+    /// What a node has printed; none where that is no answer.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let mut all = [Self::Yes, Self::No].into_iter();
+        all.find(|answer| answer.word() == text.trim())
+    }
+}
+
 /// Whether PostgreSQL runs here, whoever started it.
-pub(crate) fn runs(config: &ClusterConfig) -> Result<bool, ClsError> {
+pub(crate) fn runs(config: &ClusterConfig) -> Result<Running, ClsError> {
     let params = design::parsed(&config.agent)?;
     let pg = pha_host::node::pg_ctl(&params)
         .map_err(|refusal| ClsError::failed(refusal.reason, "correct pgsql_pgdba"))?;
-    Ok(pg.running().0 != Process::Absent)
+    Ok(match pg.running().0 {
+        Process::Absent => Running::No,
+        Process::Alive { .. } | Process::Orphans => Running::Yes,
+    })
 }
 
 /// Asks about every node at the same time.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pha_core::cluster::Cluster;
 use pha_core::names::ResourceName;
 use pha_core::parse::cib::Cib;
 use pha_core::setup::SetupPlan;
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::design::Intent;
 use super::{cib, push, refused};
 use crate::app::Session;
+use crate::commands::doctor::facts::Running;
 use crate::error::ClsError;
 use crate::site;
 
@@ -47,17 +49,15 @@ pub(super) fn take_away(
     Ok(())
 }
 
-fn refuse_running(cluster: &Cib, plan: &SetupPlan, intent: &Intent) -> Result<(), ClsError> {
+fn refuse_running(cib: &Cib, plan: &SetupPlan, intent: &Intent) -> Result<(), ClsError> {
     for resource in [&plan.database, &intent.design.writer, &intent.design.reader] {
         let name = ResourceName::new(resource.as_str())
             .map_err(|error| ClsError::Argument(error.to_string()))?;
-        let runs = cluster.nodes.iter().find(|node| {
-            let role = node.resource(&name).and_then(|state| state.role);
-            node.online && role.is_some_and(|role| role != Role::Stopped)
-        });
-        if let Some(node) = runs {
+        let view = Cluster::of_cib(cib, &name);
+        let mut nodes = view.nodes.iter();
+        if let Some((node, _)) = nodes.find(|(_, node)| node.role() != Role::Stopped) {
             return Err(ClsError::refused(
-                format!("{resource} runs on {}", node.name),
+                format!("{resource} runs on {node}"),
                 "cls_stop, then cls_setup --remove again",
             ));
         }
@@ -77,13 +77,22 @@ pub(super) fn ready_for_database(
             let what = format!("{node} cannot be set up: {}", silence.why);
             ClsError::refused(what, silence.remedy_or(site::LOOK))
         })?;
-        if text.trim() == "yes" {
-            return Err(ClsError::refused(
-                format!("PostgreSQL runs on {node} already, without Pacemaker"),
-                format!(
-                    "stop it on {node} and keep it from starting at boot (systemctl disable --now postgresql), then cls_setup again"
-                ),
-            ));
+        match Running::of(&text) {
+            Some(Running::No) => {}
+            Some(Running::Yes) => {
+                return Err(ClsError::refused(
+                    format!("PostgreSQL runs on {node} already, without Pacemaker"),
+                    format!(
+                        "stop it on {node} and keep it from starting at boot (systemctl disable --now postgresql), then cls_setup again"
+                    ),
+                ));
+            }
+            None => {
+                return Err(ClsError::refused(
+                    format!("cls on {node} answers in another form"),
+                    site::layout().same_version(),
+                ));
+            }
         }
     }
     Ok(())
