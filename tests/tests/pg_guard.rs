@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
 use pha_host::lock;
+use pha_host::process::Process;
 use pha_host::sql::{Purpose, Session};
 use pha_tests::agent::{World, give, send};
 use pha_tests::pg::{self, Server, eventually};
@@ -457,6 +458,30 @@ fn a_dead_postmaster_is_told_at_once_and_once() {
         .log()
         .contains("could not be told")));
     assert_eq!(primary.world.guard(), Some(guard));
+}
+
+/// Nobody but the guard would end the program that it waits for.
+#[test]
+fn a_guard_that_is_ended_leaves_no_program_behind() {
+    let primary = Guarded::new("sync", &[]);
+    let guard = primary.guard();
+    primary.world.fault(&["crmadmin"], Some("hang")).unwrap();
+    send(primary.world.postmaster().unwrap(), Signal::KILL);
+    let process = Process::of(guard).unwrap();
+    let mut asked = Vec::new();
+    let hangs = eventually(PATIENCE, || {
+        asked = process.children();
+        let line = |child: &Process| fs::read_to_string(format!("/proc/{}/cmdline", child.pid()));
+        asked
+            .iter()
+            .any(|child| line(child).is_ok_and(|line| line.contains("crmadmin")))
+    });
+    assert!(hangs, "{}", primary.log());
+    primary.world.call("demote").run().is(0);
+    assert_eq!(primary.world.guard(), None);
+    assert!(eventually(PATIENCE, || asked
+        .iter()
+        .all(|one| !one.is_alive())));
 }
 
 #[test]

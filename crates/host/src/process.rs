@@ -304,6 +304,25 @@ impl Process {
             .map(|stat| stat.parent)
     }
 
+    /// The programs that it has started and that are still at work.
+    pub fn children(self) -> Vec<Self> {
+        let numbers = kin::numbers().unwrap_or_default();
+        let child = |pid| {
+            let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
+            Some(Self {
+                pid,
+                started: stat.started,
+            })
+        };
+        let children = numbers.into_iter().filter_map(child).collect();
+        // They are another's where it had ended, and its number was given again.
+        if self.is_alive() {
+            children
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Whether it is still there. A zombie is not: it holds no file and writes nothing.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)

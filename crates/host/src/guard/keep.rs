@@ -102,8 +102,13 @@ impl Node {
             return Ok(());
         };
         for signal in [END_SIGNAL, Signal::KILL] {
+            // What it waits for runs at its priority, and nobody else would end it.
+            let started = process.children();
             process.signal(signal).map_err(|error| error.to_string())?;
             if process.wait_gone(deadline.sub_budget(END)) {
+                for program in started {
+                    let _ = program.signal(Signal::KILL);
+                }
                 return Ok(());
             }
             warn!("the guard (process {}) does not end", note.pid);
