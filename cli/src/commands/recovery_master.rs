@@ -149,12 +149,9 @@ impl RecoveryMaster {
             }
         });
         // The row is made so that it is believed by all: also by what the cluster was told.
-        let (seen, number) = match &register {
-            Some(_) => {
-                let (seen, number) = seen::by_all(session, cluster, deadline)?;
-                (seen.told(cluster.view.seen), number)
-            }
-            None => (Seen::default(), 0),
+        let seen = match &register {
+            Some(_) => seen::by_all(session, cluster, deadline)?,
+            None => seen::ByAll::default(),
         };
         Ok(RecoveryFacts {
             wanted,
@@ -163,8 +160,9 @@ impl RecoveryMaster {
             off,
             nodes: nodes.collect(),
             here: cluster.local_system(),
-            seen,
-            number,
+            known: seen.known.told(cluster.view.seen),
+            seen: seen.allowed.told(cluster.view.seen),
+            number: seen.number,
             register,
             gave_way: None,
         })

@@ -63,12 +63,23 @@ fn here(resource: &ResourceName) -> Result<Kept, String> {
     })
 }
 
+/// What all nodes have seen together.
+#[derive(Debug, Default)]
+pub(super) struct ByAll {
+    /// Those that could be asked.
+    pub(super) known: Seen,
+    /// The same, with what one that could not be asked may have seen beyond it.
+    pub(super) allowed: Seen,
+    /// The highest number of a timeline that they keep.
+    pub(super) number: u32,
+}
+
 /// What all nodes have seen, and the highest number of a timeline that they keep. One that cannot be asked is told and allowed for.
 pub(super) fn by_all(
     session: &Session,
     cluster: &Cluster,
     deadline: Deadline,
-) -> Result<(Seen, u32), ClsError> {
+) -> Result<ByAll, ClsError> {
     let local = cluster.local_node(deadline)?;
     let nodes = cluster.nodes().into_iter().map(|node| {
         let seen = match node == local {
@@ -101,8 +112,11 @@ pub(super) fn by_all(
     }
     let kept = || nodes.iter().map(|(_, kept)| *kept);
     let number = kept().flatten().map(|kept| kept.number).max();
-    let seen = Seen::of_all(kept().map(|kept| kept.map(Kept::seen)));
-    Ok((seen, number.unwrap_or(0)))
+    Ok(ByAll {
+        known: Seen::of_all(known.into_iter().map(|(_, seen)| Some(seen))),
+        allowed: Seen::of_all(kept().map(|kept| kept.map(Kept::seen))),
+        number: number.unwrap_or(0),
+    })
 }
 
 /// What another node has seen, by the same program there.

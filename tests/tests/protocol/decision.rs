@@ -112,6 +112,7 @@ impl Explored {
             },
             nodes: state.nodes.iter().enumerate().map(position).collect(),
             here: Some(1),
+            known: Seen::of(&row),
             seen: Seen::of(&row),
             register: Some(Reading::Row(row)),
             number: 0,

@@ -97,7 +97,9 @@ pub struct RecoveryFacts {
     pub here: Option<u64>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
-    /// What the nodes that could be asked have seen of the register.
+    /// What the nodes that could be asked have seen of the register, and the cluster was told.
+    pub known: Seen,
+    /// The same, with what one that could not be asked may have seen beyond it: what is decided is to be above.
     pub seen: Seen,
     /// The highest number of a timeline that any of them keeps. Each number that is left out costs a file,
     /// so none is for a node that cannot be asked.
@@ -398,10 +400,19 @@ fn leapt(row: &Register, seen: Seen) -> bool {
     leaps(row.term, seen.term) || leaps(row.epoch, seen.epoch)
 }
 
-/// The only primary, where it runs beside a damaged register.
+/// The only primary, where it runs beside a damaged register. What a node that cannot be asked may have seen
+/// is no damage here: its power cut is none of the register's, and the primary that has taken over needs no
+/// operator.
 fn goes_on(facts: &RecoveryFacts) -> Option<&NodeName> {
+    let known = match &facts.register {
+        Some(Reading::Row(row)) => {
+            let older = row.term < facts.known.term || row.epoch < facts.known.epoch;
+            older || leapt(row, facts.seen)
+        }
+        _ => damaged(facts),
+    };
     match &facts.promoted[..] {
-        [primary] if damaged(facts) => Some(primary),
+        [primary] if known => Some(primary),
         _ => None,
     }
 }
@@ -645,6 +656,7 @@ mod tests {
                 ttl: Duration::from_secs(3),
                 ..Register::fresh()
             })),
+            known: Seen { term: 1, epoch: 4 },
             seen: Seen { term: 1, epoch: 4 },
             number: 0,
             gave_way: None,
@@ -704,6 +716,24 @@ mod tests {
             let plan = plan_recovery(&facts).unwrap();
             assert_eq!((plan.node, plan.goes_on), (name("node1"), false));
         }
+    }
+
+    /// Its register is not damaged because another node has lost its power and cannot be asked.
+    #[test]
+    fn a_primary_that_took_over_is_no_emergency_while_another_node_is_off() {
+        let mut facts = d1();
+        facts.promoted = vec![name("node2")];
+        facts.seen = Seen::of_all([Some(facts.known), None]);
+        if let Some(Reading::Row(row)) = &mut facts.register {
+            row.owner = Some(name("node2"));
+            row.holders = [name("node2")].into();
+        }
+        let refused = |facts: &RecoveryFacts| plan_recovery(facts).err().map(|refusal| refusal.id);
+        assert_eq!(refused(&facts), Some("recovery-no-primary"));
+        // What the ones that were asked know better is damage, and the primary goes on.
+        facts.known.epoch += 1;
+        assert_eq!(refused(&facts), None);
+        assert!(plan_recovery(&facts).unwrap().goes_on);
     }
 
     /// S7: numbers that no register can be raised beyond, and impossibly large steps, end with the
