@@ -20,7 +20,7 @@ const OWN_FILE: &str = "/var/lib/pgsql/tmp/rep_mode.conf";
 const COPY: &str = "/data/copy";
 const COPY_PORT: u16 = 5440;
 /// How long a copy may take.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(10);
 
 impl Node {
@@ -68,11 +68,20 @@ impl Node {
         self.write(&format!("{ARCHIVE}/{name}"), text, 0o644)
     }
 
+    /// Removes a history from the node's archive.
+    ///
+    /// # Errors
+    /// The node is off.
+    pub(crate) fn forget_history(&self, name: &str) -> Result<()> {
+        self.run(&["rm", "-f", &format!("{ARCHIVE}/{name}")], SHORT)
+            .map(drop)
+    }
+
     /// Removes every history from the node's archive.
     ///
     /// # Errors
     /// The node is off.
-    pub fn empty_archive(&self) -> Result<()> {
+    pub(crate) fn empty_archive(&self) -> Result<()> {
         self.run(&["rm", "-rf", ARCHIVE], SHORT).map(drop)
     }
 }
@@ -83,7 +92,7 @@ impl Cluster {
     /// follows; that it does so is not waited for.
     ///
     /// # Errors
-    /// A node is off, or the standby could not be copied within a minute.
+    /// A node is off, or the standby could not be copied within half a minute.
     pub fn start_copy(&self, of: &str, on: &str) -> Result<()> {
         let (of, on) = (self.find(of)?, self.find(on)?);
         if on.postmaster_of(COPY).is_some() {

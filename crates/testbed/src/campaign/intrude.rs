@@ -129,39 +129,42 @@ pub(super) fn session<'s>(stage: &'s Stage<'_>, step: u32, timeout: Duration) ->
     Ok(Begun::new(&what, end))
 }
 
-/// The history that a copy of the primary would archive, which was promoted now.
+/// Timeline and end of WAL of a server.
+const WHERE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint()) \
+    ELSE ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::integer END, \
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END";
+
+/// The history that a copy of the primary would archive, which was promoted now; or one of a standby, where
+/// the primary does not answer.
 pub(super) fn foreign_history<'s>(stage: &'s Stage<'_>) -> Result<Begun<'s>> {
-    const WHERE: &str = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::integer, \
-        pg_current_wal_flush_lsn()";
-    let restored = stage
-        .cluster
-        .spec()
-        .pacemaker
-        .parameters
-        .get("restore_command");
-    if restored.is_none() {
-        return Err(Error::Asked(
-            "nothing is restored from an archive".to_owned(),
-        ));
+    let asked = |text: &str| Error::Asked(text.to_owned());
+    let parameters = &stage.cluster.spec().pacemaker.parameters;
+    if !parameters.contains_key("restore_command") {
+        return Err(asked("nothing is restored from an archive"));
     }
-    let claim = stage.claim("archive")?;
-    let primary = stage.node(Who::Primary)?;
-    let said = stage.cluster.sql(primary.name(), WHERE)?;
-    let place = said
-        .split_once('|')
-        .and_then(|(number, lsn)| Some((number.parse::<u32>().ok()?, lsn)));
-    let (number, lsn) = place.ok_or_else(|| Error::Asked(format!("{}: {said}", primary.name())))?;
+    let sources = [Who::Primary, Who::Standby(0), Who::Standby(1)];
+    let mut answers = sources.iter().filter_map(|who| {
+        let node = stage.terminal(*who).ok()?;
+        let said = stage.cluster.sql(node.name(), WHERE).ok()?;
+        let (number, lsn) = said.split_once('|')?;
+        Some((node, number.parse::<u32>().ok()?, lsn.to_owned()))
+    });
+    let (node, number, lsn) = answers
+        .next()
+        .ok_or_else(|| asked("no node says which timeline it is on"))?;
     let before = match number {
         1 => Vec::new(),
-        number => primary.read(&format!("{PGDATA}/pg_wal/{number:08X}.history"))?,
+        number => node.read(&format!("{PGDATA}/pg_wal/{number:08X}.history"))?,
     };
-    let name = format!("{:08X}.history", number + 1);
-    let before = String::from_utf8_lossy(&before).into_owned();
+    let before = String::from_utf8_lossy(&before);
     let text = format!("{before}{number}\t{lsn}\tno recovery target specified\n");
+    let name = format!("{:08X}.history", number + 1);
     let on = || stage.cluster.databases().into_iter().filter(Node::is_on);
     for node in on() {
         node.archive_history(&name, &text)?;
     }
-    let empty = move || on().try_for_each(|node| node.empty_archive());
-    Ok(Begun::silent(&name, empty).having([claim]))
+    let what = format!("{name}, of {}", node.name());
+    // Two of one name are the last one's, and gone with the first.
+    let take_away = move || on().try_for_each(|node| node.forget_history(&name));
+    Ok(Begun::silent(&what, take_away))
 }

@@ -178,7 +178,11 @@ fn fault(dice: &mut Dice, nodes: u8, disk: bool) -> Fault {
         },
         126..129 => Fault::Copy(standby(dice, nodes)),
         129..134 => {
-            let (who, operation) = at_work(dice, nodes);
+            // Monitors run all the time, the others only where something happens.
+            let (who, operation) = match dice.percent(50) {
+                true => (who(dice, nodes), Operation::Monitor),
+                false => at_work(dice, nodes),
+            };
             Fault::HangAgent(who, operation)
         }
         134..138 => Fault::Promote(standby(dice, nodes)),
