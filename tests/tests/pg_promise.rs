@@ -134,6 +134,7 @@ impl Asked {
             peers: vec![node("node2")],
             term: self.row.term,
             epoch: self.row.epoch,
+            unopened: None,
         };
         let within = Duration::from_secs(6);
         let resource = "pgsql".parse().unwrap();
@@ -280,7 +281,9 @@ fn pg_a_stopped_primary_withdraws_what_it_has_not_used() {
         }),
         ..asked.seen()
     };
-    let used = primary.using(asked.row.term, asked.row.epoch).unwrap();
+    let used = primary
+        .using(asked.row.term, asked.row.epoch, None)
+        .unwrap();
     asked.memory().store(&used).unwrap();
     asked.world.call("stop").run().is(0);
     let known = asked.memory().load().unwrap();
@@ -292,7 +295,7 @@ fn pg_a_stopped_primary_withdraws_what_it_has_not_used() {
     asked.world.call("stop").run().is(0);
     let known = asked.memory().load().unwrap();
     assert_eq!(known.withdrawn, Some(asked.row.epoch));
-    let used = (asked.memory()).use_promises(asked.row.term, asked.row.epoch);
+    let used = (asked.memory()).use_promises(asked.row.term, asked.row.epoch, None);
     assert!(used.is_err(), "{used:?}");
 }
 

@@ -12,12 +12,12 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::parse::standby_names::Waits;
 use crate::register::{
-    Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading, Register, Reign,
-    Reply, Seen, Trouble, Update, Withdrawal, tally,
+    DataEnd, Decided, Memory, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, Reading,
+    Register, Reign, Reply, Seen, Trouble, Update, Withdrawal, tally,
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, ChangeLock, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
+    Acquired, Answer, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
     Process, RunningName, Settled, Snapshot,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
@@ -116,16 +116,19 @@ pub enum Action {
     /// Ask every other node for its promise not to promote, or to pass on the change of the holders
     /// where it reaches the register (R7).
     AskPromises(PromiseAsk),
-    /// Keep durably that by the promises of this term and epoch a standby is let go, unless the question
-    /// for them was withdrawn (R7).
+    /// Keep durably that by the promises of this term and epoch a standby is let go, or PostgreSQL is
+    /// restarted in place, unless the question for them was withdrawn (R7).
     UsePromises {
         /// The term at which this node owns the register.
         term: u64,
         /// The epoch of the promises.
         epoch: u64,
+        /// For a restart: what the data are like.
+        restart: Option<DataEnd>,
     },
-    /// Keep durably that this node relies on no promise of this epoch, unless it has let a standby go by
-    /// one, and tell those who may have promised (R7). Only for a node whose PostgreSQL has been stopped.
+    /// Keep durably that this node relies on no promise of this epoch, unless it has let a standby go or
+    /// opened PostgreSQL by one, and tell those who may have promised (R7). Only for a node whose PostgreSQL
+    /// has been stopped.
     WithdrawPromises(Withdrawal),
     /// Keep durably what was seen.
     Remember(Memory),
@@ -271,6 +274,8 @@ impl Action {
             Self::UpdateRegister(update) => {
                 !matches!(update, Update::Renew { .. } | Update::Release { .. })
             }
+            // As long as it is open whether PostgreSQL was opened by the promises, another operation may open it.
+            Self::WithdrawPromises(withdrawal) => withdrawal.unopened.is_some(),
             Self::StartPostgres(_)
             | Self::Announce(_)
             | Self::EndLinks(_)
@@ -283,7 +288,6 @@ impl Action {
             | Self::ReadDisk
             | Self::ReadRegister
             | Self::Remember(_)
-            | Self::WithdrawPromises(_)
             | Self::LockExternal
             | Self::UnlockExternal
             | Self::SetAttribute(..)
@@ -811,10 +815,15 @@ impl Snapshot {
             }
             Action::StopPostgres(mode) => self.progress.stops.push(*mode),
             // The edge has kept it already.
-            Action::UsePromises { term, epoch } => {
+            Action::UsePromises {
+                term,
+                epoch,
+                restart,
+            } => {
                 if let Ok(memory) = &mut self.memory {
-                    *memory = memory.using(*term, *epoch).unwrap_or(*memory);
+                    *memory = memory.using(*term, *epoch, *restart).unwrap_or(*memory);
                 }
+                self.fold_right_by_others();
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::DropSlots(left) => match &mut self.answer {
@@ -825,9 +834,16 @@ impl Snapshot {
             Action::PromotePostgres => self.progress.promoting = true,
             Action::WritePrimarySettings => {
                 self.progress.restarting_in_place = true;
+                self.progress.closed = Closed::No;
                 self.standby_signal = false;
             }
-            Action::WriteStandbySettings(_) => self.standby_signal = true,
+            Action::WriteStandbySettings(_) => {
+                self.standby_signal = true;
+                self.progress.closed = Closed::Written;
+            }
+            Action::ReadDisk if self.progress.closed == Closed::Written => {
+                self.progress.closed = Closed::Read;
+            }
             Action::Announce(name) => self.fold_announced(name),
             Action::KeepLinks(kept) => self.names.kept = Some(kept.clone()),
             // What others do meanwhile, only what was kept of the barrier notices.
@@ -912,6 +928,9 @@ impl Snapshot {
                     self.progress.epoch_moved |= made;
                     self.progress.renewed |= made;
                     self.see(row);
+                    if made {
+                        self.fold_right_by_others();
+                    }
                 }
                 self.register = Some(reply.reading());
                 Promises {
@@ -921,6 +940,14 @@ impl Snapshot {
                 }
             }
         });
+    }
+
+    /// R7: the other nodes have promised, or one of them has registered this owner as the only holder. The
+    /// term stays, and with it the timeline.
+    fn fold_right_by_others(&mut self) {
+        if self.operation == Operation::Promote {
+            self.progress.acquired = Some(Acquired::InPlace);
+        }
     }
 
     fn fold_reply(&mut self, action: &Action, reply: Reply) {

@@ -30,7 +30,7 @@ use crate::lsn::Lsn;
 use crate::names::NodeName;
 
 pub use decided::Decided;
-pub use memory::{Memory, NotRelied, PromiseRefused, Reign};
+pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
 pub use promise::{
     GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, give_way,
     in_time, may_promise, relay_reply, relay_step, tally,

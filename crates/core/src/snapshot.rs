@@ -386,6 +386,8 @@ pub struct Progress {
     pub promoting: bool,
     /// PostgreSQL was made ready to run as a primary in place.
     pub restarting_in_place: bool,
+    /// PostgreSQL was made ready to run as a standby.
+    pub closed: Closed,
     /// The lock was given back.
     pub released: bool,
     /// The answer of the external lock command.
@@ -421,6 +423,19 @@ pub struct Settled {
     /// The standbys that were lost when it was asked. What has cut one of them off had begun by then, so that
     /// the answer is of after that.
     pub lost: BTreeSet<NodeName>,
+}
+
+/// Whether this operation has written the settings of a standby. A server that is started from then on opens
+/// nothing, so that data which are read after that, while none runs, show whether one had been opened before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Closed {
+    /// It has not.
+    #[default]
+    No,
+    /// It has.
+    Written,
+    /// And has read the data directory after that.
+    Read,
 }
 
 /// How an acquired right to promote is used (R2).
@@ -527,6 +542,9 @@ pub struct Snapshot {
     pub disk_full: bool,
     /// Why the guard stopped PostgreSQL, where nothing has started it since.
     pub stopped_by_guard: Option<String>,
+    /// How the guard last saw the primary that PostgreSQL was here at the term of this node's last promotion; none
+    /// where it is one, or no guard has seen one at that term since the machine was started.
+    pub served: Option<PrimaryView>,
     /// The cluster, or why it cannot be told.
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.

@@ -26,6 +26,8 @@ mod primary;
 mod promote;
 #[path = "scenarios/quorum.rs"]
 mod quorum;
+#[path = "scenarios/restart.rs"]
+mod restart;
 #[path = "scenarios/seen.rs"]
 mod seen;
 #[path = "scenarios/start.rs"]

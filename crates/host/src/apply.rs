@@ -132,9 +132,13 @@ pub(crate) fn perform(
             }
             Ok(Effect::Promises(answers))
         }
-        Action::UsePromises { term, epoch } => done(
+        Action::UsePromises {
+            term,
+            epoch,
+            restart,
+        } => done(
             node.memory
-                .use_promises(*term, *epoch)
+                .use_promises(*term, *epoch, *restart)
                 .map(drop)
                 .map_err(text),
         ),

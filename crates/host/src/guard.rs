@@ -295,6 +295,7 @@ impl Resident {
             disk: None,
             disk_full: false,
             stopped_by_guard: None,
+            served: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
             memory: Ok(relied.map_or(known, |epoch| known.relying(epoch))),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::quoted::{printable, quoted};
-use pha_core::register::{GaveWay, Memory, NotRelied, PromiseRefused, Register, give_way};
+use pha_core::register::{DataEnd, GaveWay, Memory, NotRelied, PromiseRefused, Register, give_way};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
@@ -142,21 +142,33 @@ impl MemoryFile {
         self.revise(|memory| Ok(memory.merged(seen))).map(drop)
     }
 
-    /// Keeps durably that by the promises of this term and epoch a standby is let go. Of this and a
-    /// withdrawal the first one counts, whichever process it is of.
+    /// Keeps durably that by the promises of this term and epoch a standby is let go, or PostgreSQL is
+    /// restarted with data like `restart`. Of this and a withdrawal the first one counts, whichever
+    /// process it is of.
     ///
     /// # Errors
-    /// [`MemoryError::NotRelied`] where they were withdrawn; then no standby may be let go by them.
-    pub fn use_promises(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
-        self.revise(|memory| Ok(memory.using(term, epoch)?))
+    /// [`MemoryError::NotRelied`] where they were withdrawn; then nothing may be done by them.
+    pub fn use_promises(
+        &self,
+        term: u64,
+        epoch: u64,
+        restart: Option<DataEnd>,
+    ) -> Result<Memory, MemoryError> {
+        self.revise(|memory| Ok(memory.using(term, epoch, restart)?))
     }
 
-    /// Keeps durably that this node relies on no promise of this epoch any more.
+    /// Keeps durably that this node relies on no promise of this epoch any more; `unopened` as
+    /// [`Memory::withdrawing`] has it.
     ///
     /// # Errors
-    /// [`MemoryError::NotRelied`] where a standby was let go by one; then nothing may be withdrawn.
-    pub fn withdraw(&self, term: u64, epoch: u64) -> Result<Memory, MemoryError> {
-        self.revise(|memory| Ok(memory.withdrawing(term, epoch)?))
+    /// [`MemoryError::NotRelied`] where they were used; then nothing may be withdrawn.
+    pub fn withdraw(
+        &self,
+        term: u64,
+        epoch: u64,
+        unopened: Option<DataEnd>,
+    ) -> Result<Memory, MemoryError> {
+        self.revise(|memory| Ok(memory.withdrawing(term, epoch, unopened)?))
     }
 
     /// Takes the promotion lock, waiting for another process to end.
@@ -361,12 +373,12 @@ mod tests {
             file.store(&primary).unwrap();
             let refused = match used_first {
                 true => {
-                    file.use_promises(3, 7).unwrap();
-                    file.withdraw(3, 7)
+                    file.use_promises(3, 7, None).unwrap();
+                    file.withdraw(3, 7, None)
                 }
                 false => {
-                    file.withdraw(3, 7).unwrap();
-                    file.use_promises(3, 7)
+                    file.withdraw(3, 7, None).unwrap();
+                    file.use_promises(3, 7, None)
                 }
             };
             assert!(matches!(refused, Err(MemoryError::NotRelied(_))));
@@ -398,7 +410,7 @@ mod tests {
             lock.promise(3, 7, true),
             Err(MemoryError::Refused(_))
         ));
-        assert!(file.use_promises(3, 7).is_err());
+        assert!(file.use_promises(3, 7, None).is_err());
     }
 
     #[test]

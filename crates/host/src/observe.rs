@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use pha_core::cluster::Cluster;
 use pha_core::decide::{guard, own_check_failed};
 use pha_core::parse::cib::Cib;
-use pha_core::postgres::PmStatus;
+use pha_core::postgres::{PmStatus, RoleView};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, Process, Progress, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -85,6 +85,7 @@ pub(crate) fn snapshot(
             Process::Alive { .. } => None,
             Process::Absent | Process::Orphans => node.place.why_stopped(),
         },
+        served: None,
         cluster,
         register: None,
         memory,
@@ -107,6 +108,9 @@ pub(crate) fn snapshot(
             (Ok(before), Ok(now)) if again => Ok(before.merged(&now)),
             (_, remembered) => remembered.map_err(|error| error.to_string()),
         };
+    }
+    if let (true, None, Ok(memory)) = (snapshot.builtin(), snapshot.primary(), &snapshot.memory) {
+        snapshot.served = node.served(memory);
     }
     if snapshot.builtin() {
         snapshot.record = node.record.load().map_err(|error| error.to_string());
@@ -292,16 +296,28 @@ impl Node {
         loop {
             let now = since_boot();
             let changed = self.told.map(|told| now.saturating_sub(told));
-            let (asked, rows) = self.place.handed_over()?;
-            // A time to come is of before the machine was started anew.
-            let age = now.checked_sub(asked)?;
+            let seen = self.place.handed_over()?;
+            let age = now.checked_sub(seen.asked())?;
             if guard::stands_in(operation, age, changed) {
-                return Some(view::from_rows(rows).ok()?.role.into());
+                return Some(view::from_rows(seen.rows).ok()?.role.into());
             }
             if changed.is_none() || deadline.expired() {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(20).min(deadline.left()));
+        }
+    }
+
+    /// The primary that PostgreSQL was here at the term of its last promotion, as the guard has seen it last since
+    /// the machine was started.
+    fn served(&self, memory: &Memory) -> Option<PrimaryView> {
+        let seen = self.place.handed_over()?;
+        if memory.reign?.term != seen.term {
+            return None;
+        }
+        match view::from_rows(seen.rows).ok()?.role {
+            RoleView::Primary(view) => Some(view),
+            RoleView::Standby(_) => None,
         }
     }
 

@@ -100,7 +100,7 @@ impl Node {
     ) -> Result<(), String> {
         let program = own_program()?;
         (self.memory)
-            .withdraw(withdrawal.term, withdrawal.epoch)
+            .withdraw(withdrawal.term, withdrawal.epoch, withdrawal.unopened)
             .map_err(|error| error.to_string())?;
         let cluster = self.cluster_id();
         let within = deadline.left().mul_f64(0.7);

@@ -136,6 +136,88 @@ fn errors_without_the_standby(bed: &Bed, what: &str, how: Breakage) {
     before.concluded(bed, writer);
 }
 
+/// The owner's own restart (R7): by the promise of the other node, or not at all.
+#[test]
+fn cluster_a_primary_that_crashes_without_the_lock_service_restarts_in_place() {
+    let bed = with_time_for_promises("crashed");
+    let lock = must(bed.lock_service());
+    let without_the_lock_service = |writer: &Writer| {
+        must(writer.wait_for(50, PATIENCE));
+        must(lock.stop());
+        guard_goes_by(&bed, "guard-linked");
+    };
+    let killed = || assert!(bed.node("node1").kill_postmaster(Signal::KILL));
+    // How much was acknowledged until then.
+    let a_standby = |writer: &Writer| {
+        bed.until("a standby", || {
+            match bed.sql("node1", "SELECT pg_is_in_recovery()").as_deref() {
+                Ok("t") => Ok(writer.acknowledged()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+
+    for round in ["", ", once more: node2 promises again"] {
+        scenario(&format!(
+            "R7: lock service stopped, kill -9 of the primary's postmaster under a writer: it restarts in place by the promise of node2, and serves on for longer than its lease; the standby is added again with the lock service{round}"
+        ));
+        let before = bed.settle("node1", &["node2"]);
+        let writer = bed.writer();
+        without_the_lock_service(&writer);
+        let by_promise = bed.logged("node1", "promote-by-promise");
+        killed();
+        bed.until("the restart by promise", || {
+            match bed.logged("node1", "promote-by-promise") - by_promise {
+                0 => Err("none in the log".to_owned()),
+                _ => Ok(()),
+            }
+        });
+        guard_goes_by(&bed, "guard-promised");
+        must(writer.wait_for(2000, PATIENCE));
+        must(lock.start());
+        restarted(&bed, writer, &before);
+    }
+
+    scenario(
+        "the same, and node2 loses its power: no primary until the lock service is back, and then without node2",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    without_the_lock_service(&writer);
+    let by_promise = bed.logged("node1", "promote-by-promise");
+    must(bed.power_cut("node2"));
+    // Its guard may have been faster.
+    let _ = bed.node("node1").kill_postmaster(Signal::KILL);
+    let acknowledged = a_standby(&writer);
+    let refused = "not to be promoted: lock service unreachable";
+    let said = bed.logged("node1", refused);
+    bed.until("a promotion that is not tried", || {
+        match bed.logged("node1", refused) - said {
+            0 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    assert_eq!(bed.logged("node1", "promote-by-promise"), by_promise);
+    none_since(&writer, acknowledged);
+    must(lock.start());
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.boot("node2"));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline, "in place");
+}
+
+/// The primary goes on at its term and on its timeline, with its standby a holder at a later epoch.
+fn restarted(bed: &Bed, writer: Writer, before: &State) {
+    row_with(bed, before.register.epoch + 2, &["node1", "node2"]);
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    assert_eq!(
+        (after.timeline, after.register.term, &after.repl_info),
+        (before.timeline, before.register.term, &before.repl_info)
+    );
+    assert_eq!(bed.fail_count("node1", "node1"), "1");
+    bed.cleanup("node1");
+}
+
 /// A holder that promises bars itself. Nobody relies on the promise whose answer is lost, and who had
 /// asked for it says so once its PostgreSQL has been stopped.
 #[test]

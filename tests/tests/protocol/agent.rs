@@ -28,6 +28,7 @@ use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
 use crate::names;
+use crate::restart::REOPENED;
 use crate::state::{
     EPOCH, HELD_BIT, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View,
     index, name,
@@ -158,6 +159,7 @@ impl Explored {
             disk: None,
             disk_full: false,
             stopped_by_guard: None,
+            served: self.served(state, i),
             cluster: match view {
                 View::Blind => Err(String::new()),
                 View::All | View::Alone | View::NoLock => Ok(self.members(state, i, view)),
@@ -561,6 +563,13 @@ impl Explored {
                 return Some(Ok(Effect::Barrier(Lsn::new(u64::from(node.log.end())))));
             }
             Action::StartPostgres(called) => {
+                // An operator may have chosen its data meanwhile: nobody else may promote then.
+                let chosen = state.row.owner.is_none() && state.row.holders == 1 << i;
+                let owner = state.row.owner.map(usize::from) == Some(i) || chosen;
+                let complete = node.recorded.is_prefix_of(&node.log);
+                if self.restarts && !node.standby_signal && !(owner && complete) {
+                    state.violation = Some(REOPENED);
+                }
                 let called = called.as_ref();
                 node.incarnation = called.map_or(0, |called| strangers::number(i, called));
                 node.postgres = match (node.postgres, node.standby_signal) {
@@ -629,8 +638,12 @@ impl Explored {
                 }
                 return Some(Ok(Effect::Promises(answers)));
             }
-            Action::UsePromises { term, epoch } => {
-                return Some(self.use_promises(node, *term, *epoch));
+            Action::UsePromises {
+                term,
+                epoch,
+                restart,
+            } => {
+                return Some(self.use_promises(node, *term, *epoch, *restart));
             }
             Action::WithdrawPromises(withdrawal) => {
                 return Some(self.withdraw_promises(state, i, withdrawal));
@@ -774,7 +787,7 @@ fn blank(run: &mut Run) {
     snapshot.answer = Answer::NotAsked;
     snapshot.process = Process::Absent;
     snapshot.register = None;
-    snapshot.disk = None;
+    (snapshot.disk, snapshot.served) = (None, None);
     snapshot.guard = Guard::Unknown;
     snapshot.standby_signal = false;
     snapshot.cluster = Ok(Cluster::default());
@@ -867,7 +880,7 @@ impl Explored {
             Postgres::Standby { .. } => Answer::Standby(StandbyView {
                 received: Some(self.position(&node.log)),
                 replayed: Some(self.position(&node.log)),
-                timeline: Some(match self.named {
+                timeline: Some(match self.named || self.restarts {
                     true => timeline_id(node.log.timeline()),
                     false => TimelineId::FIRST,
                 }),

@@ -133,7 +133,9 @@ impl Explored {
         deciding.told = !plan.losses.is_empty();
         // Who is off comes back by a start of Pacemaker's, as a standby.
         for (j, node) in state.nodes.iter_mut().enumerate() {
-            node.standby_signal |= others == Others::Off && j != i;
+            let off = others == Others::Off && j != i;
+            node.standby_signal |= off;
+            node.rebooted |= off;
         }
         state.deciding = Some(deciding);
         Some(())
@@ -154,6 +156,7 @@ impl Explored {
         match self.mutation {
             Mutation::ServingGivesWay => answer.serves = false,
             Mutation::UsedGivesWay => answer.used = false,
+            Mutation::PromisedUnheard => answer.promised = false,
             _ => {}
         }
         let mut deciding = state.deciding.take()?;

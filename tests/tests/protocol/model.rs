@@ -19,6 +19,7 @@ use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
 use crate::operator::{REPLACED, superseded_from};
 use crate::quorum::{INHERITED, STRANDED};
+use crate::restart::REOPENED;
 use crate::restored::Counted;
 use crate::rollback::RECORDED;
 use crate::state::{
@@ -52,6 +53,9 @@ pub(crate) struct Explored {
     /// Whether a primary that has been stopped withdraws its question for promises, and somebody may
     /// start its server again as it lies on the disk, without the agent (R7).
     pub(crate) withdraws: bool,
+    /// Whether a primary that has crashed may be promoted again while the lock service is out of its reach
+    /// (R7); only with `outages`.
+    pub(crate) restarts: bool,
     /// Whether nodes lose what they keep of the register, their promises with it (R7).
     pub(crate) forgets: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
@@ -94,6 +98,9 @@ pub(crate) enum Start {
     Crashed,
     /// The same, and commits have passed by the promise of the second node.
     Passed,
+    /// The same as `Crashed`, and Pacemaker has stopped what was left, which ended the lease, and made a standby
+    /// of it.
+    Released,
     /// See [`crate::operator::superseded_from`].
     Superseded,
     /// See [`crate::diverged::forked_from`].
@@ -234,6 +241,7 @@ impl Model for Explored {
             }),
             reserved: 0,
             by_hand: false,
+            rebooted: false,
             guard: None,
             noted: false,
             run: None,
@@ -278,6 +286,7 @@ impl Model for Explored {
             Start::Holding => return vec![self.holding_from(fresh)],
             Start::Crashed => return vec![self.crashed_from(fresh)],
             Start::Passed => return vec![self.passed_from(fresh)],
+            Start::Released => return vec![self.released_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
         }
@@ -448,6 +457,9 @@ impl Model for Explored {
                 state.violation != Some(REPLACED)
             }),
             Property::always(FENCED, |_, state: &State| state.violation != Some(FENCED)),
+            Property::always(REOPENED, |_, state: &State| {
+                state.violation != Some(REOPENED)
+            }),
             Property::always(UNGUARDED, |_, state: &State| {
                 state.violation != Some(UNGUARDED)
             }),
@@ -563,6 +575,7 @@ fn settle(state: &mut State) {
             set_upstream(&mut state.nodes[i], None);
         }
         state.nodes[i].silent &= upstream(&state.nodes[i]).is_some();
+        state.nodes[i].rebooted &= !matches!(state.nodes[i].postgres, Postgres::Primary { .. });
     }
     strangers::settle(state);
     for i in 0..state.nodes.len() {
@@ -651,6 +664,18 @@ impl Explored {
         state
     }
 
+    fn released_from(&self, fresh: State) -> State {
+        let mut state = self.crashed_from(fresh);
+        state.row.lease = Lease::Released;
+        let before = &mut state.nodes[0];
+        before.postgres = Postgres::Standby {
+            upstream: None,
+            promoting: false,
+        };
+        (before.standby_signal, before.names) = (true, NOBODY_BIT);
+        state
+    }
+
     fn agent_moves(&self, state: &State, i: usize, node: &Node, moves: &mut Vec<Move>) {
         if self.several && (node.run.is_some() || node.aside.is_some()) {
             moves.push(Move::StandsStill(i));
@@ -677,7 +702,12 @@ impl Explored {
                 if differs_alone(state, *kind) {
                     moves.push(Move::Begins(i, *kind, View::Alone));
                 }
-                if self.outages && *kind == Kind::Monitor {
+                let without = match kind {
+                    Kind::Monitor => self.outages,
+                    Kind::Start | Kind::Promote => self.restarts,
+                    _ => false,
+                };
+                if without {
                     moves.push(Move::Begins(i, *kind, View::NoLock));
                 }
                 if self.quorum && *kind == Kind::Monitor {

@@ -8,8 +8,8 @@ use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
-use pha_core::register::{Condition, Memory, Reading, Register, Reply, Update};
-use pha_core::snapshot::{Acquired, Answer, Links, Operation, Process, Snapshot, Watch};
+use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
+use pha_core::snapshot::{Acquired, Answer, Closed, Links, Operation, Process, Snapshot, Watch};
 
 /// A rule of the protocol that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,16 @@ pub(crate) enum Mutation {
     WithdrawalOfAnotherEpoch,
     /// R7: a withdrawal frees nobody.
     WithdrawalUnheard,
+    /// R7: a primary that has crashed is restarted in place although nobody has promised.
+    RestartUnasked,
+    /// R7: that it is restarted by promises is not kept.
+    RestartUseNotKept,
+    /// R7: the question is withdrawn, and the data of the restart open as a primary all the same.
+    WithdrawnWhileOpen,
+    /// R7: that the data are as they were before the restart is not looked at.
+    OpenedUnlooked,
+    /// R7, R10: what was seen of a primary before it crashed is not looked at.
+    ServedIgnored,
     /// R15: an operator decides beside nodes that may use promises, and asks none of them to give way.
     NobodyGivesWay,
     /// R15: a node that gives way does not keep it.
@@ -125,6 +135,8 @@ pub(crate) enum Mutation {
     ServingGivesWay,
     /// R15: an operator decides although a node that gives way has used promises.
     UsedGivesWay,
+    /// R15: an operator decides although the chosen node has promised an owner that nobody sees.
+    PromisedUnheard,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
     /// R6: a data directory that is neither old nor new is not marked.
@@ -278,6 +290,33 @@ impl Mutation {
                 on_memory(&mut shown, |memory| memory.promised = None);
             }
             Self::WithdrawnAlthoughUsed => on_memory(&mut shown, |memory| memory.used = None),
+            Self::RestartUnasked => {
+                if snapshot.operation == Operation::Promote
+                    && let Ok(memory) = &snapshot.memory
+                {
+                    let others = snapshot.settings.nodes.iter();
+                    shown.progress.promises = Some(Promises {
+                        epoch: memory.epoch,
+                        asked: others.cloned().collect(),
+                        missing: vec![],
+                    });
+                }
+            }
+            Self::ServedIgnored => {
+                if let Some(served) = &mut shown.served {
+                    (served.complete, served.links.flushed) = (None, Lsn::new(0));
+                }
+            }
+            Self::OpenedUnlooked => {
+                let restart = snapshot.memory.as_ref().ok().and_then(Memory::unopened);
+                if let (Some(restart), Some(disk)) = (restart, &mut shown.disk) {
+                    disk.end = Ok(restart.from.end);
+                }
+            }
+            Self::WithdrawnWhileOpen if snapshot.process == Process::Absent => {
+                shown.progress.closed = Closed::Read;
+                shown.standby_signal = true;
+            }
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),
             Self::ForeignStarts => dropped = &["start-foreign-timeline", "demote-foreign-timeline"],
@@ -372,6 +411,14 @@ impl Mutation {
         let reign = snapshot.reign();
         match (self, action) {
             (Self::UseNotKept, Action::UsePromises { .. }) => snapshot,
+            (Self::RestartUseNotKept, Action::UsePromises { .. })
+                if snapshot.operation == Operation::Promote =>
+            {
+                let memory = snapshot.memory.clone();
+                let mut after = snapshot.fold(action, result);
+                after.memory = memory;
+                after
+            }
             (Self::SameTimeline, _) => {
                 let mut after = snapshot.fold(action, result);
                 let acquired = &mut after.progress.acquired;

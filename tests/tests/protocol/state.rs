@@ -254,6 +254,8 @@ pub(crate) struct Node {
     pub(crate) reserved: u8,
     /// Its server was opened by hand: nobody finds it under the writer's address.
     pub(crate) by_hand: bool,
+    /// Its machine was started anew since it served.
+    pub(crate) rebooted: bool,
     /// The guard beside it.
     pub(crate) guard: Option<Resident>,
     /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
@@ -425,6 +427,7 @@ impl Run {
             &s.register,
             &s.memory,
             &s.guard,
+            (&s.disk, &s.served),
         );
         (
             self.kind,
@@ -669,6 +672,7 @@ impl Run {
                 Action::UsePromises {
                     term: at,
                     epoch: from,
+                    ..
                 } => age(term, epoch, at, Some(from)),
                 Action::WithdrawPromises(withdrawal) => {
                     let (at, from) = (&mut withdrawal.term, &mut withdrawal.epoch);
@@ -696,7 +700,7 @@ pub(crate) fn aged(by_term: bool, by_epoch: bool, memory: Memory) -> Memory {
         memory.relied = None;
         memory.used = None;
         memory.withdrawn = memory.withdrawn.map(|_| 0);
-        (memory.revocable, memory.freed) = (None, None);
+        (memory.revocable, memory.freed, memory.restart) = (None, None, None);
     }
     memory
 }

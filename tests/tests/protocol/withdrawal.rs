@@ -3,7 +3,7 @@
 //! the epoch that it is of.
 
 use pha_core::plan::Effect;
-use pha_core::register::{Memory, Withdrawal};
+use pha_core::register::{DataEnd, Memory, Withdrawal};
 
 use crate::model::{Explored, Move};
 use crate::mutation::Mutation;
@@ -31,19 +31,26 @@ impl Explored {
         }
     }
 
-    /// What is kept before a standby is let go by promises.
+    /// What is kept before a standby is let go, or a server that has crashed is restarted, by promises.
     pub(crate) fn use_promises(
         &self,
         node: &mut Node,
         term: u64,
         epoch: u64,
+        restart: Option<DataEnd>,
     ) -> Result<Effect, String> {
         if !self.withdraws {
             return Ok(Effect::Done);
         }
-        let used = node.memory().using(term, epoch);
+        let used = node.memory().using(term, epoch, restart);
         let used = used.map_err(|error| error.to_string())?;
-        if self.mutation != Mutation::UseNotKept && epoch == EPOCH {
+        let restart = !matches!(node.postgres, Postgres::Primary { .. });
+        let forgot = match self.mutation {
+            Mutation::UseNotKept => true,
+            Mutation::RestartUseNotKept => restart,
+            _ => false,
+        };
+        if !forgot && epoch == EPOCH {
             node.remember(&used);
         }
         Ok(Effect::Done)
@@ -64,7 +71,7 @@ impl Explored {
         if self.mutation == Mutation::WithdrawnAlthoughUsed {
             known.used = None;
         }
-        let withdrawn = known.withdrawing(term, epoch);
+        let withdrawn = known.withdrawing(term, epoch, withdrawal.unopened);
         let withdrawn = withdrawn.map_err(|error| error.to_string())?;
         if self.mutation != Mutation::WithdrawalNotKept {
             node.remember(&withdrawn);

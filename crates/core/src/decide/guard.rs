@@ -481,7 +481,7 @@ fn promised(s: &Snapshot) -> bool {
 
 fn settled(s: &Snapshot) -> bool {
     s.memory.as_ref().is_ok_and(|memory| {
-        !memory.unsettled_at(memory.epoch) && memory.withdrawn != Some(memory.epoch)
+        !memory.unsettled_at(memory.epoch) && memory.withdrawn < Some(memory.epoch)
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::shared::attributes::{self, show_standby};
 use crate::decide::shared::gate;
-use crate::decide::shared::incarnation;
+use crate::decide::shared::{incarnation, outage};
 use crate::ocf::{self, OcfCode, When};
 use crate::plan::{Action, ActionKind, Attribute, Rule, Step};
 use crate::register::Eligibility;
@@ -60,6 +60,14 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             (candidate(s).is_some() && s.register.is_none())
                 .then(|| Step::then_continue(vec![Action::ReadRegister]))
+        },
+    },
+    Rule {
+        id: "notify-pre-promote-in-place",
+        says: "The lock service cannot be reached, and this node is the primary that served last: the promotion itself asks for the promises by which it may be restarted in place (R7).",
+        decide: |s| {
+            candidate(s)?;
+            outage::may_be_promised(s).then(|| Step::finish(OcfCode::Success))
         },
     },
     Rule {

@@ -45,6 +45,11 @@ pub(super) const RULES: &[Rule] = &[
         decide: renew,
     },
     Rule {
+        id: "primary-opened",
+        says: "PostgreSQL was to be restarted in place by promises, and is a primary: keep durably that it was opened, so that they are never withdrawn (R7).",
+        decide: |s| outage::opened(s).map(|opened| Step::then_continue(vec![opened])),
+    },
+    Rule {
         id: "primary-adopt",
         says: "This node owns the register at a term that its memory does not have, because it was interrupted while it promoted: adopt it.",
         decide: adopt_term,
@@ -179,8 +184,15 @@ pub(super) const RULES: &[Rule] = &[
             let waits = waits_after_loss(s)?;
             let used = outage::used(s)?;
             let tried = |kind| s.progress.failure(kind).is_some();
-            (!tried(ActionKind::UsePromises) && !tried(ActionKind::SetNames))
-                .then(|| Step::then_reobserve(vec![used, Action::SetNames(waits)]))
+            let failed = [
+                ActionKind::UsePromises,
+                ActionKind::KeepLinks,
+                ActionKind::SetNames,
+            ];
+            let mut actions = vec![used];
+            actions.extend(outage::without_barrier(s));
+            actions.push(Action::SetNames(waits));
+            (!failed.into_iter().any(tried)).then(|| Step::then_reobserve(actions))
         },
     },
     Rule {

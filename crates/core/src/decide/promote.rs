@@ -5,7 +5,7 @@ use crate::decide::shared::gate::{self, refusal};
 use crate::decide::shared::kin::{
     name_timelines, number_of_another, number_to_reserve, recorded_opening,
 };
-use crate::decide::shared::{halt, incarnation, launch, ownership};
+use crate::decide::shared::{halt, incarnation, launch, outage, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Register, Reign, Update};
@@ -27,6 +27,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "promote-number-of-another",
         says: "PostgreSQL is a primary already, on a timeline whose number was given to another one before, since somebody opened it (R13): an error, so that it is stopped and not started again.",
         decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::Generic, why)),
+    },
+    Rule {
+        id: "promote-opened",
+        says: "PostgreSQL is the primary after a restart in place by promises: keep durably that it was opened, so that they are never withdrawn (R7).",
+        decide: |s| outage::opened(s).map(|opened| Step::then_continue(vec![opened])),
     },
     Rule {
         id: "promote-remember",
@@ -76,6 +81,30 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "promote-unopened-close",
+        says: "PostgreSQL did not come back from a restart in place by promises: first make the data a standby's again, since nobody is barred any more once the question is withdrawn (R7).",
+        decide: |s| {
+            launch::failed_launch(s)?;
+            outage::close_unopened(s)
+        },
+    },
+    Rule {
+        id: "promote-unopened-read",
+        says: "Then read where the WAL ends: from here on nobody opens it by starting it.",
+        decide: |s| {
+            launch::failed_launch(s)?;
+            outage::read_unopened(s)
+        },
+    },
+    Rule {
+        id: "promote-unopened-withdraw",
+        says: "It was never opened, since its WAL ends exactly where it did before: withdraw the question, so that nobody is barred by a restart that has failed (R7).",
+        decide: |s| {
+            launch::failed_launch(s)?;
+            outage::withdraw_unopened(s).map(|withdraw| Step::then_continue(vec![withdraw]))
+        },
+    },
+    Rule {
         id: "promote-launch-failed",
         says: "PostgreSQL did not come back from the restart in place: an error with what it said.",
         decide: launch::failed_launch,
@@ -86,9 +115,11 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             [
                 ActionKind::KeepRecord,
+                ActionKind::KeepLinks,
                 ActionKind::ReserveTimelines,
                 ActionKind::OpenStandby,
                 ActionKind::PromotePostgres,
+                ActionKind::UsePromises,
             ]
             .into_iter()
             .find_map(|kind| s.progress.failure(kind))
@@ -129,8 +160,10 @@ pub(super) const RULES: &[Rule] = &[
         says: "Then start it as a primary, on the same timeline (R2).",
         decide: |s| {
             in_place(s).filter(|()| !s.progress.started).map(|()| {
-                let start = vec![Action::WritePrimarySettings, Action::StartPostgres(None)];
-                Step::then_reobserve(start).after(recorded_opening(s, None).into_iter().collect())
+                let mut actions: Vec<Action> = recorded_opening(s, None).into_iter().collect();
+                actions.extend(outage::without_barrier(s));
+                actions.extend([Action::WritePrimarySettings, Action::StartPostgres(None)]);
+                Step::then_reobserve(actions)
             })
         },
     },
@@ -181,6 +214,16 @@ pub(super) const RULES: &[Rule] = &[
                 && s.progress.external.is_none())
             .then(|| Step::then_continue(vec![Action::LockExternal]))
         },
+    },
+    Rule {
+        id: "promote-ask-promises",
+        says: "The lock service cannot be reached, and this node is the primary that served last, with all its data: ask every other node to promise not to be promoted at this epoch, or to pass the change of the holders on (R7).",
+        decide: |s| outage::ask_to_restart(s).map(|ask| Step::then_continue(vec![ask])),
+    },
+    Rule {
+        id: "promote-by-promise",
+        says: "Every other node has promised: keep that their promises are relied on, and restart PostgreSQL in place, where commits wait for nobody until the register is back (R7).",
+        decide: |s| outage::used_to_restart(s).map(|used| Step::then_continue(vec![used])),
     },
     Rule {
         id: "promote-ask-register",

@@ -2,9 +2,9 @@
 
 use crate::decide::shared::attributes::{needed, show_standby};
 use crate::decide::shared::descent::{Descent, descent};
-use crate::decide::shared::halt;
 use crate::decide::shared::kin::{foreign, kin, strays};
 use crate::decide::shared::launch::{failed_launch, launch_standby};
+use crate::decide::shared::{halt, outage};
 use crate::lineage::{Held, Kinship};
 use crate::names::NodeName;
 use crate::ocf::OcfCode;
@@ -144,6 +144,23 @@ pub(super) const RULES: &[Rule] = &[
         id: "start-foreign-timeline",
         says: "The data are not on the register's timelines, or it cannot be told, whatever their numbers are (R13): not started, with the command that mends it.",
         decide: |s| foreign(s).map(|text| Step::fail(OcfCode::Installed, text)),
+    },
+    Rule {
+        id: "start-unopened-close",
+        says: "By promises PostgreSQL was to be restarted here as the primary, and nobody has seen it open: first make the data a standby's, since nobody is barred any more once the question is withdrawn (R7).",
+        decide: outage::close_unopened,
+    },
+    Rule {
+        id: "start-unopened-read",
+        says: "Then read again where the WAL ends: from here on nobody opens it by starting it.",
+        decide: outage::read_unopened,
+    },
+    Rule {
+        id: "start-unopened-withdraw",
+        says: "It was never opened, since its WAL ends exactly where it did before: withdraw the question, so that nobody is barred by a restart that has failed (R7).",
+        decide: |s| {
+            outage::withdraw_unopened(s).map(|withdraw| Step::then_continue(vec![withdraw]))
+        },
     },
     Rule {
         id: "start-malformed-repl-info",

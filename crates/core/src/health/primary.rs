@@ -41,7 +41,7 @@ fn none(seen: &Observation<'_>) -> Problem {
             critical("cls_recovery_master: while the register is damaged nobody is promoted")
         }
         Some(Err(NoRow::Unknown(_))) => critical(
-            "bring the lock service back: without it nobody is promoted; then it goes on by itself",
+            "bring the lock service back: without it nobody is promoted, and only a primary that has crashed is restarted, if every other node promises over ssh not to take over",
         ),
         Some(Ok(_)) | None => critical(
             "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary",

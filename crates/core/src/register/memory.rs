@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HIGHEST, Register, Seen, TOLD, Update, leaps};
 use crate::names::NodeName;
-use crate::timeline::TimelineId;
+use crate::timeline::{TimelineId, WalPosition};
 
 /// What this node keeps on its own disk about the register.
 ///
@@ -33,11 +33,16 @@ pub struct Memory {
     /// (R7). Written before the question is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relied: Option<u64>,
-    /// The epoch at which this node, as the primary, has let a standby go by the promises of the others:
-    /// commits may be acknowledged that no other holder has. Written before PostgreSQL's names change;
-    /// from then on no promise of this epoch is withdrawn.
+    /// The epoch at which this node, as the primary, has let a standby go by the promises of the others, or
+    /// was restarted in place by them: commits may be acknowledged that no other holder has. Written before
+    /// PostgreSQL's names change or it is started; from then on no promise of this epoch is withdrawn, unless it
+    /// is proven that the restart has not opened PostgreSQL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u64>,
+    /// A restart in place by the promises of the others, for which they were first used at its epoch. It is
+    /// kept with that, before PostgreSQL is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// The epoch at which this node, as the primary, has withdrawn its question for promises, or has given
     /// way to an operator's decision ([`Memory::giving_way`]). Written before the others hear of it; from
     /// then on it relies on no promise of this epoch, whenever it was given. So it does not matter how late,
@@ -62,6 +67,39 @@ pub struct Memory {
     /// with it (R7). It never lies on the disk itself.
     #[serde(skip)]
     pub forgotten: bool,
+}
+
+/// A restart in place by promises (R7). Of two of one epoch the one that was opened is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    /// The epoch of the promises.
+    pub epoch: u64,
+    /// PostgreSQL was seen as a primary since: it may have acknowledged commits.
+    pub opened: bool,
+    /// What the data were like before. A server that is opened writes a checkpoint first, so that data which are
+    /// still the same have acknowledged nothing since.
+    pub from: DataEnd,
+}
+
+/// What tells whether a data directory was written since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataEnd {
+    /// The system identifier.
+    pub system: u64,
+    /// Where the WAL ends.
+    pub end: WalPosition,
+}
+
+impl DataEnd {
+    /// Whether both are the same: neither written on nor put back. A position just behind a page header is
+    /// the position before it.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let end = |data: &Self| (data.end.timeline, data.end.lsn.before_page_header());
+        self.system == other.system && end(self) == end(other)
+    }
 }
 
 /// A promotion that was completed.
@@ -167,7 +205,7 @@ pub enum NotRelied {
     },
     /// This node has let a standby go by the promises, and commits may have been acknowledged since.
     #[error(
-        "the promises of epoch {epoch} are not withdrawn: by them this node has let a standby go, which may lack commits"
+        "the promises of epoch {epoch} are not withdrawn: by them this node has let a standby go or was restarted, so that the others may lack commits"
     )]
     Used {
         /// The epoch of the promises.
@@ -213,6 +251,7 @@ impl Memory {
             asked: self.asked.filter(|epoch| *epoch >= register.epoch),
             relied: self.relied.filter(|epoch| *epoch >= register.epoch),
             used: self.used.filter(|epoch| *epoch >= register.epoch),
+            restart: self.restart.filter(|at| at.epoch >= register.epoch),
             withdrawn: self.withdrawn.filter(|epoch| *epoch >= register.epoch),
             revocable: self.revocable.filter(|epoch| *epoch >= register.epoch),
             freed: self.freed.filter(|epoch| *epoch >= register.epoch),
@@ -315,6 +354,7 @@ impl Memory {
             asked: None,
             relied: None,
             used: self.used.filter(|at| *at >= epoch),
+            restart: self.restart.filter(|at| at.epoch >= epoch),
             withdrawn: self.withdrawn.filter(|at| *at >= epoch),
             revocable,
             freed: None,
@@ -353,29 +393,73 @@ impl Memory {
     }
 
     /// The memory that has to be on the disk before this primary lets a standby go by the promises of
-    /// `term` and `epoch`.
+    /// `term` and `epoch`, or is restarted in place by them: then `restart` is what its data are like.
     ///
     /// # Errors
     /// [`NotRelied`]: the promises are this node's no more.
-    pub fn using(&self, term: u64, epoch: u64) -> Result<Self, NotRelied> {
+    pub fn using(
+        &self,
+        term: u64,
+        epoch: u64,
+        restart: Option<DataEnd>,
+    ) -> Result<Self, NotRelied> {
         self.is_at(term, epoch)?;
-        match self.withdrawn >= Some(epoch) {
-            true => Err(NotRelied::Withdrawn { epoch }),
-            false => Ok(Self {
-                used: Some(epoch),
-                ..*self
+        if self.withdrawn >= Some(epoch) {
+            return Err(NotRelied::Withdrawn { epoch });
+        }
+        let restart = match (self.used == Some(epoch), restart) {
+            (false, Some(from)) => Some(Restart {
+                epoch,
+                opened: false,
+                from,
             }),
+            // Whoever lets a standby go is a primary, also where nobody has kept that it was opened.
+            (true, None) => self.opened().restart,
+            _ => self.restart,
+        };
+        Ok(Self {
+            used: Some(epoch),
+            restart,
+            ..*self
+        })
+    }
+
+    /// The restart in place by promises of the present epoch that nobody has seen open PostgreSQL.
+    #[must_use]
+    pub fn unopened(&self) -> Option<&Restart> {
+        let restart = self.restart.as_ref()?;
+        (restart.epoch == self.epoch && !restart.opened).then_some(restart)
+    }
+
+    /// The memory of a primary that may have been restarted in place by promises: it runs.
+    #[must_use]
+    pub fn opened(&self) -> Self {
+        let opened = |restart: Restart| Restart {
+            opened: true,
+            ..restart
+        };
+        Self {
+            restart: self.restart.map(opened),
+            ..*self
         }
     }
 
     /// The memory that has to be on the disk before this node, whose PostgreSQL has been stopped,
-    /// withdraws the question that it asked at `term` and `epoch`.
+    /// withdraws the question that it asked at `term` and `epoch`. `unopened` is what its data are like, if that
+    /// is to prove that a restart in place has not opened PostgreSQL.
     ///
     /// # Errors
     /// [`NotRelied`]: it was not its question, or commits may have been acknowledged by the promises.
-    pub fn withdrawing(&self, term: u64, epoch: u64) -> Result<Self, NotRelied> {
+    pub fn withdrawing(
+        &self,
+        term: u64,
+        epoch: u64,
+        unopened: Option<DataEnd>,
+    ) -> Result<Self, NotRelied> {
         self.is_at(term, epoch)?;
-        match self.used == Some(epoch) {
+        let same = |restart: &Restart| unopened.is_some_and(|data| data.is_as(&restart.from));
+        let proven = self.unopened().is_some_and(same);
+        match self.used == Some(epoch) && !proven {
             true => Err(NotRelied::Used { epoch }),
             false => Ok(Self {
                 withdrawn: self.withdrawn.max(Some(epoch)),
@@ -466,6 +550,10 @@ impl Memory {
             epoch,
             promised: later(self.promised, other.promised).filter(bound),
             used: later(self.used, other.used),
+            restart: self
+                .restart
+                .max(other.restart)
+                .filter(|at| at.epoch >= epoch),
             withdrawn: later(self.withdrawn, other.withdrawn),
             revocable: later(self.revocable, other.revocable).filter(bound),
             freed,
@@ -496,6 +584,7 @@ impl Memory {
             asked: at(self.asked),
             relied: at(self.relied),
             used: at(self.used),
+            restart: self.restart.filter(|restart| restart.epoch <= HIGHEST),
             withdrawn: at(self.withdrawn),
             revocable: at(self.revocable),
             freed: at(self.freed),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Memory, NoRow, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update,
+    DataEnd, Memory, NoRow, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update,
     judge_owner,
 };
 use crate::names::NodeName;
@@ -47,6 +47,9 @@ pub struct Withdrawal {
     pub term: u64,
     /// The epoch at which it had asked.
     pub epoch: u64,
+    /// What its data are like, as the proof that a restart in place by the promises has never opened PostgreSQL;
+    /// none where they were not used.
+    pub unopened: Option<DataEnd>,
 }
 
 /// One node's answer.

@@ -699,7 +699,10 @@ fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
         promised,
     };
     assert_eq!(answer, gave(false, false, false));
-    assert_eq!(kept.using(3, 7), Err(NotRelied::Withdrawn { epoch: 7 }));
+    assert_eq!(
+        kept.using(3, 7, None),
+        Err(NotRelied::Withdrawn { epoch: 7 })
+    );
     let late = kept.promising(3, 7, true);
     assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch: 7 }));
     // It goes on at the next epoch, and a process that has read the memory before takes nothing back.
@@ -718,13 +721,16 @@ fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
         epoch: 9,
         ..running()
     });
-    assert_eq!(kept.using(3, 9), Err(NotRelied::Withdrawn { epoch: 9 }));
+    assert_eq!(
+        kept.using(3, 9, None),
+        Err(NotRelied::Withdrawn { epoch: 9 })
+    );
     // What it has promised stays, and whoever has relied on it is asked; what it has used stays used.
     let promised = seen.promising(3, 7, true).unwrap();
     let (answer, kept) = give_way(&promised, (false, true), 9);
     assert_eq!(answer, gave(false, false, true));
     assert!(kept.merged(&promised).has_promised(7));
-    let used = primary.using(3, 7).unwrap();
+    let used = primary.using(3, 7, None).unwrap();
     let (answer, kept) = give_way(&used, (false, false), 7);
     assert_eq!((answer, kept.used), (gave(false, true, false), Some(7)));
     assert_eq!(

@@ -429,14 +429,14 @@ fn a_guard_that_has_stopped_postgresql_withdraws_the_question() {
     // A monitor has let node2 go by its promise.
     let mut resident = Resident::primary().without_lock_service();
     resident.following.clear();
-    resident.world.memory = resident.world.memory.using(1, 10).unwrap();
+    resident.world.memory = resident.world.memory.using(1, 10, None).unwrap();
     let (end, _) = resident.rounds(seconds(60.0));
     assert_eq!(end, End::Guard("guard-stopped"));
     assert_eq!(resident.world.freed, []);
 
     // What was withdrawn is no proof for the server that somebody has started again.
     let (mut resident, epoch) = living_by_promises();
-    resident.world.memory = resident.world.memory.withdrawing(1, epoch).unwrap();
+    resident.world.memory = resident.world.memory.withdrawing(1, epoch, None).unwrap();
     let (end, _) = resident.rounds(seconds(60.0));
     assert_eq!(end, End::Guard("guard-stopped"), "{:?}", resident.actions);
 }

@@ -289,13 +289,13 @@ fn a_stopped_primary_withdraws_the_question_that_it_did_not_use() {
 #[test]
 fn who_has_withdrawn_relies_on_no_promise_of_that_epoch() {
     let mut world = cut_off();
-    world.memory = world.memory.relying(10).withdrawing(1, 10).unwrap();
+    world.memory = world.memory.relying(10).withdrawing(1, 10, None).unwrap();
     world.answers = vec![(node(2), promised(10))];
     let run = world.carry(&MONITOR);
     run.expect(OcfCode::RunningPromoted, &[RENEW]);
     assert_eq!(world.names, ["node2"]);
     assert_eq!(world.asked, Vec::<Vec<_>>::new());
-    assert!(world.memory.using(1, 10).is_err());
+    assert!(world.memory.using(1, 10, None).is_err());
     // The withdrawal came while the answers were on their way.
     let mut snapshot = world.look(&MONITOR);
     snapshot.memory = Ok(Memory {

@@ -155,11 +155,10 @@ fn recorded(position: u64) -> World {
     world
 }
 
-const LEFT: [&str; 5] = [
+const LEFT: [&str; 4] = [
     "read-disk",
     "read-register",
     "leave by node1",
-    "read-disk",
     "read-register",
 ];
 

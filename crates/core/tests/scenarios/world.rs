@@ -140,6 +140,8 @@ pub(crate) struct World {
     pub(crate) standby_signal: bool,
     pub(crate) disk_full: bool,
     pub(crate) stopped_by_guard: Option<String>,
+    /// How the guard has last seen the primary that this node was.
+    pub(crate) served: Option<PrimaryView>,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
@@ -229,6 +231,7 @@ impl World {
             standby_signal: true,
             disk_full: false,
             stopped_by_guard: None,
+            served: None,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
@@ -449,6 +452,13 @@ impl World {
         Reply::Applied(next)
     }
 
+    /// The postmaster of a primary dies, which the guard has looked at just before.
+    pub(crate) fn crash(&mut self) {
+        self.served = Some(self.view());
+        self.standbys.clear();
+        self.stop();
+    }
+
     fn stop(&mut self) {
         if self.immortal {
             self.process = Process::Orphans;
@@ -559,13 +569,17 @@ impl World {
                 answers.retain(|(node, _)| ask.peers.contains(node));
                 return Ok(Effect::Promises(answers));
             }
-            Action::UsePromises { term, epoch } => {
-                let used = self.memory.using(*term, *epoch);
+            Action::UsePromises {
+                term,
+                epoch,
+                restart,
+            } => {
+                let used = self.memory.using(*term, *epoch, *restart);
                 self.memory = used.map_err(|error| error.to_string())?;
             }
             Action::WithdrawPromises(withdrawal) => {
                 let (term, epoch) = (withdrawal.term, withdrawal.epoch);
-                let withdrawn = self.memory.withdrawing(term, epoch);
+                let withdrawn = self.memory.withdrawing(term, epoch, withdrawal.unopened);
                 self.memory = withdrawn.map_err(|error| error.to_string())?;
                 self.freed.push(withdrawal.clone());
             }
@@ -648,18 +662,19 @@ impl World {
         if let Answer::Primary(view) = &mut self.answer {
             view.links = links;
         }
-        let (progress, memory) = match before {
+        let (progress, memory, disk) = match before {
             Some(before) => {
                 let held = before.progress.change_lock.is_taken();
                 let memory = match before.memory {
                     Ok(memory) if held => Ok(memory.merged(&self.memory)),
                     other => other,
                 };
-                (before.progress, memory)
+                (before.progress, memory, before.disk)
             }
             None => (
                 Progress::default(),
                 self.memory_lost.clone().map_or(Ok(self.memory), Err),
+                None,
             ),
         };
         let mut snapshot = Snapshot {
@@ -671,9 +686,10 @@ impl World {
             answer: self.answer.clone(),
             silent_before: self.silent_before,
             standby_signal: self.standby_signal,
-            disk: None,
+            disk,
             disk_full: self.disk_full,
             stopped_by_guard: self.stopped_by_guard.clone(),
+            served: self.served.clone(),
             cluster: self.cluster.clone(),
             register: None,
             memory,

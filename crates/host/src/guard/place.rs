@@ -13,6 +13,7 @@ use std::time::Duration;
 use pha_core::names::ResourceName;
 use pha_core::snapshot::KeptLinks;
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
@@ -28,6 +29,43 @@ const LOG_LIMIT: u64 = 1 << 20;
 pub(crate) struct Place {
     directory: PathBuf,
     resource: ResourceName,
+}
+
+/// What a guard has seen of PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    /// The start of the machine that it is of.
+    boot: String,
+    /// The term of this node's last promotion, as far as the guard knew.
+    pub(crate) term: u64,
+    /// In milliseconds since then.
+    asked: u64,
+    /// What PostgreSQL has answered.
+    pub(crate) rows: TextRows,
+}
+
+impl Handed {
+    /// What PostgreSQL has answered to the question that was sent at `asked`; none where it cannot be told which
+    /// start of the machine that is after.
+    pub(crate) fn new(term: u64, asked: Duration, rows: TextRows) -> Option<Self> {
+        Some(Self {
+            boot: boot()?,
+            term,
+            asked: u64::try_from(asked.as_millis()).unwrap_or(u64::MAX),
+            rows,
+        })
+    }
+
+    /// When the question was sent, on the clock that counts from the machine's start.
+    pub(crate) fn asked(&self) -> Duration {
+        Duration::from_millis(self.asked)
+    }
+}
+
+/// The kernel's name for the present start of the machine.
+fn boot() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    Some(text.ok()?.trim().to_owned())
 }
 
 /// What a guard has written about itself.
@@ -160,17 +198,16 @@ impl Place {
         }
     }
 
-    /// Leaves what PostgreSQL answered to the question that the guard sent at `asked`.
-    pub(crate) fn hand_over(&self, asked: Duration, rows: &TextRows) -> Result<(), String> {
-        let asked = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
-        let text = serde_json::to_string(&(asked, rows)).map_err(|error| error.to_string())?;
+    /// Leaves what the guard has seen.
+    pub(crate) fn hand_over(&self, seen: &Handed) -> Result<(), String> {
+        let text = serde_json::to_string(seen).map_err(|error| error.to_string())?;
         self.note("guard.view", &text)
     }
 
-    /// The last [`Place::hand_over`].
-    pub(crate) fn handed_over(&self) -> Option<(Duration, TextRows)> {
-        let (asked, rows) = serde_json::from_str(&self.noted("guard.view")?).ok()?;
-        Some((Duration::from_millis(asked), rows))
+    /// The last [`Place::hand_over`] since the machine was started.
+    pub(crate) fn handed_over(&self) -> Option<Handed> {
+        let handed: Handed = serde_json::from_str(&self.noted("guard.view")?).ok()?;
+        (handed.boot == boot()?).then_some(handed)
     }
 
     /// The guard's process, while it is there. The number in the file is a claim: the process has to
@@ -317,9 +354,16 @@ mod tests {
         let place = place("view");
         assert_eq!(place.handed_over(), None);
         let rows = vec![vec![Some("server".to_owned()), None], vec![]];
-        let asked = Duration::from_millis(4711);
-        place.hand_over(asked, &rows).unwrap();
-        assert_eq!(place.handed_over(), Some((asked, rows)));
+        let seen = Handed::new(3, Duration::from_millis(4711), rows).unwrap();
+        place.hand_over(&seen).unwrap();
+        assert_eq!(place.handed_over().as_ref(), Some(&seen));
+        assert_eq!((seen.term, seen.asked()), (3, Duration::from_millis(4711)));
+        let before = Handed {
+            boot: "another".to_owned(),
+            ..seen
+        };
+        place.hand_over(&before).unwrap();
+        assert_eq!(place.handed_over(), None);
         std::fs::remove_dir_all(&place.directory).unwrap();
     }
 

@@ -12,11 +12,11 @@ use pha_core::snapshot::{Answer, Snapshot};
 use tracing::{info, warn};
 
 use crate::clock::{Deadline, since_boot};
-use crate::guard::Place;
+use crate::guard::place::{Handed, Place};
 use crate::memory::MemoryFile;
 use crate::postgres::{Postgres, view};
 use crate::process::Process;
-use crate::sql::Session;
+use crate::sql::{Session, TextRows};
 
 /// How often processes are searched for a Pacemaker that is not there.
 const PACEMAKER: Duration = Duration::from_secs(5);
@@ -104,7 +104,9 @@ impl Sources {
         let asked = since_boot();
         let rows = self.over(postgres, deadline, |session| view::rows(session, deadline));
         if let Ok(rows) = &rows
-            && let Err(error) = place.hand_over(asked, rows)
+            && let Err(error) = self
+                .handed(asked, rows)
+                .and_then(|seen| place.hand_over(&seen))
         {
             warn!("the agent does not see what the guard sees: {error}");
         }
@@ -122,6 +124,12 @@ impl Sources {
                 Answer::Refused(text)
             }
         };
+    }
+
+    fn handed(&self, asked: Duration, rows: &TextRows) -> Result<Handed, String> {
+        let term = self.memory.reign.map_or(0, |reign| reign.term);
+        Handed::new(term, asked, rows.clone())
+            .ok_or_else(|| "the machine has no boot id".to_owned())
     }
 
     /// Does something over the kept connection; one that has failed is made anew the next time. It is

@@ -3,6 +3,7 @@
 
 use super::election::{Election, elect};
 use super::kin::foreign_standby;
+use super::outage;
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
 use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
@@ -126,6 +127,10 @@ fn by_register(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
         }
         Eligibility::Yes(_) => Gate::set(Score::MayPromote, "this node may take over"),
         Eligibility::LeaseRunning { register, .. } => under_a_lease(cluster, &register),
+        Eligibility::Unknown(_) if outage::may_be_promised(snapshot) => Gate::set(
+            Score::Primary,
+            "this node was the primary last, and every other node may promise not to be promoted",
+        ),
         Eligibility::Unknown(trouble) => Gate::keep(trouble.to_string()),
         refused => Gate::set(Score::MayNot, explained(snapshot, &refused)),
     }
@@ -286,7 +291,10 @@ pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
                 format!("{owner} holds the lock and renews it; this node will be promoted once it is free")
             })
         }
-        Eligibility::Unknown(trouble) => out_of_time.then(|| trouble.to_string()),
+        Eligibility::Unknown(trouble) => (out_of_time && !outage::may_restart(s)).then(|| {
+            let why = outage::not_restarted(s);
+            why.map_or(trouble.to_string(), |why| format!("{trouble}; {why}"))
+        }),
         // A standby answers before it has replayed all WAL that it has; its position still rises.
         behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
         refused => Some(explained(s, &refused)),
