@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped};
+use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped, WithoutQuorum};
 use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
@@ -472,9 +472,16 @@ fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
         return Vec::new();
     }
     let text = "this part of the cluster has no quorum, so Pacemaker starts nothing in it";
-    let remedy =
-        "start the missing nodes, or look at the network between them (corosync-cfgtool -s)";
-    vec![problem(Level::Critical, text, remedy)]
+    let mut remedy =
+        "start the missing nodes, or look at the network between them (corosync-cfgtool -s)"
+            .to_owned();
+    // A primary runs on then, and its commits wait for the standby that is lost.
+    if seen.cluster.without_quorum == WithoutQuorum::Fenced
+        && seen.cluster.promoted().next().is_some()
+    {
+        remedy += "; only if every node of the other part is off: corosync-quorumtool -e <votes>, with the total votes that corosync-quorumtool -s shows here";
+    }
+    vec![problem(Level::Critical, text, &remedy)]
 }
 
 fn not_started(seen: &Observation<'_>) -> Vec<Problem> {

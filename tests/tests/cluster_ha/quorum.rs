@@ -4,6 +4,7 @@
 use pha_testbed::ClusterBuilder;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
 
+use crate::commands::cls;
 use crate::three::{judged, settle, whole};
 
 /// Sets an option of the cluster.
@@ -39,6 +40,8 @@ fn cluster_three_nodes_a_frozen_primary_is_left_alone() {
     assert!(bed.server_processes(&primary) > 0, "it was stopped");
     let wrong = "so that Pacemaker stops PostgreSQL here";
     assert_eq!(bed.logged(&primary, wrong), 0);
+    let said = cls(&bed, &primary, &["status"]);
+    assert!(said.text().contains(way), "{said:?}");
 
     scenario("what the log says is typed: commits go on");
     let votes = bed.run(&primary, &["sh", "-c", "corosync-quorumtool -s || true"]);

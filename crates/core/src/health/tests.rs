@@ -588,6 +588,20 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "corosync-cfgtool",
         ),
         (
+            "no quorum, and nobody ends the primary",
+            vec![PRIMARY, STANDBY],
+            Extra {
+                no_quorum: true,
+                properties: r#"<nvpair id="q" name="no-quorum-policy" value="freeze"/>"#,
+                ..none()
+            },
+            &on,
+            Level::Critical,
+            &["quorum"],
+            &[],
+            "corosync-quorumtool -e",
+        ),
+        (
             "stopped without quorum",
             vec![
                 Node {
