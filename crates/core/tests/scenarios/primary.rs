@@ -483,3 +483,21 @@ fn the_slot_of_a_copy_that_is_over_is_dropped() {
     assert_eq!(run.code, Some(OcfCode::Success));
     assert_eq!(slots(&world), ["mine"]);
 }
+
+/// Pacemaker would begin anew with each attribute that changes, and never come to the stop.
+#[test]
+fn a_standby_that_was_taken_out_of_service_is_not_named_again() {
+    let mut world = World::primary();
+    world.cluster().nodes.get_mut(&node(2)).unwrap().standby = true;
+    world.carry(&MONITOR);
+    assert_eq!(world.names, ["node2"], "it is still waited for");
+    let about = notification(When::Pre, ocf::Operation::Stop, 2);
+    let run = world.carry(&about);
+    assert_eq!((run.code, world.names.len()), (Some(OcfCode::Success), 0));
+    world.carry(&MONITOR);
+    assert!(world.names.is_empty(), "{:?}", world.names);
+    // Where Pacemaker stops nothing, it stays.
+    world.cluster().managed = false;
+    world.carry(&MONITOR);
+    assert_eq!(world.names, ["node2"]);
+}

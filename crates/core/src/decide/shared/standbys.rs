@@ -135,12 +135,17 @@ pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<(&NodeName, LinkName)
 /// shows that it has ([`LinkRow::follows`](crate::snapshot::LinkRow::follows)). And it has WAL of this
 /// timeline, so that it cannot follow an older primary any more, which does not know that it was
 /// replaced, and come back with the WAL of that one while commits wait for it.
+///
+/// Nor is it on a node that an operator has taken out of service: Pacemaker is about to stop it, and each
+/// attribute that goes with the naming makes it begin anew, with the notification that takes the name away.
 fn may_be_named(s: &Snapshot, node: &NodeName) -> bool {
     let began = s
         .primary()
         .and_then(|view| view.history.last_switch())
         .map(|switch| switch.end);
-    !lost(s, node) && links::of(s, node).is_some_and(|link| link.flushed > began)
+    let goes = s.cluster.as_ref();
+    let goes = goes.is_ok_and(|cluster| cluster.managed && cluster.node(node).standby);
+    !goes && !lost(s, node) && links::of(s, node).is_some_and(|link| link.flushed > began)
 }
 
 /// A standby that PostgreSQL waits for and that the register does not know as a holder, and its name.
