@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pha_testbed::{Cluster, ClusterBuilder, Node, PGDATA, Verdict, Writer, WriterPlan};
 
-pub use crate::cluster_agree::{Register, State, agree, register};
+pub use crate::cluster_agree::{Register, Rest, State, agree, agree_without_register, register};
 
 /// How long anything that must come about may take on a busy machine. Longer than the two minutes
 /// after which Pacemaker gives an action up whose answer got lost while two coordinators met.

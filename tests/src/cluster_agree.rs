@@ -21,6 +21,19 @@ pub struct State {
     pub register: Register,
 }
 
+/// What is left of [`State`] where the built-in lock service is not used, so that there is no register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// As in [`State`].
+    pub primary: String,
+    /// As in [`State`].
+    pub standbys: Vec<String>,
+    /// As in [`State`].
+    pub timeline: u32,
+    /// As in [`State`].
+    pub repl_info: String,
+}
+
 /// The register's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Register {
@@ -94,23 +107,37 @@ pub fn register(cluster: &Cluster) -> Result<Register, String> {
 /// What does not agree.
 pub fn agree(cluster: &Cluster) -> Result<State, String> {
     let register = register(cluster)?;
+    let rest = agree_without_register(cluster)?;
+    the_register_knows(&register, &rest.primary, &rest.standbys)?;
+    terms_rise(cluster)?;
+    Ok(State {
+        primary: rest.primary,
+        standbys: rest.standbys,
+        timeline: rest.timeline,
+        repl_info: rest.repl_info,
+        register,
+    })
+}
+
+/// The same for a cluster that has no register.
+///
+/// # Errors
+/// What does not agree.
+pub fn agree_without_register(cluster: &Cluster) -> Result<Rest, String> {
     let servers = servers(cluster)?;
     let (primary, timeline) = the_primary(&servers)?;
     let standbys = in_sync(cluster, &servers, primary, timeline)?;
-    the_register_knows(&register, primary, &standbys)?;
     let repl_info = switch_of(cluster, primary, timeline)?;
     for node in cluster.databases().iter().filter(|node| node.is_on()) {
         let cib = cluster.cib_of(node.name()).map_err(|e| e.to_string())?;
         the_cib_says(&cib, node.name(), &servers, &repl_info)?;
     }
     placed(cluster, primary, &standbys)?;
-    terms_rise(cluster)?;
-    Ok(State {
+    Ok(Rest {
         primary: primary.to_owned(),
         standbys,
         timeline,
         repl_info,
-        register,
     })
 }
 

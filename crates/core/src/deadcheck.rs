@@ -31,7 +31,9 @@ const SHOWN: usize = 500;
 
 impl LockAnswer {
     /// Reads the exit status and the output of a lock command: `1` or nothing on the last line of a
-    /// command that succeeded is yes; `0`, or status 1, is no.
+    /// command that succeeded is yes; `0` on that of one that succeeded or ended with status 1 is no. A
+    /// command that failed and printed nothing has not said that another owner holds the lock, for which
+    /// a primary is stopped.
     pub fn of(status: i32, stdout: &str, stderr: &str) -> Self {
         let last = |text: &str| {
             let line = text.trim_end().lines().last().unwrap_or("");
@@ -43,7 +45,7 @@ impl LockAnswer {
         };
         match (status, last(stdout).as_str()) {
             (0, "1" | "") => Self::Locked,
-            (0 | 1, "0") | (1, "") => Self::HeldByOther,
+            (0 | 1, "0") => Self::HeldByOther,
             (STATUS_UNREACHABLE, _) => Self::ServiceUnreachable(words),
             (0 | 1, other) => Self::Error(format!(
                 "the lock command printed {} on its last line, 1 or 0 is expected",
@@ -57,9 +59,12 @@ impl LockAnswer {
 }
 
 impl LockAnswer {
-    /// The lock command did not end in its time: one that waits for the network has reached nobody.
-    pub fn overdue(text: String) -> Self {
-        Self::ServiceUnreachable(text)
+    /// The lock command did not end in its time. It may have waited for the network or for the owner of
+    /// the lock, so that the service does not count as unreachable.
+    pub fn overdue(text: &str) -> Self {
+        Self::Error(format!(
+            "{text}: give the lock command a time limit of its own that is shorter"
+        ))
     }
 
     /// What the answer of an unlock command means.
@@ -94,6 +99,8 @@ pub enum DeadCheck {
     },
     /// The service is dead for everyone: the lock counts as held.
     TreatedAsLocked,
+    /// The service says that another owner has the lock.
+    HeldByOther(String),
     /// Not locked, and why.
     NotLocked(String),
 }
@@ -120,7 +127,7 @@ impl DeadCheck {
             LockAnswer::Locked => Self::Locked {
                 by: "this node".to_owned(),
             },
-            LockAnswer::HeldByOther => Self::NotLocked("another owner holds the lock".to_owned()),
+            LockAnswer::HeldByOther => Self::HeldByOther("another owner holds the lock".to_owned()),
             LockAnswer::Error(why) => Self::NotLocked(why.clone()),
             LockAnswer::ServiceUnreachable(_) => match nodes.get(answers.len()) {
                 Some(node) if !Self::is_decided_by(answers) => return DeadCheckStep::Ask(node),
@@ -134,6 +141,7 @@ impl DeadCheck {
     pub fn lock(self) -> ExternalLock {
         match self {
             Self::Locked { .. } | Self::TreatedAsLocked => ExternalLock::Locked,
+            Self::HeldByOther(why) => ExternalLock::HeldByOther(why),
             Self::NotLocked(why) => ExternalLock::NotLocked(why),
         }
     }
@@ -165,7 +173,7 @@ impl DeadCheck {
                     return Self::Locked { by: node.clone() };
                 }
                 PeerAnswer::Answered(LockAnswer::HeldByOther) => {
-                    return Self::NotLocked(format!(
+                    return Self::HeldByOther(format!(
                         "node {node} reaches the lock service, and another owner holds the lock"
                     ));
                 }
@@ -204,7 +212,6 @@ mod tests {
             (0, "NOTICE\n 1 \n", A::Locked),
             (0, "0\n", A::HeldByOther),
             (1, "0\n", A::HeldByOther),
-            (1, "", A::HeldByOther),
             (3, "", A::ServiceUnreachable("refused".to_owned())),
         ];
         for (status, output, expected) in cases {
@@ -214,7 +221,7 @@ mod tests {
                 "{status} {output:?}"
             );
         }
-        for (status, output) in [(0, "yes"), (1, "1"), (2, ""), (4, "1"), (127, "")] {
+        for (status, output) in [(0, "yes"), (1, "1"), (1, ""), (2, ""), (4, "1"), (127, "")] {
             let answer = A::of(status, output, "");
             assert!(
                 matches!(answer, A::Error(_)),
@@ -253,9 +260,35 @@ mod tests {
             let seen = match &verdict {
                 DeadCheck::Locked { .. } => Some(true),
                 DeadCheck::TreatedAsLocked => Some(false),
-                DeadCheck::NotLocked(_) => None,
+                DeadCheck::HeldByOther(_) | DeadCheck::NotLocked(_) => None,
             };
             assert_eq!(seen, expected, "{named:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_did_not_end_is_no_sign_of_a_dead_service() {
+        let nodes = ["node3".to_owned()];
+        let here = LockAnswer::overdue("distlock: no end within 15 s");
+        let DeadCheckStep::Decided(DeadCheck::NotLocked(why)) = DeadCheck::next(&here, &nodes, &[])
+        else {
+            panic!("{here:?} led on to other nodes");
+        };
+        assert!(why.contains("time limit of its own"), "{why}");
+    }
+
+    #[test]
+    fn who_says_that_another_owner_holds_the_lock_is_believed() {
+        let held = PeerAnswer::Answered(LockAnswer::HeldByOther);
+        for verdict in [
+            DeadCheck::decide(&[("node3".to_owned(), held)]),
+            match DeadCheck::next(&LockAnswer::HeldByOther, &[], &[]) {
+                DeadCheckStep::Decided(verdict) => verdict,
+                step => panic!("{step:?}"),
+            },
+        ] {
+            let lock = verdict.lock();
+            assert!(matches!(lock, ExternalLock::HeldByOther(_)), "{lock:?}");
         }
     }
 

@@ -318,8 +318,21 @@ pub enum EndUnknown {
 pub enum ExternalLock {
     /// This node holds the lock (also when the dead-check found the service dead everywhere).
     Locked,
-    /// It does not: somebody else does, or it cannot be told.
+    /// Another node holds it, so that one is the primary or may become it at any moment.
+    HeldByOther(String),
+    /// It cannot be told who holds it.
     NotLocked(String),
+}
+
+impl ExternalLock {
+    /// Why this node does not hold it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Locked => None,
+            Self::HeldByOther(why) | Self::NotLocked(why) => Some(why),
+        }
+    }
 }
 
 /// The node's change lock (R12) as an operation has it. Whoever changes PostgreSQL's synchronous

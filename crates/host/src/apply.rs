@@ -153,6 +153,7 @@ pub(crate) fn perform(
         Action::Remember(_) => Ok(Effect::Done),
         Action::LockExternal => Ok(Effect::External(lock_external::obtain(
             &node.params,
+            &node.settings.me,
             &node.settings.resource.lock_owner(&node.settings.me),
             deadline,
         ))),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use pha_core::deadcheck::{DeadCheck, DeadCheckStep, LockAnswer, PeerAnswer};
+use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_core::snapshot::ExternalLock;
 
@@ -13,26 +14,27 @@ use crate::command::{Command, CommandError, Output};
 use crate::conninfo::Conninfo;
 use crate::ssh::Ssh;
 
-/// How long one lock command may take, here or on another node.
-const BUDGET: Duration = Duration::from_secs(10);
+/// How long one lock command may take, here or on another node: longer than `distlock` waits by itself.
+const BUDGET: Duration = Duration::from_secs(15);
 
 /// Tries to obtain the lock. Where the lock service cannot be reached from here, every node of
-/// `distlock_lockservice_deadcheck_nodelist` is asked to take it for this node.
+/// `distlock_lockservice_deadcheck_nodelist` but `me` is asked to take it for this node.
 #[must_use]
-pub fn obtain(params: &Params, owner: &str, deadline: Deadline) -> ExternalLock {
+pub fn obtain(params: &Params, me: &NodeName, owner: &str, deadline: Deadline) -> ExternalLock {
     let LockService::External { lock, .. } = params.lock_service.with_owner(owner) else {
         return ExternalLock::NotLocked("no external lock is configured".to_owned());
     };
-    let nodes = &params.deadcheck_nodes;
-    // A lock service that is cut off is noticed by waiting; the others need time after that.
+    let nodes = others(&params.deadcheck_nodes, me);
+    // A lock service that is cut off is noticed by waiting; the others need time after that, and so does
+    // what comes of it.
     let steps = u32::try_from(nodes.len())
         .unwrap_or(u32::MAX)
-        .saturating_add(1);
+        .saturating_add(2);
     let share = BUDGET.min(deadline.left() / steps);
     let here = run(&lock, deadline.sub_budget(share));
     let ssh = Ssh::default();
     let ask = |node: &str| ask_peer(&ssh, node, &lock, deadline.sub_budget(share));
-    let verdict = dead_check(&here, nodes, ask);
+    let verdict = dead_check(&here, &nodes, ask);
     match &verdict {
         DeadCheck::Locked { by } => {
             tracing::info!("the lock is held; the lock service answered {by}");
@@ -41,9 +43,17 @@ pub fn obtain(params: &Params, owner: &str, deadline: Deadline) -> ExternalLock 
             "the lock service cannot be reached from here nor from {}: it counts as dead, and the lock as held",
             nodes.join(", ")
         ),
-        DeadCheck::NotLocked(_) => {}
+        DeadCheck::HeldByOther(_) | DeadCheck::NotLocked(_) => {}
     }
     verdict.lock()
+}
+
+/// The nodes to ask. One list serves every node, and a node has nothing to add to its own answer; that it
+/// can log in to itself is not asked of it.
+fn others(listed: &[String], me: &NodeName) -> Vec<String> {
+    let nodes = listed.iter();
+    let nodes = nodes.filter(|node| !node.eq_ignore_ascii_case(me.as_str()));
+    nodes.cloned().collect()
 }
 
 /// Gives the lock back.
@@ -77,7 +87,7 @@ fn run(argv: &[String], deadline: Deadline) -> LockAnswer {
     }
     match command.run(deadline) {
         Ok(output) => answer(&output, &secrets(argv)),
-        Err(error @ CommandError::TimedOut { .. }) => LockAnswer::overdue(error.to_string()),
+        Err(error @ CommandError::TimedOut { .. }) => LockAnswer::overdue(&error.to_string()),
         Err(error) => LockAnswer::Error(error.to_string()),
     }
 }
@@ -155,13 +165,9 @@ mod tests {
             shell("echo refused >&2; exit 3"),
             LockAnswer::ServiceUnreachable("refused".to_owned())
         );
-        for script in ["echo maybe", "exit 4", "kill -9 $$"] {
+        for script in ["echo maybe", "exit 4", "kill -9 $$", "sleep 5"] {
             assert!(matches!(shell(script), LockAnswer::Error(_)), "{script}");
         }
-        assert!(matches!(
-            shell("sleep 5"),
-            LockAnswer::ServiceUnreachable(_)
-        ));
         let missing = run(
             &words(&["/nonexistent"]),
             Deadline::after(Duration::from_secs(1)),
@@ -186,6 +192,14 @@ mod tests {
         let shown = format!("{answer:?}");
         assert!(shown.contains("status 9"), "{shown}");
         assert!(!shown.contains("topsecret"), "{shown}");
+    }
+
+    #[test]
+    fn a_node_does_not_ask_itself() {
+        let me = NodeName::new("node1").unwrap();
+        let listed = words(&["node1", "node2", "NODE1", "node11"]);
+        assert_eq!(others(&listed, &me), ["node2", "node11"]);
+        assert!(others(&words(&["node1"]), &me).is_empty());
     }
 
     #[test]

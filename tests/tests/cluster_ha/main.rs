@@ -10,6 +10,7 @@ mod commands;
 mod crashes;
 mod disasters;
 mod doubt;
+mod external;
 mod fit;
 mod guard;
 mod init;

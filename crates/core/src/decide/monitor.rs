@@ -6,7 +6,7 @@ use crate::decide::shared::descent::{Descent, descent};
 use crate::decide::shared::incarnation;
 use crate::decide::shared::kin::{foreign_standby, record_standby};
 use crate::decide::shared::launch::close_standby;
-use crate::decide::shared::{gate, halt, ownership};
+use crate::decide::shared::{external, gate, halt, ownership};
 use crate::names::is_copy_slot;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
@@ -206,6 +206,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "monitor-standby-close",
         says: "A standby would acknowledge commits if somebody opened it by hand, as after a promotion that failed: let its commits wait for a synchronous standby that cannot exist.",
         decide: close_standby,
+    },
+    Rule {
+        id: "monitor-standby-lock",
+        says: "With the external lock, where a promotion was refused and nobody is primary: ask for the lock here, so that the gate is opened under it and Pacemaker tries nothing in vain.",
+        decide: external::ask,
     },
     Rule {
         id: "monitor-standby-show",

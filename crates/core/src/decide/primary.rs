@@ -14,7 +14,7 @@ use crate::decide::shared::standbys::{
     candidate, exchange, exchanges, has_flushed, holders_that_stay, named_non_holder, on_its_way,
     positions, taken_back, waits_after_loss, waits_renewed, waits_without_register,
 };
-use crate::decide::shared::{links, outage, quorum};
+use crate::decide::shared::{external, links, outage, quorum};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, copy_slot};
 use crate::ocf::{self, OcfCode};
@@ -241,17 +241,24 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "primary-lock-of-another",
+        says: "With the external lock: another node holds it, and this primary would go on alone, or does: stop PostgreSQL at once, immediate mode.",
+        decide: external::stop_superseded,
+    },
+    Rule {
         id: "primary-degrade-refused",
         says: "The external lock was not obtained: the names stay, and commits wait.",
         decide: |s| {
             waits_after_loss(s)?;
-            match &s.progress.external {
-                Some(ExternalLock::NotLocked(why)) => Some(show_and_end(
-                    s,
-                    format!("commits wait for the lost standby: {why}"),
-                )),
-                _ => None,
-            }
+            let why = s
+                .progress
+                .external
+                .as_ref()
+                .and_then(ExternalLock::refusal)?;
+            Some(show_and_end(
+                s,
+                format!("commits wait for the lost standby: {why}"),
+            ))
         },
     },
     Rule {
@@ -275,6 +282,16 @@ pub(super) const RULES: &[Rule] = &[
                 .then(|| once(s, Action::SetNames(Waits::For(name.to_string()))))
                 .flatten()
         },
+    },
+    Rule {
+        id: "primary-alone-renew",
+        says: "With the external lock: commits wait for nobody, which is allowed under the lock alone, and the lock has an end: each monitor renews it.",
+        decide: external::renew,
+    },
+    Rule {
+        id: "primary-alone-hold",
+        says: "It was not renewed: commits wait again, until a standby streams or the lock is there.",
+        decide: external::hold,
     },
     Rule {
         id: "primary-take-barrier",

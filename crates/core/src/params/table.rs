@@ -417,7 +417,7 @@ pub const TABLE: &[Spec] = &[
         Kind::Text,
         "",
         "external command that takes the lock",
-        "Command that takes or renews the lock and prints 1 if it has it, 0 if another has. @owner stands for RESOURCE_NODE. It is split into words as a shell would and started without one.",
+        "Command that takes or renews the lock and prints 1 if it has it, 0 if another has. @owner stands for RESOURCE_NODE. It is split into words as a shell would and started without one. A primary that goes on alone renews the lock with each monitor, and acknowledges nothing where it cannot: so the lock has to last longer than two monitors and the command together, and the command has to end within 15 s by itself.",
     )
     .reloadable()
     .secret(),
@@ -435,7 +435,7 @@ pub const TABLE: &[Spec] = &[
         Kind::Text,
         "",
         "nodes that confirm that the lock service is dead",
-        "Hosts, separated by spaces, that are asked over ssh when the external lock service cannot be reached from here. Only if every one of them can be reached and none of them reaches it either, the lock counts as held.",
+        "Hosts, separated by spaces, that are asked over ssh when the external lock service cannot be reached from here; the node itself is not. Only if every one of them can be reached and none of them reaches it either, the lock counts as held.",
     )
     .reloadable(),
 ];

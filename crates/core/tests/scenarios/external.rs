@@ -1,11 +1,12 @@
 //! The external lock, and replication without any.
 
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::ActionKind;
 use pha_core::snapshot::{Arbiter, ExternalLock, Mode, Operation};
 use pha_core::status::{DataStatus, Score};
 
-use crate::world::{MONITOR, World, at, node, notification, timeline};
+use crate::world::{MONITOR, World, at, link, node, notification, timeline};
 
 fn with(mut world: World, arbiter: Arbiter) -> World {
     world.settings.arbiter = arbiter;
@@ -20,7 +21,24 @@ fn standby(arbiter: Arbiter, info: Option<&str>) -> World {
 }
 
 fn refused() -> ExternalLock {
-    ExternalLock::NotLocked("distlock printed 0: node2 holds the lock".to_owned())
+    ExternalLock::NotLocked("the lock service cannot be reached".to_owned())
+}
+
+fn of_another() -> ExternalLock {
+    ExternalLock::HeldByOther("another owner holds the lock".to_owned())
+}
+
+/// A primary whose standby is lost, and for which commits do not wait any more.
+fn alone() -> World {
+    let mut world = with(World::primary(), Arbiter::External);
+    world.standbys.clear();
+    world.name(&[""; 0]);
+    world
+}
+
+/// What commits wait for where they are not to be acknowledged.
+fn held() -> String {
+    format!("set-names [{NOBODY}]")
 }
 
 #[test]
@@ -56,16 +74,15 @@ fn promote_restarts_in_place_where_the_primary_has_not_changed() {
 
 #[test]
 fn without_the_lock_nothing_is_promoted_and_the_gate_is_closed() {
-    let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
-    world.external = refused();
-    let run = world.carry(&Operation::Promote);
-    run.expect(OcfCode::Generic, &["lock-external"]);
-    assert!(
-        run.reason.contains("node2 holds the lock"),
-        "{}",
-        run.reason
-    );
-    assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+    for lock in [refused(), of_another()] {
+        let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+        world.external = lock.clone();
+        let run = world.carry(&Operation::Promote);
+        run.expect(OcfCode::Generic, &["lock-external"]);
+        let why = lock.refusal().unwrap();
+        assert!(run.reason.contains(why), "{}", run.reason);
+        assert_eq!(world.cluster().node(&node(1)).score, Some(Score::MayNot));
+    }
 
     let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
     world.broken.insert(ActionKind::LockExternal.into());
@@ -93,6 +110,106 @@ fn degrading_needs_the_lock_too() {
         "{:?}",
         run.warnings
     );
+}
+
+/// Its lease would run out, and a standby be promoted beside it.
+#[test]
+fn who_goes_on_alone_renews_the_lock() {
+    let mut world = alone();
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &["lock-external"]);
+    // Commits wait for a standby: there is no need for it.
+    let mut world = with(World::primary(), Arbiter::External);
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[]);
+    // One streams again.
+    let mut world = alone();
+    world.standbys = vec![link(2, 1000)];
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &["set-names [node2]"]);
+}
+
+#[test]
+fn who_goes_on_alone_and_loses_the_lock_acknowledges_nothing() {
+    let mut world = alone();
+    world.external = refused();
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &["lock-external", &held()]);
+    assert!(
+        run.warnings[0].contains("commits wait"),
+        "{:?}",
+        run.warnings
+    );
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &["lock-external"]);
+    assert_eq!(world.names, [NOBODY]);
+    let mut streams = world.clone();
+    // The lock is there again.
+    world.external = ExternalLock::Locked;
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["lock-external", "set-names []"]);
+    // A standby is.
+    streams.standbys = vec![link(2, 1000)];
+    streams
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &["set-names [node2]"]);
+}
+
+/// The standby was promoted, or will be: after the partition Pacemaker would see two primaries and keep one
+/// of them, whichever.
+#[test]
+fn a_primary_without_a_standby_is_stopped_where_another_node_holds_the_lock() {
+    let mut waits = with(World::primary(), Arbiter::External);
+    waits.standbys.clear();
+    for mut world in [alone(), waits] {
+        world.external = of_another();
+        let run = world.carry(&MONITOR);
+        run.expect(
+            OcfCode::NotRunning,
+            &["lock-external", "stop-postgres Immediate"],
+        );
+        assert!(run.reason.contains("another owner"), "{}", run.reason);
+    }
+}
+
+/// Each attempt of Pacemaker would fail and be counted, until the standby is given up for good.
+#[test]
+fn a_gate_that_a_refusal_has_closed_is_opened_under_the_lock() {
+    let mut world = standby(Arbiter::External, Some("node2|0|0000000000000000"));
+    let me = world.cluster().nodes.get_mut(&node(1)).unwrap();
+    me.data_status = Some("STREAMING|SYNC".parse().unwrap());
+    me.position = Some(at(1, 1000));
+    world.external = of_another();
+    // The primary has just disappeared: nothing is in the way of a promotion.
+    world.carry(&MONITOR).expect(OcfCode::Success, &[]);
+    let score = |world: &mut World| world.cluster().node(&node(1)).score;
+    assert_eq!(score(&mut world), Some(Score::MayPromote));
+    world
+        .carry(&Operation::Promote)
+        .expect(OcfCode::Generic, &["lock-external"]);
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::Success, &["lock-external"]);
+    assert_eq!(score(&mut world), Some(Score::MayNot));
+    assert!(run.warnings[0].contains("another owner"), "{run:?}");
+    let notify = notification(When::Post, ocf::Operation::Stop, 2);
+    world.carry(&notify).expect(OcfCode::Success, &[]);
+    assert_eq!(score(&mut world), Some(Score::MayNot));
+    // What Pacemaker does with an instance that has failed.
+    for operation in [
+        Operation::Demote { then_stop: false },
+        Operation::Stop,
+        Operation::Start,
+    ] {
+        let run = world.carry(&operation);
+        assert_eq!(run.code, Some(OcfCode::Success), "{run:?}");
+        assert_eq!(score(&mut world), Some(Score::MayNot), "{operation:?}");
+    }
+    world.external = ExternalLock::Locked;
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::Success, &["lock-external"]);
+    assert_eq!(score(&mut world), Some(Score::MayPromote));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
 use super::election::{Election, elect};
+use super::external;
 use super::kin::foreign_standby;
 use super::outage;
 use crate::cluster::{Cluster, ClusterNode};
@@ -52,7 +53,7 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     let gate = if snapshot.builtin() {
         by_register(snapshot, cluster)
     } else {
-        by_attributes(snapshot, cluster)
+        under_the_lock(snapshot, by_attributes(snapshot, cluster))
     };
     match gate.score {
         // A promotion takes the other holders out of the register, and PostgreSQL then ends for want
@@ -241,11 +242,28 @@ fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
     }
 }
 
+/// With the external lock: a gate that a refusal has closed is opened again only under the lock.
+fn under_the_lock(snapshot: &Snapshot, gate: Gate) -> Gate {
+    if gate.score == Some(Score::MayNot) || !external::is_shut(snapshot) {
+        return gate;
+    }
+    match snapshot
+        .progress
+        .external
+        .as_ref()
+        .map(ExternalLock::refusal)
+    {
+        Some(None) => gate,
+        Some(Some(why)) => Gate::set(Score::MayNot, format!("{}, but {why}", gate.why)),
+        None => Gate::keep("the lock was not asked for"),
+    }
+}
+
 /// Why the right to promote is refused for now, if it is. An owner that renews its lease is alive;
 /// waiting for it would only keep Pacemaker from everything else.
 pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
-    if let Some(ExternalLock::NotLocked(why)) = &s.progress.external {
-        return Some(why.clone());
+    if let Some(why) = s.progress.external.as_ref().and_then(ExternalLock::refusal) {
+        return Some(why.to_owned());
     }
     if let Some(why) = s.standby().and_then(StandbyView::unfit) {
         return Some(format!(

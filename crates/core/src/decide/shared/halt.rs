@@ -7,7 +7,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Arbiter, Process, Snapshot};
+use crate::snapshot::{Arbiter, ExternalLock, Process, Snapshot};
 use crate::status::{PgsqlStatus, Score};
 
 /// How much of an operation must be left for another, harsher way of stopping.
@@ -111,12 +111,13 @@ pub(in crate::decide) fn stopped_as_superseded(s: &Snapshot) -> Step {
         (me.clone(), Attribute::Score(Score::MayNot)),
         (me.clone(), Attribute::Status(PgsqlStatus::Stop)),
     ];
+    let why = match &s.progress.external {
+        Some(ExternalLock::HeldByOther(why)) => why,
+        _ => "another node became the owner in the register (R5)",
+    };
     let failed = Step::fail(
         OcfCode::NotRunning,
-        format!(
-            "another node became the owner in the register, so PostgreSQL was stopped on {} (R5)",
-            s.me()
-        ),
+        format!("{why}, so PostgreSQL was stopped on {}", s.me()),
     );
     failed.after(needed(s, shown))
 }

@@ -4,6 +4,7 @@ pub(super) mod attributes;
 pub(super) mod descent;
 pub(super) mod election;
 pub(super) mod ending;
+pub(super) mod external;
 pub(super) mod gate;
 pub(super) mod halt;
 pub(super) mod incarnation;
