@@ -4,7 +4,7 @@
 //! script can read the one without the other. Colour only on a terminal, and not where `NO_COLOR`
 //! says so.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
@@ -24,6 +24,8 @@ pub(crate) struct Ui {
     columns: Option<usize>,
     /// The last progress text, so that nothing is said twice.
     said: RefCell<String>,
+    /// Whoever read what was asked for does so no more.
+    unread: Cell<bool>,
 }
 
 /// A colour with a meaning.
@@ -59,6 +61,7 @@ impl Ui {
             colour: wanted && !json && std::io::stdout().is_terminal(),
             columns: columns(&std::io::stdout()),
             said: RefCell::new(String::new()),
+            unread: Cell::new(false),
         }
     }
 
@@ -95,7 +98,13 @@ impl Ui {
     /// What was asked for, as text.
     pub(crate) fn print(&self, text: &str) {
         // A reader that has gone away (`cls status | head -1`) is no failure.
-        let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+        let written = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+        self.unread.set(written.is_err());
+    }
+
+    /// Whether the last text was printed for nobody: the reader has gone away.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.get()
     }
 
     /// What was asked for, as JSON.

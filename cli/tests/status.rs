@@ -4,9 +4,35 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Node, PRIMARY, STANDBY, Shims, TWO, cib};
+use pha_tests::pg::eventually;
+
+/// `cls_status --watch | head`, and over ssh without a terminal when the connection is gone.
+#[test]
+fn an_endless_status_ends_when_nobody_reads_it() {
+    let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], TWO, &[]));
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_cls"))
+        .args(["status", "--watch", "1"])
+        .env("PATH", format!("{}:/usr/bin:/bin", shims.path().display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(watch.stdout.take());
+    let mut ended = None;
+    let done = eventually(Duration::from_secs(60), || {
+        ended = watch.try_wait().unwrap();
+        ended.is_some()
+    });
+    let _ = watch.kill();
+    assert!(
+        done && ended.is_some_and(|status| status.success()),
+        "{ended:?}"
+    );
+}
 
 #[test]
 fn master_prints_the_node() {

@@ -47,7 +47,7 @@ impl Status {
             show(session, &report);
             return Ok(Outcome::Done);
         };
-        while !session.interrupt.is_set() {
+        while !(session.interrupt.is_set() || session.ui.is_unread()) {
             let next = Deadline::after(Duration::from_secs(seconds));
             let report = look(session, true);
             session.ui.clear();

@@ -28,6 +28,7 @@ mod quorum;
 mod refusals;
 mod restarts;
 mod restored;
+mod slots;
 mod stalled;
 mod start;
 mod strangers;

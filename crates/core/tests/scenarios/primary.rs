@@ -501,3 +501,15 @@ fn a_standby_that_was_taken_out_of_service_is_not_named_again() {
     world.carry(&MONITOR);
     assert_eq!(world.names, ["node2"]);
 }
+
+/// It had none as a standby without a primary.
+#[test]
+fn a_primary_is_shown_to_need_no_receiver() {
+    let mut world = World::primary();
+    world.settings.check_wal_receiver = true;
+    let me = world.cluster().nodes.get_mut(&node(1)).unwrap();
+    me.receiver = Some("ERROR".to_owned());
+    world.carry(&MONITOR);
+    let shown = world.cluster().node(&node(1)).receiver;
+    assert_eq!(shown.as_deref(), Some("normal (master)"));
+}

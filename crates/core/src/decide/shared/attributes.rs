@@ -68,6 +68,7 @@ pub(in crate::decide) fn of_primary(snapshot: &Snapshot) -> Vec<Action> {
         if let Some(status) = of_guard(snapshot) {
             wanted.push((me.clone(), Attribute::Guard(status)));
         }
+        wanted.extend(receiver(snapshot));
     }
     for node in snapshot.settings.nodes.iter().filter(|node| *node != me) {
         let link = links::of(snapshot, node);
@@ -168,14 +169,20 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
     if let Some(position) = position_to_report(snapshot, cluster) {
         wanted.push((me.clone(), Attribute::Position(position)));
     }
-    if snapshot.settings.check_wal_receiver {
-        let text = match snapshot.standby() {
-            Some(view) if view.streaming => "normal",
-            _ => "ERROR",
-        };
-        wanted.push((me.clone(), Attribute::Receiver(text.to_owned())));
-    }
+    wanted.extend(receiver(snapshot));
     wanted
+}
+
+/// Whether the WAL receiver works, where `check_wal_receiver` asks for that. A primary has none.
+fn receiver(snapshot: &Snapshot) -> Option<(NodeName, Attribute)> {
+    let text = match snapshot.standby() {
+        _ if snapshot.primary().is_some() => "normal (master)",
+        Some(view) if view.streaming => "normal",
+        _ => "ERROR",
+    };
+    let attribute = Attribute::Receiver(text.to_owned());
+    let wanted = snapshot.settings.check_wal_receiver;
+    wanted.then(|| (snapshot.me().clone(), attribute))
 }
 
 fn own_status(snapshot: &Snapshot, cluster: &Cluster) -> PgsqlStatus {
