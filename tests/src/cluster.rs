@@ -49,6 +49,12 @@ impl Drop for Slot {
     }
 }
 
+/// Does something that makes a cluster of its own, once there is room for it.
+pub fn where_there_is_room<T>(work: impl FnOnce() -> T) -> T {
+    let _slot = Slot::take();
+    work()
+}
+
 /// A cluster of a test. A failing test leaves its wreck (see `docs/testbed.md`).
 pub struct Bed {
     cluster: Cluster,

@@ -20,8 +20,9 @@ pub(crate) struct Pair {
     pub(crate) standby: String,
 }
 
-/// Waits until one node is the primary and every other powered one a synchronous standby; says
-/// whenever the picture changes.
+/// Waits until one node is the primary and another one a synchronous standby; says whenever the picture
+/// changes. With the register that one is a holder, too: what is shown of it comes a monitor earlier, and a
+/// planned switch is refused until then.
 ///
 /// # Errors
 /// [`Error::NotInTime`].
@@ -33,6 +34,7 @@ pub(crate) fn wait_for_pair(
     let mut picture = Picture::new(progress);
     wait("a primary with a synchronous standby", timeout, || {
         let (roles, text) = picture.look(cluster)?;
+        let holders = holders(cluster)?;
         let with = |status: &str| {
             let mut found = roles.iter().filter(|(_, is)| is == status);
             found.next().map(|(node, _)| node.clone())
@@ -41,11 +43,27 @@ pub(crate) fn wait_for_pair(
             (Some(primary), Some(standby))
                 if roles.iter().filter(|(_, is)| is == "PRI").count() == 1 =>
             {
-                Ok(Pair { primary, standby })
+                match holders {
+                    Some(holders) if !holders.contains(&standby) => {
+                        Err(format!("{text}; holders {}", holders.join(", ")))
+                    }
+                    _ => Ok(Pair { primary, standby }),
+                }
             }
             _ => Err(text),
         }
     })
+}
+
+/// Who holds every acknowledged commit, by the register; `None` where there is none.
+fn holders(cluster: &Cluster) -> std::result::Result<Option<Vec<String>>, String> {
+    let config = &cluster.spec().pacemaker;
+    if config.agent == crate::peer::AGENT || !config.parameters.contains_key("distlock_conninfo") {
+        return Ok(None);
+    }
+    let row = cluster.lock_sql("SELECT array_to_string(holders, ' ') FROM distlock");
+    let row = row.map_err(|error| error.to_string())?;
+    Ok(Some(row.split_whitespace().map(str::to_owned).collect()))
 }
 
 /// The roles as they were shown last, so that they are shown again only when they change.

@@ -8,6 +8,7 @@ mod asynchronous;
 mod changes;
 mod commands;
 mod crashes;
+mod demo;
 mod disasters;
 mod doubt;
 mod external;
