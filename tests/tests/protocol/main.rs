@@ -723,12 +723,12 @@ fn every_part_of_giving_way_is_needed() {
     let all = [
         (M::NobodyGivesWay, Start::Crashed),
         (M::UsedGivesWay, Start::Passed),
-        // The whole way of a question that is asked after all: two million transitions and more each.
         (M::PromisedUnheard, Start::Released),
+        // The whole way of a question that is asked after all: two million transitions and more each.
         (M::ServingGivesWay, Start::Crashed),
         (M::GiveWayNotKept, Start::Crashed),
     ];
-    for (mutation, start) in all.into_iter().take(if long() { all.len() } else { 2 }) {
+    for (mutation, start) in all.into_iter().take(if long() { all.len() } else { 3 }) {
         let model = Explored {
             mutation,
             start,
