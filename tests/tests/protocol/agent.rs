@@ -658,7 +658,7 @@ impl Explored {
         done
     }
 
-    fn send(
+    pub(crate) fn send(
         &self,
         state: &mut State,
         update: &Update,

@@ -438,6 +438,7 @@ fn every_part_of_copies_and_hand_overs_is_needed() {
     };
     for (mutation, model, breaks) in [
         (M::CopyWhileHolder, OPERATED, REPLACED),
+        (M::LeaveUnheard, OPERATED, REPLACED),
         (M::CopyMarkIgnored, late.clone(), ACKNOWLEDGED),
         (M::CopyFromAnyone, OF_THREE, ACKNOWLEDGED),
         (M::HandOverUnseen, OPERATED, ACKNOWLEDGED),

@@ -139,6 +139,8 @@ pub(crate) enum Mutation {
     PromisedUnheard,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
+    /// R6: what the register answers to a node that leaves is not looked at.
+    LeaveUnheard,
     /// R6: a data directory that is neither old nor new is not marked.
     CopyMarkIgnored,
     /// R6: whoever runs as a primary is copied.

@@ -2,10 +2,12 @@
 //! interrupted between any two, and the hand-over of a primary that is stopped (R9).
 
 use pha_core::decide::operator::{
-    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, Instance, plan_copy,
+    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, Instance, has_left, plan_copy,
+    source_holds,
 };
 use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
+use pha_core::plan::Effect;
 use pha_core::register::{Reading, Update};
 
 use crate::model::{Explored, Move, Outcome};
@@ -132,9 +134,10 @@ impl Explored {
         let goes_on = match copy.steps.remove(0) {
             Step::Leave => {
                 let leave = Update::Leave { node: name(i) };
-                let left = outcome != Outcome::Unreachable && self.update(state, &leave);
-                let gone = state.row.holders & 1 << i == 0;
-                outcome == Outcome::Answered && (left || gone)
+                let Ok(Effect::Reply(reply)) = self.send(state, &leave, outcome)? else {
+                    return None;
+                };
+                has_left(&reply, &name(i)).is_ok() || self.mutation == Mutation::LeaveUnheard
             }
             Step::Begin => {
                 if copy.was_holder && state.row.holders & 1 << i != 0 {
@@ -149,9 +152,10 @@ impl Explored {
                 serves
             }
             Step::CheckSource => {
-                let owned =
-                    state.row.owner == Some(copy.source) && state.row.elected && copy.term == TERM;
-                let good = serves && (owned || self.mutation == Mutation::CopyFromAnyone);
+                let reading = Reading::Row(state.register());
+                let source = name(usize::from(copy.source));
+                let holds = source_holds(&source, Some(copy.term), &reading, None).is_ok();
+                let good = serves && (holds || self.mutation == Mutation::CopyFromAnyone);
                 if good {
                     let node = &mut state.nodes[i];
                     (node.unfinished, node.standby_signal) = (false, !self.named);

@@ -1,7 +1,7 @@
 //! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
 
-use pha_core::decide::operator::CopyPlan;
-use pha_core::register::{Reply, Update, believed};
+use pha_core::decide::operator::{CopyPlan, has_left, source_holds};
+use pha_core::register::Update;
 use pha_host::rewind::Source;
 
 use super::{Work, broken};
@@ -19,22 +19,10 @@ impl Work<'_> {
             node: self.node.clone(),
         };
         let reply = service.update(&update, self.deadline.sub_budget(ASK));
-        match (&reply, reply.row()) {
-            (Reply::Applied(_), _) => Ok(()),
-            (_, Ok(row)) if !row.holders.contains(&self.node) => Ok(()),
-            (_, Ok(_)) => Err(ClsError::refused(
-                format!(
-                    "the register does not let {} leave: it is the owner, or the only holder",
-                    self.node
-                ),
-                "look at it with cls_status, then give the command again",
-            )),
-            (_, Err(no_row)) => Err(ClsError::refused(no_row.to_string(), no_row.before_again())),
-        }
+        Ok(has_left(&reply, &self.node)?)
     }
 
-    /// R6: the source is still the primary, at the term at which the copy began. A primary that was
-    /// replaced meanwhile may have given WAL that nobody else has.
+    /// R6: the source is still the primary, at the term at which the copy began.
     pub(super) fn check_source(
         &mut self,
         plan: &CopyPlan,
@@ -47,26 +35,13 @@ impl Work<'_> {
                 hint.clone(),
             )
         };
-        let reading = self.register()?;
-        let told = self.cluster.view.seen;
-        match reading
-            .as_ref()
-            .map(|reading| believed(reading, None, told))
-        {
-            Some(Ok(row)) => {
-                let owned = plan
-                    .term
-                    .is_some_and(|term| row.is_owned_at(&plan.source, term));
-                if !owned {
-                    return Err(moved(format!(
-                        "the register's owner or term has changed (term {})",
-                        row.term
-                    )));
-                }
+        match self.register()? {
+            Some(reading) => {
+                let told = self.cluster.view.seen;
+                let row = source_holds(&plan.source, plan.term, &reading, told).map_err(moved)?;
                 self.timelines =
                     (row.timelines.term == row.term).then(|| row.timelines.lineage.clone());
             }
-            Some(Err(no_row)) => return Err(moved(no_row.what())),
             None => {
                 let cluster = self.cluster.again(self.session)?;
                 if cluster.primary().ok().as_ref() != Some(&plan.source) {

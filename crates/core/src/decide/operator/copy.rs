@@ -3,6 +3,9 @@
 //! A node that rewinds or replaces its data must not count as a holder meanwhile, and copies only
 //! from the register's owner at its present term: anything else may lack acknowledged commits.
 
+mod register;
+mod seen;
+
 use std::fmt;
 
 use super::Refusal;
@@ -12,8 +15,7 @@ use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
-mod seen;
-
+pub use register::{has_left, source_holds};
 pub use seen::not_rewound;
 
 /// Which command was given.

@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use copy::{
     COPY_RULES, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep, CopyVerdict, Data,
-    Instance, Method, not_rewound, plan_copy,
+    Instance, Method, has_left, not_rewound, plan_copy, source_holds,
 };
 pub use recovery::{
     NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::register::{Register, Trouble};
+use crate::register::{Register, Reply, Trouble};
 
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
@@ -365,4 +365,40 @@ fn programs_that_are_missing_are_named_before_the_first_step() {
     assert_eq!(go(&REPAIR, &lacking(BaseBackup)).method, Method::Rewind);
     assert_eq!(go(&aside, &lacking(Rewind)).method, Method::Backup);
     assert_eq!(go(&or_rebuild, &lacking(Rewind)).method, Method::Backup);
+}
+
+#[test]
+fn a_node_has_left_only_where_the_register_says_so() {
+    let me = name("node1");
+    let row = |holders: &[&str]| match register("node2", holders) {
+        Reading::Row(row) => row,
+        _ => unreachable!(),
+    };
+    let unreachable = Trouble::Unreachable("no route".to_owned());
+    for (reply, gone) in [
+        (Reply::Applied(row(&["node2"])), true),
+        (Reply::NotApplied(row(&["node2"])), true),
+        (Reply::NotApplied(row(&["node1", "node2"])), false),
+        (Reply::Missing, false),
+        (Reply::Unknown(unreachable), false),
+    ] {
+        assert_eq!(has_left(&reply, &me).is_ok(), gone, "{reply:?}");
+    }
+}
+
+#[test]
+fn a_source_is_the_owner_at_the_term_of_the_plan() {
+    let (source, reading) = (name("node2"), register("node2", &["node2"]));
+    assert!(source_holds(&source, Some(3), &reading, None).is_ok());
+    for (source, term, reading) in [
+        (&source, Some(2), &reading),
+        (&source, None, &reading),
+        (&name("node3"), Some(3), &reading),
+        (&source, Some(3), &Reading::Missing),
+    ] {
+        assert!(source_holds(source, term, reading, None).is_err());
+    }
+    // It was put back to before what the cluster has seen.
+    let told = Some(Seen { term: 9, epoch: 9 });
+    assert!(source_holds(&source, Some(3), &reading, told).is_err());
 }
