@@ -10,7 +10,7 @@ use pha_core::decide::operator::{
 };
 use pha_core::health::NotingCommand;
 use pha_core::names::{NodeAttribute, NodeName};
-use pha_core::register::{Reading, Register, Reply, Seen, Update, names_primary};
+use pha_core::register::{Reading, Reply, Seen, names_primary};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -56,10 +56,10 @@ impl RecoveryMaster {
         let plan = plan_recovery(&facts)?;
         show(session, &facts, &plan);
         self.confirm(session, &plan.node)?;
-        if let Some(read) = &plan.register {
+        if plan.register.is_some() {
             facts = way::asked_of(session, &cluster, facts, deadline)?;
             let _ = plan_recovery(&facts)?;
-            let seen = decide(&cluster, &plan, read, &facts, deadline)?;
+            let seen = decide(&cluster, &plan, &facts, deadline)?;
             tell(session, &cluster, seen, deadline);
         }
         if plan.goes_on {
@@ -245,11 +245,9 @@ fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
 fn decide(
     cluster: &Cluster,
     plan: &RecoveryPlan,
-    read: &Register,
     facts: &RecoveryFacts,
     deadline: Deadline,
 ) -> Result<Option<Seen>, ClsError> {
-    let node = &plan.node;
     let failed = |what: String| {
         ClsError::failed(
             format!("the decision could not be registered, and nothing was done: {what}"),
@@ -272,20 +270,13 @@ fn decide(
         [] => String::new(),
         _ => format!(", {} said to be off", off.join(" and ")),
     };
-    let update = Update::Override {
-        by: format!(
-            "operator {}: the data of {node} were chosen{off}",
-            operator()
-        ),
-        from_term: read.term,
-        from_epoch: read.epoch,
-        above_term: facts.seen.term,
-        above_epoch: facts.seen.epoch,
-        lineage: plan.lineage.clone(),
-        above_number: facts.number,
-        // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
-        owner: plan.goes_on.then(|| node.clone()),
-        holders: BTreeSet::from([node.clone()]),
+    let by = format!(
+        "operator {}: the data of {} were chosen{off}",
+        operator(),
+        plan.node
+    );
+    let Some(update) = plan.update(facts, by) else {
+        return Ok(None);
     };
     let reply = service.update(&update, deadline.sub_budget(ASK));
     match (&reply, reply.row()) {

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pha_core::decide::operator::{NodePosition, RecoveryFacts, plan_recovery, to_give_way};
+use pha_core::decide::operator::{
+    NodePosition, RecoveryFacts, RecoveryPlan, plan_recovery, to_give_way,
+};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
-use pha_core::register::{GaveWay, Reading, Seen, Update, give_way};
+use pha_core::register::{GaveWay, Reading, Seen, give_way};
 use pha_core::timeline::WalPosition;
 
 use crate::agent::timeline_id;
@@ -170,18 +172,17 @@ impl Explored {
     /// What the others have acknowledged beyond is given up, if the operator was told.
     pub(crate) fn registers(&self, state: &mut State) -> Option<()> {
         let deciding = state.deciding.take()?;
-        let row = state.register();
-        let update = Update::Override {
-            by: String::new(),
-            from_term: row.term,
-            from_epoch: row.epoch,
-            above_term: 0,
-            above_epoch: 0,
+        let facts = self.recovery(state, &deciding);
+        // Made when the operator confirmed, of the register as it is read now.
+        let plan = RecoveryPlan {
+            node: name(usize::from(deciding.node)),
+            register: Some(state.register()),
+            remake: false,
+            goes_on: false,
             lineage: None,
-            above_number: 0,
-            owner: None,
-            holders: [name(usize::from(deciding.node))].into(),
+            losses: vec![],
         };
+        let update = plan.update(&facts, String::new())?;
         if deciding.told {
             state.acknowledged &= state.nodes[usize::from(deciding.node)].log.commits();
         }

@@ -367,7 +367,7 @@ impl Model for Explored {
                 self.opens(&mut state.nodes[i], i);
                 state.nodes[i].by_hand = true;
             }
-            Move::Overrides(i) => self.overridden(&mut state, i),
+            Move::Overrides(i) => self.overridden(&mut state, i)?,
             Move::Decides(i, others) => self.decides(&mut state, i, others)?,
             Move::GivesWay(j) => self.gives_way(&mut state, j)?,
             Move::Registers => self.registers(&mut state)?,

@@ -4,17 +4,18 @@
 //! Terms are kept relative to the register's, so a name's term is kept as who began the timeline: what
 //! matters of it is only whether it is the same. `FIRST` is the timeline that nobody began.
 
+use pha_core::decide::operator::{NodePosition, RecoveryFacts, plan_recovery};
 use pha_core::lineage::{
     Held, Lineage, Opening, Origin, Record, Seen, TimelineName, Timelines, origin,
 };
 use pha_core::lsn::Lsn;
-use pha_core::register::Update;
+use pha_core::register::{Reading, Update};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
 
 use crate::agent::timeline_id;
 use crate::model::{Explored, Move};
 use crate::mutation::Mutation;
-use crate::state::{EPOCH, Lease, Log, Node, Postgres, State, TERM, index, name};
+use crate::state::{Log, Node, Postgres, State, index, name};
 
 /// The term in the name of the timeline that nobody began; one of node `i` has this and `i + 1`.
 const FIRST: u64 = 9;
@@ -138,25 +139,15 @@ impl Explored {
     }
 
     pub(crate) fn override_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
-        // A primary goes first, the owner is off, as the operator has to say (R15), and so is who has
-        // given the same number to another timeline (R13).
-        let names = |node: &Node| node.record.map(|kept| kept.names.lineage());
-        let clashes = |node: &Node| {
-            let (theirs, mine) = (names(node)?, names(&state.nodes[i])?);
-            theirs.clash(&mine)
-        };
-        let in_the_way = |(j, node): (usize, &Node)| match node.postgres {
-            Postgres::Primary { .. } => true,
-            Postgres::Standby { .. } if j != i => {
-                state.row.owner == Some(j as u8) || node.run.is_some() || clashes(node).is_some()
-            }
-            _ => node.run.is_some(),
+        // The owner is off, as the operator has to say (R15).
+        let in_the_way = |(j, node): (usize, &Node)| {
+            let runs = matches!(node.postgres, Postgres::Standby { .. });
+            node.run.is_some() || (runs && j != i && state.row.owner == Some(j as u8))
         };
         if self.overrides
             && !self.outages
             && state.overrides_left > 0
             && state.row.elected
-            && state.row.lease != Lease::Running
             && !state.nodes[i].unfinished
             && !state.nodes.iter().enumerate().any(in_the_way)
         {
@@ -165,41 +156,51 @@ impl Explored {
     }
 
     /// An operator goes on with this node's data: what the others have acknowledged beyond is given up.
-    pub(crate) fn overridden(&self, state: &mut State, i: usize) {
-        let node = &state.nodes[i];
-        let record = node.record.map(|kept| kept.record());
-        let number = timeline_id(node.log.timeline());
-        let seen = Seen {
-            record: record.as_ref(),
-            system: Some(1),
-            end: WalPosition {
-                timeline: number,
-                lsn: Lsn::new(u64::from(node.log.end())),
-            },
-            history: &history(&node.log),
-            standby_signal: node.standby_signal,
-            fresh_copy: false,
-        };
-        let lineage = match origin(&seen, &Lineage::default()) {
-            Origin::Named(lineage) => Some(translated(&lineage, &node.log)),
-            _ => state.row.names.lineage().up_to(number),
-        };
-        let known = state.nodes.iter().filter_map(|node| node.record);
-        let highest = known.filter_map(|kept| kept.names.lineage().last());
-        let update = Update::Override {
-            by: String::new(),
-            from_term: TERM,
-            from_epoch: EPOCH,
-            above_term: 0,
-            above_epoch: 0,
-            lineage,
-            above_number: highest.map(|name| name.number.get()).max().unwrap_or(0),
-            owner: None,
-            holders: [name(i)].into(),
-        };
+    pub(crate) fn overridden(&self, state: &mut State, i: usize) -> Option<()> {
+        let facts = self.recovery_facts(state, i);
+        let plan = plan_recovery(&facts).ok()?;
+        let update = plan.update(&facts, String::new())?;
         state.acknowledged &= state.nodes[i].log.commits();
         state.overrides_left -= 1;
         self.update(state, &update);
+        Some(())
+    }
+
+    /// What the operator's command finds, whose nodes are all members of the cluster and have all seen the
+    /// register as it is.
+    fn recovery_facts(&self, state: &State, i: usize) -> RecoveryFacts {
+        let register = state.register();
+        let nodes = state.nodes.iter().enumerate().map(|(j, node)| {
+            let runs = matches!(node.postgres, Postgres::Standby { .. });
+            NodePosition {
+                node: name(j),
+                member: true,
+                usable: true,
+                runs,
+                end: Ok(WalPosition {
+                    timeline: timeline_id(node.log.timeline()),
+                    lsn: Lsn::new(u64::from(node.log.end())),
+                }),
+                system: Some(1),
+                lineage: lineage(node),
+            }
+        });
+        let primary = |j: &usize| matches!(state.nodes[*j].postgres, Postgres::Primary { .. });
+        let known = state.nodes.iter().filter_map(|node| node.record);
+        let highest = known.filter_map(|kept| kept.names.lineage().last());
+        RecoveryFacts {
+            wanted: Some(name(i)),
+            replicated: true,
+            promoted: (0..self.nodes).filter(primary).map(name).collect(),
+            off: Default::default(),
+            nodes: nodes.collect(),
+            here: Some(1),
+            known: pha_core::register::Seen::of(&register),
+            seen: pha_core::register::Seen::of(&register),
+            number: highest.map(|name| name.number.get()).max().unwrap_or(0),
+            register: Some(Reading::Row(register)),
+            gave_way: None,
+        }
     }
 
     /// The number that PostgreSQL takes: the next one that it sees no history file of.
@@ -217,6 +218,31 @@ impl Explored {
                 _ => node.names,
             },
         };
+    }
+}
+
+/// The timelines of a node's data by name, as its own commands tell them: of a server that runs the record
+/// is believed, and otherwise what lies on the disk is held against it.
+fn lineage(node: &Node) -> Option<Lineage> {
+    let record = node.record.map(|kept| kept.record());
+    let number = timeline_id(node.log.timeline());
+    if node.postgres != Postgres::Down {
+        return record?.lineage.up_to(number);
+    }
+    let seen = Seen {
+        record: record.as_ref(),
+        system: Some(1),
+        end: WalPosition {
+            timeline: number,
+            lsn: Lsn::new(u64::from(node.log.end())),
+        },
+        history: &history(&node.log),
+        standby_signal: node.standby_signal,
+        fresh_copy: false,
+    };
+    match origin(&seen, &Lineage::default()) {
+        Origin::Named(lineage) => Some(translated(&lineage, &node.log)),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Precondition, Refusal, all_hold};
 use crate::lineage::Lineage;
 use crate::names::NodeName;
-use crate::register::{Damage, GaveWay, Memory, Reading, Register, Seen, leaps};
+use crate::register::{Damage, GaveWay, Memory, Reading, Register, Seen, Update, leaps};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -125,6 +125,27 @@ pub struct RecoveryPlan {
     pub lineage: Option<Lineage>,
     /// What would be lost, a sentence each; empty if nothing that is known of.
     pub losses: Vec<String>,
+}
+
+impl RecoveryPlan {
+    /// The decision as a change of the register, which holds only while that is as it was read; none without
+    /// a register. `by` is for the history.
+    #[must_use]
+    pub fn update(&self, facts: &RecoveryFacts, by: String) -> Option<Update> {
+        let read = self.register.as_ref()?;
+        Some(Update::Override {
+            by,
+            from_term: read.term,
+            from_epoch: read.epoch,
+            above_term: facts.seen.term,
+            above_epoch: facts.seen.epoch,
+            lineage: self.lineage.clone(),
+            above_number: facts.number,
+            // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
+            owner: self.goes_on.then(|| self.node.clone()),
+            holders: [self.node.clone()].into(),
+        })
+    }
 }
 
 /// The preconditions, in their order.
