@@ -1039,6 +1039,18 @@ impl Snapshot {
         self.progress.epoch_moved = false;
         self.register = None;
     }
+
+    /// Forgets what a guard that [stood still](crate::decide::stood_still) in the middle of a round has asked
+    /// before: it is of the past (R15). The register and the standbys are asked again, and a last time where the
+    /// time for proofs went by meanwhile.
+    pub fn woke_late(&mut self) {
+        self.register = None;
+        self.progress.renewed = false;
+        if let Operation::Guard(watch) = &mut self.operation {
+            watch.links_tried = false;
+            watch.overslept = true;
+        }
+    }
 }
 
 /// A reign that is to be kept: written once a promotion is complete.

@@ -317,22 +317,21 @@ impl Resident {
     /// still is of the past, and is asked again. Whether it has.
     fn refresh(&mut self, snapshot: &mut Snapshot, due: &mut Duration) -> bool {
         let now = since_boot();
+        let late = is_late(now, *due);
+        if late {
+            snapshot.woke_late();
+            *due = now;
+        }
         let before = match &snapshot.operation {
             Operation::Guard(watch) => watch.clone(),
             _ => Watch::default(),
         };
-        let late = is_late(now, *due);
-        if late {
-            snapshot.register = None;
-            snapshot.progress.renewed = false;
-            *due = now;
-        }
         snapshot.process = self.look_at_processes(now);
         snapshot.operation = Operation::Guard(Watch {
             promised: (self.node.place)
                 .has_promises(self.sources.memory.term, self.sources.memory.epoch),
-            links_tried: before.links_tried && !late,
-            overslept: before.overslept || late,
+            links_tried: before.links_tried,
+            overslept: before.overslept,
             death: self.death(snapshot.process),
             absent: self
                 .absent_since

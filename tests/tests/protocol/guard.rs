@@ -219,9 +219,12 @@ impl Explored {
             view: View::All,
         };
         run.snapshot.cluster = Err("the guard does not ask".to_owned());
-        let mut watch = Watch {
-            overslept,
-            ..Watch::default()
+        // It stood still before this round; within one is a scenario of the core's.
+        if overslept {
+            run.snapshot.woke_late();
+        }
+        let Operation::Guard(mut watch) = run.snapshot.operation.clone() else {
+            return None;
         };
         for _ in 0..MOST_DECISIONS {
             self.refresh(state, i, &mut run.snapshot, &memory, &mut watch);

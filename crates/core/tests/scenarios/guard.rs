@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pha_core::cluster::WithoutQuorum;
-use pha_core::decide::{guard, running};
+use pha_core::decide::{guard, running, stood_still};
 use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
@@ -18,6 +18,8 @@ use pha_core::snapshot::{
 use crate::world::{MONITOR, World, link, node, nodes, notification, owned};
 
 const TTL: Duration = Duration::from_secs(3);
+/// The longest that one question may take.
+const LONGEST: Duration = Duration::from_secs(3);
 const RENEW: &str = "renew by node1";
 
 fn seconds(seconds: f64) -> Duration {
@@ -42,6 +44,8 @@ struct Resident {
     lock_takes: Duration,
     /// The same of the other nodes that are asked to promise.
     peers_take: Duration,
+    /// The machine stands still once the standbys were asked, and this is the register when it goes on.
+    stands_still: Option<Register>,
     /// Whether the watchdog was fed at the end of the last round.
     fed: bool,
     actions: Vec<String>,
@@ -57,7 +61,6 @@ enum End {
 /// A round, as the edge of the loop that the guard runs.
 struct Rounding<'r> {
     resident: &'r mut Resident,
-    overslept: bool,
     /// When the action that is under way was begun.
     asked: Duration,
 }
@@ -77,7 +80,9 @@ impl Edge for Rounding<'_> {
 
 impl Guarding for Rounding<'_> {
     fn refresh(&mut self, snapshot: Snapshot) -> Snapshot {
-        self.resident.refreshed(snapshot, self.overslept)
+        let late = stood_still(self.resident.now, self.asked + LONGEST);
+        self.asked = self.resident.now;
+        self.resident.refreshed(snapshot, late)
     }
 
     fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
@@ -110,6 +115,7 @@ impl Resident {
             pacemaker_timeout: Duration::ZERO,
             lock_takes: seconds(0.01),
             peers_take: seconds(0.02),
+            stands_still: None,
             fed: false,
             actions: vec![],
         }
@@ -126,11 +132,11 @@ impl Resident {
         self
     }
 
-    fn watch(&self, before: Option<&Watch>, overslept: bool) -> Watch {
+    fn watch(&self, before: &Watch) -> Watch {
         Watch {
             promised: self.promised_at == Some(self.world.memory.epoch),
-            links_tried: before.is_some_and(|watch| watch.links_tried),
-            overslept,
+            links_tried: before.links_tried,
+            overslept: before.overslept,
             death: self.death,
             absent: self.absent_since.map_or(Duration::ZERO, |at| self.now - at),
             pacemaker_gone: self.pacemaker_gone,
@@ -142,13 +148,14 @@ impl Resident {
     /// Carries one round through and sleeps until the next.
     fn round(&mut self, overslept: bool) -> End {
         self.remembered_at = self.now;
-        let s = self
-            .world
-            .look(&Operation::Guard(self.watch(None, overslept)));
+        let begun = Watch {
+            overslept,
+            ..Watch::default()
+        };
+        let s = self.world.look(&Operation::Guard(self.watch(&begun)));
         self.proofs.judge(&s, self.remembered_at);
         let mut round = Rounding {
             asked: self.now,
-            overslept,
             resident: self,
         };
         let (s, end) = drive::round(&mut round, s);
@@ -157,7 +164,7 @@ impl Resident {
             Round::Over(rule) => {
                 self.fed = guard::feeds(&s);
                 self.proofs.looked(&self.world.answer, self.now);
-                let s = self.refreshed(s, overslept);
+                let s = self.refreshed(s, false);
                 self.now += guard::pause(&s);
                 End::Round(rule)
             }
@@ -165,11 +172,14 @@ impl Resident {
         }
     }
 
-    fn refreshed(&mut self, mut s: Snapshot, overslept: bool) -> Snapshot {
+    fn refreshed(&mut self, mut s: Snapshot, late: bool) -> Snapshot {
+        if late {
+            s.woke_late();
+        }
         let Operation::Guard(before) = &s.operation else {
             unreachable!("the guard's own snapshot");
         };
-        s.operation = Operation::Guard(self.watch(Some(before), overslept));
+        s.operation = Operation::Guard(self.watch(before));
         s.process = self.world.process;
         self.proofs.judge(&s, self.remembered_at);
         s
@@ -188,6 +198,10 @@ impl Resident {
                 let following = self.following.intersection(&asked_for).cloned();
                 self.proofs.linked(&following.collect(), asked);
                 self.now += seconds(0.02);
+                if let Some(meanwhile) = self.stands_still.take() {
+                    self.now += seconds(600.0);
+                    self.world.register = Ok(meanwhile);
+                }
                 Ok(Effect::Done)
             }
             Action::ReportDeath => {
@@ -618,6 +632,27 @@ fn a_guard_that_wakes_up_late_asks_the_register_before_anything_else() {
     resident.now += seconds(600.0);
     assert_eq!(resident.round(false), End::Guard("guard-stopped"));
     assert_eq!(resident.actions, ["stop-postgres", "report-death"]);
+}
+
+/// What was asked before the machine stood still says nothing about what follows.
+#[test]
+fn a_guard_that_stood_still_in_a_round_asks_everything_again() {
+    let asleep = |meanwhile| {
+        let mut resident = Resident::primary().without_lock_service();
+        resident.following.clear();
+        resident.stands_still = Some(meanwhile);
+        resident.lock_takes = seconds(0.01);
+        resident
+    };
+    let mut resident = asleep(owned(1, 1, &[1, 2]));
+    assert_eq!(resident.round(false), End::Round("guard-renewed"));
+    assert_eq!(resident.actions, [RENEW, "ask-standbys", RENEW]);
+    let mut resident = asleep(owned(2, 2, &[2]));
+    assert_eq!(resident.round(false), End::Guard("guard-stopped"));
+    assert_eq!(
+        resident.actions,
+        [RENEW, "ask-standbys", RENEW, "stop-postgres"]
+    );
 }
 
 #[test]
