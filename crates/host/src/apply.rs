@@ -124,8 +124,7 @@ pub(crate) fn perform(
             };
             let answers = node.ask_promises(ask, deadline)?;
             if let PromiseVerdict::Promises(given) = tally(ask, &answers)
-                && ask.completes
-                && given.cover(ask.epoch)
+                && given.complete(ask)
                 && let Err(error) = node.place.promised(ask.term, ask.epoch)
             {
                 warn!("the guard does not learn of the promises: {error}");

@@ -634,7 +634,7 @@ impl Explored {
                 if i < self.guards
                     && let PromiseVerdict::Promises(given) = tally(ask, &answers)
                 {
-                    state.nodes[i].noted |= ask.completes && given.cover(ask.epoch);
+                    state.nodes[i].noted |= given.complete(ask);
                 }
                 return Some(Ok(Effect::Promises(answers)));
             }

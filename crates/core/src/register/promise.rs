@@ -224,6 +224,13 @@ impl Promises {
     pub fn cover(&self, epoch: u64) -> bool {
         self.missing.is_empty() && self.epoch == epoch
     }
+
+    /// Whether what `ask` has brought means that every other node has promised, whoever had been asked before:
+    /// the guard's proof.
+    #[must_use]
+    pub fn complete(&self, ask: &PromiseAsk) -> bool {
+        ask.completes && self.cover(ask.epoch)
+    }
 }
 
 /// What the answers of all nodes amount to.

@@ -224,7 +224,7 @@ impl Resident {
 
     fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
         if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
-            self.promised_at = promises.cover(ask.epoch).then_some(ask.epoch);
+            self.promised_at = promises.complete(ask).then_some(ask.epoch);
         }
         self.proofs.learn(action, s, asked);
     }
