@@ -9,6 +9,7 @@
 //! Nothing is folded together: "no row changed", "the row is gone or makes no sense" and "no answer
 //! came" are three outcomes, and so are the verdicts made of them.
 
+mod asked;
 mod decided;
 mod memory;
 mod promise;
@@ -29,11 +30,12 @@ use crate::lineage::Timelines;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 
+pub use asked::{Asked, consider};
 pub use decided::Decided;
 pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
 pub use promise::{
     GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, give_way,
-    in_time, may_promise, relay_reply, relay_step, tally,
+    may_promise, relay_reply, relay_step, tally,
 };
 pub use promotion::{
     Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,

@@ -182,6 +182,14 @@ const LANGUAGE: Duration = Duration::from_secs(5);
 /// The control file, in the data directory.
 const CONTROL: &str = "global/pg_control";
 
+/// Whether the data directory is a standby's, by the file that makes it one.
+pub(crate) fn is_standby(owner: &User, pgdata: &Path) -> bool {
+    let files = owner.files();
+    ["standby.signal", "recovery.conf"]
+        .iter()
+        .any(|name| files.exists(&pgdata.join(name)))
+}
+
 /// The system identifier of a data directory: the first field of `global/pg_control` in every version,
 /// made by initdb and the same on every node of a cluster. `None` without a data directory.
 #[must_use]

@@ -16,8 +16,8 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
-    GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, RelayStep, Wanted,
-    Withdrawal, in_time, may_promise, relay_reply, relay_step,
+    self, GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reply,
+    Update, Wanted, Withdrawal,
 };
 use tracing::{info, warn};
 
@@ -28,6 +28,7 @@ use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
 use crate::memory::{Guard, MemoryFile};
 use crate::node::{self, Node};
+use crate::pgctl;
 use crate::process::Postmaster;
 use crate::ssh::Ssh;
 use crate::user::User;
@@ -282,18 +283,20 @@ impl Asked {
             guard.free(term, epoch).map_err(|error| text(&error))?;
             return Ok(PromiseAnswer::Withdrawn { epoch });
         }
-        let known = guard.load().map_err(|error| text(&error))?;
-        self.not_the_primary(request, &known)?;
-        if let Some(answer) = self.relay(request, &guard, &known, deadline.sub_budget(share))? {
-            return Ok(answer);
-        }
-        in_time(deadline.left())?;
-        guard
-            .promise(request.term, request.epoch, request.revocable)
-            .map_err(|error| text(&error))?;
-        Ok(PromiseAnswer::Promised {
-            epoch: request.epoch,
-        })
+        let mut here = Here {
+            asked: self,
+            guard,
+            service: self.service()?,
+            deadline,
+            share,
+            exchange: deadline,
+        };
+        register::consider(
+            &self.me,
+            request,
+            Duration::from_millis(self.ttl_ms),
+            &mut here,
+        )
     }
 
     /// Looks whether a promise could be kept here, and keeps nothing.
@@ -320,43 +323,59 @@ impl Asked {
         Ok(LockService::new(info, name).of_system(system.and_then(|text| text.parse().ok())))
     }
 
-    fn not_the_primary(&self, request: &PromiseRequest, known: &Memory) -> Result<(), String> {
-        may_promise(&self.me, request, known, self.role()?)
-    }
-
     /// Whether the postmaster is alive, and whether the data directory is a standby's.
     fn role(&self) -> Result<(bool, bool), String> {
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
-        let standby = ["standby.signal", "recovery.conf"]
-            .iter()
-            .any(|name| owner.files().exists(&self.pgdata.join(name)));
+        let standby = pgctl::is_standby(&owner, &self.pgdata);
         let postmaster = Postmaster::of(&self.pgdata, &owner).map_err(|error| error.to_string())?;
         Ok((matches!(postmaster, Postmaster::Alive { .. }), standby))
     }
+}
 
-    /// Tries the register from here; the answer, or none if it is to be promised.
-    fn relay(
-        &self,
-        request: &PromiseRequest,
-        guard: &Guard,
-        known: &Memory,
-        deadline: Deadline,
-    ) -> Result<Option<PromiseAnswer>, String> {
-        let mut service = self.service()?;
-        let reading = service.read(deadline);
-        if let Reading::Row(row) = &reading {
-            guard.saw(row).map_err(|error| error.to_string())?;
-        }
-        let ttl = Duration::from_millis(self.ttl_ms);
-        let update = match relay_step(request, ttl, &reading, known) {
-            RelayStep::Promise => return Ok(None),
-            RelayStep::Answer(answer) => return Ok(Some(answer)),
-            RelayStep::Send(update) => update,
-        };
-        let reply = service.update(&update, deadline);
-        if let Reading::Row(row) = reply.reading() {
-            guard.saw(&row).map_err(|error| error.to_string())?;
-        }
-        relay_reply(reply)
+/// This node while it is asked, under its promotion lock.
+struct Here<'a> {
+    asked: &'a Asked,
+    guard: Guard,
+    service: LockService,
+    deadline: Deadline,
+    /// How long the lock service may take, from when it is first asked.
+    share: Duration,
+    exchange: Deadline,
+}
+
+impl register::Asked for Here<'_> {
+    fn memory(&mut self) -> Result<Memory, String> {
+        self.guard.load().map_err(|error| error.to_string())
+    }
+
+    fn role(&mut self) -> Result<(bool, bool), String> {
+        self.asked.role()
+    }
+
+    fn read(&mut self) -> Result<Reading, String> {
+        self.exchange = self.deadline.sub_budget(self.share);
+        Ok(self.service.read(self.exchange))
+    }
+
+    fn send(&mut self, update: &Update) -> Result<Reply, String> {
+        Ok(self.service.update(update, self.exchange))
+    }
+
+    fn saw(&mut self, row: &Register) -> Result<(), String> {
+        self.guard
+            .saw(row)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn left(&mut self) -> Duration {
+        self.deadline.left()
+    }
+
+    fn promise(&mut self, request: &PromiseRequest) -> Result<(), String> {
+        let promised = self
+            .guard
+            .promise(request.term, request.epoch, request.revocable);
+        promised.map(drop).map_err(|error| error.to_string())
     }
 }

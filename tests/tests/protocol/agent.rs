@@ -12,8 +12,8 @@ use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
 use pha_core::register::{
-    ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
-    Register, RelayStep, Reply, Trouble, Update, out_of_step, relay_step, tally,
+    Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
+    Register, Reign, Reply, Trouble, Update, consider, out_of_step, tally,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
@@ -104,6 +104,83 @@ impl Edge for Step<'_> {
     }
 
     fn note(&mut self, _: Note<'_>) {}
+}
+
+/// A node that is asked for its promise (R7).
+struct Questioned<'a> {
+    model: &'a Explored,
+    state: &'a mut State,
+    j: usize,
+    fate: Fate,
+}
+
+impl Asked for Questioned<'_> {
+    /// A reign of an earlier time is of before that of whoever asks.
+    fn memory(&mut self) -> Result<Memory, String> {
+        let memory = self.state.nodes[self.j].memory();
+        let hidden = self.model.mutation == Mutation::PrimariesPromise;
+        let present = |reign: &Reign| reign.term == TERM && !hidden;
+        Ok(Memory {
+            reign: memory.reign.filter(present),
+            ..memory
+        })
+    }
+
+    fn role(&mut self) -> Result<(bool, bool), String> {
+        let node = &self.state.nodes[self.j];
+        let hidden = self.model.mutation == Mutation::PrimariesPromise;
+        Ok((
+            node.postgres != Postgres::Down,
+            node.standby_signal || hidden,
+        ))
+    }
+
+    fn read(&mut self) -> Result<Reading, String> {
+        Ok(match self.fate {
+            Fate::Relays => Reading::Row(self.state.register()),
+            _ => Reading::Unknown(unreachable()),
+        })
+    }
+
+    fn send(&mut self, update: &Update) -> Result<Reply, String> {
+        let made = self.model.update(self.state, update);
+        let row = self.state.register();
+        Ok(match made {
+            true => Reply::Applied(row),
+            false => Reply::NotApplied(row),
+        })
+    }
+
+    fn saw(&mut self, row: &Register) -> Result<(), String> {
+        let node = &mut self.state.nodes[self.j];
+        node.remember(&node.seen.seeing(row));
+        Ok(())
+    }
+
+    fn left(&mut self) -> Duration {
+        TTL
+    }
+
+    fn promise(&mut self, request: &PromiseRequest) -> Result<(), String> {
+        let mutation = self.model.mutation;
+        let mut memory = self.state.nodes[self.j].seen;
+        if mutation == Mutation::PromiseWhileAsked {
+            memory.asked = None;
+        }
+        match memory.promising(request.term, request.epoch, self.model.withdraws) {
+            Ok(memory) if mutation != Mutation::PromiseNotKept => {
+                let counted = self.state.counted.is_some();
+                let seen = &mut self.state.nodes[self.j].seen;
+                *seen = memory;
+                // One for an epoch that has passed is void, unless the register may come back to it.
+                seen.promised = seen.promised.filter(|epoch| counted || *epoch == EPOCH);
+            }
+            Ok(_) => {}
+            Err(_) if mutation == Mutation::PromiseOfAnOldEpoch => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        Ok(())
+    }
 }
 
 impl Explored {
@@ -433,10 +510,10 @@ impl Explored {
                 _ => refused(),
             };
         };
-        let node = &state.nodes[j];
-        let promotes = node.operations().any(|run| run.kind == Kind::Promote);
-        if matches!(node.postgres, Postgres::Primary { .. })
-            || (promotes && self.mutation != Mutation::PromotionLockIgnored)
+        let promotes = |run: &Arc<Run>| run.kind == Kind::Promote;
+        // The promotion lock.
+        if state.nodes[j].operations().any(promotes)
+            && self.mutation != Mutation::PromotionLockIgnored
         {
             return refused();
         }
@@ -448,59 +525,30 @@ impl Explored {
         if state.moved.0 {
             term = term.min(1);
         }
-        if fate == Fate::Relays {
-            let ask = PromiseAsk {
-                term,
-                epoch,
-                ..ask.clone()
-            };
-            return self.relayed(state, j, &ask).unwrap_or_else(refused);
-        }
-        let mut memory = node.seen;
-        if self.mutation == Mutation::PromiseWhileAsked {
-            memory.asked = None;
-        }
-        match memory.promising(term, epoch, self.withdraws) {
-            Ok(memory) => {
-                if self.mutation != Mutation::PromiseNotKept {
-                    let counted = state.counted.is_some();
-                    state.nodes[j].seen = memory;
-                    // One for an epoch that has passed is void, unless the register may come back to it.
-                    let kept = &mut state.nodes[j].seen.promised;
-                    *kept = kept.filter(|epoch| counted || *epoch == EPOCH);
-                }
-            }
-            Err(_) if self.mutation == Mutation::PromiseOfAnOldEpoch => {}
-            Err(_) => return refused(),
-        }
-        match fate {
-            Fate::AnswerLost => refused(),
-            _ => promised,
-        }
-    }
-
-    fn relayed(&self, state: &mut State, j: usize, ask: &PromiseAsk) -> Option<PromiseAnswer> {
-        let row = state.register();
-        let known = state.nodes[j].seen;
-        state.nodes[j].remember(&known.seeing(&row));
+        let older = PromiseAsk {
+            term,
+            epoch,
+            ..ask.clone()
+        };
         let resource = "pgsql".parse().expect("a name");
-        let request = PromiseRequest::new(ask, name(j), resource, ClusterId::default(), TTL);
-        match relay_step(&request, TTL, &Reading::Row(row), &known) {
-            RelayStep::Send(update) => {
-                let made = self.update(state, &update);
-                let seen = state.nodes[j].seen.seeing(&state.register());
-                state.nodes[j].remember(&seen);
-                let row = Self::shown(state);
-                Some(PromiseAnswer::Relayed(match made {
-                    true => Reply::Applied(row),
-                    false => Reply::NotApplied(row),
-                }))
+        let request = PromiseRequest::new(&older, name(j), resource, ClusterId::default(), TTL);
+        let mut questioned = Questioned {
+            model: self,
+            state,
+            j,
+            fate,
+        };
+        match consider(&name(j), &request, TTL, &mut questioned) {
+            _ if fate == Fate::AnswerLost => refused(),
+            Ok(PromiseAnswer::Promised { .. }) => promised,
+            Ok(PromiseAnswer::Relayed(Reply::Applied(_))) => {
+                PromiseAnswer::Relayed(Reply::Applied(Self::shown(state)))
             }
-            RelayStep::Answer(PromiseAnswer::Relayed(Reply::NotApplied(_))) => Some(
-                PromiseAnswer::Relayed(Reply::NotApplied(Self::shown(state))),
-            ),
-            RelayStep::Answer(answer) => Some(answer),
-            RelayStep::Promise => None,
+            Ok(PromiseAnswer::Relayed(Reply::NotApplied(_))) => {
+                PromiseAnswer::Relayed(Reply::NotApplied(Self::shown(state)))
+            }
+            Ok(answer) => answer,
+            Err(_) => refused(),
         }
     }
 

@@ -101,6 +101,8 @@ pub(crate) enum Mutation {
     UnreachablePromises,
     /// R7: a node promises for an epoch that has passed, as it knows.
     PromiseOfAnOldEpoch,
+    /// R7: a node promises that serves as a primary.
+    PrimariesPromise,
     /// R7: a node promises that has asked to be promoted and does not know what came of it.
     PromiseWhileAsked,
     /// R7: a primary relies on promises although its own addition of a holder is not settled.

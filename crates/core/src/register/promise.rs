@@ -140,18 +140,6 @@ pub fn relay_reply(reply: Reply) -> Result<Option<PromiseAnswer>, String> {
     }
 }
 
-/// Whether a promise may still be kept when `left` is what is left of the time that the asking primary
-/// gives it: one that comes later binds this node, and nobody goes by it.
-///
-/// # Errors
-/// It may not.
-pub fn in_time(left: Duration) -> Result<(), String> {
-    match left.is_zero() {
-        true => Err("the time for the answer is over".to_owned()),
-        false => Ok(()),
-    }
-}
-
 /// Whether a node with this memory may promise at all: not if it may be the primary that others would
 /// have to be kept from. `runs` is whether its postmaster is alive, `standby` whether its data directory
 /// is a standby's.

@@ -4,7 +4,7 @@ use pha_core::server_program::ServerProgram;
 use pha_core::snapshot::{Disk, EndUnknown};
 use pha_core::timeline::{History, TimelineId};
 
-use super::{PgCtl, PgError};
+use super::{PgCtl, PgError, is_standby};
 use crate::clock::Deadline;
 
 /// How many files of one name may have been moved aside.
@@ -45,9 +45,7 @@ impl PgCtl {
     /// Whether the data directory is a standby's, by the file that makes it one.
     #[must_use]
     pub fn has_standby_signal(&self) -> bool {
-        ["standby.signal", "recovery.conf"]
-            .iter()
-            .any(|name| self.user.files().exists(&self.pgdata.join(name)))
+        is_standby(&self.user, &self.pgdata)
     }
 
     /// Renames the history files of these timelines, so that PostgreSQL does not see them any more. Those
