@@ -350,6 +350,26 @@ fn a_primary_that_another_node_has_replaced_is_stopped_by_its_monitor() {
     assert_eq!(node.row("owner, term"), "node2|2");
 }
 
+/// What it had promised is not known any more (R7).
+#[test]
+fn a_holder_that_has_lost_its_memory_leaves_the_holders_at_its_start() {
+    let node = Locked::new("sync");
+    let world = &node.world;
+    node.start();
+    world.call("promote").run().is(0);
+    world.call("stop").run().is(0);
+    let sql = format!(
+        "update distlock set owner = 'node2', term = term + 1, epoch = epoch + 1, holders = '{{node1,node2}}' \
+         where lockname = '{}'",
+        node.lock
+    );
+    node.server.sql(&sql).unwrap();
+    fs::remove_file(world.dir.join("state/pgsql.json")).unwrap();
+    let outcome = world.call("start").run();
+    assert_eq!(node.row("holders"), "{node2}", "{outcome:#?}");
+    world.call("stop").run().is(0);
+}
+
 #[test]
 fn unexpected_texts_are_quoted_and_never_guessed() {
     let node = Locked::new("sync");

@@ -352,6 +352,16 @@ pub enum ChangeLock {
 }
 
 impl ChangeLock {
+    /// What it is to an operation that has got it: `looked` is how often it had been taken when the operation
+    /// looked, as far as it could tell, and `found` when it got it.
+    #[must_use]
+    pub fn got(looked: Option<u64>, found: u64) -> Self {
+        match looked == Some(found) {
+            true => Self::Held,
+            false => Self::Taken,
+        }
+    }
+
     /// Whether this operation has it.
     #[must_use]
     pub fn is_taken(&self) -> bool {

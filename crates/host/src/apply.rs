@@ -202,12 +202,9 @@ pub(crate) fn perform(
             let who = format!("expgsql {}", snapshot.operation.word());
             let held = node.change_lock.take(&who, deadline.sub_budget(*within));
             let held = held.map_err(text)?;
-            let untouched = node.change_seen == Some(held.before);
+            let lock = ChangeLock::got(node.change_seen, held.before);
             node.changing = Some(held);
-            Ok(Effect::ChangeLock(match untouched {
-                true => ChangeLock::Held,
-                false => ChangeLock::Taken,
-            }))
+            Ok(Effect::ChangeLock(lock))
         }
         Action::ReleaseChangeLock => {
             let held = node.changing.take();

@@ -278,8 +278,6 @@ impl Resident {
     fn look(&mut self, due: &mut Duration) -> Snapshot {
         self.node.change_seen = self.node.change_lock.look();
         self.sources.remember(&self.node.memory);
-        let known = self.sources.memory;
-        let relied = self.node.place.relied().filter(|at| *at >= known.epoch);
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),
             operation: Operation::Guard(Watch {
@@ -298,7 +296,7 @@ impl Resident {
             served: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
-            memory: Ok(relied.map_or(known, |epoch| known.relying(epoch))),
+            memory: Ok(self.sources.memory.with_guard(self.node.place.relied())),
             names: LinkNames {
                 fresh: self.node.fresh.clone(),
                 running: RunningName::Unknown,

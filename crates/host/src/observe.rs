@@ -99,15 +99,14 @@ pub(crate) fn snapshot(
         system: None,
         progress,
     };
-    // Whoever has the change lock, or has left it to another one, looks again at what that one may have
-    // kept meanwhile.
-    let again = touched || snapshot.progress.change_lock.is_taken();
-    if (first || again) && snapshot.builtin() {
-        let remembered = node.remembered(operation, deadline);
-        snapshot.memory = match (snapshot.memory, remembered) {
-            (Ok(before), Ok(now)) if again => Ok(before.merged(&now)),
-            (_, remembered) => remembered.map_err(|error| error.to_string()),
-        };
+    if snapshot.builtin() {
+        let known = (!first).then_some(snapshot.memory);
+        // Whoever has the change lock, or has left it to another one.
+        let again = touched || snapshot.progress.change_lock.is_taken();
+        snapshot.memory = Memory::at_look(known, again, || {
+            let remembered = node.remembered(operation, deadline);
+            remembered.map_err(|error| error.to_string())
+        });
     }
     if let (true, None, Ok(memory)) = (snapshot.builtin(), snapshot.primary(), &snapshot.memory) {
         snapshot.served = node.served(memory);
@@ -284,9 +283,7 @@ impl Node {
             let share = deadline.sub_budget(deadline.left() / 2);
             self.promotion = Some(self.memory.guard(share)?);
         }
-        let memory = self.memory.load()?;
-        let by_guard = self.place.relied().filter(|epoch| *epoch >= memory.epoch);
-        Ok(by_guard.map_or(memory, |epoch| memory.relying(epoch)))
+        Ok(self.memory.load()?.with_guard(self.place.relied()))
     }
 
     /// What the guard has seen of PostgreSQL, where it may stand for what this operation cannot ask.

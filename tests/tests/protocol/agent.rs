@@ -476,14 +476,11 @@ impl Explored {
 
     /// The guard keeps nothing on the disk but at which epoch it has asked for promises.
     fn keep_memory(state: &mut State, i: usize, kind: Kind, memory: Memory) {
-        let kept = match kind {
-            Kind::Guard => Memory {
-                relied: memory.relied,
-                ..Memory::default()
-            },
-            _ => memory,
-        };
-        state.nodes[i].remember(&kept);
+        let node = &mut state.nodes[i];
+        match kind {
+            Kind::Guard => node.seen = node.seen.with_guard(memory.relied),
+            _ => node.remember(&memory),
+        }
     }
 
     /// The row as an answer shows it whose receiver still counts as before it was changed.

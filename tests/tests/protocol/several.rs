@@ -35,11 +35,10 @@ impl Explored {
     /// What an operation takes along into its next look; who has the lock also reads its node's memory
     /// again, which another operation may have changed.
     pub(crate) fn goes_on(&self, node: &Node, run: &Run) -> (Progress, Memory) {
-        let locked = run.snapshot.progress.change_lock.is_taken();
-        let memory = match locked && self.remembers() {
-            true => run.remembers().merged(&node.memory()),
-            false => run.remembers(),
-        };
+        let again = run.snapshot.progress.change_lock.is_taken() && self.remembers();
+        let known = run.snapshot.memory.clone();
+        let memory = Memory::at_look(Some(known), again, || Ok(node.memory()));
+        let memory = memory.expect("a memory that nobody loses is told");
         (run.snapshot.progress.clone(), memory)
     }
 
@@ -52,7 +51,7 @@ impl Explored {
             Some(ChangeLock::Held | ChangeLock::Taken) => {
                 Err("another operation has it".to_owned())
             }
-            _ => Ok(Effect::ChangeLock(ChangeLock::Taken)),
+            _ => Ok(Effect::ChangeLock(ChangeLock::got(None, 0))),
         }
     }
 

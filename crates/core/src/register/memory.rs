@@ -530,10 +530,36 @@ impl Memory {
         }
     }
 
+    /// The memory with what the guard has noted beside it, which waits for no disk: the epoch at which it asked
+    /// the other nodes to promise. A note of an earlier epoch is of the past.
+    #[must_use]
+    pub fn with_guard(&self, relied: Option<u64>) -> Self {
+        let present = relied.filter(|epoch| *epoch >= self.epoch);
+        present.map_or(*self, |epoch| self.relying(epoch))
+    }
+
     /// Whether a change that this node asked for from `epoch` may still be made without its knowing.
     #[must_use]
     pub fn unsettled_at(&self, epoch: u64) -> bool {
         self.asked.is_some_and(|asked| asked >= epoch)
+    }
+
+    /// What an operation goes by at a look: `before` since its look before, none at the first one, which reads
+    /// what lies on the disk. Where that may have been changed meanwhile, by another operation of this node, it
+    /// is read `again`, and what this one knows is not taken back (R12).
+    ///
+    /// # Errors
+    /// Why the memory cannot be told.
+    pub fn at_look<E>(
+        before: Option<Result<Self, E>>,
+        again: bool,
+        read: impl FnOnce() -> Result<Self, E>,
+    ) -> Result<Self, E> {
+        match before {
+            Some(before) if !again => before,
+            Some(Ok(before)) => Ok(before.merged(&read()?)),
+            Some(Err(_)) | None => read(),
+        }
     }
 
     /// What two memories of the same node amount to together: the later of everything. A process

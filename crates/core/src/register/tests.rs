@@ -1053,3 +1053,38 @@ fn a_node_without_a_memory_is_bound_until_the_epoch_moves_where_it_is_a_holder()
     // Another process of the node that looked before the memory was there takes nothing back.
     assert!(Memory::none().merged(&seen).has_promised(7));
 }
+
+/// A first look goes by the disk alone: what was lost is known to be lost.
+#[test]
+fn a_memory_is_read_once_and_again_where_another_may_have_changed_it() {
+    let promised = Memory {
+        term: 3,
+        epoch: 7,
+        promised: Some(7),
+        ..Memory::default()
+    };
+    let (lost, known) = (|| Ok::<_, ()>(Memory::none()), promised);
+    for again in [false, true] {
+        assert_eq!(Memory::at_look(None, again, lost), Ok(Memory::none()));
+    }
+    let look = |before, again| Memory::at_look(Some(before), again, || Ok(known));
+    let before = Memory::default();
+    assert_eq!(look(Ok(before), false), Ok(before));
+    assert_eq!(look(Ok(before), true), Ok(known));
+    assert_eq!(look(Err(()), false), Err(()));
+    assert_eq!(look(Err(()), true), Ok(known));
+    // What this operation knows is not taken back.
+    let later = Memory { epoch: 8, ..before };
+    assert_eq!(look(Ok(later), true).map(|memory| memory.epoch), Ok(8));
+}
+
+#[test]
+fn what_the_guard_has_noted_counts_at_its_epoch() {
+    let memory = Memory {
+        epoch: 7,
+        ..Memory::default()
+    };
+    for (noted, relied) in [(None, None), (Some(6), None), (Some(7), Some(7))] {
+        assert_eq!(memory.with_guard(noted).relied, relied);
+    }
+}

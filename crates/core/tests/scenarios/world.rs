@@ -625,13 +625,12 @@ impl World {
                 if let Some(who) = &self.lock_holder {
                     return Err(who.clone());
                 }
-                return Ok(Effect::ChangeLock(match self.while_waiting.take() {
-                    Some(other) => {
-                        other(self);
-                        ChangeLock::Taken
-                    }
-                    None => ChangeLock::Held,
-                }));
+                let other = self.while_waiting.take();
+                let lock = ChangeLock::got(Some(0), u64::from(other.is_some()));
+                if let Some(other) = other {
+                    other(self);
+                }
+                return Ok(Effect::ChangeLock(lock));
             }
             Action::Confirm(decided) => {
                 let reading = self.reading();
@@ -662,21 +661,14 @@ impl World {
         if let Answer::Primary(view) = &mut self.answer {
             view.links = links;
         }
-        let (progress, memory, disk) = match before {
-            Some(before) => {
-                let held = before.progress.change_lock.is_taken();
-                let memory = match before.memory {
-                    Ok(memory) if held => Ok(memory.merged(&self.memory)),
-                    other => other,
-                };
-                (before.progress, memory, before.disk)
-            }
-            None => (
-                Progress::default(),
-                self.memory_lost.clone().map_or(Ok(self.memory), Err),
-                None,
-            ),
+        let (progress, known, disk) = match before {
+            Some(before) => (before.progress, Some(before.memory), before.disk),
+            None => (Progress::default(), None, None),
         };
+        let again = progress.change_lock.is_taken();
+        let memory = Memory::at_look(known, again, || {
+            self.memory_lost.clone().map_or(Ok(self.memory), Err)
+        });
         let mut snapshot = Snapshot {
             settings: self.settings.clone(),
             operation: operation.clone(),
