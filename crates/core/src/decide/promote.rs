@@ -8,7 +8,7 @@ use crate::decide::shared::kin::{
 use crate::decide::shared::{halt, incarnation, launch, outage, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
-use crate::register::{Eligibility, Register, Reign, Update};
+use crate::register::{Eligibility, Memory, Register, Reign, Update, out_of_step};
 use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
@@ -293,8 +293,9 @@ fn remember_reign(s: &Snapshot) -> Option<Step> {
         return (s.progress.acquired.is_none())
             .then(|| Step::wait("the lock service to say who owns the register"));
     };
-    // A register that names nobody, or is older than what this node has seen, gives no right to keep.
-    if !row.is_owned_by(s.me()) || s.seen().is_ok_and(|seen| row.term < seen.term) {
+    // A register that names nobody, or does not continue what was seen, gives no right to keep.
+    let damaged = |seen: Memory| out_of_step(row, &seen).is_some();
+    if !row.is_owned_by(s.me()) || s.seen().is_ok_and(damaged) {
         return None;
     }
     let reign = Reign {

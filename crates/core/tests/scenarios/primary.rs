@@ -513,3 +513,13 @@ fn a_primary_is_shown_to_need_no_receiver() {
     let shown = world.cluster().node(&node(1)).receiver;
     assert_eq!(shown.as_deref(), Some("normal (master)"));
 }
+
+/// Its standby shows -INFINITY: the primary does not open that gate, and the two do not write in turn.
+#[test]
+fn a_primary_opens_no_gate_by_a_register_that_was_put_back() {
+    let mut world = World::primary();
+    world.memory.epoch += 5;
+    world.cluster().nodes.entry(node(2)).or_default().score = Some(Score::MayNot);
+    let _ = world.carry(&MONITOR);
+    assert_eq!(world.cluster().node(&node(2)).score, Some(Score::MayNot));
+}

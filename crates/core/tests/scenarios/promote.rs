@@ -419,3 +419,16 @@ fn a_standby_that_could_not_open_leaves_the_register_alone() {
         Some(OcfCode::Success)
     );
 }
+
+/// Neither by its term nor by its epoch.
+#[test]
+fn no_reign_is_kept_by_a_register_that_was_put_back() {
+    for (term, epoch) in [(1, 0), (0, 5)] {
+        let mut world = World::primary();
+        world.memory.reign = None;
+        world.memory.term += term;
+        world.memory.epoch += epoch;
+        let _ = world.carry(&Operation::Promote);
+        assert_eq!(world.memory.reign, None, "{term}/{epoch} later was seen");
+    }
+}

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Precondition, Refusal, all_hold};
 use crate::lineage::Lineage;
 use crate::names::NodeName;
-use crate::register::{Damage, GaveWay, Memory, Reading, Register, Seen, Update, leaps};
+use crate::register::{
+    Damage, GaveWay, Memory, Reading, Register, Seen, Update, leaps, out_of_step,
+};
 use crate::timeline::WalPosition;
 
 /// What is known of one node's data.
@@ -48,15 +50,19 @@ impl Seen {
     /// The same with what the cluster was told, as far as that is believed ([`Memory::told`]).
     #[must_use]
     pub fn told(self, cluster: Option<Self>) -> Self {
-        let nodes = Memory {
-            term: self.term,
-            epoch: self.epoch,
-            ..Memory::default()
-        };
-        let all = nodes.told(cluster);
+        let all = self.memory().told(cluster);
         Self {
             term: all.term,
             epoch: all.epoch,
+        }
+    }
+
+    /// As the memory of one node that has seen all of it.
+    fn memory(self) -> Memory {
+        Memory {
+            term: self.term,
+            epoch: self.epoch,
+            ..Memory::default()
         }
     }
 
@@ -408,9 +414,7 @@ fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
 fn damaged(facts: &RecoveryFacts) -> bool {
     match &facts.register {
         Some(Reading::Missing | Reading::Damaged(_)) => true,
-        Some(Reading::Row(row)) => {
-            row.term < facts.seen.term || row.epoch < facts.seen.epoch || leapt(row, facts.seen)
-        }
+        Some(Reading::Row(row)) => out_of_step(row, &facts.seen.memory()).is_some(),
         Some(Reading::Unknown(_)) | None => false,
     }
 }

@@ -2,10 +2,12 @@
 
 use super::gate::gate;
 use super::links::{self, Link};
+use super::ownership::ownership;
 use crate::cluster::Cluster;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
+use crate::register::Ownership;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot};
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, SyncState, WalSenderState, Word};
@@ -137,8 +139,9 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link>) -> Option<
     };
     let streaming = link.is_some_and(|link| link.streams());
     match snapshot.settings.mode {
-        Mode::Sync if snapshot.builtin() => match snapshot.row() {
-            Some(row) if row.is_owned_by(snapshot.me()) => Some(may(row.holders.contains(node))),
+        // Of a register that is damaged the standby says so itself.
+        Mode::Sync if snapshot.builtin() => match ownership(snapshot)? {
+            Ownership::Mine(row) | Ownership::Adopt(row) => Some(may(row.holders.contains(node))),
             _ => None,
         },
         Mode::Sync => Some(may(streaming
