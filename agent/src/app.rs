@@ -117,9 +117,12 @@ fn on_resource(context: &OcfContext, environment: &BTreeMap<String, String>) -> 
     change_lock::end_after(context.timeout);
     let deadline = Deadline::after(budget(context.timeout));
     account::until(deadline);
-    if matches!(context.action, Action::Start | Action::ValidateAll)
-        && let Err(refusal) = preflight::check(&context.resource, &params, deadline)
-    {
+    let checked = match context.action {
+        Action::Start => preflight::before_start(&context.resource, &params, deadline),
+        Action::ValidateAll => preflight::check(&context.resource, &params, deadline),
+        _ => Ok(()),
+    };
+    if let Err(refusal) = checked {
         return Exit::fail(refusal.code, refusal.reason);
     }
     if context.action == Action::ValidateAll

@@ -508,3 +508,37 @@ fn data_that_were_here_are_missed_and_not_made_anew() {
     std::fs::rename(&aside, &data).unwrap();
     world.call("validate-all").run().is(0);
 }
+
+/// Whatever it looks like: what has begun is told before anything else is looked at (R6).
+#[test]
+fn the_rest_of_a_copy_is_never_started() {
+    let world = World::new().unwrap();
+    let data = world.data();
+    fs::rename(data.join("PG_VERSION"), data.join("VERSION")).unwrap();
+    let copies = world.dir.join("state/copies");
+    fs::create_dir_all(&copies).unwrap();
+    let name = data.to_str().unwrap().replace('/', "%2f");
+    let roots = copies.join(format!("{name}.json"));
+    let beside = data.with_extension("unfinished");
+    let mark = r#"{"method":"pg_rewind","source":"node2"}"#;
+    for (path, says) in [
+        (&roots, "a pg_rewind into"),
+        (&beside, "it shows what the mark"),
+    ] {
+        fs::write(path, mark).unwrap();
+        for action in ["validate-all", "start"] {
+            let outcome = world.call(action).run().is(5);
+            let reason = outcome.reason();
+            assert!(reason.contains(says), "{action}: {reason}");
+            assert!(
+                reason.contains("run cls_rebuild_slave --keep-old"),
+                "{reason}"
+            );
+        }
+        assert!(world.processes().is_empty());
+        fs::remove_file(path).unwrap();
+    }
+    fs::rename(data.join("VERSION"), data.join("PG_VERSION")).unwrap();
+    world.call("start").run().is(0);
+    world.call("stop").run().is(0);
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::begun::Begun;
 use crate::cluster::{Cluster, WithoutQuorum};
 use crate::lineage::Record;
 use crate::link_name::LinkName;
@@ -21,6 +22,7 @@ use crate::plan::{ActionKind, Failure, StopMode};
 use crate::postgres::RoleView;
 pub use crate::postgres::{LinkId, LinkRow, Links, PausedReplay, PrimaryView, Slot, StandbyView};
 use crate::register::{Memory, Promises, Reading, Register, Reign};
+use crate::remedy::Remedy;
 use crate::server_program::ServerProgram;
 use crate::timeline::{History, WalPosition};
 
@@ -285,6 +287,43 @@ impl From<RoleView> for Answer {
         match role {
             RoleView::Primary(view) => Self::Primary(view),
             RoleView::Standby(view) => Self::Standby(view),
+        }
+    }
+}
+
+/// What says that a copy into the data directory has begun and has not ended (R6): they are neither old nor
+/// new, and a server started on them would take mixed pages for its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Unfinished {
+    /// Root's own mark.
+    Marked {
+        /// What makes the data.
+        method: Begun,
+        /// The data directory.
+        pgdata: String,
+    },
+    /// The mark of an earlier version, beside the data directory, in this file. The account could have written
+    /// it.
+    Beside(String),
+    /// Whether there is a mark cannot be told; why.
+    Unknown(String),
+}
+
+impl Unfinished {
+    /// Why nothing is started, and what mends it, for the operator.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Marked { method, pgdata } => format!(
+                "a {method} into {pgdata} has not ended; wait for it, or {} --keep-old on this node",
+                Remedy::Rebuild
+            ),
+            // Pacemaker cuts a long reason.
+            Self::Beside(path) => format!(
+                "{} --keep-old on this node: it shows what the mark {path} says",
+                Remedy::Rebuild
+            ),
+            Self::Unknown(why) => why.clone(),
         }
     }
 }
@@ -559,6 +598,8 @@ pub struct Snapshot {
     pub silent_before: u32,
     /// `standby.signal` (or an older standby's recovery.conf) is present.
     pub standby_signal: bool,
+    /// The data are the rest of a copy; only looked for by what starts PostgreSQL.
+    pub unfinished: Option<Unfinished>,
     /// The data directory, where the decision needs it.
     pub disk: Option<Disk>,
     /// The disk has no room for WAL to go on with: PostgreSQL would end as soon as it is a primary.

@@ -290,6 +290,7 @@ impl Resident {
             answer: self.sources.answer.clone(),
             silent_before: 0,
             standby_signal: false,
+            unfinished: None,
             disk: None,
             disk_full: false,
             stopped_by_guard: None,

@@ -21,6 +21,7 @@ use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
 use crate::postgres::{PostgresError, view};
+use crate::unfinished;
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
 const CLUSTER_AGE: Duration = Duration::from_secs(1);
@@ -78,6 +79,10 @@ pub(crate) fn snapshot(
         answer,
         silent_before,
         standby_signal: node.pg.has_standby_signal(),
+        unfinished: match operation {
+            Operation::Start => unfinished::of(&node.pg.user, &node.pg.pgdata),
+            _ => None,
+        },
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
         disk_full,

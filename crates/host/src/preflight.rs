@@ -4,17 +4,15 @@
 use pha_core::names::{ResourceName, and};
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
-use pha_core::remedy::Remedy;
 use pha_core::server_program::ServerProgram;
 
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
-use crate::files::FileError;
 use crate::missing;
 use crate::node::pg_ctl;
 use crate::pgconf;
 use crate::pgctl::{PgCtl, PgError};
-use crate::unfinished::{self, Copies};
+use crate::unfinished;
 
 /// Why PostgreSQL cannot be started here. The code is a hard one (OCF 2 to 6), since only an
 /// operator can mend what is checked here.
@@ -42,6 +40,32 @@ impl Refusal {
 /// # Errors
 /// The first thing that is wrong.
 pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Result<(), Refusal> {
+    let pg = usable(params)?;
+    match unfinished::of(&pg.user, &pg.pgdata) {
+        Some(unfinished) => Err(Refusal::installed(unfinished.reason())),
+        None => check_data(&pg, resource, params, deadline),
+    }
+}
+
+/// The same before a start. Data that are the rest of a copy may look like anything: of them says the start's
+/// own table of rules what is so (R6).
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn before_start(
+    resource: &ResourceName,
+    params: &Params,
+    deadline: Deadline,
+) -> Result<(), Refusal> {
+    let pg = usable(params)?;
+    match unfinished::of(&pg.user, &pg.pgdata) {
+        Some(_) => Ok(()),
+        None => check_data(&pg, resource, params, deadline),
+    }
+}
+
+/// The server's programs and its account.
+fn usable(params: &Params) -> Result<PgCtl, Refusal> {
     let pg = pg_ctl(params)?;
     if pg.user.is_root() {
         return Err(Refusal {
@@ -52,8 +76,16 @@ pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Re
             ),
         });
     }
-    refuse_unfinished(&pg)?;
-    check_owner(&pg)?;
+    Ok(pg)
+}
+
+fn check_data(
+    pg: &PgCtl,
+    resource: &ResourceName,
+    params: &Params,
+    deadline: Deadline,
+) -> Result<(), Refusal> {
+    check_owner(pg)?;
     match pg.check_version(deadline) {
         Ok(_) => {}
         Err(error @ PgError::Command(_)) => {
@@ -76,7 +108,7 @@ pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Re
         )));
     }
     if params.rep_mode != pha_core::params::Mode::Standalone {
-        pgconf::refuse_foreign_names(&pg, params)
+        pgconf::refuse_foreign_names(pg, params)
             .map_err(|error| Refusal::installed(error.to_string()))?;
     }
     Ok(())
@@ -98,29 +130,6 @@ pub fn foresee(params: &Params) -> Result<(), Refusal> {
             "{}: without {} PostgreSQL cannot be started here as a standby",
             first.remedy(),
             and(&missing)
-        ))),
-    }
-}
-
-/// A data directory that was being rewound or copied is neither old nor new: a server started on it
-/// would take mixed pages for its own.
-fn refuse_unfinished(pg: &PgCtl) -> Result<(), Refusal> {
-    let failed = |error: FileError| Refusal::installed(error.to_string());
-    if let Some(begun) = Copies::into(&pg.pgdata).mark().map_err(failed)? {
-        return Err(Refusal::installed(format!(
-            "a {} into {} has not ended; wait for it, or {} --keep-old on this node",
-            begun.method,
-            pg.pgdata.display(),
-            Remedy::Rebuild
-        )));
-    }
-    match unfinished::beside(&pg.user, &pg.pgdata).map_err(failed)? {
-        None => Ok(()),
-        // Pacemaker cuts a long reason.
-        Some(beside) => Err(Refusal::installed(format!(
-            "{} --keep-old on this node: it shows what the mark {} says",
-            Remedy::Rebuild,
-            beside.path.display()
         ))),
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use pha_core::begun::Begun;
+use pha_core::snapshot;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::files::FileError;
@@ -184,6 +185,29 @@ fn checksum(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// What says that a copy into the data directory has begun and has not ended, if anything does.
+#[must_use]
+pub(crate) fn of(owner: &User, pgdata: &Path) -> Option<snapshot::Unfinished> {
+    let unknown = |error: FileError| Some(snapshot::Unfinished::Unknown(error.to_string()));
+    match Copies::into(pgdata).mark() {
+        Ok(None) => {}
+        Ok(Some(begun)) => {
+            return Some(snapshot::Unfinished::Marked {
+                method: begun.method,
+                pgdata: pgdata.display().to_string(),
+            });
+        }
+        Err(error) => return unknown(error),
+    }
+    match beside(owner, pgdata) {
+        Ok(beside) => {
+            let path = beside?.path.display().to_string();
+            Some(snapshot::Unfinished::Beside(path))
+        }
+        Err(error) => unknown(error),
+    }
 }
 
 /// What an earlier version has left beside a data directory, where the account can write: nothing is

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pha_core::begun::Begun;
 use pha_core::cluster::{Cluster, ClusterNode};
 use pha_core::decide::decide_without;
 use pha_core::drive::{Edge, Note, perform_next};
@@ -17,7 +18,7 @@ use pha_core::register::{
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
-    Progress, Settings, Snapshot, StandbyView, Watch,
+    Progress, Settings, Snapshot, StandbyView, Unfinished, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -233,6 +234,10 @@ impl Explored {
             answer: self.answer(state, i),
             silent_before: 0,
             standby_signal: node.standby_signal,
+            unfinished: node.unfinished.then(|| Unfinished::Marked {
+                method: Begun::Rewind,
+                pgdata: String::new(),
+            }),
             disk: None,
             disk_full: false,
             stopped_by_guard: None,

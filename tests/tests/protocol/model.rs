@@ -528,13 +528,13 @@ impl Explored {
     }
 
     fn acknowledged_is_kept(&self, state: &State) -> bool {
-        let marked = self.mutation != Mutation::CopyMarkIgnored;
         let mut nodes = state.nodes.iter().enumerate();
         state.acknowledged == 0
             || !self.register
             || nodes.all(|(i, node)| {
                 let lacks = state.acknowledged & !node.log.commits();
-                lacks == 0 || (marked && node.unfinished) || !self.may_promote(state, i)
+                let rest = node.unfinished && node.postgres == Postgres::Down;
+                lacks == 0 || rest || !self.may_promote(state, i)
             })
     }
 }
@@ -684,7 +684,8 @@ impl Explored {
             let kinds: &[Kind] = match node.postgres {
                 Postgres::Down | Postgres::Standby { .. } if !self.register => &[],
                 Postgres::Primary { .. } if !self.register => &[Kind::Monitor],
-                Postgres::Down if node.unfinished || node.copy.is_some() => &[],
+                Postgres::Down if node.unfinished => &[Kind::Start],
+                Postgres::Down if node.copy.is_some() => &[],
                 Postgres::Down => &[Kind::Start, Kind::Stop],
                 Postgres::Standby { .. } => &[Kind::Promote, Kind::Demote, Kind::Stop],
                 Postgres::Primary { .. } => {

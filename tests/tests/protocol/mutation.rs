@@ -143,7 +143,7 @@ pub(crate) enum Mutation {
     CopyWhileHolder,
     /// R6: what the register answers to a node that leaves is not looked at.
     LeaveUnheard,
-    /// R6: a data directory that is neither old nor new is not marked.
+    /// R6: a data directory that is neither old nor new is started.
     CopyMarkIgnored,
     /// R6: whoever runs as a primary is copied.
     CopyFromAnyone,
@@ -327,6 +327,7 @@ impl Mutation {
             Self::NumberOfAnotherGoesOn => {
                 dropped = &["primary-number-of-another", "promote-number-of-another"];
             }
+            Self::CopyMarkIgnored => dropped = &["start-unfinished", "start-unfinished-beside"],
             Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
             Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
             Self::GuardLetsSuperseded => dropped = &["guard-superseded"],

@@ -12,9 +12,29 @@ use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Answer, EndUnknown, Mode, Process, Snapshot};
+use crate::snapshot::{Answer, EndUnknown, Mode, Process, Snapshot, Unfinished};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "start-unfinished",
+        says: "A copy into the data directory has begun and has not ended, or that cannot be told: not started, with the command that mends it (R6).",
+        decide: |s| match &s.unfinished {
+            Some(unfinished @ (Unfinished::Marked { .. } | Unfinished::Unknown(_))) => {
+                Some(Step::fail(OcfCode::Installed, unfinished.reason()))
+            }
+            _ => None,
+        },
+    },
+    Rule {
+        id: "start-unfinished-beside",
+        says: "An earlier version has left the mark of such a copy beside the data directory, where others can write: not started, with the command that shows what it says (R6).",
+        decide: |s| match &s.unfinished {
+            Some(unfinished @ Unfinished::Beside(_)) => {
+                Some(Step::fail(OcfCode::Installed, unfinished.reason()))
+            }
+            _ => None,
+        },
+    },
     Rule {
         id: "start-orphans",
         says: "The postmaster is gone and other server processes of this data directory are not: end them first, or two servers would write one directory.",

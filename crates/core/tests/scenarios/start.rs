@@ -1,11 +1,12 @@
 //! `start` in every mode, and what it refuses.
 
+use pha_core::begun::Begun;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_core::server_program::ServerProgram;
-use pha_core::snapshot::{Answer, Arbiter, EndUnknown, Mode, Operation, Process};
+use pha_core::snapshot::{Answer, Arbiter, EndUnknown, Mode, Operation, Process, Unfinished};
 use pha_core::status::{PgsqlStatus, Score};
 use pha_core::timeline::{History, HistoryEntry};
 
@@ -329,4 +330,34 @@ fn a_holder_without_a_memory_leaves_and_is_bound_until_it_is_added_again() {
     let run = world.carry(&Operation::Start);
     assert!(!run.rules.contains(&"start-forgotten-leave"));
     assert!(!world.memory.has_promised(10));
+}
+
+/// Whatever else is so, also where nothing can be read of the data (R6).
+#[test]
+fn the_rest_of_a_copy_is_never_started() {
+    let marked = Unfinished::Marked {
+        method: Begun::Rewind,
+        pgdata: "/data".to_owned(),
+    };
+    for (unfinished, says) in [
+        (
+            marked,
+            "a pg_rewind into /data has not ended; wait for it, or run cls_rebuild_slave --keep-old",
+        ),
+        (
+            Unfinished::Beside("/data.unfinished".to_owned()),
+            "what the mark /data.unfinished says",
+        ),
+        (
+            Unfinished::Unknown("it is a directory".to_owned()),
+            "it is a directory",
+        ),
+    ] {
+        let mut world = World::new();
+        world.unfinished = Some(unfinished);
+        world.cluster = Err("no answer".to_owned());
+        let run = world.carry(&Operation::Start);
+        run.expect(OcfCode::Installed, &[]);
+        assert!(run.reason.contains(says), "{}", run.reason);
+    }
 }

@@ -19,7 +19,7 @@ use pha_core::register::{
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
     LinkId, LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
-    RunningName, Settings, Slot, Snapshot, StandbyView,
+    RunningName, Settings, Slot, Snapshot, StandbyView, Unfinished,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -142,6 +142,7 @@ pub(crate) struct World {
     pub(crate) stopped_by_guard: Option<String>,
     /// How the guard has last seen the primary that this node was.
     pub(crate) served: Option<PrimaryView>,
+    pub(crate) unfinished: Option<Unfinished>,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
     pub(crate) history: History,
@@ -232,6 +233,7 @@ impl World {
             disk_full: false,
             stopped_by_guard: None,
             served: None,
+            unfinished: None,
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
@@ -678,6 +680,7 @@ impl World {
             answer: self.answer.clone(),
             silent_before: self.silent_before,
             standby_signal: self.standby_signal,
+            unfinished: self.unfinished.clone(),
             disk,
             disk_full: self.disk_full,
             stopped_by_guard: self.stopped_by_guard.clone(),
