@@ -422,6 +422,17 @@ fn every_part_of_the_promise_during_an_outage_is_needed() {
     );
 }
 
+/// A node that serves, or served last, knows of its own promotion, and refuses by that already.
+#[test]
+fn without_the_look_at_the_own_role_no_promise_breaks_anything() {
+    let model = Explored {
+        mutation: Mutation::PrimariesPromise,
+        start: Start::Replicating,
+        ..OUTAGES
+    };
+    holds(model, Some(if long() { 5_000_000 } else { 100_000 }));
+}
+
 #[test]
 fn copies_and_hand_overs_keep_the_promise() {
     holds_within(OPERATED, 400_000);

@@ -174,6 +174,10 @@ impl Explored {
     }
 
     /// R9: the stopped owner has seen that the other node has everything, and makes it a holder.
+    ///
+    /// Nothing sends this change yet. The planned switch as it ships (`plan_switch`) asks Pacemaker to stop the
+    /// primary and to promote a node that is a holder: both are moves of their own, at any moment and in any
+    /// order, also where the command refuses to begin, so that it is no move beside them.
     pub(crate) fn hands_over(
         &self,
         state: &mut State,
