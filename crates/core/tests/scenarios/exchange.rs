@@ -9,7 +9,7 @@ use pha_core::decide::{decide_without, exchange_until};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::plan::{Action, ActionKind, Verdict};
+use pha_core::plan::{Action, ActionKind};
 use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
 use pha_core::snapshot::{KeptBarrier, LinkRow, Operation};
 
@@ -45,37 +45,9 @@ fn lose(world: &mut World, number: u8) {
     world.standbys.retain(|row| row.name != name);
 }
 
-/// Every change of the holders that this operation makes, in order, with what was named then.
+/// Every change of the holders that this operation makes, in order.
 fn holders(world: &mut World, operation: &Operation) -> Vec<Vec<String>> {
-    let mut snapshot = world.look(operation);
-    let mut seen = vec![];
-    for _ in 0..100 {
-        let plan = decide_without(&snapshot, &[]);
-        for action in plan.actions {
-            let effect = world.perform(&action);
-            let failed = effect.is_err();
-            if let Action::UpdateRegister(Update::SetHolders { holders, .. }) = &action {
-                seen.push(holders.iter().map(ToString::to_string).collect());
-            }
-            snapshot = snapshot.fold(&action, effect);
-            // What was seen is kept before the next action, as every operation does.
-            world.keep(snapshot.memory.as_ref().unwrap()).unwrap();
-            if failed {
-                break;
-            }
-        }
-        match plan.verdict {
-            Verdict::Finish(_) => return seen,
-            Verdict::Continue => {}
-            Verdict::Reobserve | Verdict::Wait(_) => {
-                let progress = snapshot.progress.clone();
-                snapshot = world.look(operation);
-                snapshot.progress = progress;
-                snapshot.begin_round();
-            }
-        }
-    }
-    panic!("no end: {seen:?}");
+    world.carry(operation).holders
 }
 
 #[test]

@@ -817,6 +817,8 @@ pub(crate) struct Run {
     /// What was done, warnings and what is only told to the cluster apart; a failed action has a `!` after its name.
     pub(crate) actions: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// Every change of the holders that was asked for, in order.
+    pub(crate) holders: Vec<Vec<String>>,
     pub(crate) code: Option<OcfCode>,
     pub(crate) reason: String,
     /// It ended because its time had passed.
@@ -825,6 +827,10 @@ pub(crate) struct Run {
 
 impl Run {
     fn note(&mut self, action: &Action, failed: bool) {
+        if let Action::UpdateRegister(Update::SetHolders { holders, .. }) = action {
+            let names = holders.iter().map(ToString::to_string);
+            self.holders.push(names.collect());
+        }
         let text = match action {
             Action::Warn(text) => return self.warnings.push(text.clone()),
             Action::SetAttribute(..) | Action::WriteSeen(_) if !failed => return,
