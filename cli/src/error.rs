@@ -258,6 +258,9 @@ impl From<PacemakerError> for ClsError {
             PacemakerError::NotAllowed { account } => Self::NotAllowed(account),
             PacemakerError::Tool(error) => Self::Tool(error),
             PacemakerError::Cib(error) => Self::Cib(error),
+            PacemakerError::Unclear(_) => {
+                Self::failed(error.to_string(), "systemctl status pacemaker, and its log")
+            }
             PacemakerError::TooLarge => Self::failed(
                 PacemakerError::TooLarge.to_string(),
                 "see what has filled the cluster configuration: cibadmin --query | wc -c",

@@ -34,7 +34,7 @@ pub(crate) fn run(command: Command, deadline: Deadline) -> Result<Output, ClsErr
 pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, ClsError> {
     let output = run(command, deadline)?;
     match run(quorum_question(), deadline) {
-        Ok(answer) if answers_quorum(&answer) => Ok(output),
+        Ok(answer) if answers_quorum(&answer) == Some(true) => Ok(output),
         // Pacemaker answered just now, so it is its controller that has gone.
         Ok(_) | Err(ClsError::NoCluster) => Err(ClsError::NotKept),
         Err(error) => Err(error),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::{Cib, CibError};
+use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_core::repl_info::ReplInfo;
 
@@ -51,6 +52,9 @@ pub enum PacemakerError {
     /// The cluster information base could not be understood.
     #[error(transparent)]
     Cib(#[from] CibError),
+    /// Its controller says neither that there is quorum nor that there is none.
+    #[error("crm_node --quorum says neither 1 nor 0: {0}")]
+    Unclear(String),
     /// The cluster information base is larger than what is read.
     #[error("the cluster information base is larger than {} MiB; clean up its history (crm_resource --cleanup)", CIB_LIMIT >> 20)]
     TooLarge,
@@ -239,7 +243,8 @@ impl Pacemaker {
         };
         patient.set_permanent(node, name, value, deadline)?;
         let answer = self.run(quorum_question(), deadline)?;
-        Ok(answers_quorum(&answer))
+        answers_quorum(&answer)
+            .ok_or_else(|| PacemakerError::Unclear(printable(&answer.text(), 80)))
     }
 
     /// Writes `pgsql_REPL_INFO`, a cluster property in a set of its own.
@@ -473,10 +478,14 @@ pub fn quorum_question() -> Command {
     Command::new("crm_node").arg("--quorum").accept(NO_QUORUM)
 }
 
-/// Whether the answer to [`quorum_question`] is yes.
+/// Whether the answer to [`quorum_question`] is yes; `None` where it is neither yes nor no.
 #[must_use]
-pub fn answers_quorum(answer: &Output) -> bool {
-    answer.text().trim() == "1"
+pub fn answers_quorum(answer: &Output) -> Option<bool> {
+    match (answer.text().trim(), answer.code) {
+        ("1", 0) => Some(true),
+        ("0", _) | (_, NO_QUORUM) => Some(false),
+        _ => None,
+    }
 }
 
 fn swap(done: bool) -> Swap {

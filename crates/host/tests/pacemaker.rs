@@ -386,6 +386,11 @@ fn quorum_is_asked_for_after_a_write() {
         "shim_quorum_unsettled",
         "[ \"${0##*/}\" = crm_node ] && echo 1",
     );
+    // Neither yes nor no is no answer.
+    with_shim(
+        "shim_quorum_odd",
+        "[ \"${0##*/}\" = crm_attribute ] || echo perhaps",
+    );
 }
 
 fn settled_quorum() -> Result<bool, PacemakerError> {
@@ -410,4 +415,11 @@ fn shim_quorum_0() {
 #[ignore = "run with shims by quorum_is_asked_for_after_a_write"]
 fn shim_quorum_unsettled() {
     settled_quorum().unwrap_err();
+}
+
+#[test]
+#[ignore = "run with shims by quorum_is_asked_for_after_a_write"]
+fn shim_quorum_odd() {
+    let error = settled_quorum().unwrap_err().to_string();
+    assert!(error.contains("perhaps"), "{error}");
 }

@@ -267,10 +267,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "guard-without-quorum",
-        says: "It has none, or does not say: nobody is asked for a promise, so that a holder in the other part may take over; PostgreSQL goes on until the time for proofs is over.",
+        says: "It has none: nobody is asked for a promise, so that a holder in the other part may take over; PostgreSQL goes on until the time for proofs is over. A cluster that does not say so soon enough keeps nobody from being asked: it may be stopped, or still look for a node that has no power.",
         decide: |s| {
             outage::ask(s)?;
-            let why = quorum::doubt(s)?;
+            let why = quorum::none(s)?;
             let over = exposed(s).is_some_and(|time| time >= limit(s.settings.ttl));
             Some(match over {
                 true => fence(s),

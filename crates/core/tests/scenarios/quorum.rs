@@ -115,8 +115,8 @@ fn a_cluster_that_does_not_answer_yet_is_asked_again_by_the_next_monitor() {
     assert!(said.contains("ask-quorum is broken"), "{said}");
     unchanged(&world);
     world.broken.clear();
-    // That it was asked in vain is forgotten.
-    let degrades = [RENEW, ASK, RENEW, KEEP, SET, ALONE, RENEW];
+    // That it was asked in vain is forgotten in the end.
+    let degrades = [RENEW, ASK, RENEW, SET, ALONE, RENEW, KEEP];
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &degrades);
@@ -140,6 +140,18 @@ fn a_cluster_that_never_answers_leaves_it_to_the_register() {
     run.expect(OcfCode::RunningPromoted, &alone);
     assert_eq!(world.row().holders, nodes(&[1]));
     assert_eq!(world.kept.unwrap().unanswered, 0);
+
+    // Where it lets nothing be written either, that is counted all the same.
+    let mut world = cut_off();
+    world.broken.insert(ActionKind::AskQuorum.into());
+    world.broken.insert(ActionKind::SetAttribute.into());
+    for number in 1..=12 {
+        world.carry(&MONITOR);
+        unchanged(&world);
+        assert_eq!(world.kept.as_ref().unwrap().unanswered, number);
+    }
+    world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1]));
 
     // Without a register nothing else says that nobody takes over.
     let mut world = cut_off();

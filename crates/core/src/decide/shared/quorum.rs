@@ -63,30 +63,33 @@ fn lost_by_now(s: &Snapshot) -> BTreeSet<NodeName> {
     others.filter(|node| lost(s, node)).cloned().collect()
 }
 
-/// Why this primary may not act as one that has quorum: it has none, or the cluster does not say.
-pub(in crate::decide) fn doubt(s: &Snapshot) -> Option<String> {
-    decides(s).then_some(())?;
-    let me = s.me();
+/// Why this primary may not act as one that has quorum: it has none.
+pub(in crate::decide) fn none(s: &Snapshot) -> Option<String> {
     let seen = || Some(s.cluster.as_ref().ok()?.quorum);
-    let answer = answer(s);
-    if answer == Some(true) {
-        return None;
+    (decides(s) && answer(s).or_else(seen) == Some(false)).then_some(())?;
+    let me = s.me();
+    let here = format!("the part of the cluster in which {me} is has no quorum");
+    Some(match without_quorum(s) {
+        WithoutQuorum::Fenced => format!(
+            "{here}: Pacemaker lets PostgreSQL run here (no-quorum-policy=freeze), and commits wait for the \
+             lost standby until the other part has fenced {me} and a holder takes over there, or until a node \
+             is back. Only if every node of the other part is off: corosync-quorumtool -e <votes>, with the \
+             total votes that corosync-quorumtool -s shows here, gives this part the quorum"
+        ),
+        WithoutQuorum::Ends | WithoutQuorum::GoesOn => format!(
+            "{here}, so that Pacemaker stops PostgreSQL here: commits wait for the lost standby, and a holder \
+             in the other part takes over (corosync-quorumtool -s says who is in which)"
+        ),
+    })
+}
+
+/// The same, and that the cluster does not say.
+fn doubt(s: &Snapshot) -> Option<String> {
+    if let Some(why) = none(s) {
+        return Some(why);
     }
-    if answer.or_else(seen) == Some(false) {
-        let here = format!("the part of the cluster in which {me} is has no quorum");
-        return Some(match without_quorum(s) {
-            WithoutQuorum::Fenced => format!(
-                "{here}: Pacemaker lets PostgreSQL run here (no-quorum-policy=freeze), and commits wait for the \
-                 lost standby until the other part has fenced {me} and a holder takes over there, or until a node \
-                 is back. Only if every node of the other part is off: corosync-quorumtool -e <votes>, with the \
-                 total votes that corosync-quorumtool -s shows here, gives this part the quorum"
-            ),
-            WithoutQuorum::Ends | WithoutQuorum::GoesOn => format!(
-                "{here}, so that Pacemaker stops PostgreSQL here: commits wait for the lost standby, and a holder \
-                 in the other part takes over (corosync-quorumtool -s says who is in which)"
-            ),
-        });
-    }
+    (decides(s) && answer(s) != Some(true)).then_some(())?;
+    let me = s.me();
     let failure = s.progress.failure(ActionKind::AskQuorum)?;
     let further = match (s.builtin(), unanswered(s)) {
         (true, UNANSWERED..) => return None,
@@ -108,13 +111,10 @@ fn unanswered(s: &Snapshot) -> u32 {
     s.names.kept.as_ref().map_or(0, |kept| kept.unanswered)
 }
 
-/// How many operations have asked in vain, as it is to be kept at the begin of one: none once the cluster has
-/// answered, or no standby is lost.
+/// How many operations have asked in vain, as it is to be kept at the begin of one: none once no standby is
+/// lost. An answer does not end the count, since an exchange asks twice.
 pub(in crate::decide) fn in_vain(s: &Snapshot) -> u32 {
-    match waits_after_loss(s) {
-        Some(_) if answer(s).is_none() => unanswered(s),
-        _ => 0,
-    }
+    waits_after_loss(s).map_or(0, |_| unanswered(s))
 }
 
 /// What ends an operation that may let no standby go. Commits that are held wait for the holder from before
@@ -132,8 +132,9 @@ pub(in crate::decide) fn keep_standbys(s: &Snapshot) -> Option<Step> {
     if tried(ActionKind::AskQuorum) && answer(s).is_none() {
         let kept = s.names.kept.clone().unwrap_or_default();
         let unanswered = kept.unanswered + 1;
-        end.actions
-            .push(Action::KeepLinks(KeptLinks { unanswered, ..kept }));
+        // Before the attributes: a cluster that does not answer may not let them be written either.
+        let count = Action::KeepLinks(KeptLinks { unanswered, ..kept });
+        end.actions.insert(0, count);
     }
     Some(end)
 }
