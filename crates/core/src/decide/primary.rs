@@ -40,14 +40,14 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| s.primary().is_none().then(|| done(s)),
     },
     Rule {
-        id: "primary-renew",
-        says: "Renew the lease and record how far the holders have flushed (R10); the reply says who owns the register.",
-        decide: renew,
-    },
-    Rule {
         id: "primary-opened",
         says: "PostgreSQL was to be restarted in place by promises, and is a primary: keep durably that it was opened, so that they are never withdrawn (R7).",
         decide: |s| outage::opened(s).map(|opened| Step::then_continue(vec![opened])),
+    },
+    Rule {
+        id: "primary-renew",
+        says: "Renew the lease and record how far the holders have flushed (R10); the reply says who owns the register.",
+        decide: renew,
     },
     Rule {
         id: "primary-adopt",

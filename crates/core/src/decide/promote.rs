@@ -13,6 +13,11 @@ use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Sn
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
+        id: "promote-opened",
+        says: "PostgreSQL is the primary after a restart in place by promises: keep durably that it was opened, so that they are never withdrawn (R7).",
+        decide: |s| outage::opened(s).map(|opened| Step::then_continue(vec![opened])),
+    },
+    Rule {
         id: "promote-superseded",
         says: "PostgreSQL is a primary and another node owns the register: stop it at once (R5).",
         decide: |s| {
@@ -27,11 +32,6 @@ pub(super) const RULES: &[Rule] = &[
         id: "promote-number-of-another",
         says: "PostgreSQL is a primary already, on a timeline whose number was given to another one before, since somebody opened it (R13): an error, so that it is stopped and not started again.",
         decide: |s| number_of_another(s).map(|why| Step::fail(OcfCode::Generic, why)),
-    },
-    Rule {
-        id: "promote-opened",
-        says: "PostgreSQL is the primary after a restart in place by promises: keep durably that it was opened, so that they are never withdrawn (R7).",
-        decide: |s| outage::opened(s).map(|opened| Step::then_continue(vec![opened])),
     },
     Rule {
         id: "promote-remember",

@@ -166,23 +166,6 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| foreign(s).map(|text| Step::fail(OcfCode::Installed, text)),
     },
     Rule {
-        id: "start-unopened-close",
-        says: "By promises PostgreSQL was to be restarted here as the primary, and nobody has seen it open: first make the data a standby's, since nobody is barred any more once the question is withdrawn (R7).",
-        decide: outage::close_unopened,
-    },
-    Rule {
-        id: "start-unopened-read",
-        says: "Then read again where the WAL ends: from here on nobody opens it by starting it.",
-        decide: outage::read_unopened,
-    },
-    Rule {
-        id: "start-unopened-withdraw",
-        says: "It was never opened, since its WAL ends exactly where it did before: withdraw the question, so that nobody is barred by a restart that has failed (R7).",
-        decide: |s| {
-            outage::withdraw_unopened(s).map(|withdraw| Step::then_continue(vec![withdraw]))
-        },
-    },
-    Rule {
         id: "start-malformed-repl-info",
         says: "pgsql_REPL_INFO has a text that is not understood: nothing is guessed.",
         decide: |s| match &s.cluster_or_empty().repl_info {
@@ -275,6 +258,23 @@ pub(super) const RULES: &[Rule] = &[
                     s.me()
                 ),
             ))
+        },
+    },
+    Rule {
+        id: "start-unopened-close",
+        says: "By promises PostgreSQL was to be restarted here as the primary, and nobody has seen it open: first make the data a standby's, since nobody is barred any more once the question is withdrawn (R7).",
+        decide: outage::close_unopened,
+    },
+    Rule {
+        id: "start-unopened-read",
+        says: "Then read again where the WAL ends: from here on nobody opens it by starting it.",
+        decide: outage::read_unopened,
+    },
+    Rule {
+        id: "start-unopened-withdraw",
+        says: "It was never opened, since its WAL ends exactly where it did before: withdraw the question, so that nobody is barred by a restart that has failed (R7).",
+        decide: |s| {
+            outage::withdraw_unopened(s).map(|withdraw| Step::then_continue(vec![withdraw]))
         },
     },
     Rule {

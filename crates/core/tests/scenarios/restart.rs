@@ -68,8 +68,8 @@ fn a_crashed_primary_restarts_in_place_by_the_promises_of_all_others() {
             "keep-record",
             "write-primary-settings",
             "start-postgres",
-            "read-register",
             "remember",
+            "read-register",
         ],
     );
     // What was recovered the holder may lack: nobody else counts from here on.

@@ -190,7 +190,16 @@ impl Place {
 
     /// PostgreSQL is about to run again: what stops it next is another story.
     pub(crate) fn forget_stop(&self) {
-        let path = self.path("guard.stopped");
+        self.forget("guard.stopped");
+    }
+
+    /// What was handed over is old by now: it says nothing of how far the data go.
+    pub(crate) fn forget_view(&self) {
+        self.forget("guard.view");
+    }
+
+    fn forget(&self, extension: &str) {
+        let path = self.path(extension);
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
