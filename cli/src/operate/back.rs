@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pha_core::cluster::Cover;
 use pha_core::names::NodeName;
+use pha_core::params::Mode;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
@@ -92,10 +93,16 @@ impl Back<'_> {
         if self.node.is_none() && !nodes.any(|node| node.role() == Role::Unpromoted) {
             return Ok(None);
         }
-        let reading = register(cluster)?;
-        let cover = cluster
-            .view
-            .cover(cluster.params.rep_mode, reading.as_ref());
+        let mode = cluster.params.rep_mode;
+        let reading = match mode {
+            Mode::Sync => register(cluster)?,
+            Mode::Async | Mode::Standalone | Mode::Slave => None,
+        };
+        let cover = match cluster.view.cover(mode, reading.as_ref()) {
+            // That the register cannot be read says nothing of this standby, and what comes next asks it.
+            Cover::Unknown(_) if self.before_next => cluster.view.cover(mode, None),
+            cover => cover,
+        };
         Ok(match cover {
             Cover::Ready => None,
             Cover::Unfit if !self.before_next => None,

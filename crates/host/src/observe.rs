@@ -56,6 +56,12 @@ pub(crate) fn snapshot(
     );
     let disk_full = matches!(answer, Answer::Standby(_)) && node.pg.disk_full();
     let first = before.is_none();
+    // Once, before anything is started: a look that fails later stops no start that is under way.
+    let unfinished = match &before {
+        Some(before) => before.unfinished.clone(),
+        None if *operation == Operation::Start => unfinished::of(&node.pg.user, &node.pg.pgdata),
+        None => None,
+    };
     let (memory, progress, disk, silent_before) = match before {
         Some(before) => (
             before.memory,
@@ -79,10 +85,7 @@ pub(crate) fn snapshot(
         answer,
         silent_before,
         standby_signal: node.pg.has_standby_signal(),
-        unfinished: match operation {
-            Operation::Start => unfinished::of(&node.pg.user, &node.pg.pgdata),
-            _ => None,
-        },
+        unfinished,
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
         disk_full,

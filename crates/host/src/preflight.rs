@@ -5,6 +5,7 @@ use pha_core::names::{ResourceName, and};
 use pha_core::ocf::OcfCode;
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
+use pha_core::snapshot::Unfinished;
 
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
@@ -59,7 +60,8 @@ pub fn before_start(
 ) -> Result<(), Refusal> {
     let pg = usable(params)?;
     match unfinished::of(&pg.user, &pg.pgdata) {
-        Some(_) => Ok(()),
+        Some(unknown @ Unfinished::Unknown(_)) => Err(Refusal::installed(unknown.reason())),
+        Some(Unfinished::Marked { .. } | Unfinished::Beside(_)) => Ok(()),
         None => check_data(&pg, resource, params, deadline),
     }
 }

@@ -456,6 +456,10 @@ fn chosen(facts: &RecoveryFacts) -> Option<&NodePosition> {
 /// PostgreSQL before (R8). A register that is damaged does not say who was primary last.
 #[must_use]
 pub fn may_still_serve(facts: &RecoveryFacts) -> Vec<NodeName> {
+    // Nothing is decided beside a primary, and nobody has to be switched off for it.
+    if !facts.promoted.is_empty() {
+        return Vec::new();
+    }
     let suspect = |node: &NodeName| match &facts.register {
         Some(Reading::Row(row)) if !damaged(facts) => {
             row.is_owned_by(node) && row.term > 0 && !row.ttl.is_zero()
@@ -755,6 +759,8 @@ mod tests {
         }
         let refused = |facts: &RecoveryFacts| plan_recovery(facts).err().map(|refusal| refusal.id);
         assert_eq!(refused(&facts), Some("recovery-no-primary"));
+        // Nobody is asked to cut anybody's power before that is said.
+        assert_eq!(may_still_serve(&facts), []);
         // What the ones that were asked know better is damage, and the primary goes on.
         facts.known.epoch += 1;
         assert_eq!(refused(&facts), None);
