@@ -209,8 +209,9 @@ pub(crate) fn ask(cluster: &Cluster, primary: &NodeName) -> Asked {
             };
         }
     };
+    let nodes = cluster.nodes();
     let lag = |row: &LinkRow| {
-        let node = whose(row, &cluster.view, &cluster.params.node_list)?;
+        let node = whose(row, &cluster.view, &nodes)?;
         let behind = links.flushed.as_u64().checked_sub(row.flushed?.as_u64())?;
         Some((node, behind))
     };

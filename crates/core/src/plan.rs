@@ -1041,11 +1041,12 @@ impl Snapshot {
     }
 
     /// Forgets what a guard that [stood still](crate::decide::stood_still) in the middle of a round has asked
-    /// before: it is of the past (R15). The register and the standbys are asked again, and a last time where the
+    /// before: it is of the past (R15). The register, the standbys and the cluster are asked again, and a last time where the
     /// time for proofs went by meanwhile.
     pub fn woke_late(&mut self) {
         self.register = None;
         self.progress.renewed = false;
+        self.progress.quorum = None;
         if let Operation::Guard(watch) = &mut self.operation {
             watch.links_tried = false;
             watch.overslept = true;
