@@ -25,13 +25,13 @@ pub fn obtain(params: &Params, me: &NodeName, owner: &str, deadline: Deadline) -
         return ExternalLock::NotLocked("no external lock is configured".to_owned());
     };
     let nodes = others(&params.deadcheck_nodes, me);
-    // A lock service that is cut off is noticed by waiting; the others need time after that, and so does
-    // what comes of it.
+    // A lock service that is cut off is noticed by waiting, and a lock that another one has too; the others
+    // need time after that, and so does what comes of it.
+    let here = run(&lock, deadline.sub_budget(BUDGET.min(deadline.left() / 2)));
     let steps = u32::try_from(nodes.len())
         .unwrap_or(u32::MAX)
-        .saturating_add(2);
+        .saturating_add(1);
     let share = BUDGET.min(deadline.left() / steps);
-    let here = run(&lock, deadline.sub_budget(share));
     let ssh = Ssh::default();
     let ask = |node: &str| ask_peer(&ssh, node, &lock, deadline.sub_budget(share));
     let verdict = dead_check(&here, &nodes, ask);

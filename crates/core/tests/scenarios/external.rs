@@ -253,6 +253,15 @@ fn stop_and_demote_give_the_lock_back_only_when_postgresql_is_stopped() {
     );
 }
 
+/// What it has acknowledged alone a standby lacks that nobody here sees, and that asks for the lock meanwhile.
+#[test]
+fn who_sees_nobody_keeps_the_lock_until_it_ends() {
+    let mut world = with(World::primary(), Arbiter::External);
+    world.cluster().nodes.get_mut(&node(2)).unwrap().online = false;
+    let run = world.carry(&Operation::Stop);
+    run.expect(OcfCode::Success, &["stop-postgres Fast"]);
+}
+
 #[test]
 fn the_gate_follows_the_data_status() {
     let status = |text: &str| Some(text.parse::<DataStatus>().unwrap());

@@ -7,7 +7,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Arbiter, ExternalLock, Process, Snapshot};
+use crate::snapshot::{Arbiter, ExternalLock, Mode, Process, Snapshot};
 use crate::status::{PgsqlStatus, Score};
 
 /// How much of an operation must be left for another, harsher way of stopping.
@@ -58,6 +58,9 @@ pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
     }
     match snapshot.settings.arbiter {
         Arbiter::Off => None,
+        // It may have gone on alone, and a standby that cannot be seen from here would be promoted at once
+        // without what was acknowledged since. The lock ends by itself, and this node may take it again.
+        Arbiter::External if snapshot.settings.mode == Mode::Sync && sees_nobody(snapshot) => None,
         Arbiter::External => snapshot
             .progress
             .failure(ActionKind::UnlockExternal)
@@ -65,6 +68,14 @@ pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
             .then(|| Step::then_continue(vec![Action::UnlockExternal])),
         Arbiter::Builtin => release_lease(snapshot),
     }
+}
+
+/// Whether no other node of the database is seen in the cluster.
+fn sees_nobody(snapshot: &Snapshot) -> bool {
+    let others = snapshot.settings.nodes.iter();
+    let mut others = others.filter(|node| *node != snapshot.me());
+    let online = |node: &NodeName| snapshot.cluster_or_empty().node(node).online;
+    !others.any(online)
 }
 
 fn release_lease(snapshot: &Snapshot) -> Option<Step> {

@@ -143,8 +143,10 @@ fn may_be_named(s: &Snapshot, node: &NodeName) -> bool {
         .primary()
         .and_then(|view| view.history.last_switch())
         .map(|switch| switch.end);
-    let goes = s.cluster.as_ref();
-    let goes = goes.is_ok_and(|cluster| cluster.managed && cluster.node(node).standby);
+    let goes = s.cluster.as_ref().is_ok_and(|cluster| {
+        let there = cluster.node(node);
+        cluster.managed && there.standby && !there.maintenance
+    });
     !goes && !lost(s, node) && links::of(s, node).is_some_and(|link| link.flushed > began)
 }
 
