@@ -121,20 +121,75 @@ fn version_1_1_is_valid_for_pcs() {
     validate("--relaxng", "/usr/share/pcs/data/ocf-1.1.rng", &file);
 }
 
+/// A manual, in one language.
+fn manual(file: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(file)).unwrap()
+}
+
 /// Every attribute that a node shows in `cls_status` is explained where an operator looks.
 #[test]
 fn the_manuals_explain_every_attribute() {
     for file in ["docs/manual.md", "docs/manual.zh.md"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../..")
-            .join(file);
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = manual(file);
         for of in pha_core::names::NodeAttribute::ALL {
             let rows = text.lines().filter(|line| line.starts_with("| `pgsql-"));
             let name = format!("`pgsql-{of}`");
             assert!(
                 rows.clone().any(|row| row.contains(&name)),
                 "{file}: {name}"
+            );
+        }
+    }
+}
+
+/// Whoever is called at night finds each finding of `cls_status` in a table of the failures, by its id.
+#[test]
+fn the_manuals_have_an_entry_for_every_finding_of_health() {
+    for (file, chapter) in [
+        ("docs/manual.md", "\n## Every failure and its repair\n"),
+        ("docs/manual.zh.md", "\n## 故障与修复\n"),
+    ] {
+        let text = manual(file);
+        let (_, failures) = text.split_once(chapter).unwrap();
+        for rule in pha_core::health::HEALTH_RULES {
+            let id = format!("`{}`", rule.id);
+            let mut rows = failures.lines().filter(|line| line.starts_with("| "));
+            let leads = |row: &str| {
+                let mut cells = row.split(" | ").skip(1);
+                cells.next().is_some_and(|ids| ids.contains(&id))
+                    && cells.next().is_some_and(|entry| entry.contains("](#"))
+            };
+            assert!(rows.any(leads), "{file}: {id}");
+        }
+    }
+}
+
+/// The anchor that a heading has where Markdown is shown.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ => c.is_alphanumeric().then_some(c),
+    });
+    kept.flat_map(char::to_lowercase).collect()
+}
+
+#[test]
+fn the_links_within_the_manuals_lead_to_headings() {
+    for file in ["docs/manual.md", "docs/manual.zh.md"] {
+        let text = manual(file);
+        let headings = text.lines().filter(|line| line.starts_with("##"));
+        let anchors: Vec<String> = headings
+            .map(|line| anchor(line.trim_start_matches('#').trim()))
+            .collect();
+        let links = text.split("](#").skip(1);
+        let links: Vec<&str> = links.filter_map(|rest| rest.split(')').next()).collect();
+        assert!(links.len() > 30, "{file}: {} links", links.len());
+        for link in links {
+            assert!(
+                anchors.iter().any(|anchor| anchor == link),
+                "{file}: #{link}"
             );
         }
     }
