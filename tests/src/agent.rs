@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -504,6 +504,14 @@ pub fn send(pid: i32, signal: Signal) {
     }
 }
 
+/// How the agent is started.
+enum Begun<'a> {
+    /// As Pacemaker does it: by its caller.
+    ByCaller,
+    /// By what this script of a shell starts, which is the first of a session.
+    ByScript(&'a str),
+}
+
 /// One call of the agent.
 pub struct Call<'a> {
     world: &'a World,
@@ -539,12 +547,45 @@ impl Call<'_> {
     /// When it cannot be started.
     #[must_use]
     pub fn spawn(&self) -> Child {
+        self.begin(&Begun::ByCaller)
+    }
+
+    /// Has a process in a session of its own start another one, which is to wait for a line; once the first has
+    /// ended, the other one does `then` with the agent as `"$0"` and the action as `"$1"`. What all of them wrote.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn when_the_first_has_ended(&self, then: &str) -> String {
+        let script = format!("exec 3<&0; sh -c 'read go; {then}' \"$0\" \"$1\" <&3 &");
+        let mut child = self.begin(&Begun::ByScript(&script));
+        let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
+        let stdin = child.stdin.take();
+        let status = child.wait().unwrap_or_else(|error| panic!("{error}"));
+        assert!(status.success(), "setsid: {status}");
+        let gone = stdin.map(|mut stdin| stdin.write_all(b"\n"));
+        assert!(matches!(gone, Some(Ok(()))), "{gone:?}");
+        [stdout, stderr]
+            .map(|written| written.join().unwrap_or_default())
+            .concat()
+    }
+
+    fn begin(&self, begun: &Begun<'_>) -> Child {
         let world = self.world;
         let path = format!(
             "{}:/usr/sbin:/usr/bin:/sbin:/bin",
             world.dir.join("bin").display()
         );
-        let mut command = Command::new(expgsql().unwrap_or_else(|error| panic!("{error}")));
+        let program = expgsql().unwrap_or_else(|error| panic!("{error}"));
+        let mut command = match begun {
+            Begun::ByCaller => Command::new(program),
+            Begun::ByScript(script) => {
+                let mut command = Command::new("setsid");
+                command.args(["--fork", "--wait", "sh", "-c", script]);
+                command.arg(program);
+                command
+            }
+        };
         command
             .arg(&self.action)
             .env_clear()
@@ -566,7 +607,10 @@ impl Call<'_> {
             .env("PHA_STATE_DIR", world.dir.join("state"))
             .env("PHA_RUN_DIR", world.dir.join("run"))
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(match begun {
+                Begun::ByCaller => Stdio::null(),
+                Begun::ByScript(_) => Stdio::piped(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, value) in &world.params {

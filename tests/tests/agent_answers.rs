@@ -115,3 +115,29 @@ fn a_probe_touches_nothing() {
         assert!(entries.next().is_none(), "{directory}");
     }
 }
+
+#[test]
+fn an_operation_whose_caller_ended_before_it_began_does_nothing() {
+    let mut world = World::empty().unwrap();
+    world.replicated("sync");
+    for action in ["start", "stop", "promote", "demote", "monitor"] {
+        let said = world
+            .call(action)
+            .when_the_first_has_ended("exec \"$0\" \"$1\"");
+        assert!(
+            said.contains("whoever started this operation is gone"),
+            "{action}: {said}"
+        );
+    }
+    assert!(world.calls().unwrap().is_empty());
+}
+
+#[test]
+fn an_operation_by_hand_goes_on_where_only_the_first_of_its_session_is_gone() {
+    let mut world = World::empty().unwrap();
+    world.replicated("sync");
+    let said = world
+        .call("monitor")
+        .when_the_first_has_ended("\"$0\" \"$1\"; echo status $?");
+    assert!(said.contains("status 7"), "{said}");
+}

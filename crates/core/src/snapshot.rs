@@ -197,6 +197,20 @@ impl Guard {
     }
 }
 
+/// What the kernel shows of who has started this process, looked at when the end of the parent is this process's
+/// end too: whoever is the parent now stays it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// This process.
+    pub process: i32,
+    /// The session that it is in, by the number of the process that began it; 0 where that one is outside of
+    /// this container.
+    pub session: i32,
+    /// The session that its parent is in (0 also of a process 1 that never began one); none where the parent is
+    /// outside of this container.
+    pub of_parent: Option<i32>,
+}
+
 /// What /proc shows of the process that `postmaster.pid` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NamedProcess {

@@ -16,8 +16,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
-use nix::unistd::alarm;
+use nix::unistd::{Pid, alarm, getsid};
+use pha_core::decide::left_behind;
 use pha_core::names::ResourceName;
+use pha_core::snapshot::Caller;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -228,15 +230,24 @@ impl Note {
 /// thread that lasts as long as the process.
 ///
 /// # Errors
-/// The caller is gone already, or the kernel refuses.
+/// The caller was gone before ([`left_behind`]), or the kernel refuses.
 pub fn end_with_caller() -> io::Result<()> {
-    let before = getppid();
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    match getppid() == before {
-        true => Ok(()),
-        false => Err(io::Error::other(
+    match left_behind(caller()) {
+        false => Ok(()),
+        true => Err(io::Error::other(
             "whoever started this operation is gone, and nobody waits for it",
         )),
+    }
+}
+
+fn caller() -> Caller {
+    let session = |process| getsid(process).ok().map(Pid::as_raw);
+    let parent = getppid().map(|parent| Pid::from_raw(parent.as_raw_nonzero().get()));
+    Caller {
+        process: nix::unistd::getpid().as_raw(),
+        session: session(None).unwrap_or(0),
+        of_parent: parent.and_then(|parent| session(Some(parent))),
     }
 }
 

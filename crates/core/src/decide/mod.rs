@@ -23,7 +23,7 @@ use crate::ocf::OcfCode;
 use crate::plan::{Exit, Plan, Rule, first_match};
 use crate::snapshot::{Operation, Process, Snapshot};
 
-pub use admission::{checks_parameters, guards, without_account, without_replication};
+pub use admission::{checks_parameters, guards, left_behind, without_account, without_replication};
 pub use answer::{own_check_failed, unanswered};
 pub use at_work::{at_work, stood_still};
 pub use monitor::silent;
