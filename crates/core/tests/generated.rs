@@ -194,3 +194,18 @@ fn the_links_within_the_manuals_lead_to_headings() {
         }
     }
 }
+
+/// What is added to one manual belongs into the other as well, at the same place.
+#[test]
+fn the_manuals_have_the_same_chapters() {
+    let levels = |file: &str| -> Vec<usize> {
+        let text = manual(file);
+        let prose = text.split("\n```").step_by(2);
+        let lines = prose.flat_map(str::lines);
+        let levels = lines.map(|line| line.len() - line.trim_start_matches('#').len());
+        levels.filter(|level| *level > 0).collect()
+    };
+    let english = levels("docs/manual.md");
+    assert!(english.len() > 50);
+    assert_eq!(english, levels("docs/manual.zh.md"));
+}
