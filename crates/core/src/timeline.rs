@@ -132,6 +132,15 @@ impl History {
             .map(|entry| entry.end)
     }
 
+    /// Whether this timeline goes through a position, or begins there.
+    #[must_use]
+    pub fn passes(&self, position: WalPosition) -> bool {
+        self.own == position.timeline
+            || self
+                .end_of(position.timeline)
+                .is_some_and(|end| end >= position.lsn)
+    }
+
     /// Where WAL of this timeline that ends at `end` leaves the common history with another one;
     /// `None` where all of it belongs to the other one too, or where that cannot be told since the
     /// ancestors are not known.

@@ -194,6 +194,50 @@ fn pg_a_standby_that_went_on_to_a_new_timeline_is_on_that_one() {
 }
 
 #[test]
+fn pg_a_file_of_the_new_timeline_does_not_move_a_standby_that_went_past_the_switch() {
+    let primary = Cluster::new("stray");
+    quiet(&primary);
+    let new = Cluster::copy_of("stray-new", &primary);
+    let past = Cluster::copy_of("stray-past", &primary);
+    new.follow(&primary);
+    past.follow(&primary);
+    for cluster in [&primary, &new, &past] {
+        cluster.start();
+    }
+    let caught_up = |standbys| {
+        primary.until(
+            "select count(*) from pg_stat_replication where replay_lsn = pg_current_wal_lsn()",
+            standbys,
+        );
+    };
+    primary.sql("create table t as select generate_series(1, 1000)");
+    caught_up("2");
+    new.ctl.promote(soon()).unwrap();
+    new.until("select pg_is_in_recovery()", "f");
+    new.sql("insert into t values (1)");
+    primary.sql("insert into t values (2)");
+    primary.sql("checkpoint");
+    let said = flushed(&primary);
+    caught_up("1");
+    past.sql("checkpoint");
+
+    let switch = new
+        .ctl
+        .history(TimelineId::new(2).unwrap())
+        .unwrap()
+        .unwrap();
+    let switch = switch.last_switch().unwrap().end;
+    let geometry = past.ctl.controldata(soon()).unwrap().wal;
+    let file = geometry.segment_file(TimelineId::new(2).unwrap(), switch);
+    for name in ["00000002.history", &file] {
+        let content = std::fs::read(new.ctl.wal_dir().join(name)).unwrap();
+        std::fs::write(past.ctl.wal_dir().join(name), content).unwrap();
+    }
+    assert!(said > switch);
+    assert_eq!(past.ctl.timeline_of(at(1, said), soon()).unwrap().get(), 1);
+}
+
+#[test]
 fn pg_the_end_before_leftovers_of_a_recycled_file_is_found() {
     let cluster = Cluster::new("recycled");
     quiet(&cluster);

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::lsn::Lsn;
 use crate::quoted::quoted;
 use crate::text_enum::text_enum;
-use crate::timeline::{TimelineId, WalPosition};
+use crate::timeline::{History, TimelineId, WalPosition};
 
 text_enum! {
     /// `Database cluster state`, as `pg_control` was last written.
@@ -108,6 +108,19 @@ impl ControlData {
     #[must_use]
     pub const fn can_be_rewound(&self) -> bool {
         self.checksums || self.wal_log_hints
+    }
+
+    /// Whether these data may have gone on to a timeline: it goes through their latest checkpoint and
+    /// through what a standby has replayed. They have diverged from one that began before either, also
+    /// where a WAL file of its number lies in `pg_wal`: a number may have been given twice (R13).
+    #[must_use]
+    pub fn may_be_on(&self, history: &History) -> bool {
+        let checkpoint = WalPosition {
+            timeline: self.checkpoint_timeline,
+            lsn: self.checkpoint,
+        };
+        let mut known = std::iter::once(checkpoint).chain(self.min_recovery_end);
+        known.all(|position| history.passes(position))
     }
 }
 

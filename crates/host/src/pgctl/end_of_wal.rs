@@ -64,7 +64,7 @@ impl PgCtl {
     /// The timeline of what a running standby has, where no receiver tells it. The control file is as
     /// old as the latest restartpoint, so that the standby of a fresh primary would seem to have left
     /// the old timeline's end behind it: to have diverged. As in [`Self::end_of_wal`] a history file
-    /// alone counts for nothing; a receiver only writes WAL of a timeline that these data may follow.
+    /// alone counts for nothing, nor does a file of a timeline on which these data cannot be.
     ///
     /// # Errors
     /// `pg_wal` or the control file cannot be read.
@@ -77,12 +77,13 @@ impl PgCtl {
         if newer.is_empty() {
             return Ok(known.timeline);
         }
-        let geometry = self.controldata(deadline)?.wal;
+        let control = self.controldata(deadline)?;
         let begun = newer.into_iter().find(|history| {
-            history.last_switch().is_some_and(|switch| {
-                let first = geometry.segment_file(history.own, switch.end);
-                switch.end < known.lsn && self.user.files().exists(&self.wal_dir().join(first))
-            })
+            control.may_be_on(history)
+                && history.last_switch().is_some_and(|switch| {
+                    let first = control.wal.segment_file(history.own, switch.end);
+                    switch.end < known.lsn && self.user.files().exists(&self.wal_dir().join(first))
+                })
         });
         Ok(begun.map_or(known.timeline, |history| history.own))
     }
@@ -131,18 +132,7 @@ impl PgCtl {
     /// The timelines that this data directory could have gone on to, newest first.
     fn successors(&self, control: &ControlData) -> Result<Vec<History>, PgError> {
         let mut successors = self.histories_after(control.checkpoint_timeline)?;
-        successors.retain(|history| {
-            // Past the checkpoint, and past what a standby has replayed: a timeline that began
-            // before either is one that these data have diverged from.
-            let checkpoint = WalPosition {
-                timeline: control.checkpoint_timeline,
-                lsn: control.checkpoint,
-            };
-            passes(history, checkpoint)
-                && control
-                    .min_recovery_end
-                    .is_none_or(|end| passes(history, end))
-        });
+        successors.retain(|history| control.may_be_on(history));
         Ok(successors)
     }
 
@@ -292,12 +282,4 @@ fn last_record_start(stderr: &str) -> Option<Lsn> {
     let (_, rest) = stderr.split_once("error in WAL record at ")?;
     let (position, _) = rest.split_once(": ")?;
     position.parse().ok().filter(|lsn: &Lsn| lsn.is_valid())
-}
-
-/// Whether a timeline goes through a position, or begins there.
-fn passes(history: &History, position: WalPosition) -> bool {
-    history.own == position.timeline
-        || history
-            .end_of(position.timeline)
-            .is_some_and(|end| end >= position.lsn)
 }
