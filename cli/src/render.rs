@@ -9,8 +9,10 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use pha_core::health::Level;
+use pha_core::message::{Language, Message};
 use serde::Serialize;
 use serde_json::{Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::error::ClsError;
 
@@ -20,6 +22,8 @@ pub(crate) struct Ui {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// What the operator reads.
+    language: Language,
     /// How wide the terminal is; none where the reader is no terminal, and lines stay whole for programs.
     columns: Option<usize>,
     /// The last progress text, so that nothing is said twice.
@@ -59,10 +63,16 @@ impl Ui {
             json,
             quiet,
             colour: wanted && !json && std::io::stdout().is_terminal(),
+            language: language(|name| std::env::var(name).ok()),
             columns: columns(&std::io::stdout()),
             said: RefCell::new(String::new()),
             unread: Cell::new(false),
         }
+    }
+
+    /// A message as the operator reads it.
+    pub(crate) fn say(&self, message: &Message) -> String {
+        message.in_language(self.language)
     }
 
     /// A text that begins behind so many columns, broken at the end of the terminal's lines; the next ones
@@ -173,6 +183,18 @@ impl Ui {
     }
 }
 
+/// The language that the environment asks for, as POSIX says: the first of these that is set and not empty.
+fn language(variable: impl Fn(&str) -> Option<String>) -> Language {
+    let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(set);
+    Language::of_locale(&locale.unwrap_or_default())
+}
+
+/// How many columns a text takes on a terminal: a Chinese character takes two.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
 /// The width of a terminal; one that does not say it, or says nonsense, is as wide as most.
 fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     const MOST: usize = 80;
@@ -184,8 +206,8 @@ fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     })
 }
 
-/// Breaks a text at blanks. A word that is longer than a line, such as a path, stays whole: it may be
-/// copied.
+/// Breaks a text at blanks, and beside Chinese characters, which have none. A word that is longer than a
+/// line, such as a path, stays whole: it may be copied.
 fn wrapped(columns: Option<usize>, indent: usize, text: &str) -> String {
     let Some(columns) = columns else {
         return text.to_owned();
@@ -193,24 +215,111 @@ fn wrapped(columns: Option<usize>, indent: usize, text: &str) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = indent;
     for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > indent && used + 1 + length > columns {
-            lines.push('\n');
-            lines.extend(std::iter::repeat_n(' ', indent));
-            used = indent;
-        } else if used > indent {
-            lines.push(' ');
-            used += 1;
+        let mut blank = usize::from(used > indent);
+        for piece in pieces(word) {
+            let length = width(piece);
+            if used > indent && used + blank + length > columns {
+                lines.push('\n');
+                lines.extend(std::iter::repeat_n(' ', indent));
+                used = indent;
+            } else if blank > 0 {
+                lines.push(' ');
+                used += 1;
+            }
+            lines.push_str(piece);
+            used += length;
+            blank = 0;
         }
-        lines.push_str(word);
-        used += length;
     }
     lines
 }
 
+/// The parts of a word between which a line may end: at either side of a wide character, but not before
+/// what closes and not behind what opens. An empty word is one empty part.
+fn pieces(word: &str) -> Vec<&str> {
+    const CLOSES: &str = "，。；：、！？）》”’…,.;:!?)]";
+    const OPENS: &str = "（《“‘([";
+    let is_wide = |character: char| character.width() == Some(2);
+    let mut pieces = Vec::new();
+    let mut begin = 0;
+    let mut before: Option<char> = None;
+    for (at, character) in word.char_indices() {
+        if let Some(before) = before
+            && (is_wide(before) || is_wide(character))
+            && !CLOSES.contains(character)
+            && !OPENS.contains(before)
+        {
+            pieces.push(&word[begin..at]);
+            begin = at;
+        }
+        before = Some(character);
+    }
+    pieces.push(&word[begin..]);
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
-    use super::wrapped;
+    use pha_core::message::Language;
+
+    use super::{language, pieces, width, wrapped};
+
+    #[test]
+    fn the_first_variable_that_is_set_says_the_language() {
+        let of = |set: &[(&str, &str)]| {
+            language(|name| {
+                let mut set = set.iter();
+                let found = set.find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let (zh, en) = ("zh_CN.UTF-8", "en_US.UTF-8");
+        assert_eq!(of(&[]), Language::English);
+        assert_eq!(of(&[("LANG", zh)]), Language::Chinese);
+        assert_eq!(of(&[("LANG", zh), ("LC_MESSAGES", en)]), Language::English);
+        assert_eq!(of(&[("LANG", en), ("LC_MESSAGES", zh)]), Language::Chinese);
+        assert_eq!(
+            of(&[("LC_MESSAGES", zh), ("LC_ALL", "C")]),
+            Language::English
+        );
+        assert_eq!(of(&[("LANG", zh), ("LC_ALL", "")]), Language::Chinese);
+    }
+
+    /// Where a line may end within a word, shown by a bar.
+    #[test]
+    fn a_line_ends_beside_chinese_characters_but_not_before_what_closes() {
+        for (word, expected) in [
+            ("cls_status", "cls_status"),
+            ("主库，备库。", "主|库，|备|库。"),
+            ("执行cls_start；", "执|行|cls_start；"),
+            ("（将停止）", "（将|停|止）"),
+            ("“备库”）", "“备|库”）"),
+            ("", ""),
+        ] {
+            assert_eq!(pieces(word).join("|"), expected);
+        }
+    }
+
+    #[test]
+    fn no_message_is_wider_than_a_terminal() {
+        for text in pha_core::message::every_text() {
+            for columns in [40, 80] {
+                let lines = wrapped(Some(columns), 13, text);
+                for line in lines.lines() {
+                    let line = line.trim_start();
+                    // A word stays whole.
+                    let fits = 13 + width(line) <= columns || !line.contains(' ');
+                    assert!(fits, "{columns}: {line}");
+                    assert!(
+                        !line.starts_with(['，', '。', '；', '：', '）', '”']),
+                        "{line}"
+                    );
+                }
+                let bare = |text: &str| text.split_whitespace().collect::<String>();
+                assert_eq!(bare(&lines), bare(text));
+            }
+        }
+    }
 
     #[test]
     fn a_text_is_broken_where_the_terminal_ends() {

@@ -12,6 +12,16 @@ use pha_tests::pg::{Server, eventually};
 /// The last word is the command line, as sshd would give it to a shell there.
 const SSHD: &str = "PATH=$PATH:/usr/sbin:/sbin; for word; do :; done; exec sh -c \"$word\"";
 
+const HEALTHY_IN_CHINESE: &str = "
+健康状况： 正常
+  是 1. 每个节点上的数据库都已启动
+  是 2. 有且只有一个主库，其余为备库
+  是 3. 每个备库都与主库保持流复制
+
+node1 的流复制：
+  没有备库连接
+";
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server whose socket is where neither a package nor a parameter has it, on a port that no parameter
@@ -30,6 +40,11 @@ fn pg_the_socket_is_found_wherever_it_is() {
         let run = shims.cls(&["status"]);
         assert!(run.out.contains("Replication from node1:"), "{on}: {run:?}");
         assert!(run.out.contains("Health: healthy"), "{on}: {run:?}");
+        let chinese = shims.cls_in("zh_CN.UTF-8", &["status"]);
+        assert!(
+            chinese.out.ends_with(HEALTHY_IN_CHINESE),
+            "{on}: {chinese:?}"
+        );
         let check = shims.cls(&["status", "--check"]);
         let well = "OK - primary node1, 1 standby streaming\n";
         assert_eq!((check.code, check.out.as_str()), (0, well), "{on}");

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use common::{Node, PRIMARY, STANDBY, Shims, TWO, cib};
 use pha_tests::pg::eventually;
+use unicode_width::UnicodeWidthStr;
+
+const CHINESE: &str = "zh_CN.UTF-8";
 
 /// `cls_status --watch | head`, and over ssh without a terminal when the connection is gone.
 #[test]
@@ -251,7 +254,7 @@ fn screens_fit_into_eighty_columns() {
     };
     let shims = Shims::cluster(&cib(&[failed, gone], TWO, &[]));
     let path = format!("{}:/usr/bin:/bin", shims.path().display());
-    let on_a_terminal = |columns: u32, words: &str| {
+    let on_a_terminal = |locale: &str, columns: u32, words: &str| {
         let line = format!(
             "stty rows 24 cols {columns}; '{}' {words}",
             env!("CARGO_BIN_EXE_cls")
@@ -260,21 +263,22 @@ fn screens_fit_into_eighty_columns() {
             .args(["-qec", &line, "/dev/null"])
             .env("PATH", &path)
             .env("NO_COLOR", "1")
+            .env("LC_ALL", locale)
             .env("SHELL", "/bin/sh")
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();
         String::from_utf8_lossy(&output.stdout).replace('\r', "")
     };
-    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+    let widest = |text: &str| text.lines().map(UnicodeWidthStr::width).max();
     for words in [
         "status",
         "--help",
         "status --help",
         "recovery_master --help",
     ] {
-        for columns in [80, 60] {
-            let text = on_a_terminal(columns, words);
+        for (columns, locale) in [(80, "C"), (60, "C"), (80, CHINESE), (60, CHINESE)] {
+            let text = on_a_terminal(locale, columns, words);
             assert!(
                 widest(&text) <= usize::try_from(columns).ok(),
                 "{words}: {text}"
@@ -286,7 +290,7 @@ fn screens_fit_into_eighty_columns() {
             "{words}"
         );
     }
-    let wrapped = on_a_terminal(80, "status");
+    let wrapped = on_a_terminal("C", 80, "status");
     let whole = shims.cls(&["status"]).out;
     let words = |text: &str| {
         text.split_whitespace()
@@ -296,4 +300,40 @@ fn screens_fit_into_eighty_columns() {
     let health = |text: &str| text.split_once("Health:").unwrap().1.to_owned();
     assert_eq!(words(&health(&wrapped)), words(&health(&whole)));
     assert!(widest(&whole) > Some(80), "{whole}");
+}
+
+/// A cluster at night, as an operator reads it in either language. A program gets the same document.
+#[test]
+fn a_sick_cluster_is_shown_in_the_operators_language() {
+    let off = Node {
+        online: false,
+        ..PRIMARY
+    };
+    let failed = Node {
+        last: ("start", 1),
+        data_status: "DISCONNECT",
+        transient: &[("fail-count-pgsql#start_0", "INFINITY")],
+        ..STANDBY
+    };
+    // Nobody listens there.
+    let service = [
+        ("enable_distlock", "true"),
+        ("distlock_conninfo", "host=127.0.0.1 port=1 dbname=d user=u"),
+        ("distlock_lockname", "cls"),
+    ];
+    let shims = Shims::cluster(&cib(&[off, failed], &[TWO, &service].concat(), &[]));
+    insta::assert_snapshot!("sick_in_english", shims.cls(&["status"]).out);
+    insta::assert_snapshot!("sick_in_chinese", shims.cls_in(CHINESE, &["status"]).out);
+    let line = shims.cls_in(CHINESE, &["status", "--check"]);
+    assert_eq!(line.code, 2);
+    assert_eq!(
+        line.out,
+        "CRITICAL - 没有主库，业务无法写入（另有 4 条，见 cls_status）\n"
+    );
+    let document = |locale| {
+        let mut json = shims.cls_in(locale, &["status", "--json"]).json();
+        json["took_ms"].take();
+        json
+    };
+    assert_eq!(document(CHINESE), document("C"));
 }

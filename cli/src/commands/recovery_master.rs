@@ -285,7 +285,7 @@ fn decide(
             "the register has changed meanwhile (term {}, epoch {})",
             row.term, row.epoch
         ))),
-        (_, Err(no_row)) => Err(failed(no_row.what())),
+        (_, Err(no_row)) => Err(failed(no_row.what().to_string())),
     }
 }
 

@@ -125,7 +125,7 @@ fn check(session: &Session) -> Outcome {
                 session.ui.print_json(&report);
                 return Outcome::Check(code);
             }
-            (word, code, text::line(&report))
+            (word, code, session.ui.say(&text::line(&report)))
         }
         Err(error) => ("UNKNOWN", 3, error.to_string()),
     };

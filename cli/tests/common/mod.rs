@@ -72,10 +72,16 @@ impl Shims {
 
     /// Runs `cls` with these words.
     pub(crate) fn cls(&self, words: &[&str]) -> Run {
+        self.cls_in("C", words)
+    }
+
+    /// The same for an operator with this locale.
+    pub(crate) fn cls_in(&self, locale: &str, words: &[&str]) -> Run {
         let path = format!("{}:/usr/bin:/bin", self.directory.display());
         let output = Command::new(env!("CARGO_BIN_EXE_cls"))
             .args(words)
             .env("PATH", path)
+            .env("LC_ALL", locale)
             .output()
             .unwrap();
         Run::of(&output)
@@ -94,7 +100,11 @@ impl Shims {
         }
         let path = format!("{}:/usr/bin:/bin", self.directory.display());
         let mut command = Command::new(program);
-        command.args(words).env("PATH", path).current_dir("/");
+        command
+            .args(words)
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .current_dir("/");
         if pha_host::user::User::current().is_ok_and(|user| user.is_root()) {
             command.uid(NOBODY).gid(NOBODY);
         }

@@ -15,6 +15,8 @@ pub use failures::{Count, FailCount, fail_counts};
 
 use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
+use crate::message;
+use crate::message::Message;
 use crate::names::{NodeName, ResourceName};
 use crate::params::Mode;
 use crate::parse::cib::{Failure, ResourceState};
@@ -227,22 +229,38 @@ pub enum WhyStopped<'a> {
     Stopped,
 }
 
-impl fmt::Display for WhyStopped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl WhyStopped<'_> {
+    /// The same in words.
+    #[must_use]
+    pub fn what(&self) -> Message {
         match self {
-            Self::Away => f.write_str("not in the cluster"),
-            Self::Standby => f.write_str("in standby"),
-            Self::Busy(operation) => write!(f, "{operation} is under way"),
+            Self::Away => message!("not in the cluster"),
+            Self::Standby => message!("in standby"),
+            Self::Busy(operation) => message!("{operation} is under way", operation),
             Self::Failed(Failure {
                 operation,
                 code,
                 reason,
             }) => {
-                let reason = reason.as_deref().unwrap_or("no reason given");
-                write!(f, "{operation} failed with {code}: {reason}")
+                let reason = match reason {
+                    Some(reason) => Message::from(reason),
+                    None => message!("no reason given"),
+                };
+                message!(
+                    "{operation} failed with {code}: {reason}",
+                    operation,
+                    code,
+                    reason
+                )
             }
-            Self::Stopped => f.write_str("stopped"),
+            Self::Stopped => message!("stopped"),
         }
+    }
+}
+
+impl fmt::Display for WhyStopped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what().fmt(f)
     }
 }
 

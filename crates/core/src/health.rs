@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped, WithoutQuorum};
 use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::postgres::Archiving;
@@ -153,9 +155,9 @@ pub struct Finding {
     /// The node that it is about.
     pub node: Option<NodeName>,
     /// What is seen.
-    pub text: String,
+    pub text: Message,
     /// What to type next.
-    pub remedy: Option<String>,
+    pub remedy: Option<Message>,
 }
 
 /// One of the specification's conditions of a healthy cluster.
@@ -164,7 +166,7 @@ pub struct HealthCondition {
     /// Its number in the specification.
     pub number: u8,
     /// What it asks for.
-    pub text: &'static str,
+    pub text: Message,
     /// Whether it holds.
     pub met: bool,
 }
@@ -196,17 +198,19 @@ pub struct HealthRule {
 struct Problem {
     level: Level,
     node: Option<NodeName>,
-    text: String,
-    remedy: Option<String>,
+    text: Message,
+    remedy: Option<Message>,
     /// Another rule's finding says it: this one only keeps its condition from being met.
     said: bool,
 }
 
-const CONDITIONS: [&str; 3] = [
-    "the database is started on every node",
-    "one node is primary, the others are standbys",
-    "every standby streams from the primary",
-];
+fn conditions() -> [Message; 3] {
+    [
+        message!("the database is started on every node"),
+        message!("one node is primary, the others are standbys"),
+        message!("every standby streams from the primary"),
+    ]
+}
 
 /// Every rule, in the order in which equally bad findings are shown.
 pub const HEALTH_RULES: &[HealthRule] = &[
@@ -365,11 +369,13 @@ pub fn judge(seen: &Observation<'_>) -> Verdict {
     }
     // The sort is stable, so equally bad ones stay in the order of the rules.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let conditions = (1..).zip(CONDITIONS).map(|(number, text)| HealthCondition {
-        number,
-        text,
-        met: !unmet.contains(&number),
-    });
+    let conditions = (1..)
+        .zip(conditions())
+        .map(|(number, text)| HealthCondition {
+            number,
+            text,
+            met: !unmet.contains(&number),
+        });
     Verdict {
         level: findings.first().map_or(Level::Ok, |worst| worst.level),
         conditions: conditions.collect(),
@@ -428,12 +434,12 @@ impl Observation<'_> {
     }
 }
 
-fn problem(level: Level, text: impl Into<String>, remedy: &str) -> Problem {
+fn problem(level: Level, text: Message, remedy: impl Into<Option<Message>>) -> Problem {
     Problem {
         level,
         node: None,
-        text: text.into(),
-        remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
+        text,
+        remedy: remedy.into(),
         said: false,
     }
 }
@@ -448,21 +454,24 @@ impl Problem {
 /// No trouble, and easily forgotten: the next start, which a failure may cause, makes it count.
 fn waits_for_restart(seen: &Observation<'_>) -> Vec<Problem> {
     let waiting = seen.waiting.iter().filter(|(_, names)| !names.is_empty());
-    let said = waiting.map(|(node, names)| {
-        let text = format!(
-            "{node}: {} for a restart of PostgreSQL: {}",
-            match names.len() {
-                1 => "a setting waits",
-                _ => "settings wait",
-            },
-            names.join(", ")
+    let said = waiting.map(|(node, settings)| {
+        let names = settings.join(", ");
+        let text = match settings.len() {
+            1 => message!(
+                "{node}: a setting waits for a restart of PostgreSQL: {names}",
+                node,
+                names
+            ),
+            _ => message!(
+                "{node}: settings wait for a restart of PostgreSQL: {names}",
+                node,
+                names
+            ),
+        };
+        let remedy = message!(
+            "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node"
         );
-        problem(
-            Level::Ok,
-            text,
-            "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node",
-        )
-        .on(node)
+        problem(Level::Ok, text, remedy).on(node)
     });
     said.collect()
 }
@@ -471,23 +480,27 @@ fn no_quorum(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.cluster.quorum {
         return Vec::new();
     }
-    let text = "this part of the cluster has no quorum, so Pacemaker starts nothing in it";
-    let mut remedy =
+    let text =
+        message!("this part of the cluster has no quorum, so Pacemaker starts nothing in it");
+    let mut remedy = message!(
         "start the missing nodes, or look at the network between them (corosync-cfgtool -s)"
-            .to_owned();
+    );
     // A primary runs on then, and its commits wait for the standby that is lost.
     if seen.cluster.without_quorum == WithoutQuorum::Fenced
         && seen.cluster.promoted().next().is_some()
     {
-        remedy += "; only if every node of the other part is off: corosync-quorumtool -e <votes>, with the total votes that corosync-quorumtool -s shows here";
+        remedy = message!(
+            "{first}; only if every node of the other part is off: corosync-quorumtool -e <votes>, with the total votes that corosync-quorumtool -s shows here",
+            first = remedy
+        );
     }
-    vec![problem(Level::Critical, text, &remedy)]
+    vec![problem(Level::Critical, text, remedy)]
 }
 
 fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
     if seen.is_stopped_on_purpose() {
-        let text = "the database is to be stopped, as an operator asked";
-        let found = problem(Level::Critical, text, "cls_start");
+        let text = message!("the database is to be stopped, as an operator asked");
+        let found = problem(Level::Critical, text, message!("cls_start"));
         // Where nothing is promoted any more, the rule for the primary says it.
         let said = seen.cluster.promoted().next().is_none();
         return vec![Problem { said, ..found }];
@@ -503,70 +516,82 @@ fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
 fn absent(seen: &Observation<'_>, name: &NodeName) -> Problem {
     let (text, remedy) = if seen.here == Some(name) {
         (
-            format!(
-                "{name} is not in the cluster although Pacemaker answers on it: its controller is joining, or has ended"
+            message!(
+                "{name} is not in the cluster although Pacemaker answers on it: its controller is joining, or has ended",
+                name
             ),
             outside(name),
         )
     } else {
         (
-            format!("{name} is not in the cluster: switched off, or cut off"),
-            format!("on {name}: systemctl start corosync pacemaker, then cls_status"),
+            message!(
+                "{name} is not in the cluster: switched off, or cut off",
+                name
+            ),
+            message!(
+                "on {name}: systemctl start corosync pacemaker, then cls_status",
+                name
+            ),
         )
     };
-    problem(Level::Warning, text, &remedy)
+    problem(Level::Warning, text, remedy)
 }
 
 /// What to do on a node that answers and is no member.
-fn outside(here: &NodeName) -> String {
-    format!(
-        "wait ten seconds and look again; if it stays so, on {here}: systemctl restart pacemaker"
+fn outside(here: &NodeName) -> Message {
+    message!(
+        "wait ten seconds and look again; if it stays so, on {here}: systemctl restart pacemaker",
+        here
     )
 }
 
 fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNode>) -> Problem {
     let Some(node) = node else {
-        let text = format!("{name} is in node_list, but no node of the cluster");
-        return problem(
-            Level::Warning,
-            text,
-            "correct node_list, or add the node to the cluster",
-        );
+        let text = message!("{name} is in node_list, but no node of the cluster", name);
+        let remedy = message!("correct node_list, or add the node to the cluster");
+        return problem(Level::Warning, text, remedy);
     };
     // cls_cleanup changes nothing there, and is refused.
-    let quorum = (!seen.cluster.quorum).then(|| "bring the quorum back first".to_owned());
-    let why = node.why_stopped();
-    let (text, remedy) = match why {
+    let quorum = (!seen.cluster.quorum).then(|| message!("bring the quorum back first"));
+    let stopped = node.why_stopped();
+    let why = stopped.what();
+    let (text, remedy) = match stopped {
         WhyStopped::Away => return absent(seen, name),
         WhyStopped::Standby => (
-            format!("{name} is in standby, as an operator asked"),
-            format!("cls_unstandby_node {name}"),
+            message!("{name} is in standby, as an operator asked", name),
+            Some(message!("cls_unstandby_node {name}", name)),
         ),
-        WhyStopped::Busy(_) => (format!("{name} is busy: {why}"), String::new()),
+        WhyStopped::Busy(_) => (message!("{name} is busy: {why}", name, why), None),
         WhyStopped::Failed(failure) => (
-            format!("the database does not run on {name}: {why}"),
+            message!("the database does not run on {name}: {why}", name, why),
             quorum
                 .or_else(|| named_command(seen, failure.reason.as_deref()?, name))
-                .unwrap_or_else(|| format!("mend the cause, then cls_cleanup --node {name}")),
+                .or_else(|| {
+                    Some(message!(
+                        "mend the cause, then cls_cleanup --node {name}",
+                        name
+                    ))
+                }),
         ),
         WhyStopped::Stopped => (
-            format!("the database does not run on {name}"),
-            quorum.unwrap_or_else(|| format!("cls_cleanup --node {name}")),
+            message!("the database does not run on {name}", name),
+            quorum.or_else(|| Some(message!("cls_cleanup --node {name}", name))),
         ),
     };
-    problem(Level::Warning, text, &remedy)
+    problem(Level::Warning, text, remedy)
 }
 
 /// What to type for the command that the agent's reason orders; it cleans the failure up itself.
 /// A rebuild copies from a primary: where there never was one, the data are to be made otherwise.
-fn named_command(seen: &Observation<'_>, reason: &str, node: &NodeName) -> Option<String> {
+fn named_command(seen: &Observation<'_>, reason: &str, node: &NodeName) -> Option<Message> {
     let never = seen.primary().is_none() && seen.cluster.repl_info.is_none();
     Some(match Remedy::ordered_by(reason)? {
         Remedy::Rebuild if never => return None,
-        Remedy::Repair => format!(
-            "on {node}: cls_repair_slave; if it says that pg_rewind cannot: cls_rebuild_slave --keep-old"
+        Remedy::Repair => message!(
+            "on {node}: cls_repair_slave; if it says that pg_rewind cannot: cls_rebuild_slave --keep-old",
+            node
         ),
-        Remedy::Rebuild => format!("on {node}: cls_rebuild_slave --keep-old"),
+        Remedy::Rebuild => message!("on {node}: cls_rebuild_slave --keep-old", node),
     })
 }
 
@@ -577,11 +602,15 @@ fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
     if !seen.primary_hangs {
         return unseen(seen, primary);
     }
-    let text = format!("PostgreSQL on {primary} does not answer: it hangs, or the way to it does");
-    let remedy = format!(
-        "on {primary}: look at PostgreSQL's log, its processes and the disk; Pacemaker acts when its monitor has failed"
+    let text = message!(
+        "PostgreSQL on {primary} does not answer: it hangs, or the way to it does",
+        primary
     );
-    vec![problem(Level::Warning, text, &remedy).on(primary)]
+    let remedy = message!(
+        "on {primary}: look at PostgreSQL's log, its processes and the disk; Pacemaker acts when its monitor has failed",
+        primary
+    );
+    vec![problem(Level::Warning, text, remedy).on(primary)]
 }
 
 /// Who could not look does not know that all is well: the attributes of the standbys are what the agent
@@ -592,10 +621,14 @@ fn unseen(seen: &Observation<'_>, primary: &NodeName) -> Vec<Problem> {
     let Some(why) = seen.unseen.filter(|_| !full) else {
         return Vec::new();
     };
-    let remedy = why.remedy_or("cls_doctor says what is in the way");
-    let text = format!(
-        "PostgreSQL on {primary} cannot be asked about its standbys: {}",
-        why.why
+    let remedy = match &why.remedy {
+        Some(remedy) => Message::from(remedy),
+        None => message!("cls_doctor says what is in the way"),
+    };
+    let text = message!(
+        "PostgreSQL on {primary} cannot be asked about its standbys: {why}",
+        primary,
+        why = why.why
     );
     vec![problem(Level::Warning, text, remedy).on(primary)]
 }
@@ -612,27 +645,46 @@ fn not_streaming(seen: &Observation<'_>) -> Vec<Problem> {
         .map(|(name, node)| {
             let (text, remedy) = match &node.data_status {
                 Some(DataStatus::Disconnect) | None if lacks_wal(seen, node) => (
-                    format!("{name} does not stream: the primary does not have the WAL any more that it needs"),
-                    format!("on {name}: cls_rebuild_slave --keep-old"),
+                    message!(
+                        "{name} does not stream: the primary does not have the WAL any more that it needs",
+                        name
+                    ),
+                    Some(message!(
+                        "on {node}: cls_rebuild_slave --keep-old",
+                        node = name
+                    )),
                 ),
                 Some(DataStatus::Disconnect) | None => (
-                    format!("{name} runs and does not stream from the primary"),
-                    format!("look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave"),
+                    message!("{name} runs and does not stream from the primary", name),
+                    Some(message!(
+                        "look at PostgreSQL's log on {name}; if its data has diverged, on {name}: cls_repair_slave or cls_rebuild_slave",
+                        name
+                    )),
                 ),
                 Some(DataStatus::Latest) if seen.primary().is_none() => (
-                    format!("{name} was the primary last, and is a standby until it may be promoted"),
-                    String::new(),
+                    message!(
+                        "{name} was the primary last, and is a standby until it may be promoted",
+                        name
+                    ),
+                    None,
                 ),
                 Some(DataStatus::Latest) => (
-                    format!("{name} was primary last, and the primary has not seen it as a standby"),
-                    String::new(),
+                    message!(
+                        "{name} was primary last, and the primary has not seen it as a standby",
+                        name
+                    ),
+                    None,
                 ),
                 Some(other @ DataStatus::Replication { .. }) => (
-                    format!("{name} does not stream yet: {other}"),
-                    "wait until it has caught up".to_owned(),
+                    message!(
+                        "{name} does not stream yet: {status}",
+                        name,
+                        status = other.to_string()
+                    ),
+                    Some(message!("wait until it has caught up")),
                 ),
             };
-            problem(Level::Warning, text, &remedy).on(name)
+            problem(Level::Warning, text, remedy).on(name)
         })
         .collect()
 }
@@ -642,40 +694,54 @@ fn not_synchronous(seen: &Observation<'_>) -> Vec<Problem> {
     if !seen.sync() || seen.primary().is_none() || standbys.any(|(_, node)| node.is_synchronous()) {
         return Vec::new();
     }
-    let text = "no standby is synchronous: commits are on the primary alone";
-    vec![problem(
-        Level::Warning,
-        text,
-        "bring a standby back; it becomes synchronous by itself",
-    )]
+    let text = message!("no standby is synchronous: commits are on the primary alone");
+    let remedy = message!("bring a standby back; it becomes synchronous by itself");
+    vec![problem(Level::Warning, text, remedy)]
 }
-
-/// A running primary goes on meanwhile; nothing is promoted and no standby is let go.
-const MEND: &str = "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)";
 
 fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
     let Some(Err(no_row)) = seen.believed() else {
         return Vec::new();
     };
     vec![match &no_row {
-        NoRow::Damage(Damage::Foreign(text)) => problem(Level::Critical, text, Damage::FOREIGN),
-        NoRow::Damage(_) => problem(Level::Critical, no_row.what(), MEND),
+        NoRow::Damage(Damage::Foreign(foreign)) => problem(
+            Level::Critical,
+            message!("{foreign}", foreign),
+            Damage::foreign(),
+        ),
+        // A running primary goes on meanwhile; nothing is promoted and no standby is let go.
+        NoRow::Damage(_) => problem(
+            Level::Critical,
+            no_row.what(),
+            message!(
+                "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)"
+            ),
+        ),
         NoRow::Unknown(_) => problem(
             Level::Warning,
             no_row.what(),
-            "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over",
+            message!(
+                "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over"
+            ),
         ),
     }]
 }
 
 fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {
-    let Some((primary, Err(another @ NotTheOwner::Another { .. }))) = seen.owned_by_primary()
+    let Some((primary, Err(not_the_owner @ NotTheOwner::Another { .. }))) = seen.owned_by_primary()
     else {
         return Vec::new();
     };
-    let text = format!("{primary} runs as primary, but {another}");
-    let remedy = format!("{primary} stops by itself at its next monitor; wait and look again");
-    vec![problem(Level::Critical, text, &remedy).on(primary)]
+    let text = message!(
+        "{primary} runs as primary, but {another}",
+        primary,
+        another = not_the_owner.what()
+    );
+    let remedy = message!(
+        "{primary} stops by itself at its next monitor; wait and look again",
+        primary
+    );
+    vec![problem(Level::Critical, text, remedy).on(primary)]
 }
 
 fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
@@ -686,19 +752,16 @@ fn unguarded(seen: &Observation<'_>) -> Vec<Problem> {
     if shown.is_none_or(|status| *status == Word::Known(GuardStatus::Running)) {
         return Vec::new();
     }
-    vec![
-        problem(
-            Level::Warning,
-            format!(
-                "no guard runs beside the primary on {primary}: only the monitors renew its lease"
-            ),
-            &format!(
-                "on {primary} look at /run/pha4pgsql/{}.guard.log and at the log of Pacemaker",
-                seen.cluster.database.name
-            ),
-        )
-        .on(primary),
-    ]
+    let text = message!(
+        "no guard runs beside the primary on {primary}: only the monitors renew its lease",
+        primary
+    );
+    let remedy = message!(
+        "on {primary} look at /run/pha4pgsql/{resource}.guard.log and at the log of Pacemaker",
+        primary,
+        resource = seen.cluster.database.name.as_str()
+    );
+    vec![problem(Level::Warning, text, remedy).on(primary)]
 }
 
 /// R14: the next takeover would have one node less than it seems.
@@ -712,14 +775,19 @@ fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
     standbys
         .map(|(name, streams, why)| {
             // PostgreSQL starts a receiver of WAL only where it replays.
-            let back = match streams {
-                true => "",
-                false => "; before it replays again it does not connect to the primary either",
+            let text = match streams {
+                true => message!("{name} cannot take over: {why}", name, why),
+                false => message!(
+                    "{name} cannot take over: {why}; before it replays again it does not connect to the primary either",
+                    name,
+                    why
+                ),
             };
-            let remedy = format!(
-                "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby"
+            let remedy = message!(
+                "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby",
+                name
             );
-            problem(Level::Warning, format!("{name} cannot take over: {why}{back}"), &remedy).on(name)
+            problem(Level::Warning, text, remedy).on(name)
         })
         .collect()
 }
@@ -736,11 +804,16 @@ fn barred(seen: &Observation<'_>) -> Vec<Problem> {
     let barred = barred.unwrap_or_default().into_iter().filter(theirs);
     barred
         .map(|(name, id)| {
-            let text = format!(
-                "nothing would take over: the constraint {id} keeps {name} from being promoted"
+            let text = message!(
+                "nothing would take over: the constraint {id} keeps {name} from being promoted",
+                id,
+                name
             );
-            let remedy = format!("cibadmin --delete --xml-text='<rsc_location id=\"{id}\"/>'");
-            problem(Level::Warning, text, &remedy).on(name)
+            let remedy = message!(
+                "cibadmin --delete --xml-text='<rsc_location id=\"{id}\"/>'",
+                id
+            );
+            problem(Level::Warning, text, remedy).on(name)
         })
         .collect()
 }
@@ -752,28 +825,32 @@ fn lease_expired(seen: &Observation<'_>) -> Vec<Problem> {
     if !register.lease_left.is_zero() {
         return Vec::new();
     }
-    let text = format!("{primary} has not renewed its lease in time");
-    let remedy = format!(
-        "see on {primary} whether Pacemaker runs its monitor and whether it reaches the lock service: distlock <conninfo> show <table:lockname>"
+    let text = message!("{primary} has not renewed its lease in time", primary);
+    let remedy = message!(
+        "see on {primary} whether Pacemaker runs its monitor and whether it reaches the lock service: distlock <conninfo> show <table:lockname>",
+        primary
     );
-    vec![problem(Level::Warning, text, &remedy).on(primary)]
+    vec![problem(Level::Warning, text, remedy).on(primary)]
 }
 
 fn repl_info_differs(seen: &Observation<'_>) -> Vec<Problem> {
     match (&seen.cluster.repl_info, seen.primary()) {
         (Some(Err(error)), _) => vec![problem(
             Level::Critical,
-            error.clone(),
-            "cls_recovery_master decides anew which node is primary",
+            Message::from(error),
+            message!("cls_recovery_master decides anew which node is primary"),
         )],
         (Some(Ok(info)), Some(primary)) if *primary != info.node => vec![problem(
             Level::Warning,
-            format!(
-                "{} names {} as primary, but {primary} is",
-                seen.cluster.database.name.repl_info_property(),
-                info.node
+            message!(
+                "{property} names {node} as primary, but {primary} is",
+                property = seen.cluster.database.name.repl_info_property(),
+                node = info.node,
+                primary
             ),
-            "wait for the next monitor of the primary; if it stays so, look at the agent's log",
+            message!(
+                "wait for the next monitor of the primary; if it stays so, look at the agent's log"
+            ),
         )],
         _ => Vec::new(),
     }
@@ -781,51 +858,67 @@ fn repl_info_differs(seen: &Observation<'_>) -> Vec<Problem> {
 
 fn failed(seen: &Observation<'_>) -> Vec<Problem> {
     let failures = seen.cluster.failures.iter();
-    failures
-        .map(|count| {
-            let of = count.threshold.map(|number| format!(" of {number}"));
-            let text = format!(
-                "{} has failed on {}: {} (fail count {}{}){}",
-                count.resource,
-                count.node,
-                count.operation,
-                count.count,
-                of.unwrap_or_default(),
-                if count.is_final() {
-                    "; Pacemaker does not use it there any more"
-                } else {
-                    ""
-                },
-            );
-            let mended = repaired_by(seen, count).map_or_else(
-                || format!("after mending the cause: cls_cleanup --node {}", count.node),
-                |_| "nothing else: the command above clears it".to_owned(),
-            );
-            problem(Level::Warning, text, &mended).on(&count.node)
-        })
-        .collect()
+    let said = failures.map(|failure| {
+        let FailCount {
+            node,
+            resource,
+            operation,
+            ..
+        } = failure;
+        let count = Message::from(failure.count.to_string());
+        let count = match failure.threshold {
+            Some(threshold) => message!("{count} of {threshold}", count, threshold),
+            None => count,
+        };
+        let text = match failure.is_final() {
+            true => message!(
+                "{resource} has failed on {node}: {operation} (fail count {count}); Pacemaker does not use it there any more",
+                resource,
+                node,
+                operation,
+                count
+            ),
+            false => message!(
+                "{resource} has failed on {node}: {operation} (fail count {count})",
+                resource,
+                node,
+                operation,
+                count
+            ),
+        };
+        let remedy = match is_repaired(seen, failure) {
+            true => message!("nothing else: the command above clears it"),
+            false => message!("after mending the cause: cls_cleanup --node {node}", node),
+        };
+        problem(Level::Warning, text, remedy).on(node)
+    });
+    said.collect()
 }
 
-/// The command that the database's failure names, where this count is of that failure.
-fn repaired_by(seen: &Observation<'_>, count: &FailCount) -> Option<String> {
+/// Whether this count is of the failure of the database whose finding names a command.
+fn is_repaired(seen: &Observation<'_>, count: &FailCount) -> bool {
     let ours = count.resource == seen.cluster.database.name.as_str();
-    let node = seen.node(&count.node).filter(|_| ours)?;
-    let stopped = node.role() == Role::Stopped;
-    let failure = node.database.last_failure.as_ref().filter(|_| stopped)?;
-    named_command(seen, failure.reason.as_deref()?, &count.node)
+    let node = seen.node(&count.node).filter(|_| ours);
+    let stopped = node.filter(|node| node.role() == Role::Stopped);
+    let reason = stopped.and_then(|node| node.database.last_failure.as_ref()?.reason.as_deref());
+    reason.is_some_and(|reason| named_command(seen, reason, &count.node).is_some())
 }
 
 fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
     if !seen.cluster.managed {
-        let text = "Pacemaker does not manage the database: it would not act on a failure";
-        return vec![problem(Level::Warning, text, "cls_manage")];
+        let text =
+            message!("Pacemaker does not manage the database: it would not act on a failure");
+        return vec![problem(Level::Warning, text, message!("cls_manage"))];
     }
     let mut problems = address::unmanaged(seen);
     let nodes = seen.cluster.nodes.iter();
     problems.extend(nodes.filter(|(_, node)| node.maintenance).map(|(name, _)| {
-        let text = format!("{name} is in maintenance: Pacemaker does not act there");
-        let remedy = format!("crm_attribute -N {name} -n maintenance -D");
-        problem(Level::Warning, text, &remedy).on(name)
+        let text = message!(
+            "{name} is in maintenance: Pacemaker does not act there",
+            name
+        );
+        let remedy = message!("crm_attribute -N {name} -n maintenance -D", name);
+        problem(Level::Warning, text, remedy).on(name)
     }));
     problems
 }

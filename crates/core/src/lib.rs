@@ -22,6 +22,7 @@ pub mod limits;
 pub mod lineage;
 pub mod link_name;
 pub mod lsn;
+pub mod message;
 pub mod metadata;
 pub mod names;
 pub mod ocf;

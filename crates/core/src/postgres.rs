@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::lsn::Lsn;
+use crate::message;
+use crate::message::Message;
 use crate::parse::standby_names::Waits;
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -170,14 +172,28 @@ impl Archiving {
     }
 }
 
+impl Archiving {
+    /// The same in words.
+    #[must_use]
+    pub fn what(&self) -> Message {
+        let seconds = self.oldest.as_secs();
+        match self.waiting {
+            1 => message!(
+                "1 file of WAL waits to be archived, the oldest for {seconds} s",
+                seconds
+            ),
+            files => message!(
+                "{files} files of WAL wait to be archived, the oldest for {seconds} s",
+                files,
+                seconds
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Archiving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = match self.waiting {
-            1 => "1 file of WAL waits",
-            more => &format!("{more} files of WAL wait"),
-        };
-        let seconds = self.oldest.as_secs();
-        write!(f, "{files} to be archived, the oldest for {seconds} s")
+        self.what().fmt(f)
     }
 }
 

@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lineage::Timelines;
 use crate::lsn::Lsn;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 
 pub use asked::{Asked, consider};
@@ -162,13 +164,30 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Trouble {
+    /// The same in words.
+    #[must_use]
+    pub fn what(&self) -> Message {
         match self {
-            Self::Unreachable(text) => write!(f, "lock service unreachable: {text}"),
-            Self::Answered(text) => write!(f, "lock service answered an error: {text}"),
+            Self::Unreachable(text) => message!("lock service unreachable: {text}", text),
+            Self::Answered(text) => message!("lock service answered an error: {text}", text),
         }
     }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what().fmt(f)
+    }
+}
+
+/// A number of the row that only rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Number {
+    /// [`Register::term`].
+    Term,
+    /// [`Register::epoch`].
+    Epoch,
 }
 
 /// Why the register is not believed. Nothing is promoted or degraded by it.
@@ -181,7 +200,14 @@ pub enum Damage {
     /// The row belongs to a database with another system identifier; the text quotes both.
     Foreign(String),
     /// The row does not continue what this node has durably seen ([`out_of_step`]).
-    OutOfStep(String),
+    OutOfStep {
+        /// In which of its two numbers.
+        number: Number,
+        /// What the row says.
+        says: u64,
+        /// What was seen.
+        seen: u64,
+    },
     /// What this node has durably seen cannot be read, so that no row can be compared with it.
     Forgotten(String),
 }
@@ -189,18 +215,50 @@ pub enum Damage {
 impl Damage {
     /// What to do about a row of another database. To take it over would be right for data that were
     /// made anew, and take the register from a cluster that uses the same name.
-    pub const FOREIGN: &'static str = "if another cluster uses the same lock name, give one of the two another distlock_lockname (in config.ini pgsql_distlock_lockname; then cls_setup); only if the data of this one were made anew (initdb, pg_upgrade), cls_recovery_master takes the row over";
+    #[must_use]
+    pub fn foreign() -> Message {
+        message!(
+            "if another cluster uses the same lock name, give one of the two another distlock_lockname (in config.ini pgsql_distlock_lockname; then cls_setup); only if the data of this one were made anew (initdb, pg_upgrade), cls_recovery_master takes the row over"
+        )
+    }
+
+    /// The same in words.
+    #[must_use]
+    pub fn what(&self) -> Message {
+        match *self {
+            Self::Missing => message!("the lock service has no row of this name"),
+            Self::Senseless(ref text) | Self::Foreign(ref text) | Self::Forgotten(ref text) => {
+                Message::from(text)
+            }
+            Self::OutOfStep { number, says, seen } => match (number, says < seen) {
+                (Number::Term, true) => message!(
+                    "the lock service's row has term {says}, but this cluster has seen term {seen}: it was restored from a backup or belongs to another cluster",
+                    says,
+                    seen
+                ),
+                (Number::Epoch, true) => message!(
+                    "the lock service's row has epoch {says}, but this cluster has seen epoch {seen}: it was restored from a backup or belongs to another cluster",
+                    says,
+                    seen
+                ),
+                (Number::Term, false) => message!(
+                    "the lock service's row has term {says}, but this cluster has seen term {seen}: more than 1,048,576 (2^20) at once is no work of this program, somebody has changed the row; it is neither believed nor kept",
+                    says,
+                    seen
+                ),
+                (Number::Epoch, false) => message!(
+                    "the lock service's row has epoch {says}, but this cluster has seen epoch {seen}: more than 1,048,576 (2^20) at once is no work of this program, somebody has changed the row; it is neither believed nor kept",
+                    says,
+                    seen
+                ),
+            },
+        }
+    }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("the lock service has no row of this name"),
-            Self::Senseless(text)
-            | Self::Foreign(text)
-            | Self::OutOfStep(text)
-            | Self::Forgotten(text) => f.write_str(text),
-        }
+        self.what().fmt(f)
     }
 }
 
@@ -216,10 +274,15 @@ pub enum NoRow {
 impl NoRow {
     /// What is so, without what is to be done about it.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub fn what(&self) -> Message {
         match self {
-            Self::Unknown(trouble) => trouble.to_string(),
-            Self::Damage(damage) => format!("the register is damaged: {damage}"),
+            Self::Unknown(trouble) => trouble.what(),
+            Self::Damage(Damage::Missing) => {
+                message!("the register is damaged: the lock service has no row of this name")
+            }
+            Self::Damage(damage) => {
+                message!("the register is damaged: {damage}", damage = damage.what())
+            }
         }
     }
 
@@ -235,15 +298,15 @@ impl NoRow {
 
 impl fmt::Display for NoRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what())?;
+        self.what().fmt(f)?;
         let Self::Damage(damage) = self else {
             return Ok(());
         };
         match damage {
-            Damage::Foreign(_) => write!(f, ": {}", Damage::FOREIGN),
+            Damage::Foreign(_) => write!(f, ": {}", Damage::foreign()),
             // It says itself what is to be done about the file.
             Damage::Forgotten(_) => Ok(()),
-            Damage::Missing | Damage::Senseless(_) | Damage::OutOfStep(_) => {
+            Damage::Missing | Damage::Senseless(_) | Damage::OutOfStep { .. } => {
                 f.write_str("; run cls_recovery_master")
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pha_core::cluster::FailCount;
 use pha_core::health::{CommitWaits, ReplicationRow, Verdict};
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
 use pha_core::postgres::LinkRow;
@@ -45,7 +46,7 @@ pub(super) struct Report {
     /// Every fail count.
     pub(super) fail_counts: Vec<FailCount>,
     /// Which sources did not answer, and why.
-    pub(super) silent: BTreeMap<&'static str, String>,
+    pub(super) silent: BTreeMap<&'static str, Message>,
     /// How long it took, in milliseconds.
     pub(super) took_ms: u128,
     /// Pacemaker's own view.
@@ -102,18 +103,19 @@ impl Report {
         let cluster = &seen.cluster;
         let mut silent = BTreeMap::new();
         if let Err(error) = &seen.crm_mon {
-            silent.insert("crm_mon", error.clone());
+            silent.insert("crm_mon", Message::from(error));
         }
         match (&seen.view, &seen.commits) {
-            (Some(Err(error)), _) => silent.insert("replication", error.to_string()),
-            (_, Some(Err(error))) => silent.insert("commits", error.to_string()),
+            (Some(Err(error)), _) => silent.insert("replication", Message::from(error.to_string())),
+            (_, Some(Err(error))) => silent.insert("commits", Message::from(error.to_string())),
             _ => None,
         };
         if !cluster.view.malformed.is_empty() {
-            silent.insert("attributes", cluster.view.malformed.join("; "));
+            let malformed = cluster.view.malformed.join("; ");
+            silent.insert("attributes", Message::from(malformed));
         }
         if let Some(Reading::Unknown(trouble)) = &seen.register {
-            silent.insert("register", trouble.to_string());
+            silent.insert("register", trouble.what());
         }
         Self {
             resource: cluster.resource.to_string(),

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use pha_core::health::{Level, ReplicationRow};
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::status::{Role, SyncState, WalSenderState};
 
-use super::report::{RegisterRow, Report};
-use crate::render::{Tone, Ui};
+use super::report::{MemoryRow, RegisterRow, Report};
+use crate::render::{Tone, Ui, width};
 
 /// The whole text: what the specification prints, then what this product adds.
 pub(super) fn text(ui: &Ui, report: &Report) -> String {
@@ -22,41 +24,45 @@ pub(super) fn text(ui: &Ui, report: &Report) -> String {
     replication(&mut text, ui, report);
     register(&mut text, ui, report);
     if !report.silent.is_empty() {
-        let _ = writeln!(text, "\n{}", ui.paint(Tone::Heading, "Without an answer:"));
+        let heading = ui.say(&message!("Without an answer:"));
+        let _ = writeln!(text, "\n{}", ui.paint(Tone::Heading, &heading));
         for (source, why) in &report.silent {
-            let why = format!("{source}: {why}");
-            let _ = writeln!(text, "  {}", ui.wrapped(2, &why));
+            let why = message!("{source}: {why}", source, why);
+            let _ = writeln!(text, "  {}", ui.wrapped(2, &ui.say(&why)));
         }
     }
     text
 }
 
 fn health(text: &mut String, ui: &Ui, report: &Report) {
-    let word = match report.verdict.level {
-        Level::Ok => "healthy",
-        Level::Warning => "to be looked at",
-        Level::Critical => "critical",
-    };
-    let word = ui.paint(report.verdict.level.into(), word);
-    let _ = writeln!(text, "{} {word}", ui.paint(Tone::Heading, "Health:"));
+    let word = ui.say(&match report.verdict.level {
+        Level::Ok => message!("healthy"),
+        Level::Warning => message!("to be looked at"),
+        Level::Critical => message!("critical"),
+    });
+    let word = ui.paint(report.verdict.level.into(), &word);
+    let heading = ui.say(&message!("Health:"));
+    let _ = writeln!(text, "{} {word}", ui.paint(Tone::Heading, &heading));
+    let (yes, no) = (ui.say(&message!("yes")), ui.say(&message!("NO")));
     for condition in &report.verdict.conditions {
-        let mark = if condition.met {
-            ui.paint(Tone::Good, "yes")
-        } else {
-            ui.paint(Tone::Bad, "NO ")
+        let (tone, mark, other) = match condition.met {
+            true => (Tone::Good, &yes, &no),
+            false => (Tone::Bad, &no, &yes),
         };
-        let _ = writeln!(text, "  {mark} {}. {}", condition.number, condition.text);
+        let blank = " ".repeat(width(other).saturating_sub(width(mark)) + 1);
+        let (mark, says) = (ui.paint(tone, mark), ui.say(&condition.text));
+        let _ = writeln!(text, "  {mark}{blank}{}. {says}", condition.number);
     }
+    let next = ui.say(&message!("next:"));
     for finding in &report.verdict.findings {
-        let tone = Tone::from(finding.level);
-        let _ = writeln!(
-            text,
-            "  {}  {}",
-            ui.paint(tone, mark(finding.level)),
-            ui.wrapped(3 + mark(finding.level).len() + 1, &finding.text)
-        );
+        let mark = mark(finding.level);
+        // By its id the manual is looked up, in either language.
+        let says = format!("{} [{}]", ui.say(&finding.text), finding.id);
+        let says = ui.wrapped(4 + width(mark), &says);
+        let _ = writeln!(text, "  {}  {says}", ui.paint(finding.level.into(), mark));
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "     next: {}", ui.wrapped(11, remedy));
+            let remedy = ui.wrapped(6 + width(&next), &ui.say(remedy));
+            let _ = writeln!(text, "     {next} {remedy}");
         }
     }
 }
@@ -73,116 +79,154 @@ fn replication(text: &mut String, ui: &Ui, report: &Report) {
     let (Some(primary), Some(rows)) = (&report.primary, &report.replication) else {
         return;
     };
-    let heading = format!("Replication from {primary}:");
+    let heading = ui.say(&message!("Replication from {primary}:", primary));
     let _ = writeln!(text, "\n{}", ui.paint(Tone::Heading, &heading));
     if rows.is_empty() {
-        let _ = writeln!(text, "  no standby is connected");
+        let _ = writeln!(text, "  {}", ui.say(&message!("no standby is connected")));
     }
     for row in rows {
-        let _ = writeln!(text, "  {}", ui.wrapped(2, &standby(row)));
+        let _ = writeln!(text, "  {}", ui.wrapped(2, &ui.say(&standby(row))));
     }
 }
 
-fn standby(row: &ReplicationRow) -> String {
-    let state = row.state.map_or("hidden", WalSenderState::as_str);
-    let sync_state = row.sync_state.map_or("hidden", SyncState::as_str);
+fn standby(row: &ReplicationRow) -> Message {
+    let hidden = || message!("hidden");
+    let state = row.state.map(WalSenderState::as_str);
+    let state = state.map_or_else(hidden, Message::from);
+    let sync = row.sync_state.map(SyncState::as_str);
+    let sync = sync.map_or_else(hidden, Message::from);
     let bytes = |lag: Option<i64>| lag.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
-    let seconds = row
-        .replay_lag_seconds
-        .map(|seconds| format!(" ({seconds:.3} s)"));
+    let (flush, replay) = (bytes(row.flush_lag_bytes), bytes(row.replay_lag_bytes));
     let who = match &row.node {
-        Some(node) => node.to_string(),
-        None => format!(
-            "{} at {}, which is no standby of this cluster (nothing that it acknowledges counts)",
-            row.standby,
-            row.from()
+        Some(node) => Message::from(node),
+        None => message!(
+            "{standby} at {from}, which is no standby of this cluster (nothing that it acknowledges counts)",
+            standby = row.standby,
+            from = row.from()
         ),
     };
-    format!(
-        "{who}: {state}, {sync_state}; behind by {} bytes on disk, {} bytes replayed{}",
-        bytes(row.flush_lag_bytes),
-        bytes(row.replay_lag_bytes),
-        seconds.unwrap_or_default(),
-    )
+    match row.replay_lag_seconds {
+        Some(seconds) => message!(
+            "{who}: {state}, {sync}; behind by {flush} bytes on disk, {replay} bytes replayed ({seconds} s)",
+            who,
+            state,
+            sync,
+            flush,
+            replay,
+            seconds = format!("{seconds:.3}")
+        ),
+        None => message!(
+            "{who}: {state}, {sync}; behind by {flush} bytes on disk, {replay} bytes replayed",
+            who,
+            state,
+            sync,
+            flush,
+            replay
+        ),
+    }
 }
 
 fn register(text: &mut String, ui: &Ui, report: &Report) {
     let Some(lock) = &report.lock_service else {
         return;
     };
-    let heading = format!("Lock service {lock}:");
+    let heading = ui.say(&message!("Lock service {lock}:", lock));
     let _ = writeln!(text, "\n{}", ui.paint(Tone::Heading, &heading));
-    match &report.register {
-        Some(row) => {
-            let _ = writeln!(text, "  {}", owner(row));
-            let _ = writeln!(text, "  {}", durable(row, report.async_max_lag));
-        }
-        None => {
-            let _ = writeln!(text, "  its row is not known");
-        }
-    }
-    if let Some(memory) = &report.memory {
-        let promise = memory.promised_epoch.map_or_else(
-            || "no promise given".to_owned(),
-            |epoch| format!("has promised not to promote at epoch {epoch}"),
-        );
-        let _ = writeln!(
-            text,
-            "  this node has seen term {}, epoch {}; {promise}",
-            memory.term, memory.epoch
-        );
+    let row = report.register.as_ref();
+    let mut says = match row {
+        Some(row) => vec![owner(row), durable(row, report.async_max_lag)],
+        None => vec![message!("its row is not known")],
+    };
+    says.extend(report.memory.as_ref().map(seen));
+    for line in &says {
+        let _ = writeln!(text, "  {}", ui.wrapped(2, &ui.say(line)));
     }
 }
 
-fn owner(row: &RegisterRow) -> String {
-    let owner = row.owner.as_ref().map_or("nobody", |node| node.as_str());
+fn seen(memory: &MemoryRow) -> Message {
+    let (term, epoch) = (memory.term, memory.epoch);
+    match memory.promised_epoch {
+        Some(promised) => message!(
+            "this node has seen term {term}, epoch {epoch}; has promised not to promote at epoch {promised}",
+            term,
+            epoch,
+            promised
+        ),
+        None => message!(
+            "this node has seen term {term}, epoch {epoch}; no promise given",
+            term,
+            epoch
+        ),
+    }
+}
+
+fn owner(row: &RegisterRow) -> Message {
+    let owner = row.owner.as_ref();
+    let owner = owner.map_or_else(|| message!("nobody"), Message::from);
     let lease = match row.lease_age {
-        Some(age) => format!("lease renewed {age:.1} s ago, for {:.0} s", row.lease),
-        None if row.lease == 0.0 => "lease released".to_owned(),
-        None => "lease expired".to_owned(),
+        Some(age) => message!(
+            "lease renewed {age} s ago, for {lease} s",
+            age = format!("{age:.1}"),
+            lease = format!("{:.0}", row.lease)
+        ),
+        None if row.lease == 0.0 => message!("lease released"),
+        None => message!("lease expired"),
     };
-    format!(
-        "owner {owner}, term {}, epoch {}, {lease}",
-        row.term, row.epoch
+    message!(
+        "owner {owner}, term {term}, epoch {epoch}, {lease}",
+        owner,
+        term = row.term,
+        epoch = row.epoch,
+        lease
     )
 }
 
 /// Which nodes may take over, and what that costs. In asynchronous mode the row names no node that
 /// is asked for at a promotion: every commit may be on the primary alone (R1).
-fn durable(row: &RegisterRow, async_max_lag: Option<u64>) -> String {
+fn durable(row: &RegisterRow, async_max_lag: Option<u64>) -> Message {
     let says = match async_max_lag {
-        Some(bytes) => format!(
-            "a standby that lacks at most {} MiB may take over; what it lacks is lost then",
-            bytes >> 20
+        Some(bytes) => message!(
+            "a standby that lacks at most {mebibytes} MiB may take over; what it lacks is lost then",
+            mebibytes = bytes >> 20
         ),
         None => {
             let holders: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
-            format!("every acknowledged commit is on: {}", holders.join(" "))
+            let holders = holders.join(" ");
+            message!("every acknowledged commit is on: {holders}", holders)
         }
     };
-    if row.went_back {
-        format!("not believed, by what this node has seen of it; it says that {says}")
-    } else {
-        says
+    match row.went_back {
+        true => message!(
+            "not believed, by what this node has seen of it; it says that {says}",
+            says
+        ),
+        false => says,
     }
 }
 
 /// The line of the monitoring plugin.
-pub(super) fn line(report: &Report) -> String {
+pub(super) fn line(report: &Report) -> Message {
     if let Some(worst) = report.verdict.findings.first() {
-        let more = report.verdict.findings.len() - 1;
-        let rest = if more > 0 {
-            format!(" (and {more} more, see cls_status)")
-        } else {
-            String::new()
+        let text = &worst.text;
+        return match report.verdict.findings.len() - 1 {
+            0 => text.clone(),
+            more => message!(
+                "{worst} (and {more} more, see cls_status)",
+                worst = text,
+                more
+            ),
         };
-        return format!("{}{rest}", worst.text);
     }
     let standbys = report
         .nodes
         .iter()
         .filter(|node| node.role == Role::Unpromoted)
         .count();
-    let primary = report.primary.as_ref().map_or("none", |node| node.as_str());
-    format!("primary {primary}, {standbys} standby streaming")
+    let primary = report.primary.as_ref();
+    let primary = primary.map_or_else(|| message!("none"), Message::from);
+    message!(
+        "primary {primary}, {standbys} standby streaming",
+        primary,
+        standbys
+    )
 }

@@ -1,6 +1,7 @@
 //! The addresses that clients use, and what else is placed with the database.
 
 use crate::cluster::Resource;
+use crate::message;
 
 use super::{Level, Observation, Problem, problem};
 
@@ -24,20 +25,20 @@ pub(super) fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
     placed
         .filter(|resource| !resource.managed)
         .map(|resource| {
-            let text = format!(
-                "Pacemaker does not manage {}: it would not move with the primary",
-                resource.name
+            let text = message!(
+                "Pacemaker does not manage {name}: it would not move with the primary",
+                name = resource.name.as_str()
             );
-            problem(Level::Warning, text, "cls_manage")
+            problem(Level::Warning, text, message!("cls_manage"))
         })
         .collect()
 }
 
 fn away(seen: &Observation<'_>, resource: &Resource) -> Problem {
-    let id = &resource.name;
+    let id = resource.name.as_str();
     let failed = || {
         let mut counts = seen.cluster.failures.iter();
-        counts.any(|count| count.resource == id.as_str())
+        counts.any(|count| count.resource == id)
     };
     if resource.needs_standby
         && !resource.stopped_on_purpose
@@ -49,44 +50,54 @@ fn away(seen: &Observation<'_>, resource: &Resource) -> Problem {
     let (level, text) = match &resource.address {
         Some(ip) if seen.writer_ip == Some(ip.as_str()) => (
             Level::Critical,
-            format!("the address {ip} ({id}) is on no node: clients do not reach the primary"),
+            message!(
+                "the address {ip} ({id}) is on no node: clients do not reach the primary",
+                ip,
+                id
+            ),
         ),
         Some(ip) => (
             Level::Warning,
-            format!("the address {ip} ({id}) is on no node: nobody can read by it"),
+            message!(
+                "the address {ip} ({id}) is on no node: nobody can read by it",
+                ip,
+                id
+            ),
         ),
         None => (
             Level::Warning,
-            format!("{id}, which is placed with the database, is on no node"),
+            message!("{id}, which is placed with the database, is on no node", id),
         ),
     };
     let remedy = if resource.stopped_on_purpose {
-        "cls_start"
+        message!("cls_start")
     } else if failed() {
-        "see below why it has failed"
+        message!("see below why it has failed")
     } else {
-        "look again: Pacemaker moves it after the primary; if it stays so, crm_mon -1 -r"
+        message!("look again: Pacemaker moves it after the primary; if it stays so, crm_mon -1 -r")
     };
     problem(level, text, remedy)
 }
 
 /// What belongs beside a standby while none runs: nobody has to move it, and it comes back by itself.
 fn without_standby(seen: &Observation<'_>, resource: &Resource) -> Problem {
-    let id = &resource.name;
+    let id = resource.name.as_str();
     let Some(ip) = &resource.address else {
-        let text = format!("{id} runs beside a standby, and no standby runs");
-        let remedy = "bring a standby back: it comes back with it by itself";
+        let text = message!("{id} runs beside a standby, and no standby runs", id);
+        let remedy = message!("bring a standby back: it comes back with it by itself");
         return problem(Level::Warning, text, remedy);
     };
-    let text = format!(
-        "the address {ip} ({id}) is on no node: it belongs beside a standby, and no standby runs"
+    let text = message!(
+        "the address {ip} ({id}) is on no node: it belongs beside a standby, and no standby runs",
+        ip,
+        id
     );
-    let meanwhile = seen
-        .writer_ip
-        .map(|writer| format!("; until then {writer} answers, which is the primary"));
-    let remedy = format!(
-        "bring a standby back: the address comes back with it by itself{}",
-        meanwhile.unwrap_or_default()
-    );
-    problem(Level::Warning, text, &remedy)
+    let remedy = match seen.writer_ip {
+        Some(writer) => message!(
+            "bring a standby back: the address comes back with it by itself; until then {writer} answers, which is the primary",
+            writer
+        ),
+        None => message!("bring a standby back: the address comes back with it by itself"),
+    };
+    problem(Level::Warning, text, remedy)
 }

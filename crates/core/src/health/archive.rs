@@ -1,6 +1,7 @@
 //! Whether the primary gets its WAL archived.
 
 use super::{Level, Observation, Problem, problem};
+use crate::message;
 
 /// The WAL fills its disk, and a planned stop waits for the archive.
 pub(super) fn late(seen: &Observation<'_>) -> Vec<Problem> {
@@ -10,10 +11,14 @@ pub(super) fn late(seen: &Observation<'_>) -> Vec<Problem> {
     if !archiving.is_late() {
         return Vec::new();
     }
-    let text =
-        format!("{archiving} on {primary}: WAL fills its disk, and a stop of PostgreSQL waits");
-    let remedy = format!(
-        "on {primary}: see why archive_command hangs or fails (pg_stat_archiver, PostgreSQL's log), before any planned switch or restart"
+    let text = message!(
+        "{archiving} on {primary}: WAL fills its disk, and a stop of PostgreSQL waits",
+        archiving = archiving.what(),
+        primary
     );
-    vec![problem(Level::Warning, text, &remedy).on(primary)]
+    let remedy = message!(
+        "on {primary}: see why archive_command hangs or fails (pg_stat_archiver, PostgreSQL's log), before any planned switch or restart",
+        primary
+    );
+    vec![problem(Level::Warning, text, remedy).on(primary)]
 }

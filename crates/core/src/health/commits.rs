@@ -6,6 +6,8 @@
 use serde::Serialize;
 
 use super::{Level, Observation, Problem, problem};
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::parse::standby_names::{StandbyName, StandbyNames};
 use crate::register::{Damage, NoRow};
@@ -30,34 +32,39 @@ fn as_text<S: serde::Serializer>(names: &StandbyNames, serializer: S) -> Result<
 }
 
 impl CommitWaits {
-    fn whom(&self) -> String {
-        let names: Vec<&str> = self
-            .names
-            .names()
-            .iter()
-            .map(|name| match name {
-                StandbyName::Every => "any standby",
-                StandbyName::Name(name) => name,
-            })
-            .collect();
-        names.join(if self.names.waits_for_each() {
-            " and "
-        } else {
-            " or "
-        })
+    fn whom(&self) -> Message {
+        let names = self.names.names().iter().map(|name| match name {
+            StandbyName::Every => message!("any standby"),
+            StandbyName::Name(name) => Message::from(name),
+        });
+        match self.names.waits_for_each() {
+            true => Message::all(names),
+            false => Message::any(names),
+        }
     }
 
     /// What is seen of it, in the beginning of a sentence.
-    fn seen(&self) -> String {
+    fn seen(&self) -> Message {
         let whom = self.whom();
         let (Some(since), Some(seconds)) = (&self.since, self.longest_seconds) else {
-            return format!("every commit has to wait for {whom}");
+            return message!("every commit has to wait for {whom}", whom);
         };
-        let many = match self.waiting {
-            1 => "1 commit waits".to_owned(),
-            many => format!("{many} commits wait"),
-        };
-        format!("{many} for {whom}, since {since} ({seconds:.0} s)")
+        let seconds = format!("{seconds:.0}");
+        match self.waiting {
+            1 => message!(
+                "1 commit waits for {whom}, since {since} ({seconds} s)",
+                whom,
+                since,
+                seconds
+            ),
+            many => message!(
+                "{many} commits wait for {whom}, since {since} ({seconds} s)",
+                many,
+                whom,
+                since,
+                seconds
+            ),
+        }
     }
 }
 
@@ -75,8 +82,8 @@ pub(super) fn waiting(seen: &Observation<'_>) -> Vec<Problem> {
         return Vec::new();
     }
     let (why, remedy) = why(seen, commits, primary, confirmed);
-    let text = format!("{}: {why}", commits.seen());
-    vec![problem(Level::Critical, text, &remedy).on(primary)]
+    let text = message!("{seen}: {why}", seen = commits.seen(), why);
+    vec![problem(Level::Critical, text, remedy).on(primary)]
 }
 
 /// Whether a standby that commits wait for streams.
@@ -98,63 +105,70 @@ fn why(
     commits: &CommitWaits,
     primary: &NodeName,
     confirmed: bool,
-) -> (String, String) {
+) -> (Message, Message) {
     let whom = commits.whom();
     let held = commits.names.holds_commits();
     if held && !seen.cluster.managed {
         return (
-            "one of them was to take the place of the other, and Pacemaker does not act on the database"
-                .to_owned(),
-            "cls_manage (or end the maintenance); the primary's next monitor ends that".to_owned(),
+            message!(
+                "one of them was to take the place of the other, and Pacemaker does not act on the database"
+            ),
+            message!("cls_manage (or end the maintenance); the primary's next monitor ends that"),
         );
     }
     if held && !kept_from_going_on(seen) {
         return (
-            "one of them takes the place of the other, and no commit is acknowledged until it has"
-                .to_owned(),
-            format!(
-                "wait ten seconds, the primary ends that by itself; if it does not, see in Pacemaker's log on {primary} why"
+            message!(
+                "one of them takes the place of the other, and no commit is acknowledged until it has"
+            ),
+            message!(
+                "wait ten seconds, the primary ends that by itself; if it does not, see in Pacemaker's log on {primary} why",
+                primary
             ),
         );
     }
     if confirmed && !held {
         return (
-            "it streams, and does not confirm them".to_owned(),
-            format!(
-                "on {whom}: look at the disk and at PostgreSQL's log; cls_standby_node {whom} lets commits go on without it"
+            message!("it streams, and does not confirm them"),
+            message!(
+                "on {whom}: look at the disk and at PostgreSQL's log; cls_standby_node {whom} lets commits go on without it",
+                whom
             ),
         );
     }
     if !kept_from_going_on(seen) {
         return (
-            "it does not stream".to_owned(),
-            format!(
-                "wait ten seconds, the primary goes on without it by itself; if it does not, see in Pacemaker's log on {primary} why"
+            message!("it does not stream"),
+            message!(
+                "wait ten seconds, the primary goes on without it by itself; if it does not, see in Pacemaker's log on {primary} why",
+                primary
             ),
         );
     }
     let what = match held {
-        true => "one of them was to take the place of the other",
-        false => "it does not stream",
+        true => message!("one of them was to take the place of the other"),
+        false => message!("it does not stream"),
     };
     match seen.believed() {
         Some(Err(NoRow::Unknown(_))) if held => (
-            format!("{what}, and the lock service cannot be asked"),
-            "bring back the lock service; the primary's next monitor ends that".to_owned(),
+            message!("{what}, and the lock service cannot be asked", what),
+            message!("bring back the lock service; the primary's next monitor ends that"),
         ),
         Some(Err(NoRow::Unknown(_))) => (
-            format!("{what}, and the lock service cannot be asked"),
-            format!(
-                "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why"
+            message!("{what}, and the lock service cannot be asked", what),
+            message!(
+                "bring back one of the two: the lock service, or {whom} (on {whom}: systemctl start corosync pacemaker); Pacemaker's log on {primary} names the node that has not promised, and why",
+                whom,
+                primary
             ),
         ),
         Some(Err(NoRow::Damage(Damage::Foreign(_)))) => (
-            format!("{what}, and the register's row is another database's"),
-            Damage::FOREIGN.to_owned(),
+            message!("{what}, and the register's row is another database's", what),
+            Damage::foreign(),
         ),
         _ => (
-            format!("{what}, and the register is damaged"),
-            "cls_recovery_master".to_owned(),
+            message!("{what}, and the register is damaged", what),
+            message!("cls_recovery_master"),
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! Whether PostgreSQL on the primary has a connection left for one more client.
 
 use super::{Level, Observation, Problem, problem};
+use crate::message;
 
 /// The connections of the primary's PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +25,21 @@ pub(super) fn exhausted(seen: &Observation<'_>) -> Vec<Problem> {
     let (Some(connections), Some(primary)) = (seen.connections, seen.primary()) else {
         return Vec::new();
     };
-    let (level, what) = match connections {
+    let (level, text) = match connections {
         Connections::NoneLeft => (
             Level::Critical,
-            "clients hold every connection of PostgreSQL, those for superusers too".to_owned(),
+            message!(
+                "clients hold every connection of PostgreSQL, those for superusers too on {primary}",
+                primary
+            ),
         ),
         Connections::InUse { clients, limit } if clients >= limit => (
             Level::Critical,
-            format!(
-                "no connection of PostgreSQL is left for clients: {clients} are in use of {limit}"
+            message!(
+                "no connection of PostgreSQL is left for clients: {clients} are in use of {limit} on {primary}",
+                clients,
+                limit,
+                primary
             ),
         ),
         Connections::InUse { clients, limit }
@@ -41,14 +48,20 @@ pub(super) fn exhausted(seen: &Observation<'_>) -> Vec<Problem> {
         {
             (
                 Level::Warning,
-                format!("nearly every connection of PostgreSQL is in use: {clients} of {limit}"),
+                message!(
+                    "nearly every connection of PostgreSQL is in use: {clients} of {limit} on {primary}",
+                    clients,
+                    limit,
+                    primary
+                ),
             )
         }
         Connections::InUse { .. } => return Vec::new(),
     };
     // Whoever is to free one may have none to do it in SQL.
-    let remedy = format!(
-        "on {primary}: ps -C postgres -o pid,lstart,args shows each session; kill <pid> (never -9) ends one that is idle; then limit the clients' pools or raise max_connections, on the standbys first"
+    let remedy = message!(
+        "on {primary}: ps -C postgres -o pid,lstart,args shows each session; kill <pid> (never -9) ends one that is idle; then limit the clients' pools or raise max_connections, on the standbys first",
+        primary
     );
-    vec![problem(level, format!("{what} on {primary}"), &remedy).on(primary)]
+    vec![problem(level, text, remedy).on(primary)]
 }

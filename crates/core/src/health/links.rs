@@ -4,6 +4,8 @@ use super::{Level, Observation, Problem, ReplicationRow, problem};
 use crate::cluster::Cluster;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::postgres::LinkRow;
 
@@ -44,10 +46,10 @@ impl ReplicationRow {
 
     /// Where it comes from.
     #[must_use]
-    pub fn from(&self) -> String {
+    pub fn from(&self) -> Message {
         match &self.address {
-            Some(address) => address.clone(),
-            None => "the primary's own socket".to_owned(),
+            Some(address) => Message::from(address),
+            None => message!("the primary's own socket"),
         }
     }
 }
@@ -64,16 +66,18 @@ pub(super) fn strangers(seen: &Observation<'_>) -> Vec<Problem> {
     let strangers = rows.iter().filter(|row| row.node.is_none());
     let found = strangers.filter_map(|row| {
         let node = named(row)?;
-        let text = format!(
-            "a receiver at {} calls itself {}, and is not {node}'s standby: nothing that it acknowledges counts",
-            row.from(),
-            row.standby
+        let text = message!(
+            "a receiver at {from} calls itself {standby}, and is not {node}'s standby: nothing that it acknowledges counts",
+            from = row.from(),
+            standby = row.standby,
+            node
         );
-        let remedy = format!(
-            "end it at {}, or give it another application_name; is it {node}'s own PostgreSQL, started by hand: cls_standby_node {node}, then cls_unstandby_node {node}",
-            row.from()
+        let remedy = message!(
+            "end it at {from}, or give it another application_name; is it {node}'s own PostgreSQL, started by hand: cls_standby_node {node}, then cls_unstandby_node {node}",
+            from = row.from(),
+            node
         );
-        Some(problem(Level::Warning, text, &remedy).on(primary))
+        Some(problem(Level::Warning, text, remedy).on(primary))
     });
     found.collect()
 }

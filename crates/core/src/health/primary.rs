@@ -2,25 +2,33 @@
 
 use super::{Level, Observation, Problem, outside, problem};
 use crate::cluster::ClusterNode;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::{Damage, NoRow, Register};
 use crate::status::{PgsqlStatus, Role, Score};
 
-const NOBODY: &str = "no node is primary: nobody can write";
+fn nobody() -> Message {
+    message!("no node is primary: nobody can write")
+}
 
 /// The rule.
 pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
-    let promoted: Vec<&str> = seen.cluster.promoted().map(NodeName::as_str).collect();
+    let promoted: Vec<&NodeName> = seen.cluster.promoted().collect();
     match promoted[..] {
         [_] => Vec::new(),
         [] if seen.is_stopped_on_purpose() => {
-            let text = "the database is stopped, as an operator asked";
-            vec![problem(Level::Critical, text, "cls_start")]
+            let text = message!("the database is stopped, as an operator asked");
+            vec![problem(Level::Critical, text, message!("cls_start"))]
         }
         [] => vec![none(seen)],
         _ => {
-            let text = format!("{} are primary at the same time", promoted.join(" and "));
-            let remedy = "cls_standby_node <node> for the one that is not the register's owner";
+            let text = message!(
+                "{nodes} are primary at the same time",
+                nodes = Message::all(promoted.into_iter().map(Message::from))
+            );
+            let remedy =
+                message!("cls_standby_node <node> for the one that is not the register's owner");
             vec![problem(Level::Critical, text, remedy)]
         }
     }
@@ -28,24 +36,24 @@ pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
 
 /// Nobody is primary: what the register says of who may be next.
 fn none(seen: &Observation<'_>) -> Problem {
-    let critical = |remedy: &str| problem(Level::Critical, NOBODY, remedy);
+    let critical = |remedy: Message| problem(Level::Critical, nobody(), remedy);
     if !seen.cluster.quorum {
-        let text = "no node of this part of the cluster is primary";
-        let remedy = "cls_status on the other nodes: one of them may be primary";
+        let text = message!("no node of this part of the cluster is primary");
+        let remedy = message!("cls_status on the other nodes: one of them may be primary");
         return problem(Level::Critical, text, remedy);
     }
     match seen.believed() {
         Some(Ok(row)) if row.term > 0 => by_register(seen, row),
-        Some(Err(NoRow::Damage(Damage::Foreign(_)))) => critical(Damage::FOREIGN),
-        Some(Err(NoRow::Damage(_))) => {
-            critical("cls_recovery_master: while the register is damaged nobody is promoted")
-        }
-        Some(Err(NoRow::Unknown(_))) => critical(
-            "bring the lock service back: without it nobody is promoted, and only a primary that has crashed is restarted, if every other node promises over ssh not to take over",
-        ),
-        Some(Ok(_)) | None => critical(
-            "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary",
-        ),
+        Some(Err(NoRow::Damage(Damage::Foreign(_)))) => critical(Damage::foreign()),
+        Some(Err(NoRow::Damage(_))) => critical(message!(
+            "cls_recovery_master: while the register is damaged nobody is promoted"
+        )),
+        Some(Err(NoRow::Unknown(_))) => critical(message!(
+            "bring the lock service back: without it nobody is promoted, and only a primary that has crashed is restarted, if every other node promises over ssh not to take over"
+        )),
+        Some(Ok(_)) | None => critical(message!(
+            "look at the findings below; cls_cleanup makes Pacemaker try again after a repair, cls_recovery_master is for the case that no node may become primary"
+        )),
     }
 }
 
@@ -54,18 +62,22 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         && seen.node(owner).is_none_or(|node| !node.online)
     {
         if seen.here == Some(owner) {
-            let text =
-                format!("{owner} holds the lock, but Pacemaker does not see what runs on it");
-            return problem(Level::Critical, text, &outside(owner));
+            let text = message!(
+                "{owner} holds the lock, but Pacemaker does not see what runs on it",
+                owner
+            );
+            return problem(Level::Critical, text, outside(owner));
         }
-        let text = format!(
-            "no node that this one sees is primary; {owner}, which it does not see, holds the lock for {:.1} s more",
-            row.lease_left.as_secs_f64()
+        let text = message!(
+            "no node that this one sees is primary; {owner}, which it does not see, holds the lock for {seconds} s more",
+            owner,
+            seconds = format!("{:.1}", row.lease_left.as_secs_f64())
         );
-        let remedy = format!(
-            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, or what cls_status on {owner} names, nothing else"
+        let remedy = message!(
+            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, or what cls_status on {owner} names, nothing else",
+            owner
         );
-        return problem(Level::Critical, text, &remedy);
+        return problem(Level::Critical, text, remedy);
     }
     // Without a lease it serves on as the only holder, or by the others' promises (R15). One that
     // released its lease had stopped PostgreSQL before (R8).
@@ -73,28 +85,27 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
         .owner
         .as_ref()
         .filter(|owner| !row.ttl.is_zero() && seen.node(owner).is_none_or(|node| !node.online));
-    let text = unseen.map_or_else(
-        || NOBODY.to_owned(),
-        |owner| {
-            format!(
-                "no node that this one sees is primary; {owner}, which it does not see, may be alive and serving"
-            )
-        },
-    );
+    let text = unseen.map_or_else(nobody, |owner| {
+        message!(
+            "no node that this one sees is primary; {owner}, which it does not see, may be alive and serving",
+            owner
+        )
+    });
     // No holder is asked for at a promotion then (R1), but a standby's own score.
     let mut nodes = seen.cluster.nodes.iter();
     if !seen.sync()
         && let Some((node, _)) = nodes.find(|(_, node)| node.may_take_over())
     {
-        let remedy =
-            format!("wait: {node} may become primary; if it has not within a minute: cls_cleanup");
-        return problem(Level::Critical, &text, &remedy);
+        let remedy = message!(
+            "wait: {node} may become primary; if it has not within a minute: cls_cleanup",
+            node
+        );
+        return problem(Level::Critical, text, remedy);
     }
     let put_back = |name: &&NodeName| seen.node(name).is_some_and(|n| put_back(row, name, n));
     let (older, complete): (Vec<&NodeName>, Vec<&NodeName>) =
         row.holders.iter().partition(put_back);
-    let names: Vec<&str> = complete.iter().map(|name| name.as_str()).collect();
-    let names = names.join(" or ");
+    let names = Message::any(complete.iter().map(Message::from));
     let runs = |name: &&&NodeName| seen.node(name).is_some_and(|n| n.role() != Role::Stopped);
     if let Some(node) = complete.iter().find(runs) {
         if let Some(barred) = promised(seen, row, node) {
@@ -108,33 +119,43 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     let remedy = if let Some(node) =
         find(|node| node.role() != Role::Stopped && node.score == Some(Score::MayNot))
     {
-        format!(
-            "cls_status on {node}: it has every acknowledged commit, and says there what keeps it from being primary, if that lasts for a minute"
+        message!(
+            "cls_status on {node}: it has every acknowledged commit, and says there what keeps it from being primary, if that lasts for a minute",
+            node
         )
     } else if let Some(node) = find(|node| node.role() != Role::Stopped) {
-        format!(
-            "wait: {node} has every acknowledged commit and may become primary; if it has not within a minute: cls_cleanup"
+        message!(
+            "wait: {node} has every acknowledged commit and may become primary; if it has not within a minute: cls_cleanup",
+            node
         )
     } else if let Some(node) = find(|node| node.online && node.standby) {
-        format!("cls_unstandby_node {node}: it has every acknowledged commit")
+        message!(
+            "cls_unstandby_node {node}: it has every acknowledged commit",
+            node
+        )
     } else if let Some(node) = find(|node| node.online) {
-        format!(
-            "see below why the database does not run on {node}, which has every acknowledged commit; then cls_cleanup --node {node}"
+        message!(
+            "see below why the database does not run on {node}, which has every acknowledged commit; then cls_cleanup --node {node}",
+            node
         )
     } else if let ([older, ..], []) = (&older[..], &complete[..]) {
-        format!(
-            "bring the newer data of {older} back: what it has was put back to an older state, and no other node has every acknowledged commit. Only if they are lost for good: cls_recovery_master, which shows what would be lost and asks"
+        message!(
+            "bring the newer data of {older} back: what it has was put back to an older state, and no other node has every acknowledged commit. Only if they are lost for good: cls_recovery_master, which shows what would be lost and asks",
+            older
         )
     } else if let Some(owner) = unseen {
-        format!(
-            "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {names}: no other node has every acknowledged commit. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks"
+        message!(
+            "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {names}: no other node has every acknowledged commit. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks",
+            owner,
+            names
         )
     } else {
-        format!(
-            "start {names}: no other node has every acknowledged commit. Only if it is lost for good: cls_recovery_master, which shows what would be lost and asks"
+        message!(
+            "start {names}: no other node has every acknowledged commit. Only if it is lost for good: cls_recovery_master, which shows what would be lost and asks",
+            names
         )
     };
-    problem(Level::Critical, &text, &remedy)
+    problem(Level::Critical, text, remedy)
 }
 
 /// R7: this node has every acknowledged commit and may not be promoted, because it has promised that to the
@@ -143,14 +164,17 @@ fn promised(seen: &Observation<'_>, row: &Register, node: &NodeName) -> Option<P
     let memory = seen.memory.filter(|_| seen.here == Some(node))?;
     let owner = row.owner.as_ref().filter(|owner| *owner != node)?;
     memory.has_promised(row.epoch).then(|| {
-        let text = format!(
-            "no node that this one sees is primary; {node} has every acknowledged commit, and has promised {owner} not to be promoted while the lock service was away (epoch {})",
-            row.epoch
+        let text = message!(
+            "no node that this one sees is primary; {node} has every acknowledged commit, and has promised {owner} not to be promoted while the lock service was away (epoch {epoch})",
+            node,
+            owner,
+            epoch = row.epoch
         );
-        let remedy = format!(
-            "start {owner}: it ends the promise by itself as soon as it reaches the lock service. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks"
+        let remedy = message!(
+            "start {owner}: it ends the promise by itself as soon as it reaches the lock service. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks",
+            owner
         );
-        problem(Level::Critical, text, &remedy).on(node)
+        problem(Level::Critical, text, remedy).on(node)
     })
 }
 

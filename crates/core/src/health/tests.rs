@@ -11,10 +11,21 @@ use crate::register::Trouble;
 
 mod address;
 mod archive;
+mod chinese;
 mod commits;
 mod connections;
 mod left;
 mod primary;
+
+impl Finding {
+    fn said(&self) -> String {
+        self.text.to_string()
+    }
+
+    fn next(&self) -> Option<String> {
+        self.remedy.as_ref().map(ToString::to_string)
+    }
+}
 
 /// A node in the cluster: its name, its last operations, its data status, and further transient
 /// attributes.
@@ -240,10 +251,10 @@ fn a_setting_that_waits_for_a_restart_is_a_note_and_no_alarm() {
         panic!("{verdict:?}")
     };
     assert_eq!(
-        note.text,
+        note.said(),
         "node2: settings wait for a restart of PostgreSQL: max_connections, shared_buffers"
     );
-    let remedy = note.remedy.as_deref().unwrap();
+    let remedy = note.next().unwrap();
     assert!(
         remedy.starts_with("cls_restart --pending --dry-run"),
         "{remedy}"
@@ -283,7 +294,7 @@ fn a_primary_that_hangs_is_named() {
     assert_eq!(hangs.len(), 1);
     assert!(
         hangs[0]
-            .text
+            .said()
             .contains("PostgreSQL on node1 does not answer")
     );
     assert_eq!(hangs[0].level, Level::Warning);
@@ -297,14 +308,14 @@ fn a_primary_that_hangs_is_named() {
     assert_eq!(unseen.len(), 1);
     assert_eq!(unseen[0].level, Level::Warning);
     assert_eq!(
-        unseen[0].text,
+        unseen[0].said(),
         "PostgreSQL on node1 cannot be asked about its standbys: ssh to node1: nobody listens there"
     );
-    assert_eq!(unseen[0].remedy.as_deref(), Some("start sshd on node1"));
+    assert_eq!(unseen[0].next().as_deref(), Some("start sshd on node1"));
     let unknown = Hindrance::of(&"nothing more");
     let unseen = look(&both, false, Some(&unknown), None);
     assert_eq!(
-        unseen[0].remedy.as_deref(),
+        unseen[0].next().as_deref(),
         Some("cls_doctor says what is in the way")
     );
     let full = look(&both, false, why, Some(Connections::NoneLeft));
@@ -756,10 +767,10 @@ fn every_deviation_is_found_and_has_a_remedy() {
             .map(|condition| condition.number)
             .collect();
         assert_eq!(failed, unmet, "{name}");
-        let remedies: Vec<&str> = verdict
+        let remedies: Vec<String> = verdict
             .findings
             .iter()
-            .filter_map(|finding| finding.remedy.as_deref())
+            .filter_map(|finding| finding.next())
             .collect();
         assert!(
             remedies.iter().any(|text| text.contains(remedy)),
@@ -773,7 +784,7 @@ fn an_unreachable_lock_service_is_said_and_not_fatal() {
     let trouble = Reading::Unknown(Trouble::Unreachable("node3:5439: refused".to_owned()));
     let verdict = verdict(&[PRIMARY, STANDBY], &Extra::default(), &trouble);
     assert_eq!(verdict.level, Level::Warning);
-    assert!(verdict.findings[0].text.contains("node3:5439"));
+    assert!(verdict.findings[0].said().contains("node3:5439"));
 }
 
 #[test]
@@ -821,7 +832,7 @@ fn a_node_whose_controller_has_ended_finds_itself_outside() {
         let nodes = [PRIMARY, gone()];
         let verdict = verdict_on(Some(here), &nodes, &Extra::default(), &row("node1", 3));
         let found = verdict.findings.into_iter().find(|f| f.id == "started");
-        found.unwrap().remedy.unwrap()
+        found.unwrap().next().unwrap()
     };
     let elsewhere = "on node2: systemctl start corosync pacemaker, then cls_status";
     assert_eq!(said("node1"), elsewhere);
@@ -848,7 +859,7 @@ fn a_node_without_data_is_rebuilt_where_there_was_a_primary() {
             found.id == "started" && found.node.as_ref().is_some_and(|n| n.as_str() == "node2")
         };
         let found = found.into_iter().find(about);
-        found.unwrap().remedy.unwrap()
+        found.unwrap().next().unwrap()
     };
     assert_eq!(
         next(&[PRIMARY, empty()], ""),

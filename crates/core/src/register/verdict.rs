@@ -3,7 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Damage, HIGHEST, LEAP, Memory, NoRow, Reading, Register, Seen, Trouble, Update};
+use super::{
+    Damage, HIGHEST, LEAP, Memory, NoRow, Number, Reading, Register, Seen, Trouble, Update,
+};
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 
 /// Whether a running primary is still the owner (R5).
@@ -47,25 +51,16 @@ pub enum Aftermath {
 
 /// Damage: the term is no continuation of the one that this node has durably seen.
 pub(super) fn term_out_of_step(register: &Register, memory: &Memory) -> Option<Damage> {
-    out_of_step_by("term", register.term, memory.term)
+    out_of_step_by(Number::Term, register.term, memory.term)
 }
 
 /// Damage: the epoch is no continuation of the one that this node has durably seen.
 pub(super) fn epoch_out_of_step(register: &Register, memory: &Memory) -> Option<Damage> {
-    out_of_step_by("epoch", register.epoch, memory.epoch)
+    out_of_step_by(Number::Epoch, register.epoch, memory.epoch)
 }
 
-fn out_of_step_by(what: &str, says: u64, seen: u64) -> Option<Damage> {
-    let why = if says < seen {
-        "it was restored from a backup or belongs to another cluster"
-    } else if leaps(says, seen) {
-        "more than 1,048,576 (2^20) at once is no work of this program, somebody has changed the row; it is neither believed nor kept"
-    } else {
-        return None;
-    };
-    Some(Damage::OutOfStep(format!(
-        "the lock service's row has {what} {says}, but this cluster has seen {what} {seen}: {why}"
-    )))
+fn out_of_step_by(number: Number, says: u64, seen: u64) -> Option<Damage> {
+    (says < seen || leaps(says, seen)).then_some(Damage::OutOfStep { number, says, seen })
 }
 
 /// Whether a term or an epoch is further beyond the highest one seen than it can have come: both rise
@@ -140,15 +135,31 @@ impl NotTheOwner {
     }
 }
 
+impl NotTheOwner {
+    /// What is so, without what is to be done about it.
+    #[must_use]
+    pub fn what(&self) -> Message {
+        match self {
+            Self::NoRow(no_row) => no_row.what(),
+            Self::NeverElected => message!("no primary is registered yet"),
+            Self::Another { owner, term } => {
+                let owner = owner.as_ref();
+                let owner = owner.map_or_else(|| message!("nobody"), Message::from);
+                message!(
+                    "the register's owner is {owner} at term {term}",
+                    owner,
+                    term
+                )
+            }
+        }
+    }
+}
+
 impl fmt::Display for NotTheOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRow(no_row) => no_row.fmt(f),
-            Self::NeverElected => f.write_str("no primary is registered yet"),
-            Self::Another { owner, term } => {
-                let owner = owner.as_ref().map_or("nobody", NodeName::as_str);
-                write!(f, "the register's owner is {owner} at term {term}")
-            }
+            Self::NeverElected | Self::Another { .. } => self.what().fmt(f),
         }
     }
 }

@@ -566,7 +566,7 @@ fn foreign(facts: &RecoveryFacts) -> Option<String> {
     let row = match &facts.register {
         Some(Reading::Row(row)) => row,
         Some(Reading::Damaged(damage @ Damage::Foreign(_))) => {
-            return Some(format!("{damage}: {}", Damage::FOREIGN));
+            return Some(format!("{damage}: {}", Damage::foreign()));
         }
         _ => return None,
     };

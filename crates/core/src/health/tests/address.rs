@@ -49,7 +49,7 @@ fn placed(
         .findings
         .into_iter()
         .filter(|f| ["address", "unmanaged"].contains(&f.id));
-    ours.map(|f| (f.level, f.text, f.remedy.unwrap_or_default()))
+    ours.map(|f| (f.level, f.said(), f.next().unwrap_or_default()))
         .collect()
 }
 

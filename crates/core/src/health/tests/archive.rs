@@ -15,7 +15,7 @@ fn a_file_that_waits_for_its_archive_is_named_when_it_is_late() {
     };
     assert_eq!((finding.id, finding.level), ("archive", Level::Warning));
     assert_eq!(
-        finding.text,
+        finding.said(),
         "1 file of WAL waits to be archived, the oldest for 60 s on node1: WAL fills its disk, and a stop of PostgreSQL waits"
     );
 }

@@ -63,7 +63,7 @@ fn said(
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
     let finding = found.next()?;
-    Some((finding.level, finding.text, finding.remedy.unwrap()))
+    Some((finding.level, finding.said(), finding.next().unwrap()))
 }
 
 #[test]

@@ -6,9 +6,9 @@ fn found(connections: Option<Connections>) -> Vec<(Level, String)> {
     findings
         .map(|finding| {
             assert_eq!(finding.id, "connections");
-            let remedy = finding.remedy.unwrap();
+            let remedy = finding.next().unwrap();
             assert!(remedy.starts_with("on node1: ps -C postgres"), "{remedy}");
-            (finding.level, finding.text)
+            (finding.level, finding.said())
         })
         .collect()
 }

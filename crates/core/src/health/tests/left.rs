@@ -45,7 +45,7 @@ fn found_beside(
     findings
         .map(|finding| {
             assert_eq!(finding.id, "left-over");
-            (finding.text, finding.remedy.unwrap())
+            (finding.said(), finding.next().unwrap())
         })
         .collect()
 }
@@ -138,7 +138,7 @@ fn a_constraint_that_leaves_no_successor_is_said_unless_a_command_has_left_it() 
         let findings = verdict.findings.into_iter();
         let found = findings.filter(|finding| finding.id == "barred");
         found
-            .map(|f| (f.text, f.remedy.unwrap()))
+            .map(|f| (f.said(), f.next().unwrap()))
             .collect::<Vec<_>>()
     };
     const NEVER: &str = r#"<rsc_location id="never-here" rsc="msPostgresql" node="node2" role="Promoted" score="-INFINITY"/>"#;

@@ -32,7 +32,7 @@ fn said_in(sync: bool, nodes: &[Node], reading: &Reading) -> (String, String) {
     assert_eq!(verdict.level, Level::Critical);
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "primary");
     let finding = found.next().unwrap();
-    (finding.text, finding.remedy.unwrap())
+    (finding.said(), finding.next().unwrap())
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
     let held = held_by(&["node1", "node2"], 2);
     let there = verdict_on(Some("node1"), &[OFF, STANDBY], &Extra::default(), &held);
     let found = there.findings.into_iter().find(|f| f.id == "primary");
-    let next = found.unwrap().remedy.unwrap();
+    let next = found.unwrap().next().unwrap();
     assert!(
         next.ends_with("on node1: systemctl restart pacemaker"),
         "{next}"
@@ -201,8 +201,11 @@ fn without_quorum_the_other_part_may_have_a_primary() {
     let unknown = Reading::Unknown(Trouble::Unreachable("refused".to_owned()));
     let verdict = verdict(&[WAS_PRIMARY, STANDBY], &extra, &unknown);
     let found = verdict.findings.iter().find(|f| f.id == "primary").unwrap();
-    assert_eq!(found.text, "no node of this part of the cluster is primary");
-    assert!(found.remedy.as_deref().unwrap().contains("other nodes"));
+    assert_eq!(
+        found.said(),
+        "no node of this part of the cluster is primary"
+    );
+    assert!(found.next().unwrap().contains("other nodes"));
 }
 
 #[test]
@@ -215,11 +218,11 @@ fn a_failure_that_names_a_command_needs_no_other() {
         ..STANDBY
     };
     let verdict = verdict(&[PRIMARY, refused], &Extra::default(), &row("node1", 4));
-    let remedies: Vec<&str> = verdict
+    let remedies: Vec<String> = verdict
         .findings
         .iter()
         .filter(|finding| ["started", "failures"].contains(&finding.id))
-        .filter_map(|finding| finding.remedy.as_deref())
+        .filter_map(|finding| finding.next())
         .collect();
     assert_eq!(remedies.len(), 2);
     assert!(
@@ -270,7 +273,7 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
         });
         let found = verdict.findings.into_iter().find(|f| f.id == "primary");
         let finding = found.unwrap();
-        (finding.text, finding.remedy.unwrap())
+        (finding.said(), finding.next().unwrap())
     };
     let (text, next) = said_on("node2", Some(held.epoch));
     assert!(

@@ -33,7 +33,7 @@ pub fn source_holds<'r>(
     reading: &'r Reading,
     told: Option<Seen>,
 ) -> Result<&'r Register, String> {
-    let row = believed(reading, None, told).map_err(|no_row| no_row.what())?;
+    let row = believed(reading, None, told).map_err(|no_row| no_row.what().to_string())?;
     let owned = term.is_some_and(|term| row.is_owned_at(source, term));
     owned.then_some(row).ok_or_else(|| {
         format!(
