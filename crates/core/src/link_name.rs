@@ -124,19 +124,28 @@ impl From<LinkName> for String {
 }
 
 /// What a node's own agent says that its standby has on its disk: `node2@…|3|0000000003000140`, the
-/// name under which that server runs, the timeline and the position.
+/// name under which that server runs, the timeline and the position; before a promotion also the term at
+/// which the timeline was begun, `…|1014`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flushed {
     /// The server that says so.
     pub name: LinkName,
     /// How far.
     pub position: WalPosition,
+    /// The term of that timeline's name (R13), by which it is told from another one of the same number. Said
+    /// before a promotion only: agents of an older version do not understand it, and what they wait for, to
+    /// make a standby a holder, is said without.
+    pub begun: Option<u64>,
 }
 
 impl fmt::Display for Flushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WalPosition { timeline, lsn } = self.position;
-        write!(f, "{}|{timeline}|{}", self.name, lsn.to_hex16())
+        write!(f, "{}|{timeline}|{}", self.name, lsn.to_hex16())?;
+        match self.begun {
+            Some(term) => write!(f, "|{term}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -144,10 +153,15 @@ impl FromStr for Flushed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{} is not NAME|TIMELINE|POSITION", quoted(text));
+        let wrong = || format!("{} is not NAME|TIMELINE|POSITION[|TERM]", quoted(text));
         let fields: Vec<&str> = text.split('|').collect();
-        let [name, timeline, lsn] = fields.as_slice() else {
-            return Err(wrong());
+        let (name, timeline, lsn, begun) = match fields.as_slice() {
+            [name, timeline, lsn] => (name, timeline, lsn, None),
+            [name, timeline, lsn, term] => {
+                let term: u64 = term.parse().map_err(|_| wrong())?;
+                (name, timeline, lsn, Some(term))
+            }
+            _ => return Err(wrong()),
         };
         let number: u32 = timeline.parse().map_err(|_| wrong())?;
         Ok(Self {
@@ -156,6 +170,7 @@ impl FromStr for Flushed {
                 timeline: TimelineId::new(number).ok_or_else(wrong)?,
                 lsn: Lsn::from_hex16(lsn).map_err(|error| error.to_string())?,
             },
+            begun,
         })
     }
 }
@@ -215,12 +230,22 @@ mod tests {
                 timeline: TimelineId::new(3).unwrap(),
                 lsn: Lsn::new(0x300_0140),
             },
+            begun: None,
         };
         assert_eq!(
             flushed.to_string(),
             "node2@0000000000000007|3|0000000003000140"
         );
         assert_eq!(flushed.to_string().parse::<Flushed>().unwrap(), flushed);
+        let named = Flushed {
+            begun: Some(1014),
+            ..flushed
+        };
+        assert_eq!(
+            named.to_string(),
+            "node2@0000000000000007|3|0000000003000140|1014"
+        );
+        assert_eq!(named.to_string().parse::<Flushed>().unwrap(), named);
         for text in ["", "a|b", "a|0|0", "a|1|x", "a|1|0000000003000140|"] {
             assert!(text.parse::<Flushed>().is_err(), "{text:?}");
         }

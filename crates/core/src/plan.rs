@@ -17,11 +17,14 @@ use crate::register::{
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, LinkId, Operation,
-    Process, RunningName, Settled, Snapshot,
+    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, LinkId,
+    Operation, Process, RunningName, Settled, Snapshot,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
+
+/// How long a promotion waits for the WAL of another standby, while clients wait for it.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// How PostgreSQL is stopped, from the kindest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +75,17 @@ pub enum Action {
     ///
     /// [`NOBODY`]: crate::parse::standby_names::NOBODY
     OpenStandby(LinkName),
+    /// The same as [`Action::OpenStandby`], and receive from another standby of this timeline what that one has
+    /// flushed and this one has not, until the settings are written again. The promotion does that, and the
+    /// monitor of a standby that it leaves open.
+    CatchUp {
+        /// The name of this standby in its settings.
+        name: LinkName,
+        /// The other standby's node.
+        from: NodeName,
+        /// Up to where it has flushed.
+        up_to: Lsn,
+    },
     /// Put it back and reload: the standby is not to be promoted (any more).
     CloseStandby(LinkName),
     /// Write the settings of a primary: no synchronous names, no `standby.signal`.
@@ -176,6 +190,7 @@ impl Action {
             Self::Announce(_) => ActionKind::Announce,
             Self::WriteStandbySettings(_) => ActionKind::WriteStandbySettings,
             Self::OpenStandby(_) => ActionKind::OpenStandby,
+            Self::CatchUp { .. } => ActionKind::CatchUp,
             Self::CloseStandby(_) => ActionKind::CloseStandby,
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
             Self::SetNames(Waits::Held(_)) => ActionKind::HoldCommits,
@@ -259,6 +274,7 @@ impl Action {
         match self {
             Self::WriteStandbySettings(_)
             | Self::OpenStandby(_)
+            | Self::CatchUp { .. }
             | Self::CloseStandby(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
@@ -311,6 +327,8 @@ pub enum ActionKind {
     WriteStandbySettings,
     /// [`Action::OpenStandby`].
     OpenStandby,
+    /// [`Action::CatchUp`].
+    CatchUp,
     /// [`Action::CloseStandby`].
     CloseStandby,
     /// [`Action::WritePrimarySettings`].
@@ -396,6 +414,7 @@ impl ActionKind {
     pub const ALL: &[Self] = &[
         Self::WriteStandbySettings,
         Self::OpenStandby,
+        Self::CatchUp,
         Self::CloseStandby,
         Self::WritePrimarySettings,
         Self::SetNames,
@@ -443,6 +462,7 @@ impl ActionKind {
         match self {
             Self::WriteStandbySettings => "write-standby-settings",
             Self::OpenStandby => "open-standby",
+            Self::CatchUp => "catch-up",
             Self::CloseStandby => "close-standby",
             Self::WritePrimarySettings => "write-primary-settings",
             Self::SetNames => "set-names",
@@ -768,6 +788,7 @@ impl Snapshot {
                 });
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
+            Action::CatchUp { .. } => self.begin_to_catch_up(action, Duration::ZERO),
             Action::TakeChangeLock(_) => {
                 self.progress.change_lock = ChangeLock::Busy(text.to_owned());
             }
@@ -850,10 +871,11 @@ impl Snapshot {
             Action::ReleaseChangeLock => {
                 (self.progress.change_lock, self.progress.barrier) = (ChangeLock::NotTaken, None);
             }
-            Action::OpenStandby(_) | Action::CloseStandby(_) => {
+            Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
                 if let Answer::Standby(view) = &mut self.answer {
                     view.closed = matches!(action, Action::CloseStandby(_));
                 }
+                self.begin_to_catch_up(action, CATCH_UP);
             }
             Action::SetNames(waits) => {
                 let until = self.hold_until();
@@ -985,6 +1007,15 @@ impl Snapshot {
             self.progress.epoch_moved = false;
         }
         self.register = Some(reply.reading());
+    }
+
+    fn begin_to_catch_up(&mut self, action: &Action, time: Duration) {
+        if let Action::CatchUp { up_to, .. } = action {
+            self.progress.catch_up = Some(CatchUp {
+                up_to: *up_to,
+                until: self.elapsed + time,
+            });
+        }
     }
 
     /// What the guard has tried in this round it does not try again in it.

@@ -458,6 +458,8 @@ pub struct Progress {
     pub stops: Vec<StopMode>,
     /// PostgreSQL was started by this operation.
     pub started: bool,
+    /// WAL is received from another standby before PostgreSQL is promoted; none before that was begun.
+    pub catch_up: Option<CatchUp>,
     /// `pg_ctl promote` was asked for.
     pub promoting: bool,
     /// PostgreSQL was made ready to run as a primary in place.
@@ -512,6 +514,15 @@ pub enum Closed {
     Written,
     /// And has read the data directory after that.
     Read,
+}
+
+/// WAL of the same timeline that another standby has flushed and this one has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CatchUp {
+    /// Up to where it has.
+    pub up_to: Lsn,
+    /// Until when ([`Snapshot::elapsed`]) it is waited for.
+    pub until: Duration,
 }
 
 /// How an acquired right to promote is used (R2).

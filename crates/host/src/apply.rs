@@ -71,6 +71,7 @@ pub(crate) fn perform(
             done(node.pg.reserve_timelines(*highest).map_err(text))
         }
         Action::OpenStandby(name) => done(node.set_standby_names(name, Waits::ForNobody)),
+        Action::CatchUp { name, from, .. } => done(node.catch_up(name, from)),
         Action::CloseStandby(name) => {
             done(node.set_standby_names(name, node.settings.names_of_a_standby()))
         }
@@ -257,16 +258,38 @@ impl Node {
 
     /// The settings of a standby with a link of this name, or those of a primary.
     fn write_settings(&self, standby: Option<&LinkName>, names: Waits) -> Result<(), String> {
+        self.write_settings_from(standby, names, None)
+    }
+
+    /// The same of a standby that receives from another one than the primary.
+    fn write_settings_from(
+        &self,
+        standby: Option<&LinkName>,
+        names: Waits,
+        upstream: Option<&NodeName>,
+    ) -> Result<(), String> {
         let settings = pgconf::Settings {
             restore_command: self.restore_through_us()?,
             standby: standby.is_some(),
             // An incarnation lies in no file that somebody might copy.
             plain_name: standby.filter(|name| !name.is_incarnation()).cloned(),
             names,
+            upstream: upstream.cloned(),
         };
         pgconf::ensure(&self.pg, &self.params, &self.settings.me, &settings)
             .map(drop)
             .map_err(text)
+    }
+
+    fn catch_up(&self, name: &LinkName, from: &NodeName) -> Result<(), String> {
+        let version = self.pg.data_version().map_err(text)?;
+        if !version.reloads_primary_conninfo() {
+            return Err(format!(
+                "PostgreSQL {version} would have to be restarted to receive from {from}"
+            ));
+        }
+        self.write_settings_from(Some(name), Waits::ForNobody, Some(from))?;
+        self.reload_standby()
     }
 
     fn set_names(&mut self, names: Waits) -> Result<(), String> {
@@ -316,6 +339,10 @@ impl Node {
 
     fn set_standby_names(&self, name: &LinkName, names: Waits) -> Result<(), String> {
         self.write_settings(Some(name), names)?;
+        self.reload_standby()
+    }
+
+    fn reload_standby(&self) -> Result<(), String> {
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
             false => Err("PostgreSQL does not run and could not read its settings".to_owned()),

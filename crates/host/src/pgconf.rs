@@ -81,6 +81,9 @@ pub struct Settings {
     pub names: Waits,
     /// `restore_command` in place of the administrator's own ([`crate::restore`]).
     pub restore_command: Option<String>,
+    /// The node of another standby to receive from, in place of the primary, for as long as it takes to have
+    /// all that it has. It is addressed by its own name, as the source of a copy is, and keeps no slot.
+    pub upstream: Option<NodeName>,
 }
 
 impl Settings {
@@ -100,12 +103,7 @@ impl Settings {
         // waited for a standby, while that standby, which may lack them, counts as a holder. As it
         // is, the crash ends the server, and the agent makes this node the only holder first (R1).
         own.push_str(&line("restart_after_crash", "off")?);
-        let recovery = recovery_lines(
-            params,
-            me,
-            self.plain_name.as_ref(),
-            self.restore_command.as_ref(),
-        )?;
+        let recovery = self.recovery_lines(params, me)?;
         if has_standby_signal {
             // A restarted WAL receiver tries again after this time; the default of 5 s would be
             // most of a takeover.
@@ -116,47 +114,52 @@ impl Settings {
         let old_form = format!("{}{recovery}", line("standby_mode", "on")?);
         Ok((own, self.standby.then_some(old_form)))
     }
-}
 
-/// The settings of a standby, the same in both forms (PostgreSQL 12 moved them from
-/// `recovery.conf`). They are kept on a primary, which ignores them.
-fn recovery_lines(
-    params: &Params,
-    me: &NodeName,
-    name: Option<&LinkName>,
-    restore: Option<&String>,
-) -> Result<String, PgConfError> {
-    let mut text = line("primary_conninfo", &primary_conninfo(params, name)?)?;
-    text.push_str(&line("recovery_target_timeline", "latest")?);
-    let commands = [
-        (
-            "restore_command",
-            restore.or(params.restore_command.as_ref()),
-        ),
-        (
-            "archive_cleanup_command",
-            params.archive_cleanup_command.as_ref(),
-        ),
-        ("recovery_end_command", params.recovery_end_command.as_ref()),
-    ];
-    for (name, command) in commands {
-        if let Some(command) = command {
-            text.push_str(&line(name, command)?);
+    /// The settings of a standby, the same in both forms (PostgreSQL 12 moved them from
+    /// `recovery.conf`). They are kept on a primary, which ignores them.
+    fn recovery_lines(&self, params: &Params, me: &NodeName) -> Result<String, PgConfError> {
+        let host = match &self.upstream {
+            Some(node) => node.as_str(),
+            None => params.master_ip.as_deref().unwrap_or_default(),
+        };
+        let conninfo = primary_conninfo(params, host, self.plain_name.as_ref())?;
+        let mut text = line("primary_conninfo", &conninfo)?;
+        text.push_str(&line("recovery_target_timeline", "latest")?);
+        let restore = self.restore_command.as_ref();
+        let commands = [
+            (
+                "restore_command",
+                restore.or(params.restore_command.as_ref()),
+            ),
+            (
+                "archive_cleanup_command",
+                params.archive_cleanup_command.as_ref(),
+            ),
+            ("recovery_end_command", params.recovery_end_command.as_ref()),
+        ];
+        for (name, command) in commands {
+            if let Some(command) = command {
+                text.push_str(&line(name, command)?);
+            }
         }
+        if let Some(slot) = params.slot_for(me).filter(|_| self.upstream.is_none()) {
+            text.push_str(&line("primary_slot_name", &slot)?);
+        }
+        Ok(text)
     }
-    if let Some(slot) = params.slot_for(me) {
-        text.push_str(&line("primary_slot_name", &slot)?);
-    }
-    Ok(text)
 }
 
 /// How a standby reaches the primary: by the writer's address. Its name is here only where it is the
 /// node's plain one; an incarnation comes from the server's environment, which libpq looks at before the
 /// name that the WAL receiver would give itself.
-fn primary_conninfo(params: &Params, name: Option<&LinkName>) -> Result<String, PgConfError> {
+fn primary_conninfo(
+    params: &Params,
+    host: &str,
+    name: Option<&LinkName>,
+) -> Result<String, PgConfError> {
     let port = params.pgport.to_string();
     let mut pairs = vec![
-        ("host", params.master_ip.as_deref().unwrap_or_default()),
+        ("host", host),
         ("port", port.as_str()),
         ("user", params.repuser.as_str()),
     ];

@@ -94,6 +94,7 @@ fn ensure(cluster: &Cluster, tmpdir: &Path) -> Result<(), String> {
     let settings = Settings {
         plain_name: None,
         restore_command: None,
+        upstream: None,
         standby: false,
         names: Waits::ForNobody,
     };

@@ -37,6 +37,7 @@ fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
 fn settings(standby: bool, name: Option<&str>) -> Settings {
     Settings {
         restore_command: None,
+        upstream: None,
         standby,
         plain_name: standby.then(|| LinkName::plain(&me())),
         names: name.map_or(Waits::ForNobody, |name| Waits::For(name.to_owned())),
@@ -73,6 +74,16 @@ fn pg_what_is_written_is_what_the_server_shows() {
         (own.uid(), own.permissions().mode() & 0o777),
         (cluster.ctl.user.uid(), 0o600)
     );
+
+    // From another standby it receives for moments only, without a slot there.
+    let lent = Settings {
+        upstream: Some("third".parse().unwrap()),
+        ..settings(true, None)
+    };
+    let (own, _) = lent.render(&params, &me(), true).unwrap();
+    let shows = |text: &str| own.contains(text);
+    assert!(shows("host=third") && !shows("127.0.0.1"), "{own}");
+    assert!(!shows("primary_slot_name"), "{own}");
 
     // As a primary: everything is read, nothing of it acts.
     let primary = settings(false, Some("node-2"));

@@ -228,11 +228,43 @@ fn cluster_three_nodes_fall_together() {
     let first = settle(&bed, "one synchronous standby of two", |roles| {
         roles.other.is_some()
     });
-    without_quorum(&bed, &first);
+    third_ahead(&bed, &first);
+    let primary = must(register(&bed)).owner;
+    without_quorum(&bed, &whole(&bed, &primary));
     let primary = must(register(&bed)).owner;
     stale_standby_and_then_all(&bed, &whole(&bed, &primary));
     let primary = must(register(&bed)).owner;
     full_disks(&bed, &whole(&bed, &primary));
+}
+
+/// The third node has received a commit that the synchronous standby has not, when the primary dies. The
+/// standby takes over, receives it from there, and both are in service without anything being typed.
+fn third_ahead(bed: &Bed, before: &Roles) {
+    scenario("replication to the synchronous standby is cut, a commit waits, the primary dies");
+    let (sync, third) = (&before.sync, before.other.clone().expect("a third node"));
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.cut_port(&before.primary, sync, 5432));
+    bed.until("the third node ahead of the synchronous standby", || {
+        let sql = |node: &str, text: &str| bed.sql(node, text).map_err(|error| error.to_string());
+        let reached = sql(sync, "SELECT pg_last_wal_receive_lsn()")?;
+        let ahead = format!("SELECT pg_last_wal_receive_lsn() > '{reached}'");
+        let is_ahead = sql(&third, &ahead)? == "t";
+        is_ahead.then_some(()).ok_or(reached)
+    });
+    must(bed.power_cut(&before.primary));
+    must(writer.wait_for(50, PATIENCE));
+    let after = settle(bed, "both of the others in service", |roles| {
+        (&roles.primary, &roles.sync) == (sync, &third)
+    });
+    assert_eq!(after.term, before.term + 1, "one promotion");
+    assert!(bed.logged(sync, "promote-catch-up") > 0, "nothing was lent");
+    no_failure(bed, sync);
+    must(writer.stop());
+    must(bed.heal());
+    must(bed.boot(&before.primary));
+    whole(bed, sync);
+    judged(bed);
 }
 
 /// The lock service is in reach of all, so that the register alone would let the primary go on: but it has

@@ -23,6 +23,7 @@ use pha_core::snapshot::{
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
+use crate::ahead::{self, AHEAD};
 use crate::diverged::MESSAGES;
 use crate::exchange::{self, ALONE, HELD};
 use crate::guard::{Resident, UNGUARDED};
@@ -316,6 +317,9 @@ impl Explored {
                     state.violation = Some(UNGUARDED);
                 }
             }
+            if ahead::leaves_behind(state, i, &snapshot, &plan.actions) {
+                state.violation = Some(AHEAD);
+            }
             let mut run = Run {
                 kind,
                 snapshot,
@@ -586,6 +590,9 @@ impl Explored {
                 node.reserved = node.reserved.max(highest.get() as u8);
             }
             Action::OpenStandby(_) => node.names = 0,
+            Action::CatchUp { from, .. } => {
+                return Some(self.catches_up(state, i, from, outcome));
+            }
             Action::CloseStandby(_) => node.names = NOBODY_BIT,
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
             Action::SetNames(waits) => {

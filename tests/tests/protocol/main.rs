@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr)]
 
 mod agent;
+mod ahead;
 mod deadend;
 mod decision;
 mod diverged;
@@ -27,6 +28,7 @@ mod withdrawal;
 
 use std::fmt::Write as _;
 
+use ahead::{AHEAD, MIXED};
 use diverged::UNWRITTEN;
 use exchange::{ALONE, HELD};
 use guard::{FENCED, UNGUARDED};
@@ -93,6 +95,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         overrides: false,
         quorum: false,
         votes: false,
+        ahead: false,
         register: true,
         start: Start::Election,
         mutation: Mutation::None,
@@ -274,6 +277,25 @@ const NUMBERED: Explored = Explored {
     overrides: false,
     timelines: 2,
     ..NAMED
+};
+
+/// Three nodes, of which the third one has received more from the primary than the standby that takes over.
+const OUTRUN: Explored = Explored {
+    nodes: 3,
+    commits: 2,
+    timelines: 2,
+    named: true,
+    ahead: true,
+    start: Start::Ahead,
+    ..SMALL
+};
+
+/// The same, and what the third one has is of another timeline with the same number, which PostgreSQL would let
+/// stream: its monitor is still to notice that.
+const FOREIGN: Explored = Explored {
+    timelines: 3,
+    start: Start::Foreign,
+    ..OUTRUN
 };
 
 /// Strangers beside a node with a guard.
@@ -923,4 +945,27 @@ fn every_part_of_names_is_needed() {
             is_noticed(mutation, NAMED, &[SAME_TIMELINE]);
         }
     }
+}
+
+#[test]
+fn a_standby_that_is_ahead_lends_what_it_has_to_the_one_that_takes_over() {
+    holds(OUTRUN, Some(if long() { 10_000_000 } else { 300_000 }));
+    let most = if long() { 5_000_000 } else { 100_000 };
+    let mixed = HasDiscoveries::AnyOf([MIXED].into());
+    let broken = explore(FOREIGN, mixed, Some(most));
+    let broken = broken.iter().find(|(name, _)| *name == MIXED);
+    assert!(broken.is_none(), "{broken:?}");
+}
+
+#[test]
+fn every_part_of_lending_is_needed() {
+    use Mutation as M;
+    is_noticed(M::NothingIsLent, OUTRUN, &[AHEAD]);
+    let model = Explored {
+        mutation: M::AnyTermIsLent,
+        ..FOREIGN
+    };
+    let broken = explore(model, HasDiscoveries::AnyOf([MIXED].into()), None);
+    let noticed = broken.iter().any(|(name, _)| *name == MIXED);
+    assert!(noticed, "a timeline of another name is not noticed");
 }

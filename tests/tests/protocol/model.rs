@@ -7,10 +7,11 @@ use pha_core::lineage::{Held, Opening};
 use pha_core::lsn::Lsn;
 use pha_core::plan::Action;
 use pha_core::register::{Eligibility, Memory, PROMOTION_RULES, Reading, may_promote_by};
-use pha_core::snapshot::Progress;
+use pha_core::snapshot::{Operation, Progress};
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
+use crate::ahead::{AHEAD, MIXED};
 use crate::decision::Others;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::exchange::{ALONE, HELD};
@@ -70,6 +71,8 @@ pub(crate) struct Explored {
     pub(crate) named: bool,
     /// Whether nodes decide by quorum, and a primary may be cut off from others (R3).
     pub(crate) quorum: bool,
+    /// Whether standbys say before a promotion how far they have flushed, and receive from one another then.
+    pub(crate) ahead: bool,
     /// Whether more than the database nodes vote, so that the primary may be cut off together with a standby.
     pub(crate) votes: bool,
     /// Whether there is a register; without one only what a primary's monitors do is explored.
@@ -105,6 +108,10 @@ pub(crate) enum Start {
     Superseded,
     /// See [`crate::diverged::forked_from`].
     Forked,
+    /// See [`Explored::ahead_from`].
+    Ahead,
+    /// See [`Explored::foreign_from`].
+    Foreign,
 }
 
 /// One transition.
@@ -171,6 +178,8 @@ pub(crate) enum Move {
     StrangerGoes,
     /// A standby's own agent says how far it has flushed.
     Says(usize),
+    /// The same before another node is promoted.
+    Tells(usize),
     /// These nodes, a primary's among them, are cut off from all others, but not from the lock service.
     CutOff(u8),
     /// The network is whole again.
@@ -289,6 +298,8 @@ impl Model for Explored {
             Start::Released => return vec![self.released_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
+            Start::Ahead => return vec![self.ahead_from(fresh)],
+            Start::Foreign => return vec![self.foreign_from(fresh)],
         }
         // The last node of node_list has a commit of the time before the register (R0).
         let mut newer = fresh.clone();
@@ -314,6 +325,7 @@ impl Model for Explored {
             self.stranger_moves(state, i, moves);
             self.override_moves(state, i, moves);
             self.quorum_moves(state, i, moves);
+            self.ahead_moves(state, i, moves);
         }
         if state.row.lease == Lease::Running && lease_may_run_out(state) {
             moves.push(Move::LeaseRunsOut);
@@ -411,7 +423,8 @@ impl Model for Explored {
             Move::Guards(i, chance) => self.guard_round(&mut state, i, chance)?,
             Move::StrangerComes(stranger) => state.stranger = Some(stranger),
             Move::StrangerGoes => state.stranger = None,
-            Move::Says(i) => self.says(&mut state, i)?,
+            Move::Says(i) => self.says(&mut state, i, Operation::Attend)?,
+            Move::Tells(i) => self.says(&mut state, i, self.before_another(i))?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::BacksUp => self.backs_up(&mut state)?,
             Move::Restores => self.restores(&mut state)?,
@@ -477,6 +490,8 @@ impl Model for Explored {
             }),
             Property::always(ALONE, |_, state: &State| state.violation != Some(ALONE)),
             Property::always(HELD, |_, state: &State| state.violation != Some(HELD)),
+            Property::always(AHEAD, |_, state: &State| state.violation != Some(AHEAD)),
+            Property::always(MIXED, |_, state: &State| state.violation != Some(MIXED)),
             Property::always(STRANDED, |model: &Self, state: &State| {
                 model.nobody_is_stranded(state)
             }),
@@ -643,7 +658,7 @@ impl Explored {
         state
     }
 
-    fn crashed_from(&self, fresh: State) -> State {
+    pub(crate) fn crashed_from(&self, fresh: State) -> State {
         let mut state = self.replicating_from(fresh);
         state.row.lease = Lease::RunOut;
         for node in &mut state.nodes {
@@ -761,6 +776,11 @@ impl Explored {
             Some(Action::AskQuorum(_)) => {
                 moves.push(Move::Acts(i, Outcome::Answered));
                 moves.push(Move::Acts(i, Outcome::Unreachable));
+            }
+            Some(Action::CatchUp { .. }) => {
+                moves.push(Move::Acts(i, Outcome::Answered));
+                moves.push(Move::Acts(i, Outcome::Unreachable));
+                moves.push(Move::Acts(i, Outcome::ReplyLost));
             }
             Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),
         }

@@ -193,6 +193,10 @@ pub(crate) enum Mutation {
     NumberOfAnotherGoesOn,
     /// A standby that is opened by hand acknowledges by itself.
     StandbyIsOpen,
+    /// Who takes over receives nothing from a standby that is ahead.
+    NothingIsLent,
+    /// R13: it receives from one on a timeline of another name too.
+    AnyTermIsLent,
     /// No monitor starts a guard.
     GuardNotStarted,
     /// A guard that stands still is not replaced.
@@ -328,6 +332,18 @@ impl Mutation {
                 dropped = &["primary-number-of-another", "promote-number-of-another"];
             }
             Self::CopyMarkIgnored => dropped = &["start-unfinished", "start-unfinished-beside"],
+            Self::NothingIsLent => dropped = &["promote-catch-up"],
+            Self::AnyTermIsLent => {
+                let own = snapshot.record.as_ref().ok().and_then(Option::as_ref);
+                let begun = own.and_then(|own| own.lineage.last()).map(|name| name.term);
+                if let Ok(cluster) = &mut shown.cluster {
+                    let said = cluster
+                        .nodes
+                        .values_mut()
+                        .filter_map(|node| node.flushed.as_mut());
+                    said.for_each(|said| said.begun = begun);
+                }
+            }
             Self::PutBackStarts => dropped = &["start-put-back-leave", "start-put-back"],
             Self::GuardNeverFences => dropped = &["guard-overdue", "guard-fence"],
             Self::GuardLetsSuperseded => dropped = &["guard-superseded"],

@@ -246,6 +246,15 @@ fn lineage(node: &Node) -> Option<Lineage> {
     }
 }
 
+/// The name of a timeline that node `i` has begun.
+pub(crate) fn begun_by(i: usize, number: TimelineId, fork: Lsn) -> TimelineName {
+    TimelineName {
+        term: FIRST + 1 + i as u64,
+        number,
+        fork,
+    }
+}
+
 /// The first timeline, as everybody has recorded it who begins with it.
 pub(crate) fn first() -> Names {
     Names::of(&Lineage::new(vec![TimelineName {

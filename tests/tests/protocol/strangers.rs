@@ -49,6 +49,8 @@ pub(crate) struct Said {
     pub(crate) incarnation: u8,
     pub(crate) timeline: u8,
     pub(crate) end: u8,
+    /// The term of the timeline's name, where that was said.
+    pub(crate) begun: Option<u8>,
 }
 
 pub(crate) fn called(node: usize, incarnation: u8) -> u8 {
@@ -158,22 +160,26 @@ impl Explored {
     /// What node `j` has told the cluster, as node `i` sees it.
     pub(crate) fn told(&self, state: &State, i: usize, j: usize) -> (Announced, Option<Flushed>) {
         let node = &state.nodes[j];
-        if !self.strangers {
-            // An agent that announces nothing, but this node's own.
-            let own = Announced::Name(link_name(j, 0));
-            return (if i == j { own } else { Announced::Nothing }, None);
-        }
-        let former = match state.nodes[i].names {
-            names if names & 1 << j != 0 => incarnation(names),
-            _ => node.announced,
-        };
         let flushed = node.said.map(|said| Flushed {
             name: link_name(j, said.incarnation),
             position: WalPosition {
                 timeline: timeline_id(said.timeline),
                 lsn: Lsn::new(u64::from(said.end)),
             },
+            begun: said.begun.map(u64::from),
         });
+        if !self.strangers {
+            // An agent that announces nothing, but this node's own, and who says before a promotion what it has.
+            let plain = Announced::Name(link_name(j, 0));
+            return match i == j || self.ahead {
+                true => (plain, flushed),
+                false => (Announced::Nothing, flushed),
+            };
+        }
+        let former = match state.nodes[i].names {
+            names if names & 1 << j != 0 => incarnation(names),
+            _ => node.announced,
+        };
         match self.mutation {
             Mutation::PlainNamesBelieved if i != j => (Announced::Nothing, None),
             Mutation::AnnouncementIgnored if i != j => {
@@ -187,7 +193,11 @@ impl Explored {
                 };
                 (
                     Announced::Name(name.clone()),
-                    Some(Flushed { name, position }),
+                    Some(Flushed {
+                        name,
+                        position,
+                        begun: None,
+                    }),
                 )
             }
             _ => (Announced::Name(link_name(j, node.announced)), flushed),
@@ -239,13 +249,13 @@ impl Explored {
         }
     }
 
-    /// The node's own agent looks at its standby, and says what its rules say.
-    pub(crate) fn says(&self, state: &mut State, i: usize) -> Option<()> {
+    /// The node's own agent looks at its standby, and says what its rules say in this operation.
+    pub(crate) fn says(&self, state: &mut State, i: usize, operation: Operation) -> Option<()> {
         let memory = state.nodes[i].memory();
         let progress = Progress::default();
         let mut snapshot: Snapshot =
             self.observe(state, i, Kind::Monitor, View::All, progress, memory);
-        snapshot.operation = Operation::Attend;
+        snapshot.operation = operation;
         snapshot.register = Some(Reading::Row(state.register()));
         let streams = upstream(&state.nodes[i]).is_some();
         let log = state.nodes[i].log;
@@ -264,6 +274,7 @@ impl Explored {
             incarnation: number(i, &said.name),
             timeline: said.position.timeline.get() as u8,
             end: said.position.lsn.as_u64() as u8,
+            begun: said.begun.map(|term| term as u8),
         });
         Some(())
     }

@@ -114,6 +114,11 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "notify-pre-promote-say",
+        says: "Synchronous mode, three nodes and more: another node is to be promoted, and this standby may have flushed more of the same timeline than that one (R13). Say how much, and see it said in the cluster: the other one receives it from here before it opens, so that this standby can follow it.",
+        decide: say_before_promotion,
+    },
+    Rule {
         id: "notify-post-promote-reconnect",
         says: "Another node is the primary now: end the WAL receiver, so that it connects there at once and not after its timeout.",
         decide: |s| {
@@ -188,6 +193,19 @@ fn before_promotion(s: &Snapshot) -> Option<&ocf::Notification> {
 fn reobserved(s: &Snapshot, attribute: Attribute) -> Option<Step> {
     let actions = attributes::needed(s, vec![(s.me().clone(), attribute)]);
     (!actions.is_empty()).then(|| Step::then_reobserve(actions))
+}
+
+/// Says once how far this standby has flushed. What comes after that is not waited for: a primary that is
+/// alive might send for ever.
+fn say_before_promotion(s: &Snapshot) -> Option<Step> {
+    before_promotion(s).filter(|about| !about.promote.contains(s.me()))?;
+    let said = incarnation::flushed_by_name(s)?;
+    if s.progress.said.is_none() {
+        return reobserved(s, Attribute::Flushed(said));
+    }
+    let known = s.cluster.as_ref().ok()?.node(s.me()).flushed;
+    let is_there = known.is_some_and(|seen| seen.name == said.name && seen.begun == said.begun);
+    (!is_there && s.elapsed < REPORTS).then(|| Step::wait("the cluster to show what was said"))
 }
 
 /// Whether this standby is the one that is about to be promoted, and the register decides.

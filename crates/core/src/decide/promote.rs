@@ -9,7 +9,7 @@ use crate::decide::shared::{halt, incarnation, launch, outage, ownership};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode, with_reign};
 use crate::register::{Eligibility, Memory, Register, Reign, Update, out_of_step};
-use crate::snapshot::{Acquired, Answer, Arbiter, ExternalLock, Mode, Process, Snapshot};
+use crate::snapshot::{Acquired, Answer, Arbiter, CatchUp, ExternalLock, Mode, Process, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -168,14 +168,34 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "promote-catch-up",
+        says: "Another standby has flushed more of the same timeline: receive that from it before PostgreSQL opens, or it could not follow this node and would have to be repaired.",
+        decide: |s| {
+            to_open(s)?;
+            let (from, up_to) =
+                incarnation::furthest(s).filter(|_| s.progress.catch_up.is_none())?;
+            Some(Step::then_reobserve(vec![Action::CatchUp {
+                name: incarnation::name_in_settings(s),
+                from,
+                up_to,
+            }]))
+        },
+    },
+    Rule {
+        id: "promote-catch-up-wait",
+        says: "Wait until it is received, for two seconds at most: nothing that was acknowledged depends on it.",
+        decide: |s| {
+            to_open(s)?;
+            let CatchUp { up_to, until } = s.progress.catch_up?;
+            let received = s.standby()?.position();
+            (received < Some(up_to) && s.elapsed < until)
+                .then(|| Step::wait("WAL of another standby"))
+        },
+    },
+    Rule {
         id: "promote-new-timeline",
         says: "The primary has changed: pg_ctl promote, onto a new timeline (R2).",
-        decide: |s| {
-            (acquired(s) == Some(Acquired::NewTimeline)
-                && !s.progress.promoting
-                && s.standby().is_some())
-            .then(|| new_timeline(s))
-        },
+        decide: |s| to_open(s).map(|()| new_timeline(s)),
     },
     Rule {
         id: "promote-wait",
@@ -281,6 +301,12 @@ fn new_timeline(s: &Snapshot) -> Step {
         Action::PromotePostgres,
     ]);
     Step::then_reobserve(actions)
+}
+
+/// The standby has the right to open onto a new timeline, and was not told to yet.
+fn to_open(s: &Snapshot) -> Option<()> {
+    (acquired(s) == Some(Acquired::NewTimeline) && !s.progress.promoting && s.standby().is_some())
+        .then_some(())
 }
 
 fn in_place(s: &Snapshot) -> Option<()> {

@@ -136,6 +136,7 @@ fn until_its_agent_says_so_nothing_passes_and_after_that_time_the_primary_goes_o
     known.flushed = Some(Flushed {
         name: third,
         position: at(1, 1000),
+        begun: None,
     });
     world.carry(&MONITOR);
     assert_eq!(world.row().holders, nodes(&[1, 3]));
@@ -517,6 +518,7 @@ fn a_barrier_is_taken_anew_after_another_operation_has_had_the_lock() {
     known.flushed = Some(Flushed {
         name: third,
         position: at(1, 950),
+        begun: None,
     });
     let mut patient = world.clone();
     patient.carry(&MONITOR);

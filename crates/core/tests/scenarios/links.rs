@@ -102,7 +102,11 @@ fn a_standby_is_a_holder_once_its_own_agent_says_so() {
     assert_eq!(world.row().holders, nodes(&[1]), "only its link says so");
     let say = |world: &mut World, name: LinkName, position| {
         let known = world.cluster().nodes.get_mut(&node(2)).unwrap();
-        known.flushed = Some(Flushed { name, position });
+        known.flushed = Some(Flushed {
+            name,
+            position,
+            begun: None,
+        });
     };
     // Of another start, on another timeline, or not as far: that says nothing.
     for (name, position) in [
@@ -133,6 +137,7 @@ fn a_kept_barrier_is_of_its_epoch() {
     known.flushed = Some(Flushed {
         name: called(2, 7),
         position: at(1, 1000),
+        begun: None,
     });
     let run = world.carry(&MONITOR);
     run.expect(

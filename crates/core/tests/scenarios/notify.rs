@@ -1,12 +1,13 @@
 //! Notifications, and the gate that they and monitors of a standby open and close.
 
 use pha_core::cluster::ClusterNode;
+use pha_core::link_name::LinkName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{Reading, Trouble};
-use pha_core::snapshot::{Answer, Mode, Operation, Process};
+use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName};
 use pha_core::status::{PgsqlStatus, Score};
 
-use crate::world::{MONITOR, World, at, expired, node, notification, owned};
+use crate::world::{Change, MONITOR, World, at, expired, node, notification, owned};
 
 fn pre_promote(number: u8) -> Operation {
     notification(When::Pre, ocf::Operation::Promote, number)
@@ -273,4 +274,51 @@ fn a_standby_that_left_two_switches_ago_fails_when_the_receiver_has_the_history(
     }
     let run = world.carry(&MONITOR);
     assert!(run.reason.contains("cls_repair_slave"), "{}", run.reason);
+}
+
+fn said(world: &World) -> Option<String> {
+    let known = world.cluster.as_ref().unwrap().node(&node(1));
+    known.flushed.map(|said| said.to_string())
+}
+
+/// node1 is one of three, and its server runs under its plain name.
+fn one_of_three() -> World {
+    let mut world = holder(false);
+    world.settings.nodes.push(node(3));
+    world.running = RunningName::Unnamed;
+    world
+}
+
+#[test]
+fn before_a_promotion_a_standby_of_three_says_how_far_it_has_flushed() {
+    let mut world = one_of_three();
+    let run = world.carry(&pre_promote(3));
+    assert_eq!(run.code, Some(OcfCode::Success));
+    assert_eq!(said(&world).unwrap(), "node1|1|00000000000003E8|1");
+    // Once: what is there is not said again.
+    let run = world.carry(&pre_promote(3));
+    assert_eq!(run.rules, ["notify-pre-nothing"]);
+
+    let silent: [(&str, Change); 5] = [
+        ("two nodes", |w| w.settings.nodes.truncate(2)),
+        ("asynchronous", |w| w.settings.mode = Mode::Async),
+        ("no register", |w| w.settings.arbiter = Arbiter::Off),
+        ("started by somebody else", |w| {
+            w.running = RunningName::Name(LinkName::incarnation(&node(1), 7));
+        }),
+        ("nothing is kept of its timelines", |w| w.record = None),
+    ];
+    for (why, change) in silent {
+        let mut world = one_of_three();
+        change(&mut world);
+        let run = world.carry(&pre_promote(3));
+        assert_eq!(
+            (run.code, said(&world)),
+            (Some(OcfCode::Success), None),
+            "{why}"
+        );
+    }
+    let mut world = one_of_three();
+    world.carry(&pre_promote(1));
+    assert_eq!(said(&world), None, "the one that is to be promoted");
 }

@@ -1,15 +1,19 @@
 //! `promote`: the right first, then PostgreSQL, then the record.
 
+use pha_core::cluster::{Announced, ClusterNode};
 use pha_core::limits::Limits;
+use pha_core::lineage::Held;
+use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, Mode, Operation, PausedReplay, Process};
+use pha_core::snapshot::{Answer, Mode, Operation, PausedReplay, Process, RunningName};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
 
 use crate::world::{
-    MONITOR, Part, World, at, expired, node, nodes, notification, owned, reign, shown, timeline,
+    Change, MONITOR, Part, World, at, expired, node, nodes, notification, owned, record, reign,
+    shown, timeline,
 };
 
 /// A standby that was primary at term 1 and whose reign is remembered.
@@ -431,4 +435,131 @@ fn no_reign_is_kept_by_a_register_that_was_put_back() {
         let _ = world.carry(&Operation::Promote);
         assert_eq!(world.memory.reign, None, "{term}/{epoch} later was seen");
     }
+}
+
+/// node1 is to take over from node2, and node3 beside it has said that it has WAL up to 1200.
+fn behind_another() -> World {
+    let mut world = successor();
+    world.settings.nodes.push(node(3));
+    world.running = RunningName::Unnamed;
+    let name = LinkName::plain(&node(3));
+    let other = ClusterNode {
+        online: true,
+        announced: Announced::Name(name.clone()),
+        flushed: Some(Flushed {
+            name,
+            position: at(1, 1200),
+            begun: Some(1),
+        }),
+        ..ClusterNode::default()
+    };
+    world.cluster().nodes.insert(node(3), other);
+    world.lent = Some(Lsn::new(1200));
+    world
+}
+
+fn third(world: &mut World) -> &mut ClusterNode {
+    world.cluster().nodes.get_mut(&node(3)).unwrap()
+}
+
+fn said_by_third(world: &mut World) -> &mut Flushed {
+    third(world).flushed.as_mut().unwrap()
+}
+
+#[test]
+fn what_another_standby_has_more_is_received_before_postgres_opens() {
+    let mut world = behind_another();
+    let run = world.carry(&Operation::Promote);
+    run.expect(
+        OcfCode::Success,
+        &[
+            "read-register",
+            "promote by node1",
+            "catch-up",
+            "keep-record",
+            "open-standby",
+            "promote-postgres",
+            "read-register",
+            "remember",
+            "keep-record",
+            "timelines named by node1",
+            "write-repl-info node1|1|00000000000004B0",
+        ],
+    );
+    assert!(!run.rules.contains(&"promote-catch-up-wait"), "{run:?}");
+    // Of two the one with the most is asked.
+    let mut world = behind_another();
+    world.settings.nodes.push(node(4));
+    let mut fourth = third(&mut world).clone();
+    let name = LinkName::plain(&node(4));
+    fourth.announced = Announced::Name(name.clone());
+    fourth.flushed = Some(Flushed {
+        name,
+        position: at(1, 1300),
+        begun: Some(1),
+    });
+    world.cluster().nodes.insert(node(4), fourth);
+    world.lent = Some(Lsn::new(1300));
+    let run = world.carry(&Operation::Promote);
+    assert!(!run.rules.contains(&"promote-catch-up-wait"), "{run:?}");
+    assert_eq!(run.code, Some(OcfCode::Success));
+}
+
+#[test]
+fn a_standby_that_does_not_give_what_it_has_costs_two_seconds() {
+    let mut world = behind_another();
+    world.lent = None;
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    let waits = |rule: &&&str| **rule == "promote-catch-up-wait";
+    assert_eq!(run.rules.iter().filter(waits).count(), 4, "{:?}", run.rules);
+    assert_eq!(world.row().owner, Some(node(1)));
+
+    let mut world = behind_another();
+    world.broken.insert(ActionKind::CatchUp.into());
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    assert!(!run.rules.contains(&"promote-catch-up-wait"), "{run:?}");
+}
+
+#[test]
+fn nothing_is_received_from_who_is_not_known_to_have_more_of_the_same_timeline() {
+    let none: [(&str, Change); 8] = [
+        ("as much", |w| said_by_third(w).position = at(1, 1000)),
+        ("another number", |w| {
+            said_by_third(w).position = at(2, 1200)
+        }),
+        ("another term", |w| said_by_third(w).begun = Some(2)),
+        ("no name", |w| said_by_third(w).begun = None),
+        ("of an earlier start", |w| {
+            said_by_third(w).name = LinkName::incarnation(&node(3), 7);
+        }),
+        ("away", |w| third(w).online = false),
+        ("silent", |w| third(w).flushed = None),
+        ("nothing is kept of the own timelines", |w| w.record = None),
+    ];
+    for (why, change) in none {
+        let mut world = behind_another();
+        change(&mut world);
+        let run = world.carry(&Operation::Promote);
+        assert_eq!(run.code, Some(OcfCode::Success), "{why}: {}", run.reason);
+        let asked = run.actions.contains(&"catch-up".to_owned());
+        assert!(!asked, "{why}: {:?}", run.actions);
+    }
+}
+
+/// What is left of a promotion that was killed receives from the primary again: the monitor of a standby
+/// that is open closes it.
+#[test]
+fn a_promotion_that_was_killed_leaves_no_standby_behind_another_one() {
+    let mut world = behind_another();
+    world.names.clear();
+    world.start();
+    world.record = record(Held::Following);
+    let run = world.carry(&MONITOR);
+    assert!(
+        run.actions.contains(&"close-standby".to_owned()),
+        "{:?}",
+        run.actions
+    );
 }

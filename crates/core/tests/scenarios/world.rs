@@ -39,6 +39,9 @@ impl From<ActionKind> for Part {
     }
 }
 
+/// Something that a row of a test makes different.
+pub(crate) type Change = fn(&mut World);
+
 /// The system identifier of the data.
 pub(crate) const SYSTEM: u64 = 7;
 /// What one wait takes.
@@ -148,6 +151,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     /// The histories of newer timelines in `pg_wal`.
     pub(crate) newer: Vec<History>,
+    /// Up to where another standby lets this one receive from it.
+    pub(crate) lent: Option<Lsn>,
     pub(crate) disk_error: Option<EndUnknown>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
@@ -237,6 +242,7 @@ impl World {
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
+            lent: None,
             disk_error: None,
             names: vec![NOBODY.to_owned()],
             held: false,
@@ -527,6 +533,11 @@ impl World {
                     Action::OpenStandby(_) => vec![],
                     _ => self.settings.names_of_a_standby().names().to_vec(),
                 };
+                self.run();
+            }
+            Action::CatchUp { .. } => {
+                self.names = vec![];
+                self.end.lsn = self.end.lsn.max(self.lent.unwrap_or(Lsn::INVALID));
                 self.run();
             }
             Action::KeepRecord { lineage, held } => {

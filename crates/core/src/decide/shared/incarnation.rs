@@ -2,11 +2,13 @@
 
 use crate::cluster::Announced;
 use crate::link_name::{Flushed, LinkName};
+use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::plan::{Action, ActionKind, Attribute, Step};
 use crate::register::{Reading, Register};
 use crate::snapshot::{Mode, RunningName, Snapshot};
 use crate::status::{DataStatus, SyncState, Word};
+use crate::timeline::{TimelineId, WalPosition};
 
 /// The name for a standby that is about to be started: an incarnation, unless another node has an agent
 /// that announces nothing and so would not know it. A node of which the cluster knows nothing at all
@@ -105,7 +107,18 @@ pub(in crate::decide) fn is_foreign(s: &Snapshot) -> bool {
 pub(in crate::decide) fn say(s: &Snapshot) -> Option<Step> {
     asked(s)?;
     let known = s.cluster.as_ref().ok()?.node(s.me());
-    let Announced::Name(name) = known.announced else {
+    let flushed = flushed(s)?;
+    let news = known.flushed.as_ref() != Some(&flushed);
+    let failed = s.progress.failure(ActionKind::SetAttribute).is_some();
+    (news && !failed).then(|| {
+        let attribute = Attribute::Flushed(flushed);
+        Step::then_continue(vec![Action::SetAttribute(s.me().clone(), attribute)])
+    })
+}
+
+/// How far this standby has flushed, under the name that the cluster knows it by.
+fn flushed(s: &Snapshot) -> Option<Flushed> {
+    let Announced::Name(name) = s.cluster.as_ref().ok()?.node(s.me()).announced else {
         return None;
     };
     let runs = match &s.names.running {
@@ -113,14 +126,45 @@ pub(in crate::decide) fn say(s: &Snapshot) -> Option<Step> {
         RunningName::Unnamed => !name.is_incarnation(),
         RunningName::Unknown => false,
     };
-    let position = s.standby()?.end()?;
-    let flushed = Flushed { name, position };
-    let news = known.flushed.as_ref() != Some(&flushed);
-    let failed = s.progress.failure(ActionKind::SetAttribute).is_some();
-    (runs && news && !failed).then(|| {
-        let attribute = Attribute::Flushed(flushed);
-        Step::then_continue(vec![Action::SetAttribute(s.me().clone(), attribute)])
+    runs.then_some(Flushed {
+        name,
+        position: s.standby()?.end()?,
+        begun: None,
     })
+}
+
+/// The same with the name of the timeline (R13), for a node that is to be promoted: only where a third one
+/// is there, and this node has kept on which timelines its standby is.
+pub(in crate::decide) fn flushed_by_name(s: &Snapshot) -> Option<Flushed> {
+    let wanted = s.builtin() && s.settings.mode == Mode::Sync && s.settings.nodes.len() > 2;
+    let said = flushed(s).filter(|_| wanted)?;
+    Some(Flushed {
+        begun: Some(begun(s, said.position.timeline)?),
+        ..said
+    })
+}
+
+/// The term at which the timeline of this number was begun that the data here are on.
+fn begun(s: &Snapshot, number: TimelineId) -> Option<u64> {
+    let known = s.record.as_ref().ok()?.as_ref()?;
+    Some(known.lineage.of(number)?.term)
+}
+
+/// The standby that has flushed the most of the timeline that this one is on, where that is more than this
+/// one has: by the word of its own agent on the server that runs there now. And up to where.
+pub(in crate::decide) fn furthest(s: &Snapshot) -> Option<(NodeName, Lsn)> {
+    let wanted = s.builtin() && s.settings.mode == Mode::Sync;
+    let cluster = s.cluster.as_ref().ok().filter(|_| wanted)?;
+    let WalPosition { timeline, lsn } = s.standby()?.end()?;
+    let term = begun(s, timeline)?;
+    let ahead = cluster.nodes.iter().filter_map(|(node, known)| {
+        let said = known.flushed.as_ref().filter(|_| known.online)?;
+        let present = known.announced == Announced::Name(said.name.clone());
+        let same = said.begun == Some(term) && said.position.timeline == timeline;
+        (node != s.me() && present && same && said.position.lsn > lsn)
+            .then(|| (node.clone(), said.position.lsn))
+    });
+    ahead.max_by_key(|(_, lsn)| *lsn)
 }
 
 /// Whether the primary may be waiting for that: it is the only holder, or it has named this standby.
