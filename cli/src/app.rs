@@ -92,7 +92,8 @@ pub(crate) fn main(given: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let ui = Ui::new(cli.common.json, cli.common.quiet);
+    let operator = !matches!(cli.command, Command::Internal(_));
+    let ui = Ui::new(cli.common.json, cli.common.quiet, operator);
     let session = Session {
         ui,
         interrupt: Interrupt::install(),

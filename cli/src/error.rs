@@ -1,8 +1,11 @@
 //! What can go wrong, with one table of exit codes.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::parse::cib::CibError;
 use pha_host::command::CommandError;
 use pha_host::config::ConfigError;
@@ -72,47 +75,31 @@ impl From<Exit> for ExitCode {
 }
 
 /// Why a command ends without having done what it was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(crate) enum ClsError {
     /// Pacemaker's daemons do not answer here.
-    #[error("no cluster information: Pacemaker is not running on this node")]
     NoCluster,
     /// They do not answer this account.
-    #[error(
-        "the account {0} may not ask Pacemaker (neither root nor in the group haclient): nothing is known of the cluster"
-    )]
     NotAllowed(String),
     /// One of Pacemaker's tools failed.
-    #[error(transparent)]
     Tool(CommandError),
     /// What it printed was not understood.
-    #[error(transparent)]
-    Cib(#[from] CibError),
+    Cib(CibError),
     /// The partition has no quorum.
-    #[error("this node's part of the cluster has no quorum")]
     NoQuorum,
     /// It has lost it before a change was seen to last.
-    #[error(
-        "the change was made, but this node's part of the cluster has no quorum any more, and the other part may undo it"
-    )]
     NotKept,
     /// The nodes disagree about something.
-    #[error("the nodes disagree: {0}")]
     Disagree(String),
     /// The cluster has no primary.
-    #[error("there is no primary: no node has the database promoted")]
     NoPrimary,
     /// The cluster configuration has no resource of the agent.
-    #[error("the cluster configuration has no clone of ocf:heartbeat:expgsql{0}")]
     NoResource(String),
     /// It has several.
-    #[error("the cluster configuration has several databases: {0}")]
     SeveralResources(String),
     /// An argument that the command line's syntax allows and the cluster does not.
-    #[error("{0}")]
     Argument(String),
     /// Something that the command needs is not so; nothing was changed.
-    #[error("{what}")]
     Refused {
         /// What is not so.
         what: String,
@@ -120,10 +107,8 @@ pub(crate) enum ClsError {
         hint: String,
     },
     /// config.ini cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(ConfigError),
     /// A step failed.
-    #[error("{what}")]
     Failed {
         /// What failed, and where.
         what: String,
@@ -131,7 +116,6 @@ pub(crate) enum ClsError {
         hint: String,
     },
     /// A standby is missing at the end of a start.
-    #[error("the primary {primary} is up, but not every standby: {missing}")]
     StandbyMissing {
         /// The primary.
         primary: String,
@@ -141,7 +125,6 @@ pub(crate) enum ClsError {
         hint: String,
     },
     /// The end state did not come about.
-    #[error("{what} did not come about within {} s; last seen: {seen}", after.as_secs())]
     TimedOut {
         /// What was waited for.
         what: String,
@@ -151,7 +134,6 @@ pub(crate) enum ClsError {
         after: Duration,
     },
     /// Ctrl-C.
-    #[error("interrupted while waiting for {0}")]
     Interrupted(String),
 }
 
@@ -191,10 +173,10 @@ impl ClsError {
                 hint,
             },
             other => {
-                let hint = match other.hint() {
-                    "" => "cls_status",
-                    hint => hint,
-                };
+                let mut hint = other.hint().to_string();
+                if hint.is_empty() {
+                    "cls_status".clone_into(&mut hint);
+                }
                 Self::failed(format!("{other}; {state}"), hint)
             }
         }
@@ -221,33 +203,104 @@ impl ClsError {
         }
     }
 
-    /// What to type next.
-    pub(crate) fn hint(&self) -> &str {
+    /// What has happened.
+    pub(crate) fn what(&self) -> Message {
         match self {
-            Self::NotAllowed(_) => {
+            Self::NoCluster => {
+                message!("no cluster information: Pacemaker is not running on this node")
+            }
+            Self::NotAllowed(account) => message!(
+                "the account {account} may not ask Pacemaker (neither root nor in the group haclient): nothing is known of the cluster",
+                account
+            ),
+            Self::Tool(error) => Message::from(error.to_string()),
+            Self::Cib(error) => Message::from(error.to_string()),
+            Self::NoQuorum => message!("this node's part of the cluster has no quorum"),
+            Self::NotKept => message!(
+                "the change was made, but this node's part of the cluster has no quorum any more, and the other part may undo it"
+            ),
+            Self::Disagree(what) => message!("the nodes disagree: {what}", what),
+            Self::NoPrimary => message!("there is no primary: no node has the database promoted"),
+            Self::NoResource(named) => message!(
+                "the cluster configuration has no clone of ocf:heartbeat:expgsql{named}",
+                named
+            ),
+            Self::SeveralResources(names) => message!(
+                "the cluster configuration has several databases: {names}",
+                names
+            ),
+            Self::Config(error) => Message::from(error.to_string()),
+            Self::Argument(what) | Self::Refused { what, .. } | Self::Failed { what, .. } => {
+                Message::from(what)
+            }
+            Self::StandbyMissing {
+                primary, missing, ..
+            } => message!(
+                "the primary {primary} is up, but not every standby: {missing}",
+                primary,
+                missing
+            ),
+            Self::TimedOut { what, seen, after } => message!(
+                "{what} did not come about within {seconds} s; last seen: {seen}",
+                what,
+                seconds = after.as_secs(),
+                seen
+            ),
+            Self::Interrupted(what) => message!("interrupted while waiting for {what}", what),
+        }
+    }
+
+    /// What to type next.
+    pub(crate) fn hint(&self) -> Message {
+        match self {
+            Self::NotAllowed(_) => message!(
                 "run it as root (sudo); for a monitoring system, as root: usermod -aG haclient <account>, which counts from its next login or the restart of its service"
+            ),
+            Self::NoCluster => message!("systemctl start corosync pacemaker"),
+            Self::Tool(_) | Self::Cib(_) => {
+                message!("see whether `crm_mon -1` answers, and Pacemaker's log")
             }
-            Self::NoCluster => "systemctl start corosync pacemaker",
-            Self::Tool(_) | Self::Cib(_) => "see whether `crm_mon -1` answers, and Pacemaker's log",
-            Self::NoQuorum => {
+            Self::NoQuorum => message!(
                 "start the missing nodes, or look at the network between them: corosync-quorumtool -s"
-            }
-            Self::NotKept => {
+            ),
+            Self::NotKept => message!(
                 "bring the quorum back (corosync-quorumtool -s), and type the command again if cls_status does not show the change then"
-            }
-            Self::Disagree(_) => "cls_status on every node",
-            Self::NoPrimary => "cls_status says why",
-            Self::NoResource(_) => "cls_setup makes the configuration from config.ini",
-            Self::SeveralResources(_) => "name one with --resource",
-            Self::Argument(_) => "--help shows what is expected",
+            ),
+            Self::Disagree(_) => message!("cls_status on every node"),
+            Self::NoPrimary => message!("cls_status says why"),
+            Self::NoResource(_) => message!("cls_setup makes the configuration from config.ini"),
+            Self::SeveralResources(_) => message!("name one with --resource"),
+            Self::Argument(_) => message!("--help shows what is expected"),
             Self::Refused { hint, .. }
             | Self::Failed { hint, .. }
-            | Self::StandbyMissing { hint, .. } => hint,
-            Self::Config(ConfigError::Forbidden { .. }) => "run it as root (sudo)",
-            Self::Config(_) => "correct the file, or name another one with --config",
-            Self::TimedOut { .. } => "cls_status shows how it goes on; --timeout gives it longer",
-            Self::Interrupted(_) => "cls_status shows what came of it",
+            | Self::StandbyMissing { hint, .. } => Message::from(hint),
+            Self::Config(ConfigError::Forbidden { .. }) => message!("run it as root (sudo)"),
+            Self::Config(_) => message!("correct the file, or name another one with --config"),
+            Self::TimedOut { .. } => {
+                message!("cls_status shows how it goes on; --timeout gives it longer")
+            }
+            Self::Interrupted(_) => message!("cls_status shows what came of it"),
         }
+    }
+}
+
+impl fmt::Display for ClsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what().fmt(f)
+    }
+}
+
+impl std::error::Error for ClsError {}
+
+impl From<CibError> for ClsError {
+    fn from(error: CibError) -> Self {
+        Self::Cib(error)
+    }
+}
+
+impl From<ConfigError> for ClsError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
     }
 }
 

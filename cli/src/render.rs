@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use pha_core::health::Level;
+use pha_core::message;
 use pha_core::message::{Language, Message};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -56,14 +57,18 @@ impl From<Level> for Tone {
 }
 
 impl Ui {
-    /// Prints text, or JSON only; says nothing on the way when `quiet`.
-    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+    /// Prints text, or JSON only; says nothing on the way when `quiet`. Where no operator but this program on
+    /// another node reads, in English.
+    pub(crate) fn new(json: bool, quiet: bool, operator: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             json,
             quiet,
             colour: wanted && !json && std::io::stdout().is_terminal(),
-            language: language(|name| std::env::var(name).ok()),
+            language: match operator {
+                true => language(|name| std::env::var(name).ok()),
+                false => Language::English,
+            },
             columns: columns(&std::io::stdout()),
             said: RefCell::new(String::new()),
             unread: Cell::new(false),
@@ -170,9 +175,10 @@ impl Ui {
             }));
         }
         let columns = columns(&std::io::stderr());
-        let what = wrapped(columns, 5, &error.to_string());
-        let next = wrapped(columns, 8, error.hint());
-        let _ = writeln!(std::io::stderr(), "cls: {what}\n  next: {next}");
+        let what = wrapped(columns, 5, &self.say(&error.what()));
+        let label = self.say(&message!("next:"));
+        let next = wrapped(columns, 3 + width(&label), &self.say(&error.hint()));
+        let _ = writeln!(std::io::stderr(), "cls: {what}\n  {label} {next}");
     }
 
     /// Empties the screen, where there is one.

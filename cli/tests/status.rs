@@ -87,6 +87,31 @@ fn every_way_of_not_knowing_has_its_code() {
     assert_eq!(shims.cls(&["--help"]).code, 0);
 }
 
+/// What another node asks is answered in English, whatever the locale there: the answer is read by a program.
+#[test]
+fn an_error_is_said_in_the_operators_language_and_to_programs_in_english() {
+    let shims = Shims::new();
+    shims.tool("cibadmin", "exit 102");
+    let run = shims.cls_in(CHINESE, &["master"]);
+    assert_eq!(
+        (run.code, run.err.as_str()),
+        (
+            101,
+            "cls: 没有集群信息：本节点上的 Pacemaker 没有运行\n  下一步： systemctl start corosync pacemaker\n"
+        )
+    );
+    let check = shims.cls_in(CHINESE, &["status", "--check"]);
+    assert_eq!(
+        check.out,
+        "UNKNOWN - 没有集群信息：本节点上的 Pacemaker 没有运行\n"
+    );
+    let program = shims.cls_in(CHINESE, &["internal", "wal-end"]);
+    assert_eq!(program.err, shims.cls(&["internal", "wal-end"]).err);
+    assert!(program.err.contains("\n  next: "), "{program:?}");
+    let document = shims.cls_in(CHINESE, &["master", "--json"]).json();
+    assert_eq!(document, shims.cls(&["master", "--json"]).json());
+}
+
 /// A monitoring system's account: Pacemaker runs, and its tools say to this account what they say where
 /// it does not.
 #[test]

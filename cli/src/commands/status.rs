@@ -127,7 +127,7 @@ fn check(session: &Session) -> Outcome {
             }
             (word, code, session.ui.say(&text::line(&report)))
         }
-        Err(error) => ("UNKNOWN", 3, error.to_string()),
+        Err(error) => ("UNKNOWN", 3, session.ui.say(&error.what())),
     };
     session.ui.print(&format!("{word} - {line}"));
     Outcome::Check(code)
