@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
+use pha_core::parse::server_view;
 use pha_core::postgres::{Archiving, ServerView};
 use pha_host::clock::Deadline;
-use pha_host::postgres::{Postgres, view};
+use pha_host::postgres::{Postgres, PostgresError};
 use pha_host::sql::TextRows;
 
 use crate::cluster::Cluster;
@@ -54,7 +55,8 @@ impl Primary {
 
     /// What the server says about itself and its peers.
     pub(crate) fn view(&self, deadline: Deadline) -> Result<ServerView, Refusal> {
-        Ok(view::from_rows(self.rows(&view::question(), deadline)?)?)
+        let rows = self.rows(&server_view::question(), deadline)?;
+        server_view::from_rows(rows).map_err(|error| PostgresError::from(error).into())
     }
 
     /// What it has to archive before it stops; none where that is nothing.

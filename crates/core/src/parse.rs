@@ -8,5 +8,6 @@ pub mod conffile;
 pub mod controldata;
 pub mod history;
 pub mod mounts;
+pub mod server_view;
 pub mod standby_names;
 pub mod waldump;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pha_core::cluster::Cluster;
 use pha_core::decide::{guard, own_check_failed};
 use pha_core::parse::cib::Cib;
+use pha_core::parse::server_view;
 use pha_core::postgres::{PmStatus, RoleView};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
@@ -20,7 +21,7 @@ use crate::local;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::pgctl::PgError;
-use crate::postgres::{PostgresError, view};
+use crate::postgres::PostgresError;
 use crate::unfinished;
 
 /// While something is awaited, the cluster is asked at most this often: one question is a process.
@@ -304,7 +305,7 @@ impl Node {
             let seen = self.place.handed_over()?;
             let age = now.checked_sub(seen.asked())?;
             if guard::stands_in(operation, age, changed) {
-                return Some(view::from_rows(seen.rows).ok()?.role.into());
+                return Some(server_view::from_rows(seen.rows).ok()?.role.into());
             }
             if changed.is_none() || deadline.expired() {
                 return None;
@@ -320,7 +321,7 @@ impl Node {
         if memory.reign?.term != seen.term {
             return None;
         }
-        match view::from_rows(seen.rows).ok()?.role {
+        match server_view::from_rows(seen.rows).ok()?.role {
             RoleView::Primary(view) => Some(view),
             RoleView::Standby(_) => None,
         }

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use pha_core::decide::unanswered;
+use pha_core::parse::server_view::Unexpected;
 use pha_core::postgres::{PmStatus, ServerView};
 use pha_core::snapshot::Answer;
 
@@ -24,7 +25,7 @@ mod follow;
 mod in_force;
 pub(crate) mod prepare;
 mod role;
-pub mod view;
+pub(crate) mod view;
 
 pub use prepare::{RolesError, new_password};
 pub use role::replication_role;
@@ -63,13 +64,8 @@ pub enum PostgresError {
         reason: std::io::Error,
     },
     /// A view holds something that no known version of PostgreSQL writes there.
-    #[error("{column} holds {text:?}, which no known version of PostgreSQL writes")]
-    Unexpected {
-        /// The view's column.
-        column: &'static str,
-        /// Its text.
-        text: String,
-    },
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
     /// A row of a view is hidden from the role.
     #[error("the role {role} may not see {what}; run in SQL: grant pg_monitor to {role}")]
     Hidden {
@@ -146,10 +142,11 @@ impl Postgres {
         let mut session = self.connect(deadline)?;
         let rows = session.simple("select pg_catalog.current_database()", deadline)?;
         let name = rows.into_iter().flatten().flatten().next();
-        name.ok_or_else(|| PostgresError::Unexpected {
+        let unexpected = || Unexpected {
             column: "current_database()",
             text: String::new(),
-        })
+        };
+        Ok(name.ok_or_else(unexpected)?)
     }
 
     fn session(

@@ -27,9 +27,7 @@ use crate::conninfo::Conninfo;
 pub use error::{SqlError, SqlErrorKind};
 pub use ident::{Identifier, IdentifierError};
 pub use own::{Purpose, options};
-
-/// The rows of a simple query, each a list of values as text.
-pub type TextRows = Vec<Vec<Option<String>>>;
+pub use pha_core::parse::server_view::TextRows;
 
 /// How much later than its caller the server gives up a statement: whoever waits for it has said by
 /// then that no answer came.

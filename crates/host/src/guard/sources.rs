@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
+use pha_core::parse::server_view;
 use pha_core::plan::Action;
 use pha_core::register::Memory;
 use pha_core::snapshot::{Answer, Snapshot};
@@ -111,7 +112,7 @@ impl Sources {
             warn!("the agent does not see what the guard sees: {error}");
         }
         // The guard needs nothing that lies on the disk.
-        let answer = rows.and_then(|rows| match view::from_rows(rows) {
+        let answer = rows.and_then(|rows| match server_view::from_rows(rows) {
             Ok(view) => Ok(view.role.into()),
             Err(error) => Err(error.to_string()),
         });

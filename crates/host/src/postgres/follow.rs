@@ -12,6 +12,7 @@ use pha_core::decide::acknowledged;
 use pha_core::link_name::LinkName;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
+use pha_core::parse::server_view::Unexpected;
 use pha_core::snapshot::LinkId;
 
 use super::view::read_links;
@@ -100,8 +101,9 @@ fn write_message(session: &mut Session, deadline: Deadline) -> Result<Lsn, Postg
     let rows = session.simple(MESSAGE, deadline)?;
     let text = rows.into_iter().flatten().flatten().next();
     let text = text.unwrap_or_default();
-    text.parse().map_err(|_| PostgresError::Unexpected {
+    let end = text.parse().map_err(|_| Unexpected {
         column: "pg_logical_emit_message()",
         text,
-    })
+    });
+    Ok(end?)
 }

@@ -1,6 +1,7 @@
 //! What the role that standbys connect as may do.
 
 use pha_core::doctor::{REWIND_FUNCTIONS, RoleFacts, RoleRights};
+use pha_core::parse::server_view::Unexpected;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -41,14 +42,15 @@ pub fn replication_role(
         &[(&role, Type::TEXT), (&functions, Type::TEXT_ARRAY)],
         deadline,
     )?;
-    let row = rows.first().ok_or_else(|| PostgresError::Unexpected {
+    let row = rows.first().ok_or_else(|| Unexpected {
         column: "pg_roles.rolname",
         text: String::new(),
     })?;
-    read(row).map_err(|error| PostgresError::Unexpected {
+    let read = read(row).map_err(|error| Unexpected {
         column: "pg_roles",
         text: error.to_string(),
-    })
+    });
+    Ok(read?)
 }
 
 fn read(row: &Row) -> Result<RoleFacts, tokio_postgres::Error> {
