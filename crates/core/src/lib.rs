@@ -41,5 +41,6 @@ pub mod server_program;
 pub mod setup;
 pub mod snapshot;
 pub mod status;
+pub mod sync_in_force;
 mod text_enum;
 pub mod timeline;
