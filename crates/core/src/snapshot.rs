@@ -228,6 +228,19 @@ pub struct NamedProcess {
     pub same: bool,
 }
 
+/// What /proc shows of a process of the account's that runs a server's program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServerProcess {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// The file that it runs, by device and inode; none where it was gone.
+    pub executable: Option<(u64, u64)>,
+    /// It works in the data directory itself.
+    pub here: bool,
+}
+
 /// What `postmaster.pid` says, held against /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PidFile {

@@ -5,8 +5,7 @@
 //! - The **data directory**: device and inode of the working directory, which every process of a
 //!   server has from its start (`ChangeToDataDir`). They are the same in every mount namespace, where
 //!   a hardened unit or a container has its own; the same path there may be another directory.
-//! - **Descent**: what a server has forked and what runs the same file, wherever it works by now (a
-//!   function in an untrusted language can change the directory of its session).
+//! - **Descent**: what such a process has forked ([`family`]).
 //!
 //! The name of the executable only sorts out what is of the account and no server: a shell that
 //! somebody left in the data directory, a running `archive_command`. It proves nothing.
@@ -17,15 +16,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pha_core::decide::family;
+use pha_core::snapshot::ServerProcess;
+
 use super::{Process, ProcessError};
 use crate::files::FileError;
 use crate::user::User;
 
 /// What PostgreSQL's server is called, by itself and by those who sell it.
 const SERVERS: [&str; 3] = ["postgres", "postmaster", "edb-postgres"];
-
-/// Generations of processes below a postmaster. PostgreSQL has one; the others are a bound.
-const GENERATIONS: usize = 16;
 
 /// What `/proc/pid/stat` says.
 pub(super) struct Stat {
@@ -76,14 +75,8 @@ pub(super) fn numbers() -> io::Result<Vec<i32>> {
 /// Every process of the account that is of a server on that data directory. Where nobody can say which
 /// directory that is, each of the account's servers may be of it, so that only a list without any is one.
 pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
-    struct Candidate {
-        process: Process,
-        parent: i32,
-        executable: Option<(u64, u64)>,
-        ours: bool,
-    }
     let home = Home::of(pgdata, owner);
-    let mut candidates = Vec::new();
+    let (mut processes, mut seen) = (Vec::new(), Vec::new());
     for pid in numbers().map_err(ProcessError::Proc)? {
         // A process that ends while it is looked at is simply not there.
         if !is_postgres(pid) || account_of(pid) != Some(owner.uid()) {
@@ -92,43 +85,26 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Proces
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_dead()) else {
             continue;
         };
-        candidates.push(Candidate {
-            process: Process {
-                pid,
-                started: stat.started,
-            },
+        processes.push(Process {
+            pid,
+            started: stat.started,
+        });
+        seen.push(ServerProcess {
+            pid,
             parent: stat.parent,
             executable: executable(pid),
-            ours: home.as_ref().is_ok_and(|home| home.is_home_of(pid)),
+            here: home.as_ref().is_ok_and(|home| home.is_home_of(pid)),
         });
     }
     if let Err(error) = home
-        && !candidates.is_empty()
+        && !seen.is_empty()
     {
         return Err(error.into());
     }
-    for _ in 0..GENERATIONS {
-        let ours: Vec<(i32, Option<(u64, u64)>)> = candidates
-            .iter()
-            .filter(|candidate| candidate.ours)
-            .map(|candidate| (candidate.process.pid, candidate.executable))
-            .collect();
-        let mut more = false;
-        for candidate in candidates.iter_mut().filter(|candidate| !candidate.ours) {
-            // What runs another file was started by the server and is none of its own processes.
-            candidate.ours = ours.contains(&(candidate.parent, candidate.executable));
-            more |= candidate.ours;
-        }
-        if !more {
-            break;
-        }
-    }
-    let ours = candidates.into_iter().filter(|candidate| candidate.ours);
-    Ok(ours
-        .map(|candidate| candidate.process)
-        // What was read above is of one process only if the number is still of the same one.
-        .filter(|process| process.is_alive())
-        .collect())
+    let ours = family(&seen);
+    // What was read above is of one process only if the number is still of the same one.
+    processes.retain(|process| ours.contains(&process.pid) && process.is_alive());
+    Ok(processes)
 }
 
 /// The account that a process runs as, where all its user ids say the same.
