@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::cluster::Cluster;
 use pha_core::decide::operator::Course;
 use pha_core::names::{NodeName, ResourceName, and};
 use pha_core::parse::cib::Cib;
@@ -190,10 +191,10 @@ impl Setup {
         intent: &Intent,
         deadline: Deadline,
     ) -> Result<Work, ClsError> {
-        let (mut plan, mut cib) = seen(config, intent, deadline)?;
-        if self.restart && !plan.running(&cib).is_empty() {
+        let (mut plan, mut running) = seen(config, intent, deadline)?;
+        if self.restart && !running.is_empty() {
             round::settled(session, deadline)?;
-            (plan, cib) = seen(config, intent, deadline)?;
+            (plan, running) = seen(config, intent, deadline)?;
         }
         let mut warnings: Vec<String> = intent
             .in_clear
@@ -206,7 +207,7 @@ impl Setup {
             remove::ready_for_database(config, deadline)?;
         }
         Ok(Work {
-            running: plan.running(&cib),
+            running,
             plan,
             lock: lock_part(config, intent, deadline)?,
             passfiles: passfiles(config, intent, true, deadline)?,
@@ -309,19 +310,20 @@ pub(crate) fn plan(
     seen(config, intent, deadline).map(|(plan, _)| plan)
 }
 
-/// The same, with the cluster that it was made for.
+/// The same, and where the database runs.
 fn seen(
     config: &ClusterConfig,
     intent: &Intent,
     deadline: Deadline,
-) -> Result<(SetupPlan, Cib), ClsError> {
+) -> Result<(SetupPlan, Vec<NodeName>), ClsError> {
     let xml = cib(deadline)?;
     let cib = Cib::parse(&xml)?;
-    if !cib.have_quorum {
+    let cluster = without_database(&cib);
+    if !cluster.quorum {
         return Err(ClsError::NoQuorum);
     }
-    if let Some(node) = config.nodes.iter().find(|node| cib.node(node).is_none()) {
-        let known: Vec<&str> = cib.nodes.iter().map(|node| node.name.as_str()).collect();
+    if let Some(node) = unknown(config, &cluster).next() {
+        let known: Vec<&str> = cluster.nodes.keys().map(NodeName::as_str).collect();
         return Err(ClsError::refused(
             format!(
                 "{node} is no node of this cluster; Pacemaker knows {}",
@@ -332,7 +334,22 @@ fn seen(
     }
     let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
     design::parsed(&plan.parameters())?;
-    Ok((plan, cib))
+    let running = plan.running(&cib);
+    Ok((plan, running))
+}
+
+/// What is known of a cluster while it may have no database.
+fn without_database(cib: &Cib) -> Cluster {
+    Cluster::of_cib(cib, &ResourceName::undefined())
+}
+
+/// The nodes of config.ini that Pacemaker does not know.
+fn unknown<'a>(
+    config: &'a ClusterConfig,
+    cluster: &'a Cluster,
+) -> impl Iterator<Item = &'a NodeName> {
+    let nodes = config.nodes.iter();
+    nodes.filter(|node| !cluster.nodes.contains_key(*node))
 }
 
 /// Whether Pacemaker's configuration has the database already, and which of the nodes it does not know.
@@ -344,8 +361,9 @@ pub(crate) fn known(
     let xml = cib(deadline)?;
     let cib = Cib::parse(&xml)?;
     let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
-    let unknown = config.nodes.iter().filter(|node| cib.node(node).is_none());
-    Ok((!plan.makes_database(), unknown.cloned().collect()))
+    let cluster = without_database(&cib);
+    let unknown = unknown(config, &cluster).cloned().collect();
+    Ok((!plan.makes_database(), unknown))
 }
 
 /// Where the lock service is, and what the lock is called there.
