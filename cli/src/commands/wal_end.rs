@@ -64,8 +64,7 @@ pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -
 pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
     let deadline = deadline.sub_budget(LIMIT);
     let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
-    let _ = pg.postmaster().map_err(|error| error.to_string())?;
-    match pg.running().0 {
+    match pg.surely_running().map_err(|error| error.to_string())? {
         Process::Absent => {}
         Process::Alive { .. } => {
             let view = cluster

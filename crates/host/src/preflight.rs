@@ -49,7 +49,8 @@ pub fn check(resource: &ResourceName, params: &Params, deadline: Deadline) -> Re
 }
 
 /// The same before a start. Data that are the rest of a copy may look like anything: of them says the start's
-/// own table of rules what is so (R6).
+/// own table of rules what is so (R6). It goes by a look of its own and not by the one here: a copy may have begun
+/// in between.
 ///
 /// # Errors
 /// The first thing that is wrong.

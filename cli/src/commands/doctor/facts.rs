@@ -174,11 +174,10 @@ pub(crate) fn runs(config: &ClusterConfig) -> Result<Running, ClsError> {
     let params = design::parsed(&config.agent)?;
     let pg = pha_host::node::pg_ctl(&params)
         .map_err(|refusal| ClsError::failed(refusal.reason, "correct pgsql_pgdba"))?;
-    // A file that cannot be read, or names another account's process, says neither.
-    let _ = pg
-        .postmaster()
+    let process = pg
+        .surely_running()
         .map_err(|error| ClsError::failed(error.to_string(), "look into pgsql_pgdata"))?;
-    Ok(match pg.running().0 {
+    Ok(match process {
         Process::Absent => Running::No,
         Process::Alive { .. } | Process::Orphans => Running::Yes,
     })
@@ -447,8 +446,8 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let deadline = Deadline::after(STEP);
     let (mut own, mut role) = (Vec::new(), None);
     let (mut pending, mut replication) = (Vec::new(), None);
-    let _ = pg.postmaster().map_err(|error| error.to_string())?;
-    let settings = if matches!(pg.running().0, Process::Alive { .. }) {
+    let process = pg.surely_running().map_err(|error| error.to_string())?;
+    let settings = if matches!(process, Process::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
             .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;

@@ -63,9 +63,7 @@ pub(crate) fn facts(parameters: &BTreeMap<String, String>) -> Result<InitFacts, 
         true => (settings(&pg)?, hba(&pg)?),
         false => (BTreeMap::new(), Vec::new()),
     };
-    // A file that cannot be read does not say that nothing runs.
-    let _ = pg.postmaster().map_err(|error| failed(&error))?;
-    let runs = pg.running().0 != Process::Absent;
+    let runs = pg.surely_running().map_err(|error| failed(&error))? != Process::Absent;
     Ok(InitFacts {
         account: true,
         lacking: pg.missing(ServerProgram::ALL),

@@ -8,23 +8,49 @@ use super::{PgCtl, PgError};
 use crate::process::{PidFile, Postmaster, ProcessError};
 use pha_core::postgres::PmStatus;
 
+/// What one look at the processes has shown.
+struct Seen {
+    process: snapshot::Process,
+    status: Option<PmStatus>,
+    /// Why `postmaster.pid` says nothing of them.
+    unclear: Option<ProcessError>,
+}
+
 impl PgCtl {
     /// Whether PostgreSQL runs, as [`running`] judges what can be seen, and what its postmaster has written
-    /// about itself.
+    /// about itself. For operations and the guard, which have to go on also where that file says nothing.
     pub fn running(&self) -> (snapshot::Process, Option<PmStatus>) {
-        let (file, status) = match self.postmaster() {
+        let seen = self.seen();
+        if let Some(error) = seen.unclear {
+            warn!("{error}");
+        }
+        (seen.process, seen.status)
+    }
+
+    /// Whether PostgreSQL runs, for the commands.
+    ///
+    /// # Errors
+    /// `postmaster.pid` cannot be read, or names another account's process: that says neither.
+    pub fn surely_running(&self) -> Result<snapshot::Process, ProcessError> {
+        let seen = self.seen();
+        seen.unclear.map_or(Ok(seen.process), Err)
+    }
+
+    fn seen(&self) -> Seen {
+        let (file, status, unclear) = match self.postmaster() {
             Ok(Postmaster::Alive { state, file, .. }) => {
                 let frozen = state == 'T';
-                (snapshot::PidFile::Alive { frozen }, file.status)
+                (snapshot::PidFile::Alive { frozen }, file.status, None)
             }
-            Ok(Postmaster::Absent | Postmaster::Stale { .. }) => (snapshot::PidFile::Gone, None),
+            Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
+                (snapshot::PidFile::Gone, None, None)
+            }
             Err(error) => {
-                warn!("{error}");
                 let file = match error {
                     ProcessError::OtherAccount { .. } => snapshot::PidFile::Foreign,
                     _ => snapshot::PidFile::Unreadable,
                 };
-                (file, None)
+                (file, None, Some(error))
             }
         };
         let shown = match file {
@@ -40,7 +66,11 @@ impl PgCtl {
                 }
             },
         };
-        (running(file, shown), status)
+        Seen {
+            process: running(file, shown),
+            status,
+            unclear,
+        }
     }
 
     /// Removes the lock files that a dead server has left ([`left_over`]).
