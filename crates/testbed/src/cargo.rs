@@ -38,7 +38,26 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(words: &[S]) -> Command {
     command
 }
 
-/// Builds the programs that nodes get, for release, into the directory that this program is in;
+/// The directory that this program was built into, and the product beside it: of a test the one above its own.
+///
+/// # Errors
+/// The system does not tell.
+pub(crate) fn own_directory() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let mut directories = own.ancestors().skip(1);
+    let directory = directories.find(|directory| !directory.ends_with("deps"));
+    Ok(directory.map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+}
+
+/// What cargo is told so that it builds into that directory of its target directory.
+pub(crate) fn profile_of(directory: &Path) -> &'static [&'static str] {
+    match directory.ends_with("debug") {
+        true => &[],
+        false => &["--release"],
+    }
+}
+
+/// Builds the programs that nodes get into the directory that this program is in, from where they are taken;
 /// with `PHA_BIN_DIR` they come from there as they are.
 ///
 /// # Errors
@@ -49,17 +68,15 @@ pub(crate) fn build_product(progress: &Progress) -> Result<()> {
         return Ok(());
     }
     packages::ensure_to_build(progress)?;
-    progress.say("cargo build --release: expgsql, cls, distlock");
-    let words = [
-        "build",
-        "--release",
-        "--package",
-        "expgsql",
-        "--package",
-        "cls",
-        "--package",
-        "distlock",
-    ];
+    let mut words = vec!["build"];
+    words.extend(profile_of(&own_directory()?));
+    progress.say(&format!(
+        "cargo {}: expgsql, cls, distlock",
+        words.join(" ")
+    ));
+    for package in ["expgsql", "cls", "distlock"] {
+        words.extend(["--package", package]);
+    }
     match stream(cargo(&words), BUILD, |_| {})? {
         0 => Ok(()),
         code => Err(Error::Asked(format!(

@@ -96,7 +96,7 @@ fn furnish_ssh(node: &Node, spec: &Spec, keys: &Path) -> Result<()> {
 pub(crate) fn install_programs(node: &Node) -> Result<()> {
     node.mkdir("/opt/pha4pgsql/bin", "0755", "root")?;
     for (name, target) in binaries::INSTALLED {
-        let Some(path) = binaries::find(name) else {
+        let Some(path) = binaries::to_install(name)? else {
             continue;
         };
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;

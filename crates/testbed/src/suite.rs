@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::cargo::{build_product, cargo, stream, workspace};
+use crate::cargo::{build_product, cargo, own_directory, stream, workspace};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::layout::base;
@@ -119,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     // Tests that start the product take it from here; they build it themselves without this.
     let product = if tiers.contains(&Tier::Cluster) {
         build_product(&progress)?;
-        release_directory()?
+        own_directory()?
     } else {
         progress.say("cargo build: the programs that tests start");
         build_for_tests()?
@@ -154,14 +154,6 @@ fn build(words: &[&str], each: impl FnMut(&str)) -> Result<()> {
             words.join(" ")
         ))),
     }
-}
-
-/// Where `cargo testbed` itself was built, and the product beside it.
-fn release_directory() -> Result<PathBuf> {
-    let own = std::env::current_exe().map_err(Error::io("find", "this program"))?;
-    Ok(own
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf))
 }
 
 /// Builds the product in the profile of the tests, which share most of it; where it is then.
