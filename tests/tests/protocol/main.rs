@@ -62,6 +62,22 @@ const OPERATED: Explored = Explored {
     ..SMALL
 };
 
+/// The same, and the lock service is out of reach at times, also of a primary that has crashed (R7).
+const HANDED: Explored = Explored {
+    operator: true,
+    delays: true,
+    withdraws: false,
+    ..RESTARTING
+};
+
+/// The first node has let the second one go by its promise, and a third one streams.
+const HANDED_TO_A_THIRD: Explored = Explored {
+    nodes: 3,
+    delays: false,
+    start: Start::LetGo,
+    ..HANDED
+};
+
 /// Three nodes, of which one does not know that it was replaced.
 const OF_THREE: Explored = Explored {
     nodes: 3,
@@ -460,6 +476,11 @@ fn copies_and_hand_overs_keep_the_promise() {
     holds_within(OPERATED, 400_000);
     // The source of a copy matters with three nodes only.
     holds(OF_THREE, Some(if long() { 3_000_000 } else { 200_000 }));
+    holds(HANDED, Some(if long() { 10_000_000 } else { 200_000 }));
+    holds(
+        HANDED_TO_A_THIRD,
+        Some(if long() { 3_000_000 } else { 100_000 }),
+    );
 }
 
 #[test]
@@ -469,12 +490,20 @@ fn every_part_of_copies_and_hand_overs_is_needed() {
         delays: true,
         ..OPERATED
     };
+    let released = Explored {
+        start: Start::Released,
+        ..HANDED
+    };
     for (mutation, model, breaks) in [
         (M::CopyWhileHolder, OPERATED, REPLACED),
         (M::LeaveUnheard, OPERATED, REPLACED),
         (M::CopyMarkIgnored, late.clone(), ACKNOWLEDGED),
         (M::CopyFromAnyone, OF_THREE, ACKNOWLEDGED),
         (M::HandOverUnseen, OPERATED, ACKNOWLEDGED),
+        (M::HandOverWhileServing, OPERATED, ACKNOWLEDGED),
+        (M::HandOverForeign, OPERATED, SAME_TIMELINE),
+        (M::HandOverKeepsOthers, HANDED_TO_A_THIRD, ACKNOWLEDGED),
+        (M::HandOverNotKept, released, ACKNOWLEDGED),
         (M::HandOverOfAnotherTime, late, ACKNOWLEDGED),
     ] {
         is_noticed(mutation, model, &[breaks]);

@@ -104,6 +104,8 @@ pub(crate) enum Start {
     /// The same as `Crashed`, and Pacemaker has stopped what was left, which ended the lease, and made a standby
     /// of it.
     Released,
+    /// The second node was let go by its promise, the first one serves without it, and a third one streams.
+    LetGo,
     /// See [`crate::operator::superseded_from`].
     Superseded,
     /// See [`crate::diverged::forked_from`].
@@ -296,6 +298,7 @@ impl Model for Explored {
             Start::Crashed => return vec![self.crashed_from(fresh)],
             Start::Passed => return vec![self.passed_from(fresh)],
             Start::Released => return vec![self.released_from(fresh)],
+            Start::LetGo => return vec![self.let_go_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
             Start::Ahead => return vec![self.ahead_from(fresh)],
@@ -688,6 +691,13 @@ impl Explored {
             promoting: false,
         };
         (before.standby_signal, before.names) = (true, NOBODY_BIT);
+        state
+    }
+
+    fn let_go_from(&self, fresh: State) -> State {
+        let mut state = self.passed_from(fresh);
+        state.nodes[0].postgres = Postgres::Primary { in_force: 0 };
+        set_upstream(&mut state.nodes[2], Some(0));
         state
     }
 

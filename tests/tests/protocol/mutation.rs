@@ -149,6 +149,14 @@ pub(crate) enum Mutation {
     CopyFromAnyone,
     /// R9: it is not looked at whether the successor has received everything.
     HandOverUnseen,
+    /// R9: the primary is not stopped first.
+    HandOverWhileServing,
+    /// R9, R13: a standby on another timeline, with as much WAL, is handed the register.
+    HandOverForeign,
+    /// R9: the other holders stay, although commits may have passed without one by its promise.
+    HandOverKeepsOthers,
+    /// R9, R7: that it was asked for is not kept.
+    HandOverNotKept,
     /// R9: a hand-over of another time is accepted.
     HandOverOfAnotherTime,
     /// R7: a promise holds after the epoch has moved.
@@ -504,6 +512,16 @@ impl Mutation {
     /// Whether a rule of a promotion is left out.
     pub(crate) fn promotes_without(self, rule: &str) -> bool {
         self == Self::PositionsIgnored && rule == "R10-rolled-back"
+    }
+
+    /// The condition of a hand-over that is left out.
+    pub(crate) fn hands_over_without(self) -> Option<&'static str> {
+        match self {
+            Self::HandOverUnseen => Some("hand-over-received"),
+            Self::HandOverWhileServing => Some("hand-over-stopped"),
+            Self::HandOverForeign => Some("hand-over-timeline"),
+            _ => None,
+        }
     }
 
     /// Whether a barrier is only taken once the names are in force.

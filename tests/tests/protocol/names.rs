@@ -41,6 +41,19 @@ impl Names {
         names
     }
 
+    /// The timelines of a log, as it has them in itself.
+    pub(crate) fn written(log: &Log) -> Self {
+        let mut names = first();
+        for (parent, fork) in log.switches() {
+            let next = log.first(usize::from(fork)).timeline();
+            debug_assert!(next > parent);
+            let who = log.began(next).map_or(0, |who| who + 1);
+            names.all[usize::from(names.len)] = (who, next, fork);
+            names.len += 1;
+        }
+        names
+    }
+
     pub(crate) fn lineage(&self) -> Lineage {
         let names = self.all[..usize::from(self.len)].iter();
         Lineage::new(
@@ -223,7 +236,7 @@ impl Explored {
 
 /// The timelines of a node's data by name, as its own commands tell them: of a server that runs the record
 /// is believed, and otherwise what lies on the disk is held against it.
-fn lineage(node: &Node) -> Option<Lineage> {
+pub(crate) fn lineage(node: &Node) -> Option<Lineage> {
     let record = node.record.map(|kept| kept.record());
     let number = timeline_id(node.log.timeline());
     if node.postgres != Postgres::Down {

@@ -2,17 +2,19 @@
 //! interrupted between any two, and the hand-over of a primary that is stopped (R9).
 
 use pha_core::decide::operator::{
-    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, Instance, has_left, plan_copy,
-    source_holds,
+    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, HAND_OVER_RULES, HandOverFacts,
+    HeldData, Instance, has_left, plan_copy, plan_hand_over_by, source_holds,
 };
 use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
 use pha_core::plan::Effect;
 use pha_core::register::{Reading, Update};
+use pha_core::timeline::WalPosition;
 
+use crate::agent::timeline_id;
 use crate::model::{Explored, Move, Outcome};
 use crate::mutation::Mutation;
-use crate::names::{Kept, Names};
+use crate::names::{Kept, Names, lineage};
 use crate::state::{Lease, Log, Node, Postgres, Row, State, TERM, name};
 
 /// A copy that has been begun.
@@ -41,8 +43,12 @@ pub(crate) const REPLACED: &str =
 
 impl Explored {
     pub(crate) fn operator_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
+        if !self.operator || state.nodes[i].run.is_some() {
+            return;
+        }
+        self.hand_over_moves(state, i, moves);
         let node = &state.nodes[i];
-        if !self.operator || node.postgres != Postgres::Down || node.run.is_some() {
+        if node.postgres != Postgres::Down {
             return;
         }
         match node.copy.as_ref().and_then(|copy| copy.steps.first()) {
@@ -62,8 +68,16 @@ impl Explored {
             if matches!(other.postgres, Postgres::Primary { .. }) {
                 moves.push(Move::CopyBegins(i, j));
             }
-            if j != i && matches!(other.postgres, Postgres::Standby { .. }) && node.reign.is_some()
-            {
+        }
+    }
+
+    /// The owner's node has its change lock (R12): no other operation of it is at work.
+    fn hand_over_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
+        if state.nodes[i].copy.is_some() || state.nodes[i].unfinished {
+            return;
+        }
+        for (j, other) in state.nodes.iter().enumerate() {
+            if j != i && matches!(other.postgres, Postgres::Standby { .. }) {
                 moves.push(Move::HandsOver(i, j, Outcome::Answered));
                 if self.delays && state.delayed.is_none() {
                     moves.push(Move::HandsOver(i, j, Outcome::Delayed));
@@ -173,7 +187,7 @@ impl Explored {
         Some(())
     }
 
-    /// R9: the stopped owner has seen that the other node has everything, and makes it a holder.
+    /// R9: the owner's node looks at both disks, and makes the other node a holder where it may.
     ///
     /// Nothing sends this change yet. The planned switch as it ships (`plan_switch`) asks Pacemaker to stop the
     /// primary and to promote a node that is a holder: both are moves of their own, at any moment and in any
@@ -185,23 +199,51 @@ impl Explored {
         j: usize,
         outcome: Outcome,
     ) -> Option<()> {
-        let (from, to) = (&state.nodes[i], &state.nodes[j]);
-        let received = from.log.is_prefix_of(&to.log);
-        if !received && self.mutation != Mutation::HandOverUnseen {
-            return None;
-        }
-        let update = Update::HandOver {
-            node: name(i),
-            term: from.reign?.0,
-            from_epoch: state.register().epoch,
+        let from = &state.nodes[i];
+        let facts = HandOverFacts {
+            owner: name(i),
             successor: name(j),
-            position: Lsn::new(from.log.len() as u64 + 1),
+            register: Reading::Row(state.register()),
+            memory: from.memory(),
+            stopped: !matches!(from.postgres, Postgres::Primary { .. }),
+            here: Ok(self.held_data(from)),
+            there: Ok(self.held_data(&state.nodes[j])),
         };
+        let left_out = self.mutation.hands_over_without();
+        let rules = HAND_OVER_RULES
+            .iter()
+            .filter(|rule| left_out != Some(rule.id));
+        let update = plan_hand_over_by(rules, &facts).ok()?;
+        if self.mutation != Mutation::HandOverNotKept && self.remembers() {
+            let asking = facts.memory.asking(&update);
+            state.nodes[i].remember(&asking);
+        }
+        let before = state.row.holders;
         match outcome {
             Outcome::Delayed => state.delayed = Some(update),
-            _ => drop(self.update(state, &update)),
+            _ => {
+                if self.update(state, &update) && self.mutation == Mutation::HandOverKeepsOthers {
+                    state.row.holders |= before;
+                }
+            }
         }
         Some(())
+    }
+
+    /// What a node's own commands tell of its data. Where timelines have no names, who began them stands for
+    /// that.
+    fn held_data(&self, node: &Node) -> HeldData {
+        HeldData {
+            end: WalPosition {
+                timeline: timeline_id(node.log.timeline()),
+                lsn: Lsn::new(u64::from(node.log.end())),
+            },
+            system: Some(1),
+            lineage: match self.named {
+                true => lineage(node),
+                false => Some(Names::written(&node.log).lineage()),
+            },
+        }
     }
 }
 

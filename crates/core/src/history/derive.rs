@@ -272,7 +272,9 @@ impl<'e> Story<'e> {
 
     fn stopped(&mut self, entry: &'e Entry, node: &str) {
         let handed_over = matches!(entry.reason, Reason::HandOver(_));
-        if self.stop.is_some() {
+        // The lease is given back by the stop, and the register handed over after that.
+        if let Some(stop) = &mut self.stop {
+            stop.handed_over |= handed_over;
             return;
         }
         let mut event = self.event(entry, Kind::Stopped);

@@ -179,7 +179,10 @@ fn a_switch_that_an_operator_ordered_and_one_that_nobody_did() {
         "hand-over by node1 to node2",
         102.0,
     );
-    let events = and(&[hand_over, promoted]);
+    let events = and(&[hand_over.clone(), promoted.clone()]);
+    assert_eq!(kinds(&events)[3..], ["switch"]);
+    // So is one after the stop that gave the lease back.
+    let events = and(&[stop.clone(), hand_over, promoted]);
     assert_eq!(kinds(&events)[3..], ["switch"]);
     // A stop that nobody follows stays.
     let late = row(9_000.0, "node1", 2, &["node1"], "promote by node1", -103.0);

@@ -133,8 +133,9 @@ pub enum Update {
         /// The holders from now on; at least one.
         holders: BTreeSet<NodeName>,
     },
-    /// R9: a planned switch. The owner, cleanly stopped, has seen that the successor received its
-    /// shutdown checkpoint: the successor becomes a holder, and the lease ends.
+    /// R9: a planned switch. The owner, stopped, has seen that the successor has received all of its WAL:
+    /// the two of them are the holders from now on, and the lease ends. Nobody else stays one: by promises
+    /// (R7) commits may have passed without a holder, and its promise ends with the epoch.
     HandOver {
         /// The owner.
         node: NodeName,
@@ -144,7 +145,7 @@ pub enum Update {
         from_epoch: u64,
         /// The node that is to be primary.
         successor: NodeName,
-        /// Where the shutdown checkpoint ends.
+        /// Where the owner's WAL ends.
         position: Lsn,
     },
 }
@@ -326,13 +327,18 @@ impl Update {
                 next.lease(Duration::ZERO);
             }
             Self::HandOver {
+                node,
                 successor,
                 position,
                 ..
             } => {
                 next.epoch += 1;
-                next.holders.insert(successor.clone());
-                next.positions.insert(successor.clone(), *position);
+                next.holders = BTreeSet::from([node.clone(), successor.clone()]);
+                next.positions = next
+                    .holders
+                    .iter()
+                    .map(|holder| (holder.clone(), *position))
+                    .collect();
                 next.lease(Duration::ZERO);
             }
         }

@@ -278,9 +278,8 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             position,
         } => statement(
             format!(
-                "holders = array_append(array_remove(holders, $6), $6), epoch = epoch + 1, \
-                 positions = {} || jsonb_build_object($6, $7), {LEASE_ENDS}",
-                kept("positions", "holders")
+                "holders = array[$3, $6], epoch = epoch + 1, \
+                 positions = jsonb_build_object($3, $7, $6, $7), {LEASE_ENDS}"
             ),
             format!("{OWNER_AT_TERM} and epoch = $5"),
             node.as_str(),

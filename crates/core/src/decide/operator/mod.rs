@@ -1,10 +1,11 @@
 //! What an operator's commands may do, and in which steps: repairing and rebuilding a standby, the
-//! planned switch, the planned restart, the emergency election.
+//! planned switch and its hand-over, the planned restart, the emergency election.
 //!
 //! The decisions are tables as those of the agent are: rows with a stable id, first match wins. A
 //! refusal says what is not so and what to type; a plan is shown before it is performed.
 
 mod copy;
+mod hand_over;
 mod recovery;
 mod restart;
 mod switch;
@@ -14,6 +15,10 @@ use std::fmt;
 pub use copy::{
     COPY_RULES, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep, CopyVerdict, Data,
     Instance, Method, has_left, not_rewound, plan_copy, source_holds,
+};
+pub use hand_over::{
+    HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
+    plan_hand_over_by,
 };
 pub use recovery::{
     NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
