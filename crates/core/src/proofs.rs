@@ -7,7 +7,7 @@ use crate::decide::guard;
 use crate::names::NodeName;
 use crate::plan::Action;
 use crate::register::{Reading, Register};
-use crate::snapshot::{Answer, Snapshot, Watch};
+use crate::snapshot::{Answer, Operation, Snapshot, Watch};
 
 /// Proofs that no other node could be granted the lease, each with the moment from which it counts: when
 /// its question was sent. Moments are those of one clock that never stands still, as the caller counts
@@ -75,8 +75,48 @@ impl Proofs {
     /// says so ([`guard::safe`]).
     pub fn judge(&mut self, s: &Snapshot, remembered_at: Duration) {
         if guard::safe(s) {
-            self.safe_at = Some(remembered_at);
+            self.safe(remembered_at);
         }
+    }
+
+    /// No other node could be promoted at this moment.
+    pub fn safe(&mut self, at: Duration) {
+        self.safe_at = Some(at);
+    }
+
+    /// Brings the picture up to date at `now`: how old the proofs are, beside what the guard has `seen` otherwise and
+    /// what the round has come to already. Whether the picture then says that nobody could be promoted counts from
+    /// when the memory in it was read.
+    pub fn refresh(
+        &mut self,
+        s: &mut Snapshot,
+        seen: Watch,
+        now: Duration,
+        remembered_at: Duration,
+    ) {
+        let (links_tried, overslept) = match &s.operation {
+            Operation::Guard(before) => (before.links_tried, before.overslept),
+            _ => (false, false),
+        };
+        let Watch {
+            unrenewed,
+            links,
+            last,
+            safe,
+            held,
+            ..
+        } = self.watch(now);
+        s.operation = Operation::Guard(Watch {
+            unrenewed,
+            links,
+            last,
+            safe,
+            held,
+            links_tried,
+            overslept,
+            ..seen
+        });
+        self.judge(s, remembered_at);
     }
 
     /// How old they are.

@@ -322,16 +322,10 @@ impl Resident {
             snapshot.woke_late();
             *due = now;
         }
-        let before = match &snapshot.operation {
-            Operation::Guard(watch) => watch.clone(),
-            _ => Watch::default(),
-        };
         snapshot.process = self.look_at_processes(now);
-        snapshot.operation = Operation::Guard(Watch {
+        let seen = Watch {
             promised: (self.node.place)
                 .has_promises(self.sources.memory.term, self.sources.memory.epoch),
-            links_tried: before.links_tried,
-            overslept: before.overslept,
             death: self.death(snapshot.process),
             absent: self
                 .absent_since
@@ -340,9 +334,10 @@ impl Resident {
                 .sources
                 .pacemaker_gone(now, self.node.params.guard_pacemaker_timeout),
             pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
-            ..self.proofs.watch(now)
-        });
-        self.proofs.judge(snapshot, self.sources.remembered_at);
+            ..Watch::default()
+        };
+        let remembered_at = self.sources.remembered_at;
+        self.proofs.refresh(snapshot, seen, now, remembered_at);
         late
     }
 

@@ -11,7 +11,7 @@ use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::parse::standby_names::{NOBODY, Waits};
-use pha_core::plan::{Action, ActionKind, Effect, Failure, Verdict};
+use pha_core::plan::{Action, ActionKind, Effect, Failure, Plan, Verdict};
 use pha_core::register::{
     Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
     Register, Reign, Reply, Trouble, Update, consider, out_of_step, tally,
@@ -33,7 +33,7 @@ use crate::names;
 use crate::restart::REOPENED;
 use crate::state::{
     EPOCH, HELD_BIT, Kind, Lease, Log, NOBODY_BIT, Node, Postgres, Run, State, TERM, TTL, View,
-    index, name,
+    age_picture, age_queue, index, name, remembers,
 };
 use crate::strangers::{self, FORMER_NAME};
 
@@ -65,22 +65,34 @@ pub(crate) fn fresh_progress(tells: bool) -> Progress {
     }
 }
 
-/// One action of an operation, as the edge of the loop that the agent runs.
-struct Step<'a> {
-    model: &'a Explored,
-    state: &'a mut State,
-    i: usize,
-    kind: Kind,
-    outcome: Outcome,
-    performed: bool,
+/// A node, as the edge of the loop that the agent and the guard run.
+pub(crate) struct Step<'a> {
+    pub(crate) model: &'a Explored,
+    pub(crate) state: &'a mut State,
+    pub(crate) i: usize,
+    pub(crate) kind: Kind,
+    /// What the next action meets with.
+    pub(crate) outcome: Outcome,
     /// It cannot end now.
-    impossible: bool,
+    pub(crate) impossible: bool,
 }
 
 impl Edge for Step<'_> {
-    fn perform(&mut self, action: &Action, _: &Snapshot) -> Result<Effect, String> {
+    fn decide(&mut self, snapshot: &Snapshot) -> Plan {
+        let (doctored, dropped) = self.model.mutation.before_decision(snapshot);
+        let mut dropped = [dropped, self.model.beside_nobody()].concat();
+        if self.kind == Kind::Guard {
+            // Its round is one step, in which nobody else changes anything.
+            dropped.push("change-lock-take");
+        }
+        decide_without(doctored.as_ref().unwrap_or(snapshot), &dropped)
+    }
+
+    fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
+        if exchange::lets_go(snapshot, action) {
+            self.state.violation = Some(ALONE);
+        }
         self.state.moved = (false, false);
-        self.performed = true;
         let effect = self.model.effect(self.state, self.i, action, self.outcome);
         effect.unwrap_or_else(|| {
             self.impossible = true;
@@ -94,18 +106,66 @@ impl Edge for Step<'_> {
         action: &Action,
         result: Result<Effect, String>,
     ) -> Snapshot {
-        self.model.mutation.fold(snapshot, action, result)
+        let mut snapshot = self.model.mutation.fold(snapshot, action, result);
+        if self.impossible {
+            return snapshot;
+        }
+        snapshot.progress.other_owner_seen = None;
+        if let (Ok(memory), false) = (&mut snapshot.memory, self.model.withdraws) {
+            memory.used = None;
+        }
+        if self.model.remembers() {
+            self.catch_up(&mut snapshot);
+        } else {
+            snapshot.memory = Ok(Memory {
+                reign: snapshot.reign(),
+                ..Memory::default()
+            });
+        }
+        snapshot
     }
 
-    /// What came of the action is kept once terms and epochs are counted anew ([`Explored::catch_up`]).
     fn keep(&mut self, memory: &Memory) -> Result<(), String> {
-        if self.model.remembers() && !self.performed {
+        if self.model.remembers() {
             Explored::keep_memory(self.state, self.i, self.kind, *memory);
         }
         Ok(())
     }
 
     fn note(&mut self, _: Note<'_>) {}
+}
+
+impl Step<'_> {
+    /// The result was folded with terms and epochs as they were before; now they are as they are.
+    fn catch_up(&mut self, snapshot: &mut Snapshot) {
+        let (term, epoch) = self.state.moved;
+        if let Some(promises) = &mut snapshot.progress.promises
+            && !promises.missing.is_empty()
+        {
+            promises.missing = vec![String::new()];
+        }
+        if term || epoch {
+            let new = |number: u64, present: u64| (number > present).then_some(present);
+            let row = match &snapshot.register {
+                Some(Reading::Row(row)) => Some((new(row.term, TERM), new(row.epoch, EPOCH))),
+                _ => None,
+            };
+            let memory = remembers(snapshot);
+            age_picture(term, epoch, snapshot);
+            let mut aged = remembers(snapshot);
+            if let (Some(Reading::Row(to)), Some((term, epoch))) = (&mut snapshot.register, row) {
+                (to.term, to.epoch) = (term.unwrap_or(to.term), epoch.unwrap_or(to.epoch));
+            }
+            if let Some(epoch) = new(memory.epoch, EPOCH) {
+                (aged.epoch, aged.asked) = (epoch, None);
+            }
+            if let Some(term) = new(memory.term, TERM) {
+                aged.term = term;
+            }
+            snapshot.memory = Ok(aged);
+        }
+        Explored::keep_memory(self.state, self.i, self.kind, remembers(snapshot));
+    }
 }
 
 /// A node that is asked for its promise (R7).
@@ -289,7 +349,7 @@ impl Explored {
         }
     }
 
-    /// Decides until an action is due that others can see or that can be interrupted.
+    /// Begins to decide.
     pub(crate) fn decide(
         &self,
         state: &mut State,
@@ -298,49 +358,70 @@ impl Explored {
         view: View,
         snapshot: Snapshot,
     ) {
-        let mut snapshot = snapshot;
+        let run = self.decided(state, i, kind, view, snapshot);
+        self.go_on(state, i, run);
+    }
+
+    /// What comes next.
+    fn decided(
+        &self,
+        state: &mut State,
+        i: usize,
+        kind: Kind,
+        view: View,
+        snapshot: Snapshot,
+    ) -> Run {
+        let plan = self.step(state, i, kind).decide(&snapshot);
+        if matches!(plan.verdict, Verdict::Finish(_)) {
+            if leaves_superseded(state, i, &snapshot) {
+                state.violation = Some(SUPERSEDED);
+            }
+            if strangers::leaves_former(state, i, &snapshot) {
+                state.violation = Some(FORMER_NAME);
+            }
+            if exchange::leaves_held(state, i, &snapshot) {
+                state.violation = Some(HELD);
+            }
+            if leaves_unguarded(&snapshot) {
+                state.violation = Some(UNGUARDED);
+            }
+        }
+        if ahead::leaves_behind(state, i, &snapshot, &plan.actions) {
+            state.violation = Some(AHEAD);
+        }
+        Run {
+            kind,
+            snapshot,
+            queue: plan.actions,
+            verdict: plan.verdict,
+            view,
+        }
+    }
+
+    /// Goes on until an action is due that others can see or that can be interrupted.
+    ///
+    /// It is [`pha_core::drive::drive`] cut into pieces: between two of them any other node may do anything, this one
+    /// may lose its power, and what is kept of the operation is what tells one state from another. That is why the
+    /// order of deciding, looking and waiting is here once more. How each decision is made, how each action is
+    /// performed, kept and folded, and when the rest of a plan is given up is the loop's own (`perform_next`).
+    fn go_on(&self, state: &mut State, i: usize, run: Run) {
+        let mut run = run;
         for _ in 0..MOST_DECISIONS {
-            let (doctored, dropped) = self.mutation.before_decision(&snapshot);
-            let dropped = [dropped, self.beside_nobody()].concat();
-            let plan = decide_without(doctored.as_ref().unwrap_or(&snapshot), &dropped);
-            if matches!(plan.verdict, Verdict::Finish(_)) {
-                if leaves_superseded(state, i, &snapshot) {
-                    state.violation = Some(SUPERSEDED);
-                }
-                if strangers::leaves_former(state, i, &snapshot) {
-                    state.violation = Some(FORMER_NAME);
-                }
-                if exchange::leaves_held(state, i, &snapshot) {
-                    state.violation = Some(HELD);
-                }
-                if leaves_unguarded(&snapshot) {
-                    state.violation = Some(UNGUARDED);
-                }
-            }
-            if ahead::leaves_behind(state, i, &snapshot, &plan.actions) {
-                state.violation = Some(AHEAD);
-            }
-            let mut run = Run {
-                kind,
-                snapshot,
-                queue: plan.actions,
-                verdict: plan.verdict,
-                view,
-            };
             if !self.perform_unseen(state, i, &mut run) {
                 return keep(state, i, run);
             }
-            match run.verdict {
+            let snapshot = match run.verdict {
                 Verdict::Finish(_) => return,
-                Verdict::Continue => snapshot = run.snapshot,
-                Verdict::Reobserve if looks_at_once(kind) => {
+                Verdict::Continue => run.snapshot,
+                Verdict::Reobserve if looks_at_once(run.kind) => {
                     let (progress, memory) = self.goes_on(&state.nodes[i], &run);
-                    snapshot = self.observe(state, i, kind, view, progress, memory);
+                    self.observe(state, i, run.kind, run.view, progress, memory)
                 }
                 Verdict::Reobserve | Verdict::Wait(_) => return keep(state, i, run),
-            }
+            };
+            run = self.decided(state, i, run.kind, run.view, snapshot);
         }
-        panic!("no end of decisions: {snapshot:?}");
+        panic!("no end of decisions: {:?}", run.snapshot);
     }
 
     /// Performs what no other node can tell from being done a moment earlier or later; `true` when
@@ -389,23 +470,20 @@ impl Explored {
     pub(crate) fn act(&self, state: &mut State, i: usize, outcome: Outcome) -> Option<()> {
         let mut run = Arc::unwrap_or_clone(state.nodes[i].run.take()?);
         self.perform(state, i, &mut run, outcome)?;
-        if !self.perform_unseen(state, i, &mut run) {
-            keep(state, i, run);
-            return Some(());
-        }
-        match run.verdict {
-            Verdict::Finish(_) => {}
-            Verdict::Continue => self.decide(state, i, run.kind, run.view, run.snapshot),
-            Verdict::Reobserve if looks_at_once(run.kind) => {
-                let (progress, memory) = self.goes_on(&state.nodes[i], &run);
-                let snapshot = self.observe(state, i, run.kind, View::All, progress, memory);
-                self.decide(state, i, run.kind, View::All, snapshot);
-            }
-            Verdict::Reobserve | Verdict::Wait(_) => {
-                keep(state, i, run);
-            }
-        }
+        self.go_on(state, i, run);
         Some(())
+    }
+
+    /// A node between two effects.
+    pub(crate) fn step<'a>(&'a self, state: &'a mut State, i: usize, kind: Kind) -> Step<'a> {
+        Step {
+            model: self,
+            state,
+            i,
+            kind,
+            outcome: Outcome::Answered,
+            impossible: false,
+        }
     }
 
     /// Performs the first action of the plan and folds its result; `None` where it cannot end now.
@@ -416,71 +494,18 @@ impl Explored {
         run: &mut Run,
         outcome: Outcome,
     ) -> Option<()> {
-        let mut step = Step {
-            model: self,
-            state,
-            i,
-            kind: run.kind,
-            outcome,
-            performed: false,
-            impossible: false,
-        };
-        if let Some(action) = run.queue.first()
-            && exchange::lets_go(&run.snapshot, action)
-        {
-            step.state.violation = Some(ALONE);
-        }
+        let mut step = self.step(state, i, run.kind);
+        step.outcome = outcome;
         let snapshot = run.snapshot.clone();
         run.snapshot = perform_next(&mut step, "", snapshot, &mut run.queue, &mut None);
         if step.impossible {
             return None;
         }
-        run.snapshot.progress.other_owner_seen = None;
-        if let (Ok(memory), false) = (&mut run.snapshot.memory, self.withdraws) {
-            memory.used = None;
-        }
         if self.remembers() {
-            self.catch_up(state, i, run);
-        } else {
-            run.snapshot.memory = Ok(Memory {
-                reign: run.snapshot.reign(),
-                ..Memory::default()
-            });
+            let (term, epoch) = state.moved;
+            age_queue(term, epoch, &mut run.queue);
         }
         Some(())
-    }
-
-    /// The result was folded with terms and epochs as they were before; now they are as they are.
-    fn catch_up(&self, state: &mut State, i: usize, run: &mut Run) {
-        let (term, epoch) = state.moved;
-        let snapshot = &mut run.snapshot;
-        if let Some(promises) = &mut snapshot.progress.promises
-            && !promises.missing.is_empty()
-        {
-            promises.missing = vec![String::new()];
-        }
-        if term || epoch {
-            let new = |number: u64, present: u64| (number > present).then_some(present);
-            let row = match &snapshot.register {
-                Some(Reading::Row(row)) => Some((new(row.term, TERM), new(row.epoch, EPOCH))),
-                _ => None,
-            };
-            let memory = run.remembers();
-            run.age(term, epoch);
-            let mut aged = run.remembers();
-            let snapshot = &mut run.snapshot;
-            if let (Some(Reading::Row(to)), Some((term, epoch))) = (&mut snapshot.register, row) {
-                (to.term, to.epoch) = (term.unwrap_or(to.term), epoch.unwrap_or(to.epoch));
-            }
-            if let Some(epoch) = new(memory.epoch, EPOCH) {
-                (aged.epoch, aged.asked) = (epoch, None);
-            }
-            if let Some(term) = new(memory.term, TERM) {
-                aged.term = term;
-            }
-            snapshot.memory = Ok(aged);
-        }
-        Self::keep_memory(state, i, run.kind, run.remembers());
     }
 
     /// The guard keeps nothing on the disk but at which epoch it has asked for promises.

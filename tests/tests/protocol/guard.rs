@@ -4,25 +4,34 @@
 //! find another one, and the adversary lets it grow old before any round. But the lease at the lock
 //! service does not run out as long as the guard that renewed it has not had a round with the old
 //! proof, unless that guard is dead or frozen: that is what the margin between limit and lease is for.
+//! What a proof is and how old it is the guard's own account of them says ([`Proofs`]), by a clock that knows
+//! three moments.
 //!
 //! A round is one step. It reads the memory and looks at PostgreSQL first, and what the agent does in
 //! between two rounds the agent's own steps show.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::decide::{acknowledged, decide_without, guard};
+use pha_core::decide::acknowledged;
+use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::lsn::Lsn;
-use pha_core::names::NodeName;
-use pha_core::plan::{Action, Verdict};
-use pha_core::register::{Memory, Reading, Register};
-use pha_core::snapshot::{Guard, Operation, Progress, Snapshot, Watch};
+use pha_core::plan::{Action, Effect, Plan};
+use pha_core::proofs::Proofs;
+use pha_core::register::{Memory, Register};
+use pha_core::snapshot::{Guard, Progress, Snapshot, Watch};
 
-use crate::agent::{MOST_DECISIONS, leaves_superseded, process};
+use crate::agent::{Step, leaves_superseded, process};
 use crate::exchange::{HELD, leaves_left_over};
 use crate::model::{Explored, FATES, Fate, Move, Outcome, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
-use crate::state::{Kind, Node, Postgres, Run, State, TTL, View, age, aged};
+use crate::state::{Kind, Node, Postgres, State, View, age, aged, remembers};
+
+/// The moment from which every proof is too old.
+const LONG_AGO: Duration = Duration::ZERO;
+/// That of the round before.
+const BEFORE: Duration = NOW.saturating_sub(Duration::from_millis(1));
+/// That of this round.
+const NOW: Duration = Duration::from_secs(3600);
 
 /// The last renewal that the register confirmed to a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +110,35 @@ impl Resident {
         }
     }
 
+    /// What it has proven before this round.
+    fn proofs(&self) -> Proofs {
+        let mut proofs = Proofs::new(match self.renewal {
+            Renewal::Old => LONG_AGO,
+            Renewal::Assumed | Renewal::Confirmed => BEFORE,
+        });
+        if self.otherwise {
+            proofs.safe(BEFORE);
+        }
+        if let Some(row) = &self.last {
+            proofs.owned(row.clone());
+        }
+        proofs
+    }
+
+    /// Takes in what the round has proven.
+    fn learn(&mut self, proofs: &Proofs) {
+        let watch = proofs.watch(NOW);
+        if watch.unrenewed.is_zero() {
+            self.renewal = Renewal::Confirmed;
+        }
+        self.otherwise = watch.safe.is_some() || !watch.links.is_empty();
+        self.last = watch.last.map(|row| Register {
+            lease_left: Duration::ZERO,
+            ttl: Duration::ZERO,
+            ..row
+        });
+    }
+
     /// As an operation of the agent finds it.
     pub(crate) fn seen(guard: Option<&Self>) -> Guard {
         match guard {
@@ -115,6 +153,87 @@ impl Resident {
         if !matches!(node.postgres, Postgres::Primary { .. }) {
             node.guard = None;
         }
+    }
+}
+
+/// A round, as the edge of the loop that the guard runs.
+struct Rounding<'a> {
+    step: Step<'a>,
+    chance: Chance,
+    /// What the guard knows of the register: what it has learned itself it does not keep on the disk.
+    memory: Memory,
+    proofs: Proofs,
+}
+
+impl Edge for Rounding<'_> {
+    fn decide(&mut self, snapshot: &Snapshot) -> Plan {
+        self.step.decide(snapshot)
+    }
+
+    fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
+        self.step.outcome = match action {
+            Action::AskPromises(_) => Outcome::Asked(self.chance.fates),
+            Action::AskQuorum(_) => Outcome::Answered,
+            _ => self.chance.register,
+        };
+        if let (Action::AskStandbys(_), true) = (action, self.chance.linked) {
+            // The standbys that stream from a node acknowledge what it has written just now.
+            let (model, state, i) = (self.step.model, &*self.step.state, self.step.i);
+            let all = model.known_names(state);
+            let have = acknowledged(&model.links(state, i), Lsn::new(0), &all);
+            self.proofs.linked(&have, NOW);
+        }
+        self.step.perform(action, snapshot)
+    }
+
+    fn fold(
+        &mut self,
+        snapshot: Snapshot,
+        action: &Action,
+        result: Result<Effect, String>,
+    ) -> Snapshot {
+        self.step.fold(snapshot, action, result)
+    }
+
+    fn keep(&mut self, memory: &Memory) -> Result<(), String> {
+        self.step.keep(memory)
+    }
+
+    fn note(&mut self, _: Note<'_>) {}
+}
+
+impl Guarding for Rounding<'_> {
+    fn refresh(&mut self, mut snapshot: Snapshot) -> Snapshot {
+        let node = &self.step.state.nodes[self.step.i];
+        let mutation = self.step.model.mutation;
+        let noted = (self.memory.term, self.memory.epoch) == (node.seen.term, node.seen.epoch)
+            || mutation == Mutation::GuardTrustsOldPromises;
+        let seen = Watch {
+            promised: node.noted && noted,
+            ..Watch::default()
+        };
+        snapshot.process = process(node);
+        self.proofs.refresh(&mut snapshot, seen, NOW, NOW);
+        if let (Some(doctored), _) = mutation.before_decision(&snapshot) {
+            self.proofs.judge(&doctored, NOW);
+        }
+        snapshot
+    }
+
+    fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
+        let (term, epoch) = self.step.state.moved;
+        if let (true, Some(mut row)) = (term || epoch, self.proofs.watch(NOW).last) {
+            age(term, epoch, &mut row.term, Some(&mut row.epoch));
+            self.proofs.owned(row);
+        }
+        self.proofs.learn(action, snapshot, NOW);
+        if matches!(action, Action::AskPromises(_)) {
+            self.memory = remembers(snapshot);
+        }
+    }
+
+    fn is_to_end(&mut self) -> bool {
+        self.step.impossible
     }
 }
 
@@ -206,141 +325,62 @@ impl Explored {
         }
         guard.otherwise &= chance.grown_old != GrownOld::All;
         let proven_before = guard.renewal != Renewal::Old || guard.otherwise;
-        // What the guard has learned itself it does not keep on the disk.
-        let mut memory = state.nodes[i].memory();
-        memory = memory.merged(&state.nodes[i].guard.as_ref()?.told);
+        let told = guard.told;
+        let mut proofs = guard.proofs();
+        let memory = state.nodes[i].memory().merged(&told);
         let progress = Progress::default();
-        let snapshot = self.observe(state, i, Kind::Guard, View::All, progress, memory);
-        let mut run = Run {
-            kind: Kind::Guard,
-            snapshot,
-            queue: vec![],
-            verdict: Verdict::Continue,
-            view: View::All,
-        };
-        run.snapshot.cluster = Err("the guard does not ask".to_owned());
+        let mut snapshot = self.observe(state, i, Kind::Guard, View::All, progress, memory);
+        snapshot.cluster = Err("the guard does not ask".to_owned());
         // It stood still before this round; within one is a scenario of the core's.
         if overslept {
-            run.snapshot.woke_late();
+            snapshot.woke_late();
         }
-        let Operation::Guard(mut watch) = run.snapshot.operation.clone() else {
+        // Who is in the middle of something has the change lock.
+        let run = state.nodes[i].run.as_ref();
+        if run.is_none_or(|run| run.queue.is_empty()) {
+            proofs.looked(&snapshot.answer, LONG_AGO);
+        }
+        let mut round = Rounding {
+            step: self.step(state, i, Kind::Guard),
+            chance,
+            memory,
+            proofs,
+        };
+        let snapshot = round.refresh(snapshot);
+        let (snapshot, end) = drive::round(&mut round, snapshot);
+        if round.step.impossible {
             return None;
-        };
-        for _ in 0..MOST_DECISIONS {
-            self.refresh(state, i, &mut run.snapshot, &memory, &mut watch);
-            let (doctored, dropped) = self.mutation.before_decision(&run.snapshot);
-            let dropped = [dropped, self.beside_nobody(), &["change-lock-take"]].concat();
-            let plan = decide_without(doctored.as_ref().unwrap_or(&run.snapshot), &dropped);
-            (run.queue, run.verdict) = (plan.actions, plan.verdict);
-            while let Some(action) = run.queue.first().cloned() {
-                let outcome = match action {
-                    Action::AskPromises(_) => Outcome::Asked(chance.fates),
-                    Action::AskQuorum(_) => Outcome::Answered,
-                    _ => chance.register,
-                };
-                self.perform(state, i, &mut run, outcome)?;
-                match &action {
-                    Action::AskStandbys(_) if chance.linked => {
-                        watch.links = self.acknowledge(state, i)
-                    }
-                    Action::AskPromises(_) => memory = run.remembers(),
-                    _ => {}
-                }
-                self.learn(state, i, &run.snapshot, &memory);
-            }
-            match run.verdict {
-                Verdict::Finish(_) => {
-                    state.nodes[i].guard = None;
-                    return Some(());
-                }
-                Verdict::Wait(_) => {
-                    self.refresh(state, i, &mut run.snapshot, &memory, &mut watch);
-                    let in_doubt = plan.rule == "guard-in-doubt" && proven_before;
-                    self.judge_round(state, i, &run.snapshot, in_doubt);
-                    return Some(());
-                }
-                Verdict::Continue | Verdict::Reobserve => {}
-            }
         }
-        panic!("no end of a round: {:?}", run.snapshot);
+        match end {
+            Round::Finished(..) => state.nodes[i].guard = None,
+            Round::Over(rule) => {
+                let snapshot = round.refresh(snapshot);
+                let Rounding { memory, proofs, .. } = round;
+                self.learned(state, i, &proofs, &memory);
+                let in_doubt = rule == "guard-in-doubt" && proven_before;
+                self.judge_round(state, i, &snapshot, in_doubt);
+            }
+            Round::ToEnd | Round::Endless => panic!("no end of a round: {snapshot:?}"),
+        }
+        Some(())
     }
 
-    /// Brings the picture up to date, and takes in what it proves.
-    fn refresh(
-        &self,
-        state: &mut State,
-        i: usize,
-        snapshot: &mut Snapshot,
-        memory: &Memory,
-        watch: &mut Watch,
-    ) {
-        snapshot.process = process(&state.nodes[i]);
-        let node = &mut state.nodes[i];
-        let Some(guard) = &mut node.guard else {
-            return;
-        };
-        let links_tried = match &snapshot.operation {
-            Operation::Guard(before) => before.links_tried,
-            _ => false,
-        };
-        let noted = (memory.term, memory.epoch) == (node.seen.term, node.seen.epoch)
-            || self.mutation == Mutation::GuardTrustsOldPromises;
-        *watch = Watch {
-            unrenewed: match guard.renewal {
-                Renewal::Old => TTL,
-                Renewal::Assumed | Renewal::Confirmed => Duration::ZERO,
-            },
-            last: guard.last.clone(),
-            promised: node.noted && noted,
-            safe: guard.otherwise.then_some(Duration::ZERO),
-            // Who is in the middle of something has the change lock.
-            held: match &node.run {
-                Some(run) if !run.queue.is_empty() => Duration::ZERO,
-                _ => Duration::from_secs(3600),
-            },
-            links_tried,
-            ..watch.clone()
-        };
-        snapshot.operation = Operation::Guard(watch.clone());
-        let (doctored, _) = self.mutation.before_decision(snapshot);
-        guard.otherwise |= guard::safe(doctored.as_ref().unwrap_or(snapshot));
-        guard.otherwise |= !watch.links.is_empty();
-    }
-
-    /// The standbys that stream from a node acknowledge what it has written just now.
-    fn acknowledge(&self, state: &State, i: usize) -> BTreeMap<NodeName, Duration> {
-        let all = self.known_names(state);
-        let have = acknowledged(&self.links(state, i), Lsn::new(0), &all);
-        have.into_iter()
-            .map(|node| (node, Duration::ZERO))
-            .collect()
-    }
-
-    /// Takes in what came of an action.
-    fn learn(&self, state: &mut State, i: usize, snapshot: &Snapshot, memory: &Memory) {
+    /// What the guard keeps in mind until the next round.
+    fn learned(&self, state: &mut State, i: usize, proofs: &Proofs, memory: &Memory) {
         let known = state.nodes[i].memory();
         let Some(guard) = &mut state.nodes[i].guard else {
             return;
         };
-        if guard::proven(snapshot) {
-            guard.renewal = Renewal::Confirmed;
-        }
-        if let Some(Reading::Row(row)) = &snapshot.register
-            && row.is_owned_by(snapshot.me())
-        {
-            guard.last = Some(Register {
-                lease_left: Duration::ZERO,
-                ttl: Duration::ZERO,
-                ..row.clone()
-            });
-        }
-        let told = Memory {
-            term: memory.term,
-            epoch: memory.epoch,
-            ..Memory::default()
+        guard.learn(proofs);
+        let news = (memory.term, memory.epoch) != (known.term, known.epoch);
+        guard.told = match news {
+            true => Memory {
+                term: memory.term,
+                epoch: memory.epoch,
+                ..Memory::default()
+            },
+            false => Memory::default(),
         };
-        let news = (told.term, told.epoch) != (known.term, known.epoch);
-        guard.told = if news { told } else { Memory::default() };
     }
 
     /// The end of a round that leaves PostgreSQL as it is.

@@ -413,11 +413,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// What the node remembers; in this model no memory is lost.
-    pub(crate) fn remembers(&self) -> Memory {
-        self.snapshot.memory.clone().expect("a memory")
-    }
-
     fn key(&self) -> impl Hash + PartialEq + '_ {
         let s = &self.snapshot;
         let seen = (
@@ -652,34 +647,47 @@ impl State {
 impl Run {
     /// The register has moved: what this operation has in mind is older by one.
     pub(crate) fn age(&mut self, term: bool, epoch: bool) {
-        if let Some(Reading::Row(row)) = &mut self.snapshot.register {
-            age(term, epoch, &mut row.term, Some(&mut row.epoch));
-        }
-        self.snapshot.memory = Ok(aged(term, epoch, self.remembers()));
-        if epoch && let Some(promises) = &mut self.snapshot.progress.promises {
-            promises.epoch = 0;
-        }
-        for action in &mut self.queue {
-            match action {
-                Action::UpdateRegister(update) => age_update(term, epoch, update),
-                Action::Confirm(decided) => {
-                    age(term, epoch, &mut decided.term, Some(&mut decided.epoch));
-                }
-                Action::Remember(memory) => *memory = aged(term, epoch, *memory),
-                Action::AskPromises(ask) => {
-                    age(term, epoch, &mut ask.term, Some(&mut ask.epoch));
-                }
-                Action::UsePromises {
-                    term: at,
-                    epoch: from,
-                    ..
-                } => age(term, epoch, at, Some(from)),
-                Action::WithdrawPromises(withdrawal) => {
-                    let (at, from) = (&mut withdrawal.term, &mut withdrawal.epoch);
-                    age(term, epoch, at, Some(from));
-                }
-                _ => {}
+        age_picture(term, epoch, &mut self.snapshot);
+        age_queue(term, epoch, &mut self.queue);
+    }
+}
+
+/// What a node remembers; in this model no memory is lost in the middle of an operation.
+pub(crate) fn remembers(snapshot: &Snapshot) -> Memory {
+    snapshot.memory.clone().expect("a memory")
+}
+
+pub(crate) fn age_picture(term: bool, epoch: bool, snapshot: &mut Snapshot) {
+    if let Some(Reading::Row(row)) = &mut snapshot.register {
+        age(term, epoch, &mut row.term, Some(&mut row.epoch));
+    }
+    snapshot.memory = Ok(aged(term, epoch, remembers(snapshot)));
+    if epoch && let Some(promises) = &mut snapshot.progress.promises {
+        promises.epoch = 0;
+    }
+}
+
+pub(crate) fn age_queue(term: bool, epoch: bool, queue: &mut [Action]) {
+    for action in queue {
+        match action {
+            Action::UpdateRegister(update) => age_update(term, epoch, update),
+            Action::Confirm(decided) => {
+                age(term, epoch, &mut decided.term, Some(&mut decided.epoch));
             }
+            Action::Remember(memory) => *memory = aged(term, epoch, *memory),
+            Action::AskPromises(ask) => {
+                age(term, epoch, &mut ask.term, Some(&mut ask.epoch));
+            }
+            Action::UsePromises {
+                term: at,
+                epoch: from,
+                ..
+            } => age(term, epoch, at, Some(from)),
+            Action::WithdrawPromises(withdrawal) => {
+                let (at, from) = (&mut withdrawal.term, &mut withdrawal.epoch);
+                age(term, epoch, at, Some(from));
+            }
+            _ => {}
         }
     }
 }

@@ -132,16 +132,15 @@ impl Resident {
         self
     }
 
-    fn watch(&self, before: &Watch) -> Watch {
+    /// What is seen beside the proofs.
+    fn seen(&self) -> Watch {
         Watch {
             promised: self.promised_at == Some(self.world.memory.epoch),
-            links_tried: before.links_tried,
-            overslept: before.overslept,
             death: self.death,
             absent: self.absent_since.map_or(Duration::ZERO, |at| self.now - at),
             pacemaker_gone: self.pacemaker_gone,
             pacemaker_timeout: self.pacemaker_timeout,
-            ..self.proofs.watch(self.now)
+            ..Watch::default()
         }
     }
 
@@ -152,8 +151,8 @@ impl Resident {
             overslept,
             ..Watch::default()
         };
-        let s = self.world.look(&Operation::Guard(self.watch(&begun)));
-        self.proofs.judge(&s, self.remembered_at);
+        let s = self.world.look(&Operation::Guard(begun));
+        let s = self.refreshed(s, false);
         let mut round = Rounding {
             asked: self.now,
             resident: self,
@@ -176,12 +175,10 @@ impl Resident {
         if late {
             s.woke_late();
         }
-        let Operation::Guard(before) = &s.operation else {
-            unreachable!("the guard's own snapshot");
-        };
-        s.operation = Operation::Guard(self.watch(before));
         s.process = self.world.process;
-        self.proofs.judge(&s, self.remembered_at);
+        let seen = self.seen();
+        self.proofs
+            .refresh(&mut s, seen, self.now, self.remembered_at);
         s
     }
 
