@@ -187,6 +187,9 @@ pub struct CopyRule {
     pub check: fn(&CopyRequest, &CopyFacts) -> Option<(String, String)>,
 }
 
+/// The rule of [`source`].
+const ONE_PRIMARY: &str = "copy-one-primary";
+
 /// The preconditions, in their order.
 pub const COPY_RULES: &[CopyRule] = &[
     CopyRule {
@@ -203,19 +206,9 @@ pub const COPY_RULES: &[CopyRule] = &[
         },
     },
     CopyRule {
-        id: "copy-one-primary",
+        id: ONE_PRIMARY,
         says: "Exactly one node is promoted.",
-        check: |_, facts| match &facts.promoted[..] {
-            [_] => None,
-            [] => Some((
-                "there is no primary to copy from".to_owned(),
-                "bring the primary up first; cls_status says what it needs".to_owned(),
-            )),
-            several => Some((
-                format!("{} are promoted at the same time", names(several)),
-                "cls_status on every node".to_owned(),
-            )),
-        },
+        check: |_, facts| source(facts).err(),
     },
     CopyRule {
         id: "copy-not-the-primary",
@@ -460,6 +453,21 @@ fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
     }
 }
 
+/// The node to copy from; or what is not so, and what to type.
+fn source(facts: &CopyFacts) -> Result<&NodeName, (String, String)> {
+    match &facts.promoted[..] {
+        [primary] => Ok(primary),
+        [] => Err((
+            "there is no primary to copy from".to_owned(),
+            "bring the primary up first; cls_status says what it needs".to_owned(),
+        )),
+        several => Err((
+            format!("{} are promoted at the same time", names(several)),
+            "cls_status on every node".to_owned(),
+        )),
+    }
+}
+
 /// Decides what a repair or a rebuild does.
 pub fn plan_copy(request: &CopyRequest, facts: &CopyFacts) -> CopyVerdict {
     for rule in COPY_RULES {
@@ -467,12 +475,9 @@ pub fn plan_copy(request: &CopyRequest, facts: &CopyFacts) -> CopyVerdict {
             return CopyVerdict::Refused(Refusal::new(rule.id, what, hint));
         }
     }
-    let Some(source) = facts.promoted.first().cloned() else {
-        return CopyVerdict::Refused(Refusal::new(
-            "copy-one-primary",
-            "there is no primary",
-            "cls_status",
-        ));
+    let source = match source(facts) {
+        Ok(source) => source.clone(),
+        Err((what, hint)) => return CopyVerdict::Refused(Refusal::new(ONE_PRIMARY, what, hint)),
     };
     if facts.instance == (Instance::Standby { streaming: true }) {
         return CopyVerdict::Nothing(format!("{} streams from {source} already", facts.node));

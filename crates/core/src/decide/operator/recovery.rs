@@ -154,6 +154,9 @@ impl RecoveryPlan {
     }
 }
 
+/// The rule of [`usable`].
+const USABLE_NODE: &str = "recovery-usable-node";
+
 /// The preconditions, in their order.
 pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
     Precondition {
@@ -199,27 +202,9 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         },
     },
     Precondition {
-        id: "recovery-usable-node",
+        id: USABLE_NODE,
         says: "The chosen node is in the cluster, and the end of its WAL is known.",
-        check: |facts| match chosen(facts) {
-            None => Some((
-                "no node is in the cluster whose end of WAL can be told".to_owned(),
-                "start a node, or mend its data directory; cls_status".to_owned(),
-            )),
-            Some(node) if !node.usable => Some((
-                format!("{} is not in service", node.node),
-                format!(
-                    "start Pacemaker on {0}, or cls_unstandby_node {0}",
-                    node.node
-                ),
-            )),
-            Some(node) => node.end.as_ref().err().map(|why| {
-                (
-                    format!("the end of WAL on {} cannot be told: {why}", node.node),
-                    "give another node with --node".to_owned(),
-                )
-            }),
-        },
+        check: |facts| usable(facts).err(),
     },
     Precondition {
         id: "recovery-same-database",
@@ -449,6 +434,32 @@ fn chosen(facts: &RecoveryFacts) -> Option<&NodePosition> {
     }
 }
 
+/// The node that is to be primary; or what is not so of it, and what to type.
+fn usable(facts: &RecoveryFacts) -> Result<&NodePosition, (String, String)> {
+    let Some(node) = chosen(facts) else {
+        return Err((
+            "no node is in the cluster whose end of WAL can be told".to_owned(),
+            "start a node, or mend its data directory; cls_status".to_owned(),
+        ));
+    };
+    if !node.usable {
+        return Err((
+            format!("{} is not in service", node.node),
+            format!(
+                "start Pacemaker on {0}, or cls_unstandby_node {0}",
+                node.node
+            ),
+        ));
+    }
+    match &node.end {
+        Ok(_) => Ok(node),
+        Err(why) => Err((
+            format!("the end of WAL on {} cannot be told: {why}", node.node),
+            "give another node with --node".to_owned(),
+        )),
+    }
+}
+
 /// The nodes that may be serving as primaries where this part of the cluster cannot see them, and of
 /// which nobody has said that they are switched off (R15). A primary that is cut off from the lock
 /// service goes on for as long as it is the only holder, or every other node has promised: the very
@@ -524,13 +535,7 @@ fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {
 /// The first precondition that does not hold.
 pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
     all_hold(RECOVERY_RULES, facts)?;
-    let Some(chosen) = chosen(facts) else {
-        return Err(Refusal::new(
-            "recovery-usable-node",
-            "no node can be chosen",
-            "cls_status",
-        ));
-    };
+    let chosen = usable(facts).map_err(|(what, hint)| Refusal::new(USABLE_NODE, what, hint))?;
     Ok(RecoveryPlan {
         node: chosen.node.clone(),
         register: match &facts.register {
