@@ -34,7 +34,6 @@ mod tests;
 pub use commits::CommitWaits;
 pub use connections::Connections;
 pub use left::{LeftSlot, NotingCommand, Operation};
-pub use links::whose;
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -62,7 +61,7 @@ pub enum RegisterSeen<'a> {
 pub struct ReplicationRow {
     /// `application_name`.
     pub standby: String,
-    /// The node whose standby it is ([`whose`]); none for a stranger.
+    /// The node whose standby it is ([`crate::decide::whose`]); none for a stranger.
     pub node: Option<NodeName>,
     /// Where it comes from; none for a socket of the primary's own.
     pub address: Option<String>,

@@ -33,7 +33,7 @@ pub use running::{Named, died, left_over, named, running};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};
-pub use shared::links::acknowledged;
+pub use shared::links::{acknowledged, whose};
 pub use shared::standbys::exchange_until;
 
 /// Decides what comes next in the operation of this snapshot.

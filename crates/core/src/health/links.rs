@@ -2,26 +2,13 @@
 
 use super::{Level, Observation, Problem, ReplicationRow, problem};
 use crate::cluster::Cluster;
+use crate::decide::whose;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
 use crate::postgres::LinkRow;
-
-/// The node whose standby this is. It is nobody's that has another name than the node's agent has
-/// announced, or that stores WAL and replays none.
-#[must_use]
-pub fn whose(link: &LinkRow, cluster: &Cluster, nodes: &[NodeName]) -> Option<NodeName> {
-    if link.only_stores() {
-        return None;
-    }
-    let named = |node: &&NodeName| {
-        let name = cluster.link_name(node);
-        name.is_some_and(|name| name.is_called(&link.name))
-    };
-    nodes.iter().find(named).cloned()
-}
 
 impl ReplicationRow {
     /// A link of a primary, which had flushed up to `end` afterwards.

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cluster::Cluster;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
@@ -72,6 +73,11 @@ pub(in crate::decide) fn former(s: &Snapshot, name: &str) -> Option<NodeName> {
     nodes.next().is_none().then(|| node.clone())
 }
 
+/// The node that has this name or had it earlier, where it is no other node's.
+pub(in crate::decide) fn named(s: &Snapshot, name: &str) -> Option<NodeName> {
+    present(s, name).or_else(|| former(s, name))
+}
+
 /// The link that is this node's.
 pub(in crate::decide) fn of(s: &Snapshot, node: &NodeName) -> Option<Link> {
     own(&s.primary()?.links, &name_of(s, node)?)
@@ -87,7 +93,7 @@ pub(in crate::decide) fn streams(s: &Snapshot, node: &NodeName) -> bool {
 fn own(links: &Links, name: &LinkName) -> Option<Link> {
     let mut rows = called(links, name);
     let row = rows.next()?;
-    if rows.next().is_some() || !row.follows(links.flushed) {
+    if rows.next().is_some() || !row.is_of(name) || !row.follows(links.flushed) {
         return None;
     }
     Some(Link {
@@ -100,6 +106,17 @@ fn own(links: &Links, name: &LinkName) -> Option<Link> {
 
 fn called<'s>(links: &'s Links, name: &'s LinkName) -> impl Iterator<Item = &'s LinkRow> {
     links.rows.iter().filter(|row| name.is_called(&row.name))
+}
+
+/// The node whose standby this is, of a cluster that answers. Of several links of one name it is each one's,
+/// although none of them counts until the older are ended.
+#[must_use]
+pub fn whose(link: &LinkRow, cluster: &Cluster, nodes: &[NodeName]) -> Option<NodeName> {
+    let own = |node: &&NodeName| {
+        let name = cluster.link_name(node);
+        name.is_some_and(|name| link.is_of(&name))
+    };
+    nodes.iter().find(own).cloned()
 }
 
 /// Which of these nodes have acknowledged, as standbys of this primary, WAL up to `written`.
@@ -167,6 +184,13 @@ impl LinkRow {
             _ => None,
         };
         reported.is_none_or(|reported| reported <= sent.unwrap_or(end).min(end))
+    }
+
+    /// Whether it is the standby of the node that is known by this name (R11): not under another name than that
+    /// node's agent has announced, nor where it stores WAL and replays none.
+    #[must_use]
+    pub fn is_of(&self, name: &LinkName) -> bool {
+        name.is_called(&self.name) && !self.only_stores()
     }
 
     /// Whether it stores WAL and replays none, as `pg_receivewal`. A standby's first report has both.

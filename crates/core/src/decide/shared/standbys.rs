@@ -254,12 +254,13 @@ pub(in crate::decide) fn holders_that_stay(s: &Snapshot, row: &Register) -> BTre
 
 /// Under which of its names commits wait for this node, so that it holds everything.
 fn name_in_force<'v>(s: &Snapshot, view: &'v PrimaryView, node: &NodeName) -> Option<&'v String> {
-    let whose = |name: &str| links::present(s, name).or_else(|| links::former(s, name));
     let names = match &view.waits {
         Waits::Foreign(_) => &[],
         own => own.names(),
     };
-    names.iter().find(|name| whose(name).as_ref() == Some(node))
+    names
+        .iter()
+        .find(|name| links::named(s, name).as_ref() == Some(node))
 }
 
 /// The name for which commits waited before they were held, as far as this node knows by itself that the
