@@ -125,6 +125,35 @@ pub enum Death {
     Told,
 }
 
+/// A primary as the guard last saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Served {
+    /// What it showed.
+    pub view: PrimaryView,
+    /// The term of this node's last promotion, as far as the guard knew.
+    pub term: u64,
+    /// How old the look is.
+    pub look: Look,
+}
+
+/// How old a look of the guard's at PostgreSQL is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// Since the question was sent.
+    pub age: Duration,
+    /// How long after the question the server was still found at work without having answered another one.
+    pub outlived: Duration,
+}
+
+impl Look {
+    /// Whether nothing is known of the server after it but its end. One that goes on and shows nothing has more than was
+    /// seen of it (R10); of one that has died what was seen last is what there is.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self.outlived.is_zero()
+    }
+}
+
 /// What the guard knows beyond the rest of the snapshot: how old its proofs are. All times are of a
 /// clock that goes on while the machine is suspended, and begin when the question was *sent*.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -644,9 +673,9 @@ pub struct Snapshot {
     pub disk_full: bool,
     /// Why the guard stopped PostgreSQL, where nothing has started it since.
     pub stopped_by_guard: Option<String>,
-    /// How the guard last saw the primary that PostgreSQL was here at the term of this node's last promotion; none
-    /// where it is one, or no guard has seen one at that term since the machine was started.
-    pub served: Option<PrimaryView>,
+    /// How the guard last saw the primary that PostgreSQL was here; none where it is one, or no guard has seen one
+    /// since the machine was started.
+    pub served: Option<Served>,
     /// The cluster, or why it cannot be told.
     pub cluster: Result<Cluster, String>,
     /// The register, once it was read in this operation.

@@ -90,7 +90,7 @@ pub fn run(mut node: Node) -> Exit {
         Err(error) => return failed(error.to_string()),
     };
     node.place.forget_stop();
-    node.place.forget_view();
+    node.place.outlive_view(since_boot());
     // Whoever frees memory takes it from somebody else; without the rights this stays as it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     node.lock_budget = Some(Duration::MAX);
@@ -440,11 +440,9 @@ impl Resident {
         self.node.locate_socket();
         self.sources
             .look(&self.node.postgres, &self.node.place, deadline);
-        // A primary that goes on and shows nothing has more than was seen of it (R10). Of one that has died
-        // what was seen last is what there is.
         let silent = matches!(self.sources.answer, Answer::Refused(_));
         if silent && matches!(self.node.pg.running().0, Process::Alive { .. }) {
-            self.node.place.forget_view();
+            self.node.place.outlive_view(since_boot());
         }
         self.proofs.looked(&self.sources.answer, since_boot());
     }

@@ -11,7 +11,7 @@ use pha_core::parse::server_view;
 use pha_core::postgres::{PmStatus, RoleView};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, PrimaryView, Process, Progress, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, Process, Progress, Served, Snapshot, StandbyView,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -117,8 +117,8 @@ pub(crate) fn snapshot(
             remembered.map_err(|error| error.to_string())
         });
     }
-    if let (true, None, Ok(memory)) = (snapshot.builtin(), snapshot.primary(), &snapshot.memory) {
-        snapshot.served = node.served(memory);
+    if snapshot.builtin() && snapshot.primary().is_none() {
+        snapshot.served = node.served();
     }
     if snapshot.builtin() {
         snapshot.record = node.record.load().map_err(|error| error.to_string());
@@ -303,8 +303,7 @@ impl Node {
             let now = since_boot();
             let changed = self.told.map(|told| now.saturating_sub(told));
             let seen = self.place.handed_over()?;
-            let age = now.checked_sub(seen.asked())?;
-            if guard::stands_in(operation, age, changed) {
+            if guard::stands_in(operation, seen.look(now)?, changed) {
                 return Some(server_view::from_rows(seen.rows).ok()?.role.into());
             }
             if changed.is_none() || deadline.expired() {
@@ -314,15 +313,12 @@ impl Node {
         }
     }
 
-    /// The primary that PostgreSQL was here at the term of its last promotion, as the guard has seen it last since
-    /// the machine was started.
-    fn served(&self, memory: &Memory) -> Option<PrimaryView> {
+    /// The primary that PostgreSQL was here, as the guard has seen it last since the machine was started.
+    fn served(&self) -> Option<Served> {
         let seen = self.place.handed_over()?;
-        if memory.reign?.term != seen.term {
-            return None;
-        }
+        let (term, look) = (seen.term, seen.look(since_boot())?);
         match server_view::from_rows(seen.rows).ok()?.role {
-            RoleView::Primary(view) => Some(view),
+            RoleView::Primary(view) => Some(Served { view, term, look }),
             RoleView::Standby(_) => None,
         }
     }

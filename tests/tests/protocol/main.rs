@@ -749,6 +749,7 @@ fn every_part_of_a_restart_by_promises_is_needed() {
         (M::WithdrawnWhileOpen, RESTARTING, ACKNOWLEDGED),
         (M::OpenedUnlooked, RESTARTING, ACKNOWLEDGED),
         (M::ServedIgnored, RESTARTED_PUT_BACK, REOPENED),
+        (M::OldLookCounts, RESTARTED_PUT_BACK, REOPENED),
     ] {
         let model = Explored {
             mutation,

@@ -153,8 +153,9 @@ pub(crate) enum Move {
     CopyEnds(usize),
     /// The first node, stopped, hands over to the second one (R9).
     HandsOver(usize, usize, Outcome),
-    /// The data of the node are replaced by what they were with so many entries in the log (R10).
-    PutBack(usize, usize),
+    /// The data of the node are replaced by what they were with so many entries in the log (R10); and whether the
+    /// guard had seen as little of them, and no more while PostgreSQL went on.
+    PutBack(usize, usize, bool),
     /// The node's memory of the register is lost.
     Forgets(usize),
     /// The withdrawal of the question for promises arrives at this node; that of the present epoch, once
@@ -253,6 +254,7 @@ impl Model for Explored {
             reserved: 0,
             by_hand: false,
             rebooted: false,
+            unseen: false,
             guard: None,
             noted: false,
             run: None,
@@ -405,7 +407,7 @@ impl Model for Explored {
             Move::CopyGoesOn(i, outcome) => self.copy_goes_on(&mut state, i, outcome)?,
             Move::CopyEnds(i) => state.nodes[i].copy = None,
             Move::HandsOver(i, j, outcome) => self.hands_over(&mut state, i, j, outcome)?,
-            Move::PutBack(i, entries) => self.put_back(&mut state, i, entries),
+            Move::PutBack(i, entries, unseen) => self.put_back(&mut state, i, entries, unseen),
             Move::Forgets(i) => {
                 let node = &mut state.nodes[i];
                 node.seen = match self.mutation {
@@ -593,7 +595,9 @@ fn settle(state: &mut State) {
             set_upstream(&mut state.nodes[i], None);
         }
         state.nodes[i].silent &= upstream(&state.nodes[i]).is_some();
-        state.nodes[i].rebooted &= !matches!(state.nodes[i].postgres, Postgres::Primary { .. });
+        let serves = matches!(state.nodes[i].postgres, Postgres::Primary { .. });
+        state.nodes[i].rebooted &= !serves;
+        state.nodes[i].unseen &= !serves;
     }
     strangers::settle(state);
     for i in 0..state.nodes.len() {

@@ -9,7 +9,9 @@ use pha_core::names::NodeName;
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
-use pha_core::snapshot::{Acquired, Answer, Closed, Links, Operation, Process, Snapshot, Watch};
+use pha_core::snapshot::{
+    Acquired, Answer, Closed, Links, Operation, Process, Served, Snapshot, Watch,
+};
 
 /// A rule of the protocol that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,8 @@ pub(crate) enum Mutation {
     OpenedUnlooked,
     /// R7, R10: what was seen of a primary before it crashed is not looked at.
     ServedIgnored,
+    /// R7, R10: an old look of the guard's counts as its last.
+    OldLookCounts,
     /// R15: an operator decides beside nodes that may use promises, and asks none of them to give way.
     NobodyGivesWay,
     /// R15: a node that gives way does not keep it.
@@ -318,8 +322,13 @@ impl Mutation {
                     });
                 }
             }
-            Self::ServedIgnored => {
+            Self::OldLookCounts => {
                 if let Some(served) = &mut shown.served {
+                    served.look.outlived = Duration::ZERO;
+                }
+            }
+            Self::ServedIgnored => {
+                if let Some(Served { view: served, .. }) = &mut shown.served {
                     (served.complete, served.links.flushed) = (None, Lsn::new(0));
                 }
             }

@@ -24,11 +24,24 @@ impl Explored {
             let before = node.log.first(*entries);
             before.end() < state.row.positions[i]
         });
-        moves.extend(shorter.map(|entries| Move::PutBack(i, entries)));
+        // What the guard has seen counts where PostgreSQL is restarted in place.
+        let looks = if self.restarts {
+            &[false, true][..]
+        } else {
+            &[false]
+        };
+        for entries in shorter {
+            moves.extend(
+                looks
+                    .iter()
+                    .map(|unseen| Move::PutBack(i, entries, *unseen)),
+            );
+        }
     }
 
-    pub(crate) fn put_back(&self, state: &mut State, i: usize, entries: usize) {
+    pub(crate) fn put_back(&self, state: &mut State, i: usize, entries: usize, unseen: bool) {
         let node = &mut state.nodes[i];
+        node.unseen |= unseen;
         node.log = node.log.first(entries);
     }
 

@@ -256,6 +256,8 @@ pub(crate) struct Node {
     pub(crate) by_hand: bool,
     /// Its machine was started anew since it served.
     pub(crate) rebooted: bool,
+    /// It served on after its guard had seen it for the last time.
+    pub(crate) unseen: bool,
     /// The guard beside it.
     pub(crate) guard: Option<Resident>,
     /// It has noted for its guard that every other node has promised at the epoch it last saw (R7).
@@ -662,6 +664,9 @@ pub(crate) fn age_picture(term: bool, epoch: bool, snapshot: &mut Snapshot) {
         age(term, epoch, &mut row.term, Some(&mut row.epoch));
     }
     snapshot.memory = Ok(aged(term, epoch, remembers(snapshot)));
+    if term && let Some(served) = &mut snapshot.served {
+        served.term = older_term(served.term);
+    }
     if epoch && let Some(promises) = &mut snapshot.progress.promises {
         promises.epoch = 0;
     }

@@ -26,7 +26,9 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Answer, Death, Guard, HOLD, Mode, Operation, Process, Snapshot, Watch};
+use crate::snapshot::{
+    Answer, Death, Guard, HOLD, Look, Mode, Operation, Process, Snapshot, Watch,
+};
 
 /// How long a guard waits for a PostgreSQL that is gone to come back (an administrator restarts an
 /// unmanaged one) before it ends itself.
@@ -329,12 +331,13 @@ pub fn margin(ttl: Duration) -> Duration {
 /// a monitor cannot ask by itself because clients hold every connection. Without it a standby that is
 /// lost just then would never be let go, and the clients that hold the connections wait for it.
 ///
-/// `age` is since the guard asked, `changed` since this operation last told PostgreSQL to read its
-/// configuration: what was seen before that would have it do the same again.
+/// `changed` is since this operation last told PostgreSQL to read its configuration: what was seen before that
+/// would have it do the same again.
 #[must_use]
-pub fn stands_in(operation: &Operation, age: Duration, changed: Option<Duration>) -> bool {
+pub fn stands_in(operation: &Operation, look: Look, changed: Option<Duration>) -> bool {
     let monitor = matches!(operation, Operation::Monitor { probe: false });
-    monitor && age <= 2 * INTERVAL && changed.is_none_or(|changed| age < changed)
+    let new = look.is_last() && look.age <= 2 * INTERVAL;
+    monitor && new && changed.is_none_or(|changed| look.age < changed)
 }
 
 /// How often the lease is renewed: so often that two renewals may fail.
@@ -447,7 +450,7 @@ fn rivals(s: &Snapshot) -> BTreeSet<NodeName> {
     let (Some(row), Answer::Primary(view)) = (known_row(s), &s.answer) else {
         return others().cloned().collect();
     };
-    let named = |name: &String| links::present(s, name).or_else(|| links::former(s, name));
+    let named = |name: &String| links::named(s, name);
     // A name of which nobody knows whose it is, `*` among them, may be anybody's.
     let named: Option<Vec<NodeName>> = view.waits.names().iter().map(named).collect();
     let (Some(named), Mode::Sync) = (named, s.settings.mode) else {

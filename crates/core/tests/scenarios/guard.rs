@@ -12,7 +12,8 @@ use pha_core::plan::{Action, ActionKind, Effect, StopMode};
 use pha_core::proofs::Proofs;
 use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{
-    Answer, Death, Guard, KeptLinks, Mode, Operation, PidFile, Process, Shown, Snapshot, Watch,
+    Answer, Death, Guard, KeptLinks, Look, Mode, Operation, PidFile, Process, Shown, Snapshot,
+    Watch,
 };
 
 use crate::world::{MONITOR, World, link, node, nodes, notification, owned};
@@ -841,11 +842,21 @@ fn a_guard_is_ended_also_when_postgresql_is_gone_already() {
 fn what_the_guard_saw_stands_in_for_a_monitor_alone_while_it_is_new() {
     let monitor = Operation::Monitor { probe: false };
     let ms = Duration::from_millis;
-    assert!(guard::stands_in(&monitor, ms(900), None));
-    assert!(!guard::stands_in(&monitor, ms(2100), None), "too old");
+    let look = |age| Look {
+        age: ms(age),
+        ..Look::default()
+    };
+    assert!(guard::stands_in(&monitor, look(900), None));
+    assert!(!guard::stands_in(&monitor, look(2100), None), "too old");
+    // PostgreSQL has been at work since, and the guard has not seen it.
+    let outlived = Look {
+        outlived: ms(1),
+        ..look(900)
+    };
+    assert!(!guard::stands_in(&monitor, outlived, None));
     // What was seen before the operation's own change would have it do the same again.
-    assert!(!guard::stands_in(&monitor, ms(900), Some(ms(900))));
-    assert!(guard::stands_in(&monitor, ms(100), Some(ms(900))));
+    assert!(!guard::stands_in(&monitor, look(900), Some(ms(900))));
+    assert!(guard::stands_in(&monitor, look(100), Some(ms(900))));
     for other in [
         Operation::Monitor { probe: true },
         Operation::Start,
@@ -853,7 +864,7 @@ fn what_the_guard_saw_stands_in_for_a_monitor_alone_while_it_is_new() {
         Operation::Demote { then_stop: false },
         Operation::Stop,
     ] {
-        assert!(!guard::stands_in(&other, ms(100), None), "{other:?}");
+        assert!(!guard::stands_in(&other, look(100), None), "{other:?}");
     }
 }
 

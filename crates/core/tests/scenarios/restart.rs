@@ -1,5 +1,7 @@
 //! R7: the lock service is away and the primary's PostgreSQL crashes.
 
+use std::time::Duration;
+
 use pha_core::lineage::{Held, Opening};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
@@ -301,15 +303,21 @@ type Change = fn(&mut World);
 
 #[test]
 fn who_is_not_known_to_have_everything_is_not_restarted() {
-    let cases: [(&str, Change); 11] = [
+    let cases: [(&str, Change); 13] = [
         ("nothing was seen", |world| world.served = None),
+        ("the server went on after it was seen last", |world| {
+            world.served.as_mut().unwrap().look.outlived = Duration::from_millis(1);
+        }),
+        ("it was seen at another term", |world| {
+            world.served.as_mut().unwrap().term = 2;
+        }),
         ("data that were put back", |world| {
-            let served = world.served.as_mut().unwrap();
+            let served = &mut world.served.as_mut().unwrap().view;
             served.complete = Some(Lsn::new(2000));
             served.links.flushed = Lsn::new(2000);
         }),
         ("another timeline was seen", |world| {
-            world.served.as_mut().unwrap().timeline = timeline(2);
+            world.served.as_mut().unwrap().view.timeline = timeline(2);
         }),
         ("another timeline was served", |world| {
             world.memory.reign = reign(1, 2);
@@ -369,7 +377,7 @@ fn the_data_have_to_go_as_far_as_the_guard_saw() {
     ] {
         let mut world = crashed();
         world.answers = vec![promise()];
-        let served = world.served.as_mut().unwrap();
+        let served = &mut world.served.as_mut().unwrap().view;
         served.links.flushed = Lsn::new(flushed);
         served.complete = complete.map(Lsn::new);
         let run = world.carry(&Operation::Promote);

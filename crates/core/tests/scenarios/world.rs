@@ -18,8 +18,8 @@ use pha_core::register::{
 };
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
-    LinkId, LinkNames, LinkRow, Links, Mode, Operation, PrimaryView, Process, Progress,
-    RunningName, Settings, Slot, Snapshot, StandbyView, Unfinished,
+    LinkId, LinkNames, LinkRow, Links, Look, Mode, Operation, PrimaryView, Process, Progress,
+    RunningName, Served, Settings, Slot, Snapshot, StandbyView, Unfinished,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -144,7 +144,7 @@ pub(crate) struct World {
     pub(crate) disk_full: bool,
     pub(crate) stopped_by_guard: Option<String>,
     /// How the guard has last seen the primary that this node was.
-    pub(crate) served: Option<PrimaryView>,
+    pub(crate) served: Option<Served>,
     pub(crate) unfinished: Option<Unfinished>,
     /// The end of WAL on this node's disk.
     pub(crate) end: WalPosition,
@@ -462,7 +462,11 @@ impl World {
 
     /// The postmaster of a primary dies, which the guard has looked at just before.
     pub(crate) fn crash(&mut self) {
-        self.served = Some(self.view());
+        self.served = Some(Served {
+            view: self.view(),
+            term: self.memory.reign.map_or(0, |reign| reign.term),
+            look: Look::default(),
+        });
         self.standbys.clear();
         self.stop();
     }

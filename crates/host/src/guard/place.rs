@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::names::ResourceName;
-use pha_core::snapshot::KeptLinks;
+use pha_core::snapshot::{KeptLinks, Look};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -40,6 +40,9 @@ pub(crate) struct Handed {
     pub(crate) term: u64,
     /// In milliseconds since then.
     asked: u64,
+    /// When PostgreSQL was last found at work after that without having answered again; 0 where it was not.
+    #[serde(default)]
+    lived: u64,
     /// What PostgreSQL has answered.
     pub(crate) rows: TextRows,
 }
@@ -51,15 +54,23 @@ impl Handed {
         Some(Self {
             boot: boot()?,
             term,
-            asked: u64::try_from(asked.as_millis()).unwrap_or(u64::MAX),
+            asked: milliseconds(asked),
+            lived: 0,
             rows,
         })
     }
 
-    /// When the question was sent, on the clock that counts from the machine's start.
-    pub(crate) fn asked(&self) -> Duration {
-        Duration::from_millis(self.asked)
+    /// How old it is at `now`; none of what comes from the future.
+    pub(crate) fn look(&self, now: Duration) -> Option<Look> {
+        Some(Look {
+            age: now.checked_sub(Duration::from_millis(self.asked))?,
+            outlived: Duration::from_millis(self.lived.saturating_sub(self.asked)),
+        })
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The kernel's name for the present start of the machine.
@@ -193,9 +204,17 @@ impl Place {
         self.forget("guard.stopped");
     }
 
-    /// What was handed over is old by now: it says nothing of how far the data go.
-    pub(crate) fn forget_view(&self) {
-        self.forget("guard.view");
+    /// PostgreSQL is at work at `now` and has not shown more than what was handed over ([`Look::outlived`]). Where that
+    /// cannot be noted, what was handed over goes.
+    pub(crate) fn outlive_view(&self, now: Duration) {
+        let Some(seen) = self.handed_over() else {
+            return;
+        };
+        let lived = milliseconds(now).max(seen.asked.saturating_add(1));
+        if let Err(error) = self.hand_over(&Handed { lived, ..seen }) {
+            warn!("what the guard has seen is old, which cannot be noted: {error}");
+            self.forget("guard.view");
+        }
     }
 
     fn forget(&self, extension: &str) {
@@ -366,7 +385,16 @@ mod tests {
         let seen = Handed::new(3, Duration::from_millis(4711), rows).unwrap();
         place.hand_over(&seen).unwrap();
         assert_eq!(place.handed_over().as_ref(), Some(&seen));
-        assert_eq!((seen.term, seen.asked()), (3, Duration::from_millis(4711)));
+        let look = |ms| place.handed_over()?.look(Duration::from_millis(ms));
+        assert_eq!((seen.term, look(4711)), (3, Some(Look::default())));
+        assert_eq!(look(4710), None);
+        // PostgreSQL was at work for a second more, and showed nothing.
+        place.outlive_view(Duration::from_millis(5711));
+        let old = Look {
+            age: Duration::from_millis(1500),
+            outlived: Duration::from_millis(1000),
+        };
+        assert_eq!(look(6211), Some(old));
         let before = Handed {
             boot: "another".to_owned(),
             ..seen

@@ -77,8 +77,16 @@ fn may_hold(s: &Snapshot, node: &NodeName, epoch: u64) -> bool {
 
 /// The names that commits wait for, or waited for when PostgreSQL was last seen as a primary.
 fn waited_for(s: &Snapshot) -> Option<&[String]> {
-    let view = s.primary().or(s.served.as_ref())?;
+    let view = s.primary().or_else(|| served(s))?;
     Some(view.waits.names())
+}
+
+/// The primary that PostgreSQL was here, where what was seen of it says what its data are like: at the term of this
+/// node's last promotion, and by a look that was the last.
+fn served(s: &Snapshot) -> Option<&PrimaryView> {
+    let served = s.served.as_ref()?;
+    let same = s.reign()?.term == served.term;
+    (same && served.look.is_last()).then_some(&served.view)
 }
 
 /// Every other node, which are those of `node_list` and those that commits wait for: a holder stays one
@@ -87,8 +95,7 @@ fn waited_for(s: &Snapshot) -> Option<&[String]> {
 fn peers(s: &Snapshot) -> Option<Vec<NodeName>> {
     let mut peers = s.settings.nodes.clone();
     for name in waited_for(s).unwrap_or_default() {
-        let present = links::present(s, name).or_else(|| links::former(s, name));
-        let node = present.or_else(|| name.parse::<LinkName>().ok()?.node())?;
+        let node = links::named(s, name).or_else(|| name.parse::<LinkName>().ok()?.node())?;
         if !peers.contains(&node) {
             peers.push(node);
         }
@@ -257,7 +264,7 @@ fn restartable(s: &Snapshot) -> bool {
     let checked = || {
         let (term, epoch) = reign(s).filter(|_| out_of_reach(s))?;
         let (seen, cluster) = (s.seen().ok()?, s.cluster.as_ref().ok()?);
-        let (view, served, _) = (s.standby()?, s.served.as_ref()?, s.system?);
+        let (view, served, _) = (s.standby()?, served(s)?, s.system?);
         let newest = (seen.term, seen.epoch) == (term, epoch) && !seen.has_promised(epoch);
         let timeline = Some(s.reign()?.timeline);
         let same = view.timeline == timeline && Some(served.timeline) == timeline;
