@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::decide::operator::{RecoveryFacts, plan_recovery, to_give_way};
+use pha_core::decide::operator::{RecoveryFacts, gives_way_at, plan_recovery, to_give_way};
 use pha_core::names::{NodeName, ResourceName};
-use pha_core::register::{GaveWay, Reading};
+use pha_core::register::GaveWay;
 use pha_host::clock::Deadline;
 use pha_host::promise::give_way;
 
@@ -37,10 +37,7 @@ pub(super) fn asked_of(
     deadline: Deadline,
 ) -> Result<RecoveryFacts, ClsError> {
     let here = cluster.local_node(deadline)?;
-    let epoch = match &facts.register {
-        Some(Reading::Row(row)) => row.epoch,
-        _ => 0,
-    };
+    let epoch = gives_way_at(&facts);
     let nodes = to_give_way(&facts);
     let mut answers = BTreeMap::new();
     for node in nodes {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lineage::Timelines;
+use crate::lineage::{Lineage, Timelines};
 use crate::lsn::Lsn;
 use crate::message;
 use crate::message::Message;
@@ -124,6 +124,19 @@ impl Register {
     #[must_use]
     pub fn lease_excludes(&self, node: &NodeName) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner != node) && !self.lease_left.is_zero()
+    }
+
+    /// Whether more is left of the lease than it was given for: the lock service's clock was set back since.
+    #[must_use]
+    pub fn lease_leapt(&self) -> bool {
+        self.lease_left > self.ttl
+    }
+
+    /// The present owner's timelines; none where it has named none: it has just opened, or its agent knows no
+    /// names (R13).
+    #[must_use]
+    pub fn named_lineage(&self) -> Option<&Lineage> {
+        (self.timelines.term == self.term).then_some(&self.timelines.lineage)
     }
 
     /// Whether the owner renewed its lease between `earlier` and this reading: it is alive.

@@ -378,14 +378,7 @@ impl Resident {
         snapshot: &Snapshot,
         due: &mut Duration,
     ) -> Result<Effect, String> {
-        let budget = match action {
-            Action::StopPostgres(_) => guard::margin(snapshot.settings.ttl),
-            Action::ReportDeath => self.node.params.crm_attr_timeout,
-            Action::AskPromises(_) => guard::last_patience(snapshot),
-            Action::AskStandbys(_) => guard::standbys_patience(snapshot),
-            Action::WithdrawPromises(_) => guard::WITHDRAWAL,
-            _ => guard::patience(snapshot),
-        };
+        let budget = guard::time_for(action, snapshot).unwrap_or(self.node.params.crm_attr_timeout);
         *due = since_boot() + budget;
         let deadline = Deadline::after(budget);
         match action {

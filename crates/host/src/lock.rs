@@ -231,7 +231,7 @@ impl LockService {
         let sql = statements::read(&self.lock.table);
         let reading = self.ask(&sql, deadline)?;
         match &reading {
-            Reading::Row(row) if row.lease_left > row.ttl => {
+            Reading::Row(row) if row.lease_leapt() => {
                 // Where it cannot be put right now, what was read still holds.
                 let again = self.ask(&statements::lease_from_now(&self.lock.table), deadline);
                 Ok(match again {

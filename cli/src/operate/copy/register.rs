@@ -39,8 +39,7 @@ impl Work<'_> {
             Some(reading) => {
                 let told = self.cluster.view.seen;
                 let row = source_holds(&plan.source, plan.term, &reading, told).map_err(moved)?;
-                self.timelines =
-                    (row.timelines.term == row.term).then(|| row.timelines.lineage.clone());
+                self.timelines = row.named_lineage().cloned();
             }
             None => {
                 let cluster = self.cluster.again(self.session)?;

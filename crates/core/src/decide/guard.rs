@@ -322,8 +322,7 @@ pub fn limit(ttl: Duration) -> Duration {
 }
 
 /// The part of the lease in which a primary that is fenced has to be gone.
-#[must_use]
-pub fn margin(ttl: Duration) -> Duration {
+fn margin(ttl: Duration) -> Duration {
     (ttl / 4).clamp(Duration::from_millis(300), Duration::from_secs(5))
 }
 
@@ -352,6 +351,19 @@ pub fn time_for_proof(s: &Snapshot) -> Option<Duration> {
     Some(limit(s.settings.ttl).saturating_sub(exposed(s)?))
 }
 
+/// How long this action of a round may take; none where it proves nothing, and a parameter says how long.
+#[must_use]
+pub fn time_for(action: &Action, s: &Snapshot) -> Option<Duration> {
+    Some(match action {
+        Action::StopPostgres(_) => margin(s.settings.ttl),
+        Action::ReportDeath => return None,
+        Action::AskPromises(_) => last_patience(s),
+        Action::AskStandbys(_) => standbys_patience(s),
+        Action::WithdrawPromises(_) => WITHDRAWAL,
+        _ => patience(s),
+    })
+}
+
 /// How long one question for a proof may take: a third of the time that there is for one, so that
 /// the others can be asked.
 #[must_use]
@@ -361,15 +373,13 @@ pub fn patience(s: &Snapshot) -> Duration {
 
 /// How long standbys may take to acknowledge WAL: a moment where they follow at all, and the question
 /// for promises, for which a connection has to be made, needs the time more.
-#[must_use]
-pub fn standbys_patience(s: &Snapshot) -> Duration {
+fn standbys_patience(s: &Snapshot) -> Duration {
     share(s, Duration::ZERO, 6)
 }
 
 /// How long the last question of a round may take, which is the one for promises: what is left, but
 /// for the time in which the lease is asked for once more. The lock service may be back by then.
-#[must_use]
-pub fn last_patience(s: &Snapshot) -> Duration {
+fn last_patience(s: &Snapshot) -> Duration {
     share(s, limit(s.settings.ttl) / 10, 1)
 }
 

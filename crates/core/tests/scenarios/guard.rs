@@ -207,11 +207,11 @@ impl Resident {
                 Ok(Effect::Done)
             }
             Action::UpdateRegister(_) | Action::ReadRegister => {
-                self.now += self.lock_takes.min(guard::patience(s));
+                self.now += self.lock_takes.min(guard::time_for(action, s).unwrap());
                 self.world.perform(action)
             }
             Action::AskPromises(ask) => {
-                self.now += self.peers_take.min(guard::last_patience(s));
+                self.now += self.peers_take.min(guard::time_for(action, s).unwrap());
                 // The guard's note beside the memory.
                 self.world.memory = self.world.memory.relying(ask.epoch);
                 self.world.perform(action)

@@ -21,8 +21,8 @@ pub use hand_over::{
     plan_hand_over_by,
 };
 pub use recovery::{
-    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
-    to_give_way,
+    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at, may_still_serve,
+    plan_recovery, to_give_way,
 };
 pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

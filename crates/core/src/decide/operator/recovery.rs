@@ -512,6 +512,15 @@ pub fn to_give_way(facts: &RecoveryFacts) -> Vec<NodeName> {
     nodes.map(|node| node.node.clone()).collect()
 }
 
+/// The epoch at which they give way, besides the one that each has seen: the register's, where it says one.
+#[must_use]
+pub fn gives_way_at(facts: &RecoveryFacts) -> u64 {
+    match &facts.register {
+        Some(Reading::Row(row)) => row.epoch,
+        _ => 0,
+    }
+}
+
 /// Why a node that was asked to give way could still be a primary. What the chosen one has served by is its
 /// own.
 fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {

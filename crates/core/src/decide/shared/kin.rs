@@ -36,7 +36,7 @@ fn record(s: &Snapshot) -> Option<&Record> {
 /// Whether the present owner has not named its timelines: it has just opened, or its agent knows no
 /// names. What was received from it has no name yet.
 fn unnamed(row: &Register) -> bool {
-    row.timelines.term != row.term
+    row.named_lineage().is_none()
 }
 
 /// What the data on this node's disk are to the register's timelines; none while the disk was not read.
