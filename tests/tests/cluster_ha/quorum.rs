@@ -15,7 +15,11 @@ fn set(bed: &Bed, ask: &str, name: &str, value: &str) {
 
 #[test]
 fn cluster_three_nodes_a_frozen_primary_is_left_alone() {
-    let bed = Bed::up(ClusterBuilder::new("frozen").databases(3).configured(true));
+    let bed = Bed::up(
+        ClusterBuilder::new("left-alone")
+            .databases(3)
+            .configured(true),
+    );
     let before = settle(&bed, "one synchronous standby of two", |roles| {
         roles.other.is_some()
     });

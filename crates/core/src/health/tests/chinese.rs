@@ -77,7 +77,7 @@ fn the_cluster_in_chinese() {
             with_holders(row("node1", 0), &["node2"]),
             "primary",
             "没有主库，业务无法写入",
-            "请启动 node2：其他节点都没有全部已确认的提交。确认 node2 无法恢复后才用 cls_recovery_master（会先列出损失并询问）",
+            "请启动 node2：其他节点都没有全部已确认的提交。只有上述节点全部确认无法恢复，才可用 cls_recovery_master（会先列出损失并询问）",
         ),
         (
             vec![PRIMARY, second],
@@ -251,7 +251,7 @@ fn the_primary_in_chinese() {
         (
             "3 个提交在等待 node2 确认，自 2026-01-01 03:00:00+08 起已 42 秒：复制连接正常但未确认"
                 .to_owned(),
-            "检查 node2 的磁盘和 PostgreSQL 日志；执行 cls_standby_node node2 可恢复写入"
+            "检查 node2 的磁盘和 PostgreSQL 日志；执行 cls_standby_node node2 会停止该备库，提交不再等待它，写入恢复"
                 .to_owned()
         )
     );
