@@ -56,10 +56,16 @@ pub struct HandOverRule {
     pub check: fn(&HandOverFacts) -> Option<String>,
 }
 
+/// The rule of [`owned`].
+const OWNER: &str = "hand-over-owner";
+
+/// The rule of [`known`].
+const KNOWN: &str = "hand-over-known";
+
 /// The conditions, in their order.
 pub const HAND_OVER_RULES: &[HandOverRule] = &[
     HandOverRule {
-        id: "hand-over-owner",
+        id: OWNER,
         says: "The register names this node as owner, at the term at which it was promoted last (R5).",
         before: true,
         check: |facts| owned(facts).err(),
@@ -74,25 +80,17 @@ pub const HAND_OVER_RULES: &[HandOverRule] = &[
         },
     },
     HandOverRule {
-        id: "hand-over-known",
+        id: KNOWN,
         says: "It is known what both nodes have on their disks.",
         before: true,
-        check: |facts| {
-            let unknown = |node: &NodeName, data: &Result<HeldData, String>| {
-                let why = data.as_ref().err()?;
-                Some(format!(
-                    "it is not known where the WAL of {node} ends: {why}"
-                ))
-            };
-            unknown(&facts.owner, &facts.here).or_else(|| unknown(&facts.successor, &facts.there))
-        },
+        check: |facts| known(facts).err(),
     },
     HandOverRule {
         id: "hand-over-timeline",
         says: "The successor's data are of the same database and on the owner's timeline by name (R13).",
         before: true,
         check: |facts| {
-            let (here, there) = both(facts)?;
+            let (here, there) = known(facts).ok()?;
             let same = here.system.is_some()
                 && here.system == there.system
                 && here
@@ -113,7 +111,7 @@ pub const HAND_OVER_RULES: &[HandOverRule] = &[
         says: "The successor has flushed all WAL of the owner, whole records counted (R10).",
         before: false,
         check: |facts| {
-            let (here, there) = both(facts)?;
+            let (here, there) = known(facts).ok()?;
             (there.end.lsn.before_page_header() < here.end.lsn.before_page_header()).then(|| {
                 format!(
                     "{} has WAL up to {}, and {} up to {}",
@@ -124,8 +122,15 @@ pub const HAND_OVER_RULES: &[HandOverRule] = &[
     },
 ];
 
-fn both(facts: &HandOverFacts) -> Option<(&HeldData, &HeldData)> {
-    facts.here.as_ref().ok().zip(facts.there.as_ref().ok())
+/// What the owner's node has, and the successor's.
+fn known(facts: &HandOverFacts) -> Result<(&HeldData, &HeldData), String> {
+    let unknown = |node: &NodeName, why: &String| {
+        format!("it is not known where the WAL of {node} ends: {why}")
+    };
+    let here = facts.here.as_ref();
+    let here = here.map_err(|why| unknown(&facts.owner, why))?;
+    let there = facts.there.as_ref();
+    Ok((here, there.map_err(|why| unknown(&facts.successor, why))?))
 }
 
 /// The term and the epoch at which this node owns the register.
@@ -176,13 +181,8 @@ pub fn plan_hand_over_by<'r>(
             return Err(refused(rule.id, what));
         }
     }
-    let (term, from_epoch) = owned(facts).map_err(|what| refused("hand-over-owner", what))?;
-    let (here, _) = both(facts).ok_or_else(|| {
-        refused(
-            "hand-over-known",
-            "it is not known where the WAL ends".to_owned(),
-        )
-    })?;
+    let (term, from_epoch) = owned(facts).map_err(|what| refused(OWNER, what))?;
+    let (here, _) = known(facts).map_err(|what| refused(KNOWN, what))?;
     Ok(Update::HandOver {
         node: facts.owner.clone(),
         term,
