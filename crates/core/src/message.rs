@@ -115,18 +115,21 @@ impl Message {
     /// All of them: `node1 and node2`.
     #[must_use]
     pub fn all(names: impl IntoIterator<Item = Self>) -> Self {
-        let joined = names
-            .into_iter()
-            .reduce(|before, name| message!("{before} and {name}", before, name));
-        joined.unwrap_or_else(|| Self::from(""))
+        Self::joined(names, |before, name| {
+            message!("{before} and {name}", before, name)
+        })
     }
 
     /// Any of them: `node1 or node2`.
     #[must_use]
     pub fn any(names: impl IntoIterator<Item = Self>) -> Self {
-        let joined = names
-            .into_iter()
-            .reduce(|before, name| message!("{before} or {name}", before, name));
+        Self::joined(names, |before, name| {
+            message!("{before} or {name}", before, name)
+        })
+    }
+
+    fn joined(names: impl IntoIterator<Item = Self>, by: fn(Self, Self) -> Self) -> Self {
+        let joined = names.into_iter().reduce(by);
         joined.unwrap_or_else(|| Self::from(""))
     }
 
