@@ -151,6 +151,37 @@ fn foreign() -> Reading {
     Reading::Damaged(Damage::Foreign(text))
 }
 
+fn two_nodes() -> [NodeName; 2] {
+    ["node1", "node2"].map(|name| name.parse().unwrap())
+}
+
+/// A cluster of two in synchronous mode and its register, and nothing else that would be seen.
+fn seen<'a>(
+    cluster: &'a Cluster,
+    nodes: &'a [NodeName],
+    register: RegisterSeen<'a>,
+) -> Observation<'a> {
+    Observation {
+        cluster,
+        nodes,
+        here: None,
+        writer_ip: None,
+        mode: Mode::Sync,
+        register,
+        replication: None,
+        commits: None,
+        connections: None,
+        archiving: None,
+        kept: None,
+        slots: &[],
+        memory: None,
+        primary_hangs: false,
+        unseen: None,
+        operation: None,
+        waiting: &[],
+    }
+}
+
 fn verdict(nodes: &[Node], extra: &Extra, reading: &Reading) -> Verdict {
     verdict_on(None, nodes, extra, reading)
 }
@@ -170,46 +201,27 @@ fn verdict_in(
 ) -> Verdict {
     let here = here.map(|name| name.parse().unwrap());
     judge(&Observation {
-        cluster: &cluster(nodes, extra),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
         here: here.as_ref(),
-        writer_ip: None,
         mode: if sync { Mode::Sync } else { Mode::Async },
-        register: RegisterSeen::Read(reading),
-        replication: None,
-        commits: None,
-        connections: None,
-        archiving: None,
         kept: KeptWal::of("0000000000000005", 16 << 20),
-        slots: &[],
-        memory: None,
-        primary_hangs: false,
-        unseen: None,
-        operation: None,
-        waiting: &[],
+        ..seen(
+            &cluster(nodes, extra),
+            &two_nodes(),
+            RegisterSeen::Read(reading),
+        )
     })
 }
 
 /// Two nodes that are well, and what their primary says besides.
 fn of_the_primary(connections: Option<Connections>, archiving: Option<Archiving>) -> Verdict {
     judge(&Observation {
-        cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-        here: None,
-        writer_ip: None,
-        mode: Mode::Sync,
-        register: RegisterSeen::NotConfigured,
-        replication: None,
-        commits: None,
         connections,
         archiving,
-        kept: None,
-        slots: &[],
-        memory: None,
-        primary_hangs: false,
-        unseen: None,
-        operation: None,
-        waiting: &[],
+        ..seen(
+            &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+            &two_nodes(),
+            RegisterSeen::NotConfigured,
+        )
     })
 }
 
@@ -225,23 +237,12 @@ fn a_setting_that_waits_for_a_restart_is_a_note_and_no_alarm() {
             })
             .collect();
         judge(&Observation {
-            cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-            here: None,
-            writer_ip: None,
-            mode: Mode::Sync,
-            register: RegisterSeen::Read(&reading),
-            replication: None,
-            commits: None,
-            connections: None,
-            archiving: None,
-            kept: None,
-            slots: &[],
-            memory: None,
-            primary_hangs: false,
-            unseen: None,
-            operation: None,
             waiting: &waiting,
+            ..seen(
+                &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::Read(&reading),
+            )
         })
     };
     assert_eq!(waiting(&[&[], &[]]).findings, []);
@@ -266,23 +267,14 @@ fn a_primary_that_hangs_is_named() {
     let reading = row("node1", 4);
     let look = |nodes: &[Node], primary_hangs, unseen, connections| {
         judge(&Observation {
-            cluster: &cluster(nodes, &Extra::default()),
-            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-            here: None,
-            writer_ip: None,
-            mode: Mode::Sync,
-            register: RegisterSeen::Read(&reading),
-            replication: None,
-            commits: None,
             connections,
-            archiving: None,
-            kept: None,
-            slots: &[],
-            memory: None,
             primary_hangs,
             unseen,
-            operation: None,
-            waiting: &[],
+            ..seen(
+                &cluster(nodes, &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::Read(&reading),
+            )
         })
         .findings
         .into_iter()

@@ -27,23 +27,12 @@ fn placed(
         ..Extra::default()
     };
     let verdict = judge(&Observation {
-        cluster: &cluster(nodes, &extra),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-        here: None,
         writer_ip: Some("192.0.2.1"),
-        mode: Mode::Sync,
-        register: RegisterSeen::NotConfigured,
-        replication: None,
-        commits: None,
-        connections: None,
-        archiving: None,
-        kept: None,
-        slots: &[],
-        memory: None,
-        primary_hangs: false,
-        unseen: None,
-        operation: None,
-        waiting: &[],
+        ..seen(
+            &cluster(nodes, &extra),
+            &two_nodes(),
+            RegisterSeen::NotConfigured,
+        )
     });
     let ours = verdict
         .findings

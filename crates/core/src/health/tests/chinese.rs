@@ -219,23 +219,15 @@ fn the_primary_in_chinese() {
     };
     let look = |replication: &[ReplicationRow], memory, primary_hangs| {
         judge(&Observation {
-            cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-            here: None,
-            writer_ip: None,
-            mode: Mode::Sync,
-            register: RegisterSeen::Read(&reading),
             replication: Some(replication),
             commits: Some(&commits),
-            connections: None,
-            archiving: None,
-            kept: None,
-            slots: &[],
             memory,
             primary_hangs,
-            unseen: None,
-            operation: None,
-            waiting: &[],
+            ..seen(
+                &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::Read(&reading),
+            )
         })
     };
     assert_eq!(

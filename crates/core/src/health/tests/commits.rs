@@ -43,23 +43,14 @@ fn said(
     memory: &Memory,
 ) -> Option<(Level, String, String)> {
     let verdict = judge(&Observation {
-        cluster: &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-        here: None,
-        writer_ip: None,
-        mode: Mode::Sync,
-        register: RegisterSeen::Read(reading),
         replication: Some(standbys),
         commits: Some(commits),
-        connections: None,
-        archiving: None,
-        kept: None,
-        slots: &[],
         memory: Some(memory),
-        primary_hangs: false,
-        unseen: None,
-        operation: None,
-        waiting: &[],
+        ..seen(
+            &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+            &two_nodes(),
+            RegisterSeen::Read(reading),
+        )
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
     let finding = found.next()?;
@@ -136,23 +127,8 @@ fn a_register_that_was_put_back_is_damaged() {
         let mut cluster = cluster(&[PRIMARY, STANDBY], &Extra::default());
         cluster.seen = told;
         let verdict = judge(&Observation {
-            cluster: &cluster,
-            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-            here: None,
-            writer_ip: None,
-            mode: Mode::Sync,
-            register: RegisterSeen::Read(&row("node2", 0)),
-            replication: None,
-            commits: None,
-            connections: None,
-            archiving: None,
-            kept: None,
-            slots: &[],
             memory,
-            primary_hangs: false,
-            unseen: None,
-            operation: None,
-            waiting: &[],
+            ..seen(&cluster, &two_nodes(), RegisterSeen::Read(&row("node2", 0)))
         });
         let ids: Vec<&str> = verdict.findings.iter().map(|f| f.id).collect();
         (verdict.level, ids)

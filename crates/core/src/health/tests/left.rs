@@ -23,23 +23,13 @@ fn found_beside(
         ..Extra::default()
     };
     let verdict = judge(&Observation {
-        cluster: &cluster(&[PRIMARY, STANDBY], &extra),
-        nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
-        here: None,
-        writer_ip: None,
-        mode: Mode::Sync,
-        register: RegisterSeen::NotConfigured,
-        replication: None,
-        commits: None,
-        connections: None,
-        archiving: None,
-        kept: None,
         slots,
-        memory: None,
-        primary_hangs: false,
-        unseen: None,
         operation: operation.as_ref(),
-        waiting: &[],
+        ..seen(
+            &cluster(&[PRIMARY, STANDBY], &extra),
+            &two_nodes(),
+            RegisterSeen::NotConfigured,
+        )
     });
     let findings = verdict.findings.into_iter();
     findings

@@ -253,23 +253,9 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
         };
         let cluster = cluster(&[OFF, barred()], &Extra::default());
         let verdict = judge(&Observation {
-            cluster: &cluster,
-            nodes: &["node1".parse().unwrap(), "node2".parse().unwrap()],
             here: Some(&here),
-            writer_ip: None,
-            mode: Mode::Sync,
-            register: RegisterSeen::Read(&both),
-            replication: None,
-            commits: None,
-            connections: None,
-            archiving: None,
-            kept: None,
-            slots: &[],
             memory: Some(&memory),
-            primary_hangs: false,
-            unseen: None,
-            operation: None,
-            waiting: &[],
+            ..seen(&cluster, &two_nodes(), RegisterSeen::Read(&both))
         });
         let found = verdict.findings.into_iter().find(|f| f.id == "primary");
         let finding = found.unwrap();
