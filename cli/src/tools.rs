@@ -189,11 +189,18 @@ pub(crate) fn set_property(
     change(command, deadline).map(drop)
 }
 
-/// Takes a cluster property away; it is no error if there is none.
-pub(crate) fn delete_property(set: &str, name: &str, deadline: Deadline) -> Result<(), ClsError> {
-    let command = Command::new("crm_attribute")
-        .arg("--type=crm_config")
-        .arg(format!("--set-name={set}"))
+/// Takes a cluster property away, out of this set or out of the one that has it; it is no error if there is
+/// none.
+pub(crate) fn delete_property(
+    set: Option<&str>,
+    name: &str,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let mut command = Command::new("crm_attribute").arg("--type=crm_config");
+    if let Some(set) = set {
+        command = command.arg(format!("--set-name={set}"));
+    }
+    let command = command
         .arg(format!("--name={name}"))
         .arg("--delete")
         .accept(NOT_FOUND);

@@ -297,11 +297,11 @@ fn manage_waits_for_the_primarys_score() {
         !calls.iter().any(|call| call.contains("is-managed")),
         "{calls:?}"
     );
-    // Pacemaker looks at everything again before it is believed.
-    for resource in ["msPostgresql", "vip-master"] {
-        let again = format!("crm_resource --resource={resource} --refresh");
-        assert!(calls.contains(&again), "{calls:?}");
-    }
+    // The monitor that will set it is not cancelled by another look.
+    assert!(
+        !calls.iter().any(|call| call.contains("--refresh")),
+        "{calls:?}"
+    );
 
     // Pacemaker has just been restarted on the primary's node: it has not joined, or has not been
     // probed.
@@ -377,4 +377,83 @@ fn cleanup_takes_away_what_a_killed_command_has_left() {
     assert!(!status.out.contains("cli-prefer"), "{status:?}");
     assert_eq!(shims.cls(&["cleanup"]).code, 0);
     assert!(!shims.calls().contains(&clear), "{:?}", shims.calls());
+}
+
+/// Under the cluster property no monitor runs: it becomes what cls_unmanage makes first, and Pacemaker looks again
+/// only where something has failed.
+#[test]
+fn manage_ends_a_maintenance_of_the_whole_cluster() {
+    let nodes = [PRIMARY, STANDBY];
+    let managed = cib(&nodes, TWO, &[]);
+    let unmanaged = cib(&nodes, TWO, &[("is-managed", "false")]);
+    let end = "</cluster_property_set>";
+    let mode = r#"<nvpair id="mm" name="maintenance-mode" value="true"/>"#;
+    let maintained = managed.replace(end, &format!("{mode}{end}"));
+    let shims = Shims::cluster(&maintained);
+    shims.write("unmanaged.xml", &unmanaged);
+    shims.write("managed.xml", &managed);
+    let becomes = |words: &str, file: &str| {
+        format!("case \"$*\" in {words}) cp \"$here/{file}\" \"$here/cib.xml\" ;; esac")
+    };
+    shims.tool(
+        "crm_attribute",
+        &becomes("*--name=maintenance-mode*--delete*", "unmanaged.xml"),
+    );
+    shims.tool(
+        "crm_resource",
+        &becomes(
+            "*msPostgresql*--delete-parameter=is-managed*",
+            "managed.xml",
+        ),
+    );
+    let run = shims.cls(&["manage"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.err.contains("the whole cluster"), "{run:?}");
+    let calls = shims.calls();
+    let at = |words: &str| {
+        let mut calls = calls.iter();
+        calls
+            .position(|call| call.contains(words))
+            .unwrap_or_else(|| panic!("{words}: {calls:?}"))
+    };
+    let ends = at("--name=maintenance-mode --delete");
+    for resource in ["msPostgresql", "vip-master"] {
+        let of = |words: &str| at(&format!("--resource={resource} --meta {words}"));
+        assert!(of("--set-parameter=is-managed --parameter-value=false") < ends);
+        assert!(of("--delete-parameter=maintenance") > ends);
+        assert!(of("--delete-parameter=is-managed") > ends);
+    }
+    let refreshed = |resource: &str, calls: &[String]| {
+        calls.contains(&format!("crm_resource --resource={resource} --refresh"))
+    };
+    assert!(!refreshed("msPostgresql", &calls), "{calls:?}");
+
+    // It does not say that it is done where it is not.
+    let shims = Shims::cluster(&maintained);
+    shims.tool("crm_resource", "exit 0");
+    shims.tool("crm_attribute", "exit 0");
+    let run = shims.cls(&["manage", "--timeout", "5"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    assert!(run.err.contains("the database is not managed"), "{run:?}");
+
+    // A monitor has failed meanwhile: what runs is looked at again.
+    let failed = Node {
+        transient: &[
+            ("master-pgsql", "100"),
+            ("fail-count-pgsql#monitor_4000", "1"),
+        ],
+        ..STANDBY
+    };
+    let meta = [("is-managed", "false")];
+    let shims = changing(
+        "crm_resource",
+        &cib(&[PRIMARY, failed], TWO, &meta),
+        &managed,
+    );
+    let run = shims.cls(&["manage"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let calls = shims.calls();
+    for resource in ["msPostgresql", "vip-master"] {
+        assert!(refreshed(resource, &calls), "{calls:?}");
+    }
 }

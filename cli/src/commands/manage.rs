@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::cluster::Maintenance;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -16,6 +17,10 @@ use crate::wait::{self, Look};
 
 /// The meta attribute that says whether Pacemaker acts on a resource.
 const MANAGED: &str = "is-managed";
+/// The meta attribute with which it runs no monitors of it either.
+const MAINTENANCE: &str = "maintenance";
+/// The cluster property with which it does so for every resource.
+const MAINTENANCE_MODE: &str = "maintenance-mode";
 
 /// Take the resources out of Pacemaker's control; PostgreSQL goes on
 ///
@@ -26,8 +31,10 @@ pub(crate) struct Unmanage {}
 
 /// Give the resources back into Pacemaker's control after cls_unmanage
 ///
-/// Pacemaker first looks again at what runs and forgets what failed meanwhile, so that a database
-/// that was stopped by hand and runs again is not restarted.
+/// It also ends a maintenance that was set otherwise: the cluster property maintenance-mode, for every
+/// resource of the cluster, and the database's own. Where something has failed or does not run, Pacemaker
+/// first looks again at what runs and forgets what failed meanwhile, so that a database that was stopped by
+/// hand and runs again is not restarted.
 #[derive(Debug, Args)]
 pub(crate) struct Manage {}
 
@@ -69,14 +76,8 @@ impl Manage {
         cluster.require_quorum()?;
         // One that was given back already has nothing to lose, and may need the rest to go on.
         if !cluster.view.managed {
-            // Whom a monitor found stopped meanwhile, Pacemaker would stop and start although it runs again.
-            for resource in &cluster.view.ours {
-                session.ui.progress(&format!("looking at {resource} again"));
-                tools::refresh(resource, deadline)?;
-            }
-            wait::until(session, "Pacemaker to know what runs", deadline, || {
-                Ok(known(&cluster.again(session)?))
-            })?;
+            end_maintenance(session, &cluster, deadline)?;
+            look_again(session, &cluster, deadline)?;
         }
         operate::note(&cluster, "cls_manage", deadline);
         // The clone last: an address that nobody manages is as good as nailed to its node, and by its
@@ -89,6 +90,9 @@ impl Manage {
             let cluster = cluster.again(session)?;
             if let Look::Pending(what) = busy(&cluster) {
                 return Ok(Look::Pending(what));
+            }
+            if !cluster.view.managed {
+                return Ok(Look::Pending("the database is not managed".to_owned()));
             }
             match cluster.primary() {
                 Ok(primary) => Ok(Look::Done(Some(primary))),
@@ -104,36 +108,113 @@ impl Manage {
     }
 }
 
-/// It first has to find out what runs (a probe on every node), and after a restart of Pacemaker the
-/// promotion scores are gone until the first monitor of the primary has written its own again: given
-/// back before that, the primary would be demoted.
-fn known(cluster: &Cluster) -> Look<()> {
+/// From a maintenance, in which there are no monitors, into what cls_unmanage makes: the promotion scores may
+/// have to be written anew by a monitor before Pacemaker acts on them.
+fn end_maintenance(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let Some(maintenance) = cluster.view.maintenance else {
+        return Ok(());
+    };
+    for resource in &cluster.view.ours {
+        session.ui.progress(&format!("unmanaging {resource}"));
+        tools::set_meta(resource, MANAGED, "false", deadline)?;
+    }
+    if maintenance == Maintenance::Cluster {
+        let property = "ending the maintenance of the whole cluster (maintenance-mode)";
+        session.ui.progress(property);
+        tools::delete_property(None, MAINTENANCE_MODE, deadline)?;
+    }
+    for resource in &cluster.view.ours {
+        tools::delete_meta(resource, MAINTENANCE, deadline)?;
+    }
+    Ok(())
+}
+
+/// Waits until Pacemaker knows what runs, and makes it look again where what it knows may be older than that:
+/// whom a monitor found stopped meanwhile, it would stop and start although it runs again. Only there, and not
+/// before each has been looked at: a monitor that is under way when Pacemaker is to look again is cancelled,
+/// and counts as a failure.
+fn look_again(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
+    let what = "Pacemaker to know what runs";
+    let doubtful = wait::until(session, what, deadline, || {
+        let cluster = cluster.again(session)?;
+        Ok(match looked_at(&cluster) {
+            Look::Pending(what) => Look::Pending(what),
+            Look::Done(()) => Look::Done(is_doubtful(&cluster)),
+        })
+    })?;
+    if doubtful {
+        for resource in &cluster.view.ours {
+            session.ui.progress(&format!("looking at {resource} again"));
+            tools::refresh(resource, deadline)?;
+        }
+    }
+    wait::until(session, what, deadline, || {
+        Ok(known(&cluster.again(session)?))
+    })
+}
+
+/// Whether something of ours has failed, or does not run although it should.
+fn is_doubtful(cluster: &Cluster) -> bool {
+    let view = &cluster.view;
+    let nodes = cluster.nodes().into_iter().map(|name| cluster.node(&name));
+    let mut members = nodes.filter(|node| node.online);
+    view.our_failures().next().is_some()
+        || view.placed.iter().any(|placed| !view.runs(&placed.name))
+        || members.any(|node| {
+            let placed = node.placed.values();
+            let mut states = placed.chain(std::iter::once(&node.database));
+            node.role() == Role::Stopped || states.any(|state| state.last_failure.is_some())
+        })
+}
+
+/// Whether each member was looked at. After a restart of Pacemaker that is a probe on every node, and the
+/// promotion scores are gone until the first monitor of the primary has written its own again. Where its
+/// monitors fail there is none.
+fn looked_at(cluster: &Cluster) -> Look<()> {
     if let Look::Pending(what) = busy(cluster) {
         return Look::Pending(what);
     }
-    let mut away = Vec::new();
     for name in cluster.nodes() {
         let node = cluster.node(&name);
-        if !node.online {
-            away.push(name.to_string());
-            continue;
+        let database = &node.database;
+        if node.online && database.role.is_none() {
+            return Look::Pending(format!("{name} has not been looked at yet"));
         }
-        match node.database.role {
-            None => return Look::Pending(format!("{name} has not been looked at yet")),
-            Some(Role::Promoted) if node.score.is_none() => {
-                return Look::Pending(format!("no monitor has run on {name} yet"));
-            }
-            Some(Role::Promoted) => return Look::Done(()),
-            Some(Role::Unpromoted | Role::Stopped) => {}
+        let scored = node.score.is_some() || database.last_failure.is_some();
+        if node.role() == Role::Promoted && !scored {
+            return Look::Pending(format!("no monitor has run on {name} yet"));
         }
+    }
+    Look::Done(())
+}
+
+/// Whether Pacemaker knows enough to act: given back before a primary has its promotion score, it would be
+/// demoted.
+fn known(cluster: &Cluster) -> Look<()> {
+    if let Look::Pending(what) = looked_at(cluster) {
+        return Look::Pending(what);
+    }
+    if let Some(primary) = cluster.view.promoted().next() {
+        return match cluster.node(primary).score {
+            Some(_) => Look::Done(()),
+            None => Look::Pending(format!("no monitor has run on {primary} yet")),
+        };
     }
     // The primary may be on a node that has not joined again.
+    let nodes = cluster.nodes().into_iter();
+    let away: Vec<String> = nodes
+        .filter(|name| !cluster.node(name).online)
+        .map(|name| name.to_string())
+        .collect();
     if away.is_empty() || cluster.view.database.stopped_on_purpose {
-        Look::Done(())
-    } else {
-        Look::Pending(format!(
-            "no primary is seen, and {} is not in the cluster",
-            away.join(", ")
-        ))
+        return Look::Done(());
     }
+    Look::Pending(format!(
+        "no primary is seen, and {} is not in the cluster",
+        away.join(", ")
+    ))
 }

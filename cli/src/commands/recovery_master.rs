@@ -330,7 +330,7 @@ fn taken_over(
 fn forget(cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
     let resource = &cluster.resource;
     tools::delete_property(
-        &resource.property_set(),
+        Some(&resource.property_set()),
         &resource.repl_info_property(),
         deadline,
     )?;

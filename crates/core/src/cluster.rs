@@ -305,6 +305,16 @@ pub enum WithoutQuorum {
     Fenced,
 }
 
+/// Why Pacemaker acts on the database nowhere and runs no monitors of it either, which it goes on with where it
+/// only does not manage it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    /// The cluster property `maintenance-mode`: it is so for every resource.
+    Cluster,
+    /// The meta attribute `maintenance` of the database or of its clone.
+    Database,
+}
+
 /// One database and its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
@@ -324,6 +334,8 @@ pub struct Cluster {
     pub ours: Vec<String>,
     /// Whether Pacemaker acts on the database (`cls_unmanage`, `maintenance-mode`).
     pub managed: bool,
+    /// Why it runs no monitors of it either, where that is so.
+    pub maintenance: Option<Maintenance>,
     /// Every fail count, of other resources too.
     pub failures: Vec<FailCount>,
     /// The constraints on the database that `crm_resource` has made, for a command or by hand. They

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, ClusterNode, FailCount, WhyStopped, WithoutQuorum};
+use crate::cluster::{Cluster, ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum};
 use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::message;
@@ -903,11 +903,32 @@ fn is_repaired(seen: &Observation<'_>, count: &FailCount) -> bool {
     reason.is_some_and(|reason| named_command(seen, reason, &count.node).is_some())
 }
 
+/// What to type for a node whose resources Pacemaker is to act on again.
+fn end_of_maintenance(name: &NodeName) -> Message {
+    message!("crm_attribute -N {name} -n maintenance -D", name)
+}
+
 fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
     if !seen.cluster.managed {
-        let text =
-            message!("Pacemaker does not manage the database: it would not act on a failure");
-        return vec![problem(Level::Warning, text, message!("cls_manage"))];
+        let (text, remedy) = match seen.cluster.maintenance {
+            None => (
+                message!("Pacemaker does not manage the database: it would not act on a failure"),
+                message!("cls_manage"),
+            ),
+            Some(Maintenance::Cluster) => (
+                message!(
+                    "the whole cluster is in maintenance (maintenance-mode): Pacemaker runs no monitors, and would not act on a failure"
+                ),
+                message!("cls_manage, which ends it for every resource of the cluster"),
+            ),
+            Some(Maintenance::Database) => (
+                message!(
+                    "the database is in maintenance: Pacemaker runs no monitors of it, and would not act on a failure"
+                ),
+                message!("cls_manage"),
+            ),
+        };
+        return vec![problem(Level::Warning, text, remedy)];
     }
     let mut problems = address::unmanaged(seen);
     let nodes = seen.cluster.nodes.iter();
@@ -916,8 +937,7 @@ fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {
             "{name} is in maintenance: Pacemaker does not act there",
             name
         );
-        let remedy = message!("crm_attribute -N {name} -n maintenance -D", name);
-        problem(Level::Warning, text, remedy).on(name)
+        problem(Level::Warning, text, end_of_maintenance(name)).on(name)
     }));
     problems
 }

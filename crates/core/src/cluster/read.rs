@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Announced, Cluster, ClusterNode, NOTE, Resource, WithoutQuorum, fail_counts};
+use super::{
+    Announced, Cluster, ClusterNode, Maintenance, NOTE, Resource, WithoutQuorum, fail_counts,
+};
 use crate::dialect::FENCING;
 use crate::lsn::Lsn;
 use crate::names::{NodeAttribute, ResourceName};
@@ -20,10 +22,12 @@ impl Cluster {
         let database = cib.resource(resource);
         let outer = outer(database, resource);
         let ours = ours(cib, &outer);
+        let maintenance = maintenance(cib, database);
         let mut cluster = Self {
             quorum: cib.have_quorum,
             without_quorum: WithoutQuorum::of(|name| cib.property(name).map(str::to_owned)),
-            managed: is_managed(cib, database),
+            managed: maintenance.is_none() && !is(meta(database, "is-managed"), false),
+            maintenance,
             database: database.map_or_else(
                 || Resource::named(resource.clone()),
                 |found| Resource::read(found, resource.clone()),
@@ -142,11 +146,15 @@ fn beside_standbys<'a>(cib: &'a Cib, outer: &str) -> BTreeSet<&'a str> {
     tied.map(|tied| tied.resource.as_str()).collect()
 }
 
-fn is_managed(cib: &Cib, database: Option<&CibResource>) -> bool {
-    let meta = |name| database.and_then(|found| found.meta_attribute(name));
-    !is(cib.property("maintenance-mode"), true)
-        && !is(meta("is-managed"), false)
-        && !is(meta("maintenance"), true)
+fn meta<'a>(database: Option<&'a CibResource>, name: &str) -> Option<&'a str> {
+    database.and_then(|found| found.meta_attribute(name))
+}
+
+fn maintenance(cib: &Cib, database: Option<&CibResource>) -> Option<Maintenance> {
+    if is(cib.property("maintenance-mode"), true) {
+        return Some(Maintenance::Cluster);
+    }
+    is(meta(database, "maintenance"), true).then_some(Maintenance::Database)
 }
 
 impl WithoutQuorum {

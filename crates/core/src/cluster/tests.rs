@@ -136,15 +136,22 @@ fn every_way_of_taking_the_database_out_of_control_is_seen() {
             properties,
             ..Given::default()
         };
-        view(given).managed
+        let seen = view(given);
+        (seen.managed, seen.maintenance)
     };
-    assert!(managed("", ""));
+    assert_eq!(managed("", ""), (true, None));
     let off = r#"<nvpair id="m1" name="is-managed" value="no"/>"#;
-    assert!(!managed(off, ""));
+    assert_eq!(managed(off, ""), (false, None));
     let maintenance = r#"<nvpair id="m1" name="maintenance" value="true"/>"#;
-    assert!(!managed(maintenance, ""));
     let whole = r#"<nvpair id="p1" name="maintenance-mode" value="true"/>"#;
-    assert!(!managed("", whole));
+    for (meta, properties, why) in [
+        (maintenance, "", Maintenance::Database),
+        ("", whole, Maintenance::Cluster),
+        (maintenance, whole, Maintenance::Cluster),
+        (off, whole, Maintenance::Cluster),
+    ] {
+        assert_eq!(managed(meta, properties), (false, Some(why)));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Level, Observation, Problem, problem};
+use super::{Level, Observation, Problem, end_of_maintenance, problem};
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -100,6 +100,31 @@ fn kept_from_going_on(seen: &Observation<'_>) -> bool {
     seen.believed().is_some_and(|row| row.is_err())
 }
 
+/// What to type where Pacemaker does not act on the primary.
+fn given_back(seen: &Observation<'_>, primary: &NodeName) -> Option<Message> {
+    if !seen.cluster.managed {
+        return Some(message!("cls_manage"));
+    }
+    let node = seen.node(primary).filter(|node| node.maintenance);
+    node.map(|_| end_of_maintenance(primary))
+}
+
+/// The same where it runs no monitors of it either.
+fn monitored_again(seen: &Observation<'_>, primary: &NodeName) -> Option<Message> {
+    let maintained = seen.cluster.maintenance.is_some()
+        || seen.node(primary).is_some_and(|node| node.maintenance);
+    given_back(seen, primary).filter(|_| maintained)
+}
+
+/// What takes the standbys out that commits wait for, one command each.
+fn spared(commits: &CommitWaits) -> Message {
+    let commands = commits.names.names().iter().map(|name| match name {
+        StandbyName::Every => message!("cls_standby_node <node>"),
+        StandbyName::Name(name) => message!("cls_standby_node {node}", node = name),
+    });
+    Message::all(commands)
+}
+
 fn why(
     seen: &Observation<'_>,
     commits: &CommitWaits,
@@ -108,12 +133,12 @@ fn why(
 ) -> (Message, Message) {
     let whom = commits.whom();
     let held = commits.names.holds_commits();
-    if held && !seen.cluster.managed {
+    if held && let Some(command) = given_back(seen, primary) {
         return (
             message!(
                 "one of them was to take the place of the other, and Pacemaker does not act on the database"
             ),
-            message!("cls_manage (or end the maintenance); the primary's next monitor ends that"),
+            message!("{command}; the primary's next monitor ends that", command),
         );
     }
     if held && !kept_from_going_on(seen) {
@@ -128,11 +153,30 @@ fn why(
         );
     }
     if confirmed && !held {
+        let spared = spared(commits);
+        let ends = match given_back(seen, primary) {
+            Some(command) => message!("{command}, then {spared}", command, spared),
+            None => spared,
+        };
         return (
             message!("it streams, and does not confirm them"),
             message!(
-                "on {whom}: look at the disk and at PostgreSQL's log; cls_standby_node {whom} lets commits go on without it",
-                whom
+                "on {whom}: look at the disk and at PostgreSQL's log; {ends} lets commits go on without it",
+                whom,
+                ends
+            ),
+        );
+    }
+    if !kept_from_going_on(seen)
+        && let Some(command) = monitored_again(seen, primary)
+    {
+        return (
+            message!(
+                "it does not stream, and Pacemaker runs no monitors of the primary (maintenance), which would go on without it"
+            ),
+            message!(
+                "{command}; the primary's next monitor then goes on without it",
+                command
             ),
         );
     }

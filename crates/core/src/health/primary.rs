@@ -25,13 +25,30 @@ pub(super) fn not_one_primary(seen: &Observation<'_>) -> Vec<Problem> {
         _ => {
             let text = message!(
                 "{nodes} are primary at the same time",
-                nodes = Message::all(promoted.into_iter().map(Message::from))
+                nodes = Message::all(promoted.iter().map(Message::from))
             );
-            let remedy =
-                message!("cls_standby_node <node> for the one that is not the register's owner");
-            vec![problem(Level::Critical, text, remedy)]
+            vec![problem(Level::Critical, text, one_of(seen, &promoted))]
         }
     }
+}
+
+/// Which of several primaries is to stop, and how. cls_standby_node wants to be forced, since nobody is there
+/// that could take over from it.
+fn one_of(seen: &Observation<'_>, promoted: &[&NodeName]) -> Message {
+    let row = seen.believed().and_then(Result::ok);
+    let owner = row.and_then(|row| row.owner.as_ref());
+    let Some(owner) = owner.filter(|owner| promoted.contains(owner)) else {
+        return message!(
+            "the register names none of them: compare their data, then cls_standby_node <node> --force for the one that clients do not write to, which stops its database"
+        );
+    };
+    let others = promoted.iter().filter(|node| **node != owner);
+    let commands = others.map(|node| message!("cls_standby_node {node} --force", node));
+    message!(
+        "the register's owner is {owner}: {commands}, which stops the other database",
+        owner,
+        commands = Message::all(commands)
+    )
 }
 
 /// Nobody is primary: what the register says of who may be next.

@@ -43,6 +43,7 @@ struct Node {
 }
 
 const UP: &str = r#"in_ccm="true" crmd="online" join="member""#;
+const MAINTENANCE_MODE: &str = r#"<nvpair id="m" name="maintenance-mode" value="true"/>"#;
 const DOWN: &str = r#"in_ccm="false" crmd="offline" join="down""#;
 
 const PRIMARY: Node = Node {
@@ -339,6 +340,7 @@ fn every_deviation_is_found_and_has_a_remedy() {
         ..none()
     };
     let (on, other, expired) = (row("node1", 4), row("node2", 4), row("node1", 0));
+    let stranger = row("node3", 4);
     #[expect(clippy::type_complexity, reason = "a row of the table, and only here")]
     let cases: Vec<(
         &str,
@@ -575,7 +577,23 @@ fn every_deviation_is_found_and_has_a_remedy() {
             Level::Critical,
             &["primary"],
             &[2],
-            "cls_standby_node",
+            "the register's owner is node1: cls_standby_node node2 --force, which stops",
+        ),
+        (
+            "two primaries, and the register names neither",
+            vec![
+                PRIMARY,
+                Node {
+                    operations: &[("promote", 0)],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &stranger,
+            Level::Critical,
+            &["primary"],
+            &[2],
+            "cls_standby_node <node> --force for the one that clients do not write to",
         ),
         (
             "no quorum",
@@ -659,6 +677,29 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "unmanaged",
             vec![PRIMARY, STANDBY],
             meta(r#"<nvpair id="x" name="is-managed" value="false"/>"#),
+            &on,
+            Level::Warning,
+            &["unmanaged"],
+            &[],
+            "cls_manage",
+        ),
+        (
+            "maintenance of the whole cluster",
+            vec![PRIMARY, STANDBY],
+            Extra {
+                properties: MAINTENANCE_MODE,
+                ..none()
+            },
+            &on,
+            Level::Warning,
+            &["unmanaged"],
+            &[],
+            "cls_manage, which ends it for every resource",
+        ),
+        (
+            "maintenance of the database",
+            vec![PRIMARY, STANDBY],
+            meta(r#"<nvpair id="x" name="maintenance" value="true"/>"#),
             &on,
             Level::Warning,
             &["unmanaged"],

@@ -73,6 +73,7 @@ fn the_shipped_example_says_the_same_in_toml() {
     assert!(toml::read(example).is_ok());
     assert_eq!(config.nodes, other.nodes);
     assert_eq!(config.resources, other.resources);
+    assert!(config.replication_password.is_none(), "a sample password");
     assert_eq!(config.agent["pgdata"], other.agent["pgdata"]);
     assert_eq!(config.agent["rep_mode"], "sync");
 }

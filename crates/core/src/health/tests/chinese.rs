@@ -85,7 +85,7 @@ fn the_cluster_in_chinese() {
             on(),
             "primary",
             "脑裂：node1、node2 同时为主库",
-            "对锁登记中不是主库的节点执行 cls_standby_node <节点>（将停止其数据库）",
+            "锁登记中的主库是 node1：请执行 cls_standby_node node2 --force（将停止另一个数据库）",
         ),
         (
             vec![WAS_PRIMARY, OFF],

@@ -42,15 +42,22 @@ fn said(
     reading: &Reading,
     memory: &Memory,
 ) -> Option<(Level, String, String)> {
+    let cluster = cluster(&[PRIMARY, STANDBY], &Extra::default());
+    said_of(&cluster, commits, standbys, reading, memory)
+}
+
+fn said_of(
+    cluster: &Cluster,
+    commits: &CommitWaits,
+    standbys: &[ReplicationRow],
+    reading: &Reading,
+    memory: &Memory,
+) -> Option<(Level, String, String)> {
     let verdict = judge(&Observation {
         replication: Some(standbys),
         commits: Some(commits),
         memory: Some(memory),
-        ..seen(
-            &cluster(&[PRIMARY, STANDBY], &Extra::default()),
-            &two_nodes(),
-            RegisterSeen::Read(reading),
-        )
+        ..seen(cluster, &two_nodes(), RegisterSeen::Read(reading))
     });
     let mut found = verdict.findings.into_iter().filter(|f| f.id == "commits");
     let finding = found.next()?;
@@ -104,6 +111,68 @@ fn commits_that_wait_are_said_with_the_reason_and_what_to_type() {
         assert_eq!((level, found.as_str()), (Level::Critical, text));
         assert!(next.contains(remedy), "{next}");
     }
+}
+
+/// Pacemaker runs no monitors then, and takes nothing out of service where it does not act.
+#[test]
+fn what_a_primary_does_by_itself_it_does_not_in_a_maintenance() {
+    let (row, known) = (row("node1", 4), memory(3, 5));
+    let of = |cluster: &Cluster, standbys: &[ReplicationRow]| {
+        let (_, text, next) = said_of(cluster, &commits(2), standbys, &row, &known).unwrap();
+        let (_, why) = text.split_once("(42 s): ").unwrap();
+        (why.to_owned(), next)
+    };
+    let with = |meta, properties| {
+        let extra = Extra {
+            meta,
+            properties,
+            ..Extra::default()
+        };
+        cluster(&[PRIMARY, STANDBY], &extra)
+    };
+    let unmanaged = with(r#"<nvpair id="x" name="is-managed" value="false"/>"#, "");
+    let mut node = with("", "");
+    for there in node.nodes.values_mut() {
+        there.maintenance = true;
+    }
+    let database = with(r#"<nvpair id="x" name="maintenance" value="true"/>"#, "");
+    let maintenances = [
+        (with("", MAINTENANCE_MODE), "cls_manage"),
+        (database, "cls_manage"),
+        (node, "crm_attribute -N node1 -n maintenance -D"),
+    ];
+    for (cluster, command) in &maintenances {
+        let (why, next) = of(cluster, &[]);
+        assert!(why.contains("runs no monitors of the primary"), "{why}");
+        let expected = format!("{command}; the primary's next monitor then goes on without it");
+        assert_eq!(next, expected);
+    }
+    // Its monitors run.
+    assert_eq!(of(&unmanaged, &[]).0, "it does not stream");
+    let slow = maintenances
+        .iter()
+        .map(|(cluster, command)| (cluster, *command));
+    for (cluster, command) in slow.chain([(&unmanaged, "cls_manage")]) {
+        let (_, next) = of(cluster, &streaming());
+        let expected = format!("{command}, then cls_standby_node node2 lets commits go on");
+        assert!(next.contains(&expected), "{next}");
+    }
+}
+
+/// cls_standby_node takes one name.
+#[test]
+fn each_of_several_standbys_has_a_command_of_its_own() {
+    let several = CommitWaits {
+        names: StandbyNames::first(2, ["node2", "node3"]),
+        ..commits(1)
+    };
+    let (_, _, next) = said(&several, &streaming(), &row("node1", 4), &memory(3, 5)).unwrap();
+    assert!(
+        next.ends_with(
+            "log; cls_standby_node node2 and cls_standby_node node3 lets commits go on without it"
+        ),
+        "{next}"
+    );
 }
 
 #[test]
