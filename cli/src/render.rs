@@ -189,8 +189,12 @@ impl Ui {
     }
 }
 
-/// The language that the environment asks for, as POSIX says: the first of these that is set and not empty.
+/// The language that the environment asks for, as POSIX says: the first of these that is set and not empty. The
+/// console of Linux has no Chinese characters, whatever the locale is.
 fn language(variable: impl Fn(&str) -> Option<String>) -> Language {
+    if variable("TERM").as_deref() == Some("linux") {
+        return Language::English;
+    }
     let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(set);
     Language::of_locale(&locale.unwrap_or_default())
@@ -289,6 +293,8 @@ mod tests {
             Language::English
         );
         assert_eq!(of(&[("LANG", zh), ("LC_ALL", "")]), Language::Chinese);
+        assert_eq!(of(&[("LANG", zh), ("TERM", "xterm")]), Language::Chinese);
+        assert_eq!(of(&[("LANG", zh), ("TERM", "linux")]), Language::English);
     }
 
     /// Where a line may end within a word, shown by a bar.

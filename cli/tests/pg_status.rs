@@ -86,7 +86,7 @@ fn pg_what_is_hidden_from_the_role_is_not_healthy() {
     let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &own, &[]));
     let advised = |on: &str| {
         let run = shims.cls(&["status"]);
-        assert!(run.out.contains("Health: to be looked at"), "{on}: {run:?}");
+        assert!(run.out.contains("Health: warning"), "{on}: {run:?}");
         let next = "next: run in SQL: grant pg_monitor to watch";
         assert!(run.out.contains(next), "{on}: {run:?}");
     };

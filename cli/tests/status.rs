@@ -153,7 +153,7 @@ fn status_shows_pacemakers_view_and_the_line_of_the_specification() {
         "{run:?}"
     );
     // No PostgreSQL is there to be asked, and what nobody could look at is not healthy.
-    assert!(run.out.contains("Health: to be looked at"), "{run:?}");
+    assert!(run.out.contains("Health: warning"), "{run:?}");
     assert!(
         run.out
             .contains("!  PostgreSQL on node1 cannot be asked about its standbys: "),
@@ -289,6 +289,7 @@ fn screens_fit_into_eighty_columns() {
             .env("PATH", &path)
             .env("NO_COLOR", "1")
             .env("LC_ALL", locale)
+            .env("TERM", "xterm")
             .env("SHELL", "/bin/sh")
             .stdin(std::process::Stdio::null())
             .output()

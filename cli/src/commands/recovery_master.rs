@@ -233,7 +233,9 @@ fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
             .progress(&format!("{} would be the primary", plan.node));
     }
     if plan.losses.is_empty() {
-        session.ui.progress("nothing is known that would be lost");
+        session
+            .ui
+            .progress("as far as is known, nothing would be lost");
     }
     for loss in &plan.losses {
         session.ui.progress(&format!("to be lost: {loss}"));

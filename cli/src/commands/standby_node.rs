@@ -67,8 +67,8 @@ impl StandbyNode {
             Ok(Look::Done(primary))
         })?;
         let sentence = match &primary {
-            Some(primary) => format!("{} is in standby; {primary} is primary", self.node),
-            None => format!("{} is in standby; there is no primary", self.node),
+            Some(primary) => format!("{} is out of service; {primary} is primary", self.node),
+            None => format!("{} is out of service; there is no primary", self.node),
         };
         session
             .ui

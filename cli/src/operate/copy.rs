@@ -297,7 +297,10 @@ impl Work<'_> {
         }
         let mut sentence = format!("slave recovery of {} successed", self.node);
         if facts.in_standby {
-            sentence += &format!("; the node is in standby: cls_unstandby_node {}", self.node);
+            sentence += &format!(
+                "; the node is out of service: cls_unstandby_node {}",
+                self.node
+            );
         }
         let method = plan.method.to_string();
         let old: Vec<_> = self

@@ -82,6 +82,7 @@ impl Shims {
             .args(words)
             .env("PATH", path)
             .env("LC_ALL", locale)
+            .env_remove("TERM")
             .output()
             .unwrap();
         Run::of(&output)

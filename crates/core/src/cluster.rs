@@ -235,7 +235,7 @@ impl WhyStopped<'_> {
     pub fn what(&self) -> Message {
         match self {
             Self::Away => message!("not in the cluster"),
-            Self::Standby => message!("in standby"),
+            Self::Standby => message!("out of service"),
             Self::Busy(operation) => message!("{operation} is under way", operation),
             Self::Failed(Failure {
                 operation,

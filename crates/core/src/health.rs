@@ -203,11 +203,15 @@ struct Problem {
     said: bool,
 }
 
-fn conditions() -> [Message; 3] {
+fn conditions(seen: &Observation<'_>) -> [Message; 3] {
     [
         message!("the database is started on every node"),
         message!("one node is primary, the others are standbys"),
-        message!("every standby streams from the primary"),
+        match seen.standbys().next() {
+            Some(_) => message!("every standby streams from the primary"),
+            // Met, and no good news.
+            None => message!("every standby streams from the primary (no standby runs)"),
+        },
     ]
 }
 
@@ -369,7 +373,7 @@ pub fn judge(seen: &Observation<'_>) -> Verdict {
     // The sort is stable, so equally bad ones stay in the order of the rules.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let conditions = (1..)
-        .zip(conditions())
+        .zip(conditions(seen))
         .map(|(number, text)| HealthCondition {
             number,
             text,
@@ -557,7 +561,10 @@ fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNod
     let (text, remedy) = match stopped {
         WhyStopped::Away => return absent(seen, name),
         WhyStopped::Standby => (
-            message!("{name} is in standby, as an operator asked", name),
+            message!(
+                "{name} is out of service, as an operator asked (standby in Pacemaker)",
+                name
+            ),
             Some(message!("cls_unstandby_node {name}", name)),
         ),
         WhyStopped::Busy(_) => (message!("{name} is busy: {why}", name, why), None),
@@ -720,7 +727,7 @@ fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
             Level::Warning,
             no_row.what(),
             message!(
-                "bring the lock service back: without it nobody takes over, and a lost standby is left behind only if its node promises over ssh not to take over"
+                "bring the lock service back: without it nobody takes over, and the primary goes on without a lost standby only if its node promises over ssh not to take over"
             ),
         ),
     }]

@@ -37,7 +37,7 @@ pub(super) fn text(ui: &Ui, report: &Report) -> String {
 fn health(text: &mut String, ui: &Ui, report: &Report) {
     let word = ui.say(&match report.verdict.level {
         Level::Ok => message!("healthy"),
-        Level::Warning => message!("to be looked at"),
+        Level::Warning => message!("warning"),
         Level::Critical => message!("critical"),
     });
     let word = ui.paint(report.verdict.level.into(), &word);
@@ -50,7 +50,9 @@ fn health(text: &mut String, ui: &Ui, report: &Report) {
             false => (Tone::Bad, &no, &yes),
         };
         let blank = " ".repeat(width(other).saturating_sub(width(mark)) + 1);
-        let (mark, says) = (ui.paint(tone, mark), ui.say(&condition.text));
+        let indent = 5 + width(mark) + blank.len();
+        let says = ui.wrapped(indent, &ui.say(&condition.text));
+        let mark = ui.paint(tone, mark);
         let _ = writeln!(text, "  {mark}{blank}{}. {says}", condition.number);
     }
     let next = ui.say(&message!("next:"));
@@ -153,7 +155,7 @@ fn seen(memory: &MemoryRow) -> Message {
             promised
         ),
         None => message!(
-            "this node has seen term {term}, epoch {epoch}; no promise given",
+            "this node has seen term {term}, epoch {epoch}; has promised nothing",
             term,
             epoch
         ),

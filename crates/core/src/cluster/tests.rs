@@ -87,7 +87,7 @@ fn why_the_database_does_not_run_has_one_answer() {
         node: r#"<nvpair id="s" name="standby" value="on"/>"#,
         ..of(FAILED)
     };
-    assert_eq!(why(standby), "in standby");
+    assert_eq!(why(standby), "out of service");
     let away = Given {
         away: true,
         ..standby

@@ -80,18 +80,18 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
     {
         if seen.here == Some(owner) {
             let text = message!(
-                "{owner} holds the lock, but Pacemaker does not see what runs on it",
+                "{owner} has the lease, but Pacemaker does not see what runs on it",
                 owner
             );
             return problem(Level::Critical, text, outside(owner));
         }
         let text = message!(
-            "no node that this one sees is primary; {owner}, which it does not see, holds the lock for {seconds} s more",
+            "no node that this one sees is primary; {owner}, which it does not see, has the lease for {seconds} s more",
             owner,
             seconds = format!("{:.1}", row.lease_left.as_secs_f64())
         );
         let remedy = message!(
-            "wait ten seconds and look again; if {owner} still renews the lock, it is the primary: mend the network between the nodes, or what cls_status on {owner} names, nothing else",
+            "wait ten seconds and look again; if {owner} still renews the lease, it is the primary: mend the network between the nodes, or what cls_status on {owner} names, nothing else",
             owner
         );
         return problem(Level::Critical, text, remedy);
@@ -161,9 +161,20 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
             older
         )
     } else if let Some(owner) = unseen {
+        match complete[..] {
+            [one] if one == owner => message!(
+                "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {owner}: no other node has every acknowledged commit. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks",
+                owner
+            ),
+            _ => message!(
+                "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {names}: no other node has every acknowledged commit. Only if all of these are lost for good and switched off: cls_recovery_master, which shows what would be lost and asks",
+                owner,
+                names
+            ),
+        }
+    } else if complete.len() > 1 {
         message!(
-            "cls_status on {owner}: if it is primary there, mend the network, nothing else. If it is off, start {names}: no other node has every acknowledged commit. Only if it is lost for good and switched off: cls_recovery_master, which shows what would be lost and asks",
-            owner,
+            "start {names}: no other node has every acknowledged commit. Only if all of them are lost for good: cls_recovery_master, which shows what would be lost and asks",
             names
         )
     } else {

@@ -325,6 +325,26 @@ fn a_healthy_cluster_meets_the_three_conditions() {
     assert_eq!(verdict.conditions.len(), 3);
 }
 
+/// Condition 3 is met then, and that is no good news.
+#[test]
+fn that_no_standby_runs_is_said_beside_the_condition() {
+    let third = |nodes: &[Node]| {
+        let verdict = verdict(nodes, &Extra::default(), &row("node1", 4));
+        (
+            verdict.conditions[2].met,
+            verdict.conditions[2].text.to_string(),
+        )
+    };
+    let text = "every standby streams from the primary";
+    assert_eq!(third(&[PRIMARY, STANDBY]), (true, text.to_owned()));
+    let off = Node {
+        state: DOWN,
+        ..STANDBY
+    };
+    let none = format!("{text} (no standby runs)");
+    assert_eq!(third(&[PRIMARY, off]), (true, none));
+}
+
 /// One deviation each: the rules that find it, the conditions that are not met, how bad it is, and
 /// a piece of what to type.
 #[test]

@@ -16,10 +16,13 @@ use crate::message;
 #[test]
 fn a_message_is_said_in_either_language() {
     let name: NodeName = "node2".parse().unwrap();
-    let text = message!("{name} is in standby, as an operator asked", name);
+    let text = message!(
+        "{name} is out of service, as an operator asked (standby in Pacemaker)",
+        name
+    );
     assert_eq!(
         text.to_string(),
-        "node2 is in standby, as an operator asked"
+        "node2 is out of service, as an operator asked (standby in Pacemaker)"
     );
     assert_eq!(serde_json::to_value(&text).unwrap(), text.to_string());
     assert_eq!(

@@ -145,7 +145,7 @@ mod tests {
         let node1 = "to be lost: what node1 has is not known: it does not answer\r\n";
         let holder =
             "to be lost: node2 is not known to hold every acknowledged commit; node1 is\r\n";
-        let clean = "nothing is known that would be lost\r\n";
+        let clean = "as far as is known, nothing would be lost\r\n";
         for (said, off, expected) in [
             (clean, vec![], "node2"),
             (node1, vec!["node1"], "node2"),

@@ -77,7 +77,7 @@ fn the_cluster_in_chinese() {
             with_holders(row("node1", 0), &["node2"]),
             "primary",
             "没有主库，业务无法写入",
-            "请启动 node2：其他节点都没有全部已确认的提交。只有上述节点全部确认无法恢复，才可用 cls_recovery_master（会先列出损失并询问）",
+            "请启动 node2：其他节点都没有全部已确认的提交。确认它无法恢复后才用 cls_recovery_master（会先列出损失并询问）",
         ),
         (
             vec![PRIMARY, second],

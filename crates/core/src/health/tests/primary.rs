@@ -175,7 +175,7 @@ fn an_owner_out_of_sight_that_gave_the_lock_back_does_not_serve() {
 fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
     let (text, next) = said(&[OFF, STANDBY], &held_by(&["node1", "node2"], 2));
     assert!(
-        text.contains("node1, which it does not see, holds the lock for 2.0 s more"),
+        text.contains("node1, which it does not see, has the lease for 2.0 s more"),
         "{text}"
     );
     assert!(next.contains("mend the network"), "{next}");
@@ -281,4 +281,34 @@ fn a_promise_that_bars_the_only_holder_is_named_with_its_end() {
         assert!(!text.contains("promised"), "{text}");
         assert!(next.starts_with("cls_status on node2: "), "{next}");
     }
+}
+
+/// A single one of several that comes back has everything.
+#[test]
+fn all_of_several_have_to_be_lost_before_a_recovery() {
+    let off = || Node {
+        state: DOWN,
+        ..STANDBY
+    };
+    let both = held_by(&["node1", "node2"], 0);
+    let (_, next) = said(&[OFF, off()], &both);
+    assert!(
+        next.contains("start node1 or node2:") && next.contains("Only if all of these are lost"),
+        "{next}"
+    );
+    let Reading::Row(row) = both else {
+        unreachable!()
+    };
+    let released = |holders| {
+        Reading::Row(Register {
+            ttl: Duration::ZERO,
+            holders,
+            ..row.clone()
+        })
+    };
+    let (_, next) = said(&[OFF, off()], &released(row.holders.clone()));
+    assert!(next.contains("Only if all of them are lost"), "{next}");
+    let one = BTreeSet::from(["node2".parse().unwrap()]);
+    let (_, next) = said(&[OFF, off()], &released(one));
+    assert!(next.contains("Only if it is lost for good"), "{next}");
 }
