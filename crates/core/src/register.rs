@@ -46,8 +46,8 @@ pub use row::{RawRow, RowError};
 pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update, UpdateKind};
 pub use verdict::{
-    Aftermath, NotTheOwner, Ownership, after_lost_reply, believed, judge_owner, leaps,
-    names_primary, out_of_step, went_back,
+    Aftermath, NotTheOwner, Ownership, Sent, after_lost_reply, believed, judge_owner, leaps,
+    names_primary, out_of_step, reply_by, went_back,
 };
 pub use wire::{AnswerError, ClusterId, PromiseRequest, Wanted};
 

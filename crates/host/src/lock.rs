@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pha_core::register::{
-    Aftermath, ClusterId, Damage, Reading, Register, Reply, Trouble, Update, after_lost_reply,
+    ClusterId, Damage, Reading, Register, Reply, Sent, Trouble, Update, reply_by,
 };
 use tokio_postgres::types::Type;
 
@@ -158,56 +158,33 @@ impl LockService {
     pub fn update(&mut self, update: &Update, deadline: Deadline) -> Reply {
         let mut lost = None;
         for _ in 0..SENDS {
-            match self.send(update, deadline) {
+            let sent = match self.send(update, deadline) {
                 Ok(Some(reply)) => return reply,
-                Ok(None) => return self.unchanged(update, lost.is_some(), deadline),
+                Ok(None) => Sent::Refused {
+                    again: lost.is_some(),
+                },
                 Err(error) if error.surely_without_effect() => {
                     let trouble = self.trouble(&error);
                     if lost.is_some() || error.answered() || deadline.expired() {
                         return Reply::Unknown(trouble);
                     }
-                    lost = None;
                     self.session = None;
+                    continue;
                 }
                 Err(error) => {
                     self.session = None;
                     lost = Some(self.trouble(&error));
-                    if let Some(reply) = self.look_after(update, deadline) {
-                        return reply;
-                    }
+                    Sent::Unanswered
                 }
+            };
+            let reading = self.read(deadline);
+            if let Some(reply) = reply_by(update, sent, reading) {
+                return reply;
             }
         }
         Reply::Unknown(lost.unwrap_or_else(|| {
             Trouble::Unreachable(format!("{}: the change was not sent", self.info))
         }))
-    }
-
-    /// After a lost reply: what the row says on a new connection; none to send the change again.
-    fn look_after(&mut self, update: &Update, deadline: Deadline) -> Option<Reply> {
-        let reading = self.read(deadline);
-        match (after_lost_reply(update, &reading), reading) {
-            (Aftermath::TookEffect, Reading::Row(row)) => Some(Reply::Applied(row)),
-            (Aftermath::DidNot, Reading::Row(row)) => Some(Reply::NotApplied(row)),
-            (_, Reading::Row(_)) => None,
-            (_, Reading::Missing) => Some(Reply::Missing),
-            (_, Reading::Damaged(text)) => Some(Reply::Damaged(text)),
-            (_, Reading::Unknown(trouble)) => Some(Reply::Unknown(trouble)),
-        }
-    }
-
-    /// After "no row changed": what the row is. If an earlier reply was lost, the earlier sending
-    /// may be why the condition does not hold any more.
-    fn unchanged(&mut self, update: &Update, lost: bool, deadline: Deadline) -> Reply {
-        let reading = self.read(deadline);
-        let took_effect = lost && after_lost_reply(update, &reading) == Aftermath::TookEffect;
-        match reading {
-            Reading::Row(row) if took_effect => Reply::Applied(row),
-            Reading::Row(row) => Reply::NotApplied(row),
-            Reading::Missing => Reply::Missing,
-            Reading::Damaged(text) => Reply::Damaged(text),
-            Reading::Unknown(trouble) => Reply::Unknown(trouble),
-        }
     }
 
     fn has_session(&self) -> bool {

@@ -664,6 +664,48 @@ fn a_lost_reply_is_decided_by_what_the_row_shows() {
 }
 
 #[test]
+fn a_change_without_a_reply_gets_it_from_the_row() {
+    let (update, before) = (promote("b"), expired());
+    let after = update.apply(&before).unwrap();
+    let other = promote("a").apply(&before).unwrap();
+    let by = |sent, row: &Register| reply_by(&update, sent, Reading::Row(row.clone()));
+    let refused = |again| Sent::Refused { again };
+    for (sent, row, reply) in [
+        (
+            Sent::Unanswered,
+            &after,
+            Some(Reply::Applied(after.clone())),
+        ),
+        (
+            Sent::Unanswered,
+            &other,
+            Some(Reply::NotApplied(other.clone())),
+        ),
+        // It may still come, and is sent again.
+        (Sent::Unanswered, &before, None),
+        // It was the first sending that changed the row.
+        (refused(true), &after, Some(Reply::Applied(after.clone()))),
+        (
+            refused(true),
+            &before,
+            Some(Reply::NotApplied(before.clone())),
+        ),
+        // Somebody else has made the same change.
+        (
+            refused(false),
+            &after,
+            Some(Reply::NotApplied(after.clone())),
+        ),
+    ] {
+        assert_eq!(by(sent, row), reply, "{sent:?} {row:?}");
+    }
+    for sent in [Sent::Unanswered, refused(true), refused(false)] {
+        let missing = reply_by(&update, sent, Reading::Missing);
+        assert_eq!(missing, Some(Reply::Missing), "{sent:?}");
+    }
+}
+
+#[test]
 fn memory_never_goes_back_and_promises_end_with_their_epoch() {
     let memory = Memory::default().seeing(&running());
     assert_eq!((memory.term, memory.epoch), (3, 7));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    Damage, HIGHEST, LEAP, Memory, NoRow, Number, Reading, Register, Seen, Trouble, Update,
+    Damage, HIGHEST, LEAP, Memory, NoRow, Number, Reading, Register, Reply, Seen, Trouble, Update,
 };
 use crate::message;
 use crate::message::Message;
@@ -232,6 +232,39 @@ pub fn after_lost_reply(update: &Update, reading: &Reading) -> Aftermath {
     } else {
         Aftermath::Undecided
     }
+}
+
+/// What is known of a change of which the server has not said what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Its reply was lost.
+    Unanswered,
+    /// No row met its condition.
+    Refused {
+        /// It had been sent before, and that reply was lost: it may be the change itself that its condition does
+        /// not hold any more.
+        again: bool,
+    },
+}
+
+/// The reply to such a change, by a reading made after it on a new connection; none where it is to be sent again.
+#[must_use]
+pub fn reply_by(update: &Update, sent: Sent, reading: Reading) -> Option<Reply> {
+    let aftermath = after_lost_reply(update, &reading);
+    Some(match reading {
+        Reading::Row(row) => match (sent, aftermath) {
+            (Sent::Unanswered | Sent::Refused { again: true }, Aftermath::TookEffect) => {
+                Reply::Applied(row)
+            }
+            (Sent::Unanswered, Aftermath::Undecided) => return None,
+            (Sent::Unanswered, Aftermath::DidNot) | (Sent::Refused { .. }, _) => {
+                Reply::NotApplied(row)
+            }
+        },
+        Reading::Missing => Reply::Missing,
+        Reading::Damaged(damage) => Reply::Damaged(damage),
+        Reading::Unknown(trouble) => Reply::Unknown(trouble),
+    })
 }
 
 /// Whether the row can only look like this if the change was made.
