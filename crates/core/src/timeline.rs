@@ -106,6 +106,15 @@ impl History {
         self.entries.last().copied()
     }
 
+    /// Whether data whose WAL ends at `end`, if it is of this timeline, are on it: at least one record of it is
+    /// there (R13). A history file alone, which a standby fetches before the WAL, puts no data on a timeline,
+    /// nor does a file that was made for WAL which has not come. The first timeline, which nothing was left
+    /// for, has begun with the data.
+    #[must_use]
+    pub fn is_begun_at(&self, end: Lsn) -> bool {
+        self.last_switch().is_none_or(|switch| end > switch.end)
+    }
+
     /// Whether this stands for a number that was given before and must not be given again: it claims
     /// to have left another timeline at a position where nothing ever was.
     #[must_use]
@@ -237,6 +246,21 @@ mod tests {
         assert_eq!(history.end_of(timeline(2)), Some(Lsn::new(200)));
         assert_eq!(history.end_of(timeline(3)), None);
         assert_eq!(history.last_switch().unwrap().parent, timeline(2));
+    }
+
+    #[test]
+    fn data_are_on_a_timeline_from_its_first_record_on() {
+        let second = History {
+            own: timeline(2),
+            entries: vec![HistoryEntry {
+                parent: timeline(1),
+                end: Lsn::new(100),
+            }],
+        };
+        assert!(!second.is_begun_at(Lsn::new(99)));
+        assert!(!second.is_begun_at(Lsn::new(100)));
+        assert!(second.is_begun_at(Lsn::new(101)));
+        assert!(History::without_ancestors(TimelineId::FIRST).is_begun_at(Lsn::new(1)));
     }
 
     #[test]

@@ -56,6 +56,14 @@ pub fn last_record_line(stdout: &str) -> Option<&str> {
     stdout.lines().rev().find(|line| line.starts_with("rmgr:"))
 }
 
+/// The beginning of the last record before the error, as `error in WAL record at 0/1500718: …` names it.
+#[must_use]
+pub fn last_record_named(stderr: &str) -> Option<Lsn> {
+    let (_, rest) = stderr.split_once("error in WAL record at ")?;
+    let (position, _) = rest.split_once(": ")?;
+    position.parse().ok().filter(|lsn: &Lsn| lsn.is_valid())
+}
+
 /// Where the WAL ends: the position after the last valid record. At the boundary of a page it is
 /// the boundary itself, as PostgreSQL writes it into timeline histories, not the position after
 /// the header of the page.

@@ -27,6 +27,21 @@ fn record_line(manager: &str, at: &str, length: u64, description: &str) -> Strin
 }
 
 #[test]
+fn the_error_names_the_last_record() {
+    let named = |text: &str| last_record_named(text);
+    let stderr = "pg_waldump: error: error in WAL record at 0/15165C8: invalid record length at 0/1516760: wanted 24, got 0\n";
+    assert_eq!(named(stderr), Some(lsn("0/15165C8")));
+    for stderr in [
+        "",
+        "pg_waldump: error: could not find a valid record after 0/1500708",
+        "pg_waldump: error: error in WAL record at 0/0: unexpected",
+        "pg_waldump: error: error in WAL record at 0/15165C8",
+    ] {
+        assert_eq!(named(stderr), None, "{stderr}");
+    }
+}
+
+#[test]
 fn wordings_of_all_versions_name_the_end() {
     for stderr in [
         "pg_waldump: FATAL:  error in WAL record at 0/15165C8: invalid record length at 0/1516760: wanted 24, got 0\n",

@@ -26,9 +26,8 @@ impl PgCtl {
     ///
     /// A standby may have gone on to a newer timeline than the control file knows: its latest
     /// restartpoint may lie before the switch. So every timeline whose history file is in `pg_wal`
-    /// and which descends from the control file's position is looked at, newest first. One counts
-    /// when at least one valid record of it is there; a history file alone, which a standby
-    /// fetches before the WAL, does not.
+    /// and which descends from the control file's position is looked at, newest first, whether the data
+    /// have begun it ([`History::is_begun_at`]).
     pub fn end_of_wal(
         &self,
         control: &ControlData,
@@ -43,7 +42,7 @@ impl PgCtl {
                 continue;
             }
             let end = self.end_from(history.own, switch.end, control, deadline)?;
-            if end > switch.end {
+            if history.is_begun_at(end) {
                 return Ok(WalPosition {
                     timeline: history.own,
                     lsn: end,
@@ -80,9 +79,10 @@ impl PgCtl {
         let control = self.controldata(deadline)?;
         let begun = newer.into_iter().find(|history| {
             control.may_be_on(history)
+                && history.is_begun_at(known.lsn)
                 && history.last_switch().is_some_and(|switch| {
                     let first = control.wal.segment_file(history.own, switch.end);
-                    switch.end < known.lsn && self.user.files().exists(&self.wal_dir().join(first))
+                    self.user.files().exists(&self.wal_dir().join(first))
                 })
         });
         Ok(begun.map_or(known.timeline, |history| history.own))
@@ -201,7 +201,7 @@ impl PgCtl {
         // The message also names the last record. Without a message the files end before the WAL
         // does, and that record is nearly always in the last file; a very long one begins earlier.
         let last_file = Lsn::new(limit.as_u64() - u64::from(control.wal.segment_bytes));
-        let last_record = last_record_start(&quiet.error_text()).unwrap_or(last_file);
+        let last_record = waldump::last_record_named(&quiet.error_text()).unwrap_or(last_file);
         let near = Run {
             start: last_record.max(start),
             ..run
@@ -275,11 +275,4 @@ impl Run {
 enum Print {
     Records,
     Nothing,
-}
-
-/// The last record before the error, as `error in WAL record at 0/1500718: …` names it.
-fn last_record_start(stderr: &str) -> Option<Lsn> {
-    let (_, rest) = stderr.split_once("error in WAL record at ")?;
-    let (position, _) = rest.split_once(": ")?;
-    position.parse().ok().filter(|lsn: &Lsn| lsn.is_valid())
 }
