@@ -10,4 +10,5 @@ pub mod history;
 pub mod mounts;
 pub mod server_view;
 pub mod standby_names;
+pub mod title;
 pub mod waldump;

@@ -270,6 +270,19 @@ pub struct ServerProcess {
     pub here: bool,
 }
 
+/// A directory that a process works in, or the file of the program that it runs, as /proc shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HadFile {
+    /// Device and inode. They are the same in every mount namespace.
+    pub identity: (u64, u64),
+    /// Nothing links to it any more: it was removed under the process.
+    pub removed: bool,
+    /// Where the kernel says that it was, looked up of a removed one only.
+    pub path: Vec<u8>,
+    /// A path means the same to the process as it does here; of a removed one only.
+    pub same_view: bool,
+}
+
 /// What `postmaster.pid` says, held against /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PidFile {

@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 
 pub use rustix::process::Signal;
 
-use pha_core::decide::{Named, named};
+use pha_core::decide::{Named, named, runs};
 use pha_core::postgres::PmStatus;
 use pha_core::snapshot::NamedProcess;
 
@@ -258,14 +258,14 @@ impl Process {
     }
 
     /// The first process of the account `uid` that runs that program of the system, for instance
-    /// `pacemakerd`: the very file, or one of that name that an upgrade has replaced meanwhile. What
-    /// only has the name, of another account or in another container, is something else.
+    /// `pacemakerd` ([`runs`]).
     pub fn running(program: &str, uid: u32) -> Option<Self> {
         let file = find_program(Path::new(program));
         let file = file.and_then(|path| kin::identity(&path));
         kin::numbers().ok()?.into_iter().find_map(|pid| {
             let process = Self::of(pid)?;
-            let is_it = kin::account_of(pid) == Some(uid) && kin::runs(pid, program, file);
+            let own = || kin::had(pid, "exe").is_some_and(|own| runs(&own, file, program));
+            let is_it = kin::account_of(pid) == Some(uid) && own();
             (is_it && process.is_alive()).then_some(process)
         })
     }

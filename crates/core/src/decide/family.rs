@@ -1,6 +1,7 @@
-//! Which processes are of a server, by what the kernel knows of them.
+//! Which processes are of a server, by what the kernel knows of them. The lease is given back only after
+//! PostgreSQL is proven stopped (R8), and nothing else is signalled.
 
-use crate::snapshot::ServerProcess;
+use crate::snapshot::{HadFile, ServerProcess};
 
 /// Generations of processes below a postmaster. PostgreSQL has one; the others are a bound.
 const GENERATIONS: usize = 16;
@@ -28,9 +29,114 @@ pub fn family(seen: &[ServerProcess]) -> Vec<i32> {
     ours.iter().map(|process| process.pid).collect()
 }
 
+/// Whether a process that works in `works_in` works in the data directory: that is `home`, by device and inode, and
+/// lies at `path`.
+///
+/// One that was removed under its running server has no path any more by which it could be compared. The
+/// kernel then remembers where it was: it counts if it is really gone, and was at this path as it is seen here.
+#[must_use]
+pub fn is_home(works_in: &HadFile, home: Option<(u64, u64)>, path: &[u8]) -> bool {
+    let was = works_in.path.strip_suffix(DELETED);
+    let removed = works_in.removed && works_in.same_view && was == Some(path);
+    home == Some(works_in.identity) || removed
+}
+
+/// Whether a process runs the system's program of this name: the very file, or one of that name that an
+/// upgrade has replaced since. What only has the name, or has it in another container, is something else.
+#[must_use]
+pub fn runs(file: &HadFile, program: Option<(u64, u64)>, name: &str) -> bool {
+    let replaced = file.removed && file.same_view && is_named(&file.path, name);
+    program == Some(file.identity) || replaced
+}
+
+/// Whether a program's file has this name, or had it before the file was replaced under the running program.
+#[must_use]
+pub fn is_named(path: &[u8], name: &str) -> bool {
+    let path = path.strip_suffix(DELETED).unwrap_or(path);
+    path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
+}
+
+/// What the kernel adds to the path of a file that has none any more.
+const DELETED: &[u8] = b" (deleted)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_gone_is_known_by_where_it_was() {
+        let there = HadFile {
+            identity: (1, 10),
+            removed: false,
+            path: vec![],
+            same_view: false,
+        };
+        assert!(is_home(&there, Some((1, 10)), b"/data"));
+        assert!(!is_home(&there, Some((1, 11)), b"/data"));
+        assert!(!is_home(&there, None, b"/data"));
+        let gone = HadFile {
+            removed: true,
+            path: b"/data (deleted)".to_vec(),
+            same_view: true,
+            ..there
+        };
+        assert!(is_home(&gone, None, b"/data"));
+        assert!(!is_home(&gone, None, b"/other"));
+        // A directory of that very name is there still.
+        assert!(!is_home(
+            &HadFile {
+                removed: false,
+                ..gone.clone()
+            },
+            None,
+            b"/data"
+        ));
+        assert!(!is_home(&gone, None, b"/data (deleted)"));
+        assert!(!is_home(
+            &HadFile {
+                same_view: false,
+                ..gone
+            },
+            None,
+            b"/data"
+        ));
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_is_known_by_its_name() {
+        let file = HadFile {
+            identity: (1, 10),
+            removed: false,
+            path: vec![],
+            same_view: false,
+        };
+        assert!(runs(&file, Some((1, 10)), "pacemakerd"));
+        assert!(!runs(&file, Some((1, 11)), "pacemakerd"));
+        let old = HadFile {
+            removed: true,
+            path: b"/usr/sbin/pacemakerd (deleted)".to_vec(),
+            same_view: true,
+            ..file
+        };
+        assert!(runs(&old, Some((1, 11)), "pacemakerd"));
+        assert!(!runs(&old, Some((1, 11)), "corosync"));
+        assert!(!runs(
+            &HadFile {
+                same_view: false,
+                ..old.clone()
+            },
+            None,
+            "pacemakerd"
+        ));
+        assert!(!runs(
+            &HadFile {
+                removed: false,
+                ..old
+            },
+            None,
+            "pacemakerd"
+        ));
+    }
 
     const FILE: Option<(u64, u64)> = Some((1, 10));
 

@@ -10,14 +10,14 @@
 //! The name of the executable only sorts out what is of the account and no server: a shell that
 //! somebody left in the data directory, a running `archive_command`. It proves nothing.
 
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::family;
-use pha_core::snapshot::ServerProcess;
+use pha_core::decide::{self, family, is_home};
+use pha_core::parse::title;
+use pha_core::snapshot::{HadFile, ServerProcess};
 
 use super::{Process, ProcessError};
 use crate::files::FileError;
@@ -136,21 +136,22 @@ pub(super) fn is_postgres(pid: i32) -> bool {
 
 /// Whether the executable has that name.
 pub(super) fn is_named(pid: i32, name: &str) -> bool {
-    let Ok(executable) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
-        return false;
-    };
-    // An upgrade of the package replaces the file under a running program.
-    let path = without_deleted(executable.as_os_str().as_bytes());
-    path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
+    let executable = std::fs::read_link(format!("/proc/{pid}/exe"));
+    executable.is_ok_and(|path| decide::is_named(path.as_os_str().as_bytes(), name))
 }
 
-/// Whether a process runs this file, or one of that name that has been replaced since.
-pub(super) fn runs(pid: i32, name: &str, file: Option<(u64, u64)>) -> bool {
-    let Ok(meta) = std::fs::metadata(format!("/proc/{pid}/exe")) else {
-        return false;
-    };
-    let same = file == Some((meta.dev(), meta.ino()));
-    same || (meta.nlink() == 0 && is_named(pid, name) && sees_our_files(pid))
+/// What the kernel says of a file that a process has: `exe` or `cwd`.
+pub(super) fn had(pid: i32, what: &str) -> Option<HadFile> {
+    let link = format!("/proc/{pid}/{what}");
+    let meta = std::fs::metadata(&link).ok()?;
+    let removed = meta.nlink() == 0;
+    let path = removed.then(|| std::fs::read_link(&link).ok()).flatten();
+    Some(HadFile {
+        identity: (meta.dev(), meta.ino()),
+        removed,
+        path: path.map_or_else(Vec::new, |path| path.into_os_string().into_vec()),
+        same_view: removed && sees_our_files(pid),
+    })
 }
 
 /// Whether a process has that very file open.
@@ -170,14 +171,10 @@ pub(super) fn sees_our_files(pid: i32) -> bool {
     own.is_some() && namespace(&pid.to_string()) == own
 }
 
-/// Whether a process of a server says that it receives WAL: `postgres: walreceiver …`, with the
-/// server's `cluster_name` before it where one is set.
+/// Whether a process says that it receives WAL.
 pub(super) fn is_wal_receiver(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line);
-    let title = line.trim_end_matches('\0').strip_prefix("postgres: ");
-    let words = title.map(|title| title.rsplit(": ").next().unwrap_or(title));
-    words.is_some_and(|words| words.split([' ', '\0']).next() == Some("walreceiver"))
+    title::is_wal_receiver(&String::from_utf8_lossy(&line))
 }
 
 /// A data directory, known by what it is and by where it is.
@@ -201,31 +198,9 @@ impl Home {
         })
     }
 
-    /// Whether a process works in this directory.
-    ///
-    /// A directory that was removed under its running server has no path any more by which it could
-    /// be compared. The kernel then remembers where it was: it counts if it is really gone, and was
-    /// at this path as this process itself sees it.
+    /// Whether a process works in this directory ([`is_home`]).
     pub(super) fn is_home_of(&self, pid: i32) -> bool {
-        let cwd = format!("/proc/{pid}/cwd");
-        let Ok(meta) = std::fs::metadata(&cwd) else {
-            return false;
-        };
-        if self.identity == Some((meta.dev(), meta.ino())) {
-            return true;
-        }
-        let Ok(link) = std::fs::read_link(&cwd) else {
-            return false;
-        };
-        let link = link.as_os_str().as_bytes();
-        meta.nlink() == 0
-            && without_deleted(link) != link
-            && without_deleted(link) == self.path.as_os_str().as_bytes()
-            && sees_our_files(pid)
+        let path = self.path.as_os_str().as_bytes();
+        had(pid, "cwd").is_some_and(|works_in| is_home(&works_in, self.identity, path))
     }
-}
-
-fn without_deleted(path: &[u8]) -> &[u8] {
-    path.strip_suffix(OsStr::new(" (deleted)").as_bytes())
-        .unwrap_or(path)
 }
