@@ -475,6 +475,13 @@ impl ChangeLock {
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken | Self::Held)
     }
+
+    /// Whether an operation reads the node's memory again at a look ([`Memory::at_look`]): where it has the lock, or
+    /// finds that another one has had it since its look before (`touched`), which may have changed the memory (R12).
+    #[must_use]
+    pub fn reads_memory_again(&self, touched: bool) -> bool {
+        touched || self.is_taken()
+    }
 }
 
 /// What this operation has done and learned so far. It is folded from the results of actions by

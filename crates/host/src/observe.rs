@@ -110,8 +110,7 @@ pub(crate) fn snapshot(
     };
     if snapshot.builtin() {
         let known = (!first).then_some(snapshot.memory);
-        // Whoever has the change lock, or has left it to another one.
-        let again = touched || snapshot.progress.change_lock.is_taken();
+        let again = snapshot.progress.change_lock.reads_memory_again(touched);
         snapshot.memory = Memory::at_look(known, again, || {
             let remembered = node.remembered(operation, deadline);
             remembered.map_err(|error| error.to_string())

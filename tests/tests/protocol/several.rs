@@ -35,7 +35,8 @@ impl Explored {
     /// What an operation takes along into its next look; who has the lock also reads its node's memory
     /// again, which another operation may have changed.
     pub(crate) fn goes_on(&self, node: &Node, run: &Run) -> (Progress, Memory) {
-        let again = run.snapshot.progress.change_lock.is_taken() && self.remembers();
+        let lock = &run.snapshot.progress.change_lock;
+        let again = lock.reads_memory_again(false) && self.remembers();
         let known = run.snapshot.memory.clone();
         let memory = Memory::at_look(Some(known), again, || Ok(node.memory()));
         let memory = memory.expect("a memory that nobody loses is told");

@@ -682,7 +682,7 @@ impl World {
             Some(before) => (before.progress, Some(before.memory), before.disk),
             None => (Progress::default(), None, None),
         };
-        let again = progress.change_lock.is_taken();
+        let again = progress.change_lock.reads_memory_again(false);
         let memory = Memory::at_look(known, again, || {
             self.memory_lost.clone().map_or(Ok(self.memory), Err)
         });
