@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::decide::operator::{
-    NodePosition, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
+    NodePosition, NotRegistered, RecoveryFacts, RecoveryPlan, may_still_serve, plan_recovery,
+    registered, taken_over,
 };
 use pha_core::health::NotingCommand;
 use pha_core::names::{NodeAttribute, NodeName};
-use pha_core::register::{Reading, Reply, Seen, names_primary};
+use pha_core::register::{Reading, Seen};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -22,6 +23,9 @@ use crate::error::ClsError;
 use crate::operate::{changing, lock, operator};
 use crate::tools;
 use crate::wait::{self, Look};
+
+/// What to type where the decision was not registered, or may not have been: it holds only once.
+const AGAIN: &str = "cls_status, then give the command again";
 
 /// How long the register may take to answer.
 const ASK: Duration = Duration::from_secs(5);
@@ -63,7 +67,7 @@ impl RecoveryMaster {
             tell(session, &cluster, seen, deadline);
         }
         if plan.goes_on {
-            taken_over(session, &cluster, &plan.node, deadline)?;
+            await_takeover(session, &cluster, &plan.node, deadline)?;
             drop(guard);
             session.ui.done(
                 &format!("the register is mended; {} is primary as before", plan.node),
@@ -253,7 +257,7 @@ fn decide(
     let failed = |what: String| {
         ClsError::failed(
             format!("the decision could not be registered, and nothing was done: {what}"),
-            "cls_status, then give the command again",
+            AGAIN,
         )
     };
     let Some(service) = cluster.lock_service() else {
@@ -281,14 +285,13 @@ fn decide(
         return Ok(None);
     };
     let reply = service.update(&update, deadline.sub_budget(ASK));
-    match (&reply, reply.row()) {
-        (Reply::Applied(row), _) => Ok(Some(Seen::of(row))),
-        (_, Ok(row)) => Err(failed(format!(
-            "the register has changed meanwhile (term {}, epoch {})",
-            row.term, row.epoch
-        ))),
-        (_, Err(no_row)) => Err(failed(no_row.what().to_string())),
-    }
+    registered(&reply).map(Some).map_err(|why| match why {
+        NotRegistered::Not(what) => failed(what),
+        NotRegistered::Unknown(why) => ClsError::failed(
+            format!("nobody can tell whether the decision was registered: {why}"),
+            AGAIN,
+        ),
+    })
 }
 
 /// Tells the cluster how far the register has come now, over whatever was said of it before. The primary's
@@ -307,7 +310,7 @@ fn tell(session: &Session, cluster: &Cluster, seen: Option<Seen>, deadline: Dead
 }
 
 /// Waits until the running primary has found the register to be its own and renewed its lease.
-fn taken_over(
+fn await_takeover(
     session: &Session,
     cluster: &Cluster,
     primary: &NodeName,
@@ -319,12 +322,7 @@ fn taken_over(
             return Ok(Look::Pending("no lock service is configured".to_owned()));
         };
         let reading = service.read(deadline.sub_budget(ASK));
-        // What the cluster was told is of before the decision that has just been written.
-        Ok(match names_primary(&reading, None, None, primary) {
-            Ok(row) if !row.lease_left.is_zero() => Look::Done(()),
-            Ok(_) => Look::Pending("its next monitor has not come yet".to_owned()),
-            Err(why) => Look::Pending(why.to_string()),
-        })
+        Ok(taken_over(&reading, primary).map_or_else(Look::Pending, Look::Done))
     })
 }
 

@@ -1,6 +1,6 @@
 //! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
 
-use pha_core::decide::operator::{CopyPlan, has_left, source_holds};
+use pha_core::decide::operator::{CopyPlan, has_left, source_holds, source_is_promoted};
 use pha_core::register::Update;
 use pha_host::rewind::Source;
 
@@ -43,9 +43,7 @@ impl Work<'_> {
             }
             None => {
                 let cluster = self.cluster.again(self.session)?;
-                if cluster.primary().ok().as_ref() != Some(&plan.source) {
-                    return Err(moved("another node became primary".to_owned()));
-                }
+                source_is_promoted(&plan.source, cluster.primary().ok().as_ref()).map_err(moved)?;
             }
         }
         match self.source_view(source) {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use pha_core::decide::operator::CopyPlan;
+use pha_core::decide::operator::{Copied, CopyPlan, still_missing};
 use pha_core::params::Mode;
-use pha_core::register::believed;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
@@ -105,29 +104,16 @@ impl Work<'_> {
         if node.role() == Role::Stopped {
             return Ok(Some(node.why_stopped().to_string()));
         }
-        if !node.streams() {
-            return Ok(Some("it does not stream yet".to_owned()));
-        }
-        let sync = cluster.params.rep_mode == Mode::Sync;
-        if !sync || !node.is_synchronous() {
-            // Another standby is the synchronous one, or none has to be; the primary names one
-            // where it has none.
-            let mut nodes = cluster.nodes().into_iter();
-            let other =
-                nodes.any(|other| other != self.node && cluster.node(&other).is_synchronous());
-            return Ok(
-                (sync && !other).then(|| "it streams, and is not synchronous yet".to_owned())
-            );
-        }
-        let Some(reading) = self.register()? else {
-            return Ok(None);
+        let mut others = cluster.nodes().into_iter();
+        let copied = Copied {
+            node: &self.node,
+            streams: node.streams(),
+            synchronous: node.is_synchronous(),
+            other_synchronous: others
+                .any(|other| other != self.node && cluster.node(&other).is_synchronous()),
+            waits: cluster.params.rep_mode == Mode::Sync,
+            told: cluster.view.seen,
         };
-        Ok(match believed(&reading, None, cluster.view.seen) {
-            Ok(row) if row.holders.contains(&self.node) => None,
-            Ok(_) => Some("it streams, and is no holder in the register yet".to_owned()),
-            Err(no_row) => Some(format!(
-                "it streams; whether it is a holder is not known: {no_row}"
-            )),
-        })
+        still_missing(&copied, || self.register())
     }
 }

@@ -15,7 +15,7 @@ use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
-pub use register::{has_left, source_holds};
+pub use register::{Copied, has_left, source_holds, source_is_promoted, still_missing};
 pub use seen::not_rewound;
 
 /// Which command was given.

@@ -13,16 +13,17 @@ mod switch;
 use std::fmt;
 
 pub use copy::{
-    COPY_RULES, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep, CopyVerdict, Data,
-    Instance, Method, has_left, not_rewound, plan_copy, source_holds,
+    COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
+    CopyVerdict, Data, Instance, Method, has_left, not_rewound, plan_copy, source_holds,
+    source_is_promoted, still_missing,
 };
 pub use hand_over::{
     HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
     plan_hand_over_by,
 };
 pub use recovery::{
-    NodePosition, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at, may_still_serve,
-    plan_recovery, to_give_way,
+    NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,
+    may_still_serve, plan_recovery, registered, taken_over, to_give_way,
 };
 pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

@@ -6,7 +6,8 @@ use super::{Precondition, Refusal, all_hold};
 use crate::lineage::Lineage;
 use crate::names::NodeName;
 use crate::register::{
-    Damage, GaveWay, Memory, Reading, Register, Seen, Update, leaps, out_of_step,
+    Damage, GaveWay, Memory, NoRow, Reading, Register, Reply, Seen, Update, leaps, names_primary,
+    out_of_step,
 };
 use crate::timeline::WalPosition;
 
@@ -151,6 +152,45 @@ impl RecoveryPlan {
             owner: self.goes_on.then(|| self.node.clone()),
             holders: [self.node.clone()].into(),
         })
+    }
+}
+
+/// Why an operator's decision is not known to be in the register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotRegistered {
+    /// It was not made, and nothing has changed.
+    Not(String),
+    /// The reply was lost, and nobody can tell whether it was made: read the register before deciding again. The
+    /// same decision once more holds only if it was not.
+    Unknown(String),
+}
+
+/// How far the register has come with an operator's decision ([`RecoveryPlan::update`]), by the reply to it.
+///
+/// # Errors
+/// [`NotRegistered`].
+pub fn registered(reply: &Reply) -> Result<Seen, NotRegistered> {
+    match (reply, reply.row()) {
+        (Reply::Applied(row), _) => Ok(Seen::of(row)),
+        (_, Ok(row)) => Err(NotRegistered::Not(format!(
+            "the register has changed meanwhile (term {}, epoch {})",
+            row.term, row.epoch
+        ))),
+        (_, Err(NoRow::Unknown(trouble))) => Err(NotRegistered::Unknown(trouble.to_string())),
+        (_, Err(no_row)) => Err(NotRegistered::Not(no_row.what().to_string())),
+    }
+}
+
+/// Whether the primary that goes on has taken over the register that was mended for it: it is the owner and has
+/// renewed its lease. What the cluster was told of the register is of before the decision, so that it says nothing here.
+///
+/// # Errors
+/// What is still awaited.
+pub fn taken_over(reading: &Reading, primary: &NodeName) -> Result<(), String> {
+    match names_primary(reading, None, None, primary) {
+        Ok(row) if !row.lease_left.is_zero() => Ok(()),
+        Ok(_) => Err("its next monitor has not come yet".to_owned()),
+        Err(why) => Err(why.to_string()),
     }
 }
 
@@ -669,6 +709,40 @@ mod tests {
             }),
             system: Some(7),
             lineage: None,
+        }
+    }
+
+    #[test]
+    fn a_decision_is_registered_only_where_the_reply_says_so() {
+        let row = Register {
+            term: 4,
+            epoch: 9,
+            ..Register::fresh()
+        };
+        let made = registered(&Reply::Applied(row.clone()));
+        assert_eq!(made, Ok(Seen::of(&row)));
+        for reply in [Reply::NotApplied(row), Reply::Missing] {
+            let not = registered(&reply);
+            assert!(matches!(not, Err(NotRegistered::Not(_))), "{reply:?}");
+        }
+        let lost = Reply::Unknown(Trouble::Unreachable("no answer".to_owned()));
+        assert!(matches!(registered(&lost), Err(NotRegistered::Unknown(_))));
+    }
+
+    #[test]
+    fn a_mended_register_is_taken_over_by_a_renewal_of_its_owner() {
+        let row = |owner: &str, left| {
+            Reading::Row(Register {
+                owner: Some(name(owner)),
+                term: 4,
+                lease_left: Duration::from_secs(left),
+                ..Register::fresh()
+            })
+        };
+        assert_eq!(taken_over(&row("a", 7), &name("a")), Ok(()));
+        for reading in [row("a", 0), row("b", 7), Reading::Missing] {
+            let not_yet = taken_over(&reading, &name("a"));
+            assert!(not_yet.is_err(), "{reading:?}");
         }
     }
 

@@ -42,3 +42,141 @@ pub fn source_holds<'r>(
         )
     })
 }
+
+/// The same without a register: the source is promoted still, and nobody else.
+///
+/// # Errors
+/// What has changed, so that the copy cannot be used.
+pub fn source_is_promoted(source: &NodeName, primary: Option<&NodeName>) -> Result<(), String> {
+    match primary == Some(source) {
+        true => Ok(()),
+        false => Err("another node became primary".to_owned()),
+    }
+}
+
+/// What is seen of a standby that was copied and is let start again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied<'a> {
+    /// The node.
+    pub node: &'a NodeName,
+    /// The primary sees it stream.
+    pub streams: bool,
+    /// It is a synchronous standby.
+    pub synchronous: bool,
+    /// Another one is.
+    pub other_synchronous: bool,
+    /// Commits wait for a synchronous standby (`rep_mode=sync`).
+    pub waits: bool,
+    /// How far the cluster was told that the register has come.
+    pub told: Option<Seen>,
+}
+
+/// What is still missing for it to be one whose data count ([`super::CopyStep::Await`]): it streams, and where commits
+/// wait for it, it is a holder (R4). Where they wait for another one, or for none, there is no more to wait for.
+/// `register` is read where that matters; it has none without the built-in lock service.
+///
+/// # Errors
+/// Those of reading it.
+pub fn still_missing<E>(
+    copied: &Copied<'_>,
+    register: impl FnOnce() -> Result<Option<Reading>, E>,
+) -> Result<Option<String>, E> {
+    let missing = |what: &str| Ok(Some(what.to_owned()));
+    match *copied {
+        Copied { streams: false, .. } => missing("it does not stream yet"),
+        Copied { waits: false, .. } => Ok(None),
+        // The primary names one where it has none.
+        Copied {
+            synchronous: false,
+            other_synchronous,
+            ..
+        } => match other_synchronous {
+            true => Ok(None),
+            false => missing("it streams, and is not synchronous yet"),
+        },
+        Copied { node, told, .. } => {
+            let Some(reading) = register()? else {
+                return Ok(None);
+            };
+            match believed(&reading, None, told) {
+                Ok(row) if row.holders.contains(node) => Ok(None),
+                Ok(_) => missing("it streams, and is no holder in the register yet"),
+                Err(no_row) => Ok(Some(format!(
+                    "it streams; whether it is a holder is not known: {no_row}"
+                ))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_copied_standby_is_done_when_its_data_count() {
+        let (a, b) = (name("a"), name("b"));
+        let row = |holders: &[&NodeName]| {
+            let holders = holders.iter().map(|node| (*node).clone()).collect();
+            Reading::Row(Register {
+                owner: Some(a.clone()),
+                term: 1,
+                holders,
+                ..Register::fresh()
+            })
+        };
+        let all = Copied {
+            node: &b,
+            streams: true,
+            synchronous: true,
+            other_synchronous: false,
+            waits: true,
+            told: None,
+        };
+        let with = |copied: Copied<'_>, reading: Option<Reading>| {
+            still_missing(&copied, || Ok::<_, ()>(reading)).unwrap()
+        };
+        assert_eq!(with(all, Some(row(&[&a, &b]))), None);
+        // Without a register the cluster's word is all that there is.
+        assert_eq!(with(all, None), None);
+        assert!(with(all, Some(row(&[&a]))).is_some());
+        assert!(with(all, Some(Reading::Missing)).is_some());
+        let (silent, third) = (
+            Copied {
+                streams: false,
+                ..all
+            },
+            Copied {
+                synchronous: false,
+                ..all
+            },
+        );
+        assert!(with(silent, Some(row(&[&a, &b]))).is_some());
+        assert!(with(third, Some(row(&[&a, &b]))).is_some());
+        // Commits wait for another one, or for none: the register is not even read.
+        for copied in [
+            Copied {
+                other_synchronous: true,
+                ..third
+            },
+            Copied {
+                waits: false,
+                ..third
+            },
+        ] {
+            assert_eq!(still_missing(&copied, || Err(())), Ok(None));
+        }
+    }
+
+    #[test]
+    fn without_a_register_the_source_has_to_be_promoted_still() {
+        assert_eq!(source_is_promoted(&name("a"), Some(&name("a"))), Ok(()));
+        assert!(source_is_promoted(&name("a"), Some(&name("b"))).is_err());
+        assert!(source_is_promoted(&name("a"), None).is_err());
+    }
+}
