@@ -7,6 +7,7 @@ use pha_core::decide::guards;
 use pha_core::ocf::{OcfCode, OcfContext};
 use pha_core::params::Params;
 use pha_core::plan::Exit;
+use pha_host::guard::OwnGroup;
 use pha_host::log;
 use pha_host::node::Node;
 use tracing::Level;
@@ -14,7 +15,12 @@ use tracing::Level;
 use crate::app::this_node;
 
 /// Runs such a process with the parameters of the operation that started it.
-pub(crate) fn run(environment: &BTreeMap<String, String>, work: fn(Node) -> Exit) -> Exit {
+pub(crate) fn run(
+    environment: &BTreeMap<String, String>,
+    work: fn(OwnGroup, Node) -> Exit,
+) -> Exit {
+    // Whatever is started from here on is in its group, and not in the agent's.
+    let group = OwnGroup::lead();
     log::init_resident(Level::INFO);
     let given = || environment.iter().map(|(k, v)| (k.as_str(), v.as_str()));
     let context = match OcfContext::parse("monitor", given()) {
@@ -33,7 +39,7 @@ pub(crate) fn run(environment: &BTreeMap<String, String>, work: fn(Node) -> Exit
         Err(reason) => return Exit::fail(OcfCode::Generic, reason),
     };
     match Node::new(context.resource, me, params) {
-        Ok(node) => work(node),
+        Ok(node) => work(group, node),
         Err(refusal) => Exit::fail(refusal.code, refusal.reason),
     }
 }

@@ -68,8 +68,23 @@ pub(crate) fn parameters() -> u64 {
     hasher.finish()
 }
 
+/// That this process leads a group of its own. The agent's gets SIGTERM and SIGKILL when an operation takes too
+/// long, and so does what was started in it: a process that looks at the account's files for the guard, too.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnGroup(());
+
+impl OwnGroup {
+    /// The first thing that a process beside the agent does.
+    #[must_use]
+    pub fn lead() -> Self {
+        // Whoever leads a group already, started by hand, is not in the agent's.
+        let _ = rustix::process::setsid();
+        Self(())
+    }
+}
+
 /// Runs until PostgreSQL has been stopped, or the agent says so.
-pub fn run(mut node: Node) -> Exit {
+pub fn run(_group: OwnGroup, mut node: Node) -> Exit {
     let failed = |reason: String| {
         error!("{reason}");
         Exit {
@@ -77,9 +92,6 @@ pub fn run(mut node: Node) -> Exit {
             reason: Some(reason),
         }
     };
-    // The agent's process group gets SIGTERM and SIGKILL when an operation takes too long. Whoever
-    // leads a group already, started by hand, is not in it.
-    let _ = rustix::process::setsid();
     let signals = match Signals::take() {
         Ok(signals) => signals,
         Err(errno) => return failed(format!("signalfd: {errno}")),
@@ -134,8 +146,7 @@ pub fn run(mut node: Node) -> Exit {
 const ATTENDING: Duration = Duration::from_secs(40);
 
 /// Says for a standby how far it has flushed until it is a holder ([`Operation::Attend`]).
-pub fn attend(mut node: Node) -> Exit {
-    let _ = rustix::process::setsid();
+pub fn attend(_group: OwnGroup, mut node: Node) -> Exit {
     match node.place.attend() {
         Ok(Some(held)) => {
             let deadline = Deadline::after(ATTENDING);
