@@ -1,5 +1,7 @@
 //! The cluster as a command sees it: one `cibadmin --query`, and the database resource in it.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -93,7 +95,7 @@ impl Cluster {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let (params, _, _) = Params::parse_leniently(given);
         let name = ResourceName::new(resource.id.as_str())
-            .map_err(|error| ClsError::Argument(error.to_string()))?;
+            .map_err(|error| ClsError::Argument(Message::from(error.to_string())))?;
         Ok(Self {
             view: View::of_cib(cib, &name),
             resource: name,
@@ -151,9 +153,10 @@ impl Cluster {
         let known = self.names.iter().find(|known| known.as_str() == name);
         known.cloned().ok_or_else(|| {
             let known: Vec<&str> = self.names.iter().map(NodeName::as_str).collect();
-            ClsError::Argument(format!(
-                "{name} is no node of the cluster; there are {}",
-                known.join(", ")
+            ClsError::Argument(message!(
+                "{name} is no node of the cluster; there are {known}",
+                name,
+                known = known.join(", ")
             ))
         })
     }

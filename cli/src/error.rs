@@ -98,22 +98,22 @@ pub(crate) enum ClsError {
     /// It has several.
     SeveralResources(String),
     /// An argument that the command line's syntax allows and the cluster does not.
-    Argument(String),
+    Argument(Message),
     /// Something that the command needs is not so; nothing was changed.
     Refused {
         /// What is not so.
-        what: String,
+        what: Message,
         /// What to type next.
-        hint: String,
+        hint: Message,
     },
     /// config.ini cannot be used.
     Config(ConfigError),
     /// A step failed.
     Failed {
         /// What failed, and where.
-        what: String,
+        what: Message,
         /// What to type next.
-        hint: String,
+        hint: Message,
     },
     /// A standby is missing at the end of a start.
     StandbyMissing {
@@ -139,7 +139,7 @@ pub(crate) enum ClsError {
 
 impl ClsError {
     /// A refusal.
-    pub(crate) fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<Message>, hint: impl Into<Message>) -> Self {
         Self::Refused {
             what: what.into(),
             hint: hint.into(),
@@ -147,7 +147,7 @@ impl ClsError {
     }
 
     /// A failed step.
-    pub(crate) fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn failed(what: impl Into<Message>, hint: impl Into<Message>) -> Self {
         Self::Failed {
             what: what.into(),
             hint: hint.into(),
@@ -173,11 +173,12 @@ impl ClsError {
                 hint,
             },
             other => {
-                let mut hint = other.hint().to_string();
-                if hint.is_empty() {
-                    "cls_status".clone_into(&mut hint);
-                }
-                Self::failed(format!("{other}; {state}"), hint)
+                let hint = match other.hint() {
+                    none if none.to_string().is_empty() => message!("cls_status"),
+                    hint => hint,
+                };
+                let what = other.what();
+                Self::failed(message!("{what}; {state}", what, state), hint)
             }
         }
     }
@@ -231,7 +232,7 @@ impl ClsError {
             ),
             Self::Config(error) => Message::from(error.to_string()),
             Self::Argument(what) | Self::Refused { what, .. } | Self::Failed { what, .. } => {
-                Message::from(what)
+                what.clone()
             }
             Self::StandbyMissing {
                 primary, missing, ..
@@ -271,9 +272,8 @@ impl ClsError {
             Self::NoResource(_) => message!("cls_setup makes the configuration from config.ini"),
             Self::SeveralResources(_) => message!("name one with --resource"),
             Self::Argument(_) => message!("--help shows what is expected"),
-            Self::Refused { hint, .. }
-            | Self::Failed { hint, .. }
-            | Self::StandbyMissing { hint, .. } => Message::from(hint),
+            Self::Refused { hint, .. } | Self::Failed { hint, .. } => hint.clone(),
+            Self::StandbyMissing { hint, .. } => Message::from(hint),
             Self::Config(ConfigError::Forbidden { .. }) => message!("run it as root (sudo)"),
             Self::Config(_) => message!("correct the file, or name another one with --config"),
             Self::TimedOut { .. } => {

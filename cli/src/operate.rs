@@ -1,5 +1,6 @@
 //! What the operations on data have in common: one at a time, on the right node.
 
+use pha_core::message;
 use std::time::Duration;
 
 use pha_core::decide::operator::Refusal;
@@ -41,8 +42,9 @@ pub(crate) fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
     let Some(service) = cluster.lock_service() else {
         return Ok(None);
     };
-    let mut service = service
-        .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+    let mut service = service.map_err(|error| {
+        ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
+    })?;
     Ok(Some(service.read(Deadline::after(ASK))))
 }
 
@@ -91,7 +93,7 @@ pub(crate) fn changing(
         .map_err(|error| {
             ClsError::refused(
                 error.to_string(),
-                "give the command again when it has ended",
+                message!("give the command again when it has ended"),
             )
         })
 }
@@ -124,7 +126,7 @@ pub(crate) fn elsewhere(
     let output = site::cls_there(&node, &words, b"", deadline).map_err(|away| {
         ClsError::failed(
             away.to_string(),
-            format!("give the command on {node} itself"),
+            message!("give the command on {node} itself", node),
         )
     })?;
     session.ui.relay(&output.error_text());

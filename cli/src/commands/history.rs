@@ -1,5 +1,6 @@
 //! `cls_history`: what happened to the primary, and what it cost.
 
+use pha_core::message;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -60,8 +61,9 @@ struct Report {
 impl History {
     pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
         if self.html && session.ui.is_json() {
-            let words = "--html and --json are two forms of one answer";
-            return Err(ClsError::Argument(words.to_owned()));
+            return Err(ClsError::Argument(message!(
+                "--html and --json are two forms of one answer"
+            )));
         }
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(20));
         let deadline = Deadline::after(timeout);

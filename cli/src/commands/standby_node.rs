@@ -1,5 +1,6 @@
 //! `cls_standby_node` and `cls_unstandby_node`: take a node out of service, and back.
 
+use pha_core::message;
 use std::time::Duration;
 
 use clap::Args;
@@ -83,8 +84,13 @@ fn may_be_spared(cluster: &Cluster, primary: &NodeName) -> Result<(), ClsError> 
         return Ok(());
     }
     Err(ClsError::refused(
-        format!("{primary} is the primary, and no other node may be promoted now"),
-        "bring a standby back first (cls_status says how), or stop the database with --force",
+        message!(
+            "{primary} is the primary, and no other node may be promoted now",
+            primary
+        ),
+        message!(
+            "bring a standby back first (cls_status says how), or stop the database with --force"
+        ),
     ))
 }
 
@@ -131,12 +137,12 @@ impl UnstandbyNode {
             }
             match node.role() {
                 Role::Stopped if cluster.view.is_given_up(name) => Err(ClsError::failed(
-                    format!(
-                        "{} may be used again, but the database does not start there: {}",
-                        self.node,
-                        node.why_stopped()
+                    message!(
+                        "{name} may be used again, but the database does not start there: {why}",
+                        name,
+                        why = node.why_stopped().what()
                     ),
-                    format!("mend the cause, then cls_cleanup --node {}", self.node),
+                    message!("mend the cause, then cls_cleanup --node {name}", name),
                 )),
                 Role::Stopped => Ok(Look::Pending(node.why_stopped().to_string())),
                 role => Ok(Look::Done(role)),

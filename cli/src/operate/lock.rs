@@ -3,6 +3,7 @@
 //! Creating the note is one step of the cluster: of two operators, one succeeds (`cibadmin
 //! --create`), and so is taking over one whose process is gone (`cibadmin --replace --xpath`).
 
+use pha_core::message;
 use std::fmt;
 use std::time::Duration;
 
@@ -151,17 +152,19 @@ fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Gu
         && lives(cluster, other, deadline)?()
     {
         return Err(ClsError::refused(
-            format!(
-                "{} runs on {} (process {})",
-                other.command, other.node, other.pid
+            message!(
+                "{command} runs on {node} (process {pid})",
+                command = other.command.to_string(),
+                node = other.node,
+                pid = other.pid
             ),
-            "wait for its end; one operation at a time",
+            message!("wait for its end; one operation at a time"),
         ));
     }
     if known.is_empty() || known.contains(['\'', '"', '<', '&']) {
         return Err(ClsError::refused(
-            "another operation has begun at this moment",
-            "try again when it has ended; cls_status",
+            message!("another operation has begun at this moment"),
+            message!("try again when it has ended; cls_status"),
         ));
     }
     let replace = Command::new("cibadmin")
@@ -173,8 +176,8 @@ fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Gu
         .accept(NOT_FOUND);
     written(replace, &holder, deadline)?.ok_or_else(|| {
         ClsError::refused(
-            "another operation has begun at this moment",
-            "wait for its end; one operation at a time",
+            message!("another operation has begun at this moment"),
+            message!("wait for its end; one operation at a time"),
         )
     })
 }

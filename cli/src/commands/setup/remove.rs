@@ -1,5 +1,6 @@
 //! What precedes a new database, and taking everything out again.
 
+use pha_core::message::Message;
 use std::time::Duration;
 
 use pha_core::cluster::Cluster;
@@ -52,7 +53,7 @@ pub(super) fn take_away(
 fn refuse_running(cib: &Cib, plan: &SetupPlan, intent: &Intent) -> Result<(), ClsError> {
     for resource in [&plan.database, &intent.design.writer, &intent.design.reader] {
         let name = ResourceName::new(resource.as_str())
-            .map_err(|error| ClsError::Argument(error.to_string()))?;
+            .map_err(|error| ClsError::Argument(Message::from(error.to_string())))?;
         let view = Cluster::of_cib(cib, &name);
         let mut nodes = view.nodes.iter();
         if let Some((node, _)) = nodes.find(|(_, node)| node.role() != Role::Stopped) {
