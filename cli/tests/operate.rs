@@ -457,3 +457,35 @@ fn manage_ends_a_maintenance_of_the_whole_cluster() {
         assert!(refreshed(resource, &calls), "{calls:?}");
     }
 }
+
+/// What programs read of it is the same for every operator.
+#[test]
+fn a_refusal_is_in_the_operators_language() {
+    let behind = Node {
+        transient: &[("master-pgsql", "-INFINITY")],
+        ..STANDBY
+    };
+    let shims = idle(&[PRIMARY, behind], TWO, &[]);
+    let chinese = "zh_CN.UTF-8";
+    for (words, said, next) in [
+        (
+            &["standby_node", "node1"][..],
+            "node1 是主库，目前没有其他节点可以提升为主库",
+            "先恢复一个备库",
+        ),
+        (
+            &["standby_node", "node9"],
+            "集群中没有节点 node9；现有节点：node1, node2",
+            "--help",
+        ),
+        (&["history"], "没有配置保存历史的内置锁服务", "cls_setup"),
+    ] {
+        let run = shims.cls_in(chinese, words);
+        assert!(run.err.contains(said) && run.err.contains(next), "{run:?}");
+        let english = shims.cls(words);
+        assert_eq!(run.code, english.code);
+        assert!(english.err.is_ascii(), "{english:?}");
+        let json = |locale| shims.cls_in(locale, &[words, &["--json"]].concat()).json();
+        assert_eq!(json(chinese), json("C"));
+    }
+}

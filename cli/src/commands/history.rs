@@ -72,11 +72,15 @@ impl History {
             .lock()
             .ok_or_else(|| {
                 ClsError::refused(
-                    "no built-in lock service is configured, which keeps the history",
-                    "Pacemaker's log tells what it did; a lock service is given by pgsql_distlock_conninfo in config.ini and cls_setup",
+                    message!("no built-in lock service is configured, which keeps the history"),
+                    message!(
+                        "Pacemaker's log tells what it did; a lock service is given by pgsql_distlock_conninfo in config.ini and cls_setup"
+                    ),
                 )
             })?
-            .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+            .map_err(|error| {
+                ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
+            })?;
         let lines = lock::history(&info, &name, MOST, deadline)
             .map_err(|trouble| unread(&trouble, &info, &name))?;
         let entries: Vec<Entry> = lines.iter().filter_map(Entry::read).collect();
@@ -149,12 +153,15 @@ fn now(entries: &[Entry]) -> Moment {
 
 fn unread(trouble: &Trouble, info: &Conninfo, name: &LockName) -> ClsError {
     let hint = match trouble {
-        Trouble::Unreachable(_) => "start the lock service; cls_doctor says more".to_owned(),
-        Trouble::Answered(_) => {
-            format!("distlock '{info}' history {name} asks the same; cls_doctor says more")
-        }
+        Trouble::Unreachable(_) => message!("start the lock service; cls_doctor says more"),
+        Trouble::Answered(_) => message!(
+            "distlock '{info}' history {name} asks the same; cls_doctor says more",
+            info = info.to_string(),
+            name = name.to_string()
+        ),
     };
-    ClsError::failed(format!("the history cannot be read: {trouble}"), hint)
+    let why = trouble.to_string();
+    ClsError::failed(message!("the history cannot be read: {why}", why), hint)
 }
 
 fn show(session: &Session, report: &Report, info: &Conninfo) {

@@ -1,6 +1,7 @@
 //! What this node knows, gathered for the node that asks. Every question has a time limit, and one
 //! that fails is a fact too.
 
+use pha_core::message;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::ToSocketAddrs;
@@ -173,10 +174,10 @@ impl Running {
 pub(crate) fn runs(config: &ClusterConfig) -> Result<Running, ClsError> {
     let params = design::parsed(&config.agent)?;
     let pg = pha_host::node::pg_ctl(&params)
-        .map_err(|refusal| ClsError::failed(refusal.reason, "correct pgsql_pgdba"))?;
+        .map_err(|refusal| ClsError::failed(refusal.reason, message!("correct pgsql_pgdba")))?;
     let process = pg
         .surely_running()
-        .map_err(|error| ClsError::failed(error.to_string(), "look into pgsql_pgdata"))?;
+        .map_err(|error| ClsError::failed(error.to_string(), message!("look into pgsql_pgdata")))?;
     Ok(match process {
         Process::Absent => Running::No,
         Process::Alive { .. } | Process::Orphans => Running::Yes,
