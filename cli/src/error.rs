@@ -155,7 +155,7 @@ impl ClsError {
     }
 
     /// The same error with what became of the rest.
-    pub(crate) fn beside(self, state: &str) -> Self {
+    pub(crate) fn beside(self, state: &Message) -> Self {
         match self {
             Self::TimedOut { what, seen, after } => Self::TimedOut {
                 what,

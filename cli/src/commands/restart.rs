@@ -1,5 +1,6 @@
 //! `cls_restart`: restart PostgreSQL, on one node after the other.
 
+use pha_core::message;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -99,10 +100,14 @@ impl Restart {
         }
         if matches!(course, Course::Together { .. }) && !self.together {
             return Err(ClsError::refused(
-                format!(
-                    "one node after the other cannot be, and it would go so: {course}; nothing was done"
+                message!(
+                    "one node after the other cannot be, and it would go so: {course}; nothing was done",
+                    course = course.to_string()
                 ),
-                format!("{command} --together, when that suits the database's users"),
+                message!(
+                    "{command} --together, when that suits the database's users",
+                    command
+                ),
             ));
         }
         let guard = round::begin(session, &order, &course, &command, deadline)?;
@@ -128,8 +133,8 @@ impl Restart {
         let running: Vec<NodeName> = cluster.names.iter().filter(runs).cloned().collect();
         if running.is_empty() {
             return Err(ClsError::refused(
-                "PostgreSQL runs on no node",
-                "cls_start starts it, with its settings as they are now",
+                message!("PostgreSQL runs on no node"),
+                message!("cls_start starts it, with its settings as they are now"),
             ));
         }
         Ok(running)
@@ -148,8 +153,8 @@ impl Restart {
         };
         if let Some(node) = named.as_ref().filter(|node| !running.contains(node)) {
             return Err(ClsError::refused(
-                format!("PostgreSQL does not run on {node}"),
-                "cls_status says why; its next start takes its settings as they are then",
+                message!("PostgreSQL does not run on {node}", node),
+                message!("cls_status says why; its next start takes its settings as they are then"),
             ));
         }
         let waits = |name: &NodeName| {
@@ -211,9 +216,10 @@ fn known(
         let settings = answer.map_err(|hindrance| {
             let remedy = hindrance.remedy_or("cls_status").to_owned();
             ClsError::refused(
-                format!(
-                    "{node} does not say what its settings are: {}; nothing was done",
-                    hindrance.why
+                message!(
+                    "{node} does not say what its settings are: {why}; nothing was done",
+                    node,
+                    why = hindrance.why
                 ),
                 remedy,
             )
@@ -262,9 +268,10 @@ fn seen_restarted(
         let settings = answer.map_err(|hindrance| {
             let remedy = hindrance.remedy_or("cls_status").to_owned();
             ClsError::failed(
-                format!(
-                    "the restart has ended, and {node} does not say so: {}",
-                    hindrance.why
+                message!(
+                    "the restart has ended, and {node} does not say so: {why}",
+                    node,
+                    why = hindrance.why
                 ),
                 remedy,
             )
@@ -274,8 +281,8 @@ fn seen_restarted(
             .is_some_and(|old| old.started == settings.started)
         {
             return Err(ClsError::failed(
-                format!("PostgreSQL on {node} was not restarted"),
-                format!("cls_status; then {command} goes on with it"),
+                message!("PostgreSQL on {node} was not restarted", node),
+                message!("cls_status; then {command} goes on with it", command),
             ));
         }
         let names = settings.waiting();

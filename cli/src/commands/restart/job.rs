@@ -1,5 +1,7 @@
 //! The steps of a restart that goes round, one node at a time.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::time::Duration;
 
 use pha_core::decide::operator::{Course, plan_restart};
@@ -69,14 +71,15 @@ impl Job<'_> {
         let switched = switch_away(self.session, &cluster, force, timeout, self.deadline);
         let (new, took) = switched.map_err(|error| {
             let state = match self.order.cause {
-                Cause::Parameters(_) => format!(
-                    "the standbys have the new parameters, {primary} still has the old ones"
+                Cause::Parameters(_) => message!(
+                    "the standbys have the new parameters, {primary} still has the old ones",
+                    primary
                 ),
-                Cause::Settings { .. } => format!("{primary} was not restarted"),
+                Cause::Settings { .. } => message!("{primary} was not restarted", primary),
             };
             ClsError::failed(
-                format!("{state}: {error}"),
-                format!("{}; then {}", error.hint(), self.order.cause.again()),
+                message!("{state}: {error}", state, error = error.what()),
+                self.then_again(&error.hint()),
             )
         })?;
         self.session
@@ -90,7 +93,7 @@ impl Job<'_> {
             // It was stopped as a primary and started as a standby.
             Cause::Settings { .. } => self.standby_is_back(primary, Start::Any, self.deadline),
         };
-        ended.map_err(|error| error.beside(&format!("{new} is primary")))?;
+        ended.map_err(|error| error.beside(&message!("{new} is primary", new)))?;
         Ok(Some(took))
     }
 
@@ -133,18 +136,29 @@ impl Job<'_> {
         let (why, hint) = match now {
             Ok(now) if now.goes_on(begun, node) => return Ok(()),
             Ok(_) => (
-                "the cluster has changed meanwhile".to_owned(),
-                "cls_status".to_owned(),
+                message!("the cluster has changed meanwhile"),
+                message!("cls_status"),
             ),
-            Err(refusal) => (refusal.what, refusal.hint),
+            Err(refusal) => (refusal.what.into(), refusal.hint.into()),
         };
         Err(ClsError::failed(
-            format!(
-                "{node} was not restarted: {why}; {}",
-                self.order.cause.mixed()
+            message!(
+                "{node} was not restarted: {why}; {mixed}",
+                node,
+                why,
+                mixed = self.order.cause.mixed()
             ),
-            format!("{hint}; then {}", self.order.cause.again()),
+            self.then_again(&hint),
         ))
+    }
+
+    /// What to type first, and then the command again.
+    fn then_again(&self, first: &Message) -> Message {
+        message!(
+            "{first}; then {again}",
+            first,
+            again = self.order.cause.again()
+        )
     }
 
     /// Restarts one standby, with the new parameters where there are any. If it does not come back it gets the
@@ -232,37 +246,49 @@ impl Job<'_> {
     fn taken_back(&self, round: &mut Round, node: &NodeName, error: ClsError) -> ClsError {
         if matches!(error, ClsError::Interrupted(_) | ClsError::NoQuorum) {
             return ClsError::failed(
-                format!("{error}: {}", self.order.cause.mixed()),
+                message!(
+                    "{error}: {mixed}",
+                    error = error.what(),
+                    mixed = self.order.cause.mixed()
+                ),
                 self.order.cause.again(),
             );
         }
         let Cause::Parameters(plan) = self.order.cause else {
             return ClsError::failed(
-                format!(
-                    "{node} did not come back from its restart; the primary was not restarted: {error}"
+                message!(
+                    "{node} did not come back from its restart; the primary was not restarted: {error}",
+                    node,
+                    error = error.what()
                 ),
-                format!(
-                    "look into PostgreSQL's log on {node} and correct its settings (postgresql.conf, postgresql.auto.conf), then cls_cleanup; then {}",
-                    self.order.cause.again()
-                ),
+                self.then_again(&message!(
+                    "look into PostgreSQL's log on {node} and correct its settings (postgresql.conf, postgresql.auto.conf), then cls_cleanup",
+                    node
+                )),
             );
         };
         self.session
             .ui
             .progress(&format!("{error}; taking the change back"));
-        let next = format!(
-            "look into PostgreSQL's log on {node} and correct config.ini; then cls_setup --restart again"
+        let next = message!(
+            "look into PostgreSQL's log on {node} and correct config.ini; then cls_setup --restart again",
+            node
         );
         match self.back(plan, round) {
             Ok(()) => ClsError::failed(
-                format!(
-                    "{node} did not come back with the new parameters, so that they were taken back, and it streams again; the primary went on: {error}"
+                message!(
+                    "{node} did not come back with the new parameters, so that they were taken back, and it streams again; the primary went on: {error}",
+                    node,
+                    error = error.what()
                 ),
                 next,
             ),
             Err(also) => ClsError::failed(
-                format!(
-                    "{node} did not come back with the new parameters ({error}), nor did all go well with the old ones ({also}); the primary was not restarted"
+                message!(
+                    "{node} did not come back with the new parameters ({error}), nor did all go well with the old ones ({also}); the primary was not restarted",
+                    node,
+                    error = error.what(),
+                    also = also.what()
                 ),
                 next,
             ),
@@ -299,11 +325,11 @@ impl Job<'_> {
         });
         let started = start::release(self.session, &self.cluster, Deadline::after(START));
         changed.map_err(|error| match (&started, self.order.cause) {
-            (Err(_), _) => error.beside("the database is stopped; cls_start starts it"),
+            (Err(_), _) => error.beside(&message!("the database is stopped; cls_start starts it")),
             (Ok(()), Cause::Parameters(_)) => {
-                error.beside("everything starts again with the old parameters")
+                error.beside(&message!("everything starts again with the old parameters"))
             }
-            (Ok(()), Cause::Settings { .. }) => error.beside("everything starts again"),
+            (Ok(()), Cause::Settings { .. }) => error.beside(&message!("everything starts again")),
         })?;
         started?;
         if again.is_empty() {
@@ -317,16 +343,20 @@ impl Job<'_> {
                 .progress(&format!("restarting PostgreSQL on {node} once more"));
             if self.cluster.again(self.session)?.node(node).role() != Role::Unpromoted {
                 return Err(ClsError::failed(
-                    format!("{node} was not restarted once more: it is no standby any more"),
-                    "cls_restart --pending restarts what still waits",
+                    message!(
+                        "{node} was not restarted once more: it is no standby any more",
+                        node
+                    ),
+                    message!("cls_restart --pending restarts what still waits"),
                 ));
             }
             let ended = self
                 .started(node)
                 .and_then(|before| self.restarted(node, before));
             ended.map_err(|error| {
-                error.beside(&format!(
-                    "the primary has its new settings, {node} may not have them yet"
+                error.beside(&message!(
+                    "the primary has its new settings, {node} may not have them yet",
+                    node
                 ))
             })?;
         }

@@ -1,6 +1,8 @@
 //! A restart of PostgreSQL that goes round: how it is done, and waited for. One way, for other parameters
 //! in Pacemaker's configuration and for settings of PostgreSQL itself.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -56,20 +58,22 @@ impl Cause<'_> {
     }
 
     /// What half of it is called.
-    pub(super) fn mixed(self) -> &'static str {
+    pub(super) fn mixed(self) -> Message {
         match self {
-            Self::Parameters(_) => "some nodes have the new parameters and others the old ones",
+            Self::Parameters(_) => {
+                message!("some nodes have the new parameters and others the old ones")
+            }
             Self::Settings { .. } => {
-                "some nodes may have been restarted already, and others were not"
+                message!("some nodes may have been restarted already, and others were not")
             }
         }
     }
 
     /// What to type then.
-    pub(super) fn again(self) -> String {
+    pub(super) fn again(self) -> Message {
         match self {
-            Self::Parameters(_) => "cls_setup --restart goes on with it".to_owned(),
-            Self::Settings { command, .. } => format!("{command} goes on with it"),
+            Self::Parameters(_) => message!("cls_setup --restart goes on with it"),
+            Self::Settings { command, .. } => message!("{command} goes on with it", command),
         }
     }
 }
@@ -167,8 +171,8 @@ pub(crate) fn begin(
     let now = order.course(&cluster.again(session)?)?;
     if now != *course {
         return Err(ClsError::refused(
-            "the cluster has changed since this was planned: nothing was changed",
-            format!("{command} --dry-run shows how it would go now"),
+            message!("the cluster has changed since this was planned: nothing was changed"),
+            message!("{command} --dry-run shows how it would go now", command),
         ));
     }
     Ok(Some(guard))
@@ -193,11 +197,11 @@ pub(crate) fn nothing_failed(session: &Session) -> Result<(), ClsError> {
         return Ok(());
     }
     Err(ClsError::failed(
-        format!(
-            "it is done, and failures are on record: {}",
-            failed.join(", ")
+        message!(
+            "it is done, and failures are on record: {failed}",
+            failed = failed.join(", ")
         ),
-        "mend the cause (cls_status names it), then cls_cleanup",
+        message!("mend the cause (cls_status names it), then cls_cleanup"),
     ))
 }
 
@@ -252,8 +256,8 @@ pub(crate) fn perform(
     };
     let primary = start::complete(session, &job.cluster, deadline);
     let primary = primary.map_err(|error| match order.cause {
-        Cause::Parameters(_) => error.beside("the configuration is changed everywhere"),
-        Cause::Settings { .. } => error.beside("every node that was due was restarted"),
+        Cause::Parameters(_) => error.beside(&message!("the configuration is changed everywhere")),
+        Cause::Settings { .. } => error.beside(&message!("every node that was due was restarted")),
     })?;
     nothing_failed(session)?;
     Ok(Ended { primary, switched })
