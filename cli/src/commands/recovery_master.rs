@@ -1,5 +1,7 @@
 //! `cls_recovery_master`: no node may be promoted, and an operator decides whose data to go on with.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -24,11 +26,13 @@ use crate::operate::{changing, lock, operator};
 use crate::tools;
 use crate::wait::{self, Look};
 
-/// What to type where the decision was not registered, or may not have been: it holds only once.
-const AGAIN: &str = "cls_status, then give the command again";
-
 /// How long the register may take to answer.
 const ASK: Duration = Duration::from_secs(5);
+
+/// What to type where the decision was not registered, or may not have been: it holds only once.
+fn again() -> Message {
+    message!("cls_status, then give the command again")
+}
 
 /// Emergency: decide which node's data to go on with
 ///
@@ -105,7 +109,7 @@ impl RecoveryMaster {
             None => None,
             Some(service) => {
                 let mut service = service.map_err(|error| {
-                    ClsError::refused(error, "correct the parameter distlock_conninfo")
+                    ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
                 })?;
                 Some(service.read(deadline.sub_budget(ASK)))
             }
@@ -176,13 +180,17 @@ impl RecoveryMaster {
     fn confirm(&self, session: &Session, node: &NodeName) -> Result<(), ClsError> {
         let word = match &self.confirm {
             Some(word) => word.clone(),
-            None if std::io::stdin().is_terminal() => session
-                .ui
-                .ask(&format!("Type {node} to go on with the data of {node}: ")),
+            None if std::io::stdin().is_terminal() => session.ui.ask(&session.ui.say(&message!(
+                "Type {node} to go on with the data of {node}: ",
+                node
+            ))),
             None => {
                 return Err(ClsError::refused(
-                    "nobody is there to confirm",
-                    format!("--confirm {node}, after having read what would be lost"),
+                    message!("nobody is there to confirm"),
+                    message!(
+                        "--confirm {node}, after having read what would be lost",
+                        node
+                    ),
                 ));
             }
         };
@@ -190,8 +198,12 @@ impl RecoveryMaster {
             return Ok(());
         }
         Err(ClsError::refused(
-            format!("{word:?} is not {node}; nothing was done"),
-            "give the command again",
+            message!(
+                "{word} is not {node}; nothing was done",
+                word = format!("{word:?}"),
+                node
+            ),
+            message!("give the command again"),
         ))
     }
 }
@@ -204,10 +216,16 @@ fn ask_for_power(session: &Session, facts: &mut RecoveryFacts) {
     }
     for node in may_still_serve(facts) {
         let words = format!("{node} is off");
-        let said = session.ui.ask(&format!(
-            "{node} cannot be seen from here and may be alive and serving clients; going on beside it loses commits.\n\
-             Switch it off (its power, not the network). Type \"{words}\" when you have seen that it is: "
-        ));
+        let danger = message!(
+            "{node} cannot be seen from here and may be alive and serving clients; going on beside it loses commits.",
+            node
+        );
+        let question = message!(
+            "Switch it off (its power, not the network). Type \"{words}\" when you have seen that it is: ",
+            words
+        );
+        let [danger, question] = [danger, question].map(|text| session.ui.say(&text));
+        let said = session.ui.ask(&format!("{danger}\n{question}"));
         if said == words {
             facts.off.insert(node);
         }
@@ -218,31 +236,31 @@ fn ask_for_power(session: &Session, facts: &mut RecoveryFacts) {
 fn show(session: &Session, facts: &RecoveryFacts, plan: &RecoveryPlan) {
     for node in &facts.nodes {
         let end = match &node.end {
-            Ok(end) => format!("WAL up to {end}"),
-            Err(why) => format!("not known: {why}"),
+            Ok(end) => message!("WAL up to {end}", end = end.to_string()),
+            Err(why) => message!("not known: {why}", why),
         };
-        let state = if node.usable { "" } else { " (not in service)" };
-        session
-            .ui
-            .progress(&format!("  {}{state}: {end}", node.node));
+        let node = match node.usable {
+            true => Message::from(&node.node),
+            false => message!("{node} (not in service)", node = node.node),
+        };
+        let line = session.ui.say(&message!("{node}: {end}", node, end));
+        session.ui.progress(&format!("  {line}"));
     }
-    if plan.goes_on {
-        session.ui.progress(&format!(
-            "{} is primary and goes on; the register is damaged and would be mended from what the nodes know",
-            plan.node
-        ));
-    } else {
-        session
-            .ui
-            .progress(&format!("{} would be the primary", plan.node));
-    }
+    let node = &plan.node;
+    let mut said = vec![match plan.goes_on {
+        true => message!(
+            "{node} is primary and goes on; the register is damaged and would be mended from what the nodes know",
+            node
+        ),
+        false => message!("{node} would be the primary", node),
+    }];
     if plan.losses.is_empty() {
-        session
-            .ui
-            .progress("as far as is known, nothing would be lost");
+        said.push(message!("as far as is known, nothing would be lost"));
     }
-    for loss in &plan.losses {
-        session.ui.progress(&format!("to be lost: {loss}"));
+    let lost = plan.losses.iter();
+    said.extend(lost.map(|loss| message!("to be lost: {loss}", loss)));
+    for line in said {
+        session.ui.progress(&session.ui.say(&line));
     }
 }
 
@@ -256,8 +274,11 @@ fn decide(
 ) -> Result<Option<Seen>, ClsError> {
     let failed = |what: String| {
         ClsError::failed(
-            format!("the decision could not be registered, and nothing was done: {what}"),
-            AGAIN,
+            message!(
+                "the decision could not be registered, and nothing was done: {what}",
+                what
+            ),
+            again(),
         )
     };
     let Some(service) = cluster.lock_service() else {
@@ -288,8 +309,11 @@ fn decide(
     registered(&reply).map(Some).map_err(|why| match why {
         NotRegistered::Not(what) => failed(what),
         NotRegistered::Unknown(why) => ClsError::failed(
-            format!("nobody can tell whether the decision was registered: {why}"),
-            AGAIN,
+            message!(
+                "nobody can tell whether the decision was registered: {why}",
+                why
+            ),
+            again(),
         ),
     })
 }

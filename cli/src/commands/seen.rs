@@ -1,5 +1,6 @@
 //! What the nodes have durably seen of the register.
 
+use pha_core::message;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::register::Seen;
 use pha_host::clock::Deadline;
@@ -101,12 +102,15 @@ pub(super) fn by_all(
     if let Some((ahead, behind)) = Seen::apart(&known) {
         let file = memory_file(&cluster.resource);
         return Err(ClsError::refused(
-            format!(
-                "{ahead} remembers a term or an epoch more than 2^20 beyond what {behind} does; no register can satisfy both"
+            message!(
+                "{ahead} remembers a term or an epoch more than 2^20 beyond what {behind} does; no register can satisfy both",
+                ahead,
+                behind
             ),
-            format!(
-                "remove what {ahead} remembers, on {ahead} where PostgreSQL is stopped or a standby: rm {}; then give the command again",
-                file.path().display()
+            message!(
+                "remove what {ahead} remembers, on {ahead} where PostgreSQL is stopped or a standby: rm {file}; then give the command again",
+                ahead,
+                file = file.path().display().to_string()
             ),
         ));
     }
