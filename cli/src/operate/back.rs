@@ -1,5 +1,7 @@
 //! Waiting until a node that was stopped is a standby again, and the primary's loss would be survived.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::time::Duration;
 
 use pha_core::cluster::Cover;
@@ -76,11 +78,12 @@ impl Back<'_> {
     fn missing(&self, cluster: &Cluster) -> Result<Option<String>, ClsError> {
         if let Some((name, start)) = self.node {
             let node = cluster.node(name);
-            let gone = |why: String| Err(ClsError::failed(format!("{name}: {why}"), ""));
+            let gone =
+                |why: Message| Err(ClsError::failed(message!("{name}: {why}", name, why), ""));
             match node.role() {
-                Role::Stopped if self.before_next => return gone(node.why_stopped().to_string()),
+                Role::Stopped if self.before_next => return gone(node.why_stopped().what()),
                 Role::Promoted if self.before_next => {
-                    return gone("it has become the primary meanwhile".to_owned());
+                    return gone(message!("it has become the primary meanwhile"));
                 }
                 Role::Unpromoted if !start.is(node.database.started) => {
                     return Ok(Some(format!("{name} was not restarted yet")));

@@ -1,5 +1,6 @@
 //! Repairing and rebuilding this node's standby: look, decide, perform, and look again.
 
+use pha_core::message;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,7 +111,10 @@ pub(crate) fn run(
         return Ok(outcome);
     }
     let pg = pg_ctl(&cluster.params).map_err(|refusal| {
-        ClsError::refused(refusal.reason, "correct the resource's parameters")
+        ClsError::refused(
+            refusal.reason,
+            message!("correct the resource's parameters"),
+        )
     })?;
     let mut work = Work {
         session,
@@ -328,5 +332,8 @@ impl Work<'_> {
 
 /// A step on this node's disk has failed.
 fn broken(error: &dyn std::fmt::Display) -> ClsError {
-    ClsError::failed(error.to_string(), "mend it, then give the command again")
+    ClsError::failed(
+        error.to_string(),
+        message!("mend it, then give the command again"),
+    )
 }

@@ -4,6 +4,7 @@
 //! made by the account alone. The data directory itself is named by the cluster's configuration; its
 //! own name is changed by root where only root can write in the directory above.
 
+use pha_core::message;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +29,9 @@ impl Work<'_> {
         let beside = unfinished::beside(owner, pgdata).map_err(|error| {
             ClsError::refused(
                 error.to_string(),
-                "look what is there; if no earlier version of these programs has left it, remove it",
+                message!(
+                    "look what is there; if no earlier version of these programs has left it, remove it"
+                ),
             )
         })?;
         let Some(beside) = beside else {
@@ -36,15 +39,15 @@ impl Work<'_> {
         };
         if self.order.accepted_mark.as_deref() != Some(beside.word.as_str()) {
             return Err(ClsError::refused(
-                format!(
-                    "{}; an earlier version of these programs left such marks, where the database's account can write",
-                    beside.shown()
+                message!(
+                    "{shown}; an earlier version of these programs left such marks, where the database's account can write",
+                    shown = beside.shown()
                 ),
-                format!(
-                    "if it is so: cls_rebuild_slave --keep-old --accept-mark {} on {}; if not: move what belongs elsewhere by hand, then rm '{}'",
-                    beside.word,
-                    self.node,
-                    beside.path.display()
+                message!(
+                    "if it is so: cls_rebuild_slave --keep-old --accept-mark {word} on {node}; if not: move what belongs elsewhere by hand, then rm '{path}'",
+                    word = beside.word,
+                    node = self.node,
+                    path = beside.path.display().to_string()
                 ),
             ));
         }
@@ -79,8 +82,15 @@ impl Work<'_> {
             self.rename(place, aside)
                 .map_err(|error| {
                     ClsError::failed(
-                        format!("moving {} to {}: {error}", place.display(), aside.display()),
-                        "a mount point cannot be moved: empty it by hand, then cls_rebuild_slave",
+                        message!(
+                            "moving {place} to {aside}: {error}",
+                            place = place.display().to_string(),
+                            aside = aside.display().to_string(),
+                            error = error.to_string()
+                        ),
+                        message!(
+                            "a mount point cannot be moved: empty it by hand, then cls_rebuild_slave"
+                        ),
                     )
                 })
                 .inspect_err(|_| self.put_back_quietly())?;
@@ -144,14 +154,17 @@ impl Work<'_> {
         match own::parent_of(target) {
             Ok(Parent::Others) => Ok(()),
             Ok(Parent::Own(..) | Parent::Missing(..)) => {
-                let (to, name) = (target.display(), self.pg.user.name());
+                let (to, name) = (target.display().to_string(), self.pg.user.name());
                 Err(ClsError::refused(
-                    format!(
-                        "{} leads to {to}, in a directory of root's, where the database's account cannot rename it",
-                        link.display()
+                    message!(
+                        "{link} leads to {to}, in a directory of root's, where the database's account cannot rename it",
+                        link = link.display().to_string(),
+                        to
                     ),
-                    format!(
-                        "if it belongs to this database: mv {to} {to}.old && install -d -o {name} -m 700 {to}; then give the command again"
+                    message!(
+                        "if it belongs to this database: mv {to} {to}.old && install -d -o {name} -m 700 {to}; then give the command again",
+                        to,
+                        name
                     ),
                 ))
             }
@@ -245,12 +258,14 @@ impl Work<'_> {
 
 fn foreign(link: &Path, target: &Path) -> ClsError {
     ClsError::refused(
-        format!(
-            "{} leads to {}, which is no directory of the database's account",
-            link.display(),
-            target.display()
+        message!(
+            "{link} leads to {target}, which is no directory of the database's account",
+            link = link.display().to_string(),
+            target = target.display().to_string()
         ),
-        "look who has made that link; remove it, or chown the directory, then give the command again",
+        message!(
+            "look who has made that link; remove it, or chown the directory, then give the command again"
+        ),
     )
 }
 

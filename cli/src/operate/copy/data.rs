@@ -1,5 +1,6 @@
 //! Rewinding and copying.
 
+use pha_core::message;
 use std::time::{Duration, Instant};
 
 use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, not_rewound};
@@ -50,8 +51,8 @@ impl Work<'_> {
         if self.is_running() {
             self.copies.end().map_err(|error| broken(&error))?;
             return Err(ClsError::refused(
-                format!("a server was started on {} meanwhile", self.node),
-                "cls_status shows by whom; then give the command again",
+                message!("a server was started on {node} meanwhile", node = self.node),
+                message!("cls_status shows by whom; then give the command again"),
             ));
         }
         // The recovery of a crashed server happens in single-user mode, which refuses to be a
@@ -79,8 +80,15 @@ impl Work<'_> {
             return ClsError::Interrupted("pg_rewind".to_owned());
         }
         ClsError::failed(
-            format!("pg_rewind cannot repair {}: {error}", self.node),
-            format!("cls_rebuild_slave --keep-old --node {}", self.node),
+            message!(
+                "pg_rewind cannot repair {node}: {error}",
+                node = self.node,
+                error = error.to_string()
+            ),
+            message!(
+                "cls_rebuild_slave --keep-old --node {node}",
+                node = self.node
+            ),
         )
     }
 
@@ -135,14 +143,13 @@ impl Work<'_> {
                 if self.session.interrupt.is_set() {
                     return Err(ClsError::Interrupted("pg_basebackup".to_owned()));
                 }
-                let state = if back {
-                    "; the old data are where they were"
-                } else {
-                    ""
-                };
+                let what = error.what();
                 Err(ClsError::failed(
-                    format!("{error}{state}"),
-                    "mend it, then give the command again",
+                    match back {
+                        true => message!("{what}; the old data are where they were", what),
+                        false => what,
+                    },
+                    message!("mend it, then give the command again"),
                 ))
             }
         }
@@ -210,10 +217,14 @@ impl Work<'_> {
             let there = made.and_then(|_| files.look(directory));
             let there = there.map_err(|error| broken(&error))?;
             if there.is_some_and(|there| there.uid != user.uid()) {
-                let (name, directory) = (user.name(), directory.display());
+                let (name, directory) = (user.name(), directory.display().to_string());
                 return Err(ClsError::refused(
-                    format!("{directory} does not belong to {name}"),
-                    format!("if the copy is to be made there: chown {name}: {directory}"),
+                    message!("{directory} does not belong to {name}", directory, name),
+                    message!(
+                        "if the copy is to be made there: chown {name}: {directory}",
+                        name,
+                        directory
+                    ),
                 ));
             }
             let mode = files.set_mode(directory, 0o700);

@@ -1,5 +1,6 @@
 //! What is observed before anything is done.
 
+use pha_core::message;
 use std::time::Duration;
 
 use pha_core::decide::operator::{CopyFacts, Data, Instance};
@@ -99,8 +100,9 @@ impl Work<'_> {
         let Some(service) = self.cluster.lock_service_of(self.system) else {
             return Ok(None);
         };
-        let mut service = service
-            .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
+        let mut service = service.map_err(|error| {
+            ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
+        })?;
         Ok(Some(service.read(self.deadline.sub_budget(ASK))))
     }
 
@@ -150,16 +152,18 @@ impl Work<'_> {
         let Some(point) = missing::unmounted(&self.pg.pgdata) else {
             return Ok(());
         };
-        let point = point.display();
+        let (point, node) = (point.display().to_string(), &self.node);
         Err(ClsError::refused(
-            format!(
-                "{} is empty, and nothing is mounted on {point} on {}, which its /etc/fstab names",
-                self.pg.pgdata.display(),
-                self.node
+            message!(
+                "{pgdata} is empty, and nothing is mounted on {point} on {node}, which its /etc/fstab names",
+                pgdata = self.pg.pgdata.display().to_string(),
+                point,
+                node
             ),
-            format!(
-                "on {}: mount {point}, then cls_cleanup --node {}; where that file system is not to be used any more, take its line out of /etc/fstab, then give the command again",
-                self.node, self.node
+            message!(
+                "on {node}: mount {point}, then cls_cleanup --node {node}; where that file system is not to be used any more, take its line out of /etc/fstab, then give the command again",
+                node,
+                point
             ),
         ))
     }
@@ -209,7 +213,9 @@ impl Work<'_> {
 
 fn refused(error: String) -> ClsError {
     ClsError::refused(
-        format!("the primary's PostgreSQL: {error}"),
-        "let the role for replication in on the primary (pg_hba.conf, and .pgpass of pgdba here)",
+        message!("the primary's PostgreSQL: {error}", error),
+        message!(
+            "let the role for replication in on the primary (pg_hba.conf, and .pgpass of pgdba here)"
+        ),
     )
 }

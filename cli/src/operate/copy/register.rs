@@ -1,6 +1,8 @@
 //! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
 
 use pha_core::decide::operator::{CopyPlan, has_left, source_holds, source_is_promoted};
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::register::Update;
 use pha_host::rewind::Source;
 
@@ -28,27 +30,37 @@ impl Work<'_> {
         plan: &CopyPlan,
         source: &Source,
     ) -> Result<(), ClsError> {
-        let hint = format!("cls_rebuild_slave --keep-old --node {}", self.node);
-        let moved = |what: String| {
+        let moved = |what: Message| {
             ClsError::failed(
-                format!("{what}, so the copy from {} cannot be used", plan.source),
-                hint.clone(),
+                message!(
+                    "{what}, so the copy from {source} cannot be used",
+                    what,
+                    source = plan.source
+                ),
+                message!(
+                    "cls_rebuild_slave --keep-old --node {node}",
+                    node = self.node
+                ),
             )
         };
         match self.register()? {
             Some(reading) => {
                 let told = self.cluster.view.seen;
-                let row = source_holds(&plan.source, plan.term, &reading, told).map_err(moved)?;
+                let row = source_holds(&plan.source, plan.term, &reading, told)
+                    .map_err(|why| moved(Message::from(why)))?;
                 self.timelines = row.named_lineage().cloned();
             }
             None => {
                 let cluster = self.cluster.again(self.session)?;
-                source_is_promoted(&plan.source, cluster.primary().ok().as_ref()).map_err(moved)?;
+                source_is_promoted(&plan.source, cluster.primary().ok().as_ref())
+                    .map_err(|why| moved(Message::from(why)))?;
             }
         }
         match self.source_view(source) {
             Ok(_) => Ok(()),
-            Err(ClsError::Disagree(_)) => Err(moved(format!("{} is in recovery", plan.source))),
+            Err(ClsError::Disagree(_)) => {
+                Err(moved(message!("{node} is in recovery", node = plan.source)))
+            }
             Err(error) => Err(error),
         }
     }
