@@ -1,6 +1,8 @@
 //! `cls_setup`: Pacemaker's configuration, the lock service's tables and the passfiles, from
 //! config.ini.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -151,11 +153,13 @@ impl Setup {
         }
         if !restarts.is_empty() && !self.restart {
             return Err(ClsError::refused(
-                format!(
-                    "PostgreSQL runs on {} and would be restarted there by what is marked so: nothing was changed",
-                    and(&restarts)
+                message!(
+                    "PostgreSQL runs on {nodes} and would be restarted there by what is marked so: nothing was changed",
+                    nodes = Message::all(restarts.iter().map(Message::from))
                 ),
-                "cls_setup --restart makes the change and restarts PostgreSQL (with --dry-run it says how); or undo the change in config.ini",
+                message!(
+                    "cls_setup --restart makes the change and restarts PostgreSQL (with --dry-run it says how); or undo the change in config.ini"
+                ),
             ));
         }
         let course = course?;
@@ -325,11 +329,12 @@ fn seen(
     if let Some(node) = unknown(config, &cluster).next() {
         let known: Vec<&str> = cluster.nodes.keys().map(NodeName::as_str).collect();
         return Err(ClsError::refused(
-            format!(
-                "{node} is no node of this cluster; Pacemaker knows {}",
-                known.join(", ")
+            message!(
+                "{node} is no node of this cluster; Pacemaker knows {known}",
+                node,
+                known = known.join(", ")
             ),
-            "correct node1, node2 … in config.ini, or start corosync and Pacemaker there",
+            message!("correct node1, node2 … in config.ini, or start corosync and Pacemaker there"),
         ));
     }
     let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
@@ -406,8 +411,14 @@ fn lock_part(
 
 fn lock_failed(info: &Conninfo, reason: &str) -> ClsError {
     ClsError::refused(
-        format!("the lock service {info} cannot be used: {reason}"),
-        "start it, or correct pgsql_distlock_psql_cmd or pgsql_distlock_conninfo in config.ini",
+        message!(
+            "the lock service {info} cannot be used: {reason}",
+            info = info.to_string(),
+            reason
+        ),
+        message!(
+            "start it, or correct pgsql_distlock_psql_cmd or pgsql_distlock_conninfo in config.ini"
+        ),
     )
 }
 

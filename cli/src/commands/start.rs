@@ -1,5 +1,7 @@
 //! `cls_start` and `cls_stop`: the database and its addresses, everywhere.
 
+use pha_core::message;
+use pha_core::message::Message;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,8 +22,9 @@ use crate::wait::{self, Look};
 const TARGET: &str = "target-role";
 
 /// What to do where Pacemaker has given something up.
-const MENDED: &str =
-    "mend the cause (a wrong value: in config.ini, then cls_setup), then cls_cleanup";
+fn mended() -> Message {
+    message!("mend the cause (a wrong value: in config.ini, then cls_setup), then cls_cleanup")
+}
 
 /// How long the question whether Pacemaker is at work may take.
 const IDLE: Duration = Duration::from_secs(10);
@@ -106,8 +109,13 @@ pub(crate) fn complete(
                 let vain = cluster.view.in_vain();
                 if !vain.is_empty() && at_rest(&cluster)? {
                     return Err(ClsError::failed(
-                        format!("{primary} is primary, and {}; {missing}", vain.join("; ")),
-                        MENDED,
+                        message!(
+                            "{primary} is primary, and {vain}; {missing}",
+                            primary,
+                            vain = vain.join("; "),
+                            missing
+                        ),
+                        mended(),
                     ));
                 }
                 let seen = format!("{primary} is primary, {missing}");
@@ -123,8 +131,8 @@ pub(crate) fn complete(
                 let given_up = |name: &NodeName| cluster.view.is_given_up(name);
                 if expected(&cluster).iter().all(given_up) && at_rest(&cluster)? {
                     return Err(ClsError::failed(
-                        format!("no node can start the database: {seen}"),
-                        MENDED,
+                        message!("no node can start the database: {seen}", seen),
+                        mended(),
                     ));
                 }
                 Ok(Look::Pending(seen))
