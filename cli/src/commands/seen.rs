@@ -27,7 +27,6 @@ pub(super) fn run(session: &Session, resource: &str) -> Result<(), ClsError> {
 
 /// A node's answer.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Kept {
     term: u64,
     /// Also one that was promised for.

@@ -6,6 +6,9 @@
 //! left the one before ([`TimelineName`]). The register keeps the names of the owner's timelines
 //! ([`Timelines`]), and every node keeps, beside its memory and not in the data directory, those of the
 //! data that it has ([`Record`]).
+//!
+//! All of it is read by other versions too, while nodes are upgraded one after the other, or one goes back:
+//! a field that is not known is passed over. One that is missing, or that makes no sense, is damage.
 
 use std::fmt;
 
@@ -19,7 +22,6 @@ const KEPT: usize = 50;
 
 /// One timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TimelineName {
     /// The register's term at which it was begun, or first seen.
     pub term: u64,
@@ -160,7 +162,6 @@ fn began(history: &History, number: TimelineId) -> Option<Lsn> {
 
 /// What the register knows of timelines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Timelines {
     /// The term whose owner has named its timelines; any other than the register's own term: they are
     /// still to be named, by a primary that has just opened, or by an agent that knows no names.
@@ -235,7 +236,6 @@ impl From<KeptOpening> for Opening {
 /// What a node keeps about its data, outside of them: written before the first byte is received and
 /// before they are opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// The system identifier of the data.
     pub system: u64,

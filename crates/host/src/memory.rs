@@ -451,7 +451,7 @@ mod tests {
             "{}",
             "{\"term\":1,\"epoch\":1",
             "{\"term\":-1,\"epoch\":1,\"promised\":null}",
-            "{\"term\":1,\"epoch\":1,\"promised\":null,\"other\":1}",
+            "{\"later\":1}",
         ] {
             std::fs::write(file.path(), text).unwrap();
             let error = file.load().unwrap_err();
@@ -463,6 +463,19 @@ mod tests {
             assert!(file.store(&seen(2, 2)).is_err(), "{text}");
             assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
         }
+    }
+
+    /// A node that goes back to an earlier version keeps its promises.
+    #[test]
+    fn a_field_of_a_later_version_is_passed_over() {
+        let (file, _directory) = file("later");
+        file.store(&seen(1, 1)).unwrap();
+        let text = r#"{"term":3,"epoch":7,"promised":7,"reign":{"term":2,"timeline":2,"later":1},"later":{"a":1}}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let known = file.load().unwrap();
+        assert!(known.has_promised(7) && known.reign.is_some(), "{known:?}");
+        file.store(&seen(3, 7)).unwrap();
+        assert!(file.load().unwrap().has_promised(7));
     }
 
     #[test]

@@ -25,7 +25,6 @@ const HISTORY: Duration = Duration::from_secs(120);
 
 /// What the wrapper reads, in a file of the account's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The administrator's `restore_command`.
     pub command: String,

@@ -249,8 +249,11 @@ fn write(server: &mut postgres::Client, row: &Register) {
                 &serde_json::to_string(&positions).unwrap(),
                 &row.ttl.as_secs_f64(),
                 &!row.lease_left.is_zero(),
-                &(row.timelines != Timelines::default())
-                    .then(|| serde_json::to_string(&row.timelines).unwrap()),
+                &(row.timelines != Timelines::default()).then(|| {
+                    let mut named = serde_json::to_value(&row.timelines).unwrap();
+                    named["later"] = 7.into();
+                    named.to_string()
+                }),
             ],
         )
         .unwrap();
@@ -302,7 +305,8 @@ fn pg_a_row_belongs_to_one_database() {
     assert!(foreign(ours.read(soon())));
 }
 
-/// The SQL of every change is equal to its pure meaning: the row count and the row afterwards.
+/// The SQL of every change is equal to its pure meaning: the row count and the row afterwards. What a later
+/// version has put beside the names of timelines stays.
 #[test]
 fn pg_sql_equals_apply() {
     let server = pg::shared().unwrap();
@@ -321,6 +325,10 @@ fn pg_sql_equals_apply() {
             write(&mut client.borrow_mut(), &before);
             let expected = update.apply(&before);
             let reply = service.borrow_mut().update(&update, soon());
+            let query = "select timelines ->> 'later' from distlock where lockname = 'equal'";
+            let later = client.borrow_mut().query_one(query, &[]).unwrap();
+            let written = before.timelines != Timelines::default();
+            prop_assert_eq!(later.get::<_, Option<&str>>(0), written.then_some("7"));
             let kind = update.reason().split(' ').next().unwrap().to_owned();
             let mut took_effect = took_effect.borrow_mut();
             let count = took_effect.entry(kind).or_default();

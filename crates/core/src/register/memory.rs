@@ -11,10 +11,12 @@ use crate::timeline::{TimelineId, WalPosition};
 /// The highest term and epoch seen tell a restored backup of the lock service (lower than seen:
 /// damage) from the real one; the promise keeps this node from promoting while a primary that
 /// cannot reach the lock service commits alone.
+///
+/// A node that goes back to an earlier version still has to know its promises: a field that this version does
+/// not know is passed over.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
-#[serde(deny_unknown_fields)]
 pub struct Memory {
     /// The highest term seen.
     pub term: u64,
@@ -71,7 +73,6 @@ pub struct Memory {
 
 /// A restart in place by promises (R7). Of two of one epoch the one that was opened is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Restart {
     /// The epoch of the promises.
     pub epoch: u64,
@@ -84,7 +85,6 @@ pub struct Restart {
 
 /// What tells whether a data directory was written since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DataEnd {
     /// The system identifier.
     pub system: u64,
@@ -104,7 +104,6 @@ impl DataEnd {
 
 /// A promotion that was completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Reign {
     /// The register's term.
     pub term: u64,

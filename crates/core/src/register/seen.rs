@@ -13,7 +13,6 @@ use crate::quoted::quoted;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
-#[serde(deny_unknown_fields)]
 pub struct Seen {
     /// The term.
     pub term: u64,

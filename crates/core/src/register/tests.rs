@@ -1016,6 +1016,30 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
     }
 }
 
+/// While nodes are upgraded one after the other, a later version writes what an earlier one reads.
+#[test]
+fn a_field_of_a_later_version_is_no_damage() {
+    let text = r#"{"term":1,"highest":2,"later":[],"lineage":[{"term":1,"number":2,"fork":"0000000000000064","later":1}]}"#;
+    let row = Register::try_from(RawRow {
+        owner: Some("a".to_owned()),
+        term: Some(1),
+        epoch: Some(1),
+        holders: Some(vec![Some("a".to_owned())]),
+        positions: Some("{}".to_owned()),
+        lease_left: Some(1.0),
+        ttl: Some(30.0),
+        timelines: Some(text.to_owned()),
+        renewed: Some("t".to_owned()),
+    })
+    .unwrap();
+    assert_eq!(row.timelines.highest, 2);
+    let name = row.timelines.lineage.last().unwrap();
+    assert_eq!((name.term, name.fork), (1, lsn(100)));
+    let record = format!(r#"{{"system":7,"lineage":[],"held":"following","later":{text}}}"#);
+    let record: crate::lineage::Record = serde_json::from_str(&record).unwrap();
+    assert_eq!(record.held, crate::lineage::Held::Following);
+}
+
 #[test]
 fn asynchronous_mode_asks_for_the_distance_and_not_for_the_holders() {
     let mut row = running();

@@ -215,9 +215,9 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             lineage,
         } => statement(
             format!(
-                "positions = {}, timelines = jsonb_build_object('term', $4, 'highest', greatest($5, \
-                 coalesce((timelines ->> 'highest')::bigint, 0)), 'lineage', $6::jsonb)",
-                kept("positions", "holders")
+                "positions = {}, {}",
+                kept("positions", "holders"),
+                timelines("$4", "$5", "$6::jsonb")
             ),
             OWNER_AT_TERM.to_owned(),
             node.as_str(),
@@ -255,10 +255,12 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
         } => statement(
             format!(
                 "owner = $3, term = greatest(term, $7) + 1, epoch = greatest(epoch, $8) + 1, holders = $6, \
-                 positions = '{{}}', timelines = jsonb_build_object(\
-                 'term', coalesce((timelines ->> 'term')::bigint, 0), \
-                 'highest', greatest($10, coalesce((timelines ->> 'highest')::bigint, 0)), \
-                 'lineage', coalesce($9::jsonb, timelines -> 'lineage', '[]')), {LEASE_ENDS}"
+                 positions = '{{}}', {}, {LEASE_ENDS}",
+                timelines(
+                    "coalesce((timelines ->> 'term')::bigint, 0)",
+                    "$10",
+                    "coalesce($9::jsonb, timelines -> 'lineage', '[]')"
+                )
             ),
             "term = $4 and epoch = $5 and cardinality($6) > 0".to_owned(),
             owner.as_ref().map_or("", NodeName::as_str),
@@ -318,6 +320,15 @@ const RECORDED: &str = "(select coalesce(jsonb_object_agg(p.node, greatest(p.old
      from (select coalesce(o.key, n.key) as node, o.value::pg_lsn as old, n.value::pg_lsn as new \
      from jsonb_each_text(positions) o full join jsonb_each_text($5::jsonb) n on o.key = n.key) p \
      where p.node = any(holders))";
+
+/// R13: the names of timelines, and the highest number of all that was ever given. What a later version has put
+/// beside them stays.
+fn timelines(term: &str, number: &str, lineage: &str) -> String {
+    format!(
+        "timelines = coalesce(timelines, '{{}}') || jsonb_build_object('term', {term}, \
+         'highest', greatest({number}, coalesce((timelines ->> 'highest')::bigint, 0)), 'lineage', {lineage})"
+    )
+}
 
 /// The names of timelines; there is nothing in them that JSON cannot hold.
 fn names(lineage: &Lineage) -> String {
