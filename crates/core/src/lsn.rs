@@ -53,13 +53,15 @@ impl Lsn {
     /// The end of the record that a position just behind a page header means. PostgreSQL gives the
     /// position where the next record would begin, behind the header of its page, while `pg_waldump`
     /// and a standby that has not got that page yet end before it. The header takes 24 bytes, and 40 on
-    /// the first page of a segment (`xlog_internal.h`); no record ends that early in a page otherwise,
-    /// but for the second on one that is not the first of its segment.
+    /// the first page of a segment (`xlog_internal.h`). Segments have 1 MiB to 1 GiB (`initdb --wal-segsize`),
+    /// and each begins at a multiple of the smallest size, which is what counts here: a healthy node must not
+    /// be taken for one whose data were put back. Elsewhere a record that began on the page before may end at
+    /// the second position; then nobody's last whole record ends at the first byte of its page.
     #[must_use]
     pub const fn before_page_header(self) -> Self {
         const PAGE: u64 = 8192;
-        const SEGMENT: u64 = 16 << 20;
-        match (self.0 % PAGE, self.0 % SEGMENT) {
+        const SMALLEST_SEGMENT: u64 = 1 << 20;
+        match (self.0 % PAGE, self.0 % SMALLEST_SEGMENT) {
             (24, _) => Self(self.0 - 24),
             (_, 40) => Self(self.0 - 40),
             _ => self,
@@ -203,6 +205,7 @@ mod tests {
         for (given, expected) in [
             (0x3000018, 0x3000000),
             (0x3000028, 0x3000000),
+            (0x3100028, 0x3100000),
             (0x3002018, 0x3002000),
             (0x3002028, 0x3002028),
             (0x3002000, 0x3002000),
