@@ -219,7 +219,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-end-promises",
-        says: "Other nodes were asked to promise at this epoch, the register is back, and commits wait for every holder: move the epoch, so that a holder may be promoted again (R7).",
+        says: "Other nodes were asked to promise at this epoch, or this one has given their promises up, the register is back, and commits wait for every holder: move the epoch, so that a holder may be promoted again, and promises may be asked for (R7).",
         decide: |s| outage::end(s, &mine(s)?).map(|end| Step::then_continue(vec![end])),
     },
     Rule {

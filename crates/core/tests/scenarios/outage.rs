@@ -402,6 +402,22 @@ fn promises_that_were_not_needed_end_when_the_register_is_back() {
     assert_eq!(world.memory.relied, None);
 }
 
+/// An operator's command was killed between its question and its decision, and the primary was started again.
+#[test]
+fn a_primary_that_gave_way_to_no_decision_may_ask_for_promises_again() {
+    let mut world = World::primary();
+    world.memory = world.memory.giving_way(10);
+    assert_eq!(world.memory.withdrawn, Some(10));
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.code, Some(OcfCode::RunningPromoted));
+    assert_eq!(
+        (world.row().epoch, &world.row().holders),
+        (11, &nodes(&[1, 2]))
+    );
+    world.carry(&MONITOR);
+    assert_eq!((world.row().epoch, world.memory.withdrawn), (11, None));
+}
+
 /// The primary that went on alone crashes, and the lock service comes back: it restarts by its own
 /// right, which ends the promise of a node that is no holder then.
 #[test]

@@ -123,13 +123,16 @@ pub(in crate::decide) fn passed(s: &Snapshot, epoch: u64) -> bool {
 
 /// Whether other nodes may have promised at the present epoch, and it is settled that commits wait
 /// for every holder (the caller has seen to that): the promises have no use any more, and while they
-/// hold nobody could take over.
+/// hold nobody could take over. So also where this node has given the promises of this epoch up, for an
+/// operator's decision that did not come: it could go on by none.
 pub(in crate::decide) fn end(s: &Snapshot, row: &Register) -> Option<Action> {
     let holders = match passed(s, row.epoch) {
         true => BTreeSet::from([s.me().clone()]),
         false => row.holders.clone(),
     };
-    (s.memory.as_ref().ok()?.relied == Some(row.epoch)).then(|| {
+    let memory = s.memory.as_ref().ok()?;
+    let moves = [memory.relied, memory.withdrawn].contains(&Some(row.epoch));
+    moves.then(|| {
         let (me, ttl) = (s.me().clone(), s.settings.ttl);
         Action::UpdateRegister(Update::set_holders(row, me, holders, ttl))
     })
