@@ -17,14 +17,19 @@ use crate::register::{
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, LinkId,
-    Operation, Process, RunningName, Settled, Snapshot,
+    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, Leaving,
+    LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
 
-/// How long a promotion waits for the WAL of another standby, while clients wait for it.
+/// How long a promotion waits for the WAL of another standby, while clients wait for it. Never longer than half
+/// of the lease, whose other half is for PostgreSQL to open, and for the guard to renew it.
 const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// How long it waits until it no longer receives from that one: the startup process ends the WAL receiver as soon as
+/// it has read the settings, but not while an operator has paused the replay.
+const LEAVE: Duration = Duration::from_millis(500);
 
 /// How PostgreSQL is stopped, from the kindest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,9 +80,11 @@ pub enum Action {
     ///
     /// [`NOBODY`]: crate::parse::standby_names::NOBODY
     OpenStandby(LinkName),
-    /// The same as [`Action::OpenStandby`], and receive from another standby of this timeline what that one has
-    /// flushed and this one has not, until the settings are written again. The promotion does that, and the
-    /// monitor of a standby that it leaves open.
+    /// Receive from another standby of this timeline what that one has flushed and this one has not, until the
+    /// settings are written again. [`NOBODY`] stays in them: who opens this one by hand meanwhile acknowledges
+    /// nothing.
+    ///
+    /// [`NOBODY`]: crate::parse::standby_names::NOBODY
     CatchUp {
         /// The name of this standby in its settings.
         name: LinkName,
@@ -86,7 +93,7 @@ pub enum Action {
         /// Up to where it has flushed.
         up_to: Lsn,
     },
-    /// Put it back and reload: the standby is not to be promoted (any more).
+    /// Put back what these two have changed, and reload.
     CloseStandby(LinkName),
     /// Write the settings of a primary: no synchronous names, no `standby.signal`.
     WritePrimarySettings,
@@ -230,6 +237,44 @@ impl Action {
             Self::Confirm(_) => ActionKind::Confirm,
             Self::Warn(_) => ActionKind::Warn,
         }
+    }
+}
+
+/// What the settings of a standby are to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandbySettings<'a> {
+    /// The name of its link.
+    pub name: &'a LinkName,
+    /// `synchronous_standby_names`.
+    pub names: Waits,
+    /// The other standby to receive from; none for the primary.
+    pub upstream: Option<&'a NodeName>,
+}
+
+impl StandbySettings<'_> {
+    /// Whether it is what every standby has that is not about to be promoted.
+    #[must_use]
+    pub fn is_closed(&self, settings: &Settings) -> bool {
+        self.upstream.is_none() && self.names == settings.names_of_a_standby()
+    }
+}
+
+impl Action {
+    /// What the settings of a standby say after an action that writes them; none of any other action.
+    #[must_use]
+    pub fn standby_settings(&self, settings: &Settings) -> Option<StandbySettings<'_>> {
+        let closed = settings.names_of_a_standby();
+        let (name, names, upstream) = match self {
+            Self::WriteStandbySettings(name) | Self::CloseStandby(name) => (name, closed, None),
+            Self::OpenStandby(name) => (name, Waits::ForNobody, None),
+            Self::CatchUp { name, from, .. } => (name, closed, Some(from)),
+            _ => return None,
+        };
+        Some(StandbySettings {
+            name,
+            names,
+            upstream,
+        })
     }
 }
 
@@ -789,6 +834,7 @@ impl Snapshot {
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::CatchUp { .. } => self.begin_to_catch_up(action, Duration::ZERO),
+            Action::CloseStandby(_) => self.end_to_catch_up(),
             Action::TakeChangeLock(_) => {
                 self.progress.change_lock = ChangeLock::Busy(text.to_owned());
             }
@@ -875,7 +921,10 @@ impl Snapshot {
                 if let Answer::Standby(view) = &mut self.answer {
                     view.closed = matches!(action, Action::CloseStandby(_));
                 }
-                self.begin_to_catch_up(action, CATCH_UP);
+                self.begin_to_catch_up(action, self.catch_up_until());
+                if matches!(action, Action::CloseStandby(_)) {
+                    self.end_to_catch_up();
+                }
             }
             Action::SetNames(waits) => {
                 let until = self.hold_until();
@@ -995,6 +1044,7 @@ impl Snapshot {
                     } else {
                         Acquired::NewTimeline
                     });
+                    self.progress.right_asked = self.elapsed;
                 }
                 Update::Renew { .. } => self.progress.renewed = true,
                 Update::Release { .. } => self.progress.released = true,
@@ -1009,12 +1059,29 @@ impl Snapshot {
         self.register = Some(reply.reading());
     }
 
-    fn begin_to_catch_up(&mut self, action: &Action, time: Duration) {
+    /// Until when ([`Snapshot::elapsed`]) a promotion may receive from another standby.
+    #[must_use]
+    pub fn catch_up_until(&self) -> Duration {
+        self.progress.right_asked + CATCH_UP.min(self.settings.ttl / 2)
+    }
+
+    fn begin_to_catch_up(&mut self, action: &Action, until: Duration) {
         if let Action::CatchUp { up_to, .. } = action {
             self.progress.catch_up = Some(CatchUp {
                 up_to: *up_to,
-                until: self.elapsed + time,
+                until,
+                over: None,
             });
+        }
+    }
+
+    fn end_to_catch_up(&mut self) {
+        let leaving = Leaving {
+            receiver: self.standby().and_then(|view| view.receiver),
+            until: self.elapsed + LEAVE,
+        };
+        if let Some(catch_up) = &mut self.progress.catch_up {
+            catch_up.over = Some(leaving);
         }
     }
 
@@ -1054,9 +1121,10 @@ impl Snapshot {
             Attribute::Receiver(value) => entry.receiver = Some(value),
             Attribute::Guard(value) => entry.guard = Some(Word::Known(value)),
             Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
-            Attribute::Flushed(value) => {
-                entry.flushed = Some(value);
-                self.progress.said = Some(self.elapsed);
+            Attribute::Flushed(what) => {
+                entry.flushed = Some(what.clone());
+                let at = self.elapsed;
+                self.progress.said = Some(Said { at, what });
             }
         }
     }

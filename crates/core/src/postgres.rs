@@ -264,7 +264,8 @@ pub struct StandbyView {
     /// While its replay is paused: its own limits, and those that its WAL asks for.
     pub paused: Option<PausedReplay>,
     /// Its settings name a synchronous standby that cannot exist ([`NOBODY`]), so that it acknowledges
-    /// nothing if somebody opens it by hand.
+    /// nothing if somebody opens it by hand; and no promotion has changed them without having put them back, in
+    /// the file and in the server that reads it.
     ///
     /// [`NOBODY`]: crate::parse::standby_names::NOBODY
     pub closed: bool,

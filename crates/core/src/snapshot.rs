@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::begun::Begun;
 use crate::cluster::{Cluster, WithoutQuorum};
 use crate::lineage::Record;
-use crate::link_name::LinkName;
+use crate::link_name::{Flushed, LinkName};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::Notification;
@@ -510,12 +510,14 @@ pub struct Progress {
     pub change_lock: ChangeLock,
     /// The right to promote was obtained, and how it is to be used.
     pub acquired: Option<Acquired>,
+    /// When ([`Snapshot::elapsed`]) the register was asked for it: the lease began no earlier.
+    pub right_asked: Duration,
     /// Until when ([`Snapshot::elapsed`]) this operation may hold commits; none before it has held any.
     pub hold_until: Option<Duration>,
     /// The standby whose naming is in force, and the primary's position read after that (R4).
     pub barrier: Option<(String, Lsn)>,
-    /// When in this operation it was last said how far the standby here has flushed ([`Snapshot::elapsed`]).
-    pub said: Option<Duration>,
+    /// What this operation has last said of how far the standby here has flushed.
+    pub said: Option<Said>,
     /// The ways of stopping that were tried.
     pub stops: Vec<StopMode>,
     /// PostgreSQL was started by this operation.
@@ -585,6 +587,26 @@ pub struct CatchUp {
     pub up_to: Lsn,
     /// Until when ([`Snapshot::elapsed`]) it is waited for.
     pub until: Duration,
+    /// It is over, and the settings of this standby name the primary's address again.
+    pub over: Option<Leaving>,
+}
+
+/// A WAL receiver that is to end because its settings have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Leaving {
+    /// Its process id; none where none was seen.
+    pub receiver: Option<u32>,
+    /// Until when ([`Snapshot::elapsed`]) that is waited for.
+    pub until: Duration,
+}
+
+/// What was said of how far a standby has flushed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Said {
+    /// When ([`Snapshot::elapsed`]).
+    pub at: Duration,
+    /// What.
+    pub what: Flushed,
 }
 
 /// How an acquired right to promote is used (R2).

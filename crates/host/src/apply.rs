@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pha_core::decide::guard;
 use pha_core::lineage::{Held, Lineage, Record};
-use pha_core::link_name::LinkName;
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
@@ -59,21 +58,18 @@ pub(crate) fn perform(
                 )
                 .map_err(text),
         ),
-        Action::WriteStandbySettings(name) => {
-            done(node.write_settings(Some(name), node.settings.names_of_a_standby()))
+        // A server that is started reads them.
+        Action::WriteStandbySettings(_) => done(node.write_standby(action, |_| Ok(()))),
+        Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
+            done(node.write_standby(action, Node::reload_standby))
         }
-        Action::WritePrimarySettings => done(node.write_settings(None, Waits::ForNobody)),
+        Action::WritePrimarySettings => done(node.write_primary(Waits::ForNobody)),
         Action::KeepRecord { lineage, held } => done(node.keep_record(lineage, *held)),
         Action::SetHistoriesAside(strays) => {
             done(node.pg.set_histories_aside(strays).map_err(text))
         }
         Action::ReserveTimelines(highest) => {
             done(node.pg.reserve_timelines(*highest).map_err(text))
-        }
-        Action::OpenStandby(name) => done(node.set_standby_names(name, Waits::ForNobody)),
-        Action::CatchUp { name, from, .. } => done(node.catch_up(name, from)),
-        Action::CloseStandby(name) => {
-            done(node.set_standby_names(name, node.settings.names_of_a_standby()))
         }
         Action::SetNames(waits) => done(node.set_names(waits.clone())),
         Action::TakeBarrier(_) => node.take_barrier(snapshot, deadline),
@@ -256,44 +252,62 @@ impl Node {
         )
     }
 
-    /// The settings of a standby with a link of this name, or those of a primary.
-    fn write_settings(&self, standby: Option<&LinkName>, names: Waits) -> Result<(), String> {
-        self.write_settings_from(standby, names, None)
+    /// Writes the settings of a standby and has the server read them. What only a promotion has in them is
+    /// marked before, and until what every standby has is read again: this process may be killed in between.
+    fn write_standby(
+        &self,
+        action: &Action,
+        read: fn(&Self) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let wanted = action.standby_settings(&self.settings);
+        let wanted = wanted.ok_or("no settings of a standby")?;
+        if let Some(from) = wanted.upstream {
+            let version = self.pg.data_version().map_err(text)?;
+            if !version.reloads_primary_conninfo() {
+                return Err(format!(
+                    "PostgreSQL {version} would have to be restarted to receive from {from}"
+                ));
+            }
+        }
+        let closed = wanted.is_closed(&self.settings);
+        if !closed {
+            self.place.standby_is_changed()?;
+        }
+        self.write_settings(&pgconf::Settings {
+            standby: true,
+            // An incarnation lies in no file that somebody might copy.
+            plain_name: Some(wanted.name)
+                .filter(|name| !name.is_incarnation())
+                .cloned(),
+            names: wanted.names,
+            restore_command: self.restore_through_us()?,
+            upstream: wanted.upstream.cloned(),
+        })?;
+        read(self)?;
+        if closed {
+            self.place.standby_is_closed();
+        }
+        Ok(())
     }
 
-    /// The same of a standby that receives from another one than the primary.
-    fn write_settings_from(
-        &self,
-        standby: Option<&LinkName>,
-        names: Waits,
-        upstream: Option<&NodeName>,
-    ) -> Result<(), String> {
-        let settings = pgconf::Settings {
-            restore_command: self.restore_through_us()?,
-            standby: standby.is_some(),
-            // An incarnation lies in no file that somebody might copy.
-            plain_name: standby.filter(|name| !name.is_incarnation()).cloned(),
+    fn write_primary(&self, names: Waits) -> Result<(), String> {
+        self.write_settings(&pgconf::Settings {
+            standby: false,
+            plain_name: None,
             names,
-            upstream: upstream.cloned(),
-        };
-        pgconf::ensure(&self.pg, &self.params, &self.settings.me, &settings)
+            restore_command: self.restore_through_us()?,
+            upstream: None,
+        })
+    }
+
+    fn write_settings(&self, settings: &pgconf::Settings) -> Result<(), String> {
+        pgconf::ensure(&self.pg, &self.params, &self.settings.me, settings)
             .map(drop)
             .map_err(text)
     }
 
-    fn catch_up(&self, name: &LinkName, from: &NodeName) -> Result<(), String> {
-        let version = self.pg.data_version().map_err(text)?;
-        if !version.reloads_primary_conninfo() {
-            return Err(format!(
-                "PostgreSQL {version} would have to be restarted to receive from {from}"
-            ));
-        }
-        self.write_settings_from(Some(name), Waits::ForNobody, Some(from))?;
-        self.reload_standby()
-    }
-
     fn set_names(&mut self, names: Waits) -> Result<(), String> {
-        self.write_settings(None, names)?;
+        self.write_primary(names)?;
         self.told = Some(since_boot());
         match self.pg.reload().map_err(text)? {
             true => Ok(()),
@@ -335,11 +349,6 @@ impl Node {
         };
         self.record.store(&record).map_err(text)?;
         self.restore_through_us().map(drop)
-    }
-
-    fn set_standby_names(&self, name: &LinkName, names: Waits) -> Result<(), String> {
-        self.write_settings(Some(name), names)?;
-        self.reload_standby()
     }
 
     fn reload_standby(&self) -> Result<(), String> {

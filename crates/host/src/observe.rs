@@ -234,12 +234,13 @@ fn cluster_known(
 }
 
 impl Node {
-    /// Adds to what PostgreSQL says what only its files say.
+    /// Adds to what PostgreSQL says what only its files and those of this node say.
     fn with_files(&self, mut answer: Answer, deadline: Deadline) -> Result<Answer, String> {
         match &mut answer {
             Answer::Primary(view) => view.history = self.history(view.timeline)?,
             Answer::Standby(view) => {
                 self.lineage(view, deadline).map_err(|e| e.to_string())?;
+                view.closed &= !self.place.is_standby_changed();
                 if let Some(paused) = &mut view.paused {
                     let control = self.pg.controldata(deadline).map_err(|e| e.to_string())?;
                     paused.needed = Some(control.limits);

@@ -23,7 +23,7 @@ use pha_core::snapshot::{
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
 
-use crate::ahead::{self, AHEAD};
+use crate::ahead::{self, AHEAD, LENT};
 use crate::diverged::MESSAGES;
 use crate::exchange::{self, ALONE, HELD};
 use crate::guard::{Resident, UNGUARDED};
@@ -382,6 +382,9 @@ impl Explored {
             if exchange::leaves_held(state, i, &snapshot) {
                 state.violation = Some(HELD);
             }
+            if ahead::leaves_lent(&state.nodes[i], kind) {
+                state.violation = Some(LENT);
+            }
             if leaves_unguarded(&snapshot) {
                 state.violation = Some(UNGUARDED);
             }
@@ -608,17 +611,17 @@ impl Explored {
                 state.stranger = None;
             }
             Action::WriteStandbySettings(_) => {
-                (node.names, node.standby_signal) = (NOBODY_BIT, true);
+                (node.names, node.standby_signal, node.lender) = (NOBODY_BIT, true, None);
             }
             Action::KeepRecord { lineage, held } => self.keep_record(node, lineage, *held),
             Action::ReserveTimelines(highest) => {
                 node.reserved = node.reserved.max(highest.get() as u8);
             }
-            Action::OpenStandby(_) => node.names = 0,
+            Action::OpenStandby(_) => (node.names, node.lender) = (0, None),
             Action::CatchUp { from, .. } => {
-                return Some(self.catches_up(state, i, from, outcome));
+                return Some(ahead::lends(node, from, outcome));
             }
-            Action::CloseStandby(_) => node.names = NOBODY_BIT,
+            Action::CloseStandby(_) => (node.names, node.lender) = (NOBODY_BIT, None),
             Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
             Action::SetNames(waits) => {
                 node.names = strangers::of_texts(waits.names());
@@ -971,7 +974,7 @@ impl Explored {
                 receiver: None,
                 slots: vec![],
                 paused: None,
-                closed: node.names == NOBODY_BIT,
+                closed: node.names == NOBODY_BIT && self.shows_changed(node),
             }),
             Postgres::Primary { .. } => Answer::Primary(PrimaryView {
                 timeline: timeline_id(node.log.timeline()),

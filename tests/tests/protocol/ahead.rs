@@ -7,24 +7,38 @@
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::ocf::{self, NodeLists, Notification, When};
-use pha_core::plan::{Action, ActionKind, Effect};
+use pha_core::plan::{Action, Effect};
 use pha_core::snapshot::{Operation, Snapshot};
 
 use crate::agent::timeline_id;
 use crate::model::{Explored, Move, Outcome};
+use crate::mutation::Mutation;
 use crate::names::{Kept, Names};
-use crate::state::{Lease, Log, Postgres, State, index, name};
+use crate::state::{Kind, Lease, Log, Node, Postgres, Run, State, index, name};
 
 /// One fault leaves no more than one node for repair.
 pub(crate) const AHEAD: &str =
     "who takes over leaves no standby behind that has said to have more of its timeline";
 /// R13.
 pub(crate) const MIXED: &str = "what a standby receives goes on from what it has";
+/// R13.
+pub(crate) const STRAYED: &str = "nobody is promoted on a timeline that was begun by hand";
+/// A standby that is not promoted receives from the primary alone.
+pub(crate) const LENT: &str = "no demotion leaves a standby that receives from another one";
 
 impl Explored {
     pub(crate) fn ahead_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
         let runs = matches!(state.nodes[i].postgres, Postgres::Standby { .. });
         moves.extend((self.ahead && runs).then_some(Move::Tells(i)));
+        let lender = state.nodes[i].lender.map(usize::from);
+        let lender = lender.filter(|j| runs && !state.apart(i, *j));
+        if let Some(from) = lender.map(|j| &state.nodes[j])
+            && from.postgres != Postgres::Down
+            && state.nodes[i].log.len() < from.log.len()
+            && state.nodes[i].log.may_stream_from(&from.log)
+        {
+            moves.push(Move::Borrows(i));
+        }
     }
 
     /// The notification that a standby gets before another node is promoted.
@@ -37,45 +51,22 @@ impl Explored {
         Operation::Notify(Notification::new(When::Pre, ocf::Operation::Promote, lists))
     }
 
-    /// A standby receives from another one: all that this one has, a part of it, or nothing.
-    pub(crate) fn catches_up(
-        &self,
-        state: &mut State,
-        i: usize,
-        from: &NodeName,
-        outcome: Outcome,
-    ) -> Result<Effect, String> {
-        state.nodes[i].names = 0;
-        let j = index(from).filter(|j| !state.apart(i, *j));
-        let from = j.map(|j| state.nodes[j].clone());
-        let from = from.filter(|from| matches!(from.postgres, Postgres::Standby { .. }));
-        let (Some(from), Postgres::Standby { promoting, .. }) = (from, state.nodes[i].postgres)
-        else {
-            return Err(String::new());
-        };
-        let node = &mut state.nodes[i];
-        node.postgres = Postgres::Standby {
-            upstream: None,
-            promoting,
-        };
-        if outcome == Outcome::Unreachable || !node.log.may_stream_from(&from.log) {
-            return Err(String::new());
-        }
-        let goes_on = node.log.is_prefix_of(&from.log);
-        while node.log.len() < from.log.len() {
-            node.log.receive_from(&from.log);
-            if outcome == Outcome::ReplyLost {
-                break;
-            }
-        }
-        let complete = node.log.len() == from.log.len();
+    /// The next of what the other standby has: PostgreSQL compares numbers of timelines and positions, and goes on
+    /// to the newest timeline that the other one shows.
+    pub(crate) fn borrows(&self, state: &mut State, i: usize) -> Option<()> {
+        let from = state.nodes[usize::from(state.nodes[i].lender?)].log;
+        let log = &mut state.nodes[i].log;
+        let goes_on = log.is_prefix_of(&from);
+        log.receive_from(&from);
         if !goes_on {
             state.violation = Some(MIXED);
         }
-        match complete {
-            true => Ok(Effect::Done),
-            false => Err(String::new()),
-        }
+        Some(())
+    }
+
+    /// Whether the mark of settings that a promotion has changed is seen.
+    pub(crate) fn shows_changed(&self, node: &Node) -> bool {
+        node.lender.is_none() || self.mutation == Mutation::ChangeNotMarked
     }
 
     /// The first node is the primary, and has lost its power. The second one is the standby that commits waited
@@ -116,6 +107,44 @@ impl Explored {
     }
 }
 
+/// The settings of a standby name another one to receive from. Where the server could not be told, it may
+/// have read them all the same.
+pub(crate) fn lends(node: &mut Node, from: &NodeName, outcome: Outcome) -> Result<Effect, String> {
+    let Postgres::Standby { promoting, .. } = node.postgres else {
+        return Err(String::new());
+    };
+    node.postgres = Postgres::Standby {
+        upstream: None,
+        promoting,
+    };
+    node.lender = index(from).map(|j| j as u8);
+    match outcome {
+        Outcome::Unreachable => Err(String::new()),
+        _ => Ok(Effect::Done),
+    }
+}
+
+/// Whether an operation waits for what another standby lends.
+pub(crate) fn is_lent(run: &Run) -> bool {
+    let catch_up = run.snapshot.progress.catch_up;
+    catch_up.is_some_and(|catch_up| catch_up.over.is_none())
+}
+
+/// Whether this operation ends beside a standby that still receives from another one.
+pub(crate) fn leaves_lent(node: &Node, kind: Kind) -> bool {
+    kind == Kind::Demote && node.lender.is_some()
+}
+
+/// Whether a standby that is promoted is on a timeline that another one, which was opened by hand, has begun.
+pub(crate) fn has_strayed(state: &State, i: usize) -> bool {
+    let log = &state.nodes[i].log;
+    let begun = log.began(log.timeline()).map(usize::from);
+    begun.is_some_and(|j| {
+        let other = &state.nodes[j];
+        j != i && other.by_hand && other.log.timeline() == log.timeline()
+    })
+}
+
 /// Whether the promotion that is decided here leaves a standby behind although its node had said, before this
 /// one looked, that it has more of the same timeline, and nothing has failed.
 pub(crate) fn leaves_behind(state: &State, i: usize, s: &Snapshot, actions: &[Action]) -> bool {
@@ -124,9 +153,10 @@ pub(crate) fn leaves_behind(state: &State, i: usize, s: &Snapshot, actions: &[Ac
         return false;
     };
     let own = &state.nodes[i].log;
-    let failed = s.progress.failure(ActionKind::CatchUp).is_some();
+    // It could not be asked, or did not give it in time.
+    let given_up = s.progress.catch_up.is_some_and(|at| at.until.is_zero());
     let mut others = state.nodes.iter().enumerate().filter(|(j, _)| *j != i);
-    !failed
+    !given_up
         && others.any(|(j, node)| {
             let said = cluster.node(&name(j)).flushed.map(|said| said.position.lsn);
             matches!(node.postgres, Postgres::Standby { .. })

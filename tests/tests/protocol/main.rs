@@ -28,7 +28,7 @@ mod withdrawal;
 
 use std::fmt::Write as _;
 
-use ahead::{AHEAD, MIXED};
+use ahead::{AHEAD, LENT, MIXED, STRAYED};
 use diverged::UNWRITTEN;
 use exchange::{ALONE, HELD};
 use guard::{FENCED, UNGUARDED};
@@ -311,6 +311,14 @@ const OUTRUN: Explored = Explored {
 const FOREIGN: Explored = Explored {
     timelines: 3,
     start: Start::Foreign,
+    ..OUTRUN
+};
+
+/// The same without a further commit, and the one that lends what it has is opened by hand.
+const OUTRUN_BY_HAND: Explored = Explored {
+    by_hand: true,
+    commits: 1,
+    timelines: 3,
     ..OUTRUN
 };
 
@@ -980,6 +988,10 @@ fn every_part_of_names_is_needed() {
 #[test]
 fn a_standby_that_is_ahead_lends_what_it_has_to_the_one_that_takes_over() {
     holds(OUTRUN, Some(if long() { 10_000_000 } else { 300_000 }));
+    holds(
+        OUTRUN_BY_HAND,
+        Some(if long() { 10_000_000 } else { 300_000 }),
+    );
     let most = if long() { 5_000_000 } else { 100_000 };
     let mixed = HasDiscoveries::AnyOf([MIXED].into());
     let broken = explore(FOREIGN, mixed, Some(most));
@@ -990,7 +1002,15 @@ fn a_standby_that_is_ahead_lends_what_it_has_to_the_one_that_takes_over() {
 #[test]
 fn every_part_of_lending_is_needed() {
     use Mutation as M;
-    is_noticed(M::NothingIsLent, OUTRUN, &[AHEAD]);
+    for (mutation, model, breaks) in [
+        (M::NothingIsLent, OUTRUN, AHEAD),
+        (M::LentInVain, OUTRUN, AHEAD),
+        (M::ChangeNotMarked, OUTRUN, LENT),
+        (M::StrayedIsOpened, OUTRUN_BY_HAND, STRAYED),
+        (M::LenderIsKept, OUTRUN_BY_HAND, STRAYED),
+    ] {
+        is_noticed(mutation, model, &[breaks]);
+    }
     let model = Explored {
         mutation: M::AnyTermIsLent,
         ..FOREIGN

@@ -11,7 +11,7 @@ use pha_core::snapshot::{Operation, Progress};
 use stateright::{Model, Property};
 
 use crate::agent::fresh_progress;
-use crate::ahead::{AHEAD, MIXED};
+use crate::ahead::{AHEAD, LENT, MIXED, STRAYED, has_strayed, is_lent};
 use crate::decision::Others;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::exchange::{ALONE, HELD};
@@ -183,6 +183,8 @@ pub(crate) enum Move {
     Says(usize),
     /// The same before another node is promoted.
     Tells(usize),
+    /// A standby receives from the one that lends it what it has.
+    Borrows(usize),
     /// These nodes, a primary's among them, are cut off from all others, but not from the lock service.
     CutOff(u8),
     /// The network is whole again.
@@ -252,6 +254,7 @@ impl Model for Explored {
                 held: Held::Following,
             }),
             reserved: 0,
+            lender: None,
             by_hand: false,
             rebooted: false,
             unseen: false,
@@ -371,7 +374,11 @@ impl Model for Explored {
                 let (progress, memory) = self.goes_on(&state.nodes[i], &run);
                 let view = View::All;
                 let mut snapshot = self.observe(&state, i, run.kind, view, progress, memory);
-                snapshot.elapsed = LATE;
+                match &mut snapshot.progress.catch_up {
+                    // It stays over at later looks.
+                    Some(catch_up) => catch_up.until = Duration::ZERO,
+                    None => snapshot.elapsed = LATE,
+                }
                 self.decide(&mut state, i, run.kind, view, snapshot);
             }
             Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
@@ -379,7 +386,12 @@ impl Model for Explored {
                 let names = state.nodes[i].names;
                 state.nodes[i].postgres = Postgres::Primary { in_force: names };
             }
-            Move::Promoted(i) => self.opens(&mut state.nodes[i], i),
+            Move::Promoted(i) => {
+                if has_strayed(&state, i) {
+                    state.violation = Some(STRAYED);
+                }
+                self.opens(&mut state.nodes[i], i);
+            }
             Move::Opened(i) => {
                 self.opens(&mut state.nodes[i], i);
                 state.nodes[i].by_hand = true;
@@ -430,6 +442,7 @@ impl Model for Explored {
             Move::StrangerGoes => state.stranger = None,
             Move::Says(i) => self.says(&mut state, i, Operation::Attend)?,
             Move::Tells(i) => self.says(&mut state, i, self.before_another(i))?,
+            Move::Borrows(i) => self.borrows(&mut state, i)?,
             Move::LeaseRunsOut => state.row.lease = Lease::RunOut,
             Move::BacksUp => self.backs_up(&mut state)?,
             Move::Restores => self.restores(&mut state)?,
@@ -497,6 +510,8 @@ impl Model for Explored {
             Property::always(HELD, |_, state: &State| state.violation != Some(HELD)),
             Property::always(AHEAD, |_, state: &State| state.violation != Some(AHEAD)),
             Property::always(MIXED, |_, state: &State| state.violation != Some(MIXED)),
+            Property::always(STRAYED, |_, state: &State| state.violation != Some(STRAYED)),
+            Property::always(LENT, |_, state: &State| state.violation != Some(LENT)),
             Property::always(STRANDED, |model: &Self, state: &State| {
                 model.nobody_is_stranded(state)
             }),
@@ -595,6 +610,9 @@ fn settle(state: &mut State) {
             set_upstream(&mut state.nodes[i], None);
         }
         state.nodes[i].silent &= upstream(&state.nodes[i]).is_some();
+        if !matches!(state.nodes[i].postgres, Postgres::Standby { .. }) {
+            state.nodes[i].lender = None; // it is written again before the next start
+        }
         let serves = matches!(state.nodes[i].postgres, Postgres::Primary { .. });
         state.nodes[i].rebooted &= !serves;
         state.nodes[i].unseen &= !serves;
@@ -754,6 +772,9 @@ impl Explored {
             None if waits_in_vain(node) => {}
             None => {
                 moves.push(Move::Looks(i, View::All));
+                if is_lent(run) {
+                    moves.push(Move::LooksLate(i));
+                }
                 if run.kind == Kind::Monitor {
                     moves.push(Move::Looks(i, View::Alone));
                     if self.hurries {
@@ -794,7 +815,6 @@ impl Explored {
             Some(Action::CatchUp { .. }) => {
                 moves.push(Move::Acts(i, Outcome::Answered));
                 moves.push(Move::Acts(i, Outcome::Unreachable));
-                moves.push(Move::Acts(i, Outcome::ReplyLost));
             }
             Some(_) => moves.push(Move::Acts(i, Outcome::Answered)),
         }
@@ -808,7 +828,9 @@ impl Explored {
                 promoting,
             } => {
                 // Between the register and the promotion it is open, for the agent to promote it.
-                if self.by_hand && node.names == NOBODY_BIT {
+                // Where one is ahead, only who lends what it has: the others' stories are told elsewhere.
+                let lends = !self.ahead || state.nodes.iter().any(|of| of.lender == Some(i as u8));
+                if self.by_hand && node.names == NOBODY_BIT && lends {
                     moves.push(Move::Opened(i));
                 }
                 if promoting {
@@ -826,6 +848,9 @@ impl Explored {
                     if node.log.len() < primary.len() && !node.log.has_left(primary) {
                         moves.push(Move::Receives(i));
                     }
+                    return;
+                }
+                if node.lender.is_some() {
                     return;
                 }
                 for (j, other) in state.nodes.iter().enumerate() {

@@ -209,6 +209,14 @@ pub(crate) enum Mutation {
     NothingIsLent,
     /// R13: it receives from one on a timeline of another name too.
     AnyTermIsLent,
+    /// It does not wait for what it asks for.
+    LentInVain,
+    /// R13: it is promoted on whatever timeline it has received.
+    StrayedIsOpened,
+    /// It still receives from the other one when it looks at its timeline for the last time.
+    LenderIsKept,
+    /// Nobody sees that its settings name another standby.
+    ChangeNotMarked,
     /// No monitor starts a guard.
     GuardNotStarted,
     /// A guard that stands still is not replaced.
@@ -350,6 +358,9 @@ impl Mutation {
             }
             Self::CopyMarkIgnored => dropped = &["start-unfinished", "start-unfinished-beside"],
             Self::NothingIsLent => dropped = &["promote-catch-up"],
+            Self::LentInVain => dropped = &["promote-catch-up-wait"],
+            Self::StrayedIsOpened => dropped = &["promote-strayed"],
+            Self::LenderIsKept => dropped = &["promote-catch-up-end"],
             Self::AnyTermIsLent => {
                 let own = snapshot.record.as_ref().ok().and_then(Option::as_ref);
                 let begun = own.and_then(|own| own.lineage.last()).map(|name| name.term);

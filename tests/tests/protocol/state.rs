@@ -252,6 +252,8 @@ pub(crate) struct Node {
     pub(crate) record: Option<Kept>,
     /// The highest number of which it has a history file that stands for nothing.
     pub(crate) reserved: u8,
+    /// As a standby: its settings name this other standby to receive from.
+    pub(crate) lender: Option<u8>,
     /// Its server was opened by hand: nobody finds it under the writer's address.
     pub(crate) by_hand: bool,
     /// Its machine was started anew since it served.
@@ -349,6 +351,9 @@ impl fmt::Display for Node {
         }
         if self.silent || self.released > 0 {
             write!(f, " silent {} released {}", self.silent, self.released)?;
+        }
+        if let Some(lender) = self.lender {
+            write!(f, " receives from {}", name(usize::from(lender)))?;
         }
         if self.recorded != Log::default() {
             write!(f, " recorded {:?}", self.recorded)?;

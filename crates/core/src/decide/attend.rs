@@ -41,7 +41,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "attend-say",
         says: "The primary may be waiting for it: say how far this standby has flushed, at first soon and then once in a second. Each word has Pacemaker make a new plan, and one that comes before the plan before has begun keeps everything from being done.",
         decide: |s| {
-            let due = s.progress.said.is_none_or(|at| s.elapsed >= at + pause(at));
+            let said = s.progress.said.as_ref();
+            let due = said.is_none_or(|said| s.elapsed >= said.at + pause(said.at));
             due.then(|| incarnation::say(s)).flatten()
         },
     },

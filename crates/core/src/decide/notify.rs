@@ -195,16 +195,15 @@ fn reobserved(s: &Snapshot, attribute: Attribute) -> Option<Step> {
     (!actions.is_empty()).then(|| Step::then_reobserve(actions))
 }
 
-/// Says once how far this standby has flushed. What comes after that is not waited for: a primary that is
-/// alive might send for ever.
+/// Says once how far this standby has flushed, and sees these very words in the cluster: those of an earlier
+/// promotion, which has failed, are of the same server and timeline, and say less. What comes after that is not
+/// waited for: a primary that is alive might send for ever.
 fn say_before_promotion(s: &Snapshot) -> Option<Step> {
     before_promotion(s).filter(|about| !about.promote.contains(s.me()))?;
-    let said = incarnation::flushed_by_name(s)?;
-    if s.progress.said.is_none() {
-        return reobserved(s, Attribute::Flushed(said));
-    }
-    let known = s.cluster.as_ref().ok()?.node(s.me()).flushed;
-    let is_there = known.is_some_and(|seen| seen.name == said.name && seen.begun == said.begun);
+    let Some(said) = &s.progress.said else {
+        return reobserved(s, Attribute::Flushed(incarnation::flushed_by_name(s)?));
+    };
+    let is_there = s.cluster.as_ref().ok()?.node(s.me()).flushed.as_ref() == Some(&said.what);
     (!is_there && s.elapsed < REPORTS).then(|| Step::wait("the cluster to show what was said"))
 }
 

@@ -3,7 +3,7 @@
 use crate::decide::shared::attributes::{close_gate, repl_info, show};
 use crate::decide::shared::gate::{self, refusal};
 use crate::decide::shared::kin::{
-    name_timelines, number_of_another, number_to_reserve, recorded_opening,
+    name_timelines, number_of_another, number_to_reserve, recorded_opening, strayed,
 };
 use crate::decide::shared::{halt, incarnation, launch, outage, ownership};
 use crate::ocf::OcfCode;
@@ -118,6 +118,7 @@ pub(super) const RULES: &[Rule] = &[
                 ActionKind::KeepLinks,
                 ActionKind::ReserveTimelines,
                 ActionKind::OpenStandby,
+                ActionKind::CloseStandby,
                 ActionKind::PromotePostgres,
                 ActionKind::UsePromises,
             ]
@@ -168,28 +169,60 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "promote-strayed",
+        says: "The standby is on a timeline that it had not when it was told to open, and that the cluster does not know: somebody else has opened the standby from which it received. An error, since its number may have been given before (R13).",
+        decide: |s| {
+            to_open(s)?;
+            strayed(s).map(|why| Step::fail(OcfCode::Generic, why))
+        },
+    },
+    Rule {
         id: "promote-catch-up",
         says: "Another standby has flushed more of the same timeline: receive that from it before PostgreSQL opens, or it could not follow this node and would have to be repaired.",
         decide: |s| {
             to_open(s)?;
-            let (from, up_to) =
-                incarnation::furthest(s).filter(|_| s.progress.catch_up.is_none())?;
-            Some(Step::then_reobserve(vec![Action::CatchUp {
+            let in_time = s.progress.catch_up.is_none() && s.elapsed < s.catch_up_until();
+            let (from, up_to) = incarnation::furthest(s).filter(|_| in_time)?;
+            let mut actions = before_opening(s);
+            actions.push(Action::CatchUp {
                 name: incarnation::name_in_settings(s),
                 from,
                 up_to,
-            }]))
+            });
+            Some(Step::then_reobserve(actions))
         },
     },
     Rule {
         id: "promote-catch-up-wait",
-        says: "Wait until it is received, for two seconds at most: nothing that was acknowledged depends on it.",
+        says: "Wait until it is received, for two seconds and half of the lease at most: nothing that was acknowledged depends on it.",
         decide: |s| {
             to_open(s)?;
-            let CatchUp { up_to, until } = s.progress.catch_up?;
+            let CatchUp { up_to, until, .. } =
+                s.progress.catch_up.filter(|at| at.over.is_none())?;
             let received = s.standby()?.position();
             (received < Some(up_to) && s.elapsed < until)
                 .then(|| Step::wait("WAL of another standby"))
+        },
+    },
+    Rule {
+        id: "promote-catch-up-end",
+        says: "Then receive from it no more, before the timeline is looked at for the last time.",
+        decide: |s| {
+            to_open(s)?;
+            s.progress.catch_up.filter(|at| at.over.is_none())?;
+            let name = incarnation::name_in_settings(s);
+            Some(Step::then_reobserve(vec![Action::CloseStandby(name)]))
+        },
+    },
+    Rule {
+        id: "promote-catch-up-leave",
+        says: "The WAL receiver is still the one that received from it: wait until PostgreSQL has ended that.",
+        decide: |s| {
+            to_open(s)?;
+            let left = s.progress.catch_up?.over?;
+            let still = left.receiver.is_some() && s.standby()?.receiver == left.receiver;
+            (still && s.elapsed < left.until)
+                .then(|| Step::wait("the WAL receiver to leave another standby"))
         },
     },
     Rule {
@@ -288,14 +321,25 @@ fn acquired(s: &Snapshot) -> Option<Acquired> {
     })
 }
 
-/// What is kept and reserved first (R13), then the standby is opened. A failure of any of it is one of
-/// the promotion; demote closes the standby again.
-fn new_timeline(s: &Snapshot) -> Step {
+/// What is kept and reserved before the standby is opened (R13), and before it receives from anybody else than
+/// the primary: it may be opened from here on, and from this timeline alone.
+fn before_opening(s: &Snapshot) -> Vec<Action> {
     let number = s.standby().and_then(|view| view.timeline);
     // The number first: whoever opens it by hand after that takes none that was given.
     let given = s.standby().and_then(|view| number_to_reserve(s, view));
-    let mut actions: Vec<Action> = given.map(Action::ReserveTimelines).into_iter().collect();
-    actions.extend(recorded_opening(s, number));
+    let reserve = given.map(Action::ReserveTimelines);
+    reserve
+        .into_iter()
+        .chain(recorded_opening(s, number))
+        .collect()
+}
+
+/// Opens the standby. A failure of any of it is one of the promotion; demote closes the standby again.
+fn new_timeline(s: &Snapshot) -> Step {
+    let mut actions = match s.progress.catch_up {
+        None => before_opening(s),
+        Some(_) => vec![],
+    };
     actions.extend([
         Action::OpenStandby(incarnation::name_in_settings(s)),
         Action::PromotePostgres,

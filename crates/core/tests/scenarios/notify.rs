@@ -1,8 +1,12 @@
 //! Notifications, and the gate that they and monitors of a standby open and close.
 
+use std::time::Duration;
+
 use pha_core::cluster::ClusterNode;
-use pha_core::link_name::LinkName;
+use pha_core::decide::decide;
+use pha_core::link_name::{Flushed, LinkName};
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::plan::{Action, Attribute, Effect, Verdict};
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName};
 use pha_core::status::{PgsqlStatus, Score};
@@ -321,4 +325,35 @@ fn before_a_promotion_a_standby_of_three_says_how_far_it_has_flushed() {
     let mut world = one_of_three();
     world.carry(&pre_promote(1));
     assert_eq!(said(&world), None, "the one that is to be promoted");
+}
+
+/// The attribute daemon has taken what is said, and the cluster still shows what was said before an earlier
+/// promotion, which has failed: that is of the same server and the same timeline.
+#[test]
+fn a_word_of_an_earlier_promotion_is_not_taken_for_the_present_one() {
+    for (shown, waits) in [(Some(900), true), (Some(1000), false), (None, true)] {
+        let mut world = one_of_three();
+        let operation = pre_promote(3);
+        let mut snapshot = world.look(&operation);
+        let plan = decide(&snapshot);
+        let action = plan.actions.first().unwrap().clone();
+        let Action::SetAttribute(_, Attribute::Flushed(said)) = &action else {
+            panic!("{plan:?}")
+        };
+        let said = said.clone();
+        snapshot = snapshot.fold(&action, Ok(Effect::Done));
+        let known = Flushed {
+            position: at(1, shown.unwrap_or(0)),
+            ..said
+        };
+        let known = shown.map(|_| known);
+        let cluster = snapshot.cluster.as_mut().unwrap();
+        cluster.nodes.get_mut(&node(1)).unwrap().flushed = known;
+        snapshot.begin_round();
+        let verdict = decide(&snapshot).verdict;
+        assert_eq!(matches!(verdict, Verdict::Wait(_)), waits, "{shown:?}");
+        // A cluster that shows nothing keeps no promotion from being made.
+        snapshot.elapsed = Duration::from_secs(1);
+        assert!(matches!(decide(&snapshot).verdict, Verdict::Finish(_)));
+    }
 }

@@ -1,12 +1,15 @@
 //! `promote`: the right first, then PostgreSQL, then the record.
 
+use std::time::Duration;
+
 use pha_core::cluster::{Announced, ClusterNode};
 use pha_core::limits::Limits;
-use pha_core::lineage::Held;
+use pha_core::lineage::{Held, TimelineName};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::plan::ActionKind;
+use pha_core::parse::standby_names::Waits;
+use pha_core::plan::{Action, ActionKind};
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Answer, Mode, Operation, PausedReplay, Process, RunningName};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
@@ -475,8 +478,9 @@ fn what_another_standby_has_more_is_received_before_postgres_opens() {
         &[
             "read-register",
             "promote by node1",
-            "catch-up",
             "keep-record",
+            "catch-up",
+            "close-standby",
             "open-standby",
             "promote-postgres",
             "read-register",
@@ -515,11 +519,82 @@ fn a_standby_that_does_not_give_what_it_has_costs_two_seconds() {
     assert_eq!(run.rules.iter().filter(waits).count(), 4, "{:?}", run.rules);
     assert_eq!(world.row().owner, Some(node(1)));
 
+    // Half of the lease at most, which begins when the register is asked for the right.
+    for (ttl, before) in [(3, 0), (3, 2), (1, 0), (20, 2)] {
+        let mut world = behind_another();
+        (world.lent, world.settings.ttl) = (None, Duration::from_secs(ttl));
+        if let Ok(row) = &mut world.register {
+            row.lease_left = Duration::from_secs(before);
+        }
+        let run = world.carry(&Operation::Promote);
+        assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+        let most = usize::try_from(ttl.min(4)).unwrap();
+        assert_eq!(run.rules.iter().filter(waits).count(), most, "{ttl}");
+    }
+
     let mut world = behind_another();
     world.broken.insert(ActionKind::CatchUp.into());
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
     assert!(!run.rules.contains(&"promote-catch-up-wait"), "{run:?}");
+    // Before it opens it receives from nobody but the primary, or it does not open.
+    let mut world = behind_another();
+    world.broken.insert(ActionKind::CloseStandby.into());
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic), "{:?}", run.actions);
+}
+
+#[test]
+fn a_standby_that_receives_from_another_one_acknowledges_nothing_by_itself() {
+    let settings = behind_another().settings;
+    let name = LinkName::plain(&node(1));
+    let lends = Action::CatchUp {
+        name: name.clone(),
+        from: node(3),
+        up_to: Lsn::new(1200),
+    };
+    let waits = |action: &Action| action.standby_settings(&settings).unwrap().names;
+    let nobody = settings.names_of_a_standby();
+    assert_eq!(waits(&lends), nobody);
+    assert_eq!(waits(&Action::CloseStandby(name.clone())), nobody);
+    assert_eq!(waits(&Action::OpenStandby(name)), Waits::ForNobody);
+    assert!(
+        !lends
+            .standby_settings(&settings)
+            .unwrap()
+            .is_closed(&settings)
+    );
+}
+
+/// The other standby was opened by hand while this one received from it, and this one has followed it.
+#[test]
+fn a_standby_that_has_strayed_is_not_opened() {
+    let mut world = behind_another();
+    world.strays = Some(2);
+    let run = world.carry(&Operation::Promote);
+    let strayed = "promote-strayed";
+    assert_eq!(run.rules.last(), Some(&strayed), "{:?}", run.rules);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        run.reason.starts_with("cls_recovery_master"),
+        "{}",
+        run.reason
+    );
+    assert!(!run.actions.contains(&"promote-postgres".to_owned()));
+    // Nor at the next attempt, which knows nothing of the first one but what is on the disk.
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.rules.last(), Some(&strayed), "{:?}", run.rules);
+    // One that has failed before and followed another primary since is on a timeline that has a name.
+    if let Ok(row) = &mut world.register {
+        let fork = Lsn::new(1000);
+        row.timelines.lineage = row.timelines.lineage.and(TimelineName {
+            term: 1,
+            number: timeline(2),
+            fork,
+        });
+    }
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
 }
 
 #[test]
@@ -548,18 +623,19 @@ fn nothing_is_received_from_who_is_not_known_to_have_more_of_the_same_timeline()
     }
 }
 
-/// What is left of a promotion that was killed receives from the primary again: the monitor of a standby
-/// that is open closes it.
+/// What is left of a promotion that was killed receives from the primary again, wherever it was killed: before
+/// or after the server has read the settings, and whether it shows them or not.
 #[test]
 fn a_promotion_that_was_killed_leaves_no_standby_behind_another_one() {
-    let mut world = behind_another();
-    world.names.clear();
-    world.start();
-    world.record = record(Held::Following);
-    let run = world.carry(&MONITOR);
-    assert!(
-        run.actions.contains(&"close-standby".to_owned()),
-        "{:?}",
-        run.actions
-    );
+    for operation in [MONITOR, Operation::Demote { then_stop: false }] {
+        let mut world = behind_another();
+        world.changed = true;
+        world.start();
+        world.record = record(Held::Following);
+        let closes = "close-standby".to_owned();
+        let run = world.carry(&operation);
+        assert!(run.actions.contains(&closes), "{:?}", run.actions);
+        let run = world.carry(&operation);
+        assert!(!run.actions.contains(&closes), "{:?}", run.actions);
+    }
 }

@@ -153,6 +153,10 @@ pub(crate) struct World {
     pub(crate) newer: Vec<History>,
     /// Up to where another standby lets this one receive from it.
     pub(crate) lent: Option<Lsn>,
+    /// The timeline on which it goes on then, because that one was opened by hand.
+    pub(crate) strays: Option<u32>,
+    /// Somebody was killed who was changing the settings of this standby.
+    pub(crate) changed: bool,
     pub(crate) disk_error: Option<EndUnknown>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
@@ -243,6 +247,8 @@ impl World {
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
             lent: None,
+            strays: None,
+            changed: false,
             disk_error: None,
             names: vec![NOBODY.to_owned()],
             held: false,
@@ -346,7 +352,7 @@ impl World {
         self.answer = if self.standby_signal {
             Answer::Standby(StandbyView {
                 slots: vec![],
-                closed: self.names == [NOBODY],
+                closed: self.names == [NOBODY] && !self.changed,
                 received: Some(self.end.lsn),
                 replayed: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
@@ -480,6 +486,12 @@ impl World {
         self.answer = Answer::NotAsked;
     }
 
+    fn write_standby(&mut self, action: &Action) {
+        let wanted = action.standby_settings(&self.settings).unwrap();
+        self.changed = !wanted.is_closed(&self.settings);
+        self.names = wanted.names.names().to_vec();
+    }
+
     fn promote(&mut self) {
         self.history.entries.push(HistoryEntry {
             parent: self.end.timeline,
@@ -525,23 +537,20 @@ impl World {
             Action::KeepLinks(kept) => self.kept = Some(kept.clone()),
             Action::EndLinks(links) => self.standbys.retain(|row| !links.contains(&row.id)),
             Action::WriteStandbySettings(_) => {
-                self.names = self.settings.names_of_a_standby().names().to_vec();
+                self.write_standby(action);
                 self.standby_signal = true;
             }
             Action::WritePrimarySettings => {
                 self.names.clear();
                 self.standby_signal = false;
             }
-            Action::OpenStandby(_) | Action::CloseStandby(_) => {
-                self.names = match action {
-                    Action::OpenStandby(_) => vec![],
-                    _ => self.settings.names_of_a_standby().names().to_vec(),
-                };
-                self.run();
-            }
-            Action::CatchUp { .. } => {
-                self.names = vec![];
-                self.end.lsn = self.end.lsn.max(self.lent.unwrap_or(Lsn::INVALID));
+            Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
+                self.write_standby(action);
+                if let Action::CatchUp { .. } = action {
+                    self.end.lsn = self.end.lsn.max(self.lent.unwrap_or(Lsn::INVALID));
+                    let number = self.strays.take();
+                    self.end.timeline = number.map_or(self.end.timeline, timeline);
+                }
                 self.run();
             }
             Action::KeepRecord { lineage, held } => {

@@ -192,6 +192,22 @@ impl Place {
         serde_json::from_str(&self.noted("links")?).ok()
     }
 
+    /// Says that the settings of a standby are about to be changed for a promotion. Who does that may be killed
+    /// before the server has read them, so that neither the file nor the server tells it alone.
+    pub(crate) fn standby_is_changed(&self) -> Result<(), String> {
+        self.note("standby.changed", "")
+    }
+
+    /// They are those of every standby again, and the server reads them.
+    pub(crate) fn standby_is_closed(&self) {
+        self.forget("standby.changed");
+    }
+
+    /// Whether [`Place::standby_is_changed`] was said last.
+    pub(crate) fn is_standby_changed(&self) -> bool {
+        self.noted("standby.changed").is_some()
+    }
+
     /// Becomes the process beside a standby ([`pha_core::snapshot::Operation::Attend`]); `None` while
     /// another one is.
     pub(crate) fn attend(&self) -> io::Result<Option<File>> {
@@ -352,6 +368,17 @@ mod tests {
         let directory =
             std::env::temp_dir().join(format!("pha-guard-{name}-{}", std::process::id()));
         Place::new(&directory, &"pgsql".parse().unwrap())
+    }
+
+    #[test]
+    fn a_changed_standby_is_marked_until_it_is_closed() {
+        let place = place("changed");
+        assert!(!place.is_standby_changed());
+        place.standby_is_changed().unwrap();
+        assert!(place.is_standby_changed());
+        place.standby_is_closed();
+        place.standby_is_closed();
+        assert!(!place.is_standby_changed());
     }
 
     #[test]

@@ -160,6 +160,24 @@ pub(in crate::decide) fn recorded_opening(
     })
 }
 
+/// Why a standby that this node was told to open is not to be opened, if so: it has gone on to a timeline
+/// that it had not then, and that the register does not know.
+pub(in crate::decide) fn strayed(s: &Snapshot) -> Option<String> {
+    let known = record(s).filter(|_| s.builtin())?;
+    let number = s.standby()?.timeline?;
+    let last = known.lineage.last()?;
+    let told = matches!(known.held, Held::Opened(_));
+    let named = row(s).and_then(|row| ahead(&known.lineage, &row.timelines.lineage, number));
+    (told && number > last.number && named.is_none()).then(|| {
+        format!(
+            "cls_recovery_master shows what can be gone on with: PostgreSQL on {} has gone on from {last} to a \
+             timeline {number} that the cluster has not begun, since another standby, from which it received, \
+             was opened by somebody else",
+            s.me()
+        )
+    })
+}
+
 /// The highest number that was ever given, where this node has not seen that.
 pub(in crate::decide) fn number_to_reserve(s: &Snapshot, view: &StandbyView) -> Option<TimelineId> {
     let highest = TimelineId::new(row(s)?.timelines.highest)?;
