@@ -1,11 +1,12 @@
 //! What a cluster shall be, and making it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::cluster::{Cluster, remove_directory};
 use crate::error::{Error, Result};
-use crate::layout::{Duty, Layout, NodeSpec, Spec};
+use crate::layout::{Duty, Layout, NodeSpec, Spec, machine};
 use crate::node::spawn_role;
 use crate::pacemaker::Config;
 use crate::progress::Progress;
@@ -29,6 +30,7 @@ pub struct ClusterBuilder {
     pub(crate) configured: bool,
     pub(crate) postgres: bool,
     bare: bool,
+    pub(crate) root: PathBuf,
     progress: Progress,
 }
 
@@ -53,6 +55,7 @@ impl ClusterBuilder {
             configured: false,
             postgres: true,
             bare: false,
+            root: machine(),
             progress: Progress::quiet(),
         }
     }
@@ -167,6 +170,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has the nodes lie over this tree instead of the machine's own root: its programs run in them.
+    #[must_use]
+    pub(crate) fn root(mut self, root: &Path) -> ClusterBuilder {
+        self.root = root.to_owned();
+        self
+    }
+
     /// Where to say what is being done.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> ClusterBuilder {
@@ -185,6 +195,7 @@ impl ClusterBuilder {
             name: format!("node{number}"),
             number,
             duty,
+            root: self.root.clone(),
         };
         let mut nodes: Vec<NodeSpec> = (1..=self.databases)
             .map(|n| node(n, Duty::Database))
@@ -203,7 +214,7 @@ impl ClusterBuilder {
             &names,
             &self.rep_mode,
             lock,
-            postgres::major()?,
+            postgres::major_in(&self.root)?,
         );
         (pacemaker.monitor_unpromoted, pacemaker.monitor_promoted) = self.monitors;
         pacemaker.promotable = matches!(self.rep_mode.as_str(), "sync" | "async");

@@ -39,6 +39,8 @@ enum Command {
     Campaign(crate::campaign::Options),
     /// Build programs for old and new systems, and make a tarball, a .deb and an .rpm of them
     Package(crate::package::Options),
+    /// Try the package on other Debian suites: a cluster of each, its programs from a tree of the suite
+    Matrix(crate::matrix::Options),
     /// Make a cluster that stays until `down`
     Up {
         /// Database nodes (1 to 5); the lock service's node comes after them
@@ -274,6 +276,7 @@ fn perform(arguments: &Arguments) -> Result<u8> {
         Command::Bench(options) => return crate::bench::run(options),
         Command::Campaign(options) => return crate::campaign::run(name, options),
         Command::Package(options) => return crate::package::run(options),
+        Command::Matrix(options) => return crate::matrix::run(options),
         Command::Up { .. } => up(name, &arguments.command)?,
         Command::Down { all: true } => Layout::existing()
             .iter()

@@ -149,7 +149,7 @@ impl Cluster {
             self.progress.say("database templates");
         }
         let templates = if wishes.postgres {
-            Some(postgres::Templates::ready()?)
+            Some(postgres::Templates::ready(&wishes.root)?)
         } else {
             None
         };

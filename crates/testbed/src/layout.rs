@@ -48,6 +48,14 @@ pub struct NodeSpec {
     pub number: u8,
     /// What it is there for.
     pub duty: Duty,
+    /// What its file system lies over: the machine's own root, or a tree of another suite.
+    #[serde(default = "machine")]
+    pub root: PathBuf,
+}
+
+/// The root directory of this machine.
+pub(crate) fn machine() -> PathBuf {
+    PathBuf::from("/")
 }
 
 impl NodeSpec {

@@ -83,7 +83,7 @@ impl LockService {
             return Ok(());
         }
         self.node.wind_clock()?;
-        let ctl = format!("{}/pg_ctl", postgres::bin_dir()?);
+        let ctl = format!("{}/pg_ctl", self.node.server_programs()?);
         let mut argv = vec!["env".to_owned()];
         argv.extend(clock::environment());
         argv.push(ctl);
@@ -98,7 +98,7 @@ impl LockService {
     /// # Errors
     /// It did not stop.
     pub fn stop(&self) -> Result<()> {
-        let ctl = format!("{}/pg_ctl", postgres::bin_dir()?);
+        let ctl = format!("{}/pg_ctl", self.node.server_programs()?);
         self.node
             .as_postgres(
                 &[

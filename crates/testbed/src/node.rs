@@ -54,6 +54,14 @@ impl Node {
         Fabric::of(self.keeper)
     }
 
+    /// The directory of PostgreSQL's server programs on this node.
+    ///
+    /// # Errors
+    /// There is no PostgreSQL.
+    pub(crate) fn server_programs(&self) -> Result<String> {
+        crate::postgres::bin_dir_in(&self.spec.root)
+    }
+
     /// Process 1 of the node, if it is powered on.
     #[must_use]
     pub fn init(&self) -> Option<ProcessId> {
@@ -226,10 +234,11 @@ impl Node {
         let _ = fs::remove_file(dir.join(roles::READY));
         let flags = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"];
         let cluster = self.layout.dir.to_string_lossy().into_owned();
+        let root = self.spec.root.to_string_lossy().into_owned();
         let init = spawn_role(
             Some(self.keeper),
             &flags,
-            &[roles::NODE, &cluster, self.name()],
+            &[roles::NODE, &cluster, self.name(), &root],
             &dir,
             Stdio::null(),
         )?;

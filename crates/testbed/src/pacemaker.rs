@@ -211,11 +211,16 @@ impl Config {
 }
 
 /// The whole CIB that a node starts with: nothing but the properties that shorten the first
-/// election, which otherwise waits 20 s for a coordinator that cannot be there yet.
-pub(crate) fn seed_cib() -> String {
+/// election, which otherwise waits 20 s for a coordinator that cannot be there yet. `newer` is a
+/// Pacemaker that knows the schema with the words Promoted and Unpromoted (2.1.0).
+pub(crate) fn seed_cib(newer: bool) -> String {
+    let (features, schema) = match newer {
+        true => ("3.10.0", "3.7"),
+        false => ("3.1.0", "3.1"),
+    };
     let properties = [("dc-deadtime", "2s"), ("stonith-enabled", "false")];
     format!(
-        "<cib crm_feature_set=\"3.10.0\" validate-with=\"pacemaker-3.7\" epoch=\"1\" num_updates=\"0\" admin_epoch=\"0\">\
+        "<cib crm_feature_set=\"{features}\" validate-with=\"pacemaker-{schema}\" epoch=\"1\" num_updates=\"0\" admin_epoch=\"0\">\
          <configuration><crm_config><cluster_property_set id=\"cib-bootstrap-options\">{}</cluster_property_set></crm_config>\
          <nodes/><resources/><constraints/></configuration><status/></cib>\n",
         pairs("opt", properties.into_iter())
@@ -317,6 +322,14 @@ mod tests {
                 .attribute("value")
         });
         assert_eq!(found, Some(evil));
-        assert!(roxmltree::Document::parse(&seed_cib()).is_ok());
+        for (newer, schema) in [(true, "pacemaker-3.7"), (false, "pacemaker-3.1")] {
+            let seed = seed_cib(newer);
+            let document = roxmltree::Document::parse(&seed).ok();
+            let root = document.as_ref().map(roxmltree::Document::root_element);
+            assert_eq!(
+                root.and_then(|cib| cib.attribute("validate-with")),
+                Some(schema)
+            );
+        }
     }
 }

@@ -248,3 +248,13 @@ fn report(needs: &[elf::Needs], files: &[PathBuf]) -> Result<String> {
     }
     Ok(lines.join("\n"))
 }
+
+/// Where the package for Debian on this machine is, once it is made.
+pub(crate) fn of_debian() -> PathBuf {
+    let arch = match std::env::consts::ARCH {
+        "aarch64" => Arch::Arm,
+        _ => Arch::X86,
+    };
+    let name = formats::debian_name(env!("CARGO_PKG_VERSION"), arch);
+    target(&workspace()).join("package").join(name)
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::layout::machine;
 use crate::progress::Progress;
 use crate::run::Run;
 
@@ -44,6 +45,9 @@ const TO_PACKAGE: [(&str, &str); 5] = [
     ("/usr/bin/cc", "gcc"),
 ];
 
+/// The same for making trees of other suites.
+const TO_GROW: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
+
 /// The same for looking at packages of both kinds.
 const TO_LOOK: [(&str, &str); 2] = [("/usr/bin/dpkg-deb", "dpkg"), ("/usr/bin/rpm", "rpm")];
 
@@ -59,12 +63,21 @@ pub fn missing() -> Vec<&'static str> {
     missing_of(&TO_RUN)
 }
 
+/// The same of another tree.
+pub(crate) fn missing_in(root: &Path) -> Vec<&'static str> {
+    missing_below(root, &TO_RUN)
+}
+
 fn missing_of(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    missing_below(&machine(), needed)
+}
+
+fn missing_below(root: &Path, needed: &[(&str, &'static str)]) -> Vec<&'static str> {
     let there = |file: &str| {
         if file.contains('*') {
-            crate::postgres::major().is_ok()
+            crate::postgres::major_in(root).is_ok()
         } else {
-            Path::new(file).exists()
+            root.join(file.trim_start_matches('/')).exists()
         }
     };
     needed
@@ -102,6 +115,14 @@ pub(crate) fn ensure_to_package(progress: &Progress, look: bool) -> Result<()> {
     Ok(())
 }
 
+/// Installs what making trees of other suites takes; see [`ensure`].
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_to_grow(progress: &Progress) -> Result<()> {
+    install(progress, missing_of(&TO_GROW)).map(drop)
+}
+
 /// Installs what the nodes need and is missing, with apt-get, on Debian and as root, without any service being
 /// started; says what it does. Returns the packages that it installed.
 ///
@@ -133,7 +154,16 @@ fn install(progress: &Progress, missing: Vec<&'static str>) -> Result<Vec<&'stat
     Run::host(&["apt-get", "update", "-q"])
         .timeout(long)
         .output()?;
-    let mut install = vec![
+    Run::host(&installation(&[], &missing)).timeout(long).ok()?;
+    Ok(missing)
+}
+
+/// The command that installs these packages, with more options.
+pub(crate) fn installation(
+    options: &[&'static str],
+    packages: &[&'static str],
+) -> Vec<&'static str> {
+    let mut words = vec![
         "env",
         "DEBIAN_FRONTEND=noninteractive",
         "apt-get",
@@ -144,9 +174,9 @@ fn install(progress: &Progress, missing: Vec<&'static str>) -> Result<Vec<&'stat
         "-o",
         "DPkg::Lock::Timeout=300",
     ];
-    install.extend(&missing);
-    Run::host(&install).timeout(long).ok()?;
-    Ok(missing)
+    words.extend(options);
+    words.extend(packages);
+    words
 }
 
 /// Debian's way to say that packages must not start their services (/usr/sbin/policy-rc.d, exit

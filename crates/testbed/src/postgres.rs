@@ -12,9 +12,10 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
-use crate::layout::{Duty, LOCK_PORT, SUBNET, base};
+use crate::layout::{Duty, LOCK_PORT, SUBNET, base, machine};
 use crate::node::Node;
 use crate::run::{Output, Run};
+use crate::tree::within;
 
 /// The settings of the databases that Pacemaker manages.
 const DATABASE_CONF: &str = "
@@ -73,16 +74,25 @@ fn hba() -> String {
 /// # Errors
 /// There is none.
 pub fn major() -> Result<u32> {
-    let newest = fs::read_dir("/usr/lib/postgresql")
-        .ok()
-        .and_then(|entries| {
-            entries
-                .filter_map(|entry| entry.ok())
-                .filter(|entry| entry.path().join("bin/postgres").exists())
-                .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-                .max()
-        });
-    newest.ok_or_else(|| Error::Asked("there is no PostgreSQL under /usr/lib/postgresql; `apt-get install postgresql` brings it".to_owned()))
+    major_in(&machine())
+}
+
+/// The same of another tree.
+pub(crate) fn major_in(root: &Path) -> Result<u32> {
+    let directory = root.join("usr/lib/postgresql");
+    let newest = fs::read_dir(&directory).ok().and_then(|entries| {
+        entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.path().join("bin/postgres").exists())
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .max()
+    });
+    newest.ok_or_else(|| {
+        Error::Asked(format!(
+            "there is no PostgreSQL under {}; `apt-get install postgresql` brings it",
+            directory.display()
+        ))
+    })
 }
 
 /// The directory of PostgreSQL's server programs.
@@ -90,7 +100,12 @@ pub fn major() -> Result<u32> {
 /// # Errors
 /// As [`major`].
 pub fn bin_dir() -> Result<String> {
-    Ok(format!("/usr/lib/postgresql/{}/bin", major()?))
+    bin_dir_in(&machine())
+}
+
+/// The same of another tree, as a program in it sees it.
+pub(crate) fn bin_dir_in(root: &Path) -> Result<String> {
+    Ok(format!("/usr/lib/postgresql/{}/bin", major_in(root)?))
 }
 
 /// Data directories ready to be copied.
@@ -100,12 +115,13 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Finds the templates for the installed version, or makes them.
-    pub(crate) fn ready() -> Result<Templates> {
-        let bin = bin_dir()?;
-        let version = Run::host(&[&format!("{bin}/postgres"), "--version"]).ok()?;
+    /// Finds the templates for the version in that tree, or makes them.
+    pub(crate) fn ready(root: &Path) -> Result<Templates> {
+        let bin = bin_dir_in(root)?;
+        let version = within(root, &[&format!("{bin}/postgres"), "--version"])?.ok()?;
         let mut hasher = DefaultHasher::new();
-        (version.text(), DATABASE_CONF, LOCK_CONF, ROLE, hba()).hash(&mut hasher);
+        // Trees of one version may number the user postgres differently.
+        (root, version.text(), DATABASE_CONF, LOCK_CONF, ROLE, hba()).hash(&mut hasher);
         let cache = base().join("cache");
         fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
         // Several clusters may start at once; one makes the templates and the others wait.
@@ -115,34 +131,29 @@ impl Templates {
             .map_err(Error::sys("lock", &guard_path))?;
         let dir = cache.join(format!("postgresql-{:016x}", hasher.finish()));
         if !dir.exists() {
-            Templates::make(&bin, &dir)?;
+            Templates::make(root, &bin, &dir)?;
         }
         Ok(Templates { dir })
     }
 
-    fn make(bin: &str, dir: &Path) -> Result<()> {
+    fn make(root: &Path, bin: &str, dir: &Path) -> Result<()> {
         let fresh = dir.with_extension("new");
         let place = fresh.to_string_lossy().into_owned();
         // Short, because the name of a socket may have no more than 107 characters.
         let socket = format!("/tmp/pha-testbed-{}", std::process::id());
-        Run::host(&["rm", "-rf", &place, &socket]).ok()?;
-        Run::host(&[
+        within(root, &["rm", "-rf", &place, &socket])?.ok()?;
+        let install = [
             "install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0755", &place, &socket,
-        ])
-        .ok()?;
-        let outcome = fill(bin, &place, &socket);
+        ];
+        within(root, &install)?.ok()?;
+        let outcome = fill(root, bin, &place, &socket);
         if outcome.is_err() {
             let data = format!("{place}/primary");
-            let _ = postgres_user(&[
-                &format!("{bin}/pg_ctl"),
-                "-D",
-                &data,
-                "-m",
-                "immediate",
-                "stop",
-            ]);
+            let ctl = format!("{bin}/pg_ctl");
+            let stop = [&ctl, "-D", &data, "-m", "immediate", "stop"];
+            let _ = postgres_user(root, &stop);
         }
-        let _ = fs::remove_dir_all(&socket);
+        let _ = within(root, &["rm", "-rf", &socket]).map(|run| run.output());
         outcome?;
         fs::rename(&fresh, dir).map_err(Error::io("rename", &fresh))
     }
@@ -154,20 +165,12 @@ impl Templates {
             (Duty::Database, 1) => ("primary", "postgresql"),
             (Duty::Database, _) => ("standby", "postgresql"),
         };
-        let parent = node
-            .layout
-            .disk(node.name())
-            .join("data")
-            .join(directory)
-            .to_string_lossy()
-            .into_owned();
+        node.mkdir(&format!("/data/{directory}"), "0755", "postgres")?;
+        let parent = node.layout.disk(node.name()).join("data").join(directory);
         let source = self.dir.join(template).to_string_lossy().into_owned();
-        let (keeper, target) = (node.keeper.pid.to_string(), format!("{parent}/data"));
+        let target = parent.join("data").to_string_lossy().into_owned();
+        let keeper = node.keeper.pid.to_string();
         let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
-        let make = [
-            "install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0755", &parent,
-        ];
-        Run::host(&[&inside[..], &make[..]].concat()).ok()?;
         Run::host(
             &[
                 &inside[..],
@@ -181,13 +184,14 @@ impl Templates {
     }
 }
 
-fn postgres_user(argv: &[&str]) -> Result<Output> {
-    Run::host(&[&["runuser", "-u", "postgres", "--"], argv].concat())
+fn postgres_user(root: &Path, argv: &[&str]) -> Result<Output> {
+    within(root, &[&["runuser", "-u", "postgres", "--"], argv].concat())?
         .timeout(LONG)
         .ok()
 }
 
-fn fill(bin: &str, place: &str, socket: &str) -> Result<()> {
+fn fill(root: &Path, bin: &str, place: &str, socket: &str) -> Result<()> {
+    let postgres_user = |argv: &[&str]| postgres_user(root, argv);
     let (primary, standby, lock) = (
         format!("{place}/primary"),
         format!("{place}/standby"),

@@ -10,11 +10,12 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, unmount};
 use rustix::process::{WaitOptions, pivot_root, setsid, wait};
 
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) const KEEPER: &str = "role-keeper";
 pub(crate) const NODE: &str = "role-node";
 /// See [`KEEPER`].
 pub(crate) const CLIENT: &str = "role-client";
+/// The first word that makes the program become another one, in a tree; see [`crate::tree`].
+pub(crate) const INSIDE: &str = "role-inside";
 
 /// The file in which a role leaves its host pid once it is ready.
 pub(crate) const READY: &str = "ready.json";
@@ -35,8 +38,9 @@ pub fn take_role(arguments: &[String]) -> Option<Result<()>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [_, KEEPER, dir, life] => Some(keeper(Path::new(dir), *life == "lifeline")),
-        [_, NODE, dir, name] => Some(node(Path::new(dir), name)),
+        [_, NODE, dir, name, lower] => Some(node(Path::new(dir), name, Path::new(lower))),
         [_, CLIENT, dir] => Some(client(Path::new(dir))),
+        [_, INSIDE, root, program, words @ ..] => Some(inside(Path::new(root), program, words)),
         _ => None,
     }
 }
@@ -121,7 +125,7 @@ fn client(dir: &Path) -> Result<()> {
     }
 }
 
-fn node(cluster: &Path, name: &str) -> Result<()> {
+fn node(cluster: &Path, name: &str, lower: &Path) -> Result<()> {
     let _ = setsid();
     let (dir, disk) = (
         &cluster.join("nodes").join(name),
@@ -135,7 +139,7 @@ fn node(cluster: &Path, name: &str) -> Result<()> {
         Mode::empty(),
     )
     .map_err(Error::sys("open", dir))?;
-    build_root(&dir.join("root"), disk)?;
+    build_root(&dir.join("root"), lower, disk)?;
     rustix::system::sethostname(name.as_bytes()).map_err(Error::sys("set the host name", name))?;
     let text = serde_json::to_vec(&identity).map_err(|e| Error::Asked(e.to_string()))?;
     let fresh = rustix::fs::openat(
@@ -187,14 +191,15 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io("chmod", path))
 }
 
-/// The node's file system: an overlay over the host's root, with everything volatile fresh.
-fn build_root(root: &Path, disk: &Path) -> Result<()> {
+/// The node's file system: an overlay over the host's root or another tree, with everything volatile fresh.
+fn build_root(root: &Path, lower: &Path, disk: &Path) -> Result<()> {
     let (upper, work) = (disk.join("upper"), disk.join("work"));
     for path in [root, &upper, &work] {
         make_dir(path, 0o755)?;
     }
     let layers = format!(
-        "lowerdir=/,upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
         upper.display(),
         work.display()
     );
@@ -288,6 +293,27 @@ fn build_dev(dev: &Path) -> Result<()> {
         MountFlags::NOSUID,
         "mode=1777",
     )
+}
+
+/// Becomes `program` with the tree `root` as its root directory, in which the machine's processes and devices
+/// and the testbed's own directory are. The mounts are this process's own (unshare(1)) and end with it.
+fn inside(root: &Path, program: &str, words: &[&str]) -> Result<()> {
+    bind(root, root)?;
+    for name in ["proc", "sys", "dev"] {
+        let target = root.join(name);
+        mount_bind_recursive(Path::new("/").join(name), &target)
+            .map_err(Error::sys("bind", &target))?;
+    }
+    let base = crate::layout::base();
+    let target = root.join(base.strip_prefix("/").unwrap_or(&base));
+    fs::create_dir_all(&target).map_err(Error::io("create", &target))?;
+    bind(&base, &target)?;
+    enter_root(root)?;
+    Err(Error::Start {
+        place: root.display().to_string(),
+        program: program.to_owned(),
+        source: Command::new(program).args(words).exec(),
+    })
 }
 
 /// Makes `root` the root directory and lets go of the old one (pivot_root(2), "pivot_root(".", ".")").

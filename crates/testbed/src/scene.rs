@@ -227,7 +227,7 @@ pub(crate) fn bring_back(
     };
     progress.say(&format!("{} is refused: {reason}", pair.primary));
     let old = cluster.find(&pair.primary)?;
-    let output = old.run(&["/opt/pha4pgsql/bin/cls", "repair_slave"], timeout)?;
+    let output = old.run(&["cls", "repair_slave"], timeout)?;
     progress.say(&format!("{}# cls_repair_slave", pair.primary));
     tell(progress, &output);
     Ok(Return::Repaired {
@@ -256,7 +256,7 @@ pub(crate) fn switch_back(
 ) -> Result<Course> {
     let begin = now_us();
     progress.say(&format!("{}# cls_online_switch", pair.standby));
-    let command = ["/opt/pha4pgsql/bin/cls", "online_switch"];
+    let command = ["cls", "online_switch"];
     let output = cluster.find(&pair.standby)?.run(&command, timeout)?;
     tell(progress, &output);
     writer.wait_for(20, timeout)?;

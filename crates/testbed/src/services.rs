@@ -121,8 +121,15 @@ fn furnish_cluster(node: &Node, spec: &Spec) -> Result<()> {
     let clear = "rm -rf /var/lib/pacemaker/cib/* /var/lib/pacemaker/pengine/* /var/lib/corosync/* \
                  /var/log/pacemaker/* /var/log/corosync* /var/log/cluster /etc/corosync/authkey /etc/pacemaker/authkey";
     node.run(&["sh", "-c", clear], SHORT)?;
-    node.mkdir("/var/log/corosync", "0755", "root")?;
-    node.write("/var/lib/pacemaker/cib/cib.xml", seed_cib(), 0o600)?;
+    for directory in ["/var/lib/corosync", "/var/log/corosync"] {
+        node.mkdir(directory, "0755", "root")?;
+    }
+    let newer = node
+        .spec()
+        .root
+        .join("usr/share/pacemaker/pacemaker-3.7.rng");
+    let seed = seed_cib(newer.exists());
+    node.write("/var/lib/pacemaker/cib/cib.xml", seed, 0o600)?;
     node.run(
         &[
             "chown",

@@ -9,7 +9,6 @@ use rustix::process::Signal;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::postgres::bin_dir;
 
 /// Where WAL is restored from on each database node that has an archive.
 pub(crate) const ARCHIVE: &str = "/data/archive";
@@ -32,7 +31,7 @@ impl Node {
     pub fn start_receiver(&self, host: &str, called: &str) -> Result<()> {
         const LINE: &str = "rm -rf /tmp/stranger && mkdir /tmp/stranger && \
             exec setsid --fork \"$1\" --synchronous -D /tmp/stranger -d \"$2\" </dev/null >/tmp/stranger.log 2>&1";
-        let program = format!("{}/pg_receivewal", bin_dir()?);
+        let program = format!("{}/pg_receivewal", self.server_programs()?);
         let from = format!("host={host} user=replication application_name={called}");
         let argv = ["sh", "-c", LINE, "sh", &program, &from];
         self.as_postgres(&argv, SHORT).map(drop)
@@ -103,7 +102,7 @@ impl Cluster {
             on.mkdir(path, mode, "postgres")?;
         }
         on.write(OWN_FILE, of.read(OWN_FILE)?, 0o644)?;
-        let (bin, address) = (bin_dir()?, of.address());
+        let (bin, address) = (on.server_programs()?, of.address());
         let program = format!("{bin}/pg_basebackup");
         let copy = [
             &program,

@@ -40,7 +40,7 @@ pub(super) fn settle(stage: &Stage<'_>, node: &Node) -> Result<()> {
 
 /// Restarts PostgreSQL as an administrator does, beside Pacemaker.
 pub(super) fn restart(node: &Node, patience: Duration) -> Result<()> {
-    let ctl = format!("{}/pg_ctl", crate::postgres::bin_dir()?);
+    let ctl = format!("{}/pg_ctl", node.server_programs()?);
     let seconds = patience.as_secs().to_string();
     let log = "/var/log/postgresql/pgsql.log";
     let restart = [

@@ -105,6 +105,11 @@ pub(super) fn tarball(site: &Site, built: &Built) -> Result<PathBuf> {
     Ok(tar.with_extension("tar.gz"))
 }
 
+/// What the .deb is called.
+pub(super) fn debian_name(version: &str, arch: Arch) -> String {
+    format!("pha4pgsql_{version}-1_{}.deb", arch.debian())
+}
+
 /// The .deb and the .rpm.
 pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
     for (name, script) in [
@@ -130,7 +135,7 @@ pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
         // What is JSON is YAML too.
         write(&settings, description.to_string())?;
         let file = match format {
-            Format::Deb => format!("pha4pgsql_{}-1_{}.deb", site.version, built.arch.debian()),
+            Format::Deb => debian_name(&site.version, built.arch),
             Format::Rpm => format!("pha4pgsql-{}-1.{}.rpm", site.version, built.arch.name()),
         };
         let file = site.output.join(file);

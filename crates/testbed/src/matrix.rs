@@ -1,0 +1,186 @@
+//! `cargo testbed matrix`: the package on the Debian suites that it is for. Each suite gets a cluster whose
+//! programs come from a tree of that suite, and a round on it from the installation to the removal.
+
+mod round;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use crate::cli::say;
+use crate::error::{Error, Result};
+use crate::postgres;
+use crate::progress::Progress;
+use crate::run::Run;
+use crate::tree::{self, Suite};
+use crate::{package, packages};
+
+/// What to try.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The suites
+    #[arg(value_enum, default_values = ["bullseye", "bookworm", "trixie"])]
+    suites: Vec<Suite>,
+    /// The package [default: the one that `cargo testbed package` has left]
+    #[arg(long, value_name = "FILE")]
+    package: Option<PathBuf>,
+    /// Write the table into this file, with what it says and when it was made
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// What became of one suite.
+struct Row {
+    suite: &'static str,
+    versions: Versions,
+    passed: usize,
+    seconds: f64,
+    /// The step at which the round ended, where it did.
+    failed: Option<&'static str>,
+}
+
+/// Versions of the packages of a tree.
+struct Versions {
+    pacemaker: String,
+    corosync: String,
+    postgres: String,
+}
+
+impl Versions {
+    fn of(root: &Path) -> Result<Versions> {
+        let server = format!("postgresql-{}", postgres::major_in(root)?);
+        Ok(Versions {
+            pacemaker: tree::version(root, "pacemaker")?,
+            corosync: tree::version(root, "corosync")?,
+            postgres: tree::version(root, &server)?,
+        })
+    }
+}
+
+/// Tries them; the exit code says whether every step of every round passed.
+///
+/// # Errors
+/// There is no package, or a tree cannot be made.
+pub(crate) fn run(options: &Options) -> Result<u8> {
+    let progress = Progress::on_stderr();
+    packages::ensure(&progress)?;
+    packages::ensure_to_grow(&progress)?;
+    let file = options.package.clone().unwrap_or_else(package::of_debian);
+    let package = std::fs::read(&file).map_err(|error| {
+        Error::Asked(format!(
+            "{}: {error}; type `cargo testbed package`, or name one with --package",
+            file.display()
+        ))
+    })?;
+    let mut rows = Vec::new();
+    for suite in &options.suites {
+        rows.push(try_suite(*suite, &package, &progress)?);
+    }
+    let table = table(&rows);
+    say(&table);
+    if let Some(path) = &options.write {
+        let date = Run::host(&["date", "--utc", "+%Y-%m-%d"]).ok()?;
+        let text = document(&table, date.text());
+        std::fs::write(path, text).map_err(Error::io("write", path))?;
+    }
+    Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
+}
+
+fn try_suite(suite: Suite, package: &[u8], progress: &Progress) -> Result<Row> {
+    let root = tree::ready(suite, progress)?;
+    let versions = Versions::of(&root)?;
+    let suite = suite.name();
+    say(&format!(
+        "{suite}: Pacemaker {}, corosync {}, PostgreSQL {}",
+        versions.pacemaker, versions.corosync, versions.postgres
+    ));
+    let begin = Instant::now();
+    let mut passed = 0;
+    let failed = round::go(&root, suite, package, progress, |step, seconds, outcome| {
+        let result = match outcome {
+            Ok(text) => {
+                passed += 1;
+                text.clone()
+            }
+            Err(error) => format!("FAILED: {error}"),
+        };
+        say(&format!("{suite}: {seconds:6.1} s  {step}: {result}"));
+    });
+    Ok(Row {
+        suite,
+        versions,
+        passed,
+        seconds: begin.elapsed().as_secs_f64(),
+        failed,
+    })
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| Debian | Pacemaker | corosync | PostgreSQL | steps passed | seconds |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let Row {
+            suite,
+            versions,
+            passed,
+            seconds,
+            failed,
+        } = row;
+        let failed = failed.map_or_else(String::new, |step| format!(", not: {step}"));
+        let _ = writeln!(
+            text,
+            "| {suite} | {} | {} | {} | {passed} of {}{failed} | {seconds:.0} |",
+            versions.pacemaker,
+            versions.corosync,
+            versions.postgres,
+            round::steps().count(),
+        );
+    }
+    text
+}
+
+/// What goes into the file.
+fn document(table: &str, date: &str) -> String {
+    let steps: String = round::steps().map(|step| format!("1. {step}\n")).collect();
+    format!(
+        "# Versions that were tried\n\n\
+         Made by `cargo testbed matrix --write docs/versions.md` on {date} with pha4pgsql {}: the package for\n\
+         Debian, built once for glibc 2.17, on two database nodes and a lock service whose programs all\n\
+         come from the suite. The versions are those of Debian's packages.\n\n\
+         {table}\n\
+         The steps, in this order; the first that does not pass ends a round:\n\n{steps}\n\
+         What is not in the table was not tried in that run. The machines of the testbed share the kernel of the\n\
+         machine that it runs on, and no systemd starts their services.\n",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, Versions, document, table};
+
+    #[test]
+    fn the_table_names_the_step_at_which_a_round_ended() {
+        let row = |failed| Row {
+            suite: "bullseye",
+            versions: Versions {
+                pacemaker: "2.0.5-2".to_owned(),
+                corosync: "3.1.2-2".to_owned(),
+                postgres: "13.20-0+deb11u1".to_owned(),
+            },
+            passed: 3,
+            seconds: 61.4,
+            failed,
+        };
+        let text = table(&[row(None), row(Some("cls_start"))]);
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        let start = "| bullseye | 2.0.5-2 | 3.1.2-2 | 13.20-0+deb11u1 | 3 of ";
+        assert!(lines.iter().all(|line| line.starts_with(start)), "{text}");
+        assert!(lines[1].ends_with(", not: cls_start | 61 |"), "{text}");
+        assert!(document(&text, "2026-01-02").contains(&text));
+    }
+}
