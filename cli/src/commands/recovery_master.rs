@@ -12,10 +12,13 @@ use pha_core::decide::operator::{
     registered, taken_over,
 };
 use pha_core::health::NotingCommand;
+use pha_core::lineage::{Held, Record};
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::register::{Reading, Seen};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
+use pha_host::node::memory_file;
+use pha_host::record::RecordFile;
 use serde_json::json;
 
 use super::{cleanup, seen, wal_end, way};
@@ -68,6 +71,7 @@ impl RecoveryMaster {
             facts = way::asked_of(session, &cluster, facts, deadline)?;
             let _ = plan_recovery(&facts)?;
             let seen = decide(&cluster, &plan, &facts, deadline)?;
+            keep_chosen(&cluster, &plan, seen)?;
             tell(session, &cluster, seen, deadline);
         }
         if plan.goes_on {
@@ -130,29 +134,22 @@ impl RecoveryMaster {
                 .ui
                 .progress(&format!("looking for the end of WAL on {name}"));
             let node = cluster.node(&name);
-            let (end, system, lineage) = if name == here {
-                let end = wal_end::here(cluster, deadline);
-                let lineage = end
-                    .as_ref()
-                    .ok()
-                    .and_then(|end| wal_end::lineage(cluster, *end, deadline));
-                (end, cluster.local_system(), lineage)
-            } else {
-                let answer = wal_end::there(&name, cluster, deadline);
-                let system = answer.as_ref().ok().and_then(|answer| answer.system);
-                let lineage = answer
-                    .as_ref()
-                    .ok()
-                    .and_then(|answer| answer.lineage.clone());
-                (answer.map(|answer| answer.position), system, lineage)
+            let answer = match name == here {
+                true => wal_end::of_this_node(cluster, deadline),
+                false => wal_end::there(&name, cluster, deadline),
             };
+            let told = answer.as_ref().ok();
             NodePosition {
                 member: node.online,
                 usable: node.serves(),
                 runs: node.role() == Role::Unpromoted,
-                end,
-                system,
-                lineage,
+                system: match name == here {
+                    true => cluster.local_system(),
+                    false => told.and_then(|told| told.system),
+                },
+                lineage: told.and_then(|told| told.lineage.clone()),
+                unproven: told.and_then(|told| told.unproven.clone()),
+                end: answer.map(|answer| answer.position),
                 node: name,
             }
         });
@@ -167,6 +164,7 @@ impl RecoveryMaster {
             promoted: cluster.view.promoted().cloned().collect(),
             off,
             nodes: nodes.collect(),
+            me: here.clone(),
             here: cluster.local_system(),
             known: seen.known.told(cluster.view.seen),
             seen: seen.allowed.told(cluster.view.seen),
@@ -316,6 +314,33 @@ fn decide(
             again(),
         ),
     })
+}
+
+/// Keeps which timelines the chosen data are on from the decision on, where that was not proven (R13): its term is
+/// nobody else's, so only now. Until then they are not started, and the command once more begins anew.
+fn keep_chosen(cluster: &Cluster, plan: &RecoveryPlan, seen: Option<Seen>) -> Result<(), ClsError> {
+    let Some((unproven, seen)) = plan.unproven.as_ref().zip(seen) else {
+        return Ok(());
+    };
+    let failed = |why: String| {
+        ClsError::failed(
+            format!(
+                "the decision is registered, and {} cannot keep it: {why}",
+                plan.node
+            ),
+            "mend that, then give the command again",
+        )
+    };
+    let system = cluster.local_system();
+    let system = system.ok_or_else(|| failed("the control file cannot be read".to_owned()))?;
+    let record = Record {
+        system,
+        lineage: unproven.chosen_at(seen.term),
+        held: Held::Copied,
+    };
+    RecordFile::beside(&memory_file(&cluster.resource))
+        .store(&record)
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// Tells the cluster how far the register has come now, over whatever was said of it before. The primary's

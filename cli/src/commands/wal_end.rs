@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pha_core::lineage::{Lineage, Origin};
+use pha_core::lineage::{Lineage, Origin, Unproven};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
 use pha_core::snapshot::Process;
@@ -25,14 +25,21 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) fn run(session: &Session) -> Result<(), ClsError> {
     let deadline = Deadline::after(session.common.timeout.unwrap_or(LIMIT));
     let cluster = Cluster::look(session, deadline)?;
-    let position = here(&cluster, deadline)
+    let answer = of_this_node(&cluster, deadline)
         .map_err(|why| ClsError::failed(why, "look at the data directory"))?;
-    session.ui.print_json(&WalEnd {
+    session.ui.print_json(&answer);
+    Ok(())
+}
+
+/// The same, on this node.
+pub(super) fn of_this_node(cluster: &Cluster, deadline: Deadline) -> Result<WalEnd, String> {
+    let position = here(cluster, deadline)?;
+    Ok(WalEnd {
         position,
         system: cluster.local_system(),
-        lineage: lineage(&cluster, position, deadline),
-    });
-    Ok(())
+        lineage: lineage(cluster, position, deadline),
+        unproven: unproven(cluster, deadline),
+    })
 }
 
 /// A node's answer.
@@ -45,10 +52,13 @@ pub(super) struct WalEnd {
     /// The timelines that they are on by name.
     #[serde(default)]
     pub(super) lineage: Option<Lineage>,
+    /// What is not proven of them.
+    #[serde(default)]
+    pub(super) unproven: Option<Unproven>,
 }
 
 /// The timelines of this node's data by name (R13), where that can be told.
-pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
+fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
     if pg.running().0 != Process::Absent {
@@ -60,8 +70,16 @@ pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -
     }
 }
 
+/// What is not proven of the timelines of this node's data, so that they are not started; nothing of a server that runs.
+fn unproven(cluster: &Cluster, deadline: Deadline) -> Option<Unproven> {
+    let file = RecordFile::beside(&memory_file(&cluster.resource));
+    let pg = pg_ctl(&cluster.params).ok()?;
+    (pg.running().0 == Process::Absent)
+        .then(|| file.unproven(&pg, deadline.sub_budget(LIMIT)).ok())??
+}
+
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.
-pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
+fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
     let deadline = deadline.sub_budget(LIMIT);
     let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
     match pg.surely_running().map_err(|error| error.to_string())? {

@@ -346,6 +346,53 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
     }
 }
 
+/// Data that are not started, since it is not proven which timelines they are on. An operator may choose them
+/// all the same (R15): then what they are on becomes a timeline of its own, of the decision's term, so that no
+/// other node's data are taken for a part of it on the word of a number.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproven {
+    /// What is not known, or is known to be so.
+    pub why: String,
+    /// The timelines that it came from, where they are proven.
+    before: Lineage,
+    /// Its number.
+    pub number: TimelineId,
+    /// Where it left the timeline before.
+    fork: Lsn,
+}
+
+impl Unproven {
+    /// The timelines that an operator's decision goes on with, of which the register has this term then.
+    #[must_use]
+    pub fn chosen_at(&self, term: u64) -> Lineage {
+        let (number, fork) = (self.number, self.fork);
+        self.before.and(TimelineName { term, number, fork })
+    }
+}
+
+/// What is not proven of a stopped server's data, if so; `damaged` says why what the node keeps about them cannot
+/// be read. Data in which `standby.signal` lies are a standby's, that may have received what has no name yet.
+#[must_use]
+pub fn unproven(seen: &Seen<'_>, damaged: Option<String>) -> Option<Unproven> {
+    let number = seen.history.own;
+    let parent = seen.history.last_switch().map(|switch| switch.parent);
+    let (why, before) = match (damaged, origin(seen, &Lineage::default())) {
+        (Some(why), _) | (None, Origin::Unknown(why)) => (why, None),
+        (None, Origin::OpenedByHand(fork)) if !seen.standby_signal => (
+            format!("somebody else than the cluster opened its data at {fork}"),
+            parent.and_then(|parent| seen.record?.lineage.up_to(parent)),
+        ),
+        (None, Origin::Unrecorded | Origin::Named(_) | Origin::OpenedByHand(_)) => return None,
+    };
+    Some(Unproven {
+        why,
+        before: before.unwrap_or_default(),
+        number,
+        fork: began(seen.history, number)?,
+    })
+}
+
 /// How data relate to the register's timelines.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,11 @@
 
 use std::path::PathBuf;
 
-use pha_core::lineage::{Kinship, Lineage, Origin, Record, Seen, kinship, origin};
+use pha_core::lineage::{
+    Kinship, Lineage, Origin, Record, Seen, Unproven, kinship, origin, unproven,
+};
 use pha_core::quoted::{printable, quoted};
+use pha_core::snapshot::Disk;
 
 use crate::clock::Deadline;
 use crate::memory::{MemoryError, MemoryFile};
@@ -69,18 +72,23 @@ impl RecordFile {
             }
         };
         let disk = pg.look(deadline)?;
-        let end = disk.end.map_err(|why| why.to_string())?;
-        let seen = Seen {
-            record: record.as_ref(),
-            system: system_identifier(&pg.user, &pg.pgdata),
-            end,
-            history: &disk.history,
-            standby_signal: pg.has_standby_signal(),
-            fresh_copy: disk.fresh_copy,
-        };
+        let seen = seen(pg, &disk, record.as_ref())?;
         let origin = origin(&seen, known);
-        let kinship = kinship(&origin, end, known, false);
+        let kinship = kinship(&origin, seen.end, known, false);
         Ok((origin, kinship))
+    }
+
+    /// What is not proven of the timelines of a stopped server's data, so that they are not started.
+    ///
+    /// # Errors
+    /// As [`RecordFile::kinship`].
+    pub fn unproven(&self, pg: &PgCtl, deadline: Deadline) -> Result<Option<Unproven>, String> {
+        let (record, damaged) = match self.load() {
+            Ok(record) => (record, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let disk = pg.look(deadline)?;
+        Ok(unproven(&seen(pg, &disk, record.as_ref())?, damaged))
     }
 
     /// Records it: on the disk when this returns.
@@ -105,4 +113,16 @@ impl RecordFile {
         own::ensure_absent(&self.path).map(drop)?;
         Ok(())
     }
+}
+
+/// A stopped server's data, beside what is recorded of them.
+fn seen<'a>(pg: &PgCtl, disk: &'a Disk, record: Option<&'a Record>) -> Result<Seen<'a>, String> {
+    Ok(Seen {
+        record,
+        system: system_identifier(&pg.user, &pg.pgdata),
+        end: disk.end.clone().map_err(|why| why.to_string())?,
+        history: &disk.history,
+        standby_signal: pg.has_standby_signal(),
+        fresh_copy: disk.fresh_copy,
+    })
 }

@@ -99,17 +99,7 @@ fn cluster_two_timelines_with_one_number() {
 fn cluster_a_standby_that_is_opened_by_hand() {
     let bed = Bed::replicating("by-hand");
     scenario("pg_promote by hand on the standby: it acknowledges nothing");
-    let by_hand = "psql -XAtqc 'SELECT pg_promote(true, 20)' postgres && \
-         PGOPTIONS='-c statement_timeout=20s' psql -XAtqc 'CREATE TABLE made_by_hand ()' postgres";
-    let argv = ["runuser", "-u", "postgres", "--", "sh", "-c", by_hand];
-    let output = must(bed.node("node2").exec(&argv, PATIENCE));
-    // A cancelled wait is a success with a warning, and no acknowledgement.
-    let waited = output.code != 0 || output.stderr.contains("canceling");
-    assert!(
-        waited,
-        "acknowledged by a standby: {} {}",
-        output.stdout, output.stderr
-    );
+    open_by_hand(&bed, "made_by_hand");
 
     scenario("it is stopped, not started again, and its repair does repair it");
     refused(&bed, "node1", "node2");
@@ -119,6 +109,52 @@ fn cluster_a_standby_that_is_opened_by_hand() {
     scenario("a planned switch opens it: commits are acknowledged again");
     ends(&bed, "node1", &["online_switch"], 0);
     must(bed.sql("node2", "CREATE TABLE made_by_the_cluster ()"));
+    bed.settle("node2", &["node1"]);
+}
+
+/// Opens node2 by hand, and creates a table there, which is not acknowledged.
+#[track_caller]
+fn open_by_hand(bed: &Bed, table: &str) {
+    let by_hand = format!(
+        "psql -XAtqc 'SELECT pg_promote(true, 20)' postgres && \
+         PGOPTIONS='-c statement_timeout=20s' psql -XAtqc 'CREATE TABLE {table} ()' postgres"
+    );
+    let argv = ["runuser", "-u", "postgres", "--", "sh", "-c", &by_hand];
+    let output = must(bed.node("node2").exec(&argv, PATIENCE));
+    // A cancelled wait is a success with a warning, and no acknowledgement.
+    let waited = output.code != 0 || output.stderr.contains("canceling");
+    assert!(
+        waited,
+        "acknowledged by a standby: {} {}",
+        output.stdout, output.stderr
+    );
+}
+
+#[test]
+fn cluster_the_last_copy_is_opened_by_hand() {
+    let bed = Bed::replicating("last-copy");
+    must(bed.sql("node1", "CREATE TABLE made_first ()"));
+    scenario("the lock service and the primary are lost, and somebody opens the standby");
+    let lock = must(bed.lock_service());
+    must(lock.stop());
+    must(bed.power_cut("node1"));
+    open_by_hand(&bed, "made_by_hand");
+
+    scenario("it is refused, since nobody can tell what it has: an operator goes on with it");
+    must(lock.start());
+    refused(&bed, "node2", "node2");
+    recover(&bed, "node2", "node1");
+    bed.until("node2 to accept commits", || {
+        bed.sql("node2", "CREATE TABLE IF NOT EXISTS made_afterwards ()")
+            .map_err(|error| error.to_string())
+    });
+    assert!(tables(&bed, "node2").contains("made_first"));
+
+    scenario("the old primary comes back: it is not started, and repaired from node2");
+    must(bed.boot("node1"));
+    refused(&bed, "node2", "node1");
+    let words = ["repair_slave", "--or-rebuild", "--node", "node1"];
+    ends(&bed, "node2", &words, 0);
     bed.settle("node2", &["node1"]);
 }
 

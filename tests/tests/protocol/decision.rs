@@ -102,6 +102,7 @@ impl Explored {
                 },
                 system: Some(1),
                 lineage: None,
+                unproven: None,
             }
         };
         RecoveryFacts {
@@ -113,6 +114,7 @@ impl Explored {
                 Others::Members | Others::Unseen => BTreeSet::new(),
             },
             nodes: state.nodes.iter().enumerate().map(position).collect(),
+            me: name(chosen),
             here: Some(1),
             known: Seen::of(&row),
             seen: Seen::of(&row),
@@ -180,6 +182,7 @@ impl Explored {
             remake: false,
             goes_on: false,
             lineage: None,
+            unproven: None,
             losses: vec![],
         };
         let update = plan.update(&facts, String::new())?;

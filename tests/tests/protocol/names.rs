@@ -196,6 +196,7 @@ impl Explored {
                 }),
                 system: Some(1),
                 lineage: lineage(node),
+                unproven: None,
             }
         });
         let primary = |j: &usize| matches!(state.nodes[*j].postgres, Postgres::Primary { .. });
@@ -207,6 +208,7 @@ impl Explored {
             promoted: (0..self.nodes).filter(primary).map(name).collect(),
             off: Default::default(),
             nodes: nodes.collect(),
+            me: name(i),
             here: Some(1),
             known: pha_core::register::Seen::of(&register),
             seen: pha_core::register::Seen::of(&register),

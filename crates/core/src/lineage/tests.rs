@@ -402,6 +402,64 @@ fn a_primary_names_its_timelines() {
     assert_eq!(highest.named(2, &lineage(&[FIRST])).highest, 6);
 }
 
+/// Somebody opened the last standby while no primary was left, and an operator goes on with it.
+#[test]
+fn data_that_are_not_proven_follow_the_decision_that_has_chosen_them() {
+    let judged = |record: Option<&Record>, history: &History, known: &Lineage| {
+        let seen = Seen {
+            record,
+            system: Some(7),
+            end: at(history.own.get(), 150),
+            history,
+            standby_signal: false,
+            fresh_copy: false,
+        };
+        let kinship = kinship(&origin(&seen, known), seen.end, known, false);
+        (unproven(&seen, None), kinship)
+    };
+    let record = |names: &[(u64, u32, u64)], system| Record {
+        system,
+        lineage: lineage(names),
+        held: Held::Following,
+    };
+    let second = history(2, &[(1, 100)]);
+    for (kept, history, chosen) in [
+        (record(&[FIRST], 7), &second, vec![FIRST, (5, 2, 100)]),
+        // Whoever opened it may have written on its timeline.
+        (record(&[FIRST, SECOND], 7), &second, vec![(5, 2, 100)]),
+        (record(&[FIRST], 7), &history(1, &[]), vec![(5, 1, 0)]),
+        (record(&[FIRST], 8), &second, vec![(5, 2, 100)]),
+    ] {
+        let (data, before) = judged(Some(&kept), history, &lineage(&[FIRST, SECOND]));
+        assert!(!matches!(before, Kinship::Follows), "{before:?}");
+        let named = data.unwrap().chosen_at(5);
+        assert_eq!(named, lineage(&chosen));
+        let kept = Record {
+            system: 7,
+            lineage: named.clone(),
+            held: Held::Copied,
+        };
+        let after = judged(Some(&kept), history, &named);
+        assert_eq!(after, (None, Kinship::Follows));
+        // Nobody else's timeline of that number is taken for it.
+        let theirs = Origin::Named(lineage(&[FIRST, SECOND]));
+        let theirs = kinship(&theirs, at(2, 140), &named, false);
+        assert!(!matches!(theirs, Kinship::Follows), "{theirs:?}");
+    }
+    // What a standby has received, and what is proven, is not named anew.
+    let signal = Seen {
+        record: Some(&record(&[FIRST], 7)),
+        system: Some(7),
+        end: at(2, 150),
+        history: &second,
+        standby_signal: true,
+        fresh_copy: false,
+    };
+    assert_eq!(unproven(&signal, None), None);
+    let damaged = unproven(&signal, Some("not JSON".to_owned())).unwrap();
+    assert_eq!(damaged.chosen_at(5), lineage(&[(5, 2, 100)]));
+}
+
 #[test]
 fn old_names_are_dropped_and_what_is_left_is_still_compared() {
     let mut long = lineage(&[FIRST]);

@@ -1,14 +1,16 @@
 //! Timelines by name (R13).
 
-use pha_core::lineage::{Held, Lineage, Opening, Record, TimelineName, Timelines};
+use pha_core::lineage::{Held, Lineage, Opening, Record, Seen, TimelineName, Timelines, unproven};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
-use pha_core::register::{Reading, Register, Trouble};
+use pha_core::register::{Reading, Register, Trouble, Update};
 use pha_core::snapshot::{Operation, Process};
 use pha_core::timeline::{History, HistoryEntry};
 
-use crate::world::{SYSTEM, World, at, expired, first_lineage, node, owned, record, timeline};
+use crate::world::{
+    SYSTEM, World, at, expired, first_lineage, node, nodes, owned, record, timeline,
+};
 
 const MONITOR: Operation = Operation::Monitor { probe: false };
 
@@ -159,6 +161,54 @@ fn a_standby_that_was_opened_by_hand_is_not_started() {
         "{}",
         run.reason
     );
+}
+
+/// Nobody is left from whom it could be repaired.
+#[test]
+fn a_standby_that_was_opened_by_hand_is_started_once_an_operator_has_chosen_it() {
+    let mut world = passed_over();
+    world.cluster().repl_info = None;
+    world.record = kept(first_lineage(), Held::Following);
+    world.register = Ok(named(expired(2, 1, &[1, 2]), &first_lineage()));
+    let refused = |world: &World| {
+        let run = world.clone().carry(&Operation::Start);
+        assert_eq!(run.code, Some(OcfCode::Installed));
+        assert!(run.reason.contains("cls_recovery_master"), "{}", run.reason);
+    };
+    refused(&world);
+    let seen = Seen {
+        record: world.record.as_ref(),
+        system: Some(SYSTEM),
+        end: world.end,
+        history: &world.history,
+        standby_signal: false,
+        fresh_copy: false,
+    };
+    let data = unproven(&seen, None).unwrap();
+    let read = world.row().clone();
+    let chosen = data.chosen_at(read.term + 1);
+    let decision = Update::Override {
+        by: "operator".to_owned(),
+        from_term: read.term,
+        from_epoch: read.epoch,
+        above_term: 0,
+        above_epoch: 0,
+        lineage: Some(chosen.clone()),
+        above_number: 2,
+        owner: None,
+        holders: nodes(&[1]),
+    };
+    world.register = Ok(decision.apply(&read).unwrap());
+    // The command was killed before this node kept it.
+    refused(&world);
+    world.record = kept(chosen.clone(), Held::Copied);
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    let lineage = &world.row().timelines.lineage;
+    assert_eq!(lineage.up_to(timeline(2)), Some(chosen));
+    assert_eq!(lineage.last().unwrap().number, timeline(3));
 }
 
 /// The owner's server was started as a standby again, and somebody has opened it.

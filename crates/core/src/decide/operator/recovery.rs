@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Precondition, Refusal, all_hold};
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Unproven};
 use crate::names::NodeName;
 use crate::register::{
     Damage, GaveWay, Memory, NoRow, Reading, Register, Reply, Seen, Update, leaps, names_primary,
@@ -28,6 +28,8 @@ pub struct NodePosition {
     pub system: Option<u64>,
     /// The timelines that they are on by name (R13), where that is known.
     pub lineage: Option<Lineage>,
+    /// What is not proven of the timelines that they are on, so that they are not started.
+    pub unproven: Option<Unproven>,
 }
 
 /// How much a node that cannot be asked may have seen beyond the others: numbers are only compared,
@@ -100,7 +102,9 @@ pub struct RecoveryFacts {
     pub off: BTreeSet<NodeName>,
     /// Every node that should run the database.
     pub nodes: Vec<NodePosition>,
-    /// The system identifier of the data on the node that asks, for which it reads the register.
+    /// The node that asks.
+    pub me: NodeName,
+    /// The system identifier of its data, for which it reads the register.
     pub here: Option<u64>,
     /// The register; none without the built-in lock service.
     pub register: Option<Reading>,
@@ -130,6 +134,9 @@ pub struct RecoveryPlan {
     pub goes_on: bool,
     /// The timelines of the data that are gone on with, where they are known (R13).
     pub lineage: Option<Lineage>,
+    /// What is not proven of them: once the decision is registered, at the term that it was given, the node has to
+    /// keep them as [`Unproven::chosen_at`] has it.
+    pub unproven: Option<Unproven>,
     /// What would be lost, a sentence each; empty if nothing that is known of.
     pub losses: Vec<String>,
 }
@@ -147,7 +154,10 @@ impl RecoveryPlan {
             above_term: facts.seen.term,
             above_epoch: facts.seen.epoch,
             lineage: self.lineage.clone(),
-            above_number: facts.number,
+            above_number: self
+                .unproven
+                .as_ref()
+                .map_or(facts.number, |data| facts.number.max(data.number.get())),
             // A primary that runs adopts the term; otherwise whoever holds the data may be promoted.
             owner: self.goes_on.then(|| self.node.clone()),
             holders: [self.node.clone()].into(),
@@ -266,6 +276,21 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         },
     },
     Precondition {
+        id: "recovery-unproven-here",
+        says: "Where it is not proven which timelines the chosen node's data are on, the command runs there: it keeps what the decision makes of them (R13).",
+        check: |facts| {
+            facts.register.as_ref()?;
+            let node = chosen(facts)?;
+            let why = &node.unproven.as_ref()?.why;
+            (node.node != facts.me).then(|| {
+                (
+                    format!("on {}: {why}", node.node),
+                    format!("on {0}: cls_recovery_master --node {0}", node.node),
+                )
+            })
+        },
+    },
+    Precondition {
         id: "recovery-register",
         says: "The register can be read: what is decided is written there first.",
         check: |facts| match facts.register.as_ref()? {
@@ -362,7 +387,7 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         says: "No standby runs whose timeline has the number of one of the chosen node's and is another: PostgreSQL would let it receive the chosen node's WAL on top of its own (R13). A stopped one is compared when it starts.",
         check: |facts| {
             let chosen = chosen(facts)?;
-            let lineage = chosen.lineage.as_ref()?;
+            let lineage = &lineage(facts, chosen)?;
             let (node, number) = facts.nodes.iter().find_map(|node| {
                 let number = node.lineage.as_ref()?.clash(lineage)?;
                 (node.runs && node.node != chosen.node).then_some((&node.node, number))
@@ -600,9 +625,22 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
             Some(Reading::Unknown(_)) | None => false,
         },
         goes_on: goes_on(facts) == Some(&chosen.node),
-        lineage: chosen.lineage.clone().or_else(|| left(facts, chosen)),
+        lineage: lineage(facts, chosen).or_else(|| left(facts, chosen)),
+        unproven: chosen.unproven.clone(),
         losses: losses(facts, chosen),
     })
+}
+
+/// The timelines of the chosen node's data: those that are kept, or where they are not proven, those that they have
+/// from the term of the decision on, which is the one that [`Update::Override`] makes.
+fn lineage(facts: &RecoveryFacts, chosen: &NodePosition) -> Option<Lineage> {
+    let read = match &facts.register {
+        Some(Reading::Row(row)) if !leapt(row, facts.seen) => row.term,
+        _ => 0,
+    };
+    let term = read.max(facts.seen.term) + 1;
+    let unproven = chosen.unproven.as_ref();
+    unproven.map_or_else(|| chosen.lineage.clone(), |data| Some(data.chosen_at(term)))
 }
 
 /// Where nothing is kept about the chosen node's data: those of the register's timelines that they can be
@@ -646,6 +684,14 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
     let Some(own) = end(chosen) else {
         return losses;
     };
+    if let Some(Unproven { why, number, .. }) = &chosen.unproven
+        && facts.register.is_some()
+    {
+        losses.push(format!(
+            "{}: {why}. Its data would be gone on with as they are, also with what nobody was told to be committed; the other nodes' data on timeline {number} are none of its own",
+            chosen.node
+        ));
+    }
     if let Some(foreign) = foreign(facts) {
         losses.push(foreign);
     }
@@ -688,10 +734,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lineage::TimelineName;
+    use crate::lineage::{self, Held, Record, TimelineName};
     use crate::lsn::Lsn;
     use crate::register::{HIGHEST, LEAP, Trouble};
-    use crate::timeline::TimelineId;
+    use crate::timeline::{History, HistoryEntry, TimelineId};
 
     fn name(text: &str) -> NodeName {
         text.parse().unwrap()
@@ -709,6 +755,7 @@ mod tests {
             }),
             system: Some(7),
             lineage: None,
+            unproven: None,
         }
     }
 
@@ -763,6 +810,7 @@ mod tests {
                 },
                 node("node2", 1, 0x3000),
             ],
+            me: name("node2"),
             here: Some(7),
             register: Some(Reading::Row(Register {
                 owner: Some(name("node1")),
@@ -795,6 +843,71 @@ mod tests {
             let expected = (!allowed).then_some("recovery-same-database");
             assert_eq!(refused, expected, "{here:?} {theirs:?}");
         }
+    }
+
+    /// A standby of timeline 1, the record of which is as of then, that was opened at 0x2000.
+    fn by_hand() -> Unproven {
+        let timeline = |number| TimelineId::new(number).unwrap();
+        let record = opened_by_hand_record();
+        let history = History {
+            own: timeline(2),
+            entries: vec![HistoryEntry {
+                parent: timeline(1),
+                end: Lsn::new(0x2000),
+            }],
+        };
+        let seen = lineage::Seen {
+            record: Some(&record),
+            system: Some(7),
+            end: node("node2", 2, 0x3000).end.unwrap(),
+            history: &history,
+            standby_signal: false,
+            fresh_copy: false,
+        };
+        lineage::unproven(&seen, None).unwrap()
+    }
+
+    fn first() -> TimelineName {
+        TimelineName {
+            term: 1,
+            number: TimelineId::FIRST,
+            fork: Lsn::INVALID,
+        }
+    }
+
+    fn opened_by_hand_record() -> Record {
+        Record {
+            system: 7,
+            lineage: Lineage::new(vec![first()]),
+            held: Held::Following,
+        }
+    }
+
+    /// Nobody else is left who could be a primary, so that the chosen data must be started after it.
+    #[test]
+    fn data_that_were_opened_by_hand_are_gone_on_with_under_the_term_of_the_decision() {
+        let mut facts = d1();
+        facts.nodes[1] = NodePosition {
+            unproven: Some(by_hand()),
+            ..node("node2", 2, 0x3000)
+        };
+        let Some(Reading::Row(row)) = &mut facts.register else {
+            panic!()
+        };
+        row.timelines = row.timelines.named(1, &Lineage::new(vec![first()]));
+        let plan = plan_recovery(&facts).unwrap();
+        assert!(plan.losses[0].contains("somebody else than the cluster"));
+        let update = plan.update(&facts, String::new()).unwrap();
+        let Some(Reading::Row(row)) = &facts.register else {
+            panic!()
+        };
+        let after = update.apply(row).unwrap();
+        assert_eq!(after.timelines.highest, 2);
+        // Kept by the node, at the term that the register has now.
+        let kept = plan.unproven.unwrap().chosen_at(after.term);
+        assert_eq!(kept, after.timelines.lineage);
+        let own = kept.last().unwrap();
+        assert_eq!((own.term, own.fork), (after.term, Lsn::new(0x2000)));
     }
 
     /// A running primary is not replaced, and goes on when the register is mended.
@@ -1131,6 +1244,10 @@ mod tests {
                 f.nodes[1].end = Err("no control file".to_owned());
             }),
             ("recovery-same-database", |f| f.here = None),
+            ("recovery-unproven-here", |f| {
+                f.me = name("node1");
+                f.nodes[1].unproven = Some(by_hand());
+            }),
             ("recovery-register", |f| {
                 f.register = Some(Reading::Unknown(Trouble::Unreachable("x".into())));
             }),

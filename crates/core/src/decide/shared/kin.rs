@@ -72,7 +72,8 @@ pub(in crate::decide) fn foreign(s: &Snapshot) -> Option<String> {
             let option = if rewindable { "" } else { " --or-rebuild" };
             Some(format!(
                 "{repair}{option} on {me}: it has WAL of its own from {fork} on, which the \
-                 timelines that the register knows have not"
+                 timelines that the register knows have not; where no node can be primary any more, \
+                 cls_recovery_master on {me} goes on with it"
             ))
         }
         Kinship::Unknown(why) => Some(format!("{rebuild} --keep-old on {me}: {why}")),
