@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pha_core::cluster::{Announced, ClusterNode};
 use pha_core::limits::Limits;
-use pha_core::lineage::{Held, TimelineName};
+use pha_core::lineage::{Held, Opening, TimelineName};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
@@ -507,6 +507,26 @@ fn what_another_standby_has_more_is_received_before_postgres_opens() {
     let run = world.carry(&Operation::Promote);
     assert!(!run.rules.contains(&"promote-catch-up-wait"), "{run:?}");
     assert_eq!(run.code, Some(OcfCode::Success));
+}
+
+/// After the wait the register was not read again, and what it knows of numbers is needed before.
+#[test]
+fn the_numbers_that_were_given_are_reserved_before_another_standby_lends() {
+    let mut world = behind_another();
+    if let Ok(row) = &mut world.register {
+        row.timelines.highest = 4;
+    }
+    let term = world.row().term + 1;
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+    let begun = ["reserve-timelines", "keep-record", "catch-up"].map(str::to_owned);
+    assert!(
+        run.actions.windows(3).any(|three| three == begun),
+        "{:?}",
+        run.actions
+    );
+    let held = world.record.unwrap().held;
+    assert_eq!(held, Held::Opened(Opening { term, above: 4 }));
 }
 
 #[test]

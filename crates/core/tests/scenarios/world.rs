@@ -151,6 +151,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     /// The histories of newer timelines in `pg_wal`.
     pub(crate) newer: Vec<History>,
+    /// The highest number that PostgreSQL gives to no timeline.
+    pub(crate) reserved: u32,
     /// Up to where another standby lets this one receive from it.
     pub(crate) lent: Option<Lsn>,
     /// The timeline on which it goes on then, because that one was opened by hand.
@@ -246,6 +248,7 @@ impl World {
             end: at(1, 1000),
             history: History::without_ancestors(timeline(1)),
             newer: Vec::new(),
+            reserved: 0,
             lent: None,
             strays: None,
             changed: false,
@@ -497,7 +500,7 @@ impl World {
             parent: self.end.timeline,
             end: self.end.lsn,
         });
-        self.end.timeline = timeline(self.end.timeline.get() + 1);
+        self.end.timeline = timeline(self.end.timeline.get().max(self.reserved) + 1);
         self.history.own = self.end.timeline;
         self.standby_signal = false;
         self.standbys.clear();
@@ -563,7 +566,7 @@ impl World {
             Action::SetHistoriesAside(strays) => {
                 self.newer.retain(|history| !strays.contains(&history.own));
             }
-            Action::ReserveTimelines(_) => {}
+            Action::ReserveTimelines(highest) => self.reserved = highest.get(),
             Action::SetNames(waits) => {
                 self.name(waits.names());
                 self.held = waits.is_held();
