@@ -32,7 +32,7 @@ use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
 
-pub use asked::{Asked, consider};
+pub use asked::{Asked, Reached, answer};
 pub use decided::Decided;
 pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
 pub use promise::{

@@ -17,7 +17,7 @@ use pha_core::ocf::OcfCode;
 use pha_core::quoted::quoted;
 use pha_core::register::{
     self, GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reply,
-    Update, Wanted, Withdrawal,
+    Update, Withdrawal,
 };
 use tracing::{info, warn};
 
@@ -152,16 +152,8 @@ pub fn trial(
         asks.cluster.clone(),
         deadline.left().mul_f64(0.7),
     );
-    match exchange(program, &request, deadline)? {
-        PromiseAnswer::Ready => Ok(()),
-        PromiseAnswer::Refused(why) => Err(Hindrance::of(&why)),
-        PromiseAnswer::Promised { .. }
-        | PromiseAnswer::Relayed(_)
-        | PromiseAnswer::Withdrawn { .. } => {
-            let why = format!("{to} takes a trial for the question itself");
-            Err(Hindrance::of(&why))
-        }
-    }
+    let answer = exchange(program, &request, deadline)?;
+    answer.ready(to).map_err(|why| Hindrance::of(&why))
 }
 
 /// One question and its answer.
@@ -264,48 +256,21 @@ fn read(input: impl Read + Send + 'static) -> Result<Vec<u8>, String> {
 }
 
 impl Asked {
-    /// Under the promotion lock: neither is this node the primary, nor can it become one before the
-    /// promise is on its disk.
     fn consider(&self, request: &PromiseRequest) -> Result<PromiseAnswer, String> {
-        request.is_for(&self.me, &self.nodes, &self.cluster)?;
-        let memory = node::memory_file(&request.resource);
-        if request.wanted == Wanted::Trial {
-            return self.try_out(&memory);
-        }
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let deadline = Deadline::after(request.within);
-        let share = request.within / 3;
-        let guard = memory
-            .guard(deadline.sub_budget(share))
-            .map_err(|error| text(&error))?;
-        if request.wanted == Wanted::Withdraw {
-            let (term, epoch) = (request.term, request.epoch);
-            guard.free(term, epoch).map_err(|error| text(&error))?;
-            return Ok(PromiseAnswer::Withdrawn { epoch });
-        }
         let mut here = Here {
             asked: self,
-            guard,
-            service: self.service()?,
-            deadline,
-            share,
-            exchange: deadline,
+            memory: node::memory_file(&request.resource),
+            deadline: Deadline::after(request.within),
         };
-        register::consider(
+        let ttl = Duration::from_millis(self.ttl_ms);
+        register::answer(
             &self.me,
+            &self.nodes,
+            &self.cluster,
+            ttl,
             request,
-            Duration::from_millis(self.ttl_ms),
             &mut here,
         )
-    }
-
-    /// Looks whether a promise could be kept here, and keeps nothing.
-    fn try_out(&self, memory: &MemoryFile) -> Result<PromiseAnswer, String> {
-        memory.prepare().map_err(|error| error.to_string())?;
-        User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
-        memory.load().map_err(|error| error.to_string())?;
-        self.service()?;
-        Ok(PromiseAnswer::Ready)
     }
 
     /// The lock service, by this node's own configuration.
@@ -332,8 +297,41 @@ impl Asked {
     }
 }
 
-/// This node while it is asked, under its promotion lock.
+/// This node while it is asked.
 struct Here<'a> {
+    asked: &'a Asked,
+    memory: MemoryFile,
+    deadline: Deadline,
+}
+
+impl register::Reached for Here<'_> {
+    type Locked<'a>
+        = Locked<'a>
+    where
+        Self: 'a;
+
+    fn try_out(&mut self) -> Result<(), String> {
+        self.memory.prepare().map_err(|error| error.to_string())?;
+        User::lookup(&self.asked.pgdba).map_err(|error| error.to_string())?;
+        self.memory.load().map_err(|error| error.to_string())?;
+        self.asked.service().map(drop)
+    }
+
+    fn lock(&mut self, within: Duration) -> Result<Locked<'_>, String> {
+        let guard = self.memory.guard(self.deadline.sub_budget(within));
+        Ok(Locked {
+            asked: self.asked,
+            guard: guard.map_err(|error| error.to_string())?,
+            service: self.asked.service()?,
+            deadline: self.deadline,
+            share: within,
+            exchange: self.deadline,
+        })
+    }
+}
+
+/// The same under its promotion lock.
+struct Locked<'a> {
     asked: &'a Asked,
     guard: Guard,
     service: LockService,
@@ -343,7 +341,7 @@ struct Here<'a> {
     exchange: Deadline,
 }
 
-impl register::Asked for Here<'_> {
+impl register::Asked for Locked<'_> {
     fn memory(&mut self) -> Result<Memory, String> {
         self.guard.load().map_err(|error| error.to_string())
     }
@@ -377,5 +375,10 @@ impl register::Asked for Here<'_> {
             .guard
             .promise(request.term, request.epoch, request.revocable);
         promised.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn free(&mut self, term: u64, epoch: u64) -> Result<(), String> {
+        let freed = self.guard.free(term, epoch);
+        freed.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -13,8 +13,8 @@ use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Plan, Verdict};
 use pha_core::register::{
-    Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Reading,
-    Register, Reign, Reply, Trouble, Update, consider, out_of_step, tally,
+    self, Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict,
+    Reached, Reading, Register, Reign, Reply, Trouble, Update, out_of_step, tally,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
@@ -168,12 +168,45 @@ impl Step<'_> {
     }
 }
 
-/// A node that is asked for its promise (R7).
-struct Questioned<'a> {
-    model: &'a Explored,
-    state: &'a mut State,
-    j: usize,
-    fate: Fate,
+/// A node that is asked something (R7).
+pub(crate) struct Questioned<'a> {
+    pub(crate) model: &'a Explored,
+    pub(crate) state: &'a mut State,
+    pub(crate) j: usize,
+    pub(crate) fate: Fate,
+}
+
+impl Questioned<'_> {
+    pub(crate) fn answer(&mut self, request: &PromiseRequest) -> Result<PromiseAnswer, String> {
+        let nodes: Vec<_> = (0..self.model.nodes).map(name).collect();
+        let (me, cluster) = (name(self.j), ClusterId::default());
+        register::answer(&me, &nodes, &cluster, TTL, request, self)
+    }
+}
+
+impl Reached for Questioned<'_> {
+    type Locked<'a>
+        = Questioned<'a>
+    where
+        Self: 'a;
+
+    fn try_out(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn lock(&mut self, _within: Duration) -> Result<Questioned<'_>, String> {
+        let promotes = |run: &Arc<Run>| run.kind == Kind::Promote;
+        let promoting = self.state.nodes[self.j].operations().any(promotes);
+        if promoting && self.model.mutation != Mutation::PromotionLockIgnored {
+            return Err("it is being promoted".to_owned());
+        }
+        Ok(Questioned {
+            model: self.model,
+            state: &mut *self.state,
+            j: self.j,
+            fate: self.fate,
+        })
+    }
 }
 
 impl Asked for Questioned<'_> {
@@ -241,6 +274,19 @@ impl Asked for Questioned<'_> {
             Err(_) if mutation == Mutation::PromiseOfAnOldEpoch => {}
             Err(error) => return Err(error.to_string()),
         }
+        Ok(())
+    }
+
+    fn free(&mut self, term: u64, epoch: u64) -> Result<(), String> {
+        let seen = &mut self.state.nodes[self.j].seen;
+        *seen = match (seen.freed(term, epoch), self.model.mutation) {
+            (_, Mutation::WithdrawalUnheard) => *seen,
+            (Err(_), Mutation::WithdrawalOfAnotherEpoch) => Memory {
+                promised: None,
+                ..*seen
+            },
+            (freed, _) => freed.map_err(|error| error.to_string())?,
+        };
         Ok(())
     }
 }
@@ -544,13 +590,6 @@ impl Explored {
                 _ => refused(),
             };
         };
-        let promotes = |run: &Arc<Run>| run.kind == Kind::Promote;
-        // The promotion lock.
-        if state.nodes[j].operations().any(promotes)
-            && self.mutation != Mutation::PromotionLockIgnored
-        {
-            return refused();
-        }
         // Of what was asked before another node has moved the register, everything is older now.
         let (mut term, mut epoch) = (ask.term, ask.epoch);
         if state.moved.1 {
@@ -572,7 +611,7 @@ impl Explored {
             j,
             fate,
         };
-        match consider(&name(j), &request, TTL, &mut questioned) {
+        match questioned.answer(&request) {
             _ if fate == Fate::AnswerLost => refused(),
             Ok(PromiseAnswer::Promised { .. }) => promised,
             Ok(PromiseAnswer::Relayed(Reply::Applied(_))) => {

@@ -3,11 +3,12 @@
 //! the epoch that it is of.
 
 use pha_core::plan::Effect;
-use pha_core::register::{DataEnd, Memory, Withdrawal};
+use pha_core::register::{ClusterId, DataEnd, PromiseRequest, Withdrawal};
 
-use crate::model::{Explored, Move};
+use crate::agent::Questioned;
+use crate::model::{Explored, Fate, Move};
 use crate::mutation::Mutation;
-use crate::state::{EPOCH, Lease, Node, Postgres, State, TERM};
+use crate::state::{EPOCH, Lease, Node, Postgres, State, TERM, TTL, name};
 
 impl Explored {
     pub(crate) fn withdrawal_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
@@ -82,17 +83,23 @@ impl Explored {
 
     /// A withdrawal has arrived; none where it changes nothing.
     pub(crate) fn freed(&self, state: &mut State, i: usize, present: bool) -> Option<()> {
-        let seen = &mut state.nodes[i].seen;
-        let epoch = if present { EPOCH } else { 0 };
-        let freed = match seen.freed(TERM, epoch) {
-            _ if self.mutation == Mutation::WithdrawalUnheard => *seen,
-            Err(_) if self.mutation == Mutation::WithdrawalOfAnotherEpoch => Memory {
-                promised: None,
-                ..*seen
-            },
-            freed => freed.ok()?,
+        let withdrawal = Withdrawal {
+            node: name((i + 1) % self.nodes),
+            peers: vec![],
+            term: TERM,
+            epoch: if present { EPOCH } else { 0 },
+            unopened: None,
         };
-        let bound = |memory: &Memory| memory.promised;
-        (bound(&freed) != bound(seen)).then(|| *seen = freed)
+        let (resource, cluster) = ("pgsql".parse().expect("a name"), ClusterId::default());
+        let request = PromiseRequest::withdrawal(&withdrawal, name(i), resource, cluster, TTL);
+        let before = state.nodes[i].seen.promised;
+        let mut questioned = Questioned {
+            model: self,
+            state,
+            j: i,
+            fate: Fate::Answered,
+        };
+        questioned.answer(&request).ok()?;
+        (state.nodes[i].seen.promised != before).then_some(())
     }
 }

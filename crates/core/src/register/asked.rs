@@ -1,12 +1,35 @@
-//! The answering side of R7: the order in which a node that is asked for its promise looks and acts.
+//! The answering side of R7: the order in which a node that is asked looks and acts.
 
 use std::time::Duration;
 
 use super::{
-    Memory, PromiseAnswer, PromiseRequest, Reading, Register, RelayStep, Reply, Update,
-    may_promise, relay_reply, relay_step,
+    ClusterId, Memory, PromiseAnswer, PromiseRequest, Reading, Register, RelayStep, Reply, Update,
+    Wanted, may_promise, relay_reply, relay_step,
 };
 use crate::names::NodeName;
+
+/// Of the time that a question gives, the share that each of promotion lock, register and disk may take.
+const SHARES: u32 = 3;
+
+/// A node that a question has come to.
+pub trait Reached {
+    /// The same while it holds its promotion lock.
+    type Locked<'a>: Asked
+    where
+        Self: 'a;
+
+    /// Looks whether a promise could be kept here, and keeps nothing.
+    ///
+    /// # Errors
+    /// Why it could not.
+    fn try_out(&mut self) -> Result<(), String>;
+
+    /// Takes its promotion lock, for which it may wait so long.
+    ///
+    /// # Errors
+    /// Why it has not got it.
+    fn lock(&mut self, within: Duration) -> Result<Self::Locked<'_>, String>;
+}
 
 /// A node that is asked. It holds its promotion lock from before the first of these to after the last, so
 /// that it can become the primary neither before its promise is on its disk nor unseen.
@@ -49,15 +72,48 @@ pub trait Asked {
     /// # Errors
     /// Why it was not given, or could not be kept.
     fn promise(&mut self, request: &PromiseRequest) -> Result<(), String>;
+
+    /// Keeps durably that the primary of `term` has withdrawn its question at `epoch` ([`Memory::freed`]).
+    ///
+    /// # Errors
+    /// Why the promise binds this node still, if there is one.
+    fn free(&mut self, term: u64, epoch: u64) -> Result<(), String>;
 }
 
-/// What `me` answers to `request`. It passes the primary's change on where it reaches the register, and
+/// What `me`, a node of `nodes` and of `cluster`, answers to a question. Whoever asks for something that is kept
+/// is answered under the promotion lock: a promotion that is under way neither sees a promise nor is seen by
+/// who gives one. `ttl` is the lease by this node's own configuration.
+///
+/// # Errors
+/// Why it refuses.
+pub fn answer<N: Reached>(
+    me: &NodeName,
+    nodes: &[NodeName],
+    cluster: &ClusterId,
+    ttl: Duration,
+    request: &PromiseRequest,
+    node: &mut N,
+) -> Result<PromiseAnswer, String> {
+    request.is_for(me, nodes, cluster)?;
+    let within = request.within / SHARES;
+    match request.wanted {
+        Wanted::Trial => node.try_out().map(|()| PromiseAnswer::Ready),
+        Wanted::Withdraw => {
+            let (term, epoch) = (request.term, request.epoch);
+            node.lock(within)?.free(term, epoch)?;
+            Ok(PromiseAnswer::Withdrawn { epoch })
+        }
+        Wanted::Promise => consider(me, request, ttl, &mut node.lock(within)?),
+    }
+}
+
+/// What `me` answers who is asked for its promise. It passes the primary's change on where it reaches the register, and
 /// promises where it does not: no promise is worth anything while the register says something else. `ttl` is
 /// the lease by this node's own configuration.
 ///
 /// # Errors
 /// Why it neither passes the change on nor promises.
-pub fn consider(
+fn consider(
     me: &NodeName,
     request: &PromiseRequest,
     ttl: Duration,

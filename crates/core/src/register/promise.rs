@@ -74,6 +74,22 @@ pub enum PromiseAnswer {
     },
 }
 
+impl PromiseAnswer {
+    /// Whether `to`, which was only asked whether it could promise, says that it could.
+    ///
+    /// # Errors
+    /// Why it could not, or that it has answered to something else.
+    pub fn ready(self, to: &NodeName) -> Result<(), String> {
+        match self {
+            Self::Ready => Ok(()),
+            Self::Refused(why) => Err(why),
+            Self::Promised { .. } | Self::Relayed(_) | Self::Withdrawn { .. } => {
+                Err(format!("{to} takes a trial for the question itself"))
+            }
+        }
+    }
+}
+
 /// What a node that was asked does about the register, after it has tried to read it.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
