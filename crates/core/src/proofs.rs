@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decide::guard;
 use crate::names::NodeName;
 use crate::plan::Action;
-use crate::register::{Reading, Register};
+use crate::register::{Memory, Reading, Register};
 use crate::snapshot::{Answer, Operation, Snapshot, Watch};
 
 /// Proofs that no other node could be granted the lease, each with the moment from which it counts: when
@@ -16,6 +16,8 @@ use crate::snapshot::{Answer, Operation, Snapshot, Watch};
 pub struct Proofs {
     renewed_at: Duration,
     last: Option<Register>,
+    memory: Memory,
+    remembered_at: Duration,
     safe_at: Option<Duration>,
     linked_at: BTreeMap<NodeName, Duration>,
     held_at: Option<Duration>,
@@ -29,13 +31,29 @@ impl Proofs {
         Self {
             renewed_at: now,
             last: None,
+            memory: Memory::default(),
+            remembered_at: now,
             safe_at: None,
             linked_at: BTreeMap::new(),
             held_at: None,
         }
     }
 
-    /// Takes in what the register has answered to an action whose question was sent at `asked`.
+    /// Takes in what the agent has kept of the register, as it lay on the disk at `at`. The guard keeps nothing there
+    /// itself: it changes nothing that a memory is needed for, and must not wait for a disk.
+    pub fn remember(&mut self, memory: &Memory, at: Duration) {
+        self.memory = self.memory.merged(memory);
+        self.remembered_at = at;
+    }
+
+    /// What is known of the register: what the agent has kept, and what the guard's own questions have brought.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Takes in what the register has answered to an action whose question was sent at `asked`. A change that another
+    /// node has passed on, which was asked for its promise (R7), moves the epoch before a monitor sees it.
     pub fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
         let asks = matches!(
             action,
@@ -43,6 +61,9 @@ impl Proofs {
         );
         if !asks {
             return;
+        }
+        if let (Action::AskPromises(_), Ok(memory)) = (action, &s.memory) {
+            self.memory = *memory;
         }
         if guard::proven(s) {
             self.renewed_at = asked;
@@ -73,9 +94,9 @@ impl Proofs {
 
     /// Keeps in mind that no other node could be promoted when the memory was read, where the picture
     /// says so ([`guard::safe`]).
-    pub fn judge(&mut self, s: &Snapshot, remembered_at: Duration) {
+    pub fn judge(&mut self, s: &Snapshot) {
         if guard::safe(s) {
-            self.safe(remembered_at);
+            self.safe(self.remembered_at);
         }
     }
 
@@ -85,14 +106,15 @@ impl Proofs {
     }
 
     /// Brings the picture up to date at `now`: how old the proofs are, beside what the guard has `seen` otherwise and
-    /// what the round has come to already. Whether the picture then says that nobody could be promoted counts from
-    /// when the memory in it was read.
+    /// what the round has come to already. That every other node has promised (R7) was `noted` at a term and an epoch,
+    /// and counts as long as nothing later is known. Whether the picture then says that nobody could be promoted counts
+    /// from when the memory in it was read.
     pub fn refresh(
         &mut self,
         s: &mut Snapshot,
         seen: Watch,
+        noted: Option<(u64, u64)>,
         now: Duration,
-        remembered_at: Duration,
     ) {
         let (links_tried, overslept) = match &s.operation {
             Operation::Guard(before) => (before.links_tried, before.overslept),
@@ -114,9 +136,10 @@ impl Proofs {
             held,
             links_tried,
             overslept,
+            promised: noted == Some((self.memory.term, self.memory.epoch)),
             ..seen
         });
-        self.judge(s, remembered_at);
+        self.judge(s);
     }
 
     /// How old they are.

@@ -225,7 +225,6 @@ impl Guarding for AtWork<'_> {
     }
 
     fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
-        self.resident.sources.learn(action, snapshot);
         self.resident.proofs.learn(action, snapshot, self.asked);
     }
 
@@ -267,17 +266,13 @@ impl Resident {
                 self.complain(format!("the watchdog could not be fed: {error}"));
             }
             // Nothing is asked in this round any more; the next one begins with that. What is seen here is
-            // of the moment when the clock was read: a guard that stood still since then has seen nothing
-            // of it, and begins the next round at once.
+            // of the moment when the clock was read.
             let looked = since_boot() + FILES;
             let late = self.refresh(&mut snapshot, &mut due);
             let now = since_boot();
             let late_since = is_late(now, looked);
             self.stood_still = late || late_since;
-            let pause = match late_since {
-                true => Duration::ZERO,
-                false => guard::pause(&snapshot),
-            };
+            let pause = guard::pause(&snapshot, late_since);
             due = now + pause;
             let end = self.postmaster.as_ref().and_then(|(_, end)| end.as_ref());
             if self.signals.sleep(pause, end) == Woken::ToEnd {
@@ -289,7 +284,10 @@ impl Resident {
     /// The picture at the beginning of a round, of what costs nothing to look at.
     fn look(&mut self, due: &mut Duration) -> Snapshot {
         self.node.change_seen = self.node.change_lock.look();
-        self.sources.remember(&self.node.memory);
+        let now = since_boot();
+        if let Some(memory) = self.sources.memory(&self.node.memory) {
+            self.proofs.remember(&memory, now);
+        }
         let mut snapshot = Snapshot {
             settings: self.node.settings.clone(),
             operation: Operation::Guard(Watch {
@@ -309,7 +307,7 @@ impl Resident {
             served: None,
             cluster: Err("the guard does not ask".to_owned()),
             register: None,
-            memory: Ok(self.sources.memory.with_guard(self.node.place.relied())),
+            memory: Ok(self.proofs.memory().with_guard(self.node.place.relied())),
             names: LinkNames {
                 fresh: self.node.fresh.clone(),
                 running: RunningName::Unknown,
@@ -335,8 +333,6 @@ impl Resident {
         }
         snapshot.process = self.look_at_processes(now);
         let seen = Watch {
-            promised: (self.node.place)
-                .has_promises(self.sources.memory.term, self.sources.memory.epoch),
             death: self.death(snapshot.process),
             absent: self
                 .absent_since
@@ -347,8 +343,8 @@ impl Resident {
             pacemaker_timeout: self.node.params.guard_pacemaker_timeout,
             ..Watch::default()
         };
-        let remembered_at = self.sources.remembered_at;
-        self.proofs.refresh(snapshot, seen, now, remembered_at);
+        let noted = self.node.place.promises();
+        self.proofs.refresh(snapshot, seen, noted, now);
         late
     }
 
@@ -442,10 +438,10 @@ impl Resident {
         }
         let deadline = Deadline::after(guard::patience(snapshot).min(POSTGRES));
         self.node.locate_socket();
+        let term = self.proofs.memory().reign.map_or(0, |reign| reign.term);
         self.sources
-            .look(&self.node.postgres, &self.node.place, deadline);
-        let silent = matches!(self.sources.answer, Answer::Refused(_));
-        if silent && matches!(self.node.pg.running().0, Process::Alive { .. }) {
+            .look(&self.node.postgres, &self.node.place, term, deadline);
+        if guard::outlives(&self.sources.answer, || self.node.pg.running().0) {
             self.node.place.outlive_view(since_boot());
         }
         self.proofs.looked(&self.sources.answer, since_boot());

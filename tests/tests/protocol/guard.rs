@@ -24,7 +24,7 @@ use crate::agent::{Step, leaves_superseded, process};
 use crate::exchange::{HELD, leaves_left_over};
 use crate::model::{Explored, FATES, Fate, Move, Outcome, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
-use crate::state::{Kind, Node, Postgres, State, View, age, aged, remembers};
+use crate::state::{Kind, Node, Postgres, State, View, age, aged};
 
 /// The moment from which every proof is too old.
 const LONG_AGO: Duration = Duration::ZERO;
@@ -122,6 +122,7 @@ impl Resident {
         if let Some(row) = &self.last {
             proofs.owned(row.clone());
         }
+        proofs.remember(&self.told, NOW);
         proofs
     }
 
@@ -160,8 +161,6 @@ impl Resident {
 struct Rounding<'a> {
     step: Step<'a>,
     chance: Chance,
-    /// What the guard knows of the register: what it has learned itself it does not keep on the disk.
-    memory: Memory,
     proofs: Proofs,
 }
 
@@ -206,16 +205,16 @@ impl Guarding for Rounding<'_> {
     fn refresh(&mut self, mut snapshot: Snapshot) -> Snapshot {
         let node = &self.step.state.nodes[self.step.i];
         let mutation = self.step.model.mutation;
-        let noted = (self.memory.term, self.memory.epoch) == (node.seen.term, node.seen.epoch)
-            || mutation == Mutation::GuardTrustsOldPromises;
-        let seen = Watch {
-            promised: node.noted && noted,
-            ..Watch::default()
+        let known = match mutation {
+            Mutation::GuardTrustsOldPromises => self.proofs.memory(),
+            _ => &node.seen,
         };
+        let noted = node.noted.then_some((known.term, known.epoch));
         snapshot.process = process(node);
-        self.proofs.refresh(&mut snapshot, seen, NOW, NOW);
+        self.proofs
+            .refresh(&mut snapshot, Watch::default(), noted, NOW);
         if let (Some(doctored), _) = mutation.before_decision(&snapshot) {
-            self.proofs.judge(&doctored, NOW);
+            self.proofs.judge(&doctored);
         }
         snapshot
     }
@@ -227,9 +226,6 @@ impl Guarding for Rounding<'_> {
             self.proofs.owned(row);
         }
         self.proofs.learn(action, snapshot, NOW);
-        if matches!(action, Action::AskPromises(_)) {
-            self.memory = remembers(snapshot);
-        }
     }
 
     fn is_to_end(&mut self) -> bool {
@@ -325,10 +321,9 @@ impl Explored {
         }
         guard.otherwise &= chance.grown_old != GrownOld::All;
         let proven_before = guard.renewal != Renewal::Old || guard.otherwise;
-        let told = guard.told;
         let mut proofs = guard.proofs();
-        let memory = state.nodes[i].memory().merged(&told);
-        let progress = Progress::default();
+        proofs.remember(&state.nodes[i].memory(), NOW);
+        let (memory, progress) = (*proofs.memory(), Progress::default());
         let mut snapshot = self.observe(state, i, Kind::Guard, View::All, progress, memory);
         snapshot.cluster = Err("the guard does not ask".to_owned());
         // It stood still before this round; within one is a scenario of the core's.
@@ -343,7 +338,6 @@ impl Explored {
         let mut round = Rounding {
             step: self.step(state, i, Kind::Guard),
             chance,
-            memory,
             proofs,
         };
         let snapshot = round.refresh(snapshot);
@@ -355,8 +349,8 @@ impl Explored {
             Round::Finished(..) => state.nodes[i].guard = None,
             Round::Over(rule) => {
                 let snapshot = round.refresh(snapshot);
-                let Rounding { memory, proofs, .. } = round;
-                self.learned(state, i, &proofs, &memory);
+                let Rounding { proofs, .. } = round;
+                self.learned(state, i, &proofs);
                 let in_doubt = rule == "guard-in-doubt" && proven_before;
                 self.judge_round(state, i, &snapshot, in_doubt);
             }
@@ -366,8 +360,8 @@ impl Explored {
     }
 
     /// What the guard keeps in mind until the next round.
-    fn learned(&self, state: &mut State, i: usize, proofs: &Proofs, memory: &Memory) {
-        let known = state.nodes[i].memory();
+    fn learned(&self, state: &mut State, i: usize, proofs: &Proofs) {
+        let (known, memory) = (state.nodes[i].memory(), proofs.memory());
         let Some(guard) = &mut state.nodes[i].guard else {
             return;
         };

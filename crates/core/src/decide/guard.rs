@@ -396,11 +396,22 @@ fn share(s: &Snapshot, reserved: Duration, parts: u32) -> Duration {
     share.clamp(least, LONGEST)
 }
 
-/// How long a guard pauses after a round: until the next renewal is due, and not longer than a third
+/// Whether PostgreSQL has outlived what was last handed over of it ([`Look::outlived`]): it did not answer this look,
+/// and is at work. `process` is looked up only where that matters.
+#[must_use]
+pub fn outlives(answer: &Answer, process: impl FnOnce() -> Process) -> bool {
+    matches!(answer, Answer::Refused(_)) && matches!(process(), Process::Alive { .. })
+}
+
+/// How long a guard pauses after a round: not at all where it `stood_still` since it last looked, since what it saw
+/// then is of the past; otherwise until the next renewal is due, and not longer than a third
 /// of the time that it has for another proof; a sixth where the lease was not renewed, so that there is
 /// time for every other question once a standby ceases to follow.
 #[must_use]
-pub fn pause(s: &Snapshot) -> Duration {
+pub fn pause(s: &Snapshot, stood_still: bool) -> Duration {
+    if stood_still {
+        return Duration::ZERO;
+    }
     let interval = interval(s.settings.ttl);
     let parts = if proven(s) { 3 } else { 6 };
     time_for_proof(s).map_or(interval, |left| {

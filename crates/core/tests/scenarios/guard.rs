@@ -34,9 +34,7 @@ struct Resident {
     proofs: Proofs,
     /// The standbys that acknowledge WAL.
     following: BTreeSet<NodeName>,
-    promised_at: Option<u64>,
-    /// When the memory was read.
-    remembered_at: Duration,
+    promised_at: Option<(u64, u64)>,
     death: Death,
     absent_since: Option<Duration>,
     pacemaker_gone: Duration,
@@ -109,7 +107,6 @@ impl Resident {
             proofs,
             following: nodes(&[2]),
             promised_at: None,
-            remembered_at: seconds(1000.0),
             death: Death::None,
             absent_since: None,
             pacemaker_gone: Duration::ZERO,
@@ -136,7 +133,6 @@ impl Resident {
     /// What is seen beside the proofs.
     fn seen(&self) -> Watch {
         Watch {
-            promised: self.promised_at == Some(self.world.memory.epoch),
             death: self.death,
             absent: self.absent_since.map_or(Duration::ZERO, |at| self.now - at),
             pacemaker_gone: self.pacemaker_gone,
@@ -147,7 +143,7 @@ impl Resident {
 
     /// Carries one round through and sleeps until the next.
     fn round(&mut self, overslept: bool) -> End {
-        self.remembered_at = self.now;
+        self.proofs.remember(&self.world.memory, self.now);
         let begun = Watch {
             overslept,
             ..Watch::default()
@@ -165,7 +161,7 @@ impl Resident {
                 self.fed = guard::feeds(&s);
                 self.proofs.looked(&self.world.answer, self.now);
                 let s = self.refreshed(s, false);
-                self.now += guard::pause(&s);
+                self.now += guard::pause(&s, false);
                 End::Round(rule)
             }
             Round::Endless | Round::ToEnd => panic!("a round without an end: {:?}", self.actions),
@@ -179,7 +175,7 @@ impl Resident {
         s.process = self.world.process;
         let seen = self.seen();
         self.proofs
-            .refresh(&mut s, seen, self.now, self.remembered_at);
+            .refresh(&mut s, seen, self.promised_at, self.now);
         s
     }
 
@@ -222,7 +218,7 @@ impl Resident {
 
     fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
         if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
-            self.promised_at = promises.complete(ask).then_some(ask.epoch);
+            self.promised_at = promises.complete(ask).then_some((ask.term, ask.epoch));
         }
         self.proofs.learn(action, s, asked);
     }
@@ -374,7 +370,7 @@ fn the_promise_of_every_peer_is_as_good_as_a_lease() {
     resident.expect_fence();
     // One that was given ends with the epoch at which it was given.
     let (mut resident, _) = isolated(None);
-    resident.promised_at = Some(epoch - 1);
+    resident.promised_at = Some((resident.world.memory.term, epoch - 1));
     resident.expect_fence();
 }
 

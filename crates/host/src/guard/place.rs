@@ -166,9 +166,11 @@ impl Place {
         self.note("promises.given", &format!("{term} {epoch}"))
     }
 
-    /// Whether that was said of this term and epoch.
-    pub(crate) fn has_promises(&self, term: u64, epoch: u64) -> bool {
-        self.noted("promises.given") == Some(format!("{term} {epoch}"))
+    /// The term and the epoch of the last [`Place::promised`].
+    pub(crate) fn promises(&self) -> Option<(u64, u64)> {
+        let text = self.noted("promises.given")?;
+        let (term, epoch) = text.split_once(' ')?;
+        Some((term.parse().ok()?, epoch.parse().ok()?))
     }
 
     /// Says why PostgreSQL is about to be stopped by the guard.

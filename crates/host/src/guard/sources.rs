@@ -7,9 +7,8 @@ use std::time::Duration;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::parse::server_view;
-use pha_core::plan::Action;
 use pha_core::register::Memory;
-use pha_core::snapshot::{Answer, Snapshot};
+use pha_core::snapshot::Answer;
 use tracing::{info, warn};
 
 use crate::clock::{Deadline, since_boot};
@@ -32,11 +31,8 @@ const ROOT: u32 = 0;
 pub(crate) struct Sources {
     /// What PostgreSQL answered last.
     pub(crate) answer: Answer,
-    /// What the agent has kept of the register.
-    pub(crate) memory: Memory,
-    /// When the memory was last read.
-    pub(crate) remembered_at: Duration,
-    memory_file: Option<(u64, i64, i64)>,
+    /// The agent's memory as it was last read, and of which version of its file.
+    memory: Option<((u64, i64, i64), Memory)>,
     session: Option<Session>,
     pacemaker: Option<Process>,
     pacemaker_seen: Duration,
@@ -48,9 +44,7 @@ impl Sources {
     pub(crate) fn new(now: Duration) -> Self {
         Self {
             answer: Answer::NotAsked,
-            memory: Memory::default(),
-            remembered_at: now,
-            memory_file: None,
+            memory: None,
             session: None,
             pacemaker: None,
             pacemaker_seen: now,
@@ -58,33 +52,25 @@ impl Sources {
         }
     }
 
-    /// Reads the memory where it has changed. The guard itself keeps nothing there: it changes
-    /// nothing that a memory is needed for, and must not wait for a disk.
-    pub(crate) fn remember(&mut self, file: &MemoryFile) {
-        let now = since_boot();
-        let Ok(meta) = std::fs::metadata(file.path()) else {
-            return;
-        };
+    /// What the agent has kept of the register, as it lies on the disk now; none where that cannot be told. It is read
+    /// where the file has changed.
+    pub(crate) fn memory(&mut self, file: &MemoryFile) -> Option<Memory> {
+        let meta = std::fs::metadata(file.path()).ok()?;
         let version = (meta.ino(), meta.mtime(), meta.mtime_nsec());
-        if self.memory_file == Some(version) {
-            self.remembered_at = now;
-            return;
+        if let Some((known, memory)) = &self.memory
+            && *known == version
+        {
+            return Some(*memory);
         }
         match file.load() {
             Ok(memory) => {
-                self.memory = self.memory.merged(&memory);
-                self.memory_file = Some(version);
-                self.remembered_at = now;
+                self.memory = Some((version, memory));
+                Some(memory)
             }
-            Err(error) => warn!("{error}"),
-        }
-    }
-
-    /// Takes in what the asking for promises has left in the memory: a change that another node has
-    /// passed on moves the epoch before a monitor sees it.
-    pub(crate) fn learn(&mut self, action: &Action, snapshot: &Snapshot) {
-        if let (Action::AskPromises(_), Ok(memory)) = (action, &snapshot.memory) {
-            self.memory = self.memory.merged(memory);
+            Err(error) => {
+                warn!("{error}");
+                None
+            }
         }
     }
 
@@ -101,13 +87,18 @@ impl Sources {
     }
 
     /// Asks PostgreSQL for its view, and leaves it where a monitor finds it that has no connection.
-    pub(crate) fn look(&mut self, postgres: &Postgres, place: &Place, deadline: Deadline) {
+    /// `term` is that of this node's last promotion.
+    pub(crate) fn look(
+        &mut self,
+        postgres: &Postgres,
+        place: &Place,
+        term: u64,
+        deadline: Deadline,
+    ) {
         let asked = since_boot();
         let rows = self.over(postgres, deadline, |session| view::rows(session, deadline));
         if let Ok(rows) = &rows
-            && let Err(error) = self
-                .handed(asked, rows)
-                .and_then(|seen| place.hand_over(&seen))
+            && let Err(error) = handed(term, asked, rows).and_then(|seen| place.hand_over(&seen))
         {
             warn!("the agent does not see what the guard sees: {error}");
         }
@@ -125,12 +116,6 @@ impl Sources {
                 Answer::Refused(text)
             }
         };
-    }
-
-    fn handed(&self, asked: Duration, rows: &TextRows) -> Result<Handed, String> {
-        let term = self.memory.reign.map_or(0, |reign| reign.term);
-        Handed::new(term, asked, rows.clone())
-            .ok_or_else(|| "the machine has no boot id".to_owned())
     }
 
     /// Does something over the kept connection; one that has failed is made anew the next time. It is
@@ -175,4 +160,8 @@ impl Sources {
         }
         now.saturating_sub(self.pacemaker_seen)
     }
+}
+
+fn handed(term: u64, asked: Duration, rows: &TextRows) -> Result<Handed, String> {
+    Handed::new(term, asked, rows.clone()).ok_or_else(|| "the machine has no boot id".to_owned())
 }
