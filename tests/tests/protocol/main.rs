@@ -747,23 +747,25 @@ fn a_primary_that_restarts_by_promises_costs_nothing_that_was_acknowledged() {
 #[test]
 fn every_part_of_a_restart_by_promises_is_needed() {
     use Mutation as M;
+    let released = |model| Explored {
+        start: Start::Released,
+        ..model
+    };
     // Some of these break more, and sooner, where a standby is let go.
     for (mutation, model, breaks) in [
-        (M::RestartUnasked, RESTARTING, REOPENED),
-        (M::UnreachablePromises, RESTARTING, REOPENED),
-        (M::PromiseNotKept, RESTARTING, REOPENED),
-        (M::PromiseWhileAsked, RESTARTING, REOPENED),
-        (M::RestartUseNotKept, RESTARTING, ACKNOWLEDGED),
+        (M::RestartUnasked, released(RESTARTING), REOPENED),
+        (M::UnreachablePromises, released(RESTARTING), REOPENED),
+        (M::PromiseNotKept, released(RESTARTING), REOPENED),
+        (M::PromiseWhileAsked, released(RESTARTING), REOPENED),
+        (M::RestartUseNotKept, released(RESTARTING), ACKNOWLEDGED),
+        // Somebody has to start the server by hand, which nobody does whose lease was given back; and a server that
+        // was restarted keeps that it has opened before it renews the lease.
         (M::WithdrawnWhileOpen, RESTARTING, ACKNOWLEDGED),
-        (M::OpenedUnlooked, RESTARTING, ACKNOWLEDGED),
-        (M::ServedIgnored, RESTARTED_PUT_BACK, REOPENED),
-        (M::OldLookCounts, RESTARTED_PUT_BACK, REOPENED),
+        (M::OpenedUnlooked, released(RESTARTING), ACKNOWLEDGED),
+        (M::ServedIgnored, released(RESTARTED_PUT_BACK), REOPENED),
+        (M::OldLookCounts, released(RESTARTED_PUT_BACK), REOPENED),
     ] {
-        let model = Explored {
-            mutation,
-            start: Start::Released,
-            ..model
-        };
+        let model = Explored { mutation, ..model };
         let found = explore(model, HasDiscoveries::AnyOf([breaks].into()), None);
         assert!(
             found.iter().any(|(name, _)| *name == breaks),
