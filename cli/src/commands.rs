@@ -13,7 +13,7 @@ mod init;
 mod internal;
 mod manage;
 mod master;
-mod online_switch;
+pub(crate) mod online_switch;
 mod rebuild_slave;
 mod recovery_master;
 mod repair_slave;

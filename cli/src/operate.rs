@@ -6,6 +6,7 @@ use std::time::Duration;
 use pha_core::decide::operator::Refusal;
 use pha_core::health::NotingCommand;
 use pha_core::history::Operator;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::register::Reading;
 use pha_host::change_lock::Held;
@@ -21,6 +22,7 @@ use crate::site;
 pub(crate) mod back;
 pub(crate) mod copy;
 pub(crate) mod lock;
+pub(crate) mod out;
 
 /// How long another operation of this node may take to end with its changes.
 const CHANGES: Duration = Duration::from_secs(30);
@@ -28,8 +30,8 @@ const CHANGES: Duration = Duration::from_secs(30);
 /// How long the register and PostgreSQL may take to answer one question.
 pub(crate) const ASK: Duration = Duration::from_secs(5);
 
-impl From<Refusal> for ClsError {
-    fn from(refusal: Refusal) -> Self {
+impl<Text: Into<Message>> From<Refusal<Text>> for ClsError {
+    fn from(refusal: Refusal<Text>) -> Self {
         Self::refused(refusal.what, refusal.hint)
     }
 }

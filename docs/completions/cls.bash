@@ -1693,7 +1693,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__manage)
-            opts="-q -h --json --quiet --timeout --config --resource --help"
+            opts="-q -h --force --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2027,7 +2027,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__stop)
-            opts="-q -h --json --quiet --timeout --config --resource --help"
+            opts="-q -h --force --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -75,6 +75,7 @@ complete -c cls -n "__fish_cls_using_subcommand start" -s h -l help -d 'Print he
 complete -c cls -n "__fish_cls_using_subcommand stop" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand stop" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand stop" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand stop" -l force -d 'Also if the primary\'s stop has to wait for its archive'
 complete -c cls -n "__fish_cls_using_subcommand stop" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -128,7 +129,7 @@ complete -c cls -n "__fish_cls_using_subcommand recovery_master" -s h -l help -d
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l resource -d 'The database resource, where the cluster has several' -r
-complete -c cls -n "__fish_cls_using_subcommand standby_node" -l force -d 'Also if no other node can take the database over'
+complete -c cls -n "__fish_cls_using_subcommand standby_node" -l force -d 'Also if no other node can take the database over, or if writes would stand still for another reason'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand standby_node" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -147,6 +148,7 @@ complete -c cls -n "__fish_cls_using_subcommand unmanage" -s h -l help -d 'Print
 complete -c cls -n "__fish_cls_using_subcommand manage" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand manage" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand manage" -l resource -d 'The database resource, where the cluster has several' -r
+complete -c cls -n "__fish_cls_using_subcommand manage" -l force -d 'Also if Pacemaker then stops PostgreSQL, since cls_stop was given'
 complete -c cls -n "__fish_cls_using_subcommand manage" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand manage" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand manage" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::Maintenance;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -36,7 +38,11 @@ pub(crate) struct Unmanage {}
 /// first looks again at what runs and forgets what failed meanwhile, so that a database that was stopped by
 /// hand and runs again is not restarted.
 #[derive(Debug, Args)]
-pub(crate) struct Manage {}
+pub(crate) struct Manage {
+    /// Also if Pacemaker then stops PostgreSQL, since cls_stop was given
+    #[arg(long)]
+    force: bool,
+}
 
 impl Unmanage {
     pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
@@ -74,6 +80,7 @@ impl Manage {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
+        self.see_who_would_be_stopped(&cluster)?;
         // One that was given back already has nothing to lose, and may need the rest to go on.
         if !cluster.view.managed {
             end_maintenance(session, &cluster, deadline)?;
@@ -105,6 +112,34 @@ impl Manage {
             json!({ "resources": cluster.view.ours, "primary": primary }),
         );
         Ok(())
+    }
+}
+
+impl Manage {
+    /// An order of cls_stop that Pacemaker has not carried out yet is carried out as soon as it manages the
+    /// database.
+    fn see_who_would_be_stopped(&self, cluster: &Cluster) -> Result<(), ClsError> {
+        let view = &cluster.view;
+        if self.force || view.managed || !view.database.stopped_on_purpose {
+            return Ok(());
+        }
+        let nodes = view.nodes.iter();
+        let running: Vec<Message> = nodes
+            .filter(|(_, node)| node.role() != Role::Stopped)
+            .map(|(name, _)| Message::from(name))
+            .collect();
+        if running.is_empty() {
+            return Ok(());
+        }
+        Err(ClsError::refused(
+            message!(
+                "cls_stop was given, and PostgreSQL runs on {nodes}: Pacemaker would stop it as soon as it manages it",
+                nodes = Message::all(running)
+            ),
+            message!(
+                "cls_start, which takes that order back, then cls_manage; or cls_manage --force, which lets it be stopped"
+            ),
+        ))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate;
+use crate::operate::{self, out::may_be_taken_out};
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -21,13 +21,13 @@ const STANDBY: &str = "standby";
 
 /// Take all resources off a node, for work on it
 ///
-/// If the node is the primary, another one takes over. It stays so, also over reboots, until
-/// cls_unstandby_node.
+/// If the node is the primary, another one takes over; refused where none could. It stays so, also over
+/// reboots, until cls_unstandby_node.
 #[derive(Debug, Args)]
 pub(crate) struct StandbyNode {
     /// The node
     node: String,
-    /// Also if no other node can take the database over
+    /// Also if no other node can take the database over, or if writes would stand still for another reason
     #[arg(long)]
     force: bool,
 }
@@ -47,9 +47,7 @@ impl StandbyNode {
         cluster.require_quorum()?;
         let name = cluster.named(&self.node)?;
         let was_primary = cluster.node(&name).role() == Role::Promoted;
-        if was_primary && !self.force {
-            may_be_spared(&cluster, &name)?;
-        }
+        may_be_taken_out(&cluster, Some(&name), self.force)?;
         let command = format!("cls_standby_node {name}");
         operate::note(&cluster, &command, deadline);
         tools::set_node(&self.node, STANDBY, "on", deadline)?;
@@ -78,22 +76,6 @@ impl StandbyNode {
     }
 }
 
-/// Refuses when nobody could take over from the primary.
-fn may_be_spared(cluster: &Cluster, primary: &NodeName) -> Result<(), ClsError> {
-    if cluster.view.can_be_taken_over() {
-        return Ok(());
-    }
-    Err(ClsError::refused(
-        message!(
-            "{primary} is the primary, and no other node may be promoted now",
-            primary
-        ),
-        message!(
-            "bring a standby back first (cls_status says how), or stop the database with --force"
-        ),
-    ))
-}
-
 impl UnstandbyNode {
     pub(crate) fn run(&self, session: &Session) -> Result<(), ClsError> {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
@@ -101,6 +83,12 @@ impl UnstandbyNode {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         let name = cluster.named(&self.node)?;
+        if let Some((what, remedy)) = cluster.view.left_alone([&name]) {
+            return Err(ClsError::refused(
+                message!("{what}, so it would start nothing", what),
+                message!("{remedy}, then try again", remedy),
+            ));
+        }
         let command = format!("cls_unstandby_node {name}");
         operate::note(&cluster, &command, deadline);
         tools::delete_node(&self.node, STANDBY, deadline)?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate;
+use crate::operate::{self, out::may_be_taken_out};
 use crate::tools;
 use crate::wait::{self, Look};
 
@@ -40,7 +40,11 @@ pub(crate) struct Start {}
 ///
 /// Waits until everything is stopped. The next cls_start keeps the primary.
 #[derive(Debug, Args)]
-pub(crate) struct Stop {}
+pub(crate) struct Stop {
+    /// Also if the primary's stop has to wait for its archive
+    #[arg(long)]
+    force: bool,
+}
 
 /// How far a start has come.
 enum Progress {
@@ -56,11 +60,38 @@ impl Start {
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
         operate::note(&cluster, "cls_start", deadline);
+        if let Some(left_alone) = cluster.view.left_alone([]) {
+            return Err(not_managed(session, &cluster, left_alone, deadline)?);
+        }
         let primary = start(session, &cluster, deadline)?;
         let sentence = format!("{primary} is primary, every standby streams");
         session.ui.done(&sentence, json!({ "primary": primary }));
         Ok(())
     }
+}
+
+/// Pacemaker starts nothing that it does not manage. An order of cls_stop would have it stop what runs once
+/// it does again: it is taken back all the same.
+fn not_managed(
+    session: &Session,
+    cluster: &Cluster,
+    (what, remedy): (Message, Message),
+    deadline: Deadline,
+) -> Result<ClsError, ClsError> {
+    if !cluster.view.database.stopped_on_purpose {
+        return Ok(ClsError::refused(
+            message!("{what}, so it would start nothing", what),
+            message!("{remedy}, then try again", remedy),
+        ));
+    }
+    release(session, cluster, deadline)?;
+    Ok(ClsError::failed(
+        message!(
+            "{what}, so it starts nothing; the order of cls_stop is taken back",
+            what
+        ),
+        message!("{remedy}, after which it starts what does not run", remedy),
+    ))
 }
 
 /// Lets Pacemaker start everything, and waits for that; the primary.
@@ -245,6 +276,7 @@ impl Stop {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
+        may_be_taken_out(&cluster, None, self.force)?;
         operate::note(&cluster, "cls_stop", deadline);
         stop(session, &cluster, deadline)?;
         session.ui.done(

@@ -182,6 +182,11 @@ impl ClusterNode {
     }
 }
 
+/// What to type for a node whose resources Pacemaker is to act on again.
+pub fn end_of_maintenance(name: &NodeName) -> Message {
+    message!("crm_attribute -N {name} -n maintenance -D", name)
+}
+
 /// Whether the loss of the primary would be survived with every acknowledged commit.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,6 +423,40 @@ impl Cluster {
     #[must_use]
     pub fn repl_info(&self) -> Option<&ReplInfo> {
         self.repl_info.as_ref().and_then(|read| read.as_ref().ok())
+    }
+
+    /// What Pacemaker does not act on of the database, of what is placed with it and on these nodes, and what
+    /// is typed to change that: an order about it would wait until somebody does.
+    #[must_use]
+    pub fn left_alone<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n NodeName>,
+    ) -> Option<(Message, Message)> {
+        if !self.managed {
+            let what = message!("Pacemaker does not manage the database");
+            return Some((what, message!("cls_manage")));
+        }
+        if let Some(placed) = self.placed.iter().find(|placed| !placed.managed) {
+            let what = message!(
+                "Pacemaker does not manage {name}",
+                name = placed.name.as_str()
+            );
+            return Some((what, message!("cls_manage")));
+        }
+        let mut nodes = nodes.into_iter();
+        let node = nodes.find(|name| self.node(name).maintenance)?;
+        let what = message!(
+            "{name} is in maintenance: Pacemaker does not act there",
+            name = node
+        );
+        Some((what, end_of_maintenance(node)))
+    }
+
+    /// The nodes on which something of ours runs.
+    pub fn busy_nodes(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes
+            .keys()
+            .filter(|name| !self.running(name).is_empty())
     }
 
     /// The names of the database and of what is placed with it.

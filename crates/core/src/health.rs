@@ -7,7 +7,9 @@
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum};
+use crate::cluster::{
+    Cluster, ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum, end_of_maintenance,
+};
 use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::message;
@@ -616,7 +618,7 @@ fn hangs(seen: &Observation<'_>) -> Vec<Problem> {
         "on {primary}: look at PostgreSQL's log, its processes and the disk; Pacemaker acts when its monitor has failed",
         primary
     );
-    vec![problem(Level::Warning, text, remedy).on(primary)]
+    vec![problem(Level::Critical, text, remedy).on(primary)]
 }
 
 /// Who could not look does not know that all is well: the attributes of the standbys are what the agent
@@ -908,11 +910,6 @@ fn is_repaired(seen: &Observation<'_>, count: &FailCount) -> bool {
     let stopped = node.filter(|node| node.role() == Role::Stopped);
     let reason = stopped.and_then(|node| node.database.last_failure.as_ref()?.reason.as_deref());
     reason.is_some_and(|reason| named_command(seen, reason, &count.node).is_some())
-}
-
-/// What to type for a node whose resources Pacemaker is to act on again.
-fn end_of_maintenance(name: &NodeName) -> Message {
-    message!("crm_attribute -N {name} -n maintenance -D", name)
 }
 
 fn unmanaged(seen: &Observation<'_>) -> Vec<Problem> {

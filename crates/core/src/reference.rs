@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::decide::operator::{COPY_RULES, RECOVERY_RULES, RESTART_RULES, SWITCH_RULES};
+use crate::decide::operator::{COPY_RULES, OUT_RULES, RECOVERY_RULES, RESTART_RULES, SWITCH_RULES};
 use crate::decide::tables;
 use crate::doctor;
 use crate::health::HEALTH_RULES;
@@ -55,6 +55,8 @@ pub fn rules() -> String {
         "cls_restart (and cls_setup, where PostgreSQL is restarted)",
         rules,
     );
+    let rules = OUT_RULES.iter().map(|rule| (rule.id, rule.says));
+    table(&mut text, "cls_stop, cls_standby_node", rules);
     let rules = COPY_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_repair_slave, cls_rebuild_slave", rules);
     let rules = RECOVERY_RULES.iter().map(|rule| (rule.id, rule.says));

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use pha_testbed::{Output, Signal};
-use pha_tests::cluster::{Bed, PATIENCE, State, agree, must, register, say, scenario};
+use pha_tests::cluster::{Bed, CLONE, PATIENCE, State, agree, must, register, say, scenario};
 
 pub(crate) const CLS: &str = "/opt/pha4pgsql/bin/cls";
 /// How long one command may take on a busy machine.
@@ -186,7 +186,7 @@ fn both(bed: &Bed, words: &[&str], codes: [i32; 2]) -> String {
 /// The status on these nodes, asked side by side while something hangs: each names it and ends by
 /// itself (within five seconds, but the machine may be busy).
 #[track_caller]
-fn status_names(bed: &Bed, nodes: &[&str], part: &str) {
+fn status_names(bed: &Bed, nodes: &[&str], level: &str, part: &str) {
     let outputs: Vec<Output> = thread::scope(|scope| {
         let asked: Vec<_> = nodes
             .iter()
@@ -200,7 +200,8 @@ fn status_names(bed: &Bed, nodes: &[&str], part: &str) {
         say(&format!("cls_status on {node} took {took:.2} s: {part}"));
         assert_eq!(output.code, 0, "{}", output.stderr);
         assert!(output.stdout.contains(part), "{}", output.stdout);
-        assert!(output.stdout.contains("warning"), "{}", output.stdout);
+        let verdict = format!("Health: {level}");
+        assert!(output.stdout.contains(&verdict), "{}", output.stdout);
         assert!(took < 15.0, "{took} s");
     }
 }
@@ -221,7 +222,15 @@ fn something_hangs(bed: &Bed) {
     scenario("the lock service hangs: the status says so");
     let lock = must(bed.lock_service());
     must(lock.freeze());
-    status_names(bed, &["node1", "node2"], "lock service unreachable");
+    let nodes = ["node1", "node2"];
+    status_names(bed, &nodes, "warning", "lock service unreachable");
+    for (node, word) in [
+        ("node1", "nobody could take over"),
+        ("node2", "could stand still"),
+    ] {
+        let said = ends(bed, "node1", &["standby_node", node], 10);
+        assert!(said.contains(word) && said.contains("--force"), "{said}");
+    }
     let check = cls(bed, "node2", &["status", "--check"]);
     assert_eq!(check.code, 1, "{}", check.stdout);
     must(lock.thaw());
@@ -235,7 +244,8 @@ fn something_hangs(bed: &Bed) {
     // Side by side: after three monitors without an answer the agent acts.
     status_names(
         bed,
-        &["node1", "node2"],
+        &nodes,
+        "critical",
         "PostgreSQL on node1 does not answer",
     );
     assert!(server(Signal::CONT) > 0);
@@ -307,6 +317,30 @@ fn pacemaker_restarted(bed: &Bed) {
     ends(bed, "node1", &["unmanage"], 0);
     let said = ends(bed, "node2", &["status"], 0);
     assert!(said.contains("cls_manage"), "{said}");
+    // What Pacemaker would do some day is not ordered now.
+    for words in [
+        ["stop"].as_slice(),
+        &["stop", "--force"],
+        &["standby_node", "node2", "--force"],
+        &["unstandby_node", "node2"],
+        &["start"],
+        &["restart"],
+    ] {
+        let said = ends(bed, "node1", words, 10);
+        assert!(said.contains("cls_manage"), "{said}");
+    }
+    let clone = ["crm_resource", "--resource", CLONE, "--meta"];
+    let stopped = [
+        "--set-parameter",
+        "target-role",
+        "--parameter-value",
+        "Stopped",
+    ];
+    bed.run("node1", &[clone.as_slice(), &stopped].concat());
+    let said = ends(bed, "node1", &["manage"], 10);
+    assert!(said.contains("Pacemaker would stop it"), "{said}");
+    let said = ends(bed, "node1", &["start"], 1);
+    assert!(said.contains("is taken back"), "{said}");
     for node in ["node1", "node2"] {
         must(bed.stop_pacemaker(node, PATIENCE));
     }

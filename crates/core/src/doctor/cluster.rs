@@ -470,8 +470,13 @@ fn arbiter(seen: &Examination) -> Vec<Found> {
 }
 
 fn site(seen: &Examination) -> Vec<Found> {
+    // What cls_setup would write all the same is no error here either.
     let each = |finding: &SiteFinding| {
-        let found = |node| Found::error(&*finding.what, &*finding.remedy).on(node);
+        let level = match finding.refused {
+            true => Found::error,
+            false => Found::warning,
+        };
+        let found = |node| level(&finding.what, &finding.remedy).on(node);
         finding.nodes.iter().map(found).collect::<Vec<Found>>()
     };
     seen.site.iter().flat_map(each).collect()

@@ -369,6 +369,15 @@ fn every_rule_finds_what_it_looks_for() {
                 what: "there is no interface vip_nic=eth9".to_owned(),
                 nodes: vec![name("node2")],
                 remedy: "vip_nic=eth0 in config.ini, or none".to_owned(),
+                refused: true,
+            }];
+        }),
+        // cls_setup would write it all the same.
+        ("site", Warning, |e| {
+            e.site = vec![crate::setup::SiteFinding {
+                what: "config.ini is another one on node2".to_owned(),
+                nodes: vec![name("node2")],
+                remedy: "sh install.sh".to_owned(),
                 refused: false,
             }];
         }),

@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
-use super::{Level, Observation, Problem, end_of_maintenance, problem};
+use super::{Level, Observation, Problem, problem};
+use crate::cluster::end_of_maintenance;
+use crate::link_name::LinkName;
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -32,10 +34,29 @@ fn as_text<S: serde::Serializer>(names: &StandbyNames, serializer: S) -> Result<
 }
 
 impl CommitWaits {
+    /// The nodes that are waited for, each once: that a name of a link has an incarnation too (R11) is
+    /// nothing that an operator could type. None: any standby.
+    fn nodes(&self) -> Vec<Option<String>> {
+        let mut nodes = Vec::new();
+        for name in self.names.names() {
+            let node = match name {
+                StandbyName::Every => None,
+                StandbyName::Name(name) => {
+                    let node = name.parse::<LinkName>().ok().and_then(|link| link.node());
+                    Some(node.map_or_else(|| name.clone(), |node| node.to_string()))
+                }
+            };
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes
+    }
+
     fn whom(&self) -> Message {
-        let names = self.names.names().iter().map(|name| match name {
-            StandbyName::Every => message!("any standby"),
-            StandbyName::Name(name) => Message::from(name),
+        let names = self.nodes().into_iter().map(|node| match node {
+            None => message!("any standby"),
+            Some(node) => Message::from(node),
         });
         match self.names.waits_for_each() {
             true => Message::all(names),
@@ -118,9 +139,9 @@ fn monitored_again(seen: &Observation<'_>, primary: &NodeName) -> Option<Message
 
 /// What takes the standbys out that commits wait for, one command each.
 fn spared(commits: &CommitWaits) -> Message {
-    let commands = commits.names.names().iter().map(|name| match name {
-        StandbyName::Every => message!("cls_standby_node <node>"),
-        StandbyName::Name(name) => message!("cls_standby_node {node}", node = name),
+    let commands = commits.nodes().into_iter().map(|node| match node {
+        None => message!("cls_standby_node <node>"),
+        Some(node) => message!("cls_standby_node {node}", node),
     });
     Message::all(commands)
 }

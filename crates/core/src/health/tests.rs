@@ -290,7 +290,7 @@ fn a_primary_that_hangs_is_named() {
             .said()
             .contains("PostgreSQL on node1 does not answer")
     );
-    assert_eq!(hangs[0].level, Level::Warning);
+    assert_eq!(hangs[0].level, Level::Critical, "nobody can write");
     assert_eq!(found(&[STANDBY]), [], "there is no primary to answer");
 
     // One that could not be asked, whatever the reason, is none of which all is well.

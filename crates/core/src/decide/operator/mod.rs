@@ -1,11 +1,12 @@
 //! What an operator's commands may do, and in which steps: repairing and rebuilding a standby, the
-//! planned switch and its hand-over, the planned restart, the emergency election.
+//! planned switch and its hand-over, the planned restart, a node out of service, the emergency election.
 //!
 //! The decisions are tables as those of the agent are: rows with a stable id, first match wins. A
 //! refusal says what is not so and what to type; a plan is shown before it is performed.
 
 mod copy;
 mod hand_over;
+mod out_of_service;
 mod recovery;
 mod restart;
 mod switch;
@@ -21,6 +22,7 @@ pub use hand_over::{
     HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
     plan_hand_over_by,
 };
+pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
     NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,
     may_still_serve, plan_recovery, registered, taken_over, to_give_way,
@@ -31,20 +33,23 @@ pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandb
 /// What to do about a primary whose stop would wait for its archive.
 const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";
 
-/// One precondition of a command.
-pub struct Precondition<Facts: 'static> {
+/// One precondition of a command. Its texts are messages where they are in every language.
+pub struct Precondition<Facts: 'static, Text: 'static = String> {
     /// A stable name.
     pub id: &'static str,
     /// What it asks for, in one sentence.
     pub says: &'static str,
     /// What is not so, and what to type.
-    pub check: fn(&Facts) -> Option<(String, String)>,
+    pub check: fn(&Facts) -> Option<(Text, Text)>,
 }
 
 /// # Errors
 /// The first precondition that does not hold.
-fn all_hold<Facts>(rules: &[Precondition<Facts>], facts: &Facts) -> Result<(), Refusal> {
-    let broken = |rule: &Precondition<Facts>| {
+fn all_hold<Facts, Text>(
+    rules: &[Precondition<Facts, Text>],
+    facts: &Facts,
+) -> Result<(), Refusal<Text>> {
+    let broken = |rule: &Precondition<Facts, Text>| {
         let (what, hint) = (rule.check)(facts)?;
         Some(Refusal::new(rule.id, what, hint))
     };
@@ -54,17 +59,17 @@ fn all_hold<Facts>(rules: &[Precondition<Facts>], facts: &Facts) -> Result<(), R
 /// Why a command does not begin. Nothing was changed.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Refusal<Text = String> {
     /// The rule, for logs and tests.
     pub id: &'static str,
     /// What is not as it has to be.
-    pub what: String,
+    pub what: Text,
     /// What to type next.
-    pub hint: String,
+    pub hint: Text,
 }
 
-impl Refusal {
-    fn new(id: &'static str, what: impl Into<String>, hint: impl Into<String>) -> Self {
+impl<Text> Refusal<Text> {
+    fn new(id: &'static str, what: impl Into<Text>, hint: impl Into<Text>) -> Self {
         Self {
             id,
             what: what.into(),
@@ -73,8 +78,8 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl<Text: fmt::Display> fmt::Display for Refusal<Text> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        self.what.fmt(f)
     }
 }

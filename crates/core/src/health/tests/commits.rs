@@ -7,7 +7,7 @@ use crate::register::Seen;
 /// Commits wait for node2.
 fn commits(waiting: usize) -> CommitWaits {
     CommitWaits {
-        names: StandbyNames::first(1, ["node2"]),
+        names: StandbyNames::first(1, ["node2@0123456789abcdef"]),
         waiting,
         since: (waiting > 0).then(|| "2026-01-01 03:00:00+00".to_owned()),
         longest_seconds: (waiting > 0).then_some(41.6),
@@ -18,7 +18,7 @@ fn streaming() -> Vec<ReplicationRow> {
     vec![ReplicationRow {
         address: None,
         node: None,
-        standby: "node2".to_owned(),
+        standby: "node2@0123456789abcdef".to_owned(),
         state: Some(WalSenderState::Streaming),
         sync_state: Some(SyncState::Sync),
         flush_lag_bytes: Some(0),
@@ -163,7 +163,7 @@ fn what_a_primary_does_by_itself_it_does_not_in_a_maintenance() {
 #[test]
 fn each_of_several_standbys_has_a_command_of_its_own() {
     let several = CommitWaits {
-        names: StandbyNames::first(2, ["node2", "node3"]),
+        names: StandbyNames::first(2, ["node2@0123456789abcdef", "node3"]),
         ..commits(1)
     };
     let (_, _, next) = said(&several, &streaming(), &row("node1", 4), &memory(3, 5)).unwrap();
