@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pha_core::cluster::{Cluster as View, ClusterNode};
+use pha_core::dialect::RoleWords;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{LockService as LockParameter, Params};
 use pha_core::parse::cib::{Cib, CibResource};
@@ -43,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) given: Given,
     /// Every node, in the order of the configuration.
     pub(crate) names: Vec<NodeName>,
+    /// The words for the roles in the cluster's configuration.
+    pub(crate) roles: RoleWords,
 }
 
 /// The agent's parameters as they are in the cluster's configuration, a password perhaps among them.
@@ -102,6 +105,9 @@ impl Cluster {
             params,
             given: Given(resource.parameters.clone()),
             names: cib.nodes.iter().map(|node| node.name.clone()).collect(),
+            roles: cib
+                .dialect
+                .map_or(RoleWords::Master, |dialect| dialect.roles),
         })
     }
 

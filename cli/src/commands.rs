@@ -8,6 +8,7 @@ use crate::error::ClsError;
 mod cleanup;
 mod config;
 mod doctor;
+mod hand_over;
 mod history;
 mod init;
 mod internal;

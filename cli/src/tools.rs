@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pha_core::setup::Element;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output};
 use pha_host::pacemaker::{PacemakerError, answers_quorum, quorum_question};
@@ -146,7 +147,29 @@ pub(crate) fn promote_on(
     change(command.arg("--force"), deadline).map(drop)
 }
 
-/// Takes away the constraint that [`promote_on`] has made.
+/// Makes a constraint, which is taken away by [`clear_promotion`] where its identifier is one that
+/// `crm_resource --ban` would make.
+pub(crate) fn constrain(constraint: &Element, deadline: Deadline) -> Result<(), ClsError> {
+    let command = Command::new("cibadmin")
+        .args(["--create", "--scope=constraints"])
+        .arg(format!("--xml-text={}", constraint.to_xml()));
+    change(command, deadline).map(drop)
+}
+
+/// Puts a constraint in the place of the one with the same identifier, in one step of the cluster. It is an
+/// error where that one was taken away. An identifier of XML has no character that ends a string of XPath.
+pub(crate) fn constrain_otherwise(
+    constraint: &Element,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let command = Command::new("cibadmin")
+        .arg("--replace")
+        .arg(format!("--xpath=//rsc_location[@id='{}']", constraint.id()))
+        .arg(format!("--xml-text={}", constraint.to_xml()));
+    change(command, deadline).map(drop)
+}
+
+/// Takes away the constraints that [`promote_on`] and [`constrain`] have made.
 pub(crate) fn clear_promotion(clone: &str, deadline: Deadline) -> Result<(), ClsError> {
     change(crm_resource(clone).arg("--clear"), deadline).map(drop)
 }

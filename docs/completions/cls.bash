@@ -160,6 +160,9 @@ _cls() {
             cls__subcmd__help__subcmd__internal,give-way)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__give__subcmd__way"
                 ;;
+            cls__subcmd__help__subcmd__internal,hand-over)
+                cmd="cls__subcmd__help__subcmd__internal__subcmd__hand__subcmd__over"
+                ;;
             cls__subcmd__help__subcmd__internal,init-do)
                 cmd="cls__subcmd__help__subcmd__internal__subcmd__init__subcmd__do"
                 ;;
@@ -207,6 +210,9 @@ _cls() {
                 ;;
             cls__subcmd__internal,give-way)
                 cmd="cls__subcmd__internal__subcmd__give__subcmd__way"
+                ;;
+            cls__subcmd__internal,hand-over)
+                cmd="cls__subcmd__internal__subcmd__hand__subcmd__over"
                 ;;
             cls__subcmd__internal,help)
                 cmd="cls__subcmd__internal__subcmd__help"
@@ -258,6 +264,9 @@ _cls() {
                 ;;
             cls__subcmd__internal__subcmd__help,give-way)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__give__subcmd__way"
+                ;;
+            cls__subcmd__internal__subcmd__help,hand-over)
+                cmd="cls__subcmd__internal__subcmd__help__subcmd__hand__subcmd__over"
                 ;;
             cls__subcmd__internal__subcmd__help,help)
                 cmd="cls__subcmd__internal__subcmd__help__subcmd__help"
@@ -505,7 +514,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal)
-            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen hand-over give-way"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -589,6 +598,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__help__subcmd__internal__subcmd__give__subcmd__way)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__help__subcmd__internal__subcmd__hand__subcmd__over)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1007,7 +1030,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal)
-            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way help"
+            opts="-q -h --json --quiet --timeout --config --resource --help config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen hand-over give-way help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1184,8 +1207,34 @@ _cls() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        cls__subcmd__internal__subcmd__hand__subcmd__over)
+            opts="-q -h --check --json --quiet --timeout --config --resource --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resource)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         cls__subcmd__internal__subcmd__help)
-            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen give-way help"
+            opts="config commands pages passfile copy facts site init-look init-do running clock wal-end rows settings seen hand-over give-way help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1269,6 +1318,20 @@ _cls() {
             return 0
             ;;
         cls__subcmd__internal__subcmd__help__subcmd__give__subcmd__way)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        cls__subcmd__internal__subcmd__help__subcmd__hand__subcmd__over)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

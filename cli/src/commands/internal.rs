@@ -10,7 +10,7 @@ use super::doctor::facts;
 use super::restart::settings;
 use super::setup::look;
 use super::setup::passfile::Passfiles;
-use super::{config, init, rows, seen, wal_end, way};
+use super::{config, hand_over, init, rows, seen, wal_end, way};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -72,6 +72,15 @@ enum Question {
         /// The database resource
         resource: String,
     },
+    /// Hand the register over to the successor of a planned switch, where this node's PostgreSQL was the
+    /// primary and is stopped, and print the register's epoch as JSON
+    HandOver {
+        /// The node that is to be primary
+        successor: String,
+        /// Only say whether there is anything against it, while the primary still serves
+        #[arg(long)]
+        check: bool,
+    },
     /// Use and give no promises beside an operator's decision, and print what was promised here, as JSON
     GiveWay {
         /// The database resource
@@ -117,6 +126,13 @@ impl Internal {
             Question::Rows => rows::run(session, &given()?)?,
             Question::Settings => settings::run(session, &read_json()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
+            Question::HandOver { successor, check } => {
+                let asked = match check {
+                    true => hand_over::Asked::Whether,
+                    false => hand_over::Asked::For,
+                };
+                hand_over::run(session, successor, asked)?;
+            }
             Question::GiveWay { resource, epoch } => way::run(session, resource, *epoch)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
             Question::Pages { directory } => {

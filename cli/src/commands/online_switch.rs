@@ -1,20 +1,24 @@
 //! `cls_online_switch`: make another node the primary, while everything is well.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use pha_core::cluster::{ClusterNode, FailCount};
-use pha_core::decide::operator::{SwitchFacts, SwitchPlan, SwitchStandby, plan_switch};
+use pha_core::decide::operator::{
+    Hold, Promotable, SwitchFacts, SwitchPlan, SwitchStandby, plan_switch,
+};
 use pha_core::decide::whose;
 use pha_core::health::NotingCommand;
 use pha_core::hindrance::Hindrance;
+use pha_core::history::Moment;
 use pha_core::names::NodeName;
 use pha_core::postgres::{Archiving, LinkRow, RoleView};
 use pha_core::status::{Role, Score, WalSenderState};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
+use super::hand_over::{self, Asked as Wanted};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
@@ -30,6 +34,14 @@ const ASK: Duration = Duration::from_secs(5);
 const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How long a switch that failed may take until there is a primary again.
 const SETTLE: Duration = Duration::from_secs(60);
+/// The least time after which the constraint of a hand-over has no effect any more, whatever becomes of this
+/// command.
+const HELD: Duration = Duration::from_secs(60);
+/// So long before that nothing is begun any more that relies on it.
+const MARGIN: Duration = Duration::from_secs(10);
+/// How long the stopped primary may take to see that the successor has everything. What it has not received by
+/// then nobody sends it any more.
+const HANDING_OVER: Duration = Duration::from_secs(15);
 /// Between two looks meanwhile.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long putting things back into order may take, whatever became of the switch.
@@ -46,8 +58,8 @@ const OPEN: &str = "\
 /// a standby. Nothing is left in the configuration, whatever becomes of it.
 #[derive(Debug, Args)]
 pub(crate) struct OnlineSwitch {
-    /// The successor [default: the synchronous standby, or the one that is closest]; in synchronous
-    /// mode one that holds every acknowledged commit: "every acknowledged commit is on" in cls_status
+    /// The successor [default: the synchronous standby, or the one that is closest]; with the built-in
+    /// lock service also a standby that commits do not wait for
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     /// Only say what would be done, after looking whether it could be
@@ -76,12 +88,13 @@ impl OnlineSwitch {
         };
         let cluster = cluster.again(session)?;
         let facts = self.facts(&cluster)?;
-        let Some(SwitchPlan { from: old, to: new }) = plan_switch(&facts)? else {
+        let Some(plan) = plan_switch(&facts)? else {
             let primary = cluster.primary()?;
             let sentence = format!("{primary} is the primary already");
             session.ui.done(&sentence, json!({ "primary": primary }));
             return Ok(());
         };
+        let (old, new) = (&plan.from, &plan.to);
         if self.dry_run {
             let sentence =
                 format!("{new} would become primary in place of {old}; nothing was done");
@@ -91,11 +104,11 @@ impl OnlineSwitch {
             );
             return Ok(());
         }
-        let took = perform(session, &cluster, &old, &new, timeout, deadline)?;
-        // That the old primary can follow proves that the new one had received all of its WAL, the
+        let took = perform(session, &cluster, &plan, timeout, deadline)?;
+        // That the old primary can follow proves once more that the new one had received all of its WAL, the
         // shutdown checkpoint included (R9): it could not have joined with more than that.
         let rejoined = Back {
-            node: Some((&old, Start::Any)),
+            node: Some((old, Start::Any)),
             before_next: false,
         };
         rejoined.wait(session, &cluster, deadline)?;
@@ -159,11 +172,11 @@ pub(crate) fn switch_away(
         dry_run: false,
         force,
     };
-    let Some(SwitchPlan { from, to }) = plan_switch(&wish.facts(cluster)?)? else {
+    let Some(plan) = plan_switch(&wish.facts(cluster)?)? else {
         return Err(ClsError::NoPrimary);
     };
-    let took = perform(session, cluster, &from, &to, timeout, deadline)?;
-    Ok((to, took))
+    let took = perform(session, cluster, &plan, timeout, deadline)?;
+    Ok((plan.to, took))
 }
 
 /// Whether that could be done now.
@@ -276,11 +289,14 @@ pub(crate) fn failed<'c>(counts: impl Iterator<Item = &'c FailCount>) -> Vec<Str
 fn perform(
     session: &Session,
     cluster: &Cluster,
-    old: &NodeName,
-    new: &NodeName,
+    plan: &SwitchPlan,
     timeout: Duration,
     deadline: Deadline,
 ) -> Result<Duration, ClsError> {
+    let (old, new) = (&plan.from, &plan.to);
+    if plan.hand_over {
+        hand_over::ask(cluster, old, new, Wanted::Whether, deadline)?;
+    }
     // The shutdown then has little to write, and writes stand still for less long. Who may not ask
     // for a checkpoint only waits longer.
     session.ui.progress(&format!("a checkpoint on {old}"));
@@ -292,24 +308,73 @@ fn perform(
     session
         .ui
         .progress(&format!("moving the primary from {old} to {new}"));
-    let switched = switch(session, cluster, old, new, timeout, deadline);
+    let switched = match plan.hand_over {
+        true => stopped_and_handed_over(session, cluster, plan, timeout, deadline),
+        false => tools::promote_on(&cluster.view.outer, new.as_str(), timeout, deadline),
+    };
+    let switched = switched.and_then(|()| promoted(session, cluster, old, new, deadline));
     let took = began.elapsed();
-    let restored = switched.map_err(|error| undone(session, cluster, error, old, new));
+    let restored = switched.map_err(|error| undone(session, cluster, error, plan));
     let cleared = tools::clear_promotion(&cluster.view.outer, Deadline::after(RESTORE));
     restored?;
     cleared?;
     Ok(took)
 }
 
-fn switch(
+/// R9: nobody is promoted while the old primary is stopped and hands the register over, and then nobody but the
+/// successor. If this command dies on the way, the constraint ends by itself, and the ordinary rules decide:
+/// before the hand-over the old primary may be promoted again, or another holder; after it the old primary or the
+/// successor.
+fn stopped_and_handed_over(
+    session: &Session,
+    cluster: &Cluster,
+    plan: &SwitchPlan,
+    timeout: Duration,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    let (old, new) = (&plan.from, &plan.to);
+    let lifetime = HELD.max(timeout / 2);
+    let held = deadline.sub_budget(lifetime - MARGIN);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let until = now.ok().map(|now| now + lifetime);
+    let until = until.and_then(|until| Moment::of_seconds(until.as_secs_f64()));
+    let until = until.ok_or_else(|| ClsError::refused("this node's clock is wrong", "set it"))?;
+    let hold = Hold {
+        clone: &cluster.view.outer,
+        old,
+        roles: cluster.roles,
+        until,
+    };
+    // One of a command that was ended may be left, under the same name.
+    tools::clear_promotion(hold.clone, held)?;
+    tools::constrain(&hold.constraint(Promotable::Nobody), held)?;
+    wait::until(session, &format!("{old} to be a standby"), held, || {
+        let cluster = cluster.again(session)?;
+        let pending = cluster.view.pending(old);
+        Ok(match (cluster.node(old).role(), pending) {
+            (Role::Unpromoted | Role::Stopped, None) => Look::Done(()),
+            _ => Look::Pending(cluster.state(old)),
+        })
+    })?;
+    let what = format!("{old} to hand the register over to {new}");
+    let proving = held.sub_budget(HANDING_OVER);
+    wait::until(session, &what, proving, || {
+        Ok(match hand_over::ask(cluster, old, new, Wanted::For, held) {
+            Ok(()) => Look::Done(()),
+            Err(error) => Look::Pending(error.to_string()),
+        })
+    })?;
+    tools::constrain_otherwise(&hold.constraint(Promotable::Only(new)), held)
+}
+
+/// Waits until the successor is the primary.
+fn promoted(
     session: &Session,
     cluster: &Cluster,
     old: &NodeName,
     new: &NodeName,
-    timeout: Duration,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
-    tools::promote_on(&cluster.view.outer, new.as_str(), timeout, deadline)?;
     let what = format!("{new} to be primary");
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
@@ -328,17 +393,17 @@ fn switch(
 
 /// After a switch that failed: the wish is turned round, so that the old primary stays what it is or
 /// becomes it again, unless the new one is there already; waits for that and says who it is now.
-fn undone(
-    session: &Session,
-    cluster: &Cluster,
-    error: ClsError,
-    old: &NodeName,
-    new: &NodeName,
-) -> ClsError {
+fn undone(session: &Session, cluster: &Cluster, error: ClsError, plan: &SwitchPlan) -> ClsError {
+    let (old, new) = (&plan.from, &plan.to);
     let deadline = Deadline::after(SETTLE);
     session
         .ui
         .progress(&format!("{error}; going back to {old} as primary"));
+    if plan.hand_over
+        && let Err(error) = tools::clear_promotion(&cluster.view.outer, deadline)
+    {
+        session.ui.progress(&error.to_string());
+    }
     if let Err(error) = tools::promote_on(&cluster.view.outer, old.as_str(), SETTLE, deadline) {
         session.ui.progress(&error.to_string());
     }

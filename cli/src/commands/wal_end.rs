@@ -58,7 +58,7 @@ pub(super) struct WalEnd {
 }
 
 /// The timelines of this node's data by name (R13), where that can be told.
-fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
+pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
     if pg.running().0 != Process::Absent {
@@ -79,7 +79,7 @@ fn unproven(cluster: &Cluster, deadline: Deadline) -> Option<Unproven> {
 }
 
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.
-fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
+pub(super) fn here(cluster: &Cluster, deadline: Deadline) -> Result<WalPosition, String> {
     let deadline = deadline.sub_budget(LIMIT);
     let pg = pg_ctl(&cluster.params).map_err(|refusal| refusal.reason)?;
     match pg.surely_running().map_err(|error| error.to_string())? {

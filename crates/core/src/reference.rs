@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::decide::operator::{COPY_RULES, OUT_RULES, RECOVERY_RULES, RESTART_RULES, SWITCH_RULES};
+use crate::decide::operator::{
+    COPY_RULES, HAND_OVER_RULES, OUT_RULES, RECOVERY_RULES, RESTART_RULES, SWITCH_RULES,
+};
 use crate::decide::tables;
 use crate::doctor;
 use crate::health::HEALTH_RULES;
@@ -49,6 +51,12 @@ pub fn rules() -> String {
     chapter(&mut text, "Commands", COMMANDS);
     let rules = SWITCH_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_online_switch", rules);
+    let rules = HAND_OVER_RULES.iter().map(|rule| (rule.id, rule.says));
+    table(
+        &mut text,
+        "cls_online_switch, on the old primary, where the successor is made a holder (R9)",
+        rules,
+    );
     let rules = RESTART_RULES.iter().map(|rule| (rule.id, rule.says));
     table(
         &mut text,

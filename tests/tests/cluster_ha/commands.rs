@@ -63,7 +63,7 @@ pub(crate) fn history(bed: &Bed, node: &str, kinds: &[&str]) -> Vec<serde_json::
 
 /// Nothing of an operation stays in the cluster's configuration.
 #[track_caller]
-fn nothing_left(bed: &Bed) {
+pub(crate) fn nothing_left(bed: &Bed) {
     assert_eq!(left(bed), [] as [&str; 0]);
 }
 
@@ -425,7 +425,7 @@ fn interrupted_switches(bed: &Bed) {
 }
 
 /// Starts a command on a node and kills it with SIGKILL when `moment` has come.
-fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
+pub(crate) fn killed(bed: &Bed, node: &str, words: &[&str], moment: &dyn Fn() -> bool) {
     thread::scope(|scope| {
         let command = scope.spawn(|| cls(bed, node, words));
         while !moment() {
@@ -454,7 +454,7 @@ fn names(bed: &Bed, node: &str, text: &str, next: &str) -> Result<(), String> {
 
 /// The rule's findings, each with what to type next.
 #[track_caller]
-fn found(bed: &Bed, node: &str, text: &str, next: &str) {
+pub(crate) fn found(bed: &Bed, node: &str, text: &str, next: &str) {
     must(names(bed, node, text, next));
 }
 

@@ -189,9 +189,8 @@ impl Explored {
 
     /// R9: the owner's node looks at both disks, and makes the other node a holder where it may.
     ///
-    /// Nothing sends this change yet. The planned switch as it ships (`plan_switch`) asks Pacemaker to stop the
-    /// primary and to promote a node that is a holder: both are moves of their own, at any moment and in any
-    /// order, also where the command refuses to begin, so that it is no move beside them.
+    /// `cls_online_switch` has Pacemaker stop the primary before, and promote the successor after that: moves
+    /// of their own, at any moment and in any order, so that the command may die between any two.
     pub(crate) fn hands_over(
         &self,
         state: &mut State,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub use history::{Failure, Pending, ResourceState};
 
+use crate::dialect::Dialect;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::parse_boolean;
 use crate::quoted::quoted;
@@ -26,6 +27,8 @@ pub struct Cib {
     pub dc: Option<NodeName>,
     /// The version of the contents: `admin_epoch`, `epoch`, `num_updates`; it only grows.
     pub version: (u64, u64, u64),
+    /// What its Pacemaker understands; none where the configuration follows a schema without promotable clones.
+    pub dialect: Option<Dialect>,
     /// Every node that the cluster knows, in the order of the configuration.
     pub nodes: Vec<CibNode>,
     /// Every primitive resource.

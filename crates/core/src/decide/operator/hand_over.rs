@@ -5,7 +5,7 @@
 //! once the old primary is stopped and the successor is seen to have all of its WAL. Then the two of them
 //! become the holders, by one change of the register that holds only at the epoch and the term it was decided
 //! from. The owner's node is to make it, under its change lock (R12), so that PostgreSQL is not opened there
-//! meanwhile. The exploration decides by this; no command sends the change yet.
+//! meanwhile: `cls_online_switch` has it done there, while nobody may be promoted ([`super::Hold`]).
 
 use super::Refusal;
 use crate::lineage::Lineage;

@@ -6,6 +6,7 @@
 
 mod copy;
 mod hand_over;
+mod hold;
 mod out_of_service;
 mod recovery;
 mod restart;
@@ -22,6 +23,7 @@ pub use hand_over::{
     HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
     plan_hand_over_by,
 };
+pub use hold::{Hold, Promotable};
 pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
     NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,

@@ -1,10 +1,14 @@
 //! The planned switch: rule R9.
 //!
-//! In synchronous mode the successor is a holder: it has every acknowledged commit before the old
-//! primary is stopped, and R1 lets it promote. A fast shutdown besides sends everything up to the
-//! shutdown checkpoint to connected standbys and waits until they have flushed it (PostgreSQL
-//! manual, "Shutting Down the Server"), which is what the asynchronous mode relies on, and what lets
-//! the old primary follow the new one without a repair.
+//! In synchronous mode a holder has every acknowledged commit before the old primary is stopped, and R1 lets
+//! it promote. Any other standby, and every one in asynchronous mode, is promoted only after the stopped
+//! primary has seen that it has received everything, and has handed the register over to it
+//! ([`super::plan_hand_over`]). A fast shutdown sends everything up to the shutdown checkpoint to connected
+//! standbys and waits until they have flushed it (PostgreSQL manual, "Shutting Down the Server"), so that
+//! there is nothing that keeps it from that.
+//!
+//! Without the built-in lock service nothing can be handed over: that the old primary can follow is then the
+//! proof, afterwards.
 
 use super::{MEND_ARCHIVE, Refusal};
 use crate::names::NodeName;
@@ -72,9 +76,11 @@ pub struct SwitchPlan {
     pub from: NodeName,
     /// The next one.
     pub to: NodeName,
+    /// It is promoted only after the stopped primary has handed the register over to it.
+    pub hand_over: bool,
 }
 
-/// How many bytes an asynchronous successor may be behind when the switch begins: what the fast
+/// How many bytes a successor that commits do not wait for may be behind when the switch begins: what the fast
 /// shutdown then sends in an instant.
 const CAUGHT_UP: u64 = 16 << 20;
 
@@ -209,7 +215,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
     },
     SwitchRule {
         id: SUCCESSOR,
-        says: "The successor runs, streams, may be promoted, and holds every acknowledged commit (sync) or has caught up (async).",
+        says: "The successor runs, streams and may be promoted. It holds every acknowledged commit, or it has caught up: in asynchronous mode, and with the built-in lock service where it was asked for.",
         always: false,
         check: no_successor,
     },
@@ -254,11 +260,17 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
     if !standby.streaming {
         return Some(format!("{node} does not stream from the primary"));
     }
+    let handed_over = hands_over(facts, standby);
     if facts.mode == Mode::Sync && !holds(facts, standby) {
-        return Some(match facts.register {
-            Some(_) => format!("{node} does not hold every acknowledged commit (it is no holder)"),
-            None => format!("{node} is no synchronous standby"),
-        });
+        match facts.register {
+            None => return Some(format!("{node} is no synchronous standby")),
+            Some(_) if facts.to.as_ref() != Some(node) => {
+                return Some(format!(
+                    "{node} does not hold every acknowledged commit (it is no holder)"
+                ));
+            }
+            Some(_) => {}
+        }
     }
     if let Some(why) = &standby.unfit {
         return Some(format!("{node} could not open for writing: {why}"));
@@ -268,18 +280,25 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
             "the constraint {constraint} keeps {node} from being promoted"
         ));
     }
-    if !standby.promotable {
+    // One that is no holder may be promoted once the register was handed over.
+    let opens_then = facts.mode == Mode::Sync && handed_over;
+    if !standby.promotable && !opens_then {
         return Some(format!(
             "{node} may not be promoted now (its promotion score)"
         ));
     }
-    match (facts.mode, standby.lag) {
-        (Mode::Async, None) => Some(format!("it is not known how far {node} is behind")),
-        (Mode::Async, Some(lag)) if lag > CAUGHT_UP => {
-            Some(format!("{node} is {lag} bytes behind"))
-        }
-        _ => None,
+    let has_everything = facts.mode == Mode::Sync && !handed_over;
+    match standby.lag {
+        _ if has_everything => None,
+        None => Some(format!("it is not known how far {node} is behind")),
+        Some(lag) if lag > CAUGHT_UP => Some(format!("{node} is {lag} bytes behind")),
+        Some(_) => None,
     }
+}
+
+/// Whether the stopped primary hands the register over to it before it is promoted.
+fn hands_over(facts: &SwitchFacts, standby: &SwitchStandby) -> bool {
+    facts.register.is_some() && (facts.mode == Mode::Async || !holds(facts, standby))
 }
 
 /// Whether commits wait for it: by the register, and without one by its data status.
@@ -290,17 +309,14 @@ fn holds(facts: &SwitchFacts, standby: &SwitchStandby) -> bool {
     }
 }
 
-/// How the node that was asked for becomes a holder, where it is well and nothing else is missing.
-///
-/// A switch does not make it one: commits would have to wait for it first (R4), so the present
-/// holder would have to go, and until the other one has taken its part the primary would be alone.
-/// That is for an operator to decide.
+/// How the node that was asked for becomes the one that commits wait for, where it is well and nothing else is
+/// missing. Without a register nothing can be handed over to it.
 fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
     let (to, primary) = (facts.to.as_ref()?, facts.promoted.first()?);
     let well = |standby: &&SwitchStandby| standby.running && standby.streaming;
     let mut asked = facts.standbys.iter().filter(well);
     let asked = asked.find(|standby| standby.node == *to)?;
-    if facts.mode != Mode::Sync || holds(facts, asked) {
+    if facts.mode != Mode::Sync || facts.register.is_some() || holds(facts, asked) {
         return None;
     }
     let mut others = facts.standbys.iter().filter(well);
@@ -311,7 +327,7 @@ fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
         ),
         Some(SwitchStandby { node: other, .. }) => (
             format!(
-                "{to} does not hold every acknowledged commit: it is no holder, {primary} and {other} are, since commits wait for {other}"
+                "{to} is not known to have every acknowledged commit: {primary} and {other} have, since commits wait for {other}"
             ),
             format!(
                 "cls_online_switch --to {other}; or make {to} the one that commits wait for: cls_standby_node {other}, cls_status until it shows HS:sync for {to}, cls_unstandby_node {other}, then try again"
@@ -368,6 +384,7 @@ pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
         (Some(from), Some(best)) => Ok(Some(SwitchPlan {
             from: from.clone(),
             to: best.node.clone(),
+            hand_over: hands_over(facts, best),
         })),
         _ => Err(Refusal::new(
             SUCCESSOR,
@@ -436,6 +453,32 @@ mod tests {
     fn the_synchronous_standby_is_the_successor() {
         let plan = plan_switch(&healthy()).unwrap().unwrap();
         assert_eq!((plan.from, plan.to), (name("node1"), name("node2")));
+        assert!(!plan.hand_over, "it has everything already");
+    }
+
+    #[test]
+    fn who_need_not_have_everything_is_handed_the_register() {
+        let mut facts = healthy();
+        facts.mode = Mode::Async;
+        let plan = plan_switch(&facts).unwrap().unwrap();
+        assert!(plan.hand_over && plan.to == name("node2"));
+        // There is none.
+        facts.register = None;
+        assert!(!plan_switch(&facts).unwrap().unwrap().hand_over);
+        // In synchronous mode also one that commits do not wait for, where it was asked for.
+        let plan = plan_switch(&three()).unwrap().unwrap();
+        assert!(plan.hand_over && plan.to == name("node3"));
+        let mut facts = three();
+        facts.standbys[1].lag = Some(CAUGHT_UP + 1);
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-successor");
+        facts.standbys[1].lag = None;
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-successor");
+        let mut facts = three();
+        facts.to = None;
+        let plan = plan_switch(&facts).unwrap().unwrap();
+        assert!(!plan.hand_over && plan.to == name("node2"));
+        facts.standbys[0].streaming = false;
+        assert_eq!(plan_switch(&facts).unwrap_err().id, "switch-successor");
     }
 
     #[test]
@@ -553,9 +596,13 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_that_is_no_holder_is_refused_with_the_way_to_make_it_one() {
+    fn without_a_register_commits_must_wait_for_the_successor() {
         let refused = |facts: &SwitchFacts| plan_switch(facts).unwrap_err();
-        let refusal = refused(&three());
+        let external = || SwitchFacts {
+            register: None,
+            ..three()
+        };
+        let refusal = refused(&external());
         assert!(refusal.what.contains("commits wait for node2"), "{refusal}");
         assert!(
             refusal.hint.contains("cls_online_switch --to node2; or")
@@ -564,21 +611,15 @@ mod tests {
             "{}",
             refusal.hint
         );
-        // With an external lock the data status is all that is known.
-        let external = SwitchFacts {
-            register: None,
-            ..three()
-        };
-        assert!(refused(&external).hint.contains("cls_standby_node node2"));
         // Two nodes: it is on its way.
-        let mut alone = three();
+        let mut alone = external();
         alone.standbys.remove(0);
         assert!(refused(&alone).hint.contains("HS:sync for node3"));
         // What else is missing is said as it is.
-        let mut facts = three();
+        let mut facts = external();
         facts.standbys[1].streaming = false;
         assert!(refused(&facts).hint.contains("what each standby needs"));
-        let mut facts = three();
+        let mut facts = external();
         facts.to = Some(name("node2"));
         facts.standbys[0].promotable = false;
         assert!(refused(&facts).hint.contains("what each standby needs"));

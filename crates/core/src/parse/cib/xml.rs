@@ -8,6 +8,7 @@ use roxmltree::{Document, Error, Node, NodeId, ParsingOptions};
 
 use super::{Cib, CibError, CibNode, CibResource, Colocation, Container, Location, PropertySet};
 use super::{history, size};
+use crate::dialect::Dialect;
 use crate::names::NodeName;
 use crate::ocf::parse_boolean;
 use crate::quoted::printable;
@@ -53,6 +54,10 @@ pub(super) fn read(text: &str) -> Result<Cib, CibError> {
             number(root, "admin_epoch")?,
             number(root, "epoch")?,
             number(root, "num_updates")?,
+        ),
+        dialect: Dialect::of(
+            root.attribute("crm_feature_set").unwrap_or_default(),
+            root.attribute("validate-with").unwrap_or_default(),
         ),
         nodes,
         resources: pairs.resources(configuration)?,
