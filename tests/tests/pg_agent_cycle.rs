@@ -278,6 +278,8 @@ fn a_promotion_interrupted_after_the_register_is_followed_by_a_new_timeline() {
     world.call("demote").run().is(0);
     world.call("stop").run().is(0);
     node.start();
+    // Where it cannot be marked what is changed, a node is opened all the same.
+    fs::create_dir(world.dir.join("run/pgsql.standby.changed")).unwrap();
     world.call("promote").run().is(0);
     assert_eq!(node.row("owner, term"), "node1|3");
     assert_eq!(node.timeline(), "2");

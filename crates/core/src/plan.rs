@@ -834,7 +834,6 @@ impl Snapshot {
             }
             Action::WithdrawPromises(_) => self.progress.withdrawn = true,
             Action::CatchUp { .. } => self.begin_to_catch_up(action, Duration::ZERO),
-            Action::CloseStandby(_) => self.end_to_catch_up(),
             Action::TakeChangeLock(_) => {
                 self.progress.change_lock = ChangeLock::Busy(text.to_owned());
             }
@@ -917,14 +916,14 @@ impl Snapshot {
             Action::ReleaseChangeLock => {
                 (self.progress.change_lock, self.progress.barrier) = (ChangeLock::NotTaken, None);
             }
-            Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
-                if let Answer::Standby(view) = &mut self.answer {
-                    view.closed = matches!(action, Action::CloseStandby(_));
-                }
+            Action::OpenStandby(_) => self.fold_closed(false),
+            Action::CatchUp { .. } => {
+                self.fold_closed(false);
                 self.begin_to_catch_up(action, self.catch_up_until());
-                if matches!(action, Action::CloseStandby(_)) {
-                    self.end_to_catch_up();
-                }
+            }
+            Action::CloseStandby(_) => {
+                self.fold_closed(true);
+                self.end_to_catch_up();
             }
             Action::SetNames(waits) => {
                 let until = self.hold_until();
@@ -1072,6 +1071,12 @@ impl Snapshot {
                 until,
                 over: None,
             });
+        }
+    }
+
+    fn fold_closed(&mut self, closed: bool) {
+        if let Answer::Standby(view) = &mut self.answer {
+            view.closed = closed;
         }
     }
 

@@ -270,8 +270,13 @@ impl Node {
             }
         }
         let closed = wanted.is_closed(&self.settings);
-        if !closed {
-            self.place.standby_is_changed()?;
+        if !closed && let Err(why) = self.place.standby_is_changed() {
+            // What receives from another node must be put back even after a kill. A standby that is opened now
+            // shows by its names that it was, and a directory that takes no mark is no reason for an outage.
+            if wanted.upstream.is_some() {
+                return Err(why);
+            }
+            warn!("that the standby's settings are changed cannot be marked: {why}");
         }
         self.write_settings(&pgconf::Settings {
             standby: true,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pha_core::cluster::Cluster;
 use pha_core::decide::{guard, own_check_failed};
+use pha_core::ocf::{self, When};
 use pha_core::parse::cib::Cib;
 use pha_core::parse::server_view;
 use pha_core::postgres::{PmStatus, RoleView};
@@ -221,9 +222,15 @@ fn cluster_known(
     if !needed {
         return Some(Ok(Cluster::default()));
     }
-    // What a standby's own agent says is there soon, and a commit may be waiting for it.
-    let said = before.is_some_and(|before| before.progress.barrier.is_some());
-    let age = if said { CLUSTER_AGE / 5 } else { CLUSTER_AGE };
+    // What a standby's own agent says is there soon, and a commit may be waiting for it, or a promotion.
+    let added = before.is_some_and(|before| before.progress.barrier.is_some());
+    let promoted = matches!(operation, Operation::Notify(about)
+        if about.when == When::Pre && about.operation == ocf::Operation::Promote);
+    let age = if added || promoted {
+        CLUSTER_AGE / 5
+    } else {
+        CLUSTER_AGE
+    };
     let fresh = node.cluster_seen.is_some_and(|seen| seen.elapsed() < age);
     if let Some(before) = before.filter(|before| waiting && fresh && before.cluster.is_ok()) {
         return Some(before.cluster.clone());

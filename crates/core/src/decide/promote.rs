@@ -194,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "promote-catch-up-wait",
-        says: "Wait until it is received, for two seconds and half of the lease at most: nothing that was acknowledged depends on it.",
+        says: "Wait until it is received, for two seconds at most, or half of the lease if that is less: nothing that was acknowledged depends on it.",
         decide: |s| {
             to_open(s)?;
             let CatchUp { up_to, until, .. } =
