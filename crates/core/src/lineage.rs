@@ -363,6 +363,15 @@ pub struct Unproven {
 }
 
 impl Unproven {
+    /// Up to where it is proven whose the data are: what was written beyond that, since somebody opened them by
+    /// hand, was acknowledged to nobody.
+    #[must_use]
+    pub fn proven(&self) -> Option<WalPosition> {
+        let timeline = self.before.last()?.number;
+        let lsn = self.fork;
+        Some(WalPosition { timeline, lsn })
+    }
+
     /// The timelines that an operator's decision goes on with, of which the register has this term then.
     #[must_use]
     pub fn chosen_at(&self, term: u64) -> Lineage {

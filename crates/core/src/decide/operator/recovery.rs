@@ -441,6 +441,13 @@ fn end(node: &NodePosition) -> Option<WalPosition> {
     node.end.as_ref().ok().copied()
 }
 
+/// The same without what a node has written since somebody opened its data by hand: beside what others have
+/// received from a primary that counts for nothing.
+fn proven_end(node: &NodePosition) -> Option<WalPosition> {
+    let proven = node.unproven.as_ref().and_then(Unproven::proven);
+    end(node).map(|end| proven.unwrap_or(end))
+}
+
 /// The usable node with the newest timeline and most WAL. Among equals a holder comes first, then
 /// the order of `node_list`.
 fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
@@ -455,7 +462,7 @@ fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
         .filter(|(_, node)| node.usable && node.end.is_ok())
         .max_by_key(|(index, node)| {
             let holder = holders.is_some_and(|holders| holders.contains(&node.node));
-            (end(node), holder, std::cmp::Reverse(*index))
+            (proven_end(node), holder, std::cmp::Reverse(*index))
         })
         .map(|(_, node)| node)
 }
@@ -681,7 +688,7 @@ fn foreign(facts: &RecoveryFacts) -> Option<String> {
 /// What is known of what the others have and the chosen one has not.
 fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
     let mut losses = Vec::new();
-    let Some(own) = end(chosen) else {
+    let Some(own) = proven_end(chosen) else {
         return losses;
     };
     if let Some(Unproven { why, number, .. }) = &chosen.unproven
@@ -694,6 +701,19 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
     }
     if let Some(foreign) = foreign(facts) {
         losses.push(foreign);
+    }
+    if let Some(Reading::Row(row)) = &facts.register
+        && row.term > 0
+        && goes_on(facts).is_none()
+        && row.holders.contains(&chosen.node)
+        && let Some(recorded) = row.positions.get(&chosen.node)
+        && *recorded > own.lsn
+    {
+        losses.push(format!(
+            "{} was seen at {recorded}, {} bytes past what it has now (R10)",
+            chosen.node,
+            recorded.distance(own.lsn)
+        ));
     }
     if let Some(Reading::Row(row)) = &facts.register
         && row.term > 0
@@ -908,6 +928,35 @@ mod tests {
         assert_eq!(kept, after.timelines.lineage);
         let own = kept.last().unwrap();
         assert_eq!((own.term, own.fork), (after.term, Lsn::new(0x2000)));
+    }
+
+    /// Its own timeline is the newest, and what it wrote there is nobody's.
+    #[test]
+    fn data_that_were_opened_by_hand_hide_no_node_that_has_more() {
+        let mut facts = d1();
+        facts.nodes = vec![
+            node("node1", 1, 0x5000),
+            NodePosition {
+                unproven: Some(by_hand()),
+                ..node("node2", 2, 0x3000)
+            },
+        ];
+        let Some(Reading::Row(row)) = &mut facts.register else {
+            panic!()
+        };
+        row.holders = [name("node1"), name("node2")].into();
+        row.positions = [(name("node2"), Lsn::new(0x2800))].into();
+        let plan = plan_recovery(&facts).unwrap();
+        assert_eq!(plan.node, name("node1"));
+        facts.wanted = Some(name("node2"));
+        let plan = plan_recovery(&facts).unwrap();
+        let said = plan.losses.join("\n");
+        assert!(said.contains("node1 has WAL up to 0/5000"), "{said}");
+        assert!(said.contains("node2 was seen at 0/2800"), "{said}");
+        // One that has less than what was proven before is not taken instead.
+        facts.wanted = None;
+        facts.nodes[0] = node("node1", 1, 0x1000);
+        assert_eq!(plan_recovery(&facts).unwrap().node, name("node2"));
     }
 
     /// A running primary is not replaced, and goes on when the register is mended.
