@@ -95,6 +95,7 @@ impl OnlineSwitch {
             return Ok(());
         };
         let (old, new) = (&plan.from, &plan.to);
+        may_be_performed(&cluster, &plan, deadline)?;
         if self.dry_run {
             let sentence =
                 format!("{new} would become primary in place of {old}; nothing was done");
@@ -175,6 +176,7 @@ pub(crate) fn switch_away(
     let Some(plan) = plan_switch(&wish.facts(cluster)?)? else {
         return Err(ClsError::NoPrimary);
     };
+    may_be_performed(cluster, &plan, deadline)?;
     let took = perform(session, cluster, &plan, timeout, deadline)?;
     Ok((plan.to, took))
 }
@@ -189,8 +191,23 @@ pub(crate) fn could_switch_away(cluster: &Cluster, force: bool) -> Result<(), Cl
         dry_run: true,
         force,
     };
-    plan_switch(&wish.facts(cluster)?)?;
-    Ok(())
+    match plan_switch(&wish.facts(cluster)?)? {
+        Some(plan) => may_be_performed(cluster, &plan, Deadline::after(HANDING_OVER)),
+        None => Ok(()),
+    }
+}
+
+/// What the plan needs of the old primary's node: where the register is to be handed over, that nothing is
+/// against it as far as it can be seen while the primary runs.
+fn may_be_performed(
+    cluster: &Cluster,
+    plan: &SwitchPlan,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    match plan.hand_over {
+        true => hand_over::ask(cluster, &plan.from, &plan.to, Wanted::Whether, deadline),
+        false => Ok(()),
+    }
 }
 
 /// What the primary has said.
@@ -294,9 +311,6 @@ fn perform(
     deadline: Deadline,
 ) -> Result<Duration, ClsError> {
     let (old, new) = (&plan.from, &plan.to);
-    if plan.hand_over {
-        hand_over::ask(cluster, old, new, Wanted::Whether, deadline)?;
-    }
     // The shutdown then has little to write, and writes stand still for less long. Who may not ask
     // for a checkpoint only waits longer.
     session.ui.progress(&format!("a checkpoint on {old}"));
@@ -312,7 +326,7 @@ fn perform(
         true => stopped_and_handed_over(session, cluster, plan, timeout, deadline),
         false => tools::promote_on(&cluster.view.outer, new.as_str(), timeout, deadline),
     };
-    let switched = switched.and_then(|()| promoted(session, cluster, old, new, deadline));
+    let switched = switched.and_then(|()| promoted(session, cluster, plan, deadline));
     let took = began.elapsed();
     let restored = switched.map_err(|error| undone(session, cluster, error, plan));
     let cleared = tools::clear_promotion(&cluster.view.outer, Deadline::after(RESTORE));
@@ -359,10 +373,12 @@ fn stopped_and_handed_over(
     let what = format!("{old} to hand the register over to {new}");
     let proving = held.sub_budget(HANDING_OVER);
     wait::until(session, &what, proving, || {
-        Ok(match hand_over::ask(cluster, old, new, Wanted::For, held) {
-            Ok(()) => Look::Done(()),
-            Err(error) => Look::Pending(error.to_string()),
-        })
+        Ok(
+            match hand_over::ask(cluster, old, new, Wanted::For, proving) {
+                Ok(()) => Look::Done(()),
+                Err(error) => Look::Pending(error.to_string()),
+            },
+        )
     })?;
     tools::constrain_otherwise(&hold.constraint(Promotable::Only(new)), held)
 }
@@ -371,13 +387,22 @@ fn stopped_and_handed_over(
 fn promoted(
     session: &Session,
     cluster: &Cluster,
-    old: &NodeName,
-    new: &NodeName,
+    plan: &SwitchPlan,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
+    let (old, new) = (&plan.from, &plan.to);
     let what = format!("{new} to be primary");
     wait::until(session, &what, deadline, || {
         let cluster = cluster.again(session)?;
+        // After a hand-over nobody else may be promoted until the constraint goes, which is not waited for.
+        let failures = cluster.view.our_failures();
+        let failures = failed(failures.filter(|count| plan.hand_over && count.node == *new));
+        if !failures.is_empty() {
+            return Err(ClsError::failed(
+                format!("{new} could not be promoted: {}", failures.join(", ")),
+                format!("Pacemaker's log on {new} says why; then cls_cleanup"),
+            ));
+        }
         // The new primary's score must be its own before the constraint goes, or Pacemaker would
         // prefer the old one again.
         if settled_on(&cluster, new) {
