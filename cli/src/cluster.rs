@@ -1,13 +1,13 @@
 //! The cluster as a command sees it: one `cibadmin --query`, and the database resource in it.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use pha_core::cluster::{Cluster as View, ClusterNode};
 use pha_core::dialect::RoleWords;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{LockService as LockParameter, Params};
 use pha_core::parse::cib::{Cib, CibResource};

@@ -1,11 +1,11 @@
 //! What the operations on data have in common: one at a time, on the right node.
 
-use pha_core::message;
 use std::time::Duration;
 
 use pha_core::decide::operator::Refusal;
 use pha_core::health::NotingCommand;
 use pha_core::history::Operator;
+use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::register::Reading;
@@ -44,10 +44,17 @@ pub(crate) fn register(cluster: &Cluster) -> Result<Option<Reading>, ClsError> {
     let Some(service) = cluster.lock_service() else {
         return Ok(None);
     };
-    let mut service = service.map_err(|error| {
+    Ok(Some(usable(service)?.read(Deadline::after(ASK))))
+}
+
+/// What the agent's parameter for the lock service says.
+///
+/// # Errors
+/// [`ClsError::Refused`]: it cannot be used.
+pub(crate) fn usable<T>(lock: Result<T, String>) -> Result<T, ClsError> {
+    lock.map_err(|error| {
         ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
-    })?;
-    Ok(Some(service.read(Deadline::after(ASK))))
+    })
 }
 
 /// How long the note of a command in the register's history may take.

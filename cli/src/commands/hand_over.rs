@@ -20,15 +20,15 @@ use super::wal_end;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::{ASK, changing};
+use crate::operate::{ASK, changing, usable};
 use crate::site;
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is asked of the old primary's node.
+/// What is wanted of the old primary's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Wanted {
     /// Whether there is anything against it, before the primary is stopped.
     Whether,
     /// To do it.
@@ -42,11 +42,11 @@ struct Answer {
 }
 
 /// What other nodes ask for, over ssh, as JSON.
-pub(super) fn run(session: &Session, successor: &str, asked: Asked) -> Result<(), ClsError> {
+pub(super) fn run(session: &Session, successor: &str, wanted: Wanted) -> Result<(), ClsError> {
     let deadline = Deadline::after(session.common.timeout.unwrap_or(LIMIT));
     let cluster = Cluster::look(session, deadline)?;
     let successor = cluster.named(successor)?;
-    let answer = here(&cluster, &successor, asked, deadline)?;
+    let answer = here(&cluster, &successor, wanted, deadline)?;
     session.ui.print_json(&answer);
     Ok(())
 }
@@ -59,16 +59,16 @@ pub(super) fn ask(
     cluster: &Cluster,
     old: &NodeName,
     new: &NodeName,
-    asked: Asked,
+    wanted: Wanted,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
     let deadline = deadline.sub_budget(LIMIT);
     if *old == cluster.local_node(deadline)? {
-        return here(cluster, new, asked, deadline).map(drop);
+        return here(cluster, new, wanted, deadline).map(drop);
     }
     let resource = format!("--resource={}", cluster.resource);
     let mut words = vec!["hand-over", &resource, new.as_str()];
-    if asked == Asked::Whether {
+    if wanted == Wanted::Whether {
         words.push("--check");
     }
     let answer = site::ask_there::<Answer>(old, &words, b"", deadline);
@@ -81,7 +81,7 @@ pub(super) fn ask(
 fn here(
     cluster: &Cluster,
     successor: &NodeName,
-    asked: Asked,
+    wanted: Wanted,
     deadline: Deadline,
 ) -> Result<Answer, ClsError> {
     let Some(service) = cluster.lock_service() else {
@@ -90,10 +90,9 @@ fn here(
             "cls_doctor says what is configured",
         ));
     };
-    let mut service = service
-        .map_err(|error| ClsError::refused(error, "correct the parameter distlock_conninfo"))?;
-    if asked == Asked::Whether {
-        let facts = facts(cluster, &mut service, successor, asked, deadline)?;
+    let mut service = usable(service)?;
+    if wanted == Wanted::Whether {
+        let facts = facts(cluster, &mut service, successor, wanted, deadline)?;
         may_hand_over(&facts)?;
         return Ok(Answer {
             epoch: facts.memory.epoch,
@@ -102,7 +101,7 @@ fn here(
     // Nobody opens PostgreSQL here or changes the holders until this has ended (R12). What may be made by it
     // later than that holds at the present epoch only, at which this node then relies on no promise.
     let _changing = changing(cluster, NotingCommand::OnlineSwitch, deadline)?;
-    let facts = facts(cluster, &mut service, successor, asked, deadline)?;
+    let facts = facts(cluster, &mut service, successor, wanted, deadline)?;
     let update = plan_hand_over(&facts)?;
     let unknown = |what: String| {
         ClsError::failed(
@@ -140,7 +139,7 @@ fn facts(
     cluster: &Cluster,
     service: &mut LockService,
     successor: &NodeName,
-    asked: Asked,
+    wanted: Wanted,
     deadline: Deadline,
 ) -> Result<HandOverFacts, ClsError> {
     let register: Reading = service.read(deadline.sub_budget(ASK));
@@ -150,9 +149,9 @@ fn facts(
     // What is stopped stays so under the change lock: its WAL has come to its end when that is read, and the
     // successor is asked after that.
     let stopped = is_stopped(cluster, deadline);
-    let end = match asked {
-        Asked::Whether => wal_end::here(cluster, deadline),
-        Asked::For => on_disk(cluster, deadline),
+    let end = match wanted {
+        Wanted::Whether => wal_end::here(cluster, deadline),
+        Wanted::For => on_disk(cluster, deadline),
     };
     let here = end.map(|end| HeldData {
         end,
@@ -193,10 +192,10 @@ fn is_stopped(cluster: &Cluster, deadline: Deadline) -> bool {
     let Ok(pg) = pg_ctl(&cluster.params) else {
         return false;
     };
-    match pg.running().0 {
-        Process::Absent => true,
-        Process::Orphans => false,
-        Process::Alive { .. } => {
+    match pg.surely_running() {
+        Ok(Process::Absent) => true,
+        Ok(Process::Orphans) | Err(_) => false,
+        Ok(Process::Alive { .. }) => {
             let view = cluster
                 .local_postgres()
                 .ok()

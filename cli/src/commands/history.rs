@@ -1,10 +1,10 @@
 //! `cls_history`: what happened to the primary, and what it cost.
 
-use pha_core::message;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use pha_core::history::{Entry, Event, Moment, Page, Summary, events, html};
+use pha_core::message;
 use pha_core::register::Trouble;
 use pha_host::clock::Deadline;
 use pha_host::conninfo::Conninfo;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate::usable;
 use crate::render::Tone;
 
 /// The most entries that are read: more do not fit into what one answer of a server may be.
@@ -68,7 +69,7 @@ impl History {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(20));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        let (info, name) = cluster
+        let configured = cluster
             .lock()
             .ok_or_else(|| {
                 ClsError::refused(
@@ -77,10 +78,8 @@ impl History {
                         "Pacemaker's log tells what it did; a lock service is given by pgsql_distlock_conninfo in config.ini and cls_setup"
                     ),
                 )
-            })?
-            .map_err(|error| {
-                ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
             })?;
+        let (info, name) = usable(configured)?;
         let lines = lock::history(&info, &name, MOST, deadline)
             .map_err(|trouble| unread(&trouble, &info, &name))?;
         let entries: Vec<Entry> = lines.iter().filter_map(Entry::read).collect();

@@ -127,11 +127,11 @@ impl Internal {
             Question::Settings => settings::run(session, &read_json()?)?,
             Question::Seen { resource } => seen::run(session, resource)?,
             Question::HandOver { successor, check } => {
-                let asked = match check {
-                    true => hand_over::Asked::Whether,
-                    false => hand_over::Asked::For,
+                let wanted = match check {
+                    true => hand_over::Wanted::Whether,
+                    false => hand_over::Wanted::For,
                 };
-                hand_over::run(session, successor, asked)?;
+                hand_over::run(session, successor, wanted)?;
             }
             Question::GiveWay { resource, epoch } => way::run(session, resource, *epoch)?,
             Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),

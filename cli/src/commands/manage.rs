@@ -113,9 +113,7 @@ impl Manage {
         );
         Ok(())
     }
-}
 
-impl Manage {
     /// An order of cls_stop that Pacemaker has not carried out yet is carried out as soon as it manages the
     /// database.
     fn see_who_would_be_stopped(&self, cluster: &Cluster) -> Result<(), ClsError> {

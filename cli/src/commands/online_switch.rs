@@ -18,7 +18,7 @@ use pha_core::status::{Role, Score, WalSenderState};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
-use super::hand_over::{self, Asked as Wanted};
+use super::hand_over::{self, Wanted};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;

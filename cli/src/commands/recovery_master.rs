@@ -1,7 +1,5 @@
 //! `cls_recovery_master`: no node may be promoted, and an operator decides whose data to go on with.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -13,6 +11,8 @@ use pha_core::decide::operator::{
 };
 use pha_core::health::NotingCommand;
 use pha_core::lineage::{Held, Record};
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::register::{Reading, Seen};
 use pha_core::status::Role;
@@ -25,12 +25,9 @@ use super::{cleanup, seen, wal_end, way};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::{changing, lock, operator};
+use crate::operate::{ASK, changing, lock, operator, usable};
 use crate::tools;
 use crate::wait::{self, Look};
-
-/// How long the register may take to answer.
-const ASK: Duration = Duration::from_secs(5);
 
 /// What to type where the decision was not registered, or may not have been: it holds only once.
 fn again() -> Message {
@@ -112,9 +109,7 @@ impl RecoveryMaster {
         let register = match cluster.lock_service() {
             None => None,
             Some(service) => {
-                let mut service = service.map_err(|error| {
-                    ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
-                })?;
+                let mut service = usable(service)?;
                 Some(service.read(deadline.sub_budget(ASK)))
             }
         };

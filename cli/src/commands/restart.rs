@@ -1,12 +1,12 @@
 //! `cls_restart`: restart PostgreSQL, on one node after the other.
 
-use pha_core::message;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
 use pha_core::decide::operator::Course;
 use pha_core::health::NotingCommand;
+use pha_core::message;
 use pha_core::names::NodeName;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;

@@ -1,8 +1,6 @@
 //! `cls_setup`: Pacemaker's configuration, the lock service's tables and the passfiles, from
 //! config.ini.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use pha_core::cluster::Cluster;
 use pha_core::decide::operator::Course;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName, and};
 use pha_core::parse::cib::Cib;
 use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};

@@ -1,9 +1,9 @@
 //! `cls_standby_node` and `cls_unstandby_node`: take a node out of service, and back.
 
-use pha_core::message;
 use std::time::Duration;
 
 use clap::Args;
+use pha_core::message;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;

@@ -1,11 +1,11 @@
 //! `cls_start` and `cls_stop`: the database and its addresses, everywhere.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::WhyStopped;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
@@ -59,10 +59,10 @@ impl Start {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        operate::note(&cluster, "cls_start", deadline);
         if let Some(left_alone) = cluster.view.left_alone([]) {
             return Err(not_managed(session, &cluster, left_alone, deadline)?);
         }
+        operate::note(&cluster, "cls_start", deadline);
         let primary = start(session, &cluster, deadline)?;
         let sentence = format!("{primary} is primary, every standby streams");
         session.ui.done(&sentence, json!({ "primary": primary }));
@@ -84,6 +84,7 @@ fn not_managed(
             message!("{remedy}, then try again", remedy),
         ));
     }
+    operate::note(cluster, "cls_start", deadline);
     release(session, cluster, deadline)?;
     Ok(ClsError::failed(
         message!(

@@ -74,7 +74,7 @@ pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -
 fn unproven(cluster: &Cluster, deadline: Deadline) -> Option<Unproven> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
-    (pg.running().0 == Process::Absent)
+    matches!(pg.surely_running(), Ok(Process::Absent))
         .then(|| file.unproven(&pg, deadline.sub_budget(LIMIT)).ok())??
 }
 

@@ -1,10 +1,10 @@
 //! Waiting until a node that was stopped is a standby again, and the primary's loss would be survived.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::time::Duration;
 
 use pha_core::cluster::Cover;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::params::Mode;
 use pha_core::status::Role;

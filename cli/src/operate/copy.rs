@@ -1,6 +1,5 @@
 //! Repairing and rebuilding this node's standby: look, decide, perform, and look again.
 
-use pha_core::message;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use pha_core::decide::operator::{
 };
 use pha_core::health::NotingCommand;
 use pha_core::lineage::Lineage;
+use pha_core::message;
 use pha_core::names::NodeName;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;

@@ -3,12 +3,12 @@
 //! Creating the note is one step of the cluster: of two operators, one succeeds (`cibadmin
 //! --create`), and so is taking over one whose process is gone (`cibadmin --replace --xpath`).
 
-use pha_core::message;
 use std::fmt;
 use std::time::Duration;
 
 use pha_core::cluster::NOTE;
 use pha_core::health::NotingCommand;
+use pha_core::message;
 use pha_core::names::NodeName;
 use pha_core::status::Word;
 use pha_host::clock::Deadline;

@@ -1,7 +1,6 @@
 //! What this node knows, gathered for the node that asks. Every question has a time limit, and one
 //! that fails is a fact too.
 
-use pha_core::message;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::ToSocketAddrs;
@@ -15,6 +14,7 @@ use pha_core::doctor::{
     TotemFacts,
 };
 use pha_core::hindrance::Hindrance;
+use pha_core::message;
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_core::server_program::ServerProgram;

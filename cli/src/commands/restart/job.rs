@@ -1,10 +1,10 @@
 //! The steps of a restart that goes round, one node at a time.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::time::Duration;
 
 use pha_core::decide::operator::{Course, plan_restart};
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::setup::{Element, SetupPlan};
 use pha_core::status::Role;

@@ -1,13 +1,13 @@
 //! A restart of PostgreSQL that goes round: how it is done, and waited for. One way, for other parameters
 //! in Pacemaker's configuration and for settings of PostgreSQL itself.
 
-use pha_core::message;
-use pha_core::message::Message;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pha_core::decide::operator::{Course, RestartFacts, RestartInstance, plan_restart};
 use pha_core::health::NotingCommand;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::setup::SetupPlan;
 use pha_core::status::Role;

@@ -4,12 +4,12 @@
 //! made by the account alone. The data directory itself is named by the cluster's configuration; its
 //! own name is changed by root where only root can write in the directory above.
 
-use pha_core::message;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pha_core::begun::Begun;
 use pha_core::decide::operator::{CopyPlan, Method};
+use pha_core::message;
 use pha_host::account::Kind;
 use pha_host::files::FileError;
 use pha_host::own::{self, Parent};

@@ -1,9 +1,9 @@
 //! Rewinding and copying.
 
-use pha_core::message;
 use std::time::{Duration, Instant};
 
 use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, not_rewound};
+use pha_core::message;
 use pha_core::names::copy_slot;
 use pha_host::basebackup::Backup;
 use pha_host::clock::Deadline;

@@ -1,10 +1,10 @@
 //! What is observed before anything is done.
 
-use pha_core::message;
 use std::time::Duration;
 
 use pha_core::decide::operator::{CopyFacts, Data, Instance};
 use pha_core::lineage::Kinship;
+use pha_core::message;
 use pha_core::parse::controldata::State;
 use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
@@ -17,7 +17,7 @@ use pha_host::rewind::Source;
 
 use super::{Work, broken};
 use crate::error::ClsError;
-use crate::operate::ASK;
+use crate::operate::{ASK, usable};
 use crate::wait::{self, Look};
 
 /// How long Pacemaker may be at work on the node before that counts as a reason not to begin.
@@ -100,9 +100,7 @@ impl Work<'_> {
         let Some(service) = self.cluster.lock_service_of(self.system) else {
             return Ok(None);
         };
-        let mut service = service.map_err(|error| {
-            ClsError::refused(error, message!("correct the parameter distlock_conninfo"))
-        })?;
+        let mut service = usable(service)?;
         Ok(Some(service.read(self.deadline.sub_budget(ASK))))
     }
 
