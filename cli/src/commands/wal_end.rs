@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pha_core::decide::may_run;
 use pha_core::lineage::{Lineage, Origin, Unproven};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
@@ -61,7 +62,7 @@ pub(super) struct WalEnd {
 pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
-    if pg.running().0 != Process::Absent {
+    if may_run(&pg.surely_running()) {
         return file.load().ok()??.lineage.up_to(end.timeline);
     }
     match file.kinship(&pg, &Lineage::default(), deadline.sub_budget(LIMIT)) {
@@ -74,7 +75,7 @@ pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -
 fn unproven(cluster: &Cluster, deadline: Deadline) -> Option<Unproven> {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
     let pg = pg_ctl(&cluster.params).ok()?;
-    matches!(pg.surely_running(), Ok(Process::Absent))
+    (!may_run(&pg.surely_running()))
         .then(|| file.unproven(&pg, deadline.sub_budget(LIMIT)).ok())??
 }
 

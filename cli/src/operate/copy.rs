@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pha_core::begun::Mark;
 use pha_core::decide::operator::{
-    CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, plan_copy,
+    CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, OldData, plan_copy,
 };
 use pha_core::health::NotingCommand;
 use pha_core::lineage::Lineage;
@@ -16,7 +17,7 @@ use pha_host::node::pg_ctl;
 use pha_host::pgctl::PgCtl;
 use pha_host::process::{self, Signal};
 use pha_host::rewind::Source;
-use pha_host::unfinished::{Copies, Unfinished};
+use pha_host::unfinished::Copies;
 use serde_json::json;
 
 use crate::app::Session;
@@ -83,10 +84,8 @@ struct Work<'a> {
     timelines: Option<Lineage>,
     /// A slot on the source that was made for the copy.
     slot: Option<String>,
-    /// What was moved aside: where it is now, and where it was.
-    aside: Vec<(PathBuf, PathBuf)>,
-    /// The old data are the rest of an interrupted rewind.
-    damaged: bool,
+    /// What was moved aside, and whether it may be started again.
+    old: OldData,
     /// The node's change lock, from its leaving the holders on until its data are whole again.
     changing: Option<Held>,
 }
@@ -129,8 +128,7 @@ pub(crate) fn run(
         banned: false,
         timelines: None,
         slot: None,
-        aside: Vec::new(),
-        damaged: false,
+        old: OldData::default(),
         changing: None,
     };
     // First, so that what is decided is still so when it is done.
@@ -293,7 +291,7 @@ impl Work<'_> {
     }
 
     fn report(&self, facts: &CopyFacts, plan: &CopyPlan) {
-        if let Some((old, _)) = self.aside.first() {
+        if let Some((old, _)) = self.old.aside.first() {
             self.session.ui.progress(&format!(
                 "the old data are in {}; remove them when they are of no more use",
                 old.display()
@@ -308,6 +306,7 @@ impl Work<'_> {
         }
         let method = plan.method.to_string();
         let old: Vec<_> = self
+            .old
             .aside
             .iter()
             .map(|(old, _)| old.display().to_string())
@@ -320,11 +319,11 @@ impl Work<'_> {
 
     /// Marks the data directory as one that must not be started.
     fn mark(&self, plan: &CopyPlan, method: Method) -> Result<(), ClsError> {
-        let mark = Unfinished {
+        let mark = Mark {
             method: method.into(),
             source: plan.source.to_string(),
-            aside: self.aside.clone(),
-            damaged: self.damaged,
+            aside: self.old.aside.clone(),
+            damaged: self.old.damaged,
         };
         self.copies.begin(&mark).map_err(|error| broken(&error))
     }

@@ -8,9 +8,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use pha_core::begun::Begun;
+use pha_core::begun::Mark;
 use pha_core::snapshot;
-use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::files::FileError;
 use crate::own;
@@ -23,34 +22,6 @@ pub const CONFIGURATION: [&str; 4] = [
     "pg_ident.conf",
     "postgresql.auto.conf",
 ];
-
-/// What was begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unfinished {
-    /// What makes the data.
-    #[serde(deserialize_with = "method")]
-    pub method: Begun,
-    /// The node that the data come from.
-    pub source: String,
-    /// What was moved aside: where it is now, and where it belongs.
-    #[serde(default)]
-    pub aside: Vec<(PathBuf, PathBuf)>,
-    /// What was moved aside was itself the rest of an interrupted rewind, not to be started.
-    #[serde(default)]
-    pub damaged: bool,
-}
-
-fn method<'de, D: Deserializer<'de>>(from: D) -> Result<Begun, D::Error> {
-    String::deserialize(from).map(|word| Begun::of_mark(&word))
-}
-
-impl Unfinished {
-    /// Whether it says where data were moved to, which is known nowhere else.
-    #[must_use]
-    pub fn leads_to_data(&self) -> bool {
-        self.damaged || !self.aside.is_empty()
-    }
-}
 
 /// Files of the configuration: a name each, and what is in it.
 pub type Configuration = Vec<(&'static str, Vec<u8>)>;
@@ -79,22 +50,21 @@ impl Copies {
         path.into()
     }
 
-    /// The mark, if there is one. One that is not understood counts as one of a rewind, after which
-    /// nothing but a rebuild helps.
+    /// The mark, if there is one; one that is not understood is one too ([`Mark::of_text`]).
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn mark(&self) -> Result<Option<Unfinished>, FileError> {
+    pub fn mark(&self) -> Result<Option<Mark>, FileError> {
         let text = own::read(&self.file(".json"))?;
-        Ok(text.map(|text| understood(&text)))
+        Ok(text.map(|text| Mark::of_text(&text)))
     }
 
     /// Marks the data directory, durably.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn begin(&self, unfinished: &Unfinished) -> Result<(), FileError> {
-        let text = serde_json::to_string(unfinished).unwrap_or_default();
+    pub fn begin(&self, mark: &Mark) -> Result<(), FileError> {
+        let text = serde_json::to_string(mark).unwrap_or_default();
         own::replace(&self.file(".json"), text.as_bytes(), 0o600)
     }
 
@@ -146,15 +116,6 @@ impl Copies {
         }
         Ok(())
     }
-}
-
-fn understood(text: &[u8]) -> Unfinished {
-    serde_json::from_slice(text).unwrap_or_else(|_| Unfinished {
-        method: Begun::Rewind,
-        source: String::new(),
-        aside: Vec::new(),
-        damaged: true,
-    })
 }
 
 /// A path as the name of a file: readable, and different for different paths.
@@ -217,7 +178,7 @@ pub struct Beside {
     /// The mark's file.
     pub path: PathBuf,
     /// What it says.
-    pub mark: Unfinished,
+    pub mark: Mark,
     /// What an operator repeats who has read it: a checksum of the file.
     pub word: String,
 }
@@ -251,7 +212,7 @@ pub fn beside(owner: &User, pgdata: &Path) -> Result<Option<Beside>, FileError> 
     let content = owner.files().read(&path)?;
     Ok(content.map(|content| Beside {
         path,
-        mark: understood(&content.bytes),
+        mark: Mark::of_text(&content.bytes),
         word: checksum(&content.bytes),
     }))
 }
@@ -304,6 +265,8 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use pha_core::begun::Begun;
+
     use super::*;
 
     fn directory(name: &str) -> PathBuf {
@@ -312,8 +275,8 @@ mod tests {
         path
     }
 
-    fn made() -> Unfinished {
-        Unfinished {
+    fn made() -> Mark {
+        Mark {
             method: Begun::Backup,
             source: "node2".to_owned(),
             aside: vec![("/a.old".into(), "/a".into())],
@@ -338,7 +301,7 @@ mod tests {
             let text =
                 format!(r#"{{"method":"{word}","source":"node2","aside":[["/a.old","/a"]]}}"#);
             std::fs::write(copies.file(".json"), text).unwrap();
-            let expected = Unfinished { method, ..made() };
+            let expected = Mark { method, ..made() };
             assert_eq!(copies.mark().unwrap(), Some(expected));
         }
         copies.end().unwrap();

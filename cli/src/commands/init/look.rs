@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use pha_core::begun::Mark;
 use pha_core::init::{ASKED, InitData, InitFacts};
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
@@ -13,7 +14,7 @@ use pha_host::local;
 use pha_host::missing;
 use pha_host::node;
 use pha_host::pgctl::{self, PgCtl, PgError};
-use pha_host::unfinished::{Copies, Unfinished};
+use pha_host::unfinished::Copies;
 
 use super::failed;
 use crate::commands::setup::design;
@@ -103,7 +104,7 @@ fn data(pg: &PgCtl) -> InitData {
             Ok(Some(stat)) if stat.kind != pha_host::account::Kind::Directory => {
                 InitData::Unknown("it is no directory".to_owned())
             }
-            Ok(_) => match mark.filter(Unfinished::leads_to_data) {
+            Ok(_) => match mark.filter(Mark::leads_to_data) {
                 Some(mark) => InitData::Unfinished(mark.method),
                 None => InitData::None,
             },

@@ -7,13 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pha_core::begun::Begun;
-use pha_core::decide::operator::{CopyPlan, Method};
+use pha_core::begun::Mark;
+use pha_core::decide::operator::{CopyPlan, Method, OldData, Room, room};
 use pha_core::message;
 use pha_host::account::Kind;
 use pha_host::files::FileError;
 use pha_host::own::{self, Parent};
-use pha_host::unfinished::{self, Unfinished};
+use pha_host::unfinished;
 
 use super::{Work, broken};
 use crate::error::ClsError;
@@ -21,7 +21,7 @@ use crate::error::ClsError;
 impl Work<'_> {
     /// The mark of a copy that has not ended, if there is one. What an earlier version has left beside
     /// the data directory counts only after the operator has confirmed it.
-    pub(super) fn unfinished(&self) -> Result<Option<Unfinished>, ClsError> {
+    pub(super) fn unfinished(&self) -> Result<Option<Mark>, ClsError> {
         if let Some(mark) = self.copies.mark().map_err(|error| broken(&error))? {
             return Ok(Some(mark));
         }
@@ -61,24 +61,26 @@ impl Work<'_> {
     /// and what it had moved aside stays there.
     pub(super) fn set_aside(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
         let mark = self.copies.mark().map_err(|error| broken(&error))?;
-        let is_marked = mark.is_some();
-        if let Some(mark) = mark.filter(|mark| mark.method == Begun::Backup) {
-            self.aside = mark.aside;
-            self.damaged = mark.damaged;
-            return self.clear_partial();
-        }
-        self.damaged = is_marked;
+        let room = room(mark, |path| self.there(path)).map_err(|error| broken(&error))?;
+        let damaged = match room {
+            Room::Resumed(old) => {
+                self.old = old;
+                return self.clear_partial();
+            }
+            Room::Moved { damaged } => damaged,
+        };
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         let places = self.places()?;
-        self.aside = places
+        let aside = places
             .into_iter()
             .map(|place| (suffixed(&place, &format!(".old-{seconds}")), place))
             .collect();
+        self.old = OldData { aside, damaged };
         // Written down before it is done, so that an interruption in between can be undone.
         self.mark(plan, Method::Backup)?;
-        for (aside, place) in &self.aside {
+        for (aside, place) in &self.old.aside {
             self.rename(place, aside)
                 .map_err(|error| {
                     ClsError::failed(
@@ -174,25 +176,26 @@ impl Work<'_> {
 
     /// The directory for the WAL, where the old data had one of their own.
     pub(super) fn old_wal_dir(&self) -> Option<PathBuf> {
-        let (aside, _) = self.aside.first()?;
+        let (aside, _) = self.old.aside.first()?;
         let target = self.pg.user.files().link(&aside.join("pg_wal")).ok()??;
         target.is_absolute().then_some(target)
+    }
+
+    /// Whether anything has that name.
+    fn there(&self, path: &Path) -> Result<bool, FileError> {
+        let found = self.pg.user.files().look(path)?;
+        Ok(found.is_some())
     }
 
     /// Removes what an unsuccessful copy has left in the places that were freed for it.
     pub(super) fn clear_partial(&self) -> Result<(), ClsError> {
         let files = self.pg.user.files().within(self.deadline);
-        let mut places: Vec<&Path> = self
-            .aside
-            .iter()
-            .filter(|(aside, _)| files.exists(aside))
-            .map(|(_, place)| place.as_path())
-            .collect();
-        if self.aside.is_empty() {
-            places.push(&self.pg.pgdata);
-        }
+        let places = self
+            .old
+            .copied_into(&self.pg.pgdata, |path| self.there(path))
+            .map_err(|error| broken(&error))?;
         for place in places {
-            let _ = files.clear(place).map_err(|error| broken(&error))?;
+            let _ = files.clear(&place).map_err(|error| broken(&error))?;
         }
         Ok(())
     }
@@ -200,18 +203,16 @@ impl Work<'_> {
     /// After a copy that failed: the old data are where they were, and the node as before.
     pub(super) fn put_back(&mut self) -> Result<(), ClsError> {
         self.clear_partial()?;
-        for (aside, place) in &self.aside {
-            if !self.pg.user.files().exists(aside) {
-                continue;
-            }
+        let aside = self.old.still_aside(|path| self.there(path));
+        for (aside, place) in aside.map_err(|error| broken(&error))? {
             // Empty by now, if it is there at all.
-            self.remove_empty(place).map_err(|error| broken(&error))?;
-            self.rename(aside, place)
+            self.remove_empty(&place).map_err(|error| broken(&error))?;
+            self.rename(&aside, &place)
                 .map_err(|error| broken(&format!("moving {} back: {error}", aside.display())))?;
         }
-        self.unmark_old()?;
-        self.aside.clear();
-        if self.damaged {
+        self.mark_old().map_err(|error| broken(&error))?;
+        self.old.aside.clear();
+        if self.old.damaged {
             return Ok(());
         }
         self.forget_configuration()
@@ -227,32 +228,24 @@ impl Work<'_> {
     }
 
     /// Lets the old data be started again, unless they must not be.
-    fn unmark_old(&self) -> Result<(), ClsError> {
-        let marked = if self.damaged {
-            let rest = Unfinished {
-                method: Begun::Rewind,
-                source: String::new(),
-                aside: Vec::new(),
-                damaged: true,
-            };
-            self.copies.begin(&rest)
-        } else {
-            self.copies.end()
-        };
-        marked.map_err(|error| broken(&error))
+    fn mark_old(&self) -> Result<(), FileError> {
+        match self.old.mark() {
+            Some(mark) => self.copies.begin(&mark),
+            None => self.copies.end(),
+        }
     }
 
     fn put_back_quietly(&self) {
-        let files = self.pg.user.files();
-        for (aside, place) in &self.aside {
-            let moved = files.exists(aside) && !files.exists(place);
-            if moved && self.rename(aside, place).is_err() {
-                return;
-            }
-        }
-        if let Err(error) = self.unmark_old() {
+        if let Err(error) = self.try_put_back() {
             tracing::warn!("{error}");
         }
+    }
+
+    fn try_put_back(&self) -> Result<(), FileError> {
+        for (aside, place) in self.old.to_take_back(|path| self.there(path))? {
+            self.rename(&aside, &place)?;
+        }
+        self.mark_old()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, not_rewound};
+use pha_core::begun::is_nothing;
+use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, has_checkpoint, not_rewound};
 use pha_core::message;
 use pha_core::names::copy_slot;
 use pha_host::basebackup::Backup;
@@ -116,7 +117,7 @@ impl Work<'_> {
     /// Whether the source's latest checkpoint is of the timeline that it writes.
     fn has_checkpoint(&self, source: &Source) -> Result<bool, ClsError> {
         let (view, primary) = self.source_view(source)?;
-        Ok(view.checkpoint == Some(primary.timeline))
+        Ok(has_checkpoint(view.checkpoint, primary.timeline))
     }
 
     /// The role for replication need not have the right to (`pg_checkpoint`, version 15 and newer; only
@@ -133,12 +134,25 @@ impl Work<'_> {
     }
 
     pub(super) fn backup(&mut self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {
+        let pgdata = &self.pg.pgdata;
+        let names = self.pg.user.files().names(pgdata, "");
+        let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
+        if !self.old.may_be_copied_over(is_nothing(&names)) {
+            return Err(ClsError::refused(
+                message!(
+                    "the data directory of {node} was empty, and by now there is something in {pgdata}",
+                    node = self.node,
+                    pgdata = pgdata.display().to_string()
+                ),
+                message!("see who has laid it there; then give the command again"),
+            ));
+        }
         self.mark(plan, Method::Backup)?;
         let copied = self.try_backup(source);
         match copied {
             Ok(()) => Ok(()),
             Err(error) => {
-                let back = !self.aside.is_empty();
+                let back = !self.old.aside.is_empty();
                 self.put_back()?;
                 if self.session.interrupt.is_set() {
                     return Err(ClsError::Interrupted("pg_basebackup".to_owned()));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pha_core::begun::is_nothing;
+use pha_core::decide::may_run;
 use pha_core::decide::operator::{CopyFacts, Data, Instance};
 use pha_core::lineage::Kinship;
 use pha_core::message;
@@ -9,7 +11,6 @@ use pha_core::parse::controldata::State;
 use pha_core::postgres::{PrimaryView, ServerView};
 use pha_core::register::Reading;
 use pha_core::server_program::ServerProgram;
-use pha_core::snapshot::Process;
 use pha_host::missing;
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
@@ -41,7 +42,7 @@ impl Work<'_> {
         };
         self.system = primary_system.map(|(system, _)| system);
         let register = self.register()?;
-        let instance = self.instance();
+        let instance = self.instance()?;
         let kinship = match instance {
             Instance::Stopped => self.kinship(register.as_ref()),
             _ => None,
@@ -104,27 +105,27 @@ impl Work<'_> {
         Ok(Some(service.read(self.deadline.sub_budget(ASK))))
     }
 
-    fn instance(&self) -> Instance {
+    fn instance(&self) -> Result<Instance, ClsError> {
         let node = self.cluster.node(&self.node);
-        Instance::of(
+        let process = self.pg.surely_running().map_err(|error| broken(&error))?;
+        Ok(Instance::of(
             self.cluster.view.pending(&self.node),
             node.role(),
-            self.pg.running().0,
+            process,
             node.streams(),
-        )
+        ))
     }
 
     /// Whether a server works in the data directory, or that cannot be told.
     pub(super) fn is_running(&self) -> bool {
-        self.pg.running().0 != Process::Absent
+        may_run(&self.pg.surely_running())
     }
 
     fn data(&self) -> Result<Data, ClsError> {
         let pgdata = &self.pg.pgdata;
         let names = self.pg.user.files().names(pgdata, "");
         let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
-        // A file system has this directory in its root, and an empty one is empty all the same.
-        if names.iter().all(|name| name == "lost+found") {
+        if is_nothing(&names) {
             self.require_mounted()?;
             return Ok(Data::Nothing);
         }

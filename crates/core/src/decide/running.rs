@@ -75,6 +75,13 @@ pub fn running(file: PidFile, shown: Shown) -> Process {
     }
 }
 
+/// Whether PostgreSQL may run, for a command, which can be given again: where `postmaster.pid` cannot be read,
+/// or names another account's process, nothing is done that needs a server that is gone.
+#[must_use]
+pub fn may_run<E>(seen: &Result<Process, E>) -> bool {
+    !matches!(seen, Ok(Process::Absent))
+}
+
 /// Whether the guard's postmaster has died: it was `seen` alive, is gone, and has `left` its file. One that
 /// ends in an orderly way takes its file along. An administrator who restarts PostgreSQL is not reported
 /// as a failure; a monitor that finds it stopped decides about it.
@@ -125,6 +132,14 @@ mod tests {
         }
         let frozen = running(PidFile::Alive { frozen: true }, Shown::Unclear);
         assert_eq!(frozen, Process::Alive { frozen: true });
+    }
+
+    #[test]
+    fn a_command_takes_for_gone_only_what_was_seen_to_be() {
+        assert!(!may_run::<()>(&Ok(Process::Absent)));
+        assert!(may_run::<()>(&Ok(Process::Orphans)));
+        assert!(may_run::<()>(&Ok(Process::Alive { frozen: true })));
+        assert!(may_run(&Err("postmaster.pid cannot be read")));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use pha_core::begun::Begun;
+use pha_core::begun::{Begun, Mark, has_ended, may_be_filled};
 use pha_core::init::block::{self, Place};
 
 use super::{PgCtl, PgError};
 use crate::clock::Deadline;
 use crate::files::{Change, FileError};
 use crate::own;
-use crate::unfinished::{Copies, Unfinished};
+use crate::unfinished::Copies;
 
 impl PgCtl {
     /// Makes the directory of the data, if it is not there, and the one above it as the account's, so that a
@@ -67,21 +67,23 @@ impl PgCtl {
     ) -> Result<(), PgError> {
         self.ensure_data_directory()?;
         let copies = Copies::into(&self.pgdata);
-        // A mark makes whole data a rest that may be taken away.
-        let names = || self.user.files().names(&self.pgdata, "");
-        let kept = copies.mark()?.is_some_and(|mark| mark.leads_to_data());
-        if kept || names()?.is_some_and(|names| !names.is_empty()) {
+        let holds = || -> Result<bool, FileError> {
+            let names = self.user.files().names(&self.pgdata, "")?;
+            Ok(names.is_some_and(|names| !names.is_empty()))
+        };
+        let empty = !holds()?;
+        if !may_be_filled(copies.mark()?.as_ref(), empty) {
             let there = std::io::ErrorKind::DirectoryNotEmpty;
             return Err(FileError::new("filling", &self.pgdata, there).into());
         }
-        copies.begin(&Unfinished {
+        copies.begin(&Mark {
             method,
             source: source.to_owned(),
             aside: Vec::new(),
             damaged: false,
         })?;
         let filled = fill();
-        if filled.is_ok() || names().is_ok_and(|names| names.is_none_or(|names| names.is_empty())) {
+        if has_ended(filled.is_ok(), holds().ok()) {
             copies.end()?;
         }
         filled

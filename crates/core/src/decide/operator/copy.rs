@@ -3,6 +3,7 @@
 //! A node that rewinds or replaces its data must not count as a holder meanwhile, and copies only
 //! from the register's owner at its present term: anything else may lack acknowledged commits.
 
+mod aside;
 mod register;
 mod seen;
 
@@ -15,8 +16,9 @@ use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
+pub use aside::{OldData, Room, room};
 pub use register::{Copied, has_left, source_holds, source_is_promoted, still_missing};
-pub use seen::not_rewound;
+pub use seen::{has_checkpoint, not_rewound};
 
 /// Which command was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -511,7 +513,7 @@ fn steps(facts: &CopyFacts, method: Method) -> Vec<CopyStep> {
     match method {
         Method::Rewind => steps.push(S::Rewind),
         Method::Backup => {
-            if facts.data != Data::Nothing {
+            if aside::needs_room(facts) {
                 steps.push(S::SetAside);
             }
             steps.push(S::Backup);

@@ -4,6 +4,7 @@ use super::{CopyFacts, Instance};
 use crate::lineage::Kinship;
 use crate::snapshot::Process;
 use crate::status::Role;
+use crate::timeline::TimelineId;
 
 impl Instance {
     /// What the database does on the node. `pending`: what Pacemaker is at there; `role`: what its operations
@@ -55,12 +56,19 @@ pub fn not_rewound(before: Option<&Kinship>, label: bool) -> Option<String> {
     }
 }
 
+/// Whether the source's latest checkpoint is of the timeline that it writes. `pg_rewind` before 17 takes the
+/// source's timeline from there: with that of the time before its promotion it finds nothing that differs.
+#[must_use]
+pub fn has_checkpoint(checkpoint: Option<TimelineId>, writes: TimelineId) -> bool {
+    checkpoint == Some(writes)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::lsn::Lsn;
-    use crate::timeline::{TimelineId, WalPosition};
+    use crate::timeline::WalPosition;
 
     #[test]
     fn what_pacemaker_knows_and_what_runs_are_one_answer() {
@@ -94,5 +102,13 @@ mod tests {
         assert_eq!(not_rewound(Some(&diverged), true), None);
         assert_eq!(not_rewound(Some(&Kinship::Follows), false), None);
         assert_eq!(not_rewound(None, false), None);
+    }
+
+    #[test]
+    fn a_source_is_rewound_to_once_its_checkpoint_is_of_its_timeline() {
+        let [one, two] = [1, 2].map(|number| TimelineId::new(number).unwrap());
+        assert!(has_checkpoint(Some(two), two));
+        assert!(!has_checkpoint(Some(one), two));
+        assert!(!has_checkpoint(None, two));
     }
 }

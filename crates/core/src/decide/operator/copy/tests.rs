@@ -281,6 +281,12 @@ fn a_rebuild_goes_on_after_an_interrupted_one() {
     };
     let plan = go(&REBUILD, &empty);
     assert!(!plan.steps.contains(&CopyStep::SetAside));
+    // It had not written anything yet: its mark alone leads to what it has moved.
+    let begun = CopyFacts {
+        unfinished: Some(Begun::Backup),
+        ..empty
+    };
+    assert!(go(&REBUILD, &begun).steps.contains(&CopyStep::SetAside));
 }
 
 #[test]
