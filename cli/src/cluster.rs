@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pha_core::cluster::{Cluster as View, ClusterNode};
 use pha_core::dialect::RoleWords;
+use pha_core::health::daemons::in_part;
 use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName};
@@ -17,7 +18,7 @@ use pha_host::command::Command;
 use pha_host::conninfo::{Conninfo, Secret};
 use pha_host::local;
 use pha_host::lock::{LockName, LockService};
-use pha_host::pacemaker::Pacemaker;
+use pha_host::pacemaker::{self, Pacemaker};
 use pha_host::pgctl;
 use pha_host::postgres::Postgres;
 use pha_host::user::User;
@@ -184,6 +185,19 @@ impl Cluster {
             Ok(())
         } else {
             Err(ClsError::NoQuorum)
+        }
+    }
+
+    /// That this part has quorum, and that Pacemaker runs whole on this node: without one of its daemons its tools
+    /// do nothing here and say that they did.
+    pub(crate) fn require_whole(&self, deadline: Deadline) -> Result<(), ClsError> {
+        self.require_quorum()?;
+        let here = self.local_node(deadline)?;
+        let groups = pacemaker::daemons(deadline.sub_budget(QUERY));
+        let said = groups.and_then(|groups| in_part(&here, &self.view.node(&here), &groups));
+        match said {
+            Some((what, hint)) => Err(ClsError::refused(what, hint)),
+            None => Ok(()),
         }
     }
 

@@ -77,8 +77,10 @@ impl From<Exit> for ExitCode {
 /// Why a command ends without having done what it was asked for.
 #[derive(Debug)]
 pub(crate) enum ClsError {
-    /// Pacemaker's daemons do not answer here.
+    /// Pacemaker does not run here.
     NoCluster,
+    /// It runs, and does not answer.
+    NoAnswer,
     /// They do not answer this account.
     NotAllowed(String),
     /// One of Pacemaker's tools failed.
@@ -186,7 +188,7 @@ impl ClsError {
     /// The exit code of every error.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoCluster => Exit::NoCluster,
+            Self::NoCluster | Self::NoAnswer => Exit::NoCluster,
             Self::NoQuorum | Self::NotKept | Self::Disagree(_) => Exit::NoQuorum,
             // However short its time was: nobody can say whether it had an effect.
             Self::Tool(CommandError::TimedOut { .. }) => Exit::Timeout,
@@ -210,6 +212,9 @@ impl ClsError {
             Self::NoCluster => {
                 message!("no cluster information: Pacemaker is not running on this node")
             }
+            Self::NoAnswer => message!(
+                "no cluster information: Pacemaker runs on this node, but does not answer: it is starting or stopping, or has lost a daemon and does not start it again"
+            ),
             Self::NotAllowed(account) => message!(
                 "the account {account} may not ask Pacemaker (neither root nor in the group haclient): nothing is known of the cluster",
                 account
@@ -258,6 +263,9 @@ impl ClsError {
                 "run it as root (sudo); for a monitoring system, as root: usermod -aG haclient <account>, which counts from its next login or the restart of its service"
             ),
             Self::NoCluster => message!("systemctl start corosync pacemaker"),
+            Self::NoAnswer => message!(
+                "wait ten seconds and look again; if it stays so: pkill -KILL -x pacemakerd; systemctl start pacemaker"
+            ),
             Self::Tool(_) | Self::Cib(_) => {
                 message!("see whether `crm_mon -1` answers, and Pacemaker's log")
             }
@@ -308,6 +316,7 @@ impl From<PacemakerError> for ClsError {
     fn from(error: PacemakerError) -> Self {
         match error {
             PacemakerError::NotRunning => Self::NoCluster,
+            PacemakerError::NoAnswer => Self::NoAnswer,
             PacemakerError::NotAllowed { account } => Self::NotAllowed(account),
             PacemakerError::Tool(error) => Self::Tool(error),
             PacemakerError::Cib(error) => Self::Cib(error),

@@ -37,7 +37,7 @@ pub(crate) fn change(command: Command, deadline: Deadline) -> Result<Output, Cls
     match run(quorum_question(), deadline) {
         Ok(answer) if answers_quorum(&answer) == Some(true) => Ok(output),
         // Pacemaker answered just now, so it is its controller that has gone.
-        Ok(_) | Err(ClsError::NoCluster) => Err(ClsError::NotKept),
+        Ok(_) | Err(ClsError::NoCluster | ClsError::NoAnswer) => Err(ClsError::NotKept),
         Err(error) => Err(error),
     }
 }

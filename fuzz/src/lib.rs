@@ -10,6 +10,7 @@ use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::names::ResourceName;
 use pha_core::parse::cib::Cib;
+use pha_core::parse::cpg::Groups;
 use pha_core::parse::standby_names::StandbyNames;
 use pha_core::parse::waldump::{self, Waldump};
 use pha_core::parse::{conffile, controldata, history, mounts};
@@ -133,6 +134,11 @@ pub const PARSERS: &[(&str, Parser)] = &[
         if let Some(missing) = mounts::not_mounted(fstab, mounts, path) {
             assert!(path.starts_with(missing));
         }
+        Said::new()
+    }),
+    ("cpg", |_, text| {
+        let groups = Groups::parse(text);
+        assert!((0..5).all(|id| groups.missing(&id.to_string()).len() < 4));
         Said::new()
     }),
     ("lock_answer", |_, text| {

@@ -33,7 +33,7 @@ impl Cleanup {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         if let Some(node) = &self.node {
             cluster.named(node)?;
         }

@@ -75,7 +75,7 @@ impl OnlineSwitch {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         // First, so that what is decided is still so when it is done.
         let guard = match self.dry_run {
             true => None,

@@ -57,7 +57,7 @@ impl RecoveryMaster {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         let guard = lock::acquire(session, &cluster, NotingCommand::RecoveryMaster, deadline)?;
         let mut facts = self.facts(session, &cluster, deadline)?;
         ask_for_power(session, &mut facts);

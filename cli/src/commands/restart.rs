@@ -62,7 +62,7 @@ impl Restart {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(600));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         if !self.dry_run {
             after_another(session, &cluster, deadline)?;
         }

@@ -44,7 +44,7 @@ impl StandbyNode {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         let name = cluster.named(&self.node)?;
         let was_primary = cluster.node(&name).role() == Role::Promoted;
         may_be_taken_out(&cluster, Some(&name), self.force)?;
@@ -81,7 +81,7 @@ impl UnstandbyNode {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(120));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         let name = cluster.named(&self.node)?;
         if let Some((what, remedy)) = cluster.view.left_alone([&name]) {
             return Err(ClsError::refused(

@@ -58,7 +58,7 @@ impl Start {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         if let Some(left_alone) = cluster.view.left_alone([]) {
             return Err(not_managed(session, &cluster, left_alone, deadline)?);
         }
@@ -276,7 +276,7 @@ impl Stop {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_quorum()?;
+        cluster.require_whole(deadline)?;
         may_be_taken_out(&cluster, None, self.force)?;
         operate::note(&cluster, "cls_stop", deadline);
         stop(session, &cluster, deadline)?;

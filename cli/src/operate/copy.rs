@@ -98,7 +98,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, ClsError> {
     let deadline = Deadline::after(session.common.timeout.unwrap_or(DAY));
     let cluster = Cluster::look(session, deadline)?;
-    cluster.require_quorum()?;
+    cluster.require_whole(deadline)?;
     let (node, elsewhere) = elsewhere(
         session,
         &cluster,

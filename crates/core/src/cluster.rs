@@ -43,6 +43,8 @@ pub enum Announced {
 /// One node in Pacemaker's view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterNode {
+    /// Its identifier in the cluster, for corosync a number.
+    pub id: String,
     /// It is a member of this partition.
     pub online: bool,
     /// An operator has taken everything off it (`cls_standby_node`).

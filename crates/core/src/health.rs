@@ -16,6 +16,7 @@ use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
+use crate::parse::cpg::Groups;
 use crate::postgres::Archiving;
 use crate::register::{
     Damage, Memory, NoRow, NotTheOwner, Reading, Register, believed, names_primary,
@@ -27,6 +28,7 @@ mod address;
 mod archive;
 mod commits;
 mod connections;
+pub mod daemons;
 mod left;
 mod links;
 mod primary;
@@ -144,6 +146,8 @@ pub struct Observation<'a> {
     /// The settings of each node's PostgreSQL that wait for its restart; a node that could not be asked
     /// is not among them.
     pub waiting: &'a [(NodeName, Vec<String>)],
+    /// Where Pacemaker's daemons run; `None` where corosync could not be asked.
+    pub daemons: Option<&'a Groups>,
 }
 
 /// Something that is not as it should be.
@@ -224,6 +228,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         says: "the partition that answered has no quorum",
         look: no_quorum,
+    },
+    HealthRule {
+        id: "daemons",
+        condition: None,
+        says: "Pacemaker runs on a node without one of its daemons",
+        look: daemons::missing,
     },
     HealthRule {
         id: "primary",
@@ -399,6 +409,11 @@ impl Observation<'_> {
         self.mode == Mode::Sync
     }
 
+    /// What is said of a node whose Pacemaker runs in part.
+    fn in_part(&self, name: &NodeName) -> Option<(Message, Message)> {
+        daemons::in_part(name, self.node(name)?, self.daemons?)
+    }
+
     fn node(&self, name: &NodeName) -> Option<&ClusterNode> {
         self.cluster.nodes.get(name)
     }
@@ -516,8 +531,7 @@ fn not_started(seen: &Observation<'_>) -> Vec<Problem> {
         .collect()
 }
 
-/// A node that is no member. Pacemaker may answer on it all the same: `pacemakerd` does not start a
-/// controller again that ended in a moment when corosync did not answer.
+/// A node that is no member. Pacemaker may answer on it all the same ([`daemons`]).
 fn absent(seen: &Observation<'_>, name: &NodeName) -> Problem {
     let (text, remedy) = if seen.here == Some(name) {
         (
@@ -525,7 +539,7 @@ fn absent(seen: &Observation<'_>, name: &NodeName) -> Problem {
                 "{name} is not in the cluster although Pacemaker answers on it: its controller is joining, or has ended",
                 name
             ),
-            outside(name),
+            daemons::start_again(name),
         )
     } else {
         (
@@ -539,15 +553,10 @@ fn absent(seen: &Observation<'_>, name: &NodeName) -> Problem {
             ),
         )
     };
-    problem(Level::Warning, text, remedy)
-}
-
-/// What to do on a node that answers and is no member.
-fn outside(here: &NodeName) -> Message {
-    message!(
-        "wait ten seconds and look again; if it stays so, on {here}: systemctl restart pacemaker",
-        here
-    )
+    Problem {
+        said: seen.in_part(name).is_some(),
+        ..problem(Level::Warning, text, remedy)
+    }
 }
 
 fn why_stopped(seen: &Observation<'_>, name: &NodeName, node: Option<&ClusterNode>) -> Problem {

@@ -6,6 +6,7 @@
 pub mod cib;
 pub mod conffile;
 pub mod controldata;
+pub mod cpg;
 pub mod history;
 pub mod mounts;
 pub mod server_view;

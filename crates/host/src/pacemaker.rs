@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::{Cib, CibError};
+use pha_core::parse::cpg::Groups;
 use pha_core::quoted::printable;
 use pha_core::register::Seen;
 use pha_core::repl_info::ReplInfo;
 
 use crate::clock::Deadline;
 use crate::command::{Command, CommandError, Output};
+use crate::process::Process;
 use crate::user::User;
 
 /// Exit status of Pacemaker's tools: no cluster is running here.
@@ -29,6 +31,8 @@ const EXISTS: i32 = 108;
 const NEVER_SET: i32 = 78;
 /// … this part of the cluster has no quorum.
 const NO_QUORUM: i32 = 106;
+/// The account of `pacemakerd`.
+const ROOT: u32 = 0;
 /// A monitor's answer about a primary (`OCF_RUNNING_PROMOTED`).
 const PROMOTED: u8 = 8;
 
@@ -38,6 +42,11 @@ pub enum PacemakerError {
     /// Its daemons do not run on this node.
     #[error("Pacemaker is not running on this node; start it (systemctl start pacemaker)")]
     NotRunning,
+    /// They run in part: what was asked for does not answer, and `pacemakerd` is there.
+    #[error(
+        "Pacemaker runs on this node, but does not answer: it is starting or stopping, or has lost a daemon and does not start it again; if it stays so: pkill -KILL -x pacemakerd; systemctl start pacemaker"
+    )]
+    NoAnswer,
     /// The account of this process may not ask them; whether they run is not known.
     #[error(
         "the account {account} may not ask Pacemaker: run this as root, or as a member of the group haclient"
@@ -68,8 +77,9 @@ impl PacemakerError {
         match error.status() {
             Some(NO_CLUSTER | NO_RIGHT) => match User::barred_from_pacemaker() {
                 Some(account) => Self::NotAllowed { account },
-                None if error.status() == Some(NO_CLUSTER) => Self::NotRunning,
-                None => Self::Tool(error),
+                None if error.status() != Some(NO_CLUSTER) => Self::Tool(error),
+                None if launcher().is_some() => Self::NoAnswer,
+                None => Self::NotRunning,
             },
             _ => Self::Tool(error),
         }
@@ -486,6 +496,18 @@ pub fn answers_quorum(answer: &Output) -> Option<bool> {
         ("0", _) | (_, NO_QUORUM) => Some(false),
         _ => None,
     }
+}
+
+/// `pacemakerd`, which starts Pacemaker's other daemons, where it runs on this node.
+pub(crate) fn launcher() -> Option<Process> {
+    Process::running("pacemakerd", ROOT)
+}
+
+/// Where Pacemaker's daemons run, as corosync knows; `None` where it does not say so.
+#[must_use]
+pub fn daemons(deadline: Deadline) -> Option<Groups> {
+    let output = Command::new("corosync-cpgtool").run(deadline).ok()?;
+    Some(Groups::parse(&output.text()))
 }
 
 fn swap(done: bool) -> Swap {

@@ -257,6 +257,16 @@ impl Cluster {
         services::stop_cluster(&self.find(node)?, timeout)
     }
 
+    /// Kills a node's `pacemakerd` and starts another, which takes over the daemons that run and starts those that are
+    /// missing.
+    ///
+    /// # Errors
+    /// No node of that name, or it did not end or start.
+    pub fn replace_pacemakerd(&self, node: &str) -> Result<()> {
+        services::kill_pacemakerd(&self.find(node)?)?;
+        self.start_pacemaker(node)
+    }
+
     /// Waits until there is a coordinator and every powered database node is a member with quorum
     /// as seen by itself.
     ///

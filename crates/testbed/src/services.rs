@@ -239,6 +239,15 @@ pub(crate) fn stop_cluster(node: &Node, timeout: Duration) -> Result<()> {
     gone(node, "corosync", SHORT)
 }
 
+/// Kills `pacemakerd` alone.
+///
+/// # Errors
+/// It was still there when the time was up.
+pub(crate) fn kill_pacemakerd(node: &Node) -> Result<()> {
+    node.kill_named("pacemakerd", Signal::KILL);
+    gone(node, "pacemakerd", SHORT)
+}
+
 fn gone(node: &Node, comm: &str, timeout: Duration) -> Result<()> {
     wait(
         &format!("the end of {comm} on {}", node.name()),

@@ -90,6 +90,7 @@ fn cluster_commands_at_their_edges() {
     wrong_arguments(&bed);
     twice_and_two_at_once(&bed);
     something_hangs(&bed);
+    a_daemon_is_lost(&bed);
     pacemaker_restarted(&bed);
     interrupted_switches(&bed);
     killed_switches(&bed);
@@ -290,6 +291,50 @@ fn something_hangs(bed: &Bed) {
         ends(bed, "node1", &["online_switch", "--to", "node1"], 0);
     }
     bed.settle("node1", &["node2"]);
+}
+
+/// Ends Pacemaker's attribute manager in a moment in which `pacemakerd` cannot ask corosync: it has no file left to
+/// ask with.
+fn lose_attrd(bed: &Bed, node: &str) {
+    const LOSE: &str = "launcher=$(pidof pacemakerd) && log=/var/log/pacemaker/pacemaker.log && \
+        said() { grep -c 'Not respawning pacemaker-attrd' $log; } && before=$(said || true) && \
+        prlimit --pid $launcher --nofile=4: && kill -KILL $(pidof pacemaker-attrd) && \
+        while test \"$(said)\" = \"$before\"; do :; done; prlimit --pid $launcher --nofile=1024:";
+    must(
+        bed.node(node)
+            .run(&["timeout", "20", "sh", "-c", LOSE], PATIENCE),
+    );
+}
+
+fn a_daemon_is_lost(bed: &Bed) {
+    scenario(
+        "Pacemaker does not start a daemon again: every node's status says so, and the order mends it",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    let running = postmasters(bed);
+    let order =
+        |node: &str| format!("on {node}: pkill -KILL -x pacemakerd; systemctl start pacemaker");
+    let found = |node: &str| {
+        let part = format!("Pacemaker runs on {node} without pacemaker-attrd");
+        status_names(bed, &["node1", "node2"], "warning", &part);
+        let said = ends(bed, "node1", &["status"], 0);
+        assert!(said.contains(&order(node)), "{said}");
+        // There its tools do nothing, and say that they did.
+        let said = ends(bed, node, &["cleanup"], 10);
+        assert!(said.contains(&order(node)), "{said}");
+    };
+    lose_attrd(bed, "node2");
+    found("node2");
+    must(bed.replace_pacemakerd("node2"));
+    bed.settle("node1", &["node2"]);
+    lose_attrd(bed, "node1");
+    found("node1");
+    ends(bed, "node1", &["unmanage"], 0);
+    must(bed.replace_pacemakerd("node1"));
+    ends(bed, "node1", &["manage"], 0);
+    assert_eq!(reign(&bed.settle("node1", &["node2"])), reign(&before));
+    assert_eq!(postmasters(bed), running);
+    ends(bed, "node1", &["cleanup"], 0);
 }
 
 /// Lines of the writers' logs that begin with one of these letters.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
+use pha_core::parse::cpg::Groups;
 use pha_core::postgres::{Archiving, PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::node::memory_file;
+use pha_host::pacemaker::daemons;
 use pha_host::sql::TextRows;
 
 use crate::app::Session;
@@ -55,6 +57,8 @@ pub(super) struct Sources {
     pub(super) operation: Option<Operation>,
     /// The settings that wait for a restart, by node, where it was asked for and answered.
     pub(super) waiting: Vec<(NodeName, Vec<String>)>,
+    /// Where Pacemaker's daemons run, where corosync says so.
+    pub(super) daemons: Option<Groups>,
 }
 
 /// Starts a question on a thread of its own. One that hangs beyond its deadline is left behind: the
@@ -103,6 +107,7 @@ impl Sources {
     ) -> Result<Self, ClsError> {
         let latest = deadline.reserving(SPARE);
         let crm_mon = ask(move || crm_mon(latest));
+        let daemons = ask(move || daemons(latest));
         let cluster = Cluster::look(session, deadline.sub_budget(CIB))?;
         let lock = cluster.lock().map(|lock| match lock {
             Ok((info, name)) => format!("{name} on {info}"),
@@ -160,6 +165,7 @@ impl Sources {
             waiting: waiting
                 .and_then(|receiver| answer(&receiver, deadline))
                 .unwrap_or_default(),
+            daemons: answer(&daemons, deadline).flatten(),
             lock,
             memory,
             cluster,

@@ -222,6 +222,7 @@ fn read_node(
         Lsn::from_hex16(text).map_err(|e| e.to_string())
     });
     let read = ClusterNode {
+        id: node.id.clone(),
         online: node.online,
         standby: node.standby,
         maintenance: node.maintenance,

@@ -1,6 +1,6 @@
 //! No primary, or more than one.
 
-use super::{Level, Observation, Problem, outside, problem};
+use super::{Level, Observation, Problem, daemons, problem};
 use crate::cluster::ClusterNode;
 use crate::message;
 use crate::message::Message;
@@ -83,7 +83,7 @@ fn by_register(seen: &Observation<'_>, row: &Register) -> Problem {
                 "{owner} has the lease, but Pacemaker does not see what runs on it",
                 owner
             );
-            return problem(Level::Critical, text, outside(owner));
+            return problem(Level::Critical, text, daemons::start_again(owner));
         }
         let text = message!(
             "no node that this one sees is primary; {owner}, which it does not see, has the lease for {seconds} s more",

@@ -180,6 +180,7 @@ fn seen<'a>(
         unseen: None,
         operation: None,
         waiting: &[],
+        daemons: None,
     }
 }
 
@@ -889,7 +890,83 @@ fn a_node_whose_controller_has_ended_finds_itself_outside() {
     };
     let elsewhere = "on node2: systemctl start corosync pacemaker, then cls_status";
     assert_eq!(said("node1"), elsewhere);
-    assert!(said("node2").ends_with("on node2: systemctl restart pacemaker"));
+    assert!(
+        said("node2").ends_with("on node2: pkill -KILL -x pacemakerd; systemctl start pacemaker")
+    );
+}
+
+/// Corosync knows what the information base does not: the node is a member, and its scores are those of before.
+#[test]
+fn a_daemon_that_is_not_started_again_is_found_from_every_node() {
+    const DAEMONS: &str = "Group Name\tPID\tNode ID\n\
+        crmd\\x00\n\t\t72\t1 (a)\n\t\t74\t2 (b)\n\
+        cib\\x00\n\t\t67\t1 (a)\n\t\t69\t2 (b)\n\
+        stonith-ng\\x00\n\t\t68\t1 (a)\n\t\t70\t2 (b)\n\
+        attrd\\x00\n\t\t71\t1 (a)\n\t\t73\t2 (b)\n";
+    let judged = |nodes: &[Node], daemons: &str| {
+        let verdict = judge(&Observation {
+            daemons: Some(&Groups::parse(daemons)),
+            ..seen(
+                &cluster(nodes, &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::NotConfigured,
+            )
+        });
+        let findings = verdict.findings.into_iter();
+        let about = findings.filter(|found| matches!(found.id, "daemons" | "started"));
+        about
+            .map(|found| (found.id, found.said(), found.next().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert!(judged(&[PRIMARY, STANDBY], DAEMONS).is_empty());
+    let [(id, said, next)] =
+        &judged(&[PRIMARY, STANDBY], &DAEMONS.replace("\t\t73\t2 (b)\n", ""))[..]
+    else {
+        panic!("one finding was expected")
+    };
+    assert_eq!(*id, "daemons");
+    assert!(
+        said.contains("runs on node2 without pacemaker-attrd"),
+        "{said}"
+    );
+    assert!(
+        next.ends_with("on node2: pkill -KILL -x pacemakerd; systemctl start pacemaker"),
+        "{next}"
+    );
+    // A primary is kept from being demoted meanwhile.
+    let [(_, _, next)] = &judged(&[PRIMARY, STANDBY], &DAEMONS.replace("\t\t71\t1 (a)\n", ""))[..]
+    else {
+        panic!("one finding was expected")
+    };
+    assert!(
+        next.ends_with("cls_unmanage, on node1: pkill -KILL -x pacemakerd; systemctl start pacemaker, and then cls_manage"),
+        "{next}"
+    );
+    // Without its controller a node is no member, and starting what runs there already does nothing.
+    let gone = || Node {
+        state: DOWN,
+        ..STANDBY
+    };
+    let [(id, _, next)] = &judged(&[PRIMARY, gone()], &DAEMONS.replace("\t\t74\t2 (b)\n", ""))[..]
+    else {
+        panic!("one finding was expected")
+    };
+    assert_eq!(*id, "daemons");
+    assert!(
+        next.ends_with("on node2: pkill -KILL -x pacemakerd; systemctl start pacemaker"),
+        "{next}"
+    );
+    // Where it does not run at all it is started.
+    let off = DAEMONS.lines().filter(|line| !line.ends_with("2 (b)"));
+    let off: String = off.map(|line| format!("{line}\n")).collect();
+    let [(id, _, next)] = &judged(&[PRIMARY, gone()], &off)[..] else {
+        panic!("one finding was expected")
+    };
+    assert_eq!(*id, "started");
+    assert!(
+        next.starts_with("on node2: systemctl start corosync pacemaker"),
+        "{next}"
+    );
 }
 
 /// A rebuild copies from a primary: before there ever was one it is no advice.

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::clock::{Deadline, since_boot};
 use crate::guard::place::{Handed, Place};
 use crate::memory::MemoryFile;
+use crate::pacemaker;
 use crate::postgres::{Postgres, view};
 use crate::process::Process;
 use crate::sql::{Session, TextRows};
@@ -23,9 +24,6 @@ const PACEMAKER: Duration = Duration::from_secs(5);
 
 /// When PostgreSQL gives up a question of the guard's, which itself does not wait so long for any.
 const STATEMENT: Duration = Duration::from_secs(10);
-
-/// Whom Pacemaker runs as.
-const ROOT: u32 = 0;
 
 /// Everything that outlives a round.
 pub(crate) struct Sources {
@@ -152,7 +150,7 @@ impl Sources {
             .pacemaker_sought
             .is_none_or(|sought| now.saturating_sub(sought) >= PACEMAKER);
         if !self.pacemaker.is_some_and(Process::is_alive) && due {
-            self.pacemaker = Process::running("pacemakerd", ROOT);
+            self.pacemaker = pacemaker::launcher();
             self.pacemaker_sought = Some(now);
         }
         if self.pacemaker.is_some_and(Process::is_alive) {

@@ -134,7 +134,7 @@ impl Operator<'_, '_> {
         }
         for node in self.stage.cluster.databases() {
             self.start_pacemaker(&node, &orders);
-            self.restart_pacemaker(&node);
+            self.replace_pacemakerd(&desk, &node);
         }
         let text = picture(&desk);
         for node in self.stage.cluster.databases() {
@@ -169,19 +169,32 @@ impl Operator<'_, '_> {
         self.begin.elapsed() > CLEANUP_AFTER && !self.carried_out.contains(order)
     }
 
-    /// A node on which Pacemaker has lost its controller for good says that it is outside, to itself.
-    fn restart_pacemaker(&mut self, node: &Node) {
-        let last = format!("on {}: systemctl restart pacemaker", node.name());
-        if !self.due(&last) || !orders(node).iter().any(|order| order.ends_with(&last)) {
+    /// A node on which Pacemaker has lost a daemon for good says so itself, and to be left unmanaged meanwhile where it
+    /// has the primary.
+    fn replace_pacemakerd(&mut self, desk: &Node, node: &Node) {
+        const ORDER: &str = "pkill -KILL -x pacemakerd; systemctl start pacemaker";
+        let done = format!("{ORDER} on {}", node.name());
+        let there = format!("on {}: {ORDER}", node.name());
+        let meant =
+            |said: &String| said.contains(&there) || said.ends_with(&format!("so: {ORDER}"));
+        let Some(order) = orders(node)
+            .into_iter()
+            .find(|said| meant(said) && self.due(&done))
+        else {
             return;
+        };
+        self.carried_out.insert(done);
+        let by_hand = order.contains("cls_unmanage");
+        if by_hand {
+            self.command(desk, &["unmanage"]);
         }
-        self.carried_out.insert(last);
-        self.typed("restart of corosync and Pacemaker", || {
-            let cluster = self.stage.cluster;
-            cluster.stop_pacemaker(node.name(), COMMAND)?;
-            cluster.start_pacemaker(node.name())?;
+        self.typed("another pacemakerd", || {
+            self.stage.cluster.replace_pacemakerd(node.name())?;
             Ok((0, node.name().to_owned()))
         });
+        if by_hand {
+            self.command(desk, &["manage"]);
+        }
     }
 
     /// Where the operator types: where the primary is, or else on any node, but on one where Pacemaker answers
@@ -291,10 +304,13 @@ fn runs_postgres(node: &Node) -> bool {
     processes.iter().any(|process| process.comm == "postgres")
 }
 
-/// What `cls_status` says is to be typed next.
+/// What `cls_status` says is to be typed next, also where it can say nothing else.
 fn orders(node: &Node) -> Vec<String> {
     let output = node.exec(&[CLS, "status"], Duration::from_secs(15));
-    let text = output.map_or_else(|_| String::new(), |output| output.stdout);
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| format!("{}\n{}", output.stdout, output.stderr),
+    );
     let next = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("next: "));

@@ -185,7 +185,7 @@ fn an_owner_out_of_sight_that_holds_the_lock_is_named() {
     let found = there.findings.into_iter().find(|f| f.id == "primary");
     let next = found.unwrap().next().unwrap();
     assert!(
-        next.ends_with("on node1: systemctl restart pacemaker"),
+        next.ends_with("on node1: pkill -KILL -x pacemakerd; systemctl start pacemaker"),
         "{next}"
     );
     let (text, _) = said(&[WAS_PRIMARY, STANDBY], &held_by(&["node1"], 2));
