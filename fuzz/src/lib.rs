@@ -170,6 +170,7 @@ fn row(text: &str) -> RawRow {
         ttl: next().and_then(|line| line.parse().ok()),
         timelines: next().map(str::to_owned),
         renewed: next().map(str::to_owned),
+        ..RawRow::default()
     }
 }
 

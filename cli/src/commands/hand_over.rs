@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use pha_core::decide::operator::{HandOverFacts, HeldData, may_hand_over, plan_hand_over};
+use pha_core::decide::operator::{
+    HandOverFacts, HeldData, may_hand_over, plan_hand_over, serves_no_more,
+};
 use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
 use pha_core::postgres::RoleView;
 use pha_core::register::{Reading, Reply};
-use pha_core::snapshot::Process;
 use pha_core::status::Score;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
@@ -187,22 +188,16 @@ fn open_gate(cluster: &Cluster, successor: &NodeName, deadline: Deadline) {
     }
 }
 
-/// Whether PostgreSQL does not serve as a primary here. What does not answer may.
+/// Whether PostgreSQL does not serve as a primary here ([`serves_no_more`]).
 fn is_stopped(cluster: &Cluster, deadline: Deadline) -> bool {
     let Ok(pg) = pg_ctl(&cluster.params) else {
         return false;
     };
-    match pg.surely_running() {
-        Ok(Process::Absent) => true,
-        Ok(Process::Orphans) | Err(_) => false,
-        Ok(Process::Alive { .. }) => {
-            let view = cluster
-                .local_postgres()
-                .ok()
-                .and_then(|postgres| postgres.view(deadline.sub_budget(ASK)).ok());
-            view.is_some_and(|view| matches!(view.role, RoleView::Standby(_)))
-        }
-    }
+    serves_no_more(&pg.surely_running(), || {
+        let postgres = cluster.local_postgres().ok()?;
+        let view = postgres.view(deadline.sub_budget(ASK)).ok()?;
+        Some(matches!(view.role, RoleView::Standby(_)))
+    })
 }
 
 /// Where the WAL on this disk ends. The standby that the old primary has become is not asked: it says what it

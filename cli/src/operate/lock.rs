@@ -4,9 +4,11 @@
 //! --create`), and so is taking over one whose process is gone (`cibadmin --replace --xpath`).
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use pha_core::cluster::NOTE;
+use pha_core::decide::operator::{NotedProcess, may_still_run};
 use pha_core::health::NotingCommand;
 use pha_core::message;
 use pha_core::names::NodeName;
@@ -25,6 +27,8 @@ use crate::tools;
 const EXISTS: i32 = 108;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
+/// Exit status of `cat` for a file that is not there.
+const NOT_READ: i32 = 1;
 /// How long taking the note away may take.
 const RELEASE: Duration = Duration::from_secs(20);
 
@@ -100,11 +104,18 @@ pub(crate) fn acquire(
     deadline: Deadline,
 ) -> Result<Guard, ClsError> {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // By another time others would take this command for one that is gone.
+    let began = began(&stat).ok_or_else(|| {
+        ClsError::failed(
+            "/proc/self/stat does not say when this process began",
+            "see that /proc is mounted",
+        )
+    })?;
     let holder = Holder {
         command: Word::Known(command),
         node: cluster.local_node(deadline)?,
         pid: std::process::id(),
-        began: began(&stat).unwrap_or(0),
+        began,
     };
     let create = Command::new("cibadmin")
         .args(["--create", "--scope=crm_config"])
@@ -182,8 +193,7 @@ fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Gu
     })
 }
 
-/// The question whether the process that made the note is still there. What cannot be told counts as
-/// alive.
+/// The question whether the process that made the note may still be there ([`may_still_run`]).
 ///
 /// # Errors
 /// The name of this node cannot be told.
@@ -197,23 +207,38 @@ pub(crate) fn lives(
     let other = other.clone();
     Ok(move || {
         let path = format!("/proc/{}/stat", other.pid);
-        if here {
-            let stat = std::fs::read_to_string(path).unwrap_or_default();
-            return began(&stat) == Some(other.began);
-        }
-        if !online {
-            return false;
-        }
-        let output = Ssh::default().exec(
-            other.node.as_str(),
-            &["cat", &path],
-            b"",
-            deadline.sub_budget(ASK),
-        );
-        output.map_or(true, |output| {
-            output.code == 0 && began(&output.text()) == Some(other.began)
-        })
+        let seen = match (here, online) {
+            (true, _) => process_here(&path),
+            (false, false) => NotedProcess::Away,
+            (false, true) => process_there(&other.node, &path, deadline.sub_budget(ASK)),
+        };
+        may_still_run(seen, other.began)
     })
+}
+
+/// A process of this node, by its file in /proc.
+fn process_here(path: &str) -> NotedProcess {
+    match std::fs::read_to_string(path) {
+        Ok(stat) => of_stat(&stat),
+        // It may also end while its file is open (ESRCH).
+        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3) => {
+            NotedProcess::Gone
+        }
+        Err(_) => NotedProcess::Unknown,
+    }
+}
+
+/// The same of another node.
+fn process_there(node: &NodeName, path: &str, deadline: Deadline) -> NotedProcess {
+    match Ssh::default().exec(node.as_str(), &["cat", path], b"", deadline) {
+        Ok(output) if output.code == 0 => of_stat(&output.text()),
+        Ok(output) if output.code == NOT_READ => NotedProcess::Gone,
+        Ok(_) | Err(_) => NotedProcess::Unknown,
+    }
+}
+
+fn of_stat(stat: &str) -> NotedProcess {
+    began(stat).map_or(NotedProcess::Unknown, NotedProcess::Began)
 }
 
 #[cfg(test)]
@@ -239,5 +264,9 @@ mod tests {
         assert_eq!(began(stat), Some(4711));
         assert!(began(&std::fs::read_to_string("/proc/self/stat").unwrap()).is_some());
         assert_eq!(began(""), None);
+        assert_eq!(of_stat(stat), NotedProcess::Began(4711));
+        assert_eq!(of_stat(""), NotedProcess::Unknown);
+        assert_eq!(process_here("/proc/0/stat"), NotedProcess::Gone);
+        assert_eq!(process_here("/proc/self"), NotedProcess::Unknown);
     }
 }

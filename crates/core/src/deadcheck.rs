@@ -6,6 +6,7 @@
 //! the service counts as dead and the lock as held. A service that answers errors to everyone (a
 //! wrong password, a missing table, a full disk) is not dead (fault D3).
 
+use crate::names::NodeName;
 use crate::snapshot::ExternalLock;
 
 /// The answer of a lock command, on this node or on another.
@@ -86,6 +87,16 @@ pub enum PeerAnswer {
     Unreachable(String),
     /// It ran the lock command.
     Answered(LockAnswer),
+}
+
+/// The nodes that are asked, of those that are listed. One list serves every node, and a node has nothing to add
+/// to its own answer; that it can log in to itself is not asked of it. Every other one is asked, for a service
+/// that one of them reaches is not dead.
+#[must_use]
+pub fn to_ask(listed: &[String], me: &NodeName) -> Vec<String> {
+    let nodes = listed.iter();
+    let nodes = nodes.filter(|node| !node.eq_ignore_ascii_case(me.as_str()));
+    nodes.cloned().collect()
 }
 
 /// The outcome of the dead-check.
@@ -200,6 +211,7 @@ impl DeadCheck {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -290,6 +302,21 @@ mod tests {
             let lock = verdict.lock();
             assert!(matches!(lock, ExternalLock::HeldByOther(_)), "{lock:?}");
         }
+    }
+
+    #[test]
+    fn a_node_asks_all_that_are_listed_but_itself() {
+        let me = NodeName::new("node1").unwrap();
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let listed = words(&["node1", "node2", "NODE1", "node11"]);
+        assert_eq!(to_ask(&listed, &me), ["node2", "node11"]);
+        // Alone it concludes nothing from silence.
+        let nobody = to_ask(&words(&["node1"]), &me);
+        let here = LockAnswer::ServiceUnreachable("timeout".to_owned());
+        let DeadCheckStep::Decided(verdict) = DeadCheck::next(&here, &nobody, &[]) else {
+            panic!("it asks itself");
+        };
+        assert!(matches!(verdict, DeadCheck::NotLocked(_)), "{verdict:?}");
     }
 
     #[test]

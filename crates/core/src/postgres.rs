@@ -58,6 +58,35 @@ pub enum SqlErrorKind {
     Unusable,
 }
 
+impl SqlErrorKind {
+    /// Whether a server is there and said no: an error of its own, or a failed authentication. A lock service that
+    /// is there is not gone, and no promise of another node stands in for it (D3).
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        match self {
+            Self::Server { .. }
+            | Self::Tls
+            | Self::Authentication
+            | Self::TooMuch
+            | Self::Unusable => true,
+            Self::Refused | Self::NoSocket | Self::Unreachable | Self::TimedOut | Self::Broken => {
+                false
+            }
+        }
+    }
+
+    /// Whether a statement that failed so has surely changed nothing: it was not `sent`, or the server rolled
+    /// it back and said so. Otherwise it may have been committed.
+    #[must_use]
+    pub const fn surely_without_effect(&self, sent: bool) -> bool {
+        match self {
+            _ if !sent => true,
+            Self::Server { fatal, .. } => !*fatal,
+            _ => false,
+        }
+    }
+}
+
 /// One look at a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerView {
@@ -305,5 +334,37 @@ impl StandbyView {
             timeline: self.timeline?,
             lsn: self.position()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_have_failed_may_have_been_done() {
+        use SqlErrorKind as Kind;
+        let server = |fatal| Kind::Server {
+            sqlstate: "57014".to_owned(),
+            fatal,
+        };
+        for (kind, answered) in [
+            (Kind::Refused, false),
+            (Kind::NoSocket, false),
+            (Kind::Unreachable, false),
+            (Kind::TimedOut, false),
+            (Kind::Broken, false),
+            (Kind::Tls, true),
+            (Kind::Authentication, true),
+            (Kind::TooMuch, true),
+            (Kind::Unusable, true),
+            (server(false), true),
+            (server(true), true),
+        ] {
+            assert_eq!(kind.answered(), answered, "{kind:?}");
+            assert!(kind.surely_without_effect(false), "{kind:?}");
+            let rolled_back = kind == server(false);
+            assert_eq!(kind.surely_without_effect(true), rolled_back, "{kind:?}");
+        }
     }
 }

@@ -36,13 +36,13 @@ pub use asked::{Asked, Reached, answer};
 pub use decided::Decided;
 pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
 pub use promise::{
-    GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal, give_way,
-    may_promise, relay_reply, relay_step, tally,
+    GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal,
+    all_promised, give_way, may_promise, relay_reply, relay_step, tally,
 };
 pub use promotion::{
     Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };
-pub use row::{RawRow, RowError};
+pub use row::{NotBelieved, RawRow, RowError};
 pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update, UpdateKind};
 pub use verdict::{

@@ -146,6 +146,23 @@ pub struct Look {
 }
 
 impl Look {
+    /// How old a look is at `now`: the question was sent at `asked`, and the server was last found at work after
+    /// that at `lived`, where it was. None of what comes from the future.
+    #[must_use]
+    pub fn of(asked: Duration, lived: Duration, now: Duration) -> Option<Self> {
+        Some(Self {
+            age: now.checked_sub(asked)?,
+            outlived: lived.saturating_sub(asked),
+        })
+    }
+
+    /// Whether what was noted at the machine's start `noted` counts at the present one. The clock begins anew with
+    /// each, and PostgreSQL may have written since.
+    #[must_use]
+    pub fn is_of_this_start(noted: &str, now: Option<&str>) -> bool {
+        now == Some(noted)
+    }
+
     /// Whether nothing is known of the server after it but its end. One that goes on and shows nothing has more than was
     /// seen of it (R10); of one that has died what was seen last is what there is.
     #[must_use]
@@ -810,5 +827,27 @@ impl Snapshot {
     #[must_use]
     pub fn builtin(&self) -> bool {
         self.settings.arbiter == Arbiter::Builtin && self.settings.mode.replicated()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_counts_from_its_question_and_until_the_machine_starts_again() {
+        let at = Duration::from_millis;
+        let look = |age, outlived| {
+            Some(Look {
+                age: at(age),
+                outlived: at(outlived),
+            })
+        };
+        assert_eq!(Look::of(at(100), Duration::ZERO, at(130)), look(30, 0));
+        assert_eq!(Look::of(at(100), at(120), at(130)), look(30, 20));
+        assert_eq!(Look::of(at(100), Duration::ZERO, at(99)), None);
+        assert!(Look::is_of_this_start("a", Some("a")));
+        assert!(!Look::is_of_this_start("a", Some("b")));
+        assert!(!Look::is_of_this_start("a", None));
     }
 }

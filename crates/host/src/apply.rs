@@ -8,7 +8,7 @@ use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
-use pha_core::register::{Decided, PromiseVerdict, tally};
+use pha_core::register::{Decided, all_promised};
 use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
 use pha_core::status::DataStatus;
 use tracing::warn;
@@ -120,8 +120,7 @@ pub(crate) fn perform(
                 _ => deadline.sub_budget(ASK.min(deadline.left() / 2)),
             };
             let answers = node.ask_promises(ask, deadline)?;
-            if let PromiseVerdict::Promises(given) = tally(ask, &answers)
-                && given.complete(ask)
+            if all_promised(ask, &answers)
                 && let Err(error) = node.place.promised(ask.term, ask.epoch)
             {
                 warn!("the guard does not learn of the promises: {error}");

@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pha_core::register::{
-    ClusterId, Damage, Reading, Register, Reply, Sent, Trouble, Update, reply_by,
+    ClusterId, Damage, NotBelieved, Reading, Reply, Sent, Trouble, Update, reply_by,
 };
 use tokio_postgres::types::Type;
 
@@ -228,30 +228,32 @@ impl LockService {
             .query_typed(sql, &[(&name, Type::TEXT)], deadline)?;
         Ok(match rows.first() {
             None => Reading::Missing,
-            // A standby of the real one may be behind it; and a node that took the row for good would
-            // be promoted, which fails at the change of the row and counts as a failure of the node.
-            Some(row) if statements::is_read_only(row) => {
-                Reading::Unknown(Trouble::Answered(format!(
-                    "database server at {}: it is read-only{READ_ONLY}",
-                    self.info
-                )))
-            }
-            Some(row) => match self.register(row) {
-                Ok(register) => Reading::Row(register),
-                Err(damage) => Reading::Damaged(damage),
-            },
+            Some(row) => self.reading(row),
         })
     }
 
-    fn register(&self, row: &tokio_postgres::Row) -> Result<Register, Damage> {
+    /// What the row is to this node ([`RawRow::believed`]).
+    fn reading(&self, row: &tokio_postgres::Row) -> Reading {
         let mine = self.system.as_deref();
-        match statements::stranger(row, mine) {
-            None => statements::register(row).map_err(Damage::from),
-            Some(theirs) => Err(Damage::Foreign(format!(
+        let raw = match statements::columns(row) {
+            Ok(raw) => raw,
+            Err(error) => {
+                let text = format!("the lock service's row is damaged: {error}");
+                return Reading::Damaged(Damage::from(text));
+            }
+        };
+        match raw.believed(mine) {
+            Ok(register) => Reading::Row(register),
+            Err(NotBelieved::ReadOnly) => Reading::Unknown(Trouble::Answered(format!(
+                "database server at {}: it is read-only{READ_ONLY}",
+                self.info
+            ))),
+            Err(NotBelieved::Foreign(theirs)) => Reading::Damaged(Damage::Foreign(format!(
                 "the row {} belongs to another database (system identifier {theirs}, here {})",
                 self.lock,
                 mine.unwrap_or("unknown"),
             ))),
+            Err(NotBelieved::Senseless(error)) => Reading::Damaged(Damage::from(error.to_string())),
         }
     }
 
@@ -263,9 +265,11 @@ impl LockService {
         let rows = self
             .session(step)?
             .query_typed(&statement.sql, &statement.params(), step)?;
-        Ok(rows.first().map(|row| match self.register(row) {
-            Ok(register) => Reply::Applied(register),
-            Err(damage) => Reply::Damaged(damage),
+        Ok(rows.first().map(|row| match self.reading(row) {
+            Reading::Row(register) => Reply::Applied(register),
+            Reading::Missing => Reply::Missing,
+            Reading::Damaged(damage) => Reply::Damaged(damage),
+            Reading::Unknown(trouble) => Reply::Unknown(trouble),
         }))
     }
 

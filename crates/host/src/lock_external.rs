@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pha_core::deadcheck::{DeadCheck, DeadCheckStep, LockAnswer, PeerAnswer};
+use pha_core::deadcheck::{DeadCheck, DeadCheckStep, LockAnswer, PeerAnswer, to_ask};
 use pha_core::names::NodeName;
 use pha_core::params::{LockService, Params};
 use pha_core::snapshot::ExternalLock;
@@ -24,7 +24,7 @@ pub fn obtain(params: &Params, me: &NodeName, owner: &str, deadline: Deadline) -
     let LockService::External { lock, .. } = params.lock_service.with_owner(owner) else {
         return ExternalLock::NotLocked("no external lock is configured".to_owned());
     };
-    let nodes = others(&params.deadcheck_nodes, me);
+    let nodes = to_ask(&params.deadcheck_nodes, me);
     // A lock service that is cut off is noticed by waiting, and a lock that another one has too; the others
     // need time after that, and so does what comes of it.
     let here = run(&lock, deadline.sub_budget(BUDGET.min(deadline.left() / 2)));
@@ -46,14 +46,6 @@ pub fn obtain(params: &Params, me: &NodeName, owner: &str, deadline: Deadline) -
         DeadCheck::HeldByOther(_) | DeadCheck::NotLocked(_) => {}
     }
     verdict.lock()
-}
-
-/// The nodes to ask. One list serves every node, and a node has nothing to add to its own answer; that it
-/// can log in to itself is not asked of it.
-fn others(listed: &[String], me: &NodeName) -> Vec<String> {
-    let nodes = listed.iter();
-    let nodes = nodes.filter(|node| !node.eq_ignore_ascii_case(me.as_str()));
-    nodes.cloned().collect()
 }
 
 /// Gives the lock back.
@@ -192,14 +184,6 @@ mod tests {
         let shown = format!("{answer:?}");
         assert!(shown.contains("status 9"), "{shown}");
         assert!(!shown.contains("topsecret"), "{shown}");
-    }
-
-    #[test]
-    fn a_node_does_not_ask_itself() {
-        let me = NodeName::new("node1").unwrap();
-        let listed = words(&["node1", "node2", "NODE1", "node11"]);
-        assert_eq!(others(&listed, &me), ["node2", "node11"]);
-        assert!(others(&words(&["node1"]), &me).is_empty());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 
 pub use rustix::process::Signal;
 
-use pha_core::decide::{Named, named, runs};
+use pha_core::decide::{LockFile, Named, named, runs};
 use pha_core::postgres::PmStatus;
 use pha_core::snapshot::NamedProcess;
 
@@ -131,6 +131,15 @@ impl PidFile {
             listen_address,
             status,
         })
+    }
+
+    /// Whose it is, as far as it says.
+    #[must_use]
+    pub fn lock(&self) -> LockFile<'_> {
+        LockFile {
+            pid: self.pid,
+            data_dir: self.data_dir.as_deref(),
+        }
     }
 
     /// The lock file of the server's first socket, which lies beside the socket.

@@ -83,6 +83,29 @@ fn pg_after_a_clean_stop_the_end_follows_the_shutdown_checkpoint() {
     );
 }
 
+/// Less than the node has would let another one be promoted that lacks it.
+#[test]
+fn pg_what_cannot_be_looked_at_is_no_end() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cluster = Cluster::new("hidden");
+    cluster.start();
+    assert_eq!(
+        cluster.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    let control = cluster.ctl.controldata(soon()).unwrap();
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(cluster.ctl.wal_dir(), permissions).unwrap();
+    };
+    // Its names can be read, and nothing behind them.
+    mode(0o600);
+    let found = cluster.ctl.end_of_wal(&control, soon());
+    mode(0o700);
+    assert!(matches!(found, Err(PgError::File(_))), "{found:?}");
+    assert_eq!(end(&cluster).timeline, TimelineId::FIRST);
+}
+
 #[test]
 fn pg_the_end_at_a_segment_without_a_successor_is_found() {
     let cluster = Cluster::new("switch");

@@ -29,7 +29,7 @@ pub use answer::{own_check_failed, unanswered};
 pub use at_work::{at_work, stood_still};
 pub use family::{family, is_home, is_named, runs};
 pub use monitor::silent;
-pub use running::{Named, died, left_over, may_run, named, running};
+pub use running::{LockFile, Named, died, is_lock_of, left_over, may_run, named, running};
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};

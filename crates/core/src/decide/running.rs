@@ -1,5 +1,7 @@
 //! Whether PostgreSQL runs: what every operation and the guard go by.
 
+use std::path::Path;
+
 use crate::snapshot::{Death, NamedProcess, PidFile, Process, Shown};
 
 /// Whose process it is that `postmaster.pid` names.
@@ -51,6 +53,23 @@ pub fn named(process: &NamedProcess, uid: u32) -> Named {
 #[must_use]
 pub fn left_over(file: PidFile, shown: Shown) -> bool {
     file == PidFile::Gone && shown == Shown::Nothing
+}
+
+/// What a lock file of PostgreSQL says of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFile<'a> {
+    /// The process number.
+    pub pid: i32,
+    /// The data directory as the server was given it; none where it has not written that yet.
+    pub data_dir: Option<&'a Path>,
+}
+
+/// Whether the lock file of a socket is of the server whose own lock file is [`left_over`], so that it may be
+/// removed with it. Directories of sockets are shared, and without its lock another server's socket would be
+/// taken away: it says the same, and whose it is.
+#[must_use]
+pub fn is_lock_of(socket: LockFile<'_>, own: LockFile<'_>) -> bool {
+    socket == own && own.data_dir.is_some()
 }
 
 /// Judges what was seen of PostgreSQL's processes. A server counts as gone (a stop has succeeded, the
@@ -170,6 +189,25 @@ mod tests {
                 assert!(left, "{process:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_lock_of_a_socket_goes_only_where_it_says_the_same() {
+        let file = |pid, directory: Option<&'static str>| LockFile {
+            pid,
+            data_dir: directory.map(Path::new),
+        };
+        let own = file(7, Some("/data"));
+        assert!(is_lock_of(own, own));
+        for other in [
+            file(8, Some("/data")),
+            file(7, Some("/other")),
+            file(7, None),
+        ] {
+            assert!(!is_lock_of(other, own), "{other:?}");
+        }
+        // Nobody knows whose it is.
+        assert!(!is_lock_of(file(7, None), file(7, None)));
     }
 
     #[test]

@@ -300,6 +300,16 @@ pub fn tally(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> Promise
     })
 }
 
+/// Whether these answers mean that every other node has promised, whoever had been asked before: what the guard
+/// may rely on as its proof.
+#[must_use]
+pub fn all_promised(ask: &PromiseAsk, answers: &[(NodeName, PromiseAnswer)]) -> bool {
+    match tally(ask, answers) {
+        PromiseVerdict::Promises(given) => given.complete(ask),
+        PromiseVerdict::Relayed(_) => false,
+    }
+}
+
 /// A reply that can be judged like a direct one. "Made" must show the change that was asked for.
 fn usable<'r>(ask: &PromiseAsk, reply: &'r Reply) -> Option<&'r Reply> {
     let made = |row: &Register| {

@@ -34,6 +34,41 @@ pub struct RawRow {
     pub timelines: Option<String>,
     /// `ts`, as text.
     pub renewed: Option<String>,
+    /// `system_identifier`; NULL where no node has changed the row since it was made.
+    pub system: Option<String>,
+    /// The row was read where it cannot be changed.
+    pub read_only: bool,
+}
+
+/// Why a node does not take a row for its cluster's register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotBelieved {
+    /// It was read where it cannot be changed: a standby of the real lock service may be behind it.
+    ReadOnly,
+    /// It is of the database with this other system identifier.
+    Foreign(String),
+    /// It makes no sense.
+    Senseless(RowError),
+}
+
+impl RawRow {
+    /// The register of the cluster whose data have the system identifier `mine`, as far as they have any. Two
+    /// clusters whose nodes have the same names would otherwise share a row, and each would take the other's
+    /// holders for its own; and a node that took a standby's row for good would be promoted by it.
+    ///
+    /// # Errors
+    /// [`NotBelieved`].
+    pub fn believed(self, mine: Option<&str>) -> Result<Register, NotBelieved> {
+        if self.read_only {
+            return Err(NotBelieved::ReadOnly);
+        }
+        match (&self.system, mine) {
+            (Some(theirs), Some(mine)) if theirs != mine => {
+                Err(NotBelieved::Foreign(theirs.clone()))
+            }
+            _ => Register::try_from(self).map_err(NotBelieved::Senseless),
+        }
+    }
 }
 
 /// A row that makes no sense: edited by hand, or not of this program.

@@ -959,6 +959,7 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
         ttl: Some(30.0),
         timelines: None,
         renewed: Some("t".to_owned()),
+        ..RawRow::default()
     };
     let row = Register::try_from(good.clone()).unwrap();
     assert_eq!((row.lease_left, row.ttl), (Duration::ZERO, TTL));
@@ -1016,6 +1017,42 @@ fn rows_that_make_no_sense_are_refused_with_their_text() {
     }
 }
 
+#[test]
+fn the_row_of_another_database_or_of_a_standby_is_none() {
+    let row = |system: Option<&str>, read_only| RawRow {
+        owner: Some(String::new()),
+        term: Some(0),
+        epoch: Some(0),
+        holders: Some(Vec::new()),
+        positions: Some("{}".to_owned()),
+        lease_left: Some(0.0),
+        ttl: Some(0.0),
+        timelines: None,
+        renewed: Some("t".to_owned()),
+        system: system.map(str::to_owned),
+        read_only,
+    };
+    for (theirs, mine) in [
+        (None, None),
+        (None, Some("7")),
+        (Some("7"), None),
+        (Some("7"), Some("7")),
+    ] {
+        let read = row(theirs, false).believed(mine);
+        assert_eq!(read.map(|row| row.term), Ok(0), "{theirs:?} {mine:?}");
+        let read = row(theirs, true).believed(mine);
+        assert_eq!(read, Err(NotBelieved::ReadOnly));
+    }
+    let foreign = row(Some("8"), false).believed(Some("7"));
+    assert_eq!(foreign, Err(NotBelieved::Foreign("8".to_owned())));
+    let senseless = RawRow {
+        term: None,
+        ..row(Some("7"), false)
+    };
+    let read = senseless.believed(Some("7"));
+    assert!(matches!(read, Err(NotBelieved::Senseless(_))), "{read:?}");
+}
+
 /// While nodes are upgraded one after the other, a later version writes what an earlier one reads.
 #[test]
 fn a_field_of_a_later_version_is_no_damage() {
@@ -1030,6 +1067,7 @@ fn a_field_of_a_later_version_is_no_damage() {
         ttl: Some(30.0),
         timelines: Some(text.to_owned()),
         renewed: Some("t".to_owned()),
+        ..RawRow::default()
     })
     .unwrap();
     assert_eq!(row.timelines.highest, 2);

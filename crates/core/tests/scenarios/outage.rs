@@ -4,7 +4,8 @@ use pha_core::decide::decide;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::register::{
     ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict, Promises,
-    Reading, Register, RelayStep, Reply, Trouble, Update, may_promise, relay_step, tally,
+    Reading, Register, RelayStep, Reply, Trouble, Update, all_promised, may_promise, relay_step,
+    tally,
 };
 use pha_core::snapshot::Operation;
 use pha_core::status::Score;
@@ -693,5 +694,34 @@ fn tally_of(answer: PromiseAnswer) -> Promises {
     match tally(&ask, &[(node(2), answer)]) {
         PromiseVerdict::Promises(promises) => promises,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_guard_relies_on_promises_of_everybody_and_on_nothing_else() {
+    let ask = |completes, peers: &[u8]| PromiseAsk {
+        completes,
+        node: node(1),
+        peers: peers.iter().map(|n| node(*n)).collect(),
+        term: 1,
+        epoch: 10,
+        ttl: World::new().settings.ttl,
+    };
+    let both = |first, second| [(node(2), first), (node(3), second)];
+    let all = both(promised(10), promised(10));
+    assert!(all_promised(&ask(true, &[2, 3]), &all));
+    // The others were never asked.
+    assert!(!all_promised(&ask(false, &[2, 3]), &all));
+    assert!(!all_promised(&ask(true, &[2, 3]), &all[..1]));
+    let refused = || PromiseAnswer::Refused("no".to_owned());
+    let row = Register {
+        term: 2,
+        epoch: 11,
+        ..Register::fresh()
+    };
+    let relayed = PromiseAnswer::Relayed(Reply::NotApplied(row));
+    for other in [promised(9), refused(), PromiseAnswer::Ready, relayed] {
+        let answers = both(promised(10), other);
+        assert!(!all_promised(&ask(true, &[2, 3]), &answers), "{answers:?}");
     }
 }

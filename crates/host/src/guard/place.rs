@@ -62,10 +62,8 @@ impl Handed {
 
     /// How old it is at `now`; none of what comes from the future.
     pub(crate) fn look(&self, now: Duration) -> Option<Look> {
-        Some(Look {
-            age: now.checked_sub(Duration::from_millis(self.asked))?,
-            outlived: Duration::from_millis(self.lived.saturating_sub(self.asked)),
-        })
+        let [asked, lived] = [self.asked, self.lived].map(Duration::from_millis);
+        Look::of(asked, lived, now)
     }
 }
 
@@ -205,9 +203,9 @@ impl Place {
         self.forget("standby.changed");
     }
 
-    /// Whether [`Place::standby_is_changed`] was said last.
+    /// Whether [`Place::standby_is_changed`] was said last, as far as it can be told.
     pub(crate) fn is_standby_changed(&self) -> bool {
-        self.noted("standby.changed").is_some()
+        !matches!(files::read(&self.path("standby.changed")), Ok(None))
     }
 
     /// Becomes the process beside a standby ([`pha_core::snapshot::Operation::Attend`]); `None` while
@@ -253,7 +251,7 @@ impl Place {
     /// The last [`Place::hand_over`] since the machine was started.
     pub(crate) fn handed_over(&self) -> Option<Handed> {
         let handed: Handed = serde_json::from_str(&self.noted("guard.view")?).ok()?;
-        (handed.boot == boot()?).then_some(handed)
+        Look::is_of_this_start(&handed.boot, boot().as_deref()).then_some(handed)
     }
 
     /// The guard's process, while it is there. The number in the file is a claim: the process has to

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use pha_core::lineage::Lineage;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
-use pha_core::register::{RawRow, Register, Update};
+use pha_core::register::{RawRow, Update};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::LockName;
 use crate::sql::Identifier;
 
-/// The columns in the order in which [`register`] takes them. The lease is measured by the server.
+/// The columns in the order in which [`columns`] takes them. The lease is measured by the server.
 const COLUMNS: &str = "owner::text, term::bigint, epoch::bigint, holders::text[], positions::text, \
      extract(epoch from ts + expired_time - clock_timestamp())::float8, \
      extract(epoch from expired_time)::float8, \
@@ -97,36 +97,21 @@ pub(super) fn lease_from_now(table: &Identifier) -> String {
     )
 }
 
-/// Reads the columns; a row that makes no sense is an error that quotes it.
-pub(super) fn register(row: &Row) -> Result<Register, String> {
-    let raw = || -> Result<RawRow, tokio_postgres::Error> {
-        Ok(RawRow {
-            owner: row.try_get(0)?,
-            term: row.try_get(1)?,
-            epoch: row.try_get(2)?,
-            holders: row.try_get(3)?,
-            positions: row.try_get(4)?,
-            lease_left: row.try_get(5)?,
-            ttl: row.try_get(6)?,
-            renewed: row.try_get(7)?,
-            timelines: row.try_get(10)?,
-        })
-    };
-    raw()
-        .map_err(|error| format!("the lock service's row is damaged: {error}"))?
-        .try_into()
-        .map_err(|error: pha_core::register::RowError| error.to_string())
-}
-
-/// Whether the row was read where it cannot be changed.
-pub(super) fn is_read_only(row: &Row) -> bool {
-    row.try_get(9).unwrap_or(false)
-}
-
-/// The other database that a row belongs to, where both are known and differ.
-pub(super) fn stranger(row: &Row, system: Option<&str>) -> Option<String> {
-    let theirs: Option<String> = row.try_get(8).ok()?;
-    theirs.filter(|theirs| system.is_some_and(|mine| mine != theirs))
+/// Reads the columns; one that cannot be read is an error.
+pub(super) fn columns(row: &Row) -> Result<RawRow, tokio_postgres::Error> {
+    Ok(RawRow {
+        owner: row.try_get(0)?,
+        term: row.try_get(1)?,
+        epoch: row.try_get(2)?,
+        holders: row.try_get(3)?,
+        positions: row.try_get(4)?,
+        lease_left: row.try_get(5)?,
+        ttl: row.try_get(6)?,
+        renewed: row.try_get(7)?,
+        system: row.try_get(8)?,
+        read_only: row.try_get(9)?,
+        timelines: row.try_get(10)?,
+    })
 }
 
 /// The conditional change, by a node whose data have this system identifier. `$1` is the lock's name,

@@ -38,7 +38,7 @@ impl PgCtl {
                 continue;
             };
             let first = control.wal.segment_file(history.own, switch.end);
-            if !self.user.files().exists(&self.wal_dir().join(first)) {
+            if !self.has_segment(&first)? {
                 continue;
             }
             let end = self.end_from(history.own, switch.end, control, deadline)?;
@@ -77,15 +77,26 @@ impl PgCtl {
             return Ok(known.timeline);
         }
         let control = self.controldata(deadline)?;
-        let begun = newer.into_iter().find(|history| {
-            control.may_be_on(history)
-                && history.is_begun_at(known.lsn)
-                && history.last_switch().is_some_and(|switch| {
-                    let first = control.wal.segment_file(history.own, switch.end);
-                    self.user.files().exists(&self.wal_dir().join(first))
-                })
-        });
-        Ok(begun.map_or(known.timeline, |history| history.own))
+        for history in newer {
+            let Some(switch) = history.last_switch() else {
+                continue;
+            };
+            if !control.may_be_on(&history) || !history.is_begun_at(known.lsn) {
+                continue;
+            }
+            let first = control.wal.segment_file(history.own, switch.end);
+            if self.has_segment(&first)? {
+                return Ok(history.own);
+            }
+        }
+        Ok(known.timeline)
+    }
+
+    /// Whether a file of that name is in `pg_wal`. What cannot be looked at is no end of the WAL: the node would
+    /// seem to have less than it has.
+    fn has_segment(&self, name: &str) -> Result<bool, PgError> {
+        let found = self.user.files().look(&self.wal_dir().join(name))?;
+        Ok(found.is_some())
     }
 
     /// Where the WAL of a running standby ends; none before it has received or replayed anything. Where
@@ -177,7 +188,7 @@ impl PgCtl {
     ) -> Result<Lsn, PgError> {
         // pg_waldump waits five seconds for a file that is not there, so it is told where the
         // files end.
-        let limit = self.end_of_files(timeline, start, control.wal);
+        let limit = self.end_of_files(timeline, start, control.wal)?;
         if limit <= start {
             return Ok(start);
         }
@@ -218,13 +229,17 @@ impl PgCtl {
     }
 
     /// The beginning of the first segment, from that of a position on, of which there is no file.
-    fn end_of_files(&self, timeline: TimelineId, start: Lsn, geometry: WalGeometry) -> Lsn {
-        let (dir, files) = (self.wal_dir(), self.user.files());
+    fn end_of_files(
+        &self,
+        timeline: TimelineId,
+        start: Lsn,
+        geometry: WalGeometry,
+    ) -> Result<Lsn, PgError> {
         let mut segment = geometry.segment_start(start);
-        while files.exists(&dir.join(geometry.segment_file(timeline, segment))) {
+        while self.has_segment(&geometry.segment_file(timeline, segment))? {
             segment = Lsn::new(segment.as_u64() + u64::from(geometry.segment_bytes));
         }
-        segment
+        Ok(segment)
     }
 
     fn waldump(&self, run: Run, print: Print, deadline: Deadline) -> Result<Output, PgError> {

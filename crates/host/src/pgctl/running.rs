@@ -1,6 +1,6 @@
 //! What is seen of a server's processes, and what a dead one has left.
 
-use pha_core::decide::{left_over, running};
+use pha_core::decide::{is_lock_of, left_over, running};
 use pha_core::snapshot::{self, Shown};
 use tracing::{info, warn};
 
@@ -91,17 +91,14 @@ impl PgCtl {
         }
         let own = PidFile::read(&self.pgdata, &self.user)?;
         let socket = own.as_ref().and_then(PidFile::socket_lock);
-        // Directories of sockets are shared: this lock is only ours if it says the same.
-        let same = |path: &std::path::PathBuf| {
+        let ours = |path: &std::path::PathBuf| {
             let theirs = self.user.files().read_text(path).ok().flatten();
             let theirs = theirs.and_then(|text| PidFile::parse(&text));
-            theirs.is_some_and(|theirs| {
-                own.as_ref()
-                    .is_some_and(|own| theirs.pid == own.pid && theirs.data_dir == own.data_dir)
-            })
+            let both = theirs.as_ref().zip(own.as_ref());
+            both.is_some_and(|(theirs, own)| is_lock_of(theirs.lock(), own.lock()))
         };
         // The data directory's own lock goes last: until then the next attempt finds all of this.
-        for path in socket.into_iter().filter(same).chain([path]) {
+        for path in socket.into_iter().filter(ours).chain([path]) {
             info!(pid, "removing {}: {why}", path.display());
             let _ = self.user.files().ensure_absent(&path)?;
         }

@@ -37,21 +37,10 @@ impl SqlError {
         }
     }
 
-    /// Whether a server is there and said no: an error of its own, or a failed authentication.
+    /// Whether a server is there and said no ([`SqlErrorKind::answered`]).
     #[must_use]
     pub fn answered(&self) -> bool {
-        match &self.kind {
-            SqlErrorKind::Server { .. }
-            | SqlErrorKind::Tls
-            | SqlErrorKind::Authentication
-            | SqlErrorKind::TooMuch
-            | SqlErrorKind::Unusable => true,
-            SqlErrorKind::Refused
-            | SqlErrorKind::NoSocket
-            | SqlErrorKind::Unreachable
-            | SqlErrorKind::TimedOut
-            | SqlErrorKind::Broken => false,
-        }
+        self.kind.answered()
     }
 
     /// Whether it was the deadline.
@@ -79,15 +68,11 @@ impl SqlError {
         self.sent
     }
 
-    /// Whether a statement that failed with this has surely changed nothing: it was not sent, or
-    /// the server rolled it back and said so. Otherwise it may have been committed.
+    /// Whether a statement that failed with this has surely changed nothing
+    /// ([`SqlErrorKind::surely_without_effect`]).
     #[must_use]
     pub fn surely_without_effect(&self) -> bool {
-        match &self.kind {
-            _ if !self.sent => true,
-            SqlErrorKind::Server { fatal, .. } => !fatal,
-            _ => false,
-        }
+        self.kind.surely_without_effect(self.sent)
     }
 
     /// The text without the server's name.

@@ -11,6 +11,7 @@ use super::Refusal;
 use crate::lineage::Lineage;
 use crate::names::NodeName;
 use crate::register::{Memory, Ownership, Reading, Update, judge_owner};
+use crate::snapshot::Process;
 use crate::timeline::WalPosition;
 
 /// What a node has of the database.
@@ -41,6 +42,21 @@ pub struct HandOverFacts {
     pub here: Result<HeldData, String>,
     /// What the successor has, or why that cannot be told.
     pub there: Result<HeldData, String>,
+}
+
+/// Whether PostgreSQL does not serve as a primary: it was seen to be gone, or it is alive and says that it is in
+/// recovery. `in_recovery` asks it; none where it does not answer. What cannot be told may serve, and so may
+/// what has outlived its postmaster.
+#[must_use]
+pub fn serves_no_more<E>(
+    process: &Result<Process, E>,
+    in_recovery: impl FnOnce() -> Option<bool>,
+) -> bool {
+    match process {
+        Ok(Process::Absent) => true,
+        Ok(Process::Orphans) | Err(_) => false,
+        Ok(Process::Alive { .. }) => in_recovery() == Some(true),
+    }
 }
 
 /// One condition of a hand-over.
@@ -305,6 +321,18 @@ mod tests {
                 .any(|(id, before, _)| (*id, *before) == (rule.id, rule.before));
             assert!(tried, "{} is not tried", rule.id);
         }
+    }
+
+    #[test]
+    fn what_is_not_seen_to_be_stopped_may_serve() {
+        let ok = Ok::<_, ()>;
+        let alive = ok(Process::Alive { frozen: false });
+        assert!(serves_no_more(&ok(Process::Absent), || None));
+        assert!(serves_no_more(&alive, || Some(true)));
+        assert!(!serves_no_more(&alive, || Some(false)));
+        assert!(!serves_no_more(&alive, || None));
+        assert!(!serves_no_more(&ok(Process::Orphans), || Some(true)));
+        assert!(!serves_no_more(&Err("unreadable"), || Some(true)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod copy;
 mod hand_over;
 mod hold;
+mod noted;
 mod out_of_service;
 mod recovery;
 mod restart;
@@ -21,9 +22,10 @@ pub use copy::{
 };
 pub use hand_over::{
     HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
-    plan_hand_over_by,
+    plan_hand_over_by, serves_no_more,
 };
 pub use hold::{Hold, Promotable};
+pub use noted::{NotedProcess, may_still_run};
 pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
     NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,
