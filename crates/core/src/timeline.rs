@@ -41,9 +41,38 @@ impl TimelineId {
     /// The name of this timeline's history file in `pg_wal`, `00000002.history`.
     #[must_use]
     pub fn history_file(self) -> String {
-        format!("{:08X}.history", self.get())
+        format!("{:08X}{HISTORY}", self.get())
+    }
+
+    /// The timeline whose history file has this name, letter by letter as PostgreSQL gives it.
+    #[must_use]
+    pub fn of_history_file(name: &str) -> Option<Self> {
+        let digits = name.strip_suffix(HISTORY)?;
+        let timeline = Self::new(u32::from_str_radix(digits, 16).ok()?)?;
+        (timeline.history_file() == name).then_some(timeline)
+    }
+
+    /// The numbers up to `highest` of which there is no history file yet: those that are reserved by one. A file
+    /// that is there stays, for it may say where a timeline of these data has begun.
+    ///
+    /// # Errors
+    /// Those of `has`: what cannot be looked at may be there.
+    pub fn to_reserve<E>(
+        highest: Self,
+        mut has: impl FnMut(Self) -> Result<bool, E>,
+    ) -> Result<Vec<Self>, E> {
+        let mut free = Vec::new();
+        for number in (2..=highest.get()).filter_map(Self::new) {
+            if !has(number)? {
+                free.push(number);
+            }
+        }
+        Ok(free)
     }
 }
+
+/// How the name of a history file ends.
+pub const HISTORY: &str = ".history";
 
 impl fmt::Display for TimelineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,6 +240,39 @@ mod tests {
         }
         assert_eq!(timeline(0x1A).history_file(), "0000001A.history");
         assert!(serde_json::from_str::<TimelineId>("0").is_err());
+    }
+
+    #[test]
+    fn a_history_file_has_the_name_that_postgresql_gives_it() {
+        let read = TimelineId::of_history_file;
+        assert_eq!(read("0000001A.history"), TimelineId::new(0x1A));
+        for name in [
+            "0000001a.history",
+            "1A.history",
+            "+000001A.history",
+            "00000000.history",
+            "0000000001A.history",
+            "0000001A.history.foreign.1",
+            "0000001A",
+        ] {
+            assert_eq!(read(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_number_that_is_seen_to_have_no_file_is_reserved() {
+        let has = |number: TimelineId| Ok::<_, ()>(number.get() == 3);
+        let free = TimelineId::to_reserve(timeline(4), has);
+        assert_eq!(free, Ok(vec![timeline(2), timeline(4)]));
+        assert_eq!(TimelineId::to_reserve(TimelineId::FIRST, has), Ok(vec![]));
+        let unclear = |number: TimelineId| match number.get() {
+            3 => Err("unreadable"),
+            _ => Ok(false),
+        };
+        assert_eq!(
+            TimelineId::to_reserve(timeline(4), unclear),
+            Err("unreadable")
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pha_core::lineage::{Lineage, may_hand_out};
 use pha_core::params::Params;
 use pha_core::parse::history;
-use pha_core::timeline::TimelineId;
+use pha_core::timeline::{HISTORY, TimelineId};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Deadline;
@@ -21,7 +21,7 @@ use crate::files;
 pub const WORD: &str = "restore";
 
 /// How long the administrator's command may take for a history file, which has a few lines.
-const HISTORY: Duration = Duration::from_secs(120);
+const FETCH: Duration = Duration::from_secs(120);
 
 /// What the wrapper reads, in a file of the account's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,23 +134,21 @@ fn fetch(plan: &Path, file: &str, path: &str, restart: &str) -> Result<u8, Strin
         })?;
     let plan: Plan = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let command = substituted(&plan.command, file, path, restart);
-    let number = file
-        .strip_suffix(".history")
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        .and_then(TimelineId::new);
-    let Some(number) = number else {
+    if !file.ends_with(HISTORY) {
         // In place of this program, so that PostgreSQL's signals and the exit code are the command's.
         let error = std::process::Command::new("/bin/sh")
             .args(["-c", &command])
             .exec();
         return Err(format!("/bin/sh: {error}"));
-    };
+    }
+    let number = TimelineId::of_history_file(file);
+    let number = number.ok_or_else(|| format!("{file:?} is no name that PostgreSQL asks for"))?;
     may_hand_out(&plan.known, number, None)?;
     let mut shell = Command::new("/bin/sh").args(["-c", &command]);
     for (name, value) in std::env::vars_os() {
         shell = shell.env(name, value);
     }
-    if let Err(error) = shell.run(Deadline::after(HISTORY)) {
+    if let Err(error) = shell.run(Deadline::after(FETCH)) {
         // That there is no such file is an everyday answer, which the command has given in its words.
         return match error.status() {
             Some(status) => Ok(u8::try_from(status).unwrap_or(1)),
@@ -230,7 +228,8 @@ mod tests {
         );
         let (code, there, why) = ask("00000003.history", "1\t0/400\tx\n");
         assert_eq!((code, there), (1, false), "{why}");
-        for number in ["00000002", "00000004"] {
+        // No history file is handed out unseen.
+        for number in ["00000002", "00000004", "3", "0000000000000003", "0000000a"] {
             let (code, there, why) = ask(&format!("{number}.history"), "1\t0/500\tx\n");
             assert_eq!((code, there), (1, false), "{why}");
         }

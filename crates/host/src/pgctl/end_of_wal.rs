@@ -10,7 +10,7 @@ use pha_core::parse::controldata::{ControlData, WalGeometry};
 use pha_core::parse::history;
 use pha_core::parse::waldump::{self, Waldump, WaldumpError};
 use pha_core::postgres::StandbyView;
-use pha_core::timeline::{History, TimelineId, WalPosition};
+use pha_core::timeline::{HISTORY, History, TimelineId, WalPosition};
 
 use super::{PgCtl, PgError};
 use crate::clock::Deadline;
@@ -95,8 +95,7 @@ impl PgCtl {
     /// Whether a file of that name is in `pg_wal`. What cannot be looked at is no end of the WAL: the node would
     /// seem to have less than it has.
     fn has_segment(&self, name: &str) -> Result<bool, PgError> {
-        let found = self.user.files().look(&self.wal_dir().join(name))?;
-        Ok(found.is_some())
+        Ok(self.is_there(&self.wal_dir().join(name))?)
     }
 
     /// Where the WAL of a running standby ends; none before it has received or replayed anything. Where
@@ -163,18 +162,16 @@ impl PgCtl {
 
     fn history_files(&self) -> Result<Vec<TimelineId>, PgError> {
         let dir = self.wal_dir();
-        let names = self.user.files().names(&dir, ".history")?;
+        let names = self.user.files().names(&dir, HISTORY)?;
         let names = names.ok_or_else(|| FileError {
             action: "reading",
             path: dir,
             reason: std::io::ErrorKind::NotFound.into(),
         })?;
-        let timeline = |name: &String| {
-            let digits = name.strip_suffix(".history")?;
-            let digits = Some(digits).filter(|digits| digits.len() == 8)?;
-            TimelineId::new(u32::from_str_radix(digits, 16).ok()?)
-        };
-        Ok(names.iter().filter_map(timeline).collect())
+        let timelines = names
+            .iter()
+            .filter_map(|name| TimelineId::of_history_file(name));
+        Ok(timelines.collect())
     }
 
     /// Reads one timeline's WAL from the beginning of a record. The result is that position
