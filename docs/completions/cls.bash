@@ -1838,7 +1838,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__rebuild_slave)
-            opts="-q -h --node --keep-old --max-rate --waldir --tablespace-mapping --accept-mark --dry-run --json --quiet --timeout --config --resource --help"
+            opts="-q -h --node --keep-old --max-rate --waldir --tablespace-mapping --ignore-space --accept-mark --dry-run --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

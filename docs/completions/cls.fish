@@ -113,6 +113,7 @@ complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l timeout -d 'Ho
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l keep-old -d 'Move a data directory that is there aside, and put it back if the copy fails'
+complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l ignore-space -d 'Go on where the database seems to be larger than what is free, for a file system that compresses'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l dry-run -d 'Only say what would be done, after looking whether it could be'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand rebuild_slave" -s q -l quiet -d 'Print nothing but errors and what was asked for'

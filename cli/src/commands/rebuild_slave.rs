@@ -31,6 +31,9 @@ pub(crate) struct RebuildSlave {
     /// Put a tablespace elsewhere than the primary has it
     #[arg(long, value_name = "OLD=NEW")]
     tablespace_mapping: Vec<String>,
+    /// Go on where the database seems to be larger than what is free, for a file system that compresses
+    #[arg(long)]
+    ignore_space: bool,
     /// Go on from the mark that an earlier version has left beside the data directory; the command
     /// shows what it says, and the word to give here, when it finds one
     #[arg(long, value_name = "WORD")]
@@ -78,6 +81,7 @@ impl RebuildSlave {
             max_rate: self.max_rate.clone(),
             wal_dir: self.waldir.clone(),
             tablespaces: self.tablespace_mapping.clone(),
+            ignore_space: self.ignore_space,
             accepted_mark: self.accept_mark.clone(),
         };
         copy::run(session, request, &order)

@@ -1,9 +1,9 @@
 //! Repairing and rebuilding this node's standby: look, decide, perform, and look again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pha_core::begun::Mark;
+use pha_core::begun::Begun;
 use pha_core::decide::operator::{
     CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, OldData, plan_copy,
 };
@@ -31,6 +31,7 @@ mod configuration;
 mod data;
 mod facts;
 mod register;
+mod room;
 mod start;
 
 /// How long a copy may take unless `--timeout` says otherwise.
@@ -52,6 +53,8 @@ pub(crate) struct Order {
     pub(crate) wal_dir: Option<PathBuf>,
     /// `--tablespace-mapping`.
     pub(crate) tablespaces: Vec<String>,
+    /// `--ignore-space`.
+    pub(crate) ignore_space: bool,
     /// `--accept-mark`.
     pub(crate) accepted_mark: Option<String>,
 }
@@ -159,9 +162,18 @@ impl Work<'_> {
             CopyVerdict::Go(plan) => plan,
         };
         self.show(&facts, &plan);
-        if plan.steps.contains(&CopyStep::SetAside) {
+        let source = Source::new(&self.cluster.params, &plan.source);
+        let mut moved = Vec::new();
+        if plan.method == Method::Backup && facts.unfinished != Some(Begun::Backup) {
             // Before anything is done; what is refused is refused again when it is moved.
-            self.places()?;
+            let moves = self.moves(&plan, &source)?;
+            moved.extend(moves.places.iter().map(|(_, place)| shown(place)));
+            if !moved.is_empty() {
+                let all = moved.join(", ");
+                self.session
+                    .ui
+                    .progress(&format!("what is moved aside: {all}"));
+            }
         }
         if self.order.dry_run {
             let sentence = format!(
@@ -175,12 +187,12 @@ impl Work<'_> {
                 .collect();
             self.session.ui.done(
                 &sentence,
-                json!({ "node": self.node, "source": plan.source, "steps": steps }),
+                json!({ "node": self.node, "source": plan.source, "steps": steps, "aside": moved }),
             );
             return Ok(());
         }
         self.end_left_copies()?;
-        let performed = self.perform(&facts, &plan);
+        let performed = self.perform(&facts, &plan, &source);
         let ended = self.put_in_order(&plan);
         performed?;
         ended?;
@@ -229,8 +241,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn perform(&mut self, facts: &CopyFacts, plan: &CopyPlan) -> Result<(), ClsError> {
-        let source = Source::new(&self.cluster.params, &plan.source);
+    fn perform(
+        &mut self,
+        facts: &CopyFacts,
+        plan: &CopyPlan,
+        source: &Source,
+    ) -> Result<(), ClsError> {
         for step in &plan.steps {
             if self.session.interrupt.is_set() {
                 return Err(ClsError::Interrupted(step.says(facts, plan)));
@@ -243,14 +259,14 @@ impl Work<'_> {
                     self.leave()?;
                 }
                 CopyStep::KeepConfiguration => self.keep_configuration()?,
-                CopyStep::SetAside => self.set_aside(plan)?,
+                CopyStep::SetAside => self.set_aside(plan, source)?,
                 CopyStep::Rewind => {
-                    if let Err(error) = self.rewind(facts, plan, &source) {
-                        self.or_rebuild(error, plan, &source)?;
+                    if let Err(error) = self.rewind(facts, plan, source) {
+                        self.or_rebuild(error, plan, source)?;
                     }
                 }
-                CopyStep::Backup => self.backup(plan, &source)?,
-                CopyStep::CheckSource => self.check_source(plan, &source)?,
+                CopyStep::Backup => self.backup(plan, source)?,
+                CopyStep::CheckSource => self.check_source(plan, source)?,
                 CopyStep::RestoreConfiguration => self.restore_configuration()?,
                 CopyStep::Cleanup => {
                     // The start needs it.
@@ -276,7 +292,7 @@ impl Work<'_> {
         self.session
             .ui
             .progress(&format!("{error}; so the node is rebuilt"));
-        self.set_aside(plan)?;
+        self.set_aside(plan, source)?;
         self.backup(plan, source)
     }
 
@@ -291,10 +307,18 @@ impl Work<'_> {
     }
 
     fn report(&self, facts: &CopyFacts, plan: &CopyPlan) {
-        if let Some((old, _)) = self.old.aside.first() {
+        let old: Vec<_> = self.old.aside.iter().map(|(old, _)| shown(old)).collect();
+        let stays: Vec<_> = self.old.stays().into_iter().map(shown).collect();
+        if !old.is_empty() {
             self.session.ui.progress(&format!(
-                "the old data are in {}; remove them when they are of no more use",
-                old.display()
+                "the old data are in {}; remove all of it when it is of no more use",
+                old.join(", ")
+            ));
+        }
+        if !stays.is_empty() {
+            self.session.ui.progress(&format!(
+                "what of them is in {} was not moved; the new copy has other places",
+                stays.join(", ")
             ));
         }
         let mut sentence = format!("slave recovery of {} successed", self.node);
@@ -305,28 +329,21 @@ impl Work<'_> {
             );
         }
         let method = plan.method.to_string();
-        let old: Vec<_> = self
-            .old
-            .aside
-            .iter()
-            .map(|(old, _)| old.display().to_string())
-            .collect();
         self.session.ui.done(
             &sentence,
-            json!({ "node": self.node, "source": plan.source, "method": method, "old_data": old }),
+            json!({ "node": self.node, "source": plan.source, "method": method, "old_data": old, "not_moved": stays }),
         );
     }
 
     /// Marks the data directory as one that must not be started.
     fn mark(&self, plan: &CopyPlan, method: Method) -> Result<(), ClsError> {
-        let mark = Mark {
-            method: method.into(),
-            source: plan.source.to_string(),
-            aside: self.old.aside.clone(),
-            damaged: self.old.damaged,
-        };
+        let mark = self.old.begun(method.into(), plan.source.as_str());
         self.copies.begin(&mark).map_err(|error| broken(&error))
     }
+}
+
+fn shown(place: &Path) -> String {
+    place.display().to_string()
 }
 
 /// A step on this node's disk has failed.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::decide::operator::Method;
+use crate::decide::operator::{Lead, Method};
 use crate::text_enum::text_enum;
 
 text_enum! {
@@ -54,6 +54,15 @@ pub struct Mark {
     /// What was moved aside was itself the rest of an interrupted copy, not to be started.
     #[serde(default)]
     pub damaged: bool,
+    /// The links of what was moved aside that lead out of the data directory.
+    #[serde(default)]
+    pub links: Vec<Lead>,
+    /// It is being moved: what is in a place that is not aside yet is old data, and no copy's.
+    #[serde(default)]
+    pub under_way: bool,
+    /// Where else a copy is written to; nothing was there before.
+    #[serde(default)]
+    pub into: Vec<PathBuf>,
 }
 
 fn method<'de, D: Deserializer<'de>>(from: D) -> Result<Begun, D::Error> {
@@ -61,6 +70,20 @@ fn method<'de, D: Deserializer<'de>>(from: D) -> Result<Begun, D::Error> {
 }
 
 impl Mark {
+    /// The mark of what moves nothing aside.
+    #[must_use]
+    pub fn new(method: Begun, source: impl Into<String>) -> Self {
+        Self {
+            method,
+            source: source.into(),
+            aside: Vec::new(),
+            damaged: false,
+            links: Vec::new(),
+            under_way: false,
+            into: Vec::new(),
+        }
+    }
+
     /// Reads a mark. One that is not understood is one of a rewind all the same: what it was set on is not
     /// started, and nothing but a rebuild helps.
     #[must_use]
@@ -72,10 +95,8 @@ impl Mark {
     #[must_use]
     pub fn of_rest() -> Self {
         Self {
-            method: Begun::Rewind,
-            source: String::new(),
-            aside: Vec::new(),
             damaged: true,
+            ..Self::new(Begun::Rewind, "")
         }
     }
 

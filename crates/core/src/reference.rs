@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::decide::operator::{
-    COPY_RULES, HAND_OVER_RULES, OUT_RULES, RECOVERY_RULES, RESTART_RULES, SWITCH_RULES,
+    COPY_RULES, HAND_OVER_RULES, OUT_RULES, PLACE_RULES, RECOVERY_RULES, RESTART_RULES, ROOM_RULES,
+    SWITCH_RULES,
 };
 use crate::decide::tables;
 use crate::doctor;
@@ -67,6 +68,13 @@ pub fn rules() -> String {
     table(&mut text, "cls_stop, cls_standby_node", rules);
     let rules = COPY_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_repair_slave, cls_rebuild_slave", rules);
+    let room = ROOM_RULES.iter().map(|rule| (rule.id, rule.says));
+    let rules = PLACE_RULES.iter().map(|rule| (rule.id, rule.says));
+    table(
+        &mut text,
+        "cls_rebuild_slave, of each place that is moved aside or copied to",
+        rules.chain(room),
+    );
     let rules = RECOVERY_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_recovery_master", rules);
     chapter(&mut text, "Findings", FINDINGS);

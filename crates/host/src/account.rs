@@ -406,6 +406,18 @@ impl Files<'_> {
         self.change("renaming", from, &request, b"").map(drop)
     }
 
+    /// Makes the link of that name lead there; what has the name and is no link stays.
+    ///
+    /// # Errors
+    /// There is no link of that name, or the account cannot change it.
+    pub fn lead(&self, link: &Path, target: &Path) -> Result<Change, FileError> {
+        let request = Request::Lead {
+            path: link.into(),
+            target: target.into(),
+        };
+        self.change("changing", link, &request, b"")
+    }
+
     /// Removes everything in a directory, and follows no link out of it.
     ///
     /// # Errors

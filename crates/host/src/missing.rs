@@ -22,6 +22,15 @@ pub fn unmounted(path: &Path) -> Option<PathBuf> {
     mounts::not_mounted(&fstab, &mounted, path)
 }
 
+/// Whether a file system is mounted on a directory, named without links on the way.
+#[must_use]
+pub(crate) fn is_mounted_on(path: &Path) -> bool {
+    let mounted = files::read_text(Path::new("/proc/self/mountinfo"))
+        .ok()
+        .flatten();
+    mounted.is_some_and(|mounted| mounts::is_mounted_on(&mounted, path))
+}
+
 /// The system identifier of the data that this node has recorded in that directory, by what only root can
 /// write.
 fn recorded(resource: &ResourceName, pgdata: &Path) -> Option<String> {

@@ -327,6 +327,10 @@ pub fn rename_for(user: &User, from: &Path, to: &Path) -> Result<(), FileError> 
     match parent_of(from).map_err(failed)? {
         Parent::Own(dir, old) => {
             rustix::fs::renameat_with(&dir, &old, &dir, new, RenameFlags::NOREPLACE)
+                .and_then(|()| {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    rustix::fs::fsync(openat(&dir, ".", flags, Mode::empty())?)
+                })
                 .map_err(|errno| failed(errno.into()))
         }
         Parent::Others => user.files().rename(from, to),

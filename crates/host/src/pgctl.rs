@@ -26,6 +26,7 @@ use crate::files::FileError;
 use crate::process::{self, Postmaster, Process, ProcessError, Signal};
 use crate::user::User;
 
+mod aside;
 mod end_of_wal;
 mod histories;
 mod prepare;

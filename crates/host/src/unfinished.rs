@@ -277,10 +277,8 @@ mod tests {
 
     fn made() -> Mark {
         Mark {
-            method: Begun::Backup,
-            source: "node2".to_owned(),
             aside: vec![("/a.old".into(), "/a".into())],
-            damaged: false,
+            ..Mark::new(Begun::Backup, "node2")
         }
     }
 

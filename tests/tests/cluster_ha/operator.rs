@@ -20,6 +20,77 @@ fn files_beside_the_data(bed: &Bed, node: &str) -> String {
     bed.run(node, &["ls", "/data/postgresql"])
 }
 
+/// Tablespaces and a WAL directory outside of the data directory are kept with it, and apart from the new copy.
+fn what_is_kept_is_whole(bed: &Bed) {
+    scenario(
+        "old data with a tablespace and a WAL directory elsewhere are kept whole beside the copy",
+    );
+    let rebuild = |words: &[&str]| {
+        ends(bed, "node1", &["standby_node", "node2"], 0);
+        let said = ends(bed, "node2", words, 0);
+        ends(bed, "node1", &["unstandby_node", "node2"], 0);
+        bed.settle("node1", &["node2"]);
+        said
+    };
+    bed.run("node2", &["sh", "-ec", "rm -r /data/postgresql/data.old-*"]);
+    for node in ["node1", "node2"] {
+        let words = ["-d", "-o", "postgres", "-m", "700", "/data/postgresql/ts"];
+        bed.run(node, &[&["install"], &words[..]].concat());
+    }
+    must(bed.sql(
+        "node1",
+        "CREATE TABLESPACE ts LOCATION '/data/postgresql/ts'",
+    ));
+    must(bed.sql("node1", "CREATE TABLE t TABLESPACE ts AS SELECT 'old' AS v"));
+    bed.settle("node1", &["node2"]);
+    // The tablespace is taken by what the data that are there have in it.
+    rebuild(&[
+        "rebuild_slave",
+        "--keep-old",
+        "--waldir",
+        "/data/postgresql/wal",
+    ]);
+    bed.run("node2", &["sh", "-ec", "rm -r /data/postgresql/*.old-*"]);
+    let said = rebuild(&["rebuild_slave", "--keep-old"]);
+    must(bed.sql("node1", "INSERT INTO t VALUES ('new')"));
+    let beside = files_beside_the_data(bed, "node2");
+    let kept: Vec<&str> = beside
+        .lines()
+        .filter(|name| name.contains(".old-"))
+        .collect();
+    assert_eq!(kept.len(), 3, "{beside}");
+    for name in &kept {
+        assert!(said.contains(&format!("/data/postgresql/{name}")), "{said}");
+    }
+    let by_hand = "cd /data/postgresql/data.old-*; rm -f standby.signal; \
+        own() { runuser -u postgres -- \"$@\"; }; bin=$(echo /usr/lib/postgresql/*/bin); \
+        own $bin/pg_ctl -D \"$PWD\" -w -l /tmp/kept.log -o \"-p 6000 -c listen_addresses='' \
+        -c unix_socket_directories=/tmp -c archive_mode=off -c synchronous_standby_names='' \
+        -c primary_conninfo='' -c default_transaction_read_only=on\" start >/dev/null; \
+        own psql -h /tmp -p 6000 -d postgres -XAtc 'SELECT v FROM t'; \
+        own $bin/pg_ctl -D \"$PWD\" stop >/dev/null; rm -r /data/postgresql/*.old-*";
+    assert_eq!(bed.run("node2", &["sh", "-ec", by_hand]).trim(), "old");
+    bed.settle("node1", &["node2"]);
+    let words = "SELECT string_agg(v, ',') FROM t";
+    bed.until(
+        "the new copy to have what was written since",
+        || match bed.sql("node2", words) {
+            Ok(found) if found == "old,new" => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    must(bed.sql("node1", "DROP TABLE t"));
+    must(bed.sql("node1", "DROP TABLESPACE ts"));
+    for node in ["node1", "node2"] {
+        bed.until("the tablespace to be gone", || {
+            let gone = bed
+                .node(node)
+                .run(&["rmdir", "/data/postgresql/ts"], PATIENCE);
+            gone.map(drop).map_err(|error| error.to_string())
+        });
+    }
+}
+
 #[test]
 fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     let bed = Bed::replicating("operator");
@@ -48,6 +119,17 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     let said = ends(&bed, "node2", &["rebuild_slave"], 10);
     assert!(said.contains("not empty"), "{said}");
     let words = ["rebuild_slave", "--keep-old", "--waldir", "/proc/nowhere"];
+    let said = ends(&bed, "node2", &words, 10);
+    assert!(
+        said.contains("on the file system of /proc/nowhere"),
+        "{said}"
+    );
+    let words = [
+        "rebuild_slave",
+        "--keep-old",
+        "--tablespace-mapping",
+        "nonsense",
+    ];
     let said = ends(&bed, "node2", &words, 1);
     assert!(said.contains("where they were"), "{said}");
     assert_eq!(files_beside_the_data(&bed, "node2").trim(), "data");
@@ -88,6 +170,8 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     assert_eq!(slots, "0", "the slot of the copy stays");
     slots_of_copies(&bed);
     let _ = bed.verdict();
+
+    what_is_kept_is_whole(&bed);
 
     an_override_beside_a_living_primary(&bed);
 

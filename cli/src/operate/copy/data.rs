@@ -147,15 +147,21 @@ impl Work<'_> {
                 message!("see who has laid it there; then give the command again"),
             ));
         }
-        self.mark(plan, Method::Backup)?;
-        let copied = self.try_backup(source);
+        let copied = self.copies_into(plan, source).and_then(|into| {
+            self.old.copies_into(into);
+            self.mark(plan, Method::Backup)?;
+            self.try_backup(source)
+        });
         match copied {
             Ok(()) => Ok(()),
             Err(error) => {
                 let back = !self.old.aside.is_empty();
-                self.put_back()?;
+                self.put_back(plan)?;
                 if self.session.interrupt.is_set() {
                     return Err(ClsError::Interrupted("pg_basebackup".to_owned()));
+                }
+                if matches!(error, ClsError::Refused { .. }) {
+                    return Err(error);
                 }
                 let what = error.what();
                 Err(ClsError::failed(
@@ -225,6 +231,13 @@ impl Work<'_> {
     /// only the old data name, that account makes itself.
     fn make_directory(&self) -> Result<(), ClsError> {
         let (user, files) = (&self.pg.user, self.pg.user.files());
+        // A link may lead to what was moved aside.
+        for (_, place) in &self.old.aside {
+            if *place != self.pg.pgdata {
+                let made = files.ensure_directory(place, 0o700);
+                let _ = made.map_err(|error| broken(&error))?;
+            }
+        }
         let named = [Some(&self.pg.pgdata), self.order.wal_dir.as_ref()];
         for directory in named.into_iter().flatten() {
             let made = own::ensure_directory_for(user, directory, 0o700);

@@ -127,6 +127,7 @@ impl Work<'_> {
         let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
         if is_nothing(&names) {
             self.require_mounted()?;
+            self.require_empty(&names)?;
             return Ok(Data::Nothing);
         }
         let deadline = self.deadline.sub_budget(READ);
@@ -163,6 +164,24 @@ impl Work<'_> {
                 "on {node}: mount {point}, then cls_cleanup --node {node}; where that file system is not to be used any more, take its line out of /etc/fstab, then give the command again",
                 node,
                 point
+            ),
+        ))
+    }
+
+    fn require_empty(&self, names: &[String]) -> Result<(), ClsError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let (pgdata, node) = (self.pg.pgdata.display().to_string(), &self.node);
+        Err(ClsError::refused(
+            message!(
+                "{pgdata} is the root of a file system (lost+found is in it), and pg_basebackup copies into an empty directory only",
+                pgdata
+            ),
+            message!(
+                "on {node}: rmdir {pgdata}/lost+found (fsck makes it again where it needs one), or make a directory below it the data directory; then give the command again",
+                node,
+                pgdata
             ),
         ))
     }

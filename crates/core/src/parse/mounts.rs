@@ -20,6 +20,14 @@ pub fn not_mounted(fstab: &str, mountinfo: &str, path: &Path) -> Option<PathBuf>
         .max_by_key(|point| point.components().count())
 }
 
+/// Whether a file system is mounted on a directory; its path has no links in it.
+#[must_use]
+pub fn is_mounted_on(mountinfo: &str, path: &Path) -> bool {
+    mountinfo
+        .lines()
+        .any(|line| field(line, 4).is_some_and(|point| point == path))
+}
+
 /// A field between blanks, in which a blank and the like are written as `\040`.
 fn field(line: &str, number: usize) -> Option<PathBuf> {
     let mut rest = line.split_whitespace().nth(number)?;
@@ -77,6 +85,11 @@ mod tests {
             (&["/"], "/var/lib/pg", None),
             (&[], "/var/lib/pg", Some("/")),
         ] {
+            assert_eq!(
+                is_mounted_on(&mounted(points), Path::new(path)),
+                points.contains(&path),
+                "{path}"
+            );
             let found = not_mounted(FSTAB, &mounted(points), Path::new(path));
             assert_eq!(found, expected.map(PathBuf::from), "{points:?} {path}");
         }

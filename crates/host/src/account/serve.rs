@@ -197,6 +197,7 @@ fn without_content(request: &Request, bytes: &[u8]) -> io::Result<Answer> {
         Request::MakeDirectory { path, mode } => make_directory(path, *mode),
         Request::Mode { path, mode } => set_mode(path, *mode),
         Request::Rename { from, to } => rename(from, to),
+        Request::Lead { path, target } => lead(path, target),
         Request::Clear { path } => clear(path),
         Request::RemoveDirectory { path } => match std::fs::remove_dir(path) {
             Ok(()) => Ok(Answer::Done { changed: true }),
@@ -312,7 +313,33 @@ fn rename(from: &Path, to: &Path) -> io::Result<Answer> {
         Err(Errno::INVAL) if std::fs::symlink_metadata(to).is_err() => std::fs::rename(from, to)?,
         other => other?,
     }
+    flush_directory_of(to)?;
     Ok(Answer::Done { changed: true })
+}
+
+/// What has that name and is no link stays, and is an error. Whoever looks meanwhile finds the old link or
+/// the new one.
+fn lead(path: &Path, target: &Path) -> io::Result<Answer> {
+    use rustix::fs::CWD;
+    if std::fs::read_link(path)? == target {
+        return Ok(Answer::Done { changed: false });
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.new"));
+    match std::fs::remove_file(&new) {
+        Err(error) if !is_absence(&error) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    rustix::fs::symlinkat(target, CWD, &new)?;
+    std::fs::rename(&new, path)?;
+    flush_directory_of(path)?;
+    Ok(Answer::Done { changed: true })
+}
+
+/// A name that was changed is so after a power cut too.
+fn flush_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    File::open(directory)?.sync_all()
 }
 
 fn clear(path: &Path) -> io::Result<Answer> {

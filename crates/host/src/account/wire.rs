@@ -53,6 +53,8 @@ pub(super) enum Request {
     Mode { path: PathBuf, mode: u32 },
     /// Give another name to what is there, where there is nothing of that name.
     Rename { from: PathBuf, to: PathBuf },
+    /// Make the link of that name lead there.
+    Lead { path: PathBuf, target: PathBuf },
     /// Remove everything in a directory.
     Clear { path: PathBuf },
     /// Remove an empty directory.
@@ -75,6 +77,7 @@ impl Request {
             | Self::MakeDirectory { .. }
             | Self::Mode { .. }
             | Self::Rename { .. }
+            | Self::Lead { .. }
             | Self::Clear { .. }
             | Self::RemoveDirectory { .. } => false,
         }

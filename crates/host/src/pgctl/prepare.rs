@@ -76,12 +76,7 @@ impl PgCtl {
             let there = std::io::ErrorKind::DirectoryNotEmpty;
             return Err(FileError::new("filling", &self.pgdata, there).into());
         }
-        copies.begin(&Mark {
-            method,
-            source: source.to_owned(),
-            aside: Vec::new(),
-            damaged: false,
-        })?;
+        copies.begin(&Mark::new(method, source))?;
         let filled = fill();
         if has_ended(filled.is_ok(), holds().ok()) {
             copies.end()?;

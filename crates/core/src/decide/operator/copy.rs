@@ -4,6 +4,7 @@
 //! from the register's owner at its present term: anything else may lack acknowledged commits.
 
 mod aside;
+mod moves;
 mod register;
 mod seen;
 
@@ -17,6 +18,10 @@ use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
+pub use moves::{
+    Held, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, has_room,
+    mapped, plan_moves,
+};
 pub use register::{Copied, has_left, source_holds, source_is_promoted, still_missing};
 pub use seen::{has_checkpoint, not_rewound};
 

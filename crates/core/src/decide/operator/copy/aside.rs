@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::CopyFacts;
+use super::moves::{Lead, is_wal};
 use crate::begun::{Begun, Mark};
 
 /// The old data of a node whose directories are made anew.
@@ -13,6 +14,12 @@ pub struct OldData {
     pub aside: Vec<(PathBuf, PathBuf)>,
     /// They are a rest, or it cannot be told whether they are whole, and must not be started.
     pub damaged: bool,
+    /// The links of what was moved aside that lead out of the data directory.
+    pub links: Vec<Lead>,
+    /// They are being moved: what is in a place that is not aside yet is old data, and no copy's.
+    pub under_way: bool,
+    /// Where else a copy is written to; nothing was there before.
+    pub into: Vec<PathBuf>,
 }
 
 /// How room is made for a copy.
@@ -20,6 +27,7 @@ pub struct OldData {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Room {
     /// An earlier copy was interrupted: what it has left is removed, and what it had moved aside stays there.
+    /// Where it was still moving (`under_way`), that is gone on with.
     Resumed(OldData),
     /// What is there is moved aside.
     Moved {
@@ -38,10 +46,13 @@ pub fn room<E>(mark: Option<Mark>, there: impl FnMut(&Path) -> Result<bool, E>) 
             let mut old = OldData {
                 aside: mark.aside,
                 damaged: mark.damaged,
+                links: mark.links,
+                under_way: mark.under_way,
+                into: mark.into,
             };
             // It was interrupted before it moved that, or while it was put back; or somebody has taken it away
             // since. In the first case the old data are in their place, in the last one half a copy is.
-            if old.still_aside(there)?.len() < old.aside.len() {
+            if !old.under_way && old.still_aside(there)?.len() < old.aside.len() {
                 old.damaged = true;
             }
             Ok(Room::Resumed(old))
@@ -81,29 +92,54 @@ impl OldData {
         pgdata: &Path,
         there: impl FnMut(&Path) -> Result<bool, E>,
     ) -> Result<Vec<PathBuf>, E> {
-        if self.aside.is_empty() {
-            return Ok(vec![pgdata.to_owned()]);
+        if self.under_way {
+            return Ok(Vec::new());
         }
-        let aside = self.still_aside(there)?;
-        Ok(aside.into_iter().map(|(_, place)| place).collect())
+        let mut places = match self.aside.is_empty() {
+            true => vec![pgdata.to_owned()],
+            false => {
+                let aside = self.still_aside(there)?;
+                aside.into_iter().map(|(_, place)| place).collect()
+            }
+        };
+        places.extend(self.into.iter().cloned());
+        Ok(places)
     }
 
-    /// Those directories that a move which failed halfway takes back: they are aside, and nothing is in their
-    /// place.
-    ///
-    /// # Errors
-    /// Those of `there`.
-    pub fn to_take_back<E>(
-        &self,
-        mut there: impl FnMut(&Path) -> Result<bool, E>,
-    ) -> Result<Vec<(PathBuf, PathBuf)>, E> {
-        let mut found = Vec::new();
-        for (aside, place) in self.still_aside(&mut there)? {
-            if !there(&place)? {
-                found.push((aside, place));
-            }
+    /// The places that a copy needs beside those that were freed for it: they are removed if it fails.
+    pub fn copies_into(&mut self, places: impl IntoIterator<Item = PathBuf>) {
+        let freed: Vec<_> = self.aside.iter().map(|(_, place)| place).collect();
+        self.into = places
+            .into_iter()
+            .filter(|place| !freed.contains(&place))
+            .collect();
+    }
+
+    /// The mark while a copy is made in their place.
+    #[must_use]
+    pub fn begun(&self, method: Begun, source: &str) -> Mark {
+        Mark {
+            aside: self.aside.clone(),
+            damaged: self.damaged,
+            links: self.links.clone(),
+            under_way: self.under_way,
+            into: self.into.clone(),
+            ..Mark::new(method, source)
         }
-        Ok(found)
+    }
+
+    /// What of them was not moved, since the copy is written elsewhere.
+    #[must_use]
+    pub fn stays(&self) -> Vec<&Path> {
+        let stays = self.links.iter().filter(|lead| lead.was == lead.now);
+        stays.map(|lead| lead.now.as_path()).collect()
+    }
+
+    /// Where their WAL was, if not in the data directory.
+    #[must_use]
+    pub fn wal_was(&self) -> Option<&Path> {
+        let lead = self.links.iter().find(|lead| is_wal(&lead.link))?;
+        Some(&lead.was)
     }
 
     /// Whether a copy may begin. What is in the data directory when it is marked is taken for what the copy
@@ -143,16 +179,14 @@ mod tests {
     fn old(names: &[&str]) -> OldData {
         OldData {
             aside: pairs(names),
-            damaged: false,
+            ..OldData::default()
         }
     }
 
     fn backup(names: &[&str]) -> Mark {
         Mark {
-            method: Begun::Backup,
-            source: "b".to_owned(),
             aside: pairs(names),
-            damaged: false,
+            ..Mark::new(Begun::Backup, "b")
         }
     }
 
@@ -204,6 +238,7 @@ mod tests {
         let rest = OldData {
             aside,
             damaged: true,
+            ..OldData::default()
         };
         assert_eq!(damaged, Ok(Room::Resumed(rest.clone())));
         // Whether that was moved, is back, or was taken away by somebody cannot be told.
@@ -237,8 +272,42 @@ mod tests {
         let back = moved.still_aside(only(&["/t.old", PGDATA]));
         assert_eq!(back, Ok(pairs(&["/t"])));
         assert_eq!(moved.still_aside(unclear), Err(()));
-        let back = moved.to_take_back(only(&["/d/data.old", "/t.old", "/t"]));
-        assert_eq!(back, Ok(pairs(&[PGDATA])));
-        assert_eq!(moved.to_take_back(unclear), Err(()));
+    }
+
+    #[test]
+    fn what_is_being_moved_is_no_copys() {
+        let lead = |link: &str, was: &str, now: &str| Lead {
+            link: link.into(),
+            was: was.into(),
+            now: now.into(),
+        };
+        let mut moving = OldData {
+            links: vec![
+                lead("pg_tblspc/1", "/t", "/t.old"),
+                lead("pg_tblspc/2", "/mount", "/mount"),
+                lead("pg_wal", "/w", "/w.old"),
+            ],
+            under_way: true,
+            ..old(&[PGDATA, "/t", "/w"])
+        };
+        let mark = moving.begun(Begun::Backup, "b");
+        let mark = Mark::of_text(&serde_json::to_vec(&mark).unwrap());
+        // Whatever is aside by then: it is gone on with, and nothing is removed.
+        for there in [&[PGDATA, "/t", "/w"][..], &["/d/data.old", "/t", "/w"]] {
+            let there = |path: &Path| Ok::<_, ()>(there.iter().any(|name| Path::new(name) == path));
+            let resumed = room(Some(mark.clone()), there);
+            assert_eq!(resumed, Ok(Room::Resumed(moving.clone())));
+            assert_eq!(moving.copied_into(Path::new(PGDATA), there), Ok(vec![]));
+        }
+        assert_eq!(moving.wal_was(), Some(Path::new("/w")));
+        assert_eq!(moving.stays(), [Path::new("/mount")]);
+        // What the copy makes elsewhere goes with what it makes in the places that were freed.
+        moving.under_way = false;
+        moving.copies_into([PGDATA, "/t", "/new"].map(PathBuf::from));
+        let left = moving.copied_into(Path::new(PGDATA), |_| Ok::<_, ()>(true));
+        assert_eq!(
+            left,
+            Ok([PGDATA, "/t", "/w", "/new"].map(PathBuf::from).to_vec())
+        );
     }
 }

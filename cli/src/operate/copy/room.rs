@@ -1,0 +1,142 @@
+//! Where a copy is written to, and whether there is room for it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pha_core::decide::operator::{
+    CopyPlan, CopyStep, Method, Moves, Need, has_room, mapped, plan_moves,
+};
+use pha_host::rewind::Source;
+use pha_host::sql::TextRows;
+
+use super::{Work, broken};
+use crate::error::ClsError;
+use crate::primary::Primary;
+
+/// How long the primary may take to count its files.
+const COUNT: Duration = Duration::from_secs(60);
+
+/// Segments of WAL that a standby needs in any case, in bytes: the size is 16 MiB unless told otherwise.
+const WAL: u64 = 32 << 20;
+
+/// Where the tablespaces of the source are; everybody may ask that.
+const PLACES: &str = "select pg_catalog.pg_tablespace_location(oid) from pg_catalog.pg_tablespace";
+
+/// The same with their sizes, which not everybody may ask for.
+const SIZES: &str = "select pg_catalog.pg_tablespace_location(oid), pg_catalog.pg_tablespace_size(oid) from pg_catalog.pg_tablespace";
+
+impl Work<'_> {
+    /// What of the old data is moved aside for a copy, after seeing that it can be and that there is room.
+    pub(super) fn moves(&self, plan: &CopyPlan, source: &Source) -> Result<Moves, ClsError> {
+        let old = self.pg.old_places().map_err(|error| broken(&error))?;
+        // An empty directory stays; what could not be rewound does not.
+        let moves = plan.steps.contains(&CopyStep::SetAside) || plan.method == Method::Rewind;
+        let old = old.filter(|_| moves);
+        let wal = old.as_ref().and_then(|old| {
+            let wal = |link: &Path| link == Path::new("pg_wal");
+            old.outside.iter().find(|one| wal(&one.link))
+        });
+        let wal = wal.map(|wal| wal.place.clone());
+        let targets = self.targets(plan, source, wal)?;
+        let moves = match old {
+            Some(old) => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                let suffix = format!(".old-{}", since.map_or(0, |since| since.as_secs()));
+                let used: Vec<PathBuf> = targets.iter().map(|(place, _)| place.clone()).collect();
+                plan_moves(&old, self.pg.user.name(), &used, &suffix)
+                    .map_err(|refusal| ClsError::from(*refusal))?
+            }
+            None => Moves::default(),
+        };
+        self.see_room(targets, &moves)?;
+        Ok(moves)
+    }
+
+    /// Where else than into the data directory a copy is written, after seeing that there is room and that
+    /// nothing is there: what is there when the copy is marked is removed if it fails.
+    pub(super) fn copies_into(
+        &self,
+        plan: &CopyPlan,
+        source: &Source,
+    ) -> Result<Vec<PathBuf>, ClsError> {
+        let targets = self.targets(plan, source, self.old_wal_dir())?;
+        let places = targets.iter().map(|(place, _)| place.clone());
+        let beside = places.filter(|place| *place != self.pg.pgdata).collect();
+        self.see_room(targets, &Moves::default())?;
+        Ok(beside)
+    }
+
+    fn see_room(&self, targets: Vec<(PathBuf, u64)>, moves: &Moves) -> Result<(), ClsError> {
+        let mut needs = Vec::new();
+        for (place, bytes) in targets {
+            let bytes = if self.order.ignore_space { 0 } else { bytes };
+            let need = self
+                .pg
+                .need(&place, bytes)
+                .map_err(|error| broken(&error))?;
+            let freed = moves
+                .places
+                .iter()
+                .any(|(_, moved)| place.starts_with(moved));
+            // What is behind a link is looked at by its own name.
+            let freed = freed || place == self.pg.pgdata && !moves.places.is_empty();
+            needs.push(Need {
+                taken: need.taken && !freed,
+                ..need
+            });
+        }
+        has_room(&needs).map_err(|refusal| ClsError::from(*refusal))
+    }
+
+    /// Every place that a copy is written to, without links on the way where it is there, and how many bytes go
+    /// there at least: the data directory, that of the WAL, the tablespaces.
+    fn targets(
+        &self,
+        plan: &CopyPlan,
+        source: &Source,
+        wal: Option<PathBuf>,
+    ) -> Result<Vec<(PathBuf, u64)>, ClsError> {
+        let pgdata = &self.pg.pgdata;
+        let mut targets = vec![(pgdata.clone(), 0)];
+        for row in self.tablespaces(plan, source)? {
+            let mut cells = row.into_iter();
+            let location = PathBuf::from(cells.next().flatten().unwrap_or_default());
+            let bytes = cells.next().flatten().and_then(|size| size.parse().ok());
+            let bytes: u64 = bytes.unwrap_or_default();
+            // The others are in the data directory.
+            match location.is_absolute() {
+                true => targets.push((
+                    self.real(mapped(&location, &self.order.tablespaces))?,
+                    bytes,
+                )),
+                false => targets[0].1 += bytes,
+            }
+        }
+        match self.order.wal_dir.clone().or(wal) {
+            Some(wal) => targets.push((self.real(wal)?, WAL)),
+            None => targets[0].1 += WAL,
+        }
+        Ok(targets)
+    }
+
+    fn real(&self, place: PathBuf) -> Result<PathBuf, ClsError> {
+        let real = self.pg.user.files().real(&place);
+        Ok(real.map_err(|error| broken(&error))?.unwrap_or(place))
+    }
+
+    fn tablespaces(&self, plan: &CopyPlan, source: &Source) -> Result<TextRows, ClsError> {
+        let refused = match self.ask(source, SIZES) {
+            Ok(rows) => return Ok(rows),
+            Err(refused) => refused,
+        };
+        let deadline = self.deadline.sub_budget(COUNT);
+        let primary = Primary::new(&self.cluster, &plan.source, deadline);
+        primary.over_ssh(SIZES, deadline).or_else(|ssh| {
+            self.session.ui.progress(&format!(
+                "how large the database is cannot be asked, so that room for it is not looked at: {}; {ssh}",
+                refused.what()
+            ));
+            self.ask(source, PLACES)
+        })
+    }
+}
