@@ -122,6 +122,8 @@ impl Order<'_> {
         let instances = view.nodes.iter().filter(|(name, _)| runs(name));
         let ours = view.our_failures();
         let settings = |name: &NodeName| self.settings.get(name);
+        let standby = |name: &&NodeName| cluster.node(name).role() == Role::Unpromoted;
+        let standbys = view.nodes.keys().filter(standby).count();
         let asked = primary.map_or_else(Asked::default, |primary| ask(cluster, primary));
         Ok(RestartFacts {
             instances: instances
@@ -138,7 +140,7 @@ impl Order<'_> {
             managed: view.managed && view.placed.iter().all(|placed| placed.managed),
             failures: failed(ours.filter(|count| runs(&count.node))),
             together: match self.cause {
-                Cause::Parameters(plan) => plan.together(),
+                Cause::Parameters(plan) => plan.together(standbys),
                 Cause::Settings { .. } => None,
             },
             busy: asked.busy,

@@ -40,6 +40,12 @@ const TOGETHER: [(&str, &str); 8] = [
     ("distlock_lock_cmd", ONE_REGISTER),
     ("distlock_unlock_cmd", ONE_REGISTER),
 ];
+/// With more than one standby: the address moves with the first step, and the others look for their primary
+/// at the old one, which nobody has any more, until it is their turn.
+const WRITER: (&str, &str) = (
+    "master_ip",
+    "the standbys that are not restarted yet would look for their primary at the old address",
+);
 const ONE_REGISTER: &str = "every node must ask the same lock service for the same lock";
 
 /// The parameters of one resource on one node.
@@ -223,15 +229,18 @@ impl SetupPlan {
                 .any(|name| old.get(name.as_str()) != new.get(name.as_str()))
     }
 
-    /// Why the new parameters cannot be given to one node after the other; none where they can.
+    /// Why the new parameters cannot be given to one node after the other; none where they can. `standbys`:
+    /// how many run.
     #[must_use]
-    pub fn together(&self) -> Option<String> {
+    pub fn together(&self, standbys: usize) -> Option<String> {
         let changed = self.restarting();
         let (before, after) = (self.primitive(&self.before)?, self.primitive(&self.after)?);
         if self.agent_changes() {
             return Some("the agent is another one".to_owned());
         }
-        let shared = TOGETHER.iter().find(|(name, _)| changed.contains(*name));
+        let writer = (standbys > 1).then_some(&WRITER);
+        let mut shared = TOGETHER.iter().chain(writer);
+        let shared = shared.find(|(name, _)| changed.contains(*name));
         if let Some((name, why)) = shared {
             return Some(format!("{name} changes, and {why}"));
         }
@@ -352,7 +361,7 @@ pub(super) mod tests {
         let whole = plan(&start, SECOND);
         assert_eq!(whole.cost(), Cost::Restart);
         assert!(whole.restarts_on(&node1) && whole.restarts_on(&node2));
-        assert_eq!(whole.together(), None);
+        assert_eq!(whole.together(1), None);
 
         let half = whole.with_new_on(&[&node2]);
         insta::assert_snapshot!(half.to_xml());
@@ -372,7 +381,7 @@ pub(super) mod tests {
         // From there on, as after an interruption, only the other node is left.
         let rest = plan(&cib(&half), SECOND);
         assert!(rest.restarts_on(&node1) && !rest.restarts_on(&node2));
-        assert_eq!((rest.cost(), rest.together()), (Cost::Restart, None));
+        assert_eq!((rest.cost(), rest.together(1)), (Cost::Restart, None));
         let lines: Vec<String> = rest.changes.iter().map(ToString::to_string).collect();
         assert!(
             lines.contains(&"~ pgsql start_opt: \"-c a=1\" -> \"-c a=2\"".to_owned()),
@@ -396,14 +405,14 @@ pub(super) mod tests {
         assert!(!back.is_done());
         assert_eq!(back.cost(), Cost::Restart);
         assert!(!back.restarts_on(&node1) && back.restarts_on(&node2));
-        assert_eq!(back.together(), None);
+        assert_eq!(back.together(1), None);
         assert_eq!(
             effective(back.primitive(&back.after).unwrap(), None),
             effective(back.primitive(&plan(&first(), FIRST).after).unwrap(), None)
         );
         // Or changed into a third thing, which node by node would give node2 the old one first.
         let third = plan(&half, &[("rep_mode", "sync"), ("start_opt", "-c a=3")]);
-        assert!(third.together().unwrap().contains("node2"));
+        assert!(third.together(1).unwrap().contains("node2"));
     }
 
     #[test]
@@ -416,13 +425,19 @@ pub(super) mod tests {
             let mut other = FIRST.to_vec();
             other.retain(|(known, _)| *known != name);
             other.push((name, value));
-            let why = plan(&first(), &other).together().unwrap();
+            let why = plan(&first(), &other).together(1).unwrap();
             assert!(why.starts_with(name), "{why}");
         }
+        // One standby moves with the address. Of two, the second one would lose its primary.
+        let mut moved = FIRST.to_vec();
+        moved.push(("master_ip", "192.0.2.9"));
+        let moved = plan(&first(), &moved);
+        assert_eq!(moved.together(1), None);
+        assert!(moved.together(2).unwrap().starts_with("master_ip"));
         let packaged = first().replace("type=\"expgsql\"", "type=\"pgsql\"");
         let adopted = plan(&packaged, FIRST);
         assert!(adopted.restarts_on(&nodes()[0]));
-        assert!(adopted.together().is_some());
+        assert!(adopted.together(1).is_some());
         // A reload is none of a node's business, except where Pacemaker cannot do it.
         let mut reload = FIRST.to_vec();
         reload[1].1 = "select 2";
@@ -436,8 +451,8 @@ pub(super) mod tests {
         for name in ["enable_distlock", "distlock_conninfo", "distlock_lockname"] {
             let mut lock = FIRST.to_vec();
             lock.push((name, "other"));
-            assert!(plan(&old, &lock).together().unwrap().starts_with(name));
-            assert_eq!(plan(&first(), &lock).together(), None);
+            assert!(plan(&old, &lock).together(1).unwrap().starts_with(name));
+            assert_eq!(plan(&first(), &lock).together(1), None);
         }
     }
 }
