@@ -544,3 +544,49 @@ fn the_rest_of_a_copy_is_never_started() {
     world.call("start").run().is(0);
     world.call("stop").run().is(0);
 }
+
+/// A primary that an earlier version has left, whose file on the disk says for whom commits wait, and what a
+/// restart of the machine takes away.
+#[test]
+fn for_whom_commits_wait_is_written_where_a_restart_of_the_machine_takes_it_away() {
+    let node = Locked::new("sync");
+    let world = &node.world;
+    node.start();
+    let in_memory = world.dir.join("run/pgsql.names.conf");
+    assert!(!in_memory.exists(), "a standby waits for nobody who exists");
+    world.call("promote").run().is(0);
+    let own = world.dir.join("tmp/rep_mode.conf");
+    let written = fs::read_to_string(&own).unwrap();
+    let names = || world.sql("show synchronous_standby_names").unwrap();
+    assert_eq!(names(), "");
+    assert!(in_memory.exists());
+
+    // The file of an earlier version goes on to hold until the first monitor, and nothing is restarted.
+    let (kept, earlier): (Vec<_>, Vec<_>) = written.lines().partition(|line| {
+        !line.starts_with("synchronous_standby_names") && !line.starts_with("include_if_exists")
+    });
+    assert_eq!(earlier.len(), 2, "{written}");
+    let text = format!("synchronous_standby_names = ''\n{}\n", kept.join("\n"));
+    fs::write(&own, text).unwrap();
+    fs::remove_file(&in_memory).unwrap();
+    world.sql("select pg_reload_conf()").unwrap();
+    let began = "select pg_postmaster_start_time()";
+    let before = world.sql(began).unwrap();
+    world.monitor().run().is(8);
+    assert_eq!(fs::read_to_string(&own).unwrap(), written);
+    assert!(in_memory.exists());
+    assert_eq!((names().as_str(), world.sql(began).unwrap()), ("", before));
+
+    // Without it nothing is acknowledged, until a monitor finds that no other node took over.
+    fs::remove_file(&in_memory).unwrap();
+    world.sql("select pg_reload_conf()").unwrap();
+    let closed = || names().contains("acknowledges no commit");
+    assert!(eventually(Duration::from_secs(20), closed));
+    world.monitor().run().is(8);
+    assert!(eventually(Duration::from_secs(20), || names().is_empty()));
+    world.sql("create table t as select 1 as a").unwrap();
+
+    // What is stopped is left to nobody.
+    world.call("stop").run().is(0);
+    assert!(!in_memory.exists());
+}

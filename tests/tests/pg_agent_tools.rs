@@ -117,7 +117,7 @@ impl Node {
     }
 
     fn name_lost_standby(&self) {
-        let own = self.world.dir.join("tmp/rep_mode.conf");
+        let own = self.world.dir.join("run/pgsql.names.conf");
         let text = std::fs::read_to_string(&own).unwrap();
         let named = text.replace(
             "synchronous_standby_names = ''",

@@ -107,8 +107,11 @@ pub enum Action {
     EndLinks(Vec<LinkId>),
     /// Start PostgreSQL; a standby under this name.
     StartPostgres(Option<LinkName>),
-    /// Stop PostgreSQL.
+    /// Stop PostgreSQL, and do what [`Action::EndNames`] does once it has ended.
     StopPostgres(StopMode),
+    /// Take away the file in memory that says for whom commits wait: PostgreSQL does not run, and whoever but
+    /// the agent starts it is to find it acknowledging nothing.
+    EndNames,
     /// `pg_ctl promote`.
     PromotePostgres,
     /// Create physical replication slots where they are missing.
@@ -207,6 +210,7 @@ impl Action {
             Self::EndLinks(_) => ActionKind::EndLinks,
             Self::StartPostgres(_) => ActionKind::StartPostgres,
             Self::StopPostgres(_) => ActionKind::StopPostgres,
+            Self::EndNames => ActionKind::EndNames,
             Self::PromotePostgres => ActionKind::PromotePostgres,
             Self::EnsureSlots(_) => ActionKind::EnsureSlots,
             Self::DropSlots(_) => ActionKind::DropSlots,
@@ -343,6 +347,7 @@ impl Action {
             | Self::AskQuorum(_)
             | Self::StartAttendant
             | Self::StopPostgres(_)
+            | Self::EndNames
             | Self::EnsureSlots(_)
             | Self::DropSlots(_)
             | Self::RestartReceiver(_)
@@ -394,6 +399,8 @@ pub enum ActionKind {
     StartPostgres,
     /// [`Action::StopPostgres`].
     StopPostgres,
+    /// [`Action::EndNames`].
+    EndNames,
     /// [`Action::PromotePostgres`].
     PromotePostgres,
     /// [`Action::EnsureSlots`].
@@ -470,6 +477,7 @@ impl ActionKind {
         Self::EndLinks,
         Self::StartPostgres,
         Self::StopPostgres,
+        Self::EndNames,
         Self::PromotePostgres,
         Self::EnsureSlots,
         Self::DropSlots,
@@ -518,6 +526,7 @@ impl ActionKind {
             Self::EndLinks => "end-links",
             Self::StartPostgres => "start-postgres",
             Self::StopPostgres => "stop-postgres",
+            Self::EndNames => "end-names",
             Self::PromotePostgres => "promote-postgres",
             Self::EnsureSlots => "ensure-slots",
             Self::DropSlots => "drop-slots",

@@ -90,6 +90,7 @@ pub(crate) fn perform(
             done(started.map(drop).map_err(text))
         }
         Action::StopPostgres(mode) => done(node.stop(*mode, snapshot, deadline)),
+        Action::EndNames => done(node.end_names()),
         Action::PromotePostgres => done(node.pg.promote(deadline).map_err(text)),
         Action::EnsureSlots(slots) => done(slots.iter().try_for_each(|slot| {
             node.postgres
@@ -305,7 +306,8 @@ impl Node {
     }
 
     fn write_settings(&self, settings: &pgconf::Settings) -> Result<(), String> {
-        pgconf::ensure(&self.pg, &self.params, &self.settings.me, settings)
+        let me = &self.settings.me;
+        pgconf::ensure(&self.pg, &self.params, me, &self.names, settings)
             .map(drop)
             .map_err(text)
     }
@@ -389,7 +391,13 @@ impl Node {
         };
         let stopped = self.pg.stop(mode, deadline.sub_budget(share));
         match stopped.map_err(text)? {
-            Stopped::WasNotRunning | Stopped::Ended => Ok(()),
+            Stopped::WasNotRunning | Stopped::Ended => {
+                // Nobody is to start it again as it was but the agent, which writes it anew.
+                if let Err(error) = self.end_names() {
+                    warn!("who starts PostgreSQL by hand finds commits waiting as before: {error}");
+                }
+                Ok(())
+            }
             Stopped::StillRunning(left) => {
                 let pids: Vec<String> = left
                     .iter()
@@ -401,6 +409,10 @@ impl Node {
                 ))
             }
         }
+    }
+
+    fn end_names(&self) -> Result<(), String> {
+        own::ensure_absent(&self.names).map(drop).map_err(text)
     }
 
     fn set_attribute(

@@ -48,6 +48,8 @@ pub struct Node {
     /// The change lock, once this operation has it.
     pub(crate) changing: Option<change_lock::Held>,
     pub(crate) place: Place,
+    /// The file that says for whom commits wait ([`names_file`]).
+    pub(crate) names: PathBuf,
     /// How long one exchange with the lock service may take, where it is not half of what is left.
     pub(crate) lock_budget: Option<Duration>,
     /// An incarnation for a standby that is started by this process (R11).
@@ -77,6 +79,7 @@ impl Node {
             promotion: None,
             fresh: LinkName::incarnation(&me, random()?),
             change_lock: change_lock(&resource),
+            names: names_file(&resource),
             change_seen: None,
             changing: None,
             began: Instant::now(),
@@ -172,6 +175,13 @@ pub fn memory_file(resource: &ResourceName) -> MemoryFile {
 #[must_use]
 pub fn change_lock(resource: &ResourceName) -> ChangeLock {
     ChangeLock::new(&directory("PHA_RUN_DIR", RUN_DIR), resource)
+}
+
+/// Where PostgreSQL is told for whom commits wait ([`crate::pgconf`]): in memory, so that nothing is left
+/// of it once the machine was off.
+#[must_use]
+pub fn names_file(resource: &ResourceName) -> PathBuf {
+    directory("PHA_RUN_DIR", RUN_DIR).join(format!("{resource}.names.conf"))
 }
 
 /// The name that the operating system gives this host.

@@ -244,7 +244,10 @@ impl Node {
     /// Adds to what PostgreSQL says what only its files and those of this node say.
     fn with_files(&self, mut answer: Answer, deadline: Deadline) -> Result<Answer, String> {
         match &mut answer {
-            Answer::Primary(view) => view.history = self.history(view.timeline)?,
+            Answer::Primary(view) => {
+                view.history = self.history(view.timeline)?;
+                view.in_memory = self.names.exists();
+            }
             Answer::Standby(view) => {
                 self.lineage(view, deadline).map_err(|e| e.to_string())?;
                 view.closed &= !self.place.is_standby_changed();

@@ -247,6 +247,35 @@ pub fn lend(user: &User, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     files::replace_at(&dir, name, bytes, 0o600, owner).map_err(failed)
 }
 
+/// Makes a file in a directory of root's hold exactly these bytes unless it does already: one that only that
+/// account's group can read beside root, and nobody but root can write. The directory can be passed through
+/// by all afterwards, whoever has made it.
+///
+/// # Errors
+/// Somebody else can write in the directory; it cannot be written.
+pub fn show(user: &User, path: &Path, bytes: &[u8]) -> Result<Change, FileError> {
+    let (parent, name) = split(path)?;
+    let failed = |reason| FileError::new("writing", path, reason);
+    let dir = directory(parent, Some(0o755))?.ok_or_else(|| failed(Errno::NOENT.into()))?;
+    make_passable(&dir).map_err(|errno| failed(errno.into()))?;
+    let current = files::read_at(&dir, name).map_err(|e| FileError::new("reading", path, e))?;
+    if current.is_some_and(|current| current == bytes) {
+        return Ok(Change::AlreadySo);
+    }
+    let owner = Some((rustix::process::geteuid().as_raw(), user.gid()));
+    files::replace_at(&dir, name, bytes, 0o640, owner).map_err(failed)?;
+    Ok(Change::Made)
+}
+
+fn make_passable(dir: &OwnedFd) -> rustix::io::Result<()> {
+    const PASS: u32 = 0o011;
+    let mode = fstat(dir)?.st_mode & 0o7777;
+    match mode & PASS {
+        PASS => Ok(()),
+        _ => rustix::fs::fchmod(dir, Mode::from_raw_mode(mode | PASS)),
+    }
+}
+
 /// Makes sure that there is no file of root's of that name, durably.
 ///
 /// # Errors
@@ -456,6 +485,27 @@ mod tests {
         assert!(ensure_absent(&path).unwrap().made());
         symlink("/etc/passwd", &path).unwrap();
         assert!(read(&path).is_err(), "a link was followed");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_by_the_account_and_written_by_nobody_else() {
+        let dir = Directory::new("shown");
+        let user = User::lookup("nobody").unwrap();
+        let path = dir.0.join("run/file");
+        // Whoever was first may have kept the directory to himself.
+        replace(&dir.0.join("run/other"), b"", 0o600).unwrap();
+        if rustix::process::geteuid().is_root() {
+            assert!(show(&user, &path, b"shown").unwrap().made());
+            assert!(!show(&user, &path, b"shown").unwrap().made());
+            let file = std::fs::metadata(&path).unwrap();
+            assert_eq!((file.uid(), file.gid()), (0, user.gid()));
+            assert_eq!(file.mode() & 0o777, 0o640);
+            let passed = std::fs::metadata(dir.0.join("run")).unwrap();
+            assert_eq!(passed.mode() & 0o777, 0o711);
+        }
+        std::fs::set_permissions(dir.0.join("run"), std::fs::Permissions::from_mode(0o777))
+            .unwrap();
+        assert!(show(&user, &path, b"other").unwrap_err().is_permission());
     }
 
     #[test]

@@ -3,6 +3,12 @@
 //! What the agent sets is in one file, `rep_mode.conf` in `tmpdir`, which the last line of
 //! `postgresql.conf` includes; it is only ever replaced as a whole. Both belong to the account that
 //! PostgreSQL runs as, and are written *as* that account: root never follows a link that it made.
+//!
+//! For whom commits wait is not in it. It says that they wait for [`NOBODY`], and includes a file of
+//! root's in memory (`/run`) that says for whom they wait really. That one is there while the agent has
+//! PostgreSQL serve, and a restart of the machine takes it away: whoever starts the server outside
+//! Pacemaker after that finds it waiting for nobody who could ever come, instead of acknowledging commits
+//! beside a primary that has taken over meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +18,7 @@ use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
-use pha_core::parse::standby_names::Waits;
+use pha_core::parse::standby_names::{NOBODY, Waits};
 
 use crate::account::Content;
 use crate::files::{Change, FileError};
@@ -86,8 +92,23 @@ pub struct Settings {
     pub upstream: Option<NodeName>,
 }
 
+/// The settings as texts.
+#[derive(Debug)]
+pub struct Texts {
+    /// The agent's file.
+    pub own: String,
+    /// The file in memory that it includes; none where commits are to wait for [`NOBODY`], and where the
+    /// agent does not manage the replication.
+    pub names: Option<String>,
+    /// For a version below 12: the `recovery.conf` of a standby.
+    pub recovery: Option<String>,
+}
+
+/// What the agent's files begin with.
+const HEAD: &str = "# Written by the resource agent expgsql; changes are lost.\n";
+
 impl Settings {
-    /// The agent's file, and for a version below 12 the `recovery.conf` of a standby, as texts.
+    /// The settings as texts, with the names in the file `in_memory`.
     ///
     /// # Errors
     /// [`PgConfError::Value`] for a parameter with a line break or another control character.
@@ -95,10 +116,20 @@ impl Settings {
         &self,
         params: &Params,
         me: &NodeName,
+        in_memory: &Path,
         has_standby_signal: bool,
-    ) -> Result<(String, Option<String>), PgConfError> {
-        let mut own = String::from("# Written by the resource agent expgsql; changes are lost.\n");
-        own.push_str(&line(NAMES, &self.names.to_string())?);
+    ) -> Result<Texts, PgConfError> {
+        let named = line(NAMES, &self.names.to_string())?;
+        let mut own = String::from(HEAD);
+        let mut names = None;
+        if params.rep_mode.replicated() {
+            let nobody = Waits::For(NOBODY.to_owned());
+            own.push_str(&line(NAMES, &nobody.to_string())?);
+            own.push_str(&line("include_if_exists", &in_memory.to_string_lossy())?);
+            names = (self.names != nobody).then(|| format!("{HEAD}{named}"));
+        } else {
+            own.push_str(&named);
+        }
         // A server that recovers from the crash of a backend by itself shows commits that still
         // waited for a standby, while that standby, which may lack them, counts as a holder. As it
         // is, the crash ends the server, and the agent makes this node the only holder first (R1).
@@ -109,10 +140,18 @@ impl Settings {
             // most of a takeover.
             own.push_str(&line("wal_retrieve_retry_interval", "500ms")?);
             own.push_str(&recovery);
-            return Ok((own, None));
+            return Ok(Texts {
+                own,
+                names,
+                recovery: None,
+            });
         }
         let old_form = format!("{}{recovery}", line("standby_mode", "on")?);
-        Ok((own, self.standby.then_some(old_form)))
+        Ok(Texts {
+            own,
+            names,
+            recovery: self.standby.then_some(old_form),
+        })
     }
 
     /// The settings of a standby, the same in both forms (PostgreSQL 12 moved them from
@@ -188,7 +227,7 @@ pub fn own_file(params: &Params) -> PathBuf {
     Path::new(&params.tmpdir).join("rep_mode.conf")
 }
 
-/// Makes the configuration what the settings say: the agent's file, its inclusion, and the file
+/// Makes the configuration what the settings say: the agent's files, their inclusion, and the file
 /// that makes the server a standby. Says whether anything was changed; nothing is reloaded.
 ///
 /// # Errors
@@ -197,16 +236,29 @@ pub fn ensure(
     pg: &PgCtl,
     params: &Params,
     me: &NodeName,
+    in_memory: &Path,
     settings: &Settings,
 ) -> Result<Change, PgConfError> {
     let has_signal = pg.data_version()?.has_standby_signal();
-    let (own, recovery) = settings.render(params, me, has_signal)?;
+    let Texts {
+        own,
+        names,
+        recovery,
+    } = settings.render(params, me, in_memory, has_signal)?;
     let file = own_file(params);
     let files = pg.user.files();
     let mut changed = own::ensure_directory_for(&pg.user, Path::new(&params.tmpdir), 0o755)?;
+    // First what is included: the agent's file of an earlier version includes nothing and says it all, and
+    // holds until it is replaced.
+    if let Some(names) = &names {
+        changed = changed.or(own::show(&pg.user, in_memory, names.as_bytes())?);
+    }
     changed = changed.or(files.ensure(&file, own.as_bytes(), 0o600)?);
     changed = changed.or(ensure_included(pg, &file)?);
     changed = changed.or(free_from(pg, &own)?);
+    if names.is_none() {
+        changed = changed.or(own::ensure_absent(in_memory)?);
+    }
     let (signal, other) = if has_signal {
         ("standby.signal", "recovery.signal")
     } else {
@@ -309,6 +361,7 @@ pub fn refuse_foreign_names(pg: &PgCtl, params: &Params) -> Result<(), PgConfErr
     }
     let mut search = Search {
         pg,
+        // What it includes is written by the agent as well.
         seen: BTreeSet::from([own_file(params)]),
         bytes: 0,
     };

@@ -28,6 +28,7 @@ use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
 use crate::memory::{Guard, MemoryFile};
 use crate::node::{self, Node};
+use crate::own;
 use crate::pgctl;
 use crate::process::Postmaster;
 use crate::ssh::Ssh;
@@ -231,9 +232,15 @@ pub fn give_way(
     let guard = node::memory_file(resource).guard(deadline);
     let guard = guard.map_err(|error| error.to_string())?;
     let role = asked.role()?;
-    guard
+    let gave = guard
         .give_way(role, epoch)
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    if !role.0 {
+        // It may have crashed while it waited for nobody, and somebody may start it as it is.
+        let gone = own::ensure_absent(&node::names_file(resource));
+        let _ = gone.map_err(|error| error.to_string())?;
+    }
+    Ok(gave)
 }
 
 /// Reads all of the input, but no more than a request can be, and no longer than it may take.

@@ -99,7 +99,9 @@ fn ensure(cluster: &Cluster, tmpdir: &Path) -> Result<(), String> {
         names: Waits::ForNobody,
     };
     let me = NodeName::new("standby").unwrap();
-    pgconf::ensure(&cluster.ctl, &params(cluster, tmpdir), &me, &settings)
+    let names = std::env::temp_dir().join(format!("pha-names/{}.conf", cluster.port));
+    let params = params(cluster, tmpdir);
+    pgconf::ensure(&cluster.ctl, &params, &me, &names, &settings)
         .map(drop)
         .map_err(|error| error.to_string())
 }

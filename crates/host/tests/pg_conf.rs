@@ -4,14 +4,16 @@
 mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::Cluster;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
-use pha_core::parse::standby_names::Waits;
+use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_host::files::Change;
+use pha_host::own;
 use pha_host::pgconf::{self, PgConfError, Settings};
 
 fn me() -> NodeName {
@@ -32,6 +34,17 @@ fn params(cluster: &Cluster, further: &[(&str, &str)]) -> Params {
     Params::parse(own.into_iter().chain(further.iter().copied()))
         .unwrap()
         .0
+}
+
+/// The file for the names.
+fn in_memory(cluster: &Cluster) -> PathBuf {
+    std::env::temp_dir()
+        .join("pha-names")
+        .join(format!("{}.conf", cluster.port))
+}
+
+fn ensure(cluster: &Cluster, params: &Params, settings: &Settings) -> Result<Change, PgConfError> {
+    pgconf::ensure(&cluster.ctl, params, &me(), &in_memory(cluster), settings)
 }
 
 fn settings(standby: bool, name: Option<&str>) -> Settings {
@@ -60,12 +73,9 @@ fn pg_what_is_written_is_what_the_server_shows() {
         ],
     );
     let standby = settings(true, None);
+    assert_eq!(ensure(&cluster, &params, &standby).unwrap(), Change::Made);
     assert_eq!(
-        pgconf::ensure(&cluster.ctl, &params, &me(), &standby).unwrap(),
-        Change::Made
-    );
-    assert_eq!(
-        pgconf::ensure(&cluster.ctl, &params, &me(), &standby).unwrap(),
+        ensure(&cluster, &params, &standby).unwrap(),
         Change::AlreadySo
     );
     assert!(cluster.ctl.pgdata.join("standby.signal").exists());
@@ -80,21 +90,27 @@ fn pg_what_is_written_is_what_the_server_shows() {
         upstream: Some("third".parse().unwrap()),
         ..settings(true, None)
     };
-    let (own, _) = lent.render(&params, &me(), true).unwrap();
+    let place = in_memory(&cluster);
+    let own = lent.render(&params, &me(), &place, true).unwrap().own;
     let shows = |text: &str| own.contains(text);
     assert!(shows("third") && !shows("127.0.0.1"), "{own}");
     assert!(!shows("primary_slot_name"), "{own}");
 
     // As a primary: everything is read, nothing of it acts.
     let primary = settings(false, Some("node-2"));
-    assert_eq!(
-        pgconf::ensure(&cluster.ctl, &params, &me(), &primary).unwrap(),
-        Change::Made
-    );
+    assert_eq!(ensure(&cluster, &params, &primary).unwrap(), Change::Made);
     assert!(!cluster.ctl.pgdata.join("standby.signal").exists());
     cluster.start();
     assert_eq!(cluster.sql("show restore_command"), nasty);
     assert_eq!(cluster.sql("show synchronous_standby_names"), "\"node-2\"");
+    // What a restart of the machine leaves.
+    assert!(own::ensure_absent(&in_memory(&cluster)).unwrap().made());
+    cluster.sql("select pg_reload_conf()");
+    let nobody = Waits::For(NOBODY.to_owned()).to_string();
+    cluster.until("show synchronous_standby_names", &nobody);
+    assert!(ensure(&cluster, &params, &primary).unwrap().made());
+    cluster.sql("select pg_reload_conf()");
+    cluster.until("show synchronous_standby_names", "\"node-2\"");
     assert_eq!(cluster.sql("show primary_slot_name"), "slot_standby");
     assert_eq!(cluster.sql("show recovery_target_timeline"), "latest");
     assert_eq!(cluster.sql("show restart_after_crash"), "off");
@@ -121,13 +137,13 @@ fn pg_a_configuration_of_any_size_is_looked_through_or_refused_in_time() {
     let auto = "primary_conninfo = 'host=192.0.2.1'\n".repeat((147 << 20) / 360);
     write("postgresql.auto.conf", &format!("work_mem = '5MB'\n{auto}"));
     let settings = settings(true, None);
-    let made = pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap();
+    let made = ensure(&cluster, &params, &settings).unwrap();
     assert_eq!(made, Change::Made);
     let left = std::fs::read_to_string(pgdata.join("postgresql.auto.conf")).unwrap();
     assert_eq!(left, "work_mem = '5MB'\n");
     // Too large to be read at all: the sentence names it.
     write("postgresql.auto.conf", &"#".repeat(17 << 20));
-    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings).unwrap_err();
+    let error = ensure(&cluster, &params, &settings).unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("auto.conf") && error.contains("make it smaller"),
@@ -184,7 +200,7 @@ fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
     chown(&auto, Some(standby.ctl.user.uid()), None).unwrap();
     let port = primary.port.to_string();
     let params = params(&standby, &[("pgport", port.as_str())]);
-    let _ = pgconf::ensure(&standby.ctl, &params, &me(), &settings(true, None)).unwrap();
+    let _ = ensure(&standby, &params, &settings(true, None)).unwrap();
     assert_eq!(
         std::fs::read_to_string(&auto).unwrap(),
         "# Do not edit\nwork_mem = '5MB'\n"
@@ -200,7 +216,7 @@ fn pg_a_copy_made_with_its_own_conninfo_follows_the_cluster_all_the_same() {
 fn pg_foreign_names_are_found_with_file_and_line() {
     let cluster = Cluster::new("foreign");
     let params = params(&cluster, &[]);
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, Some("ours"))).unwrap();
+    let _ = ensure(&cluster, &params, &settings(false, Some("ours"))).unwrap();
     pgconf::refuse_foreign_names(&cluster.ctl, &params).unwrap();
 
     // An empty value before the agent's does no harm, after it it would.
@@ -257,7 +273,7 @@ fn pg_root_is_not_led_astray_by_links_of_the_account() {
     std::fs::create_dir_all(&precious).unwrap();
     std::fs::set_permissions(&precious, std::fs::Permissions::from_mode(0o755)).unwrap();
     symlink(&precious, cluster.dir.join("own")).unwrap();
-    let error = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, None)).unwrap_err();
+    let error = ensure(&cluster, &params, &settings(true, None)).unwrap_err();
     let left: Vec<_> = std::fs::read_dir(&precious).unwrap().collect();
     std::fs::remove_dir_all(&precious).unwrap();
     assert!(left.is_empty(), "{left:?}");
@@ -269,7 +285,7 @@ fn pg_the_old_form_is_written_for_versions_before_12() {
     let cluster = Cluster::new("old");
     std::fs::write(cluster.ctl.pgdata.join("PG_VERSION"), "11\n").unwrap();
     let params = params(&cluster, &[("restore_command", "cp 'x' %p")]);
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(true, None)).unwrap();
+    let _ = ensure(&cluster, &params, &settings(true, None)).unwrap();
     let text = std::fs::read_to_string(cluster.ctl.pgdata.join("recovery.conf")).unwrap();
     assert!(
         text.starts_with("standby_mode = 'on'\nprimary_conninfo = 'host="),
@@ -280,6 +296,6 @@ fn pg_the_old_form_is_written_for_versions_before_12() {
         "{text}"
     );
     assert!(!cluster.ctl.pgdata.join("standby.signal").exists());
-    let _ = pgconf::ensure(&cluster.ctl, &params, &me(), &settings(false, None)).unwrap();
+    let _ = ensure(&cluster, &params, &settings(false, None)).unwrap();
     assert!(!cluster.ctl.pgdata.join("recovery.conf").exists());
 }

@@ -229,16 +229,25 @@ impl Cluster {
     /// # Errors
     /// Something did not start.
     pub fn boot(&self, node: &str) -> Result<()> {
-        let node = self.find(node)?;
-        if node.is_on() {
+        if self.find(node)?.is_on() {
             return Ok(());
         }
-        node.power_on()?;
-        services::start_ssh(&node)?;
+        self.power_on(node)?;
+        let node = self.find(node)?;
         match node.spec().duty {
             Duty::Database => services::start_cluster(&node, self.spec.own_clocks),
             Duty::Lock => self.lock_service()?.start(),
         }
+    }
+
+    /// Powers a node on and starts no more than sshd there.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn power_on(&self, node: &str) -> Result<()> {
+        let node = self.find(node)?;
+        node.power_on()?;
+        services::start_ssh(&node)
     }
 
     /// Starts corosync and Pacemaker on a node that is on.

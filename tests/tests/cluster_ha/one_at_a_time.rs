@@ -4,8 +4,8 @@
 use pha_testbed::Signal;
 use pha_tests::cluster::{Bed, PATIENCE, must, scenario};
 
-/// The agent's part of PostgreSQL's configuration, where the names are.
-const OWN_FILE: &str = "/var/lib/pgsql/tmp/rep_mode.conf";
+/// The part of PostgreSQL's configuration where the names are.
+const NAMES: &str = "/run/pha4pgsql/pgsql.names.conf";
 
 /// PostgreSQL's port, which replication uses.
 const PORT: u16 = 5432;
@@ -18,7 +18,7 @@ fn cluster_operation_left_behind_changes_nothing() {
     );
     let node1 = bed.node("node1");
     must(bed.cut_port("node1", "node2", PORT));
-    let mut left_behind = must(node1.hang_in_replacing(OWN_FILE, PATIENCE));
+    let mut left_behind = must(node1.hang_in_replacing(NAMES, PATIENCE));
     must(bed.heal());
     assert_eq!(node1.kill_named("pacemaker-execd", Signal::KILL), 1);
     // Pacemaker restarts PostgreSQL in place after that, and the standby is a holder again.

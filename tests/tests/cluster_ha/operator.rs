@@ -2,9 +2,11 @@
 //! the rebuild, the emergency election, the repair.
 
 use pha_core::register::Memory;
+use pha_testbed::Writer;
 use pha_tests::cluster::{Bed, PATIENCE, agree, must, register, scenario};
 
 use crate::commands::{cls, ends, history};
+use crate::start::pg_ctl;
 
 const DATA: &str = "/data/postgresql/data";
 
@@ -198,14 +200,17 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     assert!(said.contains("not known to hold"), "{said}");
     nothing_left_on(&bed, "node2");
 
+    let here = started_by_hand(&bed);
+
     scenario("the old primary, which has WAL of its own, is repaired");
-    must(bed.boot("node1"));
+    must(bed.start_pacemaker("node1"));
     bed.until("the old primary to be refused", || {
         match bed.refusal("node2", "node1") {
             Some(reason) if reason.contains("cls_repair_slave") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     });
+    assert_eq!(must(here.stop()), 0, "both nodes acknowledged");
     let said = ends(&bed, "node2", &["repair_slave", "--node", "node1"], 0);
     assert!(said.contains("slave recovery of node1 successed"), "{said}");
     bed.settle("node2", &["node1"]);
@@ -216,6 +221,31 @@ fn cluster_operator_switches_rebuilds_recovers_and_repairs() {
     let _ = bed.verdict();
 
     told_by_the_history(&bed);
+}
+
+/// R15: that commits wait for nobody on the only holder is over when its machine has been off.
+fn started_by_hand(bed: &Bed) -> Writer {
+    scenario(
+        "the machine of the old primary is on again, and somebody starts PostgreSQL before Pacemaker: it acknowledges nothing beside its successor",
+    );
+    must(bed.power_on("node1"));
+    pg_ctl(bed, "node1", &["start"]);
+    let (here, there) = (bed.writer_to("node1"), bed.writer_to("node2"));
+    must(there.wait_for(50, PATIENCE));
+    bed.until("a commit on the old primary that waits", || {
+        let waiting = bed.sql(
+            "node1",
+            "SELECT string_agg(wait_event, ' ') FROM pg_stat_activity",
+        );
+        match waiting {
+            Ok(events) if events.contains("SyncRep") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    must(there.wait_for(200, PATIENCE));
+    assert_eq!(here.acknowledged(), 0, "both nodes acknowledge");
+    must(there.stop());
+    here
 }
 
 fn told_by_the_history(bed: &Bed) {

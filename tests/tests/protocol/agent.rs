@@ -490,6 +490,7 @@ impl Explored {
                 | Action::WriteStandbySettings(_)
                 | Action::CloseStandby(_)
                 | Action::SetHistoriesAside(_)
+                | Action::EndNames
                 | Action::StartGuard
                 | Action::EndGuard
                 | Action::Confirm(_) => true,
@@ -712,7 +713,11 @@ impl Explored {
                     counted.told = *seen;
                 }
             }
-            Action::StopPostgres(_) => node.postgres = Postgres::Down,
+            Action::StopPostgres(_) => {
+                node.postgres = Postgres::Down;
+                self.end_names(node);
+            }
+            Action::EndNames => self.end_names(node),
             Action::StartGuard => node.guard = Some(Resident::new()),
             Action::EndGuard => node.guard = None,
             Action::PromotePostgres => match &mut node.postgres {
@@ -1023,6 +1028,7 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
+                in_memory: true,
                 waits: match (node.names, &strangers::texts(node.names)[..]) {
                     (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
                     (_, []) => Waits::ForNobody,

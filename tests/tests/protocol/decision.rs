@@ -15,7 +15,7 @@ use pha_core::timeline::WalPosition;
 use crate::agent::timeline_id;
 use crate::model::{Explored, Move};
 use crate::mutation::Mutation;
-use crate::state::{EPOCH, Kind, Lease, Node, Postgres, State, TTL, name};
+use crate::state::{EPOCH, Kind, Lease, NOBODY_BIT, Node, Postgres, State, TTL, name};
 
 /// Where the other nodes are for the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,11 +135,10 @@ impl Explored {
         };
         let plan = plan_recovery(&self.recovery(state, &deciding)).ok()?;
         deciding.told = !plan.losses.is_empty();
-        // Who is off comes back by a start of Pacemaker's, as a standby.
         for (j, node) in state.nodes.iter_mut().enumerate() {
-            let off = others == Others::Off && j != i;
-            node.standby_signal |= off;
-            node.rebooted |= off;
+            if others == Others::Off && j != i {
+                self.loses_power(node);
+            }
         }
         state.deciding = Some(deciding);
         Some(())
@@ -156,6 +155,9 @@ impl Explored {
         match self.mutation {
             Mutation::GiveWayNotKept => {}
             _ => node.remember(&kept),
+        }
+        if !role.0 && self.mutation != Mutation::NamesOutliveGivingWay {
+            node.names = NOBODY_BIT;
         }
         match self.mutation {
             Mutation::ServingGivesWay => answer.serves = false,

@@ -246,6 +246,12 @@ const OVERRIDDEN: Explored = Explored {
     ..RESTARTING
 };
 
+/// The same where the first node is the only holder: commits wait for nobody.
+const ALONE_AND_OVERRIDDEN: Explored = Explored {
+    start: Start::Alone,
+    ..OVERRIDDEN
+};
+
 /// The same as `RESTARTING`, and its data may be put back before that (R10).
 const RESTARTED_PUT_BACK: Explored = Explored {
     rollbacks: true,
@@ -782,6 +788,7 @@ fn an_operator_decides_beside_promises_and_loses_nothing_that_is_not_given_up() 
         ..OVERRIDDEN
     };
     holds_within(passed, 200_000);
+    holds_within(ALONE_AND_OVERRIDDEN, 200_000);
     if long() {
         let three = Explored {
             nodes: 3,
@@ -798,11 +805,14 @@ fn every_part_of_giving_way_is_needed() {
         (M::NobodyGivesWay, Start::Crashed),
         (M::UsedGivesWay, Start::Passed),
         (M::PromisedUnheard, Start::Released),
+        (M::NamesOutliveTheMachine, Start::Alone),
+        (M::NamesOutliveGivingWay, Start::Alone),
+        (M::NamesOutliveAStop, Start::Alone),
         // The whole way of a question that is asked after all: two million transitions and more each.
         (M::ServingGivesWay, Start::Crashed),
         (M::GiveWayNotKept, Start::Crashed),
     ];
-    for (mutation, start) in all.into_iter().take(if long() { all.len() } else { 3 }) {
+    for (mutation, start) in all.into_iter().take(if long() { all.len() } else { 6 }) {
         let model = Explored {
             mutation,
             start,

@@ -104,6 +104,8 @@ pub(crate) enum Start {
     /// The same as `Crashed`, and Pacemaker has stopped what was left, which ended the lease, and made a standby
     /// of it.
     Released,
+    /// The same as `Crashed`, and it was the only holder.
+    Alone,
     /// The second node was let go by its promise, the first one serves without it, and a third one streams.
     LetGo,
     /// See [`crate::operator::superseded_from`].
@@ -163,6 +165,8 @@ pub(crate) enum Move {
     Withdrawn(usize, bool),
     /// Somebody starts the server of a primary again, without the agent.
     Restarted(usize),
+    /// The machine of a server that is down is off for a moment.
+    LosesPower(usize),
     /// Somebody opens a standby by hand.
     Opened(usize),
     /// An operator goes on with the data of this node (`cls_recovery_master`).
@@ -303,6 +307,7 @@ impl Model for Explored {
             Start::Crashed => return vec![self.crashed_from(fresh)],
             Start::Passed => return vec![self.passed_from(fresh)],
             Start::Released => return vec![self.released_from(fresh)],
+            Start::Alone => return vec![self.alone_from(fresh)],
             Start::LetGo => return vec![self.let_go_from(fresh)],
             Start::Superseded => return vec![superseded_from(fresh)],
             Start::Forked => return vec![forked_from(fresh)],
@@ -435,6 +440,7 @@ impl Model for Explored {
                     in_force: node.names,
                 };
             }
+            Move::LosesPower(i) => self.loses_power(&mut state.nodes[i]),
             Move::GuardDies(i) => state.nodes[i].guard = None,
             Move::GuardFreezes(i) => self.guard_freezes(&mut state, i),
             Move::Guards(i, chance) => self.guard_round(&mut state, i, chance)?,
@@ -701,6 +707,13 @@ impl Explored {
         primary.names = 0;
         (primary.seen.relied, primary.seen.used) = (Some(EPOCH), Some(EPOCH));
         (standby.seen.promised, standby.seen.revocable) = (Some(EPOCH), Some(EPOCH));
+        state
+    }
+
+    fn alone_from(&self, fresh: State) -> State {
+        let mut state = self.crashed_from(fresh);
+        state.row.holders = 1;
+        state.nodes[0].names = 0;
         state
     }
 

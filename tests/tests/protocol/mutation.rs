@@ -143,6 +143,12 @@ pub(crate) enum Mutation {
     UsedGivesWay,
     /// R15: an operator decides although the chosen node has promised an owner that nobody sees.
     PromisedUnheard,
+    /// R15: for whom commits wait is still said by a file when the machine has been off.
+    NamesOutliveTheMachine,
+    /// R15: it is still said when the node has given way.
+    NamesOutliveGivingWay,
+    /// R15: it is still said when PostgreSQL has been stopped.
+    NamesOutliveAStop,
     /// R6: a node does not leave the holders before its data are replaced.
     CopyWhileHolder,
     /// R6: what the register answers to a node that leaves is not looked at.

@@ -8,7 +8,7 @@ use pha_core::register::{ClusterId, DataEnd, PromiseRequest, Withdrawal};
 use crate::agent::Questioned;
 use crate::model::{Explored, Fate, Move};
 use crate::mutation::Mutation;
-use crate::state::{EPOCH, Lease, Node, Postgres, State, TERM, TTL, name};
+use crate::state::{EPOCH, Lease, NOBODY_BIT, Node, Postgres, State, TERM, TTL, name};
 
 impl Explored {
     pub(crate) fn withdrawal_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
@@ -22,14 +22,37 @@ impl Explored {
                 moves.push(Move::Withdrawn(i, true));
             }
         }
+        if node.postgres != Postgres::Down || node.reign.is_none() || node.standby_signal {
+            return;
+        }
         // Whoever gave the lock back has stopped it for another reason than that it was lost.
-        let lost = node.postgres == Postgres::Down && state.row.lease != Lease::Released;
-        let owner = state.row.owner.map(usize::from) == Some(i) && node.reign.is_some();
-        // Nobody starts by hand what serves alone, beside an operator's decision for which it has given way.
-        let alone = node.names == 0 && node.seen.freed == Some(EPOCH);
-        if lost && owner && !node.standby_signal && !alone {
+        let owner = state.row.owner.map(usize::from) == Some(i);
+        let lost = owner && state.row.lease != Lease::Released;
+        // An operator has gone on with other data. Nobody starts it again and again while a monitor stops it.
+        let decided = self.overrides && state.overrides_left == 0;
+        let passed_over = decided && !owner && node.run.is_none();
+        if lost || passed_over {
             moves.push(Move::Restarted(i));
         }
+        if self.overrides && lost && node.names != NOBODY_BIT && node.run.is_none() {
+            moves.push(Move::LosesPower(i));
+        }
+    }
+
+    /// Its server has ended, as the agent knows.
+    pub(crate) fn end_names(&self, node: &mut Node) {
+        if self.mutation != Mutation::NamesOutliveAStop {
+            node.names = NOBODY_BIT;
+        }
+    }
+
+    /// Its server is down already. What is in memory is gone: for whom its commits wait, and what its guard has
+    /// seen of it.
+    pub(crate) fn loses_power(&self, node: &mut Node) {
+        if self.mutation != Mutation::NamesOutliveTheMachine {
+            node.names = NOBODY_BIT;
+        }
+        node.rebooted = true;
     }
 
     /// What is kept before a standby is let go, or a server that has crashed is restarted, by promises.

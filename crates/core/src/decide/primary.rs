@@ -325,6 +325,18 @@ pub(super) const RULES: &[Rule] = &[
         decide: name_timelines,
     },
     Rule {
+        id: "primary-names-in-memory",
+        says: "For whom commits wait is not said by the file that a restart of the machine takes away, because an earlier version has written it elsewhere or somebody has removed it: write it there. To PostgreSQL it is the same.",
+        decide: |s| {
+            let view = s.primary()?;
+            let own = !matches!(view.waits, Waits::Foreign(_));
+            let elsewhere = !view.in_memory && view.waits != s.settings.names_of_a_standby();
+            (own && elsewhere && s.settings.mode.replicated())
+                .then(|| once(s, Action::SetNames(view.waits.clone())))
+                .flatten()
+        },
+    },
+    Rule {
         id: "primary-slots",
         says: "With replication_slot_name: a standby's slot is missing on the primary: create it.",
         decide: |s| {

@@ -110,6 +110,25 @@ fn stop_ends_well_without_pacemaker_and_without_the_lock_service() {
         .expect(OcfCode::Success, &["stop-postgres Fast"]);
 }
 
+/// An operator need not ask a node whose lock was released.
+#[test]
+fn a_primary_that_has_crashed_is_left_to_nobody_before_its_lock_is_released() {
+    let crashed = || {
+        let mut world = World::primary();
+        (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+        world
+    };
+    let mut world = crashed();
+    let run = world.carry(&Operation::Stop);
+    run.expect(OcfCode::Success, &["read-register", "end-names", RELEASE]);
+    assert!(!world.in_memory && world.row().lease_left.is_zero());
+    let mut world = crashed();
+    world.broken.insert(ActionKind::EndNames.into());
+    let run = world.carry(&Operation::Stop);
+    run.expect(OcfCode::Success, &["read-register", "end-names!"]);
+    assert!(!world.row().lease_left.is_zero(), "it runs out by itself");
+}
+
 #[test]
 fn another_nodes_lock_is_not_released() {
     let mut world = World::primary();

@@ -3,6 +3,7 @@
 use pha_core::cluster::ClusterNode;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble};
 use pha_core::snapshot::{Answer, LinkRow, Mode, PrimaryView, Process, Slot, StandbyView};
@@ -32,6 +33,44 @@ fn a_healthy_primary_renews_and_shows() {
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &[RENEW]);
+}
+
+#[test]
+fn names_that_a_restart_of_the_machine_would_leave_are_written_where_it_does_not() {
+    let mut world = World::primary();
+    world.in_memory = false;
+    world.name(&["node2"]);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, NAME, RENEW]);
+    assert!(world.in_memory);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW]);
+
+    // Where it cannot be written, the primary goes on as it is.
+    world.in_memory = false;
+    world.name(&["node2"]);
+    world.broken.insert(ActionKind::SetNames.into());
+    let run = world.carry(&MONITOR);
+    run.expect(
+        OcfCode::RunningPromoted,
+        &[RENEW, "set-names [node2]!", RENEW],
+    );
+}
+
+/// Somebody has started it outside Pacemaker after its machine was off, and no other node took over.
+#[test]
+fn a_primary_that_waits_for_nobody_who_could_come_serves_again_with_its_next_monitor() {
+    let mut world = World::primary();
+    world.standbys.clear();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.in_memory = false;
+    world.name(&[NOBODY]);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
+    assert!(world.names.is_empty() && world.in_memory);
 }
 
 /// R10: what lies inside a record is not recorded. After a crash the WAL ends before that record,

@@ -162,6 +162,8 @@ pub(crate) struct World {
     pub(crate) disk_error: Option<EndUnknown>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
+    /// Whether the file that a restart of the machine takes away says so.
+    pub(crate) in_memory: bool,
     /// No commit passes under them.
     pub(crate) held: bool,
     pub(crate) standbys: Vec<LinkRow>,
@@ -254,6 +256,7 @@ impl World {
             changed: false,
             disk_error: None,
             names: vec![NOBODY.to_owned()],
+            in_memory: true,
             held: false,
             standbys: vec![],
             cluster: Ok(Cluster {
@@ -376,6 +379,7 @@ impl World {
             history: self.history.clone(),
             complete: Some(self.end.lsn),
             waits: self.waits(),
+            in_memory: self.in_memory,
             links: self.links(),
         }
     }
@@ -388,9 +392,9 @@ impl World {
     }
 
     fn shows_names(&mut self) {
-        let waits = self.waits();
+        let (waits, in_memory) = (self.waits(), self.in_memory);
         if let Answer::Primary(view) = &mut self.answer {
-            view.waits = waits;
+            (view.waits, view.in_memory) = (waits, in_memory);
         }
     }
 
@@ -492,6 +496,7 @@ impl World {
     fn write_standby(&mut self, action: &Action) {
         let wanted = action.standby_settings(&self.settings).unwrap();
         self.changed = !wanted.is_closed(&self.settings);
+        self.in_memory = wanted.names != self.settings.names_of_a_standby();
         self.names = wanted.names.names().to_vec();
     }
 
@@ -544,6 +549,7 @@ impl World {
                 self.standby_signal = true;
             }
             Action::WritePrimarySettings => {
+                self.in_memory = true;
                 self.names.clear();
                 self.standby_signal = false;
             }
@@ -568,6 +574,7 @@ impl World {
             }
             Action::ReserveTimelines(highest) => self.reserved = highest.get(),
             Action::SetNames(waits) => {
+                self.in_memory = true;
                 self.name(waits.names());
                 self.held = waits.is_held();
                 self.shows_names();
@@ -580,7 +587,11 @@ impl World {
                 };
                 self.run();
             }
-            Action::StopPostgres(_) => self.stop(),
+            Action::StopPostgres(_) => {
+                self.stop();
+                self.in_memory = false;
+            }
+            Action::EndNames => self.in_memory = false,
             Action::PromotePostgres => self.promote(),
             Action::ReadDisk => {
                 return Ok(Effect::Disk(Disk {

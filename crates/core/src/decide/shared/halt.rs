@@ -84,13 +84,18 @@ fn release_lease(snapshot: &Snapshot) -> Option<Step> {
     match &snapshot.register {
         None => Some(Step::then_continue(vec![Action::ReadRegister])),
         Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) && !row.lease_left.is_zero() => {
-            let node: NodeName = snapshot.me().clone();
-            Some(Step::then_continue(vec![Action::UpdateRegister(
-                Update::Release {
-                    node,
-                    term: row.term,
-                },
-            )]))
+            // Who has stopped it has also seen to it that nobody starts it serving. One that had crashed is as it
+            // was, and an operator need not ask this node once the lease is released.
+            let crashed = snapshot.process == Process::Absent && snapshot.progress.stops.is_empty();
+            if crashed && snapshot.progress.failure(ActionKind::EndNames).is_some() {
+                return None;
+            }
+            let mut actions: Vec<_> = crashed.then_some(Action::EndNames).into_iter().collect();
+            actions.push(Action::UpdateRegister(Update::Release {
+                node: snapshot.me().clone(),
+                term: row.term,
+            }));
+            Some(Step::then_continue(actions))
         }
         // Not the owner, released already, or the service does not answer: the lease runs out by itself.
         Some(_) => None,
