@@ -7,7 +7,7 @@ use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
 use common::{Cluster, postgres, run, soon};
-use pha_core::decide::operator::{Held, OldData, has_room, plan_moves};
+use pha_core::decide::operator::{Fixed, OldData, has_room, plan_moves};
 use pha_host::pgctl::StopMode;
 
 const SUFFIX: &str = ".old-1";
@@ -185,10 +185,10 @@ fn pg_what_a_link_leads_to_is_looked_at_before_it_is_moved() {
     symlink("/proc", tablespaces.join("2")).unwrap();
     symlink(cluster.dir.join("gone"), tablespaces.join("3")).unwrap();
     let root = find("pg_tblspc/1");
-    assert_eq!((root.own, root.held), (false, Held::ByRoot));
-    assert_eq!(find("pg_tblspc/2").held, Held::ByMount);
+    assert_eq!((root.own, root.held), (false, Fixed::ByRoot));
+    assert_eq!(find("pg_tblspc/2").held, Fixed::ByMount);
     let gone = find("pg_tblspc/3");
-    assert_eq!((gone.own, gone.empty, gone.held), (true, true, Held::No));
+    assert_eq!((gone.own, gone.empty, gone.held), (true, true, Fixed::No));
     for name in ["1", "2", "3"] {
         std::fs::remove_file(tablespaces.join(name)).unwrap();
     }
@@ -200,7 +200,7 @@ fn pg_what_a_link_leads_to_is_looked_at_before_it_is_moved() {
     let mut ctl = ctl.clone();
     ctl.pgdata.clone_from(&named);
     let old = ctl.old_places().unwrap().unwrap();
-    assert_eq!((&old.data, old.held), (&real, Held::No));
+    assert_eq!((&old.data, old.held), (&real, Fixed::No));
     std::fs::rename(&real, &cluster.ctl.pgdata).unwrap();
 
     // All that a copy needs at a place that is not there yet is asked of what is above it.

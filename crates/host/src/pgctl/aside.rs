@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::operator::{Held, Lead, Need, OldData, OldPlaces, Outside};
+use pha_core::decide::operator::{Fixed, Lead, Need, OldData, OldPlaces, Outside};
 
 use super::PgCtl;
 use crate::account::Kind;
@@ -38,7 +38,7 @@ impl PgCtl {
         let held = held(&real)?;
         let (data, held) = match is_link {
             true => (real, held),
-            false if held == Held::ByRoot => (pgdata.clone(), Held::No),
+            false if held == Fixed::ByRoot => (pgdata.clone(), Fixed::No),
             false => (pgdata.clone(), held),
         };
         let tablespaces = Path::new("pg_tblspc");
@@ -191,13 +191,13 @@ impl PgCtl {
 }
 
 /// Whether a directory, named without links on the way, can be given another name by its account.
-fn held(place: &Path) -> Result<Held, FileError> {
+fn held(place: &Path) -> Result<Fixed, FileError> {
     if missing::is_mounted_on(place) {
-        return Ok(Held::ByMount);
+        return Ok(Fixed::ByMount);
     }
     match own::parent_of(place) {
-        Ok(Parent::Others) => Ok(Held::No),
-        Ok(Parent::Own(..) | Parent::Missing(..)) => Ok(Held::ByRoot),
+        Ok(Parent::Others) => Ok(Fixed::No),
+        Ok(Parent::Own(..) | Parent::Missing(..)) => Ok(Fixed::ByRoot),
         Err(error) => Err(FileError::new("looking at", place, error)),
     }
 }

@@ -19,7 +19,7 @@ use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
 pub use moves::{
-    Held, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, has_room,
+    Fixed, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, has_room,
     mapped, plan_moves,
 };
 pub use register::{Copied, has_left, source_holds, source_is_promoted, still_missing};

@@ -17,7 +17,7 @@ use std::fmt;
 
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
-    CopyVerdict, Data, Held, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
+    CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
     PLACE_RULES, PlaceFacts, ROOM_RULES, Room, has_checkpoint, has_left, has_room, mapped,
     not_rewound, plan_copy, plan_moves, room, source_holds, source_is_promoted, still_missing,
 };

@@ -11,7 +11,7 @@ use crate::message::Message;
 
 /// Whether a directory can be given another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum Fixed {
     /// It can.
     No,
     /// Only root can write in the directory above it. What a link leads to is the account's word, so
@@ -35,7 +35,7 @@ pub struct Outside {
     /// It is a directory of the account's, or nothing.
     pub own: bool,
     /// Whether it can be moved.
-    pub held: Held,
+    pub held: Fixed,
 }
 
 /// The old data as they lie.
@@ -44,7 +44,7 @@ pub struct OldPlaces {
     /// The data directory, without links on the way where its own name is one.
     pub data: PathBuf,
     /// Whether it can be moved.
-    pub held: Held,
+    pub held: Fixed,
     /// What lies outside of it.
     pub outside: Vec<Outside>,
 }
@@ -81,7 +81,7 @@ pub struct PlaceFacts {
     /// The data directory lies in it.
     pub above: bool,
     /// Whether it can be moved.
-    pub held: Held,
+    pub held: Fixed,
     /// The new copy would be written there.
     pub used: bool,
     /// What to give for the copy to go elsewhere.
@@ -116,7 +116,7 @@ pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
         id: "aside-data-mount",
         says: "The data directory is no mount point, which has no other name beside it.",
         check: |facts| {
-            (facts.link.is_none() && facts.held == Held::ByMount).then(|| {
+            (facts.link.is_none() && facts.held == Fixed::ByMount).then(|| {
                 let (place, name) = (facts.place.as_str(), facts.account.as_str());
                 let elsewhere = facts.elsewhere.as_str();
                 (
@@ -139,7 +139,7 @@ pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
         says: "The new copy is not written to a mount point in which old data are.",
         check: |facts| {
             let link = facts.link.as_deref()?;
-            (facts.held == Held::ByMount && facts.used).then(|| {
+            (facts.held == Fixed::ByMount && facts.used).then(|| {
                 let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
                 (
                     message!(
@@ -159,7 +159,7 @@ pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
         id: "aside-root",
         says: "The new copy is not written to a place of old data that only root could move.",
         check: |facts| {
-            (facts.held == Held::ByRoot && facts.used).then(|| {
+            (facts.held == Fixed::ByRoot && facts.used).then(|| {
                 let (to, name) = (facts.place.as_str(), facts.account.as_str());
                 let link = facts.link.as_deref().unwrap_or(to);
                 (
@@ -214,7 +214,7 @@ pub fn plan_moves(
     let mut links = Vec::new();
     for one in outside {
         let with = within(&places, &one.place);
-        let moves = with.is_none() && !one.empty && one.held == Held::No;
+        let moves = with.is_none() && !one.empty && one.held == Fixed::No;
         if with.is_none() {
             all_hold(PLACE_RULES, &facts(old, one, account, used, suffix))?;
         }

@@ -11,14 +11,14 @@ fn outside(link: &str, place: &str) -> Outside {
         place: place.into(),
         empty: false,
         own: true,
-        held: Held::No,
+        held: Fixed::No,
     }
 }
 
 fn old(outside: Vec<Outside>) -> OldPlaces {
     OldPlaces {
         data: "/data/pg".into(),
-        held: Held::No,
+        held: Fixed::No,
         outside,
     }
 }
@@ -83,7 +83,10 @@ fn an_empty_place_is_the_copys_and_no_link_of_the_kept_leads_there() {
 
 #[test]
 fn what_cannot_be_moved_stays_where_the_copy_goes_elsewhere() {
-    for (held, id) in [(Held::ByMount, "aside-mount"), (Held::ByRoot, "aside-root")] {
+    for (held, id) in [
+        (Fixed::ByMount, "aside-mount"),
+        (Fixed::ByRoot, "aside-root"),
+    ] {
         let held = |place: &str, link: &str| Outside {
             held,
             ..outside(link, place)
@@ -96,7 +99,7 @@ fn what_cannot_be_moved_stays_where_the_copy_goes_elsewhere() {
         assert!(moves.links.iter().all(|lead| lead.was == lead.now));
     }
     let mount = Outside {
-        held: Held::ByMount,
+        held: Fixed::ByMount,
         ..outside("pg_tblspc/1", "/ts")
     };
     let (_, hint) = refused(&old(vec![mount]), &["/ts"]);
@@ -109,7 +112,7 @@ fn what_cannot_be_moved_stays_where_the_copy_goes_elsewhere() {
 #[test]
 fn a_data_directory_that_is_a_mount_point_is_named_with_its_wal() {
     let data = OldPlaces {
-        held: Held::ByMount,
+        held: Fixed::ByMount,
         ..old(vec![outside("pg_wal", "/wal/pg")])
     };
     let (id, hint) = refused(&data, &[]);
