@@ -555,3 +555,29 @@ fn a_watchdog_is_fed_and_stopped_at_an_orderly_end() {
     assert_eq!(fed().last(), Some(&b'V'));
     fs::remove_file(&device).unwrap();
 }
+
+/// Nobody but the guard is there to end a hold, and it has not root's rights to do so.
+#[test]
+fn a_hold_that_is_left_over_is_ended_by_the_guard() {
+    let primary = Guarded::new("sync", &[]).with_standby();
+    let run = primary.world.dir.join("run");
+    let (links, names) = (run.join("pgsql.links"), run.join("pgsql.names.conf"));
+    let mut kept: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&links).unwrap()).unwrap();
+    let number = |column: &str| primary.row(column).parse::<u64>().unwrap();
+    kept["hold"] = serde_json::json!({
+        "term": number("term"), "epoch": number("epoch"), "holder": "node2",
+    });
+    fs::write(&links, kept.to_string()).unwrap();
+    let shown = || {
+        let names = primary.world.sql("show synchronous_standby_names");
+        names.unwrap()
+    };
+    let before = shown();
+    let held = format!("FIRST 1000000 ({before})");
+    fs::write(&names, format!("synchronous_standby_names = '{held}'\n")).unwrap();
+    primary.world.sql("select pg_reload_conf()").unwrap();
+    assert!(eventually(PATIENCE, || shown() == held));
+    let ended = eventually(2 * PATIENCE, || shown() == before);
+    assert!(ended, "{}: {}", shown(), primary.log());
+}

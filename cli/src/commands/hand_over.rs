@@ -13,7 +13,7 @@ use pha_core::status::Score;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
 use pha_host::lock::LockService;
-use pha_host::node::{memory_file, pg_ctl};
+use pha_host::node::{end_names, memory_file, pg_ctl};
 use pha_host::pacemaker::Pacemaker;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,9 @@ fn here(
             "cls_status",
         )
     };
+    // The lease ends with it, and nobody asks this node any more.
+    end_names(&cluster.resource)
+        .map_err(|error| ClsError::failed(error.to_string(), "mend that, then try again"))?;
     let file = memory_file(&cluster.resource);
     let asking = file.load().map(|memory| memory.asking(&update));
     let asking = asking.map_err(|error| unknown(error.to_string()))?;

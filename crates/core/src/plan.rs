@@ -110,7 +110,7 @@ pub enum Action {
     /// Stop PostgreSQL, and do what [`Action::EndNames`] does once it has ended.
     StopPostgres(StopMode),
     /// Take away the file in memory that says for whom commits wait: PostgreSQL does not run, and whoever but
-    /// the agent starts it is to find it acknowledging nothing.
+    /// the agent starts it is to find it acknowledging nothing ([`Snapshot::in_memory`]).
     EndNames,
     /// `pg_ctl promote`.
     PromotePostgres,
@@ -934,7 +934,9 @@ impl Snapshot {
                 self.fold_closed(true);
                 self.end_to_catch_up();
             }
+            Action::EndNames => self.in_memory = false,
             Action::SetNames(waits) => {
+                self.in_memory = true;
                 let until = self.hold_until();
                 self.progress.barrier = None;
                 if waits.is_held() {

@@ -143,10 +143,6 @@ pub struct PrimaryView {
     pub complete: Option<Lsn>,
     /// `synchronous_standby_names`, as a new session sees it.
     pub waits: Waits,
-    /// Whether the file that says so is there: one in memory, which a restart of the machine takes away, so
-    /// that a server that is started outside Pacemaker then acknowledges nothing. Where nobody has looked, it
-    /// is.
-    pub in_memory: bool,
     /// Those that receive its WAL.
     pub links: Links,
     /// Its replication slots.

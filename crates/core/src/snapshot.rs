@@ -724,6 +724,9 @@ pub struct Snapshot {
     pub silent_before: u32,
     /// `standby.signal` (or an older standby's recovery.conf) is present.
     pub standby_signal: bool,
+    /// The file that says for whom commits wait is there: one in memory, which a restart of the machine takes
+    /// away, so that a server that is started outside Pacemaker then acknowledges nothing.
+    pub in_memory: bool,
     /// The data are the rest of a copy; only looked for by what starts PostgreSQL.
     pub unfinished: Option<Unfinished>,
     /// The data directory, where the decision needs it.

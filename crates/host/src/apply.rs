@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
 use crate::lock_external;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::own;
 use crate::pacemaker::Pacemaker;
 use crate::pgconf;
@@ -412,7 +412,7 @@ impl Node {
     }
 
     fn end_names(&self) -> Result<(), String> {
-        own::ensure_absent(&self.names).map(drop).map_err(text)
+        node::end_names(&self.settings.resource).map_err(text)
     }
 
     fn set_attribute(

@@ -300,6 +300,7 @@ impl Resident {
             answer: self.sources.answer.clone(),
             silent_before: 0,
             standby_signal: false,
+            in_memory: true,
             unfinished: None,
             disk: None,
             disk_full: false,

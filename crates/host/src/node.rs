@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::asked::Asked;
 use crate::change_lock::{self, ChangeLock};
 use crate::conninfo::Conninfo;
+use crate::files::{self, FileError};
 use crate::guard::Place;
 use crate::lock::LockService;
 use crate::memory::{Guard, MemoryFile};
@@ -23,7 +24,7 @@ use crate::postgres::Postgres;
 use crate::preflight::Refusal;
 use crate::record::RecordFile;
 use crate::user::User;
-use crate::{files, local, own};
+use crate::{local, own};
 
 /// Where what only matters until the node restarts is kept: the count of silent monitors.
 const RUN_DIR: &str = "/run/pha4pgsql";
@@ -182,6 +183,14 @@ pub fn change_lock(resource: &ResourceName) -> ChangeLock {
 #[must_use]
 pub fn names_file(resource: &ResourceName) -> PathBuf {
     directory("PHA_RUN_DIR", RUN_DIR).join(format!("{resource}.names.conf"))
+}
+
+/// Sees to it that PostgreSQL, which is down here, acknowledges nothing if somebody but the agent starts it.
+///
+/// # Errors
+/// Somebody else can write in the directory of [`names_file`]; it cannot be removed.
+pub fn end_names(resource: &ResourceName) -> Result<(), FileError> {
+    own::ensure_absent(&names_file(resource)).map(drop)
 }
 
 /// The name that the operating system gives this host.

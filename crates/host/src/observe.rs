@@ -87,6 +87,7 @@ pub(crate) fn snapshot(
         answer,
         silent_before,
         standby_signal: node.pg.has_standby_signal(),
+        in_memory: node.names.exists(),
         unfinished,
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
@@ -244,10 +245,7 @@ impl Node {
     /// Adds to what PostgreSQL says what only its files and those of this node say.
     fn with_files(&self, mut answer: Answer, deadline: Deadline) -> Result<Answer, String> {
         match &mut answer {
-            Answer::Primary(view) => {
-                view.history = self.history(view.timeline)?;
-                view.in_memory = self.names.exists();
-            }
+            Answer::Primary(view) => view.history = self.history(view.timeline)?,
             Answer::Standby(view) => {
                 self.lineage(view, deadline).map_err(|e| e.to_string())?;
                 view.closed &= !self.place.is_standby_changed();

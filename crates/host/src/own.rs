@@ -247,13 +247,13 @@ pub fn lend(user: &User, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     files::replace_at(&dir, name, bytes, 0o600, owner).map_err(failed)
 }
 
-/// Makes a file in a directory of root's hold exactly these bytes unless it does already: one that only that
-/// account's group can read beside root, and nobody but root can write. The directory can be passed through
-/// by all afterwards, whoever has made it.
+/// Makes a file in a directory of root's hold exactly these bytes unless it does already: one that everybody can read and
+/// nobody but root can write. The directory can be passed through by all afterwards, whoever has made it. No owner is
+/// set: a guard has no right to (S11).
 ///
 /// # Errors
 /// Somebody else can write in the directory; it cannot be written.
-pub fn show(user: &User, path: &Path, bytes: &[u8]) -> Result<Change, FileError> {
+pub fn show(path: &Path, bytes: &[u8]) -> Result<Change, FileError> {
     let (parent, name) = split(path)?;
     let failed = |reason| FileError::new("writing", path, reason);
     let dir = directory(parent, Some(0o755))?.ok_or_else(|| failed(Errno::NOENT.into()))?;
@@ -262,8 +262,7 @@ pub fn show(user: &User, path: &Path, bytes: &[u8]) -> Result<Change, FileError>
     if current.is_some_and(|current| current == bytes) {
         return Ok(Change::AlreadySo);
     }
-    let owner = Some((rustix::process::geteuid().as_raw(), user.gid()));
-    files::replace_at(&dir, name, bytes, 0o640, owner).map_err(failed)?;
+    files::replace_at(&dir, name, bytes, 0o644, None).map_err(failed)?;
     Ok(Change::Made)
 }
 
@@ -488,24 +487,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_read_by_the_account_and_written_by_nobody_else() {
+    fn what_is_shown_is_read_by_all_and_written_by_root_alone() {
         let dir = Directory::new("shown");
-        let user = User::lookup("nobody").unwrap();
         let path = dir.0.join("run/file");
         // Whoever was first may have kept the directory to himself.
         replace(&dir.0.join("run/other"), b"", 0o600).unwrap();
-        if rustix::process::geteuid().is_root() {
-            assert!(show(&user, &path, b"shown").unwrap().made());
-            assert!(!show(&user, &path, b"shown").unwrap().made());
-            let file = std::fs::metadata(&path).unwrap();
-            assert_eq!((file.uid(), file.gid()), (0, user.gid()));
-            assert_eq!(file.mode() & 0o777, 0o640);
-            let passed = std::fs::metadata(dir.0.join("run")).unwrap();
-            assert_eq!(passed.mode() & 0o777, 0o711);
-        }
+        assert!(show(&path, b"shown").unwrap().made());
+        assert!(!show(&path, b"shown").unwrap().made());
+        let file = std::fs::metadata(&path).unwrap();
+        assert_eq!(file.uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(file.mode() & 0o777, 0o644);
+        let passed = std::fs::metadata(dir.0.join("run")).unwrap();
+        assert_eq!(passed.mode() & 0o777, 0o711);
         std::fs::set_permissions(dir.0.join("run"), std::fs::Permissions::from_mode(0o777))
             .unwrap();
-        assert!(show(&user, &path, b"other").unwrap_err().is_permission());
+        assert!(show(&path, b"other").unwrap_err().is_permission());
     }
 
     #[test]

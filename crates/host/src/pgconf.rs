@@ -56,6 +56,9 @@ pub enum PgConfError {
         /// What there is too much of, and what to do.
         problem: &'static str,
     },
+    /// What root has written and the account cannot read.
+    #[error("PostgreSQL's account cannot read {}, which says for whom commits wait: see who may pass through the directories above it (namei -l {})", .0.display(), .0.display())]
+    Unread(PathBuf),
     /// A value that cannot be written.
     #[error("{0}")]
     Value(String),
@@ -251,7 +254,16 @@ pub fn ensure(
     // First what is included: the agent's file of an earlier version includes nothing and says it all, and
     // holds until it is replaced.
     if let Some(names) = &names {
-        changed = changed.or(own::show(&pg.user, in_memory, names.as_bytes())?);
+        let shown = own::show(in_memory, names.as_bytes())?;
+        // PostgreSQL passes over what it cannot read, and commits would wait for nobody who could come.
+        let read = shown
+            .made()
+            .then(|| files.read_text(in_memory))
+            .transpose()?;
+        if read.is_some_and(|read| read.as_ref() != Some(names)) {
+            return Err(PgConfError::Unread(in_memory.to_owned()));
+        }
+        changed = changed.or(shown);
     }
     changed = changed.or(files.ensure(&file, own.as_bytes(), 0o600)?);
     changed = changed.or(ensure_included(pg, &file)?);

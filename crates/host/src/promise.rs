@@ -28,7 +28,6 @@ use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
 use crate::memory::{Guard, MemoryFile};
 use crate::node::{self, Node};
-use crate::own;
 use crate::pgctl;
 use crate::process::Postmaster;
 use crate::ssh::Ssh;
@@ -237,8 +236,7 @@ pub fn give_way(
         .map_err(|error| error.to_string())?;
     if !role.0 {
         // It may have crashed while it waited for nobody, and somebody may start it as it is.
-        let gone = own::ensure_absent(&node::names_file(resource));
-        let _ = gone.map_err(|error| error.to_string())?;
+        node::end_names(resource).map_err(|error| error.to_string())?;
     }
     Ok(gave)
 }

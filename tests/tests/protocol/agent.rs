@@ -341,6 +341,7 @@ impl Explored {
             answer: self.answer(state, i),
             silent_before: 0,
             standby_signal: node.standby_signal,
+            in_memory: node.names != NOBODY_BIT,
             unfinished: node.unfinished.then(|| Unfinished::Marked {
                 method: Begun::Rewind,
                 pgdata: String::new(),
@@ -1028,7 +1029,6 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                in_memory: true,
                 waits: match (node.names, &strangers::texts(node.names)[..]) {
                     (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
                     (_, []) => Waits::ForNobody,

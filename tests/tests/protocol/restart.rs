@@ -32,7 +32,6 @@ impl Explored {
             history: History::without_ancestors(timeline),
             complete: Some(seen),
             waits: Waits::ForNobody,
-            in_memory: true,
             links: Links {
                 rows: vec![],
                 flushed: seen,

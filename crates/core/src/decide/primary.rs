@@ -330,7 +330,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let view = s.primary()?;
             let own = !matches!(view.waits, Waits::Foreign(_));
-            let elsewhere = !view.in_memory && view.waits != s.settings.names_of_a_standby();
+            let elsewhere = !s.in_memory && view.waits != s.settings.names_of_a_standby();
             (own && elsewhere && s.settings.mode.replicated())
                 .then(|| once(s, Action::SetNames(view.waits.clone())))
                 .flatten()

@@ -159,7 +159,6 @@ fn as_primary(server: Server, links: Links, slots: Vec<Slot>) -> Result<PrimaryV
         history: History::without_ancestors(timeline),
         complete: (links.flushed >= inserted).then_some(inserted),
         waits: Waits::from(&server.names),
-        in_memory: true,
         links,
         slots,
     })

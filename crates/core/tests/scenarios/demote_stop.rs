@@ -110,9 +110,9 @@ fn stop_ends_well_without_pacemaker_and_without_the_lock_service() {
         .expect(OcfCode::Success, &["stop-postgres Fast"]);
 }
 
-/// An operator need not ask a node whose lock was released.
+/// An operator need not ask a node whose lock has ended, by a release or by itself.
 #[test]
-fn a_primary_that_has_crashed_is_left_to_nobody_before_its_lock_is_released() {
+fn a_primary_that_has_crashed_would_serve_nobody_before_its_lock_is_released() {
     let crashed = || {
         let mut world = World::primary();
         (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
@@ -120,13 +120,34 @@ fn a_primary_that_has_crashed_is_left_to_nobody_before_its_lock_is_released() {
     };
     let mut world = crashed();
     let run = world.carry(&Operation::Stop);
-    run.expect(OcfCode::Success, &["read-register", "end-names", RELEASE]);
+    run.expect(OcfCode::Success, &["end-names", "read-register", RELEASE]);
     assert!(!world.in_memory && world.row().lease_left.is_zero());
+
     let mut world = crashed();
     world.broken.insert(ActionKind::EndNames.into());
     let run = world.carry(&Operation::Stop);
-    run.expect(OcfCode::Success, &["read-register", "end-names!"]);
+    run.expect(OcfCode::Success, &["end-names!"]);
     assert!(!world.row().lease_left.is_zero(), "it runs out by itself");
+
+    let mut world = crashed();
+    world.register = Err(Reading::Unknown(Trouble::Unreachable("down".to_owned())));
+    let run = world.carry(&Operation::Stop);
+    run.expect(OcfCode::Success, &["end-names", "read-register"]);
+    assert!(!world.in_memory);
+}
+
+/// The attempt was given up before it had ended: what it would have done then is done when it is seen to be gone.
+#[test]
+fn a_primary_that_ended_after_an_attempt_to_stop_it_had_failed_would_serve_nobody() {
+    let mut world = World::primary();
+    world.broken.insert(ActionKind::StopPostgres.into());
+    world.ends_all_the_same = true;
+    let run = world.carry(&Operation::Stop);
+    run.expect(
+        OcfCode::Success,
+        &["stop-postgres Fast!", "end-names", "read-register", RELEASE],
+    );
+    assert!(!world.in_memory);
 }
 
 #[test]

@@ -184,6 +184,8 @@ pub(crate) struct World {
     pub(crate) answers: Vec<(NodeName, PromiseAnswer)>,
     /// Kinds of actions that fail whenever they are tried, without any effect.
     pub(crate) broken: BTreeSet<Part>,
+    /// PostgreSQL ends although the attempt to stop it was given up.
+    pub(crate) ends_all_the_same: bool,
     /// Updates of this kind take effect and their replies are lost (what `Update::reason` begins with).
     pub(crate) lost: Option<&'static str>,
     /// Updates take effect and their replies are lost, this many times.
@@ -274,6 +276,7 @@ impl World {
             external: ExternalLock::Locked,
             answers: vec![],
             broken: BTreeSet::new(),
+            ends_all_the_same: false,
             lost: None,
             replies_lost: 0,
             owner_renews: false,
@@ -379,7 +382,6 @@ impl World {
             history: self.history.clone(),
             complete: Some(self.end.lsn),
             waits: self.waits(),
-            in_memory: self.in_memory,
             links: self.links(),
         }
     }
@@ -392,9 +394,9 @@ impl World {
     }
 
     fn shows_names(&mut self) {
-        let (waits, in_memory) = (self.waits(), self.in_memory);
+        let waits = self.waits();
         if let Answer::Primary(view) = &mut self.answer {
-            (view.waits, view.in_memory) = (waits, in_memory);
+            view.waits = waits;
         }
     }
 
@@ -532,6 +534,9 @@ impl World {
 
     pub(crate) fn perform(&mut self, action: &Action) -> Result<Effect, String> {
         if self.broken.contains(&action.kind().into()) {
+            if self.ends_all_the_same && matches!(action, Action::StopPostgres(_)) {
+                self.stop();
+            }
             return Err(format!("{} is broken", action.kind()));
         }
         match action {
@@ -718,6 +723,7 @@ impl World {
             answer: self.answer.clone(),
             silent_before: self.silent_before,
             standby_signal: self.standby_signal,
+            in_memory: self.in_memory,
             unfinished: self.unfinished.clone(),
             disk,
             disk_full: self.disk_full,

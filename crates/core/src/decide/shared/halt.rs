@@ -36,13 +36,15 @@ pub(in crate::decide) fn next_stop(snapshot: &Snapshot, kindest: StopMode) -> Op
 /// Stops what still runs; `None` once PostgreSQL is proven stopped. Where even SIGKILL has not helped
 /// (a process in uninterruptible sleep), the operation fails and nothing is released (R8).
 /// The guard goes first: it would renew a lease that is about to be given back, and take the end of
-/// the postmaster for a failure.
+/// the postmaster for a failure. One that has crashed, or that has ended after the attempt to stop it was given up, would
+/// serve alone as before if somebody started it: nobody is asked about it once the lease has ended.
 pub(in crate::decide) fn stop_first(snapshot: &Snapshot, kindest: StopMode) -> Option<Step> {
     if snapshot.guard.is_there() {
         return Some(Step::then_continue(vec![Action::EndGuard]));
     }
     if snapshot.process == Process::Absent {
-        return None;
+        let tried = snapshot.progress.failure(ActionKind::EndNames).is_some();
+        return (snapshot.in_memory && !tried).then(|| Step::then_continue(vec![Action::EndNames]));
     }
     Some(match next_stop(snapshot, kindest) {
         Some(mode) => Step::then_reobserve(vec![Action::StopPostgres(mode)]),
@@ -51,9 +53,10 @@ pub(in crate::decide) fn stop_first(snapshot: &Snapshot, kindest: StopMode) -> O
 }
 
 /// Gives the lock back. Only called where PostgreSQL does not serve as a primary: it is proven
-/// stopped, or it is a standby (R8). Holders stay.
+/// stopped and would not serve if somebody started it, or it is a standby (R8). Holders stay.
 pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
-    if snapshot.progress.released || !snapshot.settings.mode.replicated() {
+    let may_serve_again = snapshot.process == Process::Absent && snapshot.in_memory;
+    if snapshot.progress.released || may_serve_again || !snapshot.settings.mode.replicated() {
         return None;
     }
     match snapshot.settings.arbiter {
@@ -84,18 +87,13 @@ fn release_lease(snapshot: &Snapshot) -> Option<Step> {
     match &snapshot.register {
         None => Some(Step::then_continue(vec![Action::ReadRegister])),
         Some(Reading::Row(row)) if row.is_owned_by(snapshot.me()) && !row.lease_left.is_zero() => {
-            // Who has stopped it has also seen to it that nobody starts it serving. One that had crashed is as it
-            // was, and an operator need not ask this node once the lease is released.
-            let crashed = snapshot.process == Process::Absent && snapshot.progress.stops.is_empty();
-            if crashed && snapshot.progress.failure(ActionKind::EndNames).is_some() {
-                return None;
-            }
-            let mut actions: Vec<_> = crashed.then_some(Action::EndNames).into_iter().collect();
-            actions.push(Action::UpdateRegister(Update::Release {
-                node: snapshot.me().clone(),
-                term: row.term,
-            }));
-            Some(Step::then_continue(actions))
+            let node: NodeName = snapshot.me().clone();
+            Some(Step::then_continue(vec![Action::UpdateRegister(
+                Update::Release {
+                    node,
+                    term: row.term,
+                },
+            )]))
         }
         // Not the owner, released already, or the service does not answer: the lease runs out by itself.
         Some(_) => None,

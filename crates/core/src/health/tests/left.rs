@@ -195,7 +195,6 @@ fn only_the_idle_slots_of_copies_are_left_over() {
         history: crate::timeline::History::without_ancestors(timeline),
         complete: None,
         waits: Waits::ForNobody,
-        in_memory: true,
         links: Links {
             rows: vec![],
             flushed: Lsn::new(1000),
