@@ -147,8 +147,7 @@ pub(crate) fn promote_on(
     change(command.arg("--force"), deadline).map(drop)
 }
 
-/// Makes a constraint, which is taken away by [`clear_promotion`] where its identifier is one that
-/// `crm_resource --ban` would make.
+/// Makes a constraint, which [`take_away`] takes away.
 pub(crate) fn constrain(constraint: &Element, deadline: Deadline) -> Result<(), ClsError> {
     let command = Command::new("cibadmin")
         .args(["--create", "--scope=constraints"])
@@ -169,9 +168,19 @@ pub(crate) fn constrain_otherwise(
     change(command, deadline).map(drop)
 }
 
-/// Takes away the constraints that [`promote_on`] and [`constrain`] have made.
-pub(crate) fn clear_promotion(clone: &str, deadline: Deadline) -> Result<(), ClsError> {
-    change(crm_resource(clone).arg("--clear"), deadline).map(drop)
+/// The identifier of the constraint that [`promote_on`] makes.
+pub(crate) fn wish(clone: &str) -> String {
+    format!("cli-prefer-{clone}")
+}
+
+/// Takes away one constraint; it is no error if there is none. `crm_resource --clear` would take all of the
+/// clone's, those that an administrator has made himself too.
+pub(crate) fn take_away(id: &str, deadline: Deadline) -> Result<(), ClsError> {
+    let command = Command::new("cibadmin")
+        .arg("--delete")
+        .arg(format!("--xpath=//rsc_location[@id='{id}']"))
+        .accept(NOT_FOUND);
+    change(command, deadline).map(drop)
 }
 
 /// Keeps a clone's instance off this node until [`allow_on`]; the constraint has no effect any more
@@ -191,10 +200,12 @@ pub(crate) fn keep_off(
 
 /// Takes away the constraint that [`keep_off`] has made.
 pub(crate) fn allow_on(clone: &str, node: &str, deadline: Deadline) -> Result<(), ClsError> {
-    let command = crm_resource(clone)
-        .arg("--clear")
-        .arg(format!("--node={node}"));
-    change(command, deadline).map(drop)
+    take_away(&kept_off(clone, node), deadline)
+}
+
+/// The identifier of the constraint that [`keep_off`] makes.
+pub(crate) fn kept_off(clone: &str, node: &str) -> String {
+    format!("cli-ban-{clone}-on-{node}")
 }
 
 /// Sets a cluster property in a set of its own.

@@ -200,7 +200,10 @@ fn a_restart_of_what_runs_is_said_and_refused_without_the_flag() {
     let dry = text(&site.cls(&["--dry-run"]));
     let line = "+ pgsql start_opt: \"-c work_mem=5MB\"  [PostgreSQL restarts on every node]";
     assert!(dry.contains(line), "{dry}");
-    assert!(dry.contains("With --restart, and not without"), "{dry}");
+    assert!(
+        dry.contains("With --restart --together, and not without"),
+        "{dry}"
+    );
     let json = text(&site.cls(&["--dry-run", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["cost"], "restart");

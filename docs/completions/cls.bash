@@ -1982,7 +1982,7 @@ _cls() {
             return 0
             ;;
         cls__subcmd__setup)
-            opts="-q -h --dry-run --restart --force --remove --json --quiet --timeout --config --resource --help"
+            opts="-q -h --dry-run --restart --together --force --remove --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -178,6 +178,7 @@ complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini 
 complete -c cls -n "__fish_cls_using_subcommand setup" -l resource -d 'The database resource, where the cluster has several' -r
 complete -c cls -n "__fish_cls_using_subcommand setup" -l dry-run -d 'Show what would be changed, and change nothing'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l restart -d 'Also make changes that restart a PostgreSQL that runs: on one node after the other, with a planned switch before the primary, where all nodes need not change at the same moment'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l together -d 'With --restart: also where PostgreSQL has to be stopped on every node at the same time'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l force -d 'With --restart: also while a backup runs or a transaction has been open for a minute'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l remove -d 'Take the database and its addresses out of Pacemaker\'s configuration; needs cls_stop first'
 complete -c cls -n "__fish_cls_using_subcommand setup" -l json -d 'Print one JSON document instead of text'

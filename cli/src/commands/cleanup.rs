@@ -69,13 +69,7 @@ fn take_away(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result
     }
     // Takes the note over, and away at the end.
     let _guard = lock::acquire(session, cluster, NotingCommand::Cleanup, deadline)?;
-    if constrained(&cluster.again(session)?) {
-        session
-            .ui
-            .progress("taking away the constraint of a command that was ended");
-        tools::clear_promotion(&cluster.view.outer, deadline)?;
-    }
-    Ok(())
+    lock::take_away_left(session, &cluster.again(session)?, deadline)
 }
 
 /// The fail counts of our resources, on one node or on all.

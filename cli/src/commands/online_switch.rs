@@ -329,9 +329,15 @@ fn perform(
     let switched = switched.and_then(|()| promoted(session, cluster, plan, deadline));
     let took = began.elapsed();
     let restored = switched.map_err(|error| undone(session, cluster, error, plan));
-    let cleared = tools::clear_promotion(&cluster.view.outer, Deadline::after(RESTORE));
+    let end = Deadline::after(RESTORE);
+    let cleared = tools::take_away(&tools::wish(&cluster.view.outer), end);
+    let released = match plan.hand_over {
+        true => tools::take_away(&tools::kept_off(&cluster.view.outer, old.as_str()), end),
+        false => Ok(()),
+    };
     restored?;
     cleared?;
+    released?;
     Ok(took)
 }
 
@@ -360,7 +366,7 @@ fn stopped_and_handed_over(
         until,
     };
     // One of a command that was ended may be left, under the same name.
-    tools::clear_promotion(hold.clone, held)?;
+    tools::take_away(&hold.id(), held)?;
     tools::constrain(&hold.constraint(Promotable::Nobody), held)?;
     wait::until(session, &format!("{old} to be a standby"), held, || {
         let cluster = cluster.again(session)?;
@@ -425,7 +431,10 @@ fn undone(session: &Session, cluster: &Cluster, error: ClsError, plan: &SwitchPl
         .ui
         .progress(&format!("{error}; going back to {old} as primary"));
     if plan.hand_over
-        && let Err(error) = tools::clear_promotion(&cluster.view.outer, deadline)
+        && let Err(error) = tools::take_away(
+            &tools::kept_off(&cluster.view.outer, old.as_str()),
+            deadline,
+        )
     {
         session.ui.progress(&error.to_string());
     }

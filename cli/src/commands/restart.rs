@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::decide::operator::Course;
 use pha_core::health::NotingCommand;
 use pha_core::message;
 use pha_core::names::NodeName;
@@ -18,7 +17,6 @@ use crate::commands::start;
 use crate::error::ClsError;
 use crate::operate::back::Back;
 use crate::operate::lock;
-use crate::tools;
 
 mod job;
 pub(crate) mod round;
@@ -98,18 +96,7 @@ impl Restart {
             );
             return Ok(());
         }
-        if matches!(course, Course::Together { .. }) && !self.together {
-            return Err(ClsError::refused(
-                message!(
-                    "one node after the other cannot be, and it would go so: {course}; nothing was done",
-                    course = course.to_string()
-                ),
-                message!(
-                    "{command} --together, when that suits the database's users",
-                    command
-                ),
-            ));
-        }
+        round::may_go(&course, self.together, &command)?;
         let guard = round::begin(session, &order, &course, &command, deadline)?;
         let ended = round::perform(session, order, &course, deadline)?;
         let left = seen_restarted(&cluster.again(session)?, &due, &known, &command, deadline)?;
@@ -185,12 +172,7 @@ fn after_another(session: &Session, cluster: &Cluster, deadline: Deadline) -> Re
         return Ok(());
     }
     let _guard = lock::acquire(session, cluster, NotingCommand::Restart, deadline)?;
-    if !cluster.again(session)?.view.left.is_empty() {
-        session
-            .ui
-            .progress("taking away the constraint of a command that was ended");
-        tools::clear_promotion(&cluster.view.outer, deadline)?;
-    }
+    lock::take_away_left(session, &cluster.again(session)?, deadline)?;
     // What does not come back is judged below.
     let complete = start::complete(session, cluster, deadline.sub_budget(BACK));
     let held = Back {

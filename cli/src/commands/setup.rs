@@ -55,6 +55,9 @@ pub(crate) struct Setup {
     /// switch before the primary, where all nodes need not change at the same moment
     #[arg(long, conflicts_with = "remove")]
     restart: bool,
+    /// With --restart: also where PostgreSQL has to be stopped on every node at the same time
+    #[arg(long, requires = "restart")]
+    together: bool,
     /// With --restart: also while a backup runs or a transaction has been open for a minute
     #[arg(long, requires = "restart")]
     force: bool,
@@ -163,6 +166,9 @@ impl Setup {
             ));
         }
         let course = course?;
+        if let Some(course) = &course {
+            round::may_go(course, self.together, "cls_setup --restart")?;
+        }
         let begin = |course| round::begin(session, &order, course, "cls_setup --restart", deadline);
         let _guard = course.as_ref().map(begin).transpose()?.flatten();
         self.make(session, &config, &intent, &work, deadline)?;
@@ -243,13 +249,17 @@ impl Setup {
 
 /// How a dry run ends.
 fn dry_sentence(restarts: &[&NodeName], course: Result<Option<Course>, ClsError>) -> String {
+    let with = match &course {
+        Ok(Some(Course::Together { .. })) => "--restart --together",
+        _ => "--restart",
+    };
     let course = match course {
         _ if restarts.is_empty() => return "nothing was changed: --dry-run".to_owned(),
         Ok(Some(course)) => course.to_string(),
         Ok(None) => format!("PostgreSQL restarts on {}", and(restarts)),
         Err(error) => format!("it would be refused now: {error}; {}", error.hint()),
     };
-    format!("nothing was changed: --dry-run. With --restart, and not without: {course}")
+    format!("nothing was changed: --dry-run. With {with}, and not without: {course}")
 }
 
 /// Makes a change that restarts no PostgreSQL, and waits until Pacemaker has taken it up.

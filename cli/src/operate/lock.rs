@@ -156,6 +156,22 @@ pub(crate) fn noted(cluster: &Cluster) -> Option<Holder> {
     Holder::parse(cluster.view.note.as_deref()?)
 }
 
+/// Takes away the constraints that a command has left which was ended before it was done. Whoever calls has the
+/// note: one that runs has made none of them.
+pub(crate) fn take_away_left(
+    session: &Session,
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<(), ClsError> {
+    for id in &cluster.view.left {
+        session.ui.progress(&format!(
+            "taking away {id}, the constraint of a command that was ended"
+        ));
+        tools::take_away(id, deadline)?;
+    }
+    Ok(())
+}
+
 fn take_over(cluster: &Cluster, holder: Holder, deadline: Deadline) -> Result<Guard, ClsError> {
     let known = cluster.view.note.as_deref().unwrap_or_default();
     let other = Holder::parse(known);

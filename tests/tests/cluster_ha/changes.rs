@@ -202,8 +202,9 @@ fn lowered(cluster: &Cluster, good: &str) {
         dry.contains("max_connections goes down from 100 to 60"),
         "{dry}"
     );
+    assert!(dry.contains("With --restart --together"), "{dry}");
     let began = now_us();
-    let done = must(cluster, &["cls_setup", "--restart"]).stdout;
+    let done = must(cluster, &["cls_setup", "--restart", "--together"]).stdout;
     assert!(done.contains("node2 is primary"), "{done}");
     assert_eq!(setting(cluster, "max_connections"), ["60", "60"]);
     let xml = cluster.cib().unwrap().xml;
@@ -258,13 +259,19 @@ fn all_together(cluster: &Cluster, good: &str) {
         cluster,
         &format!("{good}pgsql_replication_slot_name=round\n"),
     );
+    let said = refused(cluster, &["--restart"], 10);
+    assert!(
+        said.contains("next: cls_setup --restart --together"),
+        "{said}"
+    );
+    let together = ["cls_setup", "--restart", "--together"];
     let began = now_us();
-    let done = must(cluster, &["cls_setup", "--restart"]).stdout;
+    let done = must(cluster, &together).stdout;
     assert!(done.contains("node2 is primary"), "{done}");
     assert!(!cluster.cib().unwrap().xml.contains("fail-count"));
     healthy_again(cluster, "node2", "node1");
     let gap = cluster.ledger().unwrap().gap_after(began);
     say(&format!("{done}longest gap {gap:?}"));
     configure(cluster, good);
-    must(cluster, &["cls_setup", "--restart"]);
+    must(cluster, &together);
 }

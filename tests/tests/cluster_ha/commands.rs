@@ -152,6 +152,14 @@ fn twice_and_two_at_once(bed: &Bed) {
     scenario("two operators start the same command at the same moment");
     both(bed, &["start"], [0, 0]);
     both(bed, &["cleanup"], [0, 0]);
+    // A constraint that an administrator has made himself is no command's leftover. This one changes nothing.
+    let mine = "<rsc_location id=\"cli-ban-msPostgresql-on-node9\" rsc=\"msPostgresql\" node=\"node9\" score=\"-INFINITY\"/>";
+    let create = ["cibadmin", "--create", "--scope=constraints", "--xml-text"];
+    bed.run("node1", &[&create[..], &[mine]].concat());
+    ends(bed, "node1", &["cleanup"], 0);
+    let xml = bed.run("node1", &["cibadmin", "--query", "--scope=constraints"]);
+    assert!(xml.contains("cli-ban-msPostgresql-on-node9"), "{xml}");
+    bed.run("node1", &["cibadmin", "--delete", "--xml-text", mine]);
     both(bed, &["unmanage"], [0, 0]);
     both(bed, &["manage"], [0, 0]);
     assert_eq!(postmasters(bed), running);

@@ -623,7 +623,7 @@ fn three_nodes_and_an_adopted_configuration() {
     );
     assert!(!plan.contains("+ pgsql operation"), "{plan}");
     // Other parameters restart the database; what runs until then is no success of the start.
-    must(&cluster, &["cls_setup", "--restart"]);
+    must(&cluster, &["cls_setup", "--restart", "--together"]);
     must(&cluster, &["cls_start"]);
     assert!(
         must(&cluster, &["cls_setup"])

@@ -78,6 +78,26 @@ impl Cause<'_> {
     }
 }
 
+/// Whether it may go as it would: what stops PostgreSQL on every node at the same time is asked for by name.
+///
+/// # Errors
+/// It was not, and the command as it is typed then.
+pub(crate) fn may_go(course: &Course, together: bool, command: &str) -> Result<(), ClsError> {
+    if together || !matches!(course, Course::Together { .. }) {
+        return Ok(());
+    }
+    Err(ClsError::refused(
+        message!(
+            "one node after the other cannot be, and it would go so: {course}; nothing was done",
+            course = course.to_string()
+        ),
+        message!(
+            "{command} --together, when that suits the database's users",
+            command
+        ),
+    ))
+}
+
 /// A restart that an operator asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Order<'a> {

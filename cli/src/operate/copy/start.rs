@@ -58,8 +58,10 @@ impl Work<'_> {
     }
 
     pub(super) fn let_start(&mut self) -> Result<(), ClsError> {
-        // Also the constraint of an earlier command that was killed.
-        self.banned = true;
+        // Also the constraint of an earlier command that was killed, and none of an administrator's.
+        let banned = tools::kept_off(&self.cluster.view.outer, self.node.as_str());
+        let again = self.cluster.again(self.session)?;
+        self.banned |= again.view.left.contains(&banned);
         self.lift_ban()?;
         for resource in &self.cluster.view.ours {
             self.session

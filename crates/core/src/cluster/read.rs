@@ -174,12 +174,15 @@ impl WithoutQuorum {
     }
 }
 
-/// What `crm_resource --move` and `--ban` make begins with `cli-`.
+/// What `crm_resource --move` and `--ban` make begins with `cli-`. A command of ours gives each an end; what has
+/// none is an administrator's own, and stays.
 fn left(cib: &Cib, resource: &ResourceName, outer: &str) -> Vec<String> {
     let ours = |name: &str| name == resource.as_str() || name == outer;
     cib.locations
         .iter()
-        .filter(|location| location.id.starts_with("cli-") && ours(&location.resource))
+        .filter(|location| {
+            location.id.starts_with("cli-") && location.ends && ours(&location.resource)
+        })
         .map(|location| location.id.clone())
         .collect()
 }

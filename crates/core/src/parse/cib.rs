@@ -112,6 +112,8 @@ pub struct Location {
     /// Nodes a Resource Can Run On" and "Rules"). What a rule makes of other attributes or of the time is
     /// Pacemaker's to say.
     pub bars: Vec<String>,
+    /// A rule of it asks for the time: it stops having an effect by itself.
+    pub ends: bool,
 }
 
 /// A constraint that ties a resource to another one.

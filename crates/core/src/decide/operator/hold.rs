@@ -109,14 +109,24 @@ mod tests {
     #[test]
     fn one_of_a_command_that_was_ended_is_found_and_is_no_administrators() {
         let (old, new): (NodeName, NodeName) = ("node1".parse().unwrap(), "node3".parse().unwrap());
-        for who in [Promotable::Nobody, Promotable::Only(&new)] {
-            let constraint = hold(&old).constraint(who).to_xml();
+        let read = |constraint: &str| {
             let cib = Cib::parse(&format!(
                 r#"<cib have-quorum="1"><configuration><crm_config/><nodes><node id="1" uname="node1"/></nodes><resources><clone id="ms"><primitive id="pgsql" class="ocf" provider="heartbeat" type="expgsql"/></clone></resources><constraints>{constraint}</constraints></configuration><status/></cib>"#
             ));
-            let cluster = Cluster::of_cib(&cib.unwrap(), &"pgsql".parse().unwrap());
+            Cluster::of_cib(&cib.unwrap(), &"pgsql".parse().unwrap())
+        };
+        for who in [Promotable::Nobody, Promotable::Only(&new)] {
+            let cluster = read(&hold(&old).constraint(who).to_xml());
             assert_eq!(cluster.left, [hold(&old).id()]);
             assert_eq!(cluster.node(&old).barred, None);
         }
+        // As `pcs resource ban ms node1` makes it.
+        let banned = hold(&old).id();
+        let ban = format!(
+            r#"<rsc_location id="{banned}" rsc="ms" role="Started" node="node1" score="-INFINITY"/>"#
+        );
+        let cluster = read(&ban);
+        assert!(cluster.left.is_empty(), "{:?}", cluster.left);
+        assert_eq!(cluster.node(&old).barred, Some(banned));
     }
 }

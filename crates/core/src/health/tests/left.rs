@@ -84,7 +84,7 @@ fn a_restart_that_was_ended_is_gone_on_with() {
     assert!(said[0].1.starts_with("cls_restart --pending,"), "{said:?}");
 }
 
-const MOVE: &str = r#"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY"/></rsc_location>"#;
+const MOVE: &str = r##"<rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"><rule id="r" score="INFINITY" boolean-op="and"><expression id="r1" attribute="#uname" operation="eq" value="node2"/><date_expression id="r2" operation="lt" end="2026-11-30 12:00:00Z"/></rule></rsc_location>"##;
 
 #[test]
 fn what_a_killed_command_has_left_is_named_with_what_mends_it() {
@@ -111,6 +111,7 @@ fn what_a_killed_command_has_left_is_named_with_what_mends_it() {
 fn a_running_operation_is_none_of_it_and_other_constraints_are_the_administrators() {
     assert_eq!(found(Some(("cls_online_switch", true)), MOVE), []);
     let others = r#"<rsc_location id="cli-prefer-mail" rsc="mail" node="node1" score="INFINITY"/>
+        <rsc_location id="cli-ban-msPostgresql-on-node3" rsc="msPostgresql" node="node3" score="-INFINITY"/>
         <rsc_location id="never-here" rsc="msPostgresql" node="node3" score="-INFINITY"/>
         <rsc_location id="cli-many" rsc-pattern="ms.*" node="node3" score="-INFINITY"/>"#;
     assert_eq!(found(None, others), []);
@@ -142,7 +143,7 @@ fn a_constraint_that_leaves_no_successor_is_said_unless_a_command_has_left_it() 
         r#"cibadmin --delete --xml-text='<rsc_location id="never-here"/>'"#
     );
     assert_eq!(barred(MOVE, &[PRIMARY, STANDBY]), []);
-    const OURS: &str = r#"<rsc_location id="cli-ban-msPostgresql-on-node2" rsc="msPostgresql" node="node2" role="Promoted" score="-INFINITY"/>"#;
+    const OURS: &str = r##"<rsc_location id="cli-ban-msPostgresql-on-node2" rsc="msPostgresql" role="Promoted"><rule id="r" score="-INFINITY" boolean-op="and"><expression id="r1" attribute="#uname" operation="eq" value="node2"/><date_expression id="r2" operation="lt" end="2026-11-30 12:00:00Z"/></rule></rsc_location>"##;
     assert_eq!(barred(OURS, &[PRIMARY, STANDBY]), []);
     assert_eq!(barred(NEVER, &[PRIMARY]), []);
 }

@@ -155,6 +155,9 @@ fn locations(configuration: Element<'_>) -> Result<Vec<Location>, CibError> {
                 id: required(node, "id")?.to_owned(),
                 resource: resource.to_owned(),
                 bars: bars(node),
+                ends: node
+                    .descendants()
+                    .any(|part| part.has_tag_name("date_expression")),
             })
         })
         .collect()
