@@ -13,8 +13,8 @@ use pha_core::ocf::{self, NodeLists, Notification, When};
 use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Effect, Failure, Plan, Verdict};
 use pha_core::register::{
-    self, Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, PromiseVerdict,
-    Reached, Reading, Register, Reign, Reply, Trouble, Update, out_of_step, tally,
+    self, Asked, ClusterId, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reached, Reading,
+    Register, Reign, Reply, Trouble, Update, all_promised, out_of_step,
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
@@ -761,10 +761,8 @@ impl Explored {
                 for (peer, fate) in ask.peers.iter().zip(fates) {
                     answers.push((peer.clone(), self.asked(state, ask, peer, fate)));
                 }
-                if i < self.guards
-                    && let PromiseVerdict::Promises(given) = tally(ask, &answers)
-                {
-                    state.nodes[i].noted |= given.complete(ask);
+                if i < self.guards {
+                    state.nodes[i].noted |= all_promised(ask, &answers);
                 }
                 return Some(Ok(Effect::Promises(answers)));
             }
