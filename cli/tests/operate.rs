@@ -238,6 +238,9 @@ fn a_switch_is_refused_with_the_reason() {
     assert_eq!(run.code, 0, "{run:?}");
 }
 
+/// How the constraint of a switch is taken away, and no other.
+const TAKEN_AWAY: &str = "cibadmin --delete --xpath=//rsc_location[@id='cli-prefer-msPostgresql']";
+
 /// Whatever becomes of a switch, no constraint stays.
 #[test]
 fn a_switch_that_does_not_come_about_leaves_nothing_behind() {
@@ -248,7 +251,7 @@ fn a_switch_that_does_not_come_about_leaves_nothing_behind() {
     let moved = calls.iter().position(|call| {
         call.contains("--move") && call.contains("--node=node2") && call.contains("--lifetime=PT1S")
     });
-    let cleared = calls.iter().position(|call| call.contains("--clear"));
+    let cleared = calls.iter().position(|call| call == TAKEN_AWAY);
     assert!(moved.is_some() && moved < cleared, "{calls:?}");
     let back = calls
         .iter()
@@ -344,7 +347,7 @@ fn left_over(text: &str) -> String {
     )
     .replace(
         "<constraints>",
-        r#"<constraints><rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql" role="Promoted"/>"#,
+        r#"<constraints><rsc_location id="cli-prefer-msPostgresql" rsc="msPostgresql"><rule id="cli-prefer-rule-msPostgresql" role="Promoted" score="INFINITY" boolean-op="and"><date_expression id="cli-prefer-lifetime-end-msPostgresql" operation="lt" end="2026-11-30 12:00:00Z"/></rule></rsc_location>"#,
     )
 }
 
@@ -362,8 +365,11 @@ fn cleanup_takes_away_what_a_killed_command_has_left() {
     assert!(status.out.contains("cli-prefer-msPostgresql"), "{status:?}");
     let run = shims.cls(&["cleanup"]);
     assert_eq!(run.code, 0, "{run:?}");
-    let clear = "crm_resource --resource=msPostgresql --clear".to_owned();
-    assert!(shims.calls().contains(&clear), "{:?}", shims.calls());
+    assert!(
+        shims.calls().iter().any(|call| call == TAKEN_AWAY),
+        "{:?}",
+        shims.calls()
+    );
 
     // The note of one that runs, and its constraint, are its own.
     let own = std::process::id();
@@ -376,7 +382,11 @@ fn cleanup_takes_away_what_a_killed_command_has_left() {
     let status = shims.cls(&["status"]);
     assert!(!status.out.contains("cli-prefer"), "{status:?}");
     assert_eq!(shims.cls(&["cleanup"]).code, 0);
-    assert!(!shims.calls().contains(&clear), "{:?}", shims.calls());
+    assert!(
+        !shims.calls().iter().any(|call| call == TAKEN_AWAY),
+        "{:?}",
+        shims.calls()
+    );
 }
 
 /// Under the cluster property no monitor runs: it becomes what cls_unmanage makes first, and Pacemaker looks again

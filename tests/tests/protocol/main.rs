@@ -712,11 +712,12 @@ fn every_part_of_a_withdrawal_is_needed() {
     for mutation in [
         M::WithdrawnAlthoughUsed,
         M::UseNotKept,
-        M::WithdrawalNotKept,
         M::WithdrawalOfAnotherEpoch,
     ] {
         is_noticed(mutation, WITHDRAWING, &[ACKNOWLEDGED]);
     }
+    // A server that somebody starts after it was stopped acknowledges nothing; one that is restarted in place does.
+    is_noticed(M::WithdrawalNotKept, RESTARTING, &[ACKNOWLEDGED]);
     let stuck = deadend::search(&Explored {
         mutation: M::WithdrawalUnheard,
         ..WITHDRAWING
