@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pha_core::begun::Begun;
 use pha_core::decide::operator::{
-    CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, OldData, plan_copy,
+    CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyStep, CopyVerdict, Method, OldData,
+    is_still_so, plan_copy,
 };
 use pha_core::health::NotingCommand;
 use pha_core::lineage::Lineage;
@@ -89,7 +90,7 @@ struct Work<'a> {
     slot: Option<String>,
     /// What was moved aside, and whether it may be started again.
     old: OldData,
-    /// The node's change lock, from its leaving the holders on until its data are whole again.
+    /// The node's change lock, until its data are whole again.
     changing: Option<Held>,
 }
 
@@ -251,18 +252,17 @@ impl Work<'_> {
             if self.session.interrupt.is_set() {
                 return Err(ClsError::Interrupted(step.says(facts, plan)));
             }
+            if step.is_on_still_data() {
+                self.hold_still(plan)?;
+            }
             match step {
                 CopyStep::TakeDown => self.take_down()?,
-                CopyStep::Leave => {
-                    let command = noted(self.request);
-                    self.changing = Some(changing(&self.cluster, command, self.deadline)?);
-                    self.leave()?;
-                }
+                CopyStep::Leave => self.leave()?,
                 CopyStep::KeepConfiguration => self.keep_configuration()?,
                 CopyStep::SetAside => self.set_aside(plan, source)?,
                 CopyStep::Rewind => {
-                    if let Err(error) = self.rewind(facts, plan, source) {
-                        self.or_rebuild(error, plan, source)?;
+                    if let Some(why) = self.rewind(facts, plan, source)? {
+                        self.or_rebuild(why, plan, source)?;
                     }
                 }
                 CopyStep::Backup => self.backup(plan, source)?,
@@ -279,14 +279,28 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Where rewinding has failed: a rebuild if that was allowed, or what to type.
+    /// From here on nobody starts PostgreSQL on this node until its data are whole again, or the copy is given up;
+    /// and what was planned holds still.
+    fn hold_still(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
+        if self.changing.is_some() {
+            return Ok(());
+        }
+        let command = noted(self.request);
+        self.changing = Some(changing(&self.cluster, command, self.deadline)?);
+        let (runs, register) = (self.is_running(), self.register()?);
+        let told = self.cluster.view.seen;
+        let so = is_still_so(plan, &self.node, runs, register.as_ref(), told);
+        so.map_err(|refusal| ClsError::from(*refusal))
+    }
+
+    /// Where `pg_rewind` cannot work: a rebuild if that was allowed, or what to type.
     fn or_rebuild(
         &mut self,
         error: ClsError,
         plan: &CopyPlan,
         source: &Source,
     ) -> Result<(), ClsError> {
-        if !self.request.or_rebuild || matches!(error, ClsError::Interrupted(_)) {
+        if !self.request.or_rebuild {
             return Err(error);
         }
         self.session

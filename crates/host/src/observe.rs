@@ -58,10 +58,16 @@ pub(crate) fn snapshot(
     );
     let disk_full = matches!(answer, Answer::Standby(_)) && node.pg.disk_full();
     let first = before.is_none();
-    // Once, before anything is started: a look that fails later stops no start that is under way.
+    // Until it starts something: a copy may have begun, and been killed, while this waited for the change lock. A look
+    // that fails later stops no start that is under way.
+    let started = before
+        .as_ref()
+        .is_some_and(|before| before.progress.started);
     let unfinished = match &before {
+        _ if *operation == Operation::Start && !started => {
+            unfinished::of(&node.pg.user, &node.pg.pgdata)
+        }
         Some(before) => before.unfinished.clone(),
-        None if *operation == Operation::Start => unfinished::of(&node.pg.user, &node.pg.pgdata),
         None => None,
     };
     let (memory, progress, disk, silent_before) = match before {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pha_core::begun::Mark;
-use pha_core::decide::operator::{CopyPlan, Method, OldData, Room, room};
+use pha_core::decide::operator::{CopyPlan, Method, OldData, Room, room, started_meanwhile};
 use pha_core::message;
 use pha_host::files::FileError;
 use pha_host::rewind::Source;
@@ -72,8 +72,21 @@ impl Work<'_> {
                     under_way: true,
                     into: Vec::new(),
                 };
+                for (aside, _) in &self.old.aside {
+                    if self.pg.has_name(aside).map_err(|error| broken(&error))? {
+                        let aside = aside.display().to_string();
+                        return Err(ClsError::refused(
+                            message!("there is something called {aside} already", aside),
+                            message!("give the command again"),
+                        ));
+                    }
+                }
                 // Written down before it is done, so that an interruption in between can be gone on with.
                 self.mark(plan, Method::Backup)?;
+                if self.is_running() {
+                    self.mark_old().map_err(|error| broken(&error))?;
+                    return Err(ClsError::from(*started_meanwhile(&self.node)));
+                }
             }
         }
         self.pg
@@ -101,9 +114,11 @@ impl Work<'_> {
         cleared.map_err(|error| broken(&error))
     }
 
-    /// After a copy that failed: the old data are where they were, and the node as before.
-    pub(super) fn put_back(&mut self, plan: &CopyPlan) -> Result<(), ClsError> {
-        self.clear_partial()?;
+    /// After a copy that failed, or was not even begun: the old data are where they were, and the node as before.
+    pub(super) fn put_back(&mut self, plan: &CopyPlan, begun: bool) -> Result<(), ClsError> {
+        if begun {
+            self.clear_partial()?;
+        }
         // What is back in its place is no copy's, should this be interrupted.
         self.old.under_way = true;
         self.old.into.clear();

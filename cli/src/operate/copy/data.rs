@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use pha_core::begun::is_nothing;
-use pha_core::decide::operator::{CopyFacts, CopyPlan, Data, Method, has_checkpoint, not_rewound};
+use pha_core::decide::operator::{
+    CopyFacts, CopyPlan, Data, Method, has_checkpoint, not_rewound, started_meanwhile,
+};
 use pha_core::message;
 use pha_core::names::copy_slot;
 use pha_host::basebackup::Backup;
@@ -28,12 +30,13 @@ const PROGRESS: &str = "select phase, backup_streamed / 1024, coalesce(backup_to
     where application_name = 'pha4pgsql copy' order by backup_start desc limit 1";
 
 impl Work<'_> {
+    /// Rewinds the data, or says why `pg_rewind` cannot.
     pub(super) fn rewind(
         &mut self,
         facts: &CopyFacts,
         plan: &CopyPlan,
         source: &Source,
-    ) -> Result<(), ClsError> {
+    ) -> Result<Option<ClsError>, ClsError> {
         self.await_checkpoint(plan, source)?;
         let before = self.kinship(facts.register.as_ref());
         let ended = self.session.interrupt.flag().clone();
@@ -44,17 +47,14 @@ impl Work<'_> {
             self.session
                 .ui
                 .progress("seeing whether pg_rewind can do it");
-            self.pg
-                .rewind(source, true, &ended, self.deadline)
-                .map_err(|error| self.not_rewound(&error))?;
+            if let Err(error) = self.pg.rewind(source, true, &ended, self.deadline) {
+                return self.not_rewound(&error).map(Some);
+            }
         }
         self.mark(plan, Method::Rewind)?;
         if self.is_running() {
             self.copies.end().map_err(|error| broken(&error))?;
-            return Err(ClsError::refused(
-                message!("a server was started on {node} meanwhile", node = self.node),
-                message!("cls_status shows by whom; then give the command again"),
-            ));
+            return Err(ClsError::from(*started_meanwhile(&self.node)));
         }
         // The recovery of a crashed server happens in single-user mode, which refuses to be a
         // standby; the agent makes the file anew when it starts one.
@@ -64,23 +64,25 @@ impl Work<'_> {
             let _ = removed.map_err(|error| broken(&error))?;
         }
         self.session.ui.progress("pg_rewind is at work");
-        let words = self
-            .pg
-            .rewind(source, false, &ended, self.deadline)
-            .map_err(|error| self.not_rewound(&error))?;
+        let words = match self.pg.rewind(source, false, &ended, self.deadline) {
+            Ok(words) => words,
+            Err(error) => return self.not_rewound(&error).map(Some),
+        };
         for line in words {
             self.session.ui.progress(&line);
         }
         let label = self.pg.pgdata.join("backup_label");
         let label = self.pg.user.files().exists(&label);
-        not_rewound(before.as_ref(), label).map_or(Ok(()), |why| Err(self.not_rewound(&why)))
+        let why = not_rewound(before.as_ref(), label);
+        why.map(|why| self.not_rewound(&why)).transpose()
     }
 
-    fn not_rewound(&self, error: &dyn std::fmt::Display) -> ClsError {
+    /// What is said of data that `pg_rewind` could not rewind.
+    fn not_rewound(&self, error: &dyn std::fmt::Display) -> Result<ClsError, ClsError> {
         if self.session.interrupt.is_set() {
-            return ClsError::Interrupted("pg_rewind".to_owned());
+            return Err(ClsError::Interrupted("pg_rewind".to_owned()));
         }
-        ClsError::failed(
+        Ok(ClsError::failed(
             message!(
                 "pg_rewind cannot repair {node}: {error}",
                 node = self.node,
@@ -90,7 +92,7 @@ impl Work<'_> {
                 "cls_rebuild_slave --keep-old --node {node}",
                 node = self.node
             ),
-        )
+        ))
     }
 
     /// `pg_rewind` before 17 takes the source's timeline from its latest checkpoint, which may be
@@ -134,29 +136,16 @@ impl Work<'_> {
     }
 
     pub(super) fn backup(&mut self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {
-        let pgdata = &self.pg.pgdata;
-        let names = self.pg.user.files().names(pgdata, "");
-        let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
-        if !self.old.may_be_copied_over(is_nothing(&names)) {
-            return Err(ClsError::refused(
-                message!(
-                    "the data directory of {node} was empty, and by now there is something in {pgdata}",
-                    node = self.node,
-                    pgdata = pgdata.display().to_string()
-                ),
-                message!("see who has laid it there; then give the command again"),
-            ));
-        }
-        let copied = self.copies_into(plan, source).and_then(|into| {
-            self.old.copies_into(into);
-            self.mark(plan, Method::Backup)?;
-            self.try_backup(source)
-        });
+        // Until it has begun nothing is a copy's that lies where one is to be.
+        let copied = match self.begin_backup(plan, source) {
+            Ok(()) => self.try_backup(source).map_err(|error| (error, true)),
+            Err(error) => Err((error, false)),
+        };
         match copied {
             Ok(()) => Ok(()),
-            Err(error) => {
+            Err((error, begun)) => {
                 let back = !self.old.aside.is_empty();
-                self.put_back(plan)?;
+                self.put_back(plan, begun)?;
                 if self.session.interrupt.is_set() {
                     return Err(ClsError::Interrupted("pg_basebackup".to_owned()));
                 }
@@ -175,13 +164,33 @@ impl Work<'_> {
         }
     }
 
-    fn try_backup(&mut self, source: &Source) -> Result<(), ClsError> {
+    /// Sees that a copy can be made, and marks what it is written to.
+    fn begin_backup(&mut self, plan: &CopyPlan, source: &Source) -> Result<(), ClsError> {
+        let into = self.copies_into(plan, source)?;
+        let pgdata = &self.pg.pgdata;
+        let names = self.pg.user.files().names(pgdata, "");
+        let names = names.map_err(|error| broken(&error))?.unwrap_or_default();
+        if !self.old.may_be_copied_over(is_nothing(&names)) {
+            return Err(ClsError::refused(
+                message!(
+                    "the data directory of {node} was empty, and by now there is something in {pgdata}",
+                    node = self.node,
+                    pgdata = pgdata.display().to_string()
+                ),
+                message!("see who has laid it there; then give the command again"),
+            ));
+        }
         if self.is_running() {
             return Err(broken(&format!(
                 "a server runs in {}",
                 self.pg.pgdata.display()
             )));
         }
+        self.old.copies_into(into);
+        self.mark(plan, Method::Backup)
+    }
+
+    fn try_backup(&mut self, source: &Source) -> Result<(), ClsError> {
         self.make_directory()?;
         let backup = Backup {
             max_rate: self.order.max_rate.clone(),

@@ -22,7 +22,10 @@ pub use moves::{
     Fixed, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, has_room,
     mapped, plan_moves,
 };
-pub use register::{Copied, has_left, source_holds, source_is_promoted, still_missing};
+pub use register::{
+    Copied, has_left, is_still_so, source_holds, source_is_promoted, started_meanwhile,
+    still_missing,
+};
 pub use seen::{has_checkpoint, not_rewound};
 
 /// Which command was given.
@@ -532,6 +535,23 @@ fn steps(facts: &CopyFacts, method: Method) -> Vec<CopyStep> {
 }
 
 impl CopyStep {
+    /// Whether the data must stand still from this step on, until they are whole again.
+    #[must_use]
+    pub fn is_on_still_data(&self) -> bool {
+        match self {
+            Self::Leave
+            | Self::KeepConfiguration
+            | Self::SetAside
+            | Self::Rewind
+            | Self::Backup => true,
+            Self::TakeDown
+            | Self::CheckSource
+            | Self::RestoreConfiguration
+            | Self::Cleanup
+            | Self::Await => false,
+        }
+    }
+
     /// The step as a sentence, for the plan that is shown.
     #[must_use]
     pub fn says(self, facts: &CopyFacts, plan: &CopyPlan) -> String {

@@ -1,6 +1,9 @@
 //! What the register's answers mean to a copy (R6).
 
 use super::super::Refusal;
+use super::{CopyPlan, CopyStep};
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::{Reading, Register, Reply, Seen, believed};
 
@@ -20,6 +23,50 @@ pub fn has_left(reply: &Reply, me: &NodeName) -> Result<(), Refusal> {
         (_, Err(no_row)) => (no_row.to_string(), no_row.before_again()),
     };
     Err(Refusal::new("copy-left", what, hint))
+}
+
+/// Whether a node's data may be replaced as was planned, looked at again under its change lock: from then on no operation
+/// starts PostgreSQL there (R12). Between the plan and that Pacemaker may have started it, so that it became a holder,
+/// and stopped it again. `runs`: a server works in the data directory, or that cannot be told.
+///
+/// # Errors
+/// What has changed, so that the plan does not hold any more.
+pub fn is_still_so(
+    plan: &CopyPlan,
+    me: &NodeName,
+    runs: bool,
+    register: Option<&Reading>,
+    told: Option<Seen>,
+) -> Result<(), Box<Refusal<Message>>> {
+    if runs {
+        return Err(started_meanwhile(me));
+    }
+    let leaves = plan.steps.contains(&CopyStep::Leave);
+    let Some(reading) = register.filter(|_| !leaves) else {
+        return Ok(());
+    };
+    let (what, hint) = match believed(reading, None, told) {
+        Ok(row) if !row.holders.contains(me) => return Ok(()),
+        Ok(_) => (
+            message!("{node} has become a holder meanwhile", node = me),
+            message!("give the command again"),
+        ),
+        Err(no_row) => (
+            Message::from(no_row.to_string()),
+            Message::from(no_row.before_again()),
+        ),
+    };
+    Err(Box::new(Refusal::new("copy-still-so", what, hint)))
+}
+
+/// Somebody has started a server in data that are to be replaced.
+#[must_use]
+pub fn started_meanwhile(me: &NodeName) -> Box<Refusal<Message>> {
+    Box::new(Refusal::new(
+        "copy-started",
+        message!("a server was started on {node} meanwhile", node = me),
+        message!("cls_status shows by whom; then give the command again"),
+    ))
 }
 
 /// The register's row, where it shows that the source of a copy still owns it, at the term at which the copy
@@ -113,23 +160,54 @@ pub fn still_missing<E>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::register::Trouble;
 
     fn name(text: &str) -> NodeName {
         text.parse().unwrap()
     }
 
+    /// The register of a's first reign.
+    fn row(holders: &[&NodeName]) -> Reading {
+        Reading::Row(Register {
+            owner: Some(name("a")),
+            term: 1,
+            holders: holders.iter().map(|node| (*node).clone()).collect(),
+            ..Register::fresh()
+        })
+    }
+
+    /// It was stopped and no holder when the copy was planned; then Pacemaker was told to start it.
+    #[test]
+    fn data_are_replaced_as_planned_or_not_at_all() {
+        let (a, b) = (name("a"), name("b"));
+        let plan = |steps: &[CopyStep]| CopyPlan {
+            source: a.clone(),
+            method: super::super::Method::Backup,
+            term: Some(1),
+            steps: steps.to_vec(),
+            because: None,
+        };
+        let (stays, leaves) = (
+            plan(&[CopyStep::SetAside, CopyStep::Backup]),
+            plan(&[CopyStep::Leave, CopyStep::SetAside, CopyStep::Backup]),
+        );
+        let so = |plan: &CopyPlan, runs, reading: &Reading| {
+            is_still_so(plan, &b, runs, Some(reading), None).map_err(|refused| refused.id)
+        };
+        assert_eq!(so(&stays, false, &row(&[&a])), Ok(()));
+        assert_eq!(so(&stays, true, &row(&[&a])), Err("copy-started"));
+        assert_eq!(so(&stays, false, &row(&[&a, &b])), Err("copy-still-so"));
+        let unknown = Reading::Unknown(Trouble::Unreachable("no answer".to_owned()));
+        assert_eq!(so(&stays, false, &unknown), Err("copy-still-so"));
+        // It leaves by a step of its own, whose answer is looked at.
+        assert_eq!(so(&leaves, false, &row(&[&a, &b])), Ok(()));
+        assert_eq!(so(&leaves, true, &row(&[&a, &b])), Err("copy-started"));
+        assert!(is_still_so(&stays, &b, false, None, None).is_ok());
+    }
+
     #[test]
     fn a_copied_standby_is_done_when_its_data_count() {
         let (a, b) = (name("a"), name("b"));
-        let row = |holders: &[&NodeName]| {
-            let holders = holders.iter().map(|node| (*node).clone()).collect();
-            Reading::Row(Register {
-                owner: Some(a.clone()),
-                term: 1,
-                holders,
-                ..Register::fresh()
-            })
-        };
         let all = Copied {
             node: &b,
             streams: true,
