@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pha_core::decide::operator::Fixed;
 use pha_core::names::ResourceName;
 use pha_core::parse::mounts;
 use pha_core::remedy::Remedy;
@@ -22,13 +23,15 @@ pub fn unmounted(path: &Path) -> Option<PathBuf> {
     mounts::not_mounted(&fstab, &mounted, path)
 }
 
-/// Whether a file system is mounted on a directory, named without links on the way.
+/// Why a directory, named without links on the way, has to stay where it is: a file system is mounted on it,
+/// or below it.
 #[must_use]
-pub(crate) fn is_mounted_on(path: &Path) -> bool {
-    let mounted = files::read_text(Path::new("/proc/self/mountinfo"))
-        .ok()
-        .flatten();
-    mounted.is_some_and(|mounted| mounts::is_mounted_on(&mounted, path))
+pub(crate) fn held_by_mount(path: &Path) -> Option<Fixed> {
+    let mounted = files::read_text(Path::new("/proc/self/mountinfo")).ok()??;
+    if mounts::is_mounted_on(&mounted, path) {
+        return Some(Fixed::ByMount);
+    }
+    mounts::is_mounted_below(&mounted, path).then_some(Fixed::Shared)
 }
 
 /// The system identifier of the data that this node has recorded in that directory, by what only root can

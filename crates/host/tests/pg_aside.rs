@@ -5,9 +5,12 @@ mod common;
 
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use common::{Cluster, postgres, run, soon};
-use pha_core::decide::operator::{Fixed, OldData, has_room, plan_moves};
+use pha_core::decide::operator::{
+    Fixed, OldData, OldPlaces, Outside, Target, has_room, plan_moves,
+};
 use pha_host::pgctl::StopMode;
 
 const SUFFIX: &str = ".old-1";
@@ -45,7 +48,7 @@ fn rows(cluster: &Cluster) -> String {
 
 fn old_data(cluster: &Cluster) -> OldData {
     let old = cluster.ctl.old_places().unwrap().unwrap();
-    let used: Vec<PathBuf> = old.outside.iter().map(|one| one.place.clone()).collect();
+    let used: Vec<Target> = old.outside.iter().map(target).collect();
     assert_eq!(used.len(), 3, "{used:?}");
     let moves = plan_moves(&old, "postgres", &used, SUFFIX).unwrap();
     OldData {
@@ -54,6 +57,30 @@ fn old_data(cluster: &Cluster) -> OldData {
         under_way: true,
         ..OldData::default()
     }
+}
+
+/// A copy to the same place.
+fn target(one: &Outside) -> Target {
+    Target {
+        place: one.place.clone(),
+        location: Some(one.target.clone()),
+        bytes: 0,
+    }
+}
+
+/// Does as root what the refusal of a copy to the same places says.
+fn do_as_told(old: &OldPlaces, id: &str) {
+    let used: Vec<Target> = old.outside.iter().map(target).collect();
+    let refusal = plan_moves(old, "postgres", &used, SUFFIX).unwrap_err();
+    assert_eq!(refusal.id, id);
+    let hint = refusal.hint.to_string();
+    let told = hint.split_once(": ").unwrap().1;
+    let told = told.split_once("; then ").unwrap().0;
+    let done = Command::new("sh")
+        .args(["-c", told])
+        .stdin(Stdio::null())
+        .status();
+    assert!(done.unwrap().success(), "{told}");
 }
 
 /// The same cluster where it is kept, with a port of its own.
@@ -189,7 +216,21 @@ fn pg_what_a_link_leads_to_is_looked_at_before_it_is_moved() {
     assert_eq!(find("pg_tblspc/2").held, Fixed::ByMount);
     let gone = find("pg_tblspc/3");
     assert_eq!((gone.own, gone.empty, gone.held), (true, true, Fixed::No));
-    for name in ["1", "2", "3"] {
+    // What is no tablespace's number has no meaning to the server.
+    symlink("/usr/local/bin", tablespaces.join("1;x")).unwrap();
+    let old = ctl.old_places().unwrap().unwrap();
+    assert!(!old.outside.iter().any(|one| one.link.ends_with("1;x")));
+    // Another version's part stays, and so does all of the directory.
+    let place = cluster.dir.join("ts_a");
+    let held = |old: OldPlaces| {
+        let one = old.outside.iter().find(|one| one.place == place);
+        one.unwrap().held
+    };
+    assert_eq!(held(old), Fixed::No);
+    std::fs::create_dir(place.join("PG_9.6_201608131")).unwrap();
+    assert_eq!(held(ctl.old_places().unwrap().unwrap()), Fixed::Shared);
+    std::fs::remove_dir(place.join("PG_9.6_201608131")).unwrap();
+    for name in ["1", "2", "3", "1;x"] {
         std::fs::remove_file(tablespaces.join(name)).unwrap();
     }
 
@@ -201,10 +242,100 @@ fn pg_what_a_link_leads_to_is_looked_at_before_it_is_moved() {
     ctl.pgdata.clone_from(&named);
     let old = ctl.old_places().unwrap().unwrap();
     assert_eq!((&old.data, old.held), (&real, Fixed::No));
+    let linked = Cluster {
+        dir: cluster.dir.clone(),
+        ctl: ctl.clone(),
+        port: cluster.port,
+    };
+    let old = old_data(&linked);
+    std::mem::forget(linked);
+    ctl.move_aside(&old).unwrap();
+    // The link's own file system is not asked once it leads to nothing.
+    assert_eq!(old.data_place(&ctl.pgdata), real);
+    ctl.move_back(&old).unwrap();
     std::fs::rename(&real, &cluster.ctl.pgdata).unwrap();
 
     // All that a copy needs at a place that is not there yet is asked of what is above it.
     let need = |bytes| vec![ctl.need(&cluster.dir.join("a/b/c"), bytes).unwrap()];
     assert!(has_room(&need(1)).is_ok());
     assert_eq!(has_room(&need(u64::MAX)).unwrap_err().id, "copy-room");
+}
+
+#[test]
+fn pg_what_was_taken_away_meanwhile_is_not_asked_for_again() {
+    let cluster = cluster("asidetaken");
+    let mut old = old_data(&cluster);
+    let ctl = &cluster.ctl;
+    ctl.move_aside(&old).unwrap();
+    for (aside, _) in &old.aside {
+        std::fs::remove_dir_all(aside).unwrap();
+    }
+    // The copy was killed before its links were made.
+    let half = ctl.pgdata.join("pg_tblspc");
+    std::fs::create_dir_all(&half).unwrap();
+    for made in [&ctl.pgdata, &half] {
+        chown(made, Some(postgres().uid()), Some(postgres().gid())).unwrap();
+    }
+    old.under_way = false;
+    ctl.clear_copy(&old, soon()).unwrap();
+    old.under_way = true;
+    ctl.move_back(&old).unwrap();
+    assert!(half.exists());
+    // Half a copy is what is moved aside then, and tablespaces are nowhere.
+    ctl.move_aside(&old).unwrap();
+    assert!(old.aside[0].0.join("pg_tblspc").exists());
+    assert!(!half.exists());
+}
+
+#[test]
+fn pg_what_root_is_told_to_do_is_done_by_a_shell() {
+    let cluster = cluster("asideroot");
+    let ctl = &cluster.ctl;
+    // A directory of root's with what a shell would take apart, as anybody may name one.
+    let of_root = std::env::temp_dir().join(format!("pha 'root' $(x) {}", std::process::id()));
+    std::fs::create_dir(&of_root).unwrap();
+    let tablespace = of_root.join("a=b");
+    std::fs::rename(cluster.dir.join("ts_a"), &tablespace).unwrap();
+    let find = |old: &OldPlaces, place: &Path| {
+        let found = old.outside.iter().find(|one| one.place == place);
+        found.cloned().unwrap()
+    };
+    let old = ctl.old_places().unwrap().unwrap();
+    let one = find(&old, &cluster.dir.join("ts_a"));
+    let link = ctl.pgdata.join(&one.link);
+    std::fs::remove_file(&link).unwrap();
+    symlink(&tablespace, &link).unwrap();
+    let old = ctl.old_places().unwrap().unwrap();
+    assert_eq!(find(&old, &tablespace).held, Fixed::ByRoot);
+    do_as_told(&old, "aside-root");
+    // The old data are kept there, and what the copy needs is free.
+    let kept = of_root.join(format!("a=b{SUFFIX}"));
+    let places = ctl.old_places().unwrap().unwrap();
+    assert_eq!(find(&places, &kept).held, Fixed::ByRoot);
+    assert!(std::fs::read_dir(&tablespace).unwrap().next().is_none());
+    let used = [target(&one), target(&find(&old, &tablespace))];
+    assert!(plan_moves(&places, "postgres", &used, SUFFIX).is_ok());
+
+    // The data directory behind a link.
+    let (real, named) = (of_root.join("data"), ctl.pgdata.clone());
+    std::fs::rename(&named, &real).unwrap();
+    symlink(&real, &named).unwrap();
+    let old = ctl.old_places().unwrap().unwrap();
+    assert_eq!((&old.data, old.held), (&real, Fixed::ByRoot));
+    do_as_told(&old, "aside-data-root");
+    let old = ctl.old_places().unwrap().unwrap();
+    assert_eq!(old.data, of_root.join("data.d/data"));
+    assert_eq!(old.held, Fixed::No);
+    let moves = plan_moves(&old, "postgres", &[], SUFFIX).unwrap();
+    let old = OldData {
+        aside: moves.places,
+        links: moves.links,
+        ..OldData::default()
+    };
+    ctl.move_aside(&old).unwrap();
+    ctl.move_back(&old).unwrap();
+    cluster.start();
+    assert_eq!(rows(&cluster), "old;old");
+    stop(&cluster);
+    std::fs::remove_dir_all(&of_root).unwrap();
 }

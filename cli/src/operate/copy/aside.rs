@@ -100,7 +100,7 @@ impl Work<'_> {
     /// The directory for the WAL, where the old data had one of their own.
     pub(super) fn old_wal_dir(&self) -> Option<PathBuf> {
         if let Some(was) = self.old.wal_was() {
-            return Some(was.to_owned());
+            return Some(was);
         }
         // Versions that wrote no links into their mark left those as they were.
         let (aside, _) = self.old.aside.first()?;

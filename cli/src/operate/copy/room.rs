@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::decide::operator::{
-    CopyPlan, CopyStep, Method, Moves, Need, has_room, mapped, plan_moves,
+    CopyPlan, CopyStep, Method, Moves, Need, Target, has_room, mapped, plan_moves,
 };
 use pha_host::rewind::Source;
 use pha_host::sql::TextRows;
@@ -42,8 +42,7 @@ impl Work<'_> {
             Some(old) => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH);
                 let suffix = format!(".old-{}", since.map_or(0, |since| since.as_secs()));
-                let used: Vec<PathBuf> = targets.iter().map(|(place, _)| place.clone()).collect();
-                plan_moves(&old, self.pg.user.name(), &used, &suffix)
+                plan_moves(&old, self.pg.user.name(), &targets, &suffix)
                     .map_err(|refusal| ClsError::from(*refusal))?
             }
             None => Moves::default(),
@@ -59,16 +58,19 @@ impl Work<'_> {
         plan: &CopyPlan,
         source: &Source,
     ) -> Result<Vec<PathBuf>, ClsError> {
-        let targets = self.targets(plan, source, self.old_wal_dir())?;
-        let places = targets.iter().map(|(place, _)| place.clone());
-        let beside = places.filter(|place| *place != self.pg.pgdata).collect();
+        let mut targets = self.targets(plan, source, self.old_wal_dir())?;
+        self.old
+            .data_place(&self.pg.pgdata)
+            .clone_into(&mut targets[0].place);
+        let beside = targets.iter().skip(1);
+        let beside = beside.map(|target| target.place.clone()).collect();
         self.see_room(targets, &Moves::default())?;
         Ok(beside)
     }
 
-    fn see_room(&self, targets: Vec<(PathBuf, u64)>, moves: &Moves) -> Result<(), ClsError> {
+    fn see_room(&self, targets: Vec<Target>, moves: &Moves) -> Result<(), ClsError> {
         let mut needs = Vec::new();
-        for (place, bytes) in targets {
+        for Target { place, bytes, .. } in targets {
             let bytes = if self.order.ignore_space { 0 } else { bytes };
             let need = self
                 .pg
@@ -88,16 +90,18 @@ impl Work<'_> {
         has_room(&needs).map_err(|refusal| ClsError::from(*refusal))
     }
 
-    /// Every place that a copy is written to, without links on the way where it is there, and how many bytes go
-    /// there at least: the data directory, that of the WAL, the tablespaces.
+    /// Every place that a copy is written to: the data directory first, the tablespaces, that of the WAL.
     fn targets(
         &self,
         plan: &CopyPlan,
         source: &Source,
         wal: Option<PathBuf>,
-    ) -> Result<Vec<(PathBuf, u64)>, ClsError> {
-        let pgdata = &self.pg.pgdata;
-        let mut targets = vec![(pgdata.clone(), 0)];
+    ) -> Result<Vec<Target>, ClsError> {
+        let mut targets = vec![Target {
+            place: self.pg.pgdata.clone(),
+            location: None,
+            bytes: 0,
+        }];
         for row in self.tablespaces(plan, source)? {
             let mut cells = row.into_iter();
             let location = PathBuf::from(cells.next().flatten().unwrap_or_default());
@@ -105,16 +109,21 @@ impl Work<'_> {
             let bytes: u64 = bytes.unwrap_or_default();
             // The others are in the data directory.
             match location.is_absolute() {
-                true => targets.push((
-                    self.real(mapped(&location, &self.order.tablespaces))?,
+                true => targets.push(Target {
+                    place: self.real(mapped(&location, &self.order.tablespaces))?,
+                    location: Some(location),
                     bytes,
-                )),
-                false => targets[0].1 += bytes,
+                }),
+                false => targets[0].bytes += bytes,
             }
         }
         match self.order.wal_dir.clone().or(wal) {
-            Some(wal) => targets.push((self.real(wal)?, WAL)),
-            None => targets[0].1 += WAL,
+            Some(wal) => targets.push(Target {
+                place: self.real(wal)?,
+                location: None,
+                bytes: WAL,
+            }),
+            None => targets[0].bytes += WAL,
         }
         Ok(targets)
     }

@@ -28,6 +28,15 @@ pub fn is_mounted_on(mountinfo: &str, path: &Path) -> bool {
         .any(|line| field(line, 4).is_some_and(|point| point == path))
 }
 
+/// The same of a directory below it.
+#[must_use]
+pub fn is_mounted_below(mountinfo: &str, path: &Path) -> bool {
+    mountinfo
+        .lines()
+        .filter_map(|line| field(line, 4))
+        .any(|point| point != path && point.starts_with(path))
+}
+
 /// A field between blanks, in which a blank and the like are written as `\040`.
 fn field(line: &str, number: usize) -> Option<PathBuf> {
     let mut rest = line.split_whitespace().nth(number)?;
@@ -81,6 +90,9 @@ mod tests {
             (&["/", "/data/my\\040db"], "/data/my db/pg", Some("/data")),
             (&["/"], "/data/pg", Some("/data")),
             (&["/"], "/data", Some("/data")),
+            (&["/", "/srv/x", "/srv"], "/srv", None),
+            (&["/", "/srvx", "/srv"], "/srv", None),
+            (&["/", "/srv/pg/pg_wal", "/srv"], "/srv/pg", None),
             (&["/"], "/database/pg", None),
             (&["/"], "/var/lib/pg", None),
             (&[], "/var/lib/pg", Some("/")),
@@ -88,6 +100,14 @@ mod tests {
             assert_eq!(
                 is_mounted_on(&mounted(points), Path::new(path)),
                 points.contains(&path),
+                "{path}"
+            );
+            let below = points.iter().any(|point| {
+                point.starts_with(path) && point.as_bytes().get(path.len()) == Some(&b'/')
+            });
+            assert_eq!(
+                is_mounted_below(&mounted(points), Path::new(path)),
+                below,
                 "{path}"
             );
             let found = not_mounted(FSTAB, &mounted(points), Path::new(path));

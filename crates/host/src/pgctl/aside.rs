@@ -10,7 +10,9 @@
 
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::operator::{Fixed, Lead, Need, OldData, OldPlaces, Outside};
+use pha_core::decide::operator::{
+    Fixed, Lead, Need, OldData, OldPlaces, Outside, has_other_version,
+};
 
 use super::PgCtl;
 use crate::account::Kind;
@@ -44,15 +46,14 @@ impl PgCtl {
         let tablespaces = Path::new("pg_tblspc");
         let mut links = vec![PathBuf::from("pg_wal")];
         let names = files.names(&data.join(tablespaces), "")?;
-        links.extend(
-            names
-                .into_iter()
-                .flatten()
-                .map(|name| tablespaces.join(name)),
-        );
+        // The server and pg_basebackup know no others; what else is there is not looked at.
+        let numbers = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+        let names = names.into_iter().flatten().filter(numbers);
+        links.extend(names.map(|name| tablespaces.join(name)));
+        let major = self.data_version().ok().map(|version| version.major());
         let mut outside = Vec::new();
         for link in links {
-            outside.extend(self.outside(&data, link)?);
+            outside.extend(self.outside(&data, link, major)?);
         }
         Ok(Some(OldPlaces {
             data,
@@ -61,7 +62,12 @@ impl PgCtl {
         }))
     }
 
-    fn outside(&self, data: &Path, link: PathBuf) -> Result<Option<Outside>, FileError> {
+    fn outside(
+        &self,
+        data: &Path,
+        link: PathBuf,
+        major: Option<u32>,
+    ) -> Result<Option<Outside>, FileError> {
         let files = self.user.files();
         let Some(target) = files.link(&data.join(&link))? else {
             return Ok(None);
@@ -76,11 +82,18 @@ impl PgCtl {
             true => files.names(&place, "")?,
             false => None,
         };
+        let shared = link.starts_with("pg_tblspc")
+            && names
+                .as_deref()
+                .is_some_and(|names| has_other_version(names, major));
         Ok(Some(Outside {
             empty: stat.is_none() || names.is_some_and(|names| names.is_empty()),
             own: stat
                 .is_none_or(|stat| stat.kind == Kind::Directory && stat.uid == self.user.uid()),
-            held: held(&place)?,
+            held: match held(&place)? {
+                Fixed::No | Fixed::ByRoot if shared => Fixed::Shared,
+                held => held,
+            },
             link,
             target,
             place,
@@ -96,13 +109,14 @@ impl PgCtl {
         Ok(found.is_some())
     }
 
-    /// Moves aside what is not there yet, and then lets the links of it lead to what was moved.
+    /// Moves aside what is not there yet, and then lets the links of it lead to what was moved. What has
+    /// neither name any more, an operator has removed.
     ///
     /// # Errors
     /// Something cannot be renamed, or a link not changed.
     pub fn move_aside(&self, old: &OldData) -> Result<(), FileError> {
         for (aside, place) in &old.aside {
-            if !self.has_name(aside)? {
+            if !self.has_name(aside)? && self.has_name(place)? {
                 self.rename(place, aside)?;
             }
         }
@@ -150,6 +164,10 @@ impl PgCtl {
         };
         for lead in old.links.iter().filter(|lead| lead.was != lead.now) {
             let link = data.join(&lead.link);
+            // Half a copy has not all of them, where the old data were taken away.
+            if self.user.files().link(&link)?.is_none() {
+                continue;
+            }
             let _ = self.user.files().lead(&link, to(lead))?;
         }
         Ok(())
@@ -180,11 +198,15 @@ impl PgCtl {
             there = there.parent().unwrap_or(Path::new("/"));
         };
         let names = files.names(place, "")?;
+        // As its mount point is known to the kernel, whether the place is there yet or not.
+        let real = files.real(there)?.unwrap_or_else(|| there.to_owned());
+        let real = real.join(place.strip_prefix(there).unwrap_or(place));
         Ok(Need {
             device: stat.device,
             free: files.free_space(there)?,
             bytes,
             taken: names.is_some_and(|names| !names.is_empty()),
+            unmounted: missing::unmounted(&real),
             place: place.to_owned(),
         })
     }
@@ -192,8 +214,8 @@ impl PgCtl {
 
 /// Whether a directory, named without links on the way, can be given another name by its account.
 fn held(place: &Path) -> Result<Fixed, FileError> {
-    if missing::is_mounted_on(place) {
-        return Ok(Fixed::ByMount);
+    if let Some(held) = missing::held_by_mount(place) {
+        return Ok(held);
     }
     match own::parent_of(place) {
         Ok(Parent::Others) => Ok(Fixed::No),

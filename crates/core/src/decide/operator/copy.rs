@@ -19,8 +19,8 @@ use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
 pub use moves::{
-    Fixed, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, has_room,
-    mapped, plan_moves,
+    Fixed, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, Target,
+    has_other_version, has_room, mapped, plan_moves,
 };
 pub use register::{
     Copied, has_left, is_still_so, source_holds, source_is_promoted, started_meanwhile,

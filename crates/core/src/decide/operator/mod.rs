@@ -18,9 +18,9 @@ use std::fmt;
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
     CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
-    PLACE_RULES, PlaceFacts, ROOM_RULES, Room, has_checkpoint, has_left, has_room, is_still_so,
-    mapped, not_rewound, plan_copy, plan_moves, room, source_holds, source_is_promoted,
-    started_meanwhile, still_missing,
+    PLACE_RULES, PlaceFacts, ROOM_RULES, Room, Target, has_checkpoint, has_left, has_other_version,
+    has_room, is_still_so, mapped, not_rewound, plan_copy, plan_moves, room, source_holds,
+    source_is_promoted, started_meanwhile, still_missing,
 };
 pub use hand_over::{
     HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,

@@ -135,11 +135,19 @@ impl OldData {
         stays.map(|lead| lead.now.as_path()).collect()
     }
 
-    /// Where their WAL was, if not in the data directory.
+    /// Where their WAL was, if not in the data directory. A relative link begins there.
     #[must_use]
-    pub fn wal_was(&self) -> Option<&Path> {
+    pub fn wal_was(&self) -> Option<PathBuf> {
         let lead = self.links.iter().find(|lead| is_wal(&lead.link))?;
-        Some(&lead.was)
+        let (_, data) = self.aside.first()?;
+        Some(data.join(&lead.was))
+    }
+
+    /// Where a copy's data directory is made: what was moved lay behind a link perhaps, which leads to nothing
+    /// by then.
+    #[must_use]
+    pub fn data_place<'a>(&'a self, pgdata: &'a Path) -> &'a Path {
+        self.aside.first().map_or(pgdata, |(_, place)| place)
     }
 
     /// Whether a copy may begin. What is in the data directory when it is marked is taken for what the copy
@@ -267,6 +275,13 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_made_where_what_was_moved_lay() {
+        let link = Path::new("/d/link");
+        assert_eq!(old(&[PGDATA, "/t"]).data_place(link), Path::new(PGDATA));
+        assert_eq!(OldData::default().data_place(link), link);
+    }
+
+    #[test]
     fn only_what_is_aside_is_moved_back() {
         let moved = old(&[PGDATA, "/t"]);
         let back = moved.still_aside(only(&["/t.old", PGDATA]));
@@ -299,7 +314,12 @@ mod tests {
             assert_eq!(resumed, Ok(Room::Resumed(moving.clone())));
             assert_eq!(moving.copied_into(Path::new(PGDATA), there), Ok(vec![]));
         }
-        assert_eq!(moving.wal_was(), Some(Path::new("/w")));
+        assert_eq!(moving.wal_was(), Some("/w".into()));
+        let relative = OldData {
+            links: vec![lead("pg_wal", "../w", "/d/w.old")],
+            ..moving.clone()
+        };
+        assert_eq!(relative.wal_was(), Some("/d/data/../w".into()));
         assert_eq!(moving.stays(), [Path::new("/mount")]);
         // What the copy makes elsewhere goes with what it makes in the places that were freed.
         moving.under_way = false;

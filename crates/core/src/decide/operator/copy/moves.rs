@@ -1,6 +1,7 @@
 //! What of old data gets which name, so that they stay whole beside the new copy: the links in them go on
 //! leading to old data, and never into the new ones.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{Precondition, Refusal, all_hold};
 use crate::message;
 use crate::message::Message;
+use crate::quoted::quoted;
 
 /// Whether a directory can be given another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub enum Fixed {
     ByRoot,
     /// A file system is mounted on it.
     ByMount,
+    /// Not only these data are in it: a file system is mounted below it, or another version's part of the
+    /// tablespace lies there.
+    Shared,
 }
 
 /// A place outside of the old data directory that a link in it leads to.
@@ -69,6 +74,17 @@ pub struct Moves {
     pub links: Vec<Lead>,
 }
 
+/// A place that a copy is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The place, without links on the way where it is there.
+    pub place: PathBuf,
+    /// Where the source has the tablespace that goes there; none for the data directory and the WAL.
+    pub location: Option<PathBuf>,
+    /// Bytes that are written there at least.
+    pub bytes: u64,
+}
+
 /// One place as its rules take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceFacts {
@@ -76,109 +92,253 @@ pub struct PlaceFacts {
     pub link: Option<String>,
     /// The place.
     pub place: String,
+    /// Where the link leads, as it says.
+    pub target: String,
     /// It is a directory of the account's, or nothing.
     pub own: bool,
     /// The data directory lies in it.
     pub above: bool,
     /// Whether it can be moved.
     pub held: Fixed,
-    /// The new copy would be written there.
+    /// The WAL is there.
+    pub is_wal: bool,
+    /// The new copy would be written there, or to a directory above.
     pub used: bool,
-    /// What to give for the copy to go elsewhere.
+    /// That directory above.
+    pub used_above: Option<String>,
+    /// What to give for the copy to go elsewhere, as a shell takes it.
     pub elsewhere: String,
+    /// Its new name beside it.
+    pub kept: String,
     /// The account.
     pub account: String,
 }
 
 /// What must be so of each place before anything is moved.
 pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
-    Precondition {
-        id: "aside-own",
-        says: "What a link in the old data leads to is a directory of the database's account, beside the data directory and not above it.",
-        check: |facts| {
-            let link = facts.link.as_deref()?;
-            (!facts.own || facts.above).then(|| {
-                let target = facts.place.as_str();
-                (
-                    message!(
-                        "{link} leads to {target}, which is no directory of the database's account",
-                        link,
-                        target
-                    ),
-                    message!(
-                        "look who has made that link; remove it, or chown the directory, then give the command again"
-                    ),
-                )
-            })
-        },
-    },
-    Precondition {
-        id: "aside-data-mount",
-        says: "The data directory is no mount point, which has no other name beside it.",
-        check: |facts| {
-            (facts.link.is_none() && facts.held == Fixed::ByMount).then(|| {
-                let (place, name) = (facts.place.as_str(), facts.account.as_str());
-                let elsewhere = facts.elsewhere.as_str();
-                (
-                    message!(
-                        "{place} is a mount point, so that the old data cannot be kept beside it",
-                        place
-                    ),
-                    message!(
-                        "copy elsewhere what of them is to be kept (with their postgresql.conf and pg_hba.conf), then: runuser -u {name} -- find {place} -mindepth 1 -delete; then cls_rebuild_slave{elsewhere}",
-                        name,
-                        place,
-                        elsewhere
-                    ),
-                )
-            })
-        },
-    },
-    Precondition {
-        id: "aside-mount",
-        says: "The new copy is not written to a mount point in which old data are.",
-        check: |facts| {
-            let link = facts.link.as_deref()?;
-            (facts.held == Fixed::ByMount && facts.used).then(|| {
-                let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
-                (
-                    message!(
-                        "{link} leads to {to}, a mount point, so that the old data cannot be kept beside it",
-                        link,
-                        to
-                    ),
-                    message!(
-                        "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
-                        elsewhere
-                    ),
-                )
-            })
-        },
-    },
-    Precondition {
-        id: "aside-root",
-        says: "The new copy is not written to a place of old data that only root could move.",
-        check: |facts| {
-            (facts.held == Fixed::ByRoot && facts.used).then(|| {
-                let (to, name) = (facts.place.as_str(), facts.account.as_str());
-                let link = facts.link.as_deref().unwrap_or(to);
-                (
-                    message!(
-                        "{link} leads to {to}, in a directory of root's, where the database's account cannot rename it",
-                        link,
-                        to
-                    ),
-                    message!(
-                        "if it belongs to this database, and no server runs on it: mv {to} {to}.old && runuser -u {name} -- ln -sfn {to}.old {link} && install -d -o {name} -m 700 {to}; then give the command again",
-                        to,
-                        name,
-                        link
-                    ),
-                )
-            })
-        },
-    },
+    ASIDE_NAME,
+    ASIDE_OWN,
+    ASIDE_DATA_MOUNT,
+    ASIDE_DATA_SHARED,
+    ASIDE_DATA_ROOT,
+    ASIDE_MOUNT,
+    ASIDE_SHARED,
+    ASIDE_WITHIN,
+    ASIDE_ROOT,
 ];
+
+const ASIDE_NAME: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-name",
+    says: "No place of old data has control characters in its name: it is shown, and pasted by root.",
+    check: |facts| {
+        let names = [&facts.place, &facts.target];
+        let name = names
+            .into_iter()
+            .find(|name| name.contains(char::is_control))?;
+        Some((
+            message!(
+                "old data are in {place}, a name with control characters",
+                place = quoted(name)
+            ),
+            message!(
+                "look who has made that; give the directory another name, and let the link lead there; then give the command again"
+            ),
+        ))
+    },
+};
+
+const ASIDE_OWN: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-own",
+    says: "What a link in the old data leads to is a directory of the database's account, beside the data directory and not above it.",
+    check: |facts| {
+        let link = facts.link.as_deref()?;
+        (!facts.own || facts.above).then(|| {
+            let target = facts.place.as_str();
+            (
+                message!(
+                    "{link} leads to {target}, which is no directory of the database's account",
+                    link,
+                    target
+                ),
+                message!(
+                    "look who has made that link; remove it, or chown the directory, then give the command again"
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_DATA_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-data-mount",
+    says: "The data directory is no mount point, which has no other name beside it.",
+    check: |facts| {
+        (facts.link.is_none() && facts.held == Fixed::ByMount).then(|| {
+            let (place, name) = (facts.place.as_str(), facts.account.as_str());
+            let elsewhere = facts.elsewhere.as_str();
+            (
+                message!(
+                    "{place} is a mount point, so that the old data cannot be kept beside it",
+                    place
+                ),
+                message!(
+                    "copy elsewhere what of them is to be kept (with their postgresql.conf and pg_hba.conf), then: runuser -u {name} -- find {place} -mindepth 1 -delete; then cls_rebuild_slave{elsewhere}",
+                    name,
+                    place = word(place),
+                    elsewhere
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_DATA_SHARED: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-data-shared",
+    says: "No file system is mounted below the data directory: after the next boot it would lie over the new copy's.",
+    check: |facts| {
+        (facts.link.is_none() && facts.held == Fixed::Shared).then(|| {
+            let place = facts.place.as_str();
+            (
+                message!(
+                    "a file system is mounted below {place}, so that the old data cannot get another name",
+                    place
+                ),
+                message!(
+                    "findmnt shows it; while no server runs on these data, mount it outside of {place} (/etc/fstab too), and let a link in its place lead there; then give the command again",
+                    place
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_DATA_ROOT: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-data-root",
+    says: "A data directory behind a link does not lie where only root could move it.",
+    check: |facts| {
+        (facts.link.is_none() && facts.held == Fixed::ByRoot).then(|| {
+            let (place, name) = (facts.place.as_str(), facts.account.as_str());
+            (
+                message!(
+                    "the data directory is a link to {place}, in a directory of root's, where the database's account cannot rename it",
+                    place
+                ),
+                // A link of root's in root's directory: the account's own goes on leading there.
+                message!(
+                    "if it belongs to this database, and while no server runs on it: install -d -o {name} -m 700 {above} && mv -T {place} {above}/data && ln -s {above}/data {place}; then give the command again",
+                    name,
+                    above = word(&format!("{place}.d")),
+                    place = word(place)
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-mount",
+    says: "The new copy is not written to a mount point in which old data are.",
+    check: |facts| {
+        let link = facts.link.as_deref()?;
+        (facts.held == Fixed::ByMount && facts.used).then(|| {
+            let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
+            (
+                message!(
+                    "{link} leads to {to}, a mount point, so that the old data cannot be kept beside it",
+                    link,
+                    to
+                ),
+                message!(
+                    "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
+                    elsewhere
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_SHARED: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-shared",
+    says: "The new copy is not written to a directory in which more than the old data is: another version's tablespace, which pg_upgrade has left, or a mount point.",
+    check: |facts| {
+        let link = facts.link.as_deref()?;
+        (facts.held == Fixed::Shared && facts.used).then(|| {
+            let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
+            (
+                message!(
+                    "{link} leads to {to}, in which another version's tablespace or a mount point is as well, so that it is not moved",
+                    link,
+                    to
+                ),
+                message!(
+                    "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
+                    elsewhere
+                ),
+            )
+        })
+    },
+};
+
+const ASIDE_WITHIN: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-within",
+    says: "The new copy is not written to a directory above old data.",
+    check: |facts| {
+        let (link, above) = (facts.link.as_deref()?, facts.used_above.as_deref()?);
+        let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
+        Some((
+            message!(
+                "{link} leads to {to}, below {above}, where the copy would be written",
+                link,
+                to,
+                above
+            ),
+            message!(
+                "cls_rebuild_slave --keep-old{elsewhere} writes the new copy elsewhere",
+                elsewhere
+            ),
+        ))
+    },
+};
+
+const ASIDE_ROOT: Precondition<PlaceFacts, Message> = Precondition {
+    id: "aside-root",
+    says: "The new copy is not written to a place of old data that only root could move.",
+    check: |facts| {
+        let link = facts.link.as_deref()?;
+        (facts.held == Fixed::ByRoot && facts.used).then(|| {
+            let (place, name) = (facts.place.as_str(), facts.account.as_str());
+            let what = message!(
+                "{link} leads to {to}, in a directory of root's, where the database's account cannot rename it",
+                link,
+                to = place
+            );
+            let (to, kept, link) = (word(place), word(&facts.kept), word(link));
+            let hint = match facts.is_wal {
+                // Without it the copy's would be where the link leads by then.
+                true => message!(
+                    "if it belongs to this database, and no server runs on it: mv -T {to} {kept} && runuser -u {name} -- ln -sfn {kept} {link} && install -d -o {name} -m 700 {to}; then cls_rebuild_slave --keep-old --waldir {to}",
+                    to,
+                    kept,
+                    name,
+                    link
+                ),
+                false => message!(
+                    "if it belongs to this database, and no server runs on it: mv -T {to} {kept} && runuser -u {name} -- ln -sfn {kept} {link} && install -d -o {name} -m 700 {to}; then give the command again",
+                    to,
+                    kept,
+                    name,
+                    link
+                ),
+            };
+            (what, hint)
+        })
+    },
+};
+
+/// A word as a shell takes it. What it comes from is the account's, and root pastes it.
+fn word(text: &str) -> String {
+    // Control characters were refused by then.
+    shlex::try_quote(text).map_or_else(|_| quoted(text), Cow::into_owned)
+}
 
 /// What is renamed, for a copy that is written to `used` as well as to the data directory. The new names
 /// end in `suffix`. What cannot be renamed stays where it is if the copy goes elsewhere.
@@ -188,7 +348,7 @@ pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
 pub fn plan_moves(
     old: &OldPlaces,
     account: &str,
-    used: &[PathBuf],
+    used: &[Target],
     suffix: &str,
 ) -> Result<Moves, Box<Refusal<Message>>> {
     let wal = old.outside.iter().find(|outside| is_wal(&outside.link));
@@ -196,14 +356,16 @@ pub fn plan_moves(
         PLACE_RULES,
         &PlaceFacts {
             link: None,
-            place: old.data.display().to_string(),
+            place: shown(&old.data),
+            target: shown(&old.data),
             own: true,
             above: false,
             held: old.held,
+            is_wal: false,
             used: true,
-            elsewhere: wal.map_or_else(String::new, |wal| {
-                format!(" --waldir {}", wal.target.display())
-            }),
+            used_above: None,
+            elsewhere: wal.map_or_else(String::new, |wal| to_wal_dir(&wal.place)),
+            kept: shown(&suffixed(&old.data, suffix)),
             account: account.to_owned(),
         },
     )?;
@@ -240,27 +402,64 @@ fn facts(
     old: &OldPlaces,
     one: &Outside,
     account: &str,
-    used: &[PathBuf],
+    used: &[Target],
     suffix: &str,
 ) -> PlaceFacts {
-    let below = one.place.join(format!("new{suffix}"));
+    // A directory that old data are in cannot be the copy's, and one below can.
+    let into = used
+        .iter()
+        .find(|used| !one.empty && one.place.starts_with(&used.place));
+    let above = into.filter(|into| into.place != one.place);
+    let new = match (above, one.held) {
+        // Where an earlier copy was told to go: that is moved aside.
+        (Some(_), Fixed::No) => one.place.clone(),
+        _ => one.place.join(format!("new{suffix}")),
+    };
     PlaceFacts {
-        link: Some(old.data.join(&one.link).display().to_string()),
-        place: one.place.display().to_string(),
+        link: Some(shown(&old.data.join(&one.link))),
+        place: shown(&one.place),
+        target: shown(&one.target),
         own: one.own,
         above: old.data.starts_with(&one.place),
         held: one.held,
-        // A directory that old data are in cannot be the copy's, and one below can.
-        used: !one.empty && used.iter().any(|used| one.place.starts_with(used)),
-        elsewhere: match is_wal(&one.link) {
-            true => format!(" --waldir {}", below.display()),
-            false => format!(
-                " --tablespace-mapping {}={}",
-                one.target.display(),
-                below.display()
-            ),
-        },
+        is_wal: is_wal(&one.link),
+        used: into.is_some(),
+        used_above: above.map(|above| shown(&above.place)),
+        elsewhere: into.map_or_else(String::new, |into| match &into.location {
+            Some(location) => to_mapping(location, &new),
+            None => to_wal_dir(&new),
+        }),
+        kept: shown(&suffixed(&one.place, suffix)),
         account: account.to_owned(),
+    }
+}
+
+fn to_wal_dir(new: &Path) -> String {
+    format!(" --waldir {}", word(&shown(new)))
+}
+
+/// As [`mapped`] takes it.
+fn to_mapping(location: &Path, new: &Path) -> String {
+    let [location, new] = [location, new].map(|path| shown(path).replace('=', "\\="));
+    format!(" --tablespace-mapping {}={}", word(&location), word(&new))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Whether another version's part of a tablespace lies beside that of these data (`PG_14_202107181`): where
+/// `pg_upgrade` has left it, it is the old cluster's. Without the major version of these data, whether there
+/// is more than one.
+#[must_use]
+pub fn has_other_version(names: &[String], major: Option<u32>) -> bool {
+    let mut parts = names.iter().filter(|name| name.starts_with("PG_"));
+    match major {
+        Some(major) => {
+            let own = format!("PG_{major}_");
+            parts.any(|name| !name.starts_with(&own))
+        }
+        None => parts.count() > 1,
     }
 }
 
@@ -317,10 +516,35 @@ pub struct Need {
     pub bytes: u64,
     /// There is something in it, which is not moved aside.
     pub taken: bool,
+    /// The mount point that it lies in, on which nothing is mounted although `/etc/fstab` names it.
+    pub unmounted: Option<PathBuf>,
 }
 
-/// What must be so of the file systems that a copy is written to.
-pub const ROOM_RULES: &[Precondition<Vec<Need>, Message>] = &[COPY_PLACE, COPY_ROOM];
+/// What must be so of the file systems that a copy is written to; the data directory's need is the first.
+pub const ROOM_RULES: &[Precondition<Vec<Need>, Message>] = &[COPY_MOUNT, COPY_PLACE, COPY_ROOM];
+
+const COPY_MOUNT: Precondition<Vec<Need>, Message> = Precondition {
+    id: "copy-mount",
+    says: "What /etc/fstab names is mounted where tablespaces and WAL are copied to. (Of the data directory that is asked where it is empty.)",
+    check: |needs| {
+        let beside = needs.iter().skip(1);
+        let (place, point) = beside
+            .filter_map(|need| Some((&need.place, need.unmounted.as_ref()?)))
+            .next()?;
+        let (place, point) = (shown(place), shown(point));
+        Some((
+            message!(
+                "the copy is written to {place} too, and nothing is mounted on {point}, which /etc/fstab names",
+                place,
+                point = point.as_str()
+            ),
+            message!(
+                "mount {point}; where that file system is not to be used any more, take its line out of /etc/fstab; then give the command again",
+                point = word(&point)
+            ),
+        ))
+    },
+};
 
 const COPY_PLACE: Precondition<Vec<Need>, Message> = Precondition {
     id: "copy-place",
@@ -357,7 +581,7 @@ const COPY_ROOM: Precondition<Vec<Need>, Message> = Precondition {
             ),
             message!(
                 "make room there (old data that an earlier command has kept: ls -d {place}.old-*), or give other places with --waldir and --tablespace-mapping; where the file system holds more than it says (compression), --ignore-space",
-                place = short.place.display().to_string()
+                place = word(&shown(&short.place))
             ),
         ))
     },

@@ -24,7 +24,12 @@ fn old(outside: Vec<Outside>) -> OldPlaces {
 }
 
 fn plan(old: &OldPlaces, used: &[&str]) -> Result<Moves, Box<Refusal<Message>>> {
-    let used: Vec<PathBuf> = used.iter().map(PathBuf::from).collect();
+    let target = |place: &&str| Target {
+        place: place.into(),
+        location: (!place.starts_with("/wal")).then(|| place.into()),
+        bytes: 0,
+    };
+    let used: Vec<Target> = used.iter().map(target).collect();
     plan_moves(old, "postgres", &used, SUFFIX)
 }
 
@@ -85,6 +90,7 @@ fn an_empty_place_is_the_copys_and_no_link_of_the_kept_leads_there() {
 fn what_cannot_be_moved_stays_where_the_copy_goes_elsewhere() {
     for (held, id) in [
         (Fixed::ByMount, "aside-mount"),
+        (Fixed::Shared, "aside-shared"),
         (Fixed::ByRoot, "aside-root"),
     ] {
         let held = |place: &str, link: &str| Outside {
@@ -124,6 +130,131 @@ fn a_data_directory_that_is_a_mount_point_is_named_with_its_wal() {
 }
 
 #[test]
+fn what_cannot_be_renamed_below_or_around_the_data_directory_is_said() {
+    let held = |held| OldPlaces {
+        held,
+        ..old(vec![])
+    };
+    assert_eq!(refused(&held(Fixed::Shared), &[]).0, "aside-data-shared");
+    let (id, hint) = refused(&held(Fixed::ByRoot), &[]);
+    assert_eq!(id, "aside-data-root");
+    // In root's directory it is root's link that leads on.
+    assert!(
+        hint.contains(
+            "install -d -o postgres -m 700 /data/pg.d && mv -T /data/pg /data/pg.d/data && ln -s /data/pg.d/data /data/pg;"
+        ),
+        "{hint}"
+    );
+}
+
+#[test]
+fn what_root_is_told_to_move_mixes_with_nothing_and_is_asked_for_once() {
+    let held = |place: &str, link: &str| Outside {
+        held: Fixed::ByRoot,
+        ..outside(link, place)
+    };
+    // The new name is that of this command: an earlier one's may be kept still.
+    let (_, hint) = refused(&old(vec![held("/ts", "pg_tblspc/1")]), &["/ts"]);
+    assert!(
+        hint.contains("mv -T /ts /ts.old-7 && runuser -u postgres -- ln -sfn /ts.old-7 /data/pg/pg_tblspc/1 && install -d -o postgres -m 700 /ts; then give the command again"),
+        "{hint}"
+    );
+    // The WAL of a copy goes where the link leads, unless it is told otherwise.
+    let (_, hint) = refused(&old(vec![held("/wal", "pg_wal")]), &["/wal"]);
+    assert!(
+        hint.ends_with("; then cls_rebuild_slave --keep-old --waldir /wal"),
+        "{hint}"
+    );
+}
+
+#[test]
+fn what_the_account_has_named_is_a_word_where_root_pastes_it() {
+    let held = |held, place: &str| Outside {
+        held,
+        ..outside("pg_tblspc/1", place)
+    };
+    let name = "/t s;$(id)";
+    for fixed in [Fixed::ByRoot, Fixed::ByMount] {
+        let (_, hint) = refused(&old(vec![held(fixed, name)]), &[name]);
+        let bare = hint.replace("'/t s;$(id)", "");
+        assert!(bare != hint && !bare.contains("$(id)"), "{hint}");
+    }
+    let (_, hint) = refused(&old(vec![held(Fixed::ByMount, "/a=b")]), &["/a=b"]);
+    let mapping = shlex::split(&hint).unwrap()[3].clone();
+    assert_eq!(mapping, "/a\\=b=/a\\=b/new.old-7");
+    assert_eq!(
+        mapped(Path::new("/a=b"), &[mapping]),
+        Path::new("/a=b/new.old-7")
+    );
+    for link in [held(Fixed::No, "/t\nrm"), held(Fixed::No, "/t\u{1b}[2J")] {
+        let refusal = plan(&old(vec![link]), &[]).unwrap_err();
+        assert_eq!(refusal.id, "aside-name");
+        assert!(!refusal.what.to_string().contains(char::is_control));
+    }
+    let by_the_way = Outside {
+        target: "/t\n/../t".into(),
+        ..held(Fixed::No, "/t")
+    };
+    assert_eq!(refused(&old(vec![by_the_way]), &[]).0, "aside-name");
+    let data = OldPlaces {
+        data: "/data/\r".into(),
+        ..old(vec![])
+    };
+    assert_eq!(refused(&data, &[]).0, "aside-name");
+}
+
+#[test]
+fn a_copy_that_was_told_to_go_below_is_told_so_again() {
+    let target = |place: &str| Target {
+        place: place.into(),
+        location: Some("/primary".into()),
+        bytes: 0,
+    };
+    let refused = |one: Outside, place: &str| {
+        let refusal = plan_moves(&old(vec![one]), "postgres", &[target(place)], SUFFIX);
+        let refusal = refusal.unwrap_err();
+        (refusal.id, refusal.hint.to_string())
+    };
+    // What an earlier refusal has named is moved aside, and is never what somebody is told to empty.
+    let earlier = outside("pg_tblspc/1", "/ts/new.old-3");
+    let (id, hint) = refused(earlier.clone(), "/ts");
+    assert_eq!(id, "aside-within");
+    assert!(
+        hint.contains("--tablespace-mapping /primary=/ts/new.old-3 "),
+        "{hint}"
+    );
+    let moves = plan(&old(vec![earlier]), &["/ts/new.old-3"]).unwrap();
+    assert_eq!(moves.places[1], pair("/ts/new.old-3"));
+    // The copy is told by the source's place, and not by what the standby's link says.
+    let mount = Outside {
+        held: Fixed::ByMount,
+        ..outside("pg_tblspc/1", "/ts")
+    };
+    let (id, hint) = refused(mount, "/ts");
+    assert_eq!(id, "aside-mount");
+    assert!(
+        hint.contains("--tablespace-mapping /primary=/ts/new.old-7 "),
+        "{hint}"
+    );
+}
+
+#[test]
+fn another_versions_part_of_a_tablespace_is_told() {
+    let has = |names: &[&str], major| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        has_other_version(&names, major)
+    };
+    let (own, other) = ("PG_16_202307071", "PG_1_1");
+    assert!(!has(&[], Some(16)));
+    assert!(!has(&[own, "lost+found"], Some(16)));
+    assert!(has(&[own, other], Some(16)));
+    assert!(has(&[other], Some(16)));
+    // Where the data do not tell their version.
+    assert!(!has(&[own], None));
+    assert!(has(&[own, other], None));
+}
+
+#[test]
 fn a_link_to_what_is_not_the_databases_is_not_followed() {
     let foreign = Outside {
         own: false,
@@ -150,6 +281,7 @@ fn what_goes_to_one_file_system_is_added_up() {
         free: 100 << 20,
         bytes: bytes << 20,
         taken: false,
+        unmounted: None,
     };
     assert!(has_room(&vec![need("/data/pg", 1, 60), need("/ts/a", 2, 60)]).is_ok());
     let short = vec![
@@ -167,4 +299,12 @@ fn what_goes_to_one_file_system_is_added_up() {
         ..need("/ts/a", 2, 1)
     };
     assert_eq!(has_room(&vec![taken]).unwrap_err().id, "copy-place");
+    // Of the data directory that was asked where it was empty.
+    let unmounted = |place| Need {
+        unmounted: Some("/mnt".into()),
+        ..need(place, 1, 1)
+    };
+    let beside = vec![unmounted("/mnt/pg"), unmounted("/mnt/ts")];
+    assert_eq!(has_room(&beside).unwrap_err().id, "copy-mount");
+    assert!(has_room(&vec![unmounted("/mnt/pg"), need("/ts", 2, 1)]).is_ok());
 }
