@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pha_core::decide::operator::kept_off;
 use pha_core::setup::Element;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output};
@@ -201,11 +202,6 @@ pub(crate) fn keep_off(
 /// Takes away the constraint that [`keep_off`] has made.
 pub(crate) fn allow_on(clone: &str, node: &str, deadline: Deadline) -> Result<(), ClsError> {
     take_away(&kept_off(clone, node), deadline)
-}
-
-/// The identifier of the constraint that [`keep_off`] makes.
-pub(crate) fn kept_off(clone: &str, node: &str) -> String {
-    format!("cli-ban-{clone}-on-{node}")
 }
 
 /// Sets a cluster property in a set of its own.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use pha_core::cluster::{ClusterNode, FailCount};
 use pha_core::decide::operator::{
-    Hold, Promotable, SwitchFacts, SwitchPlan, SwitchStandby, plan_switch,
+    Hold, Promotable, SwitchFacts, SwitchPlan, SwitchStandby, kept_off, plan_switch,
 };
 use pha_core::decide::whose;
 use pha_core::health::NotingCommand;
@@ -332,7 +332,7 @@ fn perform(
     let end = Deadline::after(RESTORE);
     let cleared = tools::take_away(&tools::wish(&cluster.view.outer), end);
     let released = match plan.hand_over {
-        true => tools::take_away(&tools::kept_off(&cluster.view.outer, old.as_str()), end),
+        true => tools::take_away(&kept_off(&cluster.view.outer, old.as_str()), end),
         false => Ok(()),
     };
     restored?;
@@ -431,10 +431,7 @@ fn undone(session: &Session, cluster: &Cluster, error: ClsError, plan: &SwitchPl
         .ui
         .progress(&format!("{error}; going back to {old} as primary"));
     if plan.hand_over
-        && let Err(error) = tools::take_away(
-            &tools::kept_off(&cluster.view.outer, old.as_str()),
-            deadline,
-        )
+        && let Err(error) = tools::take_away(&kept_off(&cluster.view.outer, old.as_str()), deadline)
     {
         session.ui.progress(&error.to_string());
     }

@@ -1,5 +1,6 @@
 //! Repairing and rebuilding this node's standby: look, decide, perform, and look again.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use pha_host::node::pg_ctl;
 use pha_host::pgctl::PgCtl;
 use pha_host::process::{self, Signal};
 use pha_host::rewind::Source;
+use pha_host::sql::TextRows;
 use pha_host::unfinished::Copies;
 use serde_json::json;
 
@@ -88,6 +90,8 @@ struct Work<'a> {
     timelines: Option<Lineage>,
     /// A slot on the source that was made for the copy.
     slot: Option<String>,
+    /// The source's tablespaces and their sizes, once it was asked.
+    tablespaces: OnceCell<TextRows>,
     /// What was moved aside, and whether it may be started again.
     old: OldData,
     /// The node's change lock, until its data are whole again.
@@ -132,6 +136,7 @@ pub(crate) fn run(
         banned: false,
         timelines: None,
         slot: None,
+        tablespaces: OnceCell::new(),
         old: OldData::default(),
         changing: None,
     };

@@ -93,7 +93,8 @@ pub(crate) fn snapshot(
         answer,
         silent_before,
         standby_signal: node.pg.has_standby_signal(),
-        in_memory: node.names.exists(),
+        // What cannot be looked at may be there.
+        in_memory: node.names.try_exists().unwrap_or(true),
         unfinished,
         disk,
         // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.

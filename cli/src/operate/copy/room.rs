@@ -1,6 +1,6 @@
 //! Where a copy is written to, and whether there is room for it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::decide::operator::{
@@ -32,10 +32,7 @@ impl Work<'_> {
         // An empty directory stays; what could not be rewound does not.
         let moves = plan.steps.contains(&CopyStep::SetAside) || plan.method == Method::Rewind;
         let old = old.filter(|_| moves);
-        let wal = old.as_ref().and_then(|old| {
-            let wal = |link: &Path| link == Path::new("pg_wal");
-            old.outside.iter().find(|one| wal(&one.link))
-        });
+        let wal = old.as_ref().and_then(|old| old.wal());
         let wal = wal.map(|wal| wal.place.clone());
         let targets = self.targets(plan, source, wal)?;
         let moves = match old {
@@ -133,7 +130,17 @@ impl Work<'_> {
         Ok(real.map_err(|error| broken(&error))?.unwrap_or(place))
     }
 
+    /// The source's tablespaces and their sizes. It is asked once: counting files takes its time, and between the looks
+    /// at this node's places and the deed there should be little.
     fn tablespaces(&self, plan: &CopyPlan, source: &Source) -> Result<TextRows, ClsError> {
+        if let Some(known) = self.tablespaces.get() {
+            return Ok(known.clone());
+        }
+        let rows = self.ask_for_tablespaces(plan, source)?;
+        Ok(self.tablespaces.get_or_init(|| rows).clone())
+    }
+
+    fn ask_for_tablespaces(&self, plan: &CopyPlan, source: &Source) -> Result<TextRows, ClsError> {
         let refused = match self.ask(source, SIZES) {
             Ok(rows) => return Ok(rows),
             Err(refused) => refused,

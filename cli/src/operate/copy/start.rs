@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pha_core::decide::operator::{Copied, CopyPlan, still_missing};
+use pha_core::decide::operator::{Copied, CopyPlan, kept_off, still_missing};
 use pha_core::params::Mode;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
@@ -59,7 +59,7 @@ impl Work<'_> {
 
     pub(super) fn let_start(&mut self) -> Result<(), ClsError> {
         // Also the constraint of an earlier command that was killed, and none of an administrator's.
-        let banned = tools::kept_off(&self.cluster.view.outer, self.node.as_str());
+        let banned = kept_off(&self.cluster.view.outer, self.node.as_str());
         let again = self.cluster.again(self.session)?;
         self.banned |= again.view.left.contains(&banned);
         self.lift_ban()?;

@@ -31,11 +31,17 @@ pub struct Hold<'n> {
     pub until: Moment,
 }
 
+/// The identifier of the constraint that keeps a clone off a node, as `crm_resource --ban` forms it.
+#[must_use]
+pub fn kept_off(clone: &str, node: &str) -> String {
+    format!("cli-ban-{clone}-on-{node}")
+}
+
 impl Hold<'_> {
     /// The constraint's identifier.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("cli-ban-{}-on-{}", self.clone, self.old)
+        kept_off(self.clone, self.old.as_str())
     }
 
     /// The constraint.

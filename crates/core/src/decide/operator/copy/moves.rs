@@ -54,6 +54,14 @@ pub struct OldPlaces {
     pub outside: Vec<Outside>,
 }
 
+impl OldPlaces {
+    /// Their WAL, where it lies outside of the data directory.
+    #[must_use]
+    pub fn wal(&self) -> Option<&Outside> {
+        self.outside.iter().find(|outside| is_wal(&outside.link))
+    }
+}
+
 /// A link in the old data, and where it leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lead {
@@ -234,23 +242,28 @@ const ASIDE_DATA_ROOT: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
+/// Where the new copy may go instead of a place that stays as it is.
+fn below(facts: &PlaceFacts) -> Message {
+    message!(
+        "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
+        elsewhere = facts.elsewhere.as_str()
+    )
+}
+
 const ASIDE_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
     id: "aside-mount",
     says: "The new copy is not written to a mount point in which old data are.",
     check: |facts| {
         let link = facts.link.as_deref()?;
         (facts.held == Fixed::ByMount && facts.used).then(|| {
-            let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
+            let to = facts.place.as_str();
             (
                 message!(
                     "{link} leads to {to}, a mount point, so that the old data cannot be kept beside it",
                     link,
                     to
                 ),
-                message!(
-                    "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
-                    elsewhere
-                ),
+                below(facts),
             )
         })
     },
@@ -262,17 +275,14 @@ const ASIDE_SHARED: Precondition<PlaceFacts, Message> = Precondition {
     check: |facts| {
         let link = facts.link.as_deref()?;
         (facts.held == Fixed::Shared && facts.used).then(|| {
-            let (to, elsewhere) = (facts.place.as_str(), facts.elsewhere.as_str());
+            let to = facts.place.as_str();
             (
                 message!(
                     "{link} leads to {to}, in which another version's tablespace or a mount point is as well, so that it is not moved",
                     link,
                     to
                 ),
-                message!(
-                    "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
-                    elsewhere
-                ),
+                below(facts),
             )
         })
     },
@@ -351,7 +361,7 @@ pub fn plan_moves(
     used: &[Target],
     suffix: &str,
 ) -> Result<Moves, Box<Refusal<Message>>> {
-    let wal = old.outside.iter().find(|outside| is_wal(&outside.link));
+    let wal = old.wal();
     all_hold(
         PLACE_RULES,
         &PlaceFacts {
