@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::kept_off;
+use pha_core::names::NodeName;
 use pha_core::setup::Element;
 use pha_host::clock::Deadline;
 use pha_host::command::{Command, Output};
-use pha_host::pacemaker::{PacemakerError, answers_quorum, quorum_question};
+use pha_host::pacemaker::{
+    PacemakerError, answers_memory, answers_quorum, memory_question, quorum_question,
+};
 
 use crate::error::ClsError;
 
@@ -52,6 +55,21 @@ pub(crate) fn idle(deadline: Deadline) -> Result<bool, ClsError> {
         .args(["--wait", "--timeout=2"])
         .accept(NOT_YET);
     Ok(run(command, deadline)?.code != NOT_YET)
+}
+
+/// Whether an attribute of a node that is in the cluster information base is in the memory of Pacemaker's
+/// attribute daemon too. Where it is not, that node's daemon has ended, and its next one removes it from the
+/// information base as it starts. A daemon that does not answer yet, here, holds nothing.
+pub(crate) fn is_held(
+    node: &NodeName,
+    attribute: &str,
+    deadline: Deadline,
+) -> Result<bool, ClsError> {
+    match run(memory_question(node, attribute), deadline) {
+        Ok(answer) => Ok(answers_memory(&answer).is_some_and(|value| !value.is_empty())),
+        Err(ClsError::NoCluster | ClsError::NoAnswer) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn crm_resource(resource: &str) -> Command {

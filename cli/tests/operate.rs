@@ -327,6 +327,24 @@ fn manage_waits_for_the_primarys_score() {
         );
     }
 
+    // A score that no attribute manager holds is removed by the next one that starts.
+    let answers = [
+        r#"echo 'name="master-pgsql" host="node1" value=""'"#,
+        "echo 'Could not connect to attrd' >&2; exit 102",
+    ];
+    for answer in answers {
+        let shims = idle(&[PRIMARY, STANDBY], TWO, &[("is-managed", "false")]);
+        shims.tool("attrd_updater", answer);
+        let run = shims.cls(&["manage", "--timeout", "0.5"]);
+        assert_eq!(run.code, 11, "{run:?}");
+        assert!(run.err.contains("no monitor has run on node1"), "{run:?}");
+        let calls = shims.calls();
+        assert!(
+            !calls.iter().any(|call| call.contains("is-managed")),
+            "{calls:?}"
+        );
+    }
+
     let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
     assert_eq!(shims.cls(&["manage"]).code, 0);
     let changes = shims.calls().into_iter();

@@ -6,6 +6,7 @@ use clap::Args;
 use pha_core::cluster::Maintenance;
 use pha_core::message;
 use pha_core::message::Message;
+use pha_core::names::NodeName;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -174,7 +175,7 @@ fn look_again(session: &Session, cluster: &Cluster, deadline: Deadline) -> Resul
     let what = "Pacemaker to know what runs";
     let doubtful = wait::until(session, what, deadline, || {
         let cluster = cluster.again(session)?;
-        Ok(match looked_at(&cluster) {
+        Ok(match looked_at(&cluster, deadline)? {
             Look::Pending(what) => Look::Pending(what),
             Look::Done(()) => Look::Done(is_doubtful(&cluster)),
         })
@@ -186,7 +187,7 @@ fn look_again(session: &Session, cluster: &Cluster, deadline: Deadline) -> Resul
         }
     }
     wait::until(session, what, deadline, || {
-        Ok(known(&cluster.again(session)?))
+        known(&cluster.again(session)?, deadline)
     })
 }
 
@@ -207,35 +208,44 @@ fn is_doubtful(cluster: &Cluster) -> bool {
 /// Whether each member was looked at. After a restart of Pacemaker that is a probe on every node, and the
 /// promotion scores are gone until the first monitor of the primary has written its own again. Where its
 /// monitors fail there is none.
-fn looked_at(cluster: &Cluster) -> Look<()> {
+fn looked_at(cluster: &Cluster, deadline: Deadline) -> Result<Look<()>, ClsError> {
     if let Look::Pending(what) = busy(cluster) {
-        return Look::Pending(what);
+        return Ok(Look::Pending(what));
     }
     for name in cluster.nodes() {
         let node = cluster.node(&name);
         let database = &node.database;
         if node.online && database.role.is_none() {
-            return Look::Pending(format!("{name} has not been looked at yet"));
+            return Ok(Look::Pending(format!("{name} has not been looked at yet")));
         }
-        let scored = node.score.is_some() || database.last_failure.is_some();
-        if node.role() == Role::Promoted && !scored {
-            return Look::Pending(format!("no monitor has run on {name} yet"));
+        if node.role() == Role::Promoted && database.last_failure.is_none() {
+            let scored = scored(cluster, &name, deadline)?;
+            if let Look::Pending(what) = scored {
+                return Ok(Look::Pending(what));
+            }
         }
     }
-    Look::Done(())
+    Ok(Look::Done(()))
+}
+
+/// Whether a node has its promotion score, and will keep it: one that Pacemaker's attribute daemon does not hold
+/// goes as soon as that node has another daemon.
+fn scored(cluster: &Cluster, name: &NodeName, deadline: Deadline) -> Result<Look<()>, ClsError> {
+    let attribute = cluster.resource.promotion_attribute();
+    if cluster.node(name).score.is_some() && tools::is_held(name, &attribute, deadline)? {
+        return Ok(Look::Done(()));
+    }
+    Ok(Look::Pending(format!("no monitor has run on {name} yet")))
 }
 
 /// Whether Pacemaker knows enough to act: given back before a primary has its promotion score, it would be
 /// demoted.
-fn known(cluster: &Cluster) -> Look<()> {
-    if let Look::Pending(what) = looked_at(cluster) {
-        return Look::Pending(what);
+fn known(cluster: &Cluster, deadline: Deadline) -> Result<Look<()>, ClsError> {
+    if let Look::Pending(what) = looked_at(cluster, deadline)? {
+        return Ok(Look::Pending(what));
     }
     if let Some(primary) = cluster.view.promoted().next() {
-        return match cluster.node(primary).score {
-            Some(_) => Look::Done(()),
-            None => Look::Pending(format!("no monitor has run on {primary} yet")),
-        };
+        return scored(cluster, primary, deadline);
     }
     // The primary may be on a node that has not joined again.
     let nodes = cluster.nodes().into_iter();
@@ -244,10 +254,10 @@ fn known(cluster: &Cluster) -> Look<()> {
         .map(|name| name.to_string())
         .collect();
     if away.is_empty() || cluster.view.database.stopped_on_purpose {
-        return Look::Done(());
+        return Ok(Look::Done(()));
     }
-    Look::Pending(format!(
+    Ok(Look::Pending(format!(
         "no primary is seen, and {} is not in the cluster",
         away.join(", ")
-    ))
+    )))
 }

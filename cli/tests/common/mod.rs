@@ -31,6 +31,10 @@ impl Shims {
         shims.tool("cibadmin", "cat \"$here/cib.xml\"");
         shims.tool("crm_mon", "echo 'Online: [ node1 node2 ]'");
         shims.quorum(true);
+        shims.tool(
+            "attrd_updater",
+            "echo 'name=\"master-pgsql\" host=\"node1\" value=\"1000\"'",
+        );
         shims
     }
 

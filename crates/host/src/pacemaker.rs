@@ -198,20 +198,8 @@ impl Pacemaker {
         name: &str,
         deadline: Deadline,
     ) -> Result<Option<String>, PacemakerError> {
-        let command = Command::new("attrd_updater")
-            .arg(format!("--node={node}"))
-            .arg(format!("--name={name}"))
-            .arg("--query")
-            .accept(NOT_FOUND)
-            .accept(NEVER_SET);
-        let output = self.run(command, deadline)?;
-        // name="master-pgsql" host="node1" value="1000"
-        let text = output.text();
-        let value = text
-            .trim()
-            .strip_suffix('"')
-            .and_then(|text| text.rsplit_once(" value=\""));
-        Ok(value.map(|(_, value)| value.to_owned()))
+        let output = self.run(memory_question(node, name), deadline)?;
+        Ok(answers_memory(&output))
     }
 
     /// Sets an attribute that lasts for ever.
@@ -496,6 +484,30 @@ pub fn answers_quorum(answer: &Output) -> Option<bool> {
         ("0", _) | (_, NO_QUORUM) => Some(false),
         _ => None,
     }
+}
+
+/// The question to the attribute daemon what it has in memory. It may be other than what the information base
+/// has: a daemon that starts removes what its node had there, and until then the rest of the cluster goes by
+/// what nobody holds any more.
+pub fn memory_question(node: &NodeName, attribute: &str) -> Command {
+    Command::new("attrd_updater")
+        .arg(format!("--node={node}"))
+        .arg(format!("--name={attribute}"))
+        .arg("--query")
+        .accept(NOT_FOUND)
+        .accept(NEVER_SET)
+}
+
+/// The value in the answer to [`memory_question`], such as
+/// `name="master-pgsql" host="node1" value="1000"`; that of a node whose daemon has ended is empty.
+#[must_use]
+pub fn answers_memory(answer: &Output) -> Option<String> {
+    let text = answer.text();
+    let value = text
+        .trim()
+        .strip_suffix('"')
+        .and_then(|text| text.rsplit_once(" value=\""));
+    value.map(|(_, value)| value.to_owned())
 }
 
 /// `pacemakerd`, which starts Pacemaker's other daemons, where it runs on this node.
