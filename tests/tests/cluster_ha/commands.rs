@@ -249,8 +249,9 @@ fn something_hangs(bed: &Bed) {
         let node = bed.node("node1");
         node.kill(|process| process.comm == "postgres", signal)
     };
+    // After three monitors without an answer the agent acts, and a loaded machine is not faster.
+    ends(bed, "node1", &["unmanage"], 0);
     assert!(server(Signal::STOP) > 0);
-    // Side by side: after three monitors without an answer the agent acts.
     status_names(
         bed,
         &nodes,
@@ -258,6 +259,7 @@ fn something_hangs(bed: &Bed) {
         "PostgreSQL on node1 does not answer",
     );
     assert!(server(Signal::CONT) > 0);
+    ends(bed, "node1", &["manage"], 0);
     let after = bed.settle("node1", &["node2"]);
     assert_eq!(reign(&after), reign(&before));
 
