@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn every_link_has_a_page_with_its_options_and_exit_codes() {
         let pages = manual(command()).unwrap();
-        assert_eq!(pages.len(), crate::app::command_names().len() + 3);
+        assert_eq!(pages.len(), crate::app::command_names().len() + 4);
         let (_, page) = pages
             .iter()
             .find(|(name, _)| name == "cls_online_switch.8")

@@ -13,7 +13,7 @@ use pha_host::lock::{self, LockName, LockService, MutexAnswer, RoleName, Shown};
 use crate::exit::Exit;
 use crate::render;
 
-const AFTER_HELP: &str = "\
+pub(crate) const AFTER_HELP: &str = "\
 Exit status:
   0  done; for trylock, lock and unlock: yes, 1 was printed
   1  trylock, lock, unlock: no, 0 was printed; show: there is no such row; init: there is a row
@@ -33,7 +33,7 @@ The password belongs into ~/.pgpass (mode 0600), not onto the command line.";
 /// The distributed lock of pha4pgsql: a row in a PostgreSQL outside of the cluster.
 #[derive(Debug, Parser)]
 #[command(name = "distlock", version, after_help = AFTER_HELP)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// How to reach the lock service: a connection string, a URI, or the psql command of an older
     /// configuration (which is not run)
     #[arg(value_name = "CONNINFO")]

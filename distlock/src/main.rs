@@ -4,6 +4,8 @@
 
 mod app;
 mod exit;
+#[cfg(test)]
+mod page;
 mod render;
 
 fn main() -> std::process::ExitCode {

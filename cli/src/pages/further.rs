@@ -1,4 +1,5 @@
-//! The pages that are about no command: the agent's parameters, and the configuration file.
+//! The pages that are about no command of `cls`: the agent's parameters, the configuration file, and
+//! `distlock`, whose own tests compare its page with its command line.
 
 use std::io;
 
@@ -8,9 +9,13 @@ use pha_core::params::TABLE;
 /// The file that is shipped with the keys, their values, and what they mean.
 const EXAMPLE: &str = include_str!("../../../config.ini.example");
 
-/// Both pages by their file names.
-pub(super) fn pages() -> io::Result<[(String, String); 2]> {
+/// The page of the program `distlock`, which is made there.
+const DISTLOCK: &str = include_str!("../../../docs/man/distlock.8");
+
+/// The pages by their file names.
+pub(super) fn pages() -> io::Result<[(String, String); 3]> {
     Ok([
+        ("distlock.8".to_owned(), DISTLOCK.to_owned()),
         ("expgsql.7".to_owned(), agent()?),
         ("pha4pgsql-config.ini.5".to_owned(), configuration(EXAMPLE)?),
     ])
@@ -111,7 +116,10 @@ fn configuration(example: &str) -> io::Result<String> {
     page.control("TP", []);
     page.text([bold("/opt/pha4pgsql/config.ini")]);
     page.text([roman("where install.sh has put the programs")]);
-    finished(page, &[("expgsql", "7"), ("cls_setup", "8")])
+    finished(
+        page,
+        &[("expgsql", "7"), ("cls_setup", "8"), ("distlock", "8")],
+    )
 }
 
 #[cfg(test)]
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_parameter_and_every_key_of_the_example_is_on_its_page() {
-        let [(_, agent), (_, configuration)] = pages().unwrap();
+        let [_, (_, agent), (_, configuration)] = pages().unwrap();
         for spec in TABLE {
             assert!(
                 agent.contains(&format!("\\fB{}\\fR", spec.name)),
