@@ -188,8 +188,10 @@ impl Ledger {
 pub struct Verdict {
     /// The log.
     pub ledger: Ledger,
-    /// Acknowledged commits that are not on a node, per node.
+    /// Acknowledged commits that are not on a node, per node that answered.
     pub missing: BTreeMap<String, Vec<(u32, u64)>>,
+    /// Nodes that did not answer, and what was heard instead: what they have is not known.
+    pub silent: BTreeMap<String, String>,
     /// See [`Ledger::duplicates`].
     pub duplicates: Vec<(Acknowledgement, Acknowledgement)>,
     /// See [`Ledger::superseded`].
@@ -197,13 +199,30 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing lost, nothing acknowledged twice, and something acknowledged at all.
+    /// Every node answered, nothing lost, nothing acknowledged twice, and something acknowledged at all.
     #[must_use]
     pub fn clean(&self) -> bool {
-        !self.ledger.acknowledgements.is_empty()
-            && self.missing.values().all(Vec::is_empty)
-            && self.duplicates.is_empty()
-            && self.superseded.is_empty()
+        self.silent.is_empty() && !self.ledger.acknowledgements.is_empty() && !self.broken()
+    }
+
+    /// The promise is broken, as far as the nodes that answered know.
+    fn broken(&self) -> bool {
+        self.missing.values().any(|lost| !lost.is_empty())
+            || !self.duplicates.is_empty()
+            || !self.superseded.is_empty()
+    }
+
+    /// The last word.
+    fn word(&self) -> &'static str {
+        if self.broken() {
+            "BROKEN"
+        } else if !self.silent.is_empty() {
+            "UNKNOWN: a node did not answer, which loses nothing and proves nothing"
+        } else if self.ledger.acknowledgements.is_empty() {
+            "UNKNOWN: nothing was acknowledged"
+        } else {
+            "every acknowledged commit is there"
+        }
     }
 }
 
@@ -233,6 +252,9 @@ impl fmt::Display for Verdict {
             }
             writeln!(f)?;
         }
+        for (node, heard) in &self.silent {
+            writeln!(f, "no answer of {node:<10}{heard}")?;
+        }
         writeln!(f, "acknowledged twice     {}", self.duplicates.len())?;
         writeln!(f, "by a replaced primary  {}", self.superseded.len())?;
         writeln!(
@@ -240,15 +262,7 @@ impl fmt::Display for Verdict {
             "longest gap            {:.2} s",
             ledger.longest_gap().as_secs_f64()
         )?;
-        write!(
-            f,
-            "verdict                {}",
-            if self.clean() {
-                "every acknowledged commit is there"
-            } else {
-                "BROKEN"
-            }
-        )
+        write!(f, "verdict                {}", self.word())
     }
 }
 
@@ -262,10 +276,11 @@ impl Cluster {
     }
 
     /// Compares the log with the rows of these nodes. A standby may still be replaying: rows are
-    /// waited for as long as `patience`, and what is not there then is missing.
+    /// waited for as long as `patience`, and what was not there when the node last answered is missing. Of
+    /// a node that never answered nothing is said to be missing ([`Verdict::silent`]).
     ///
     /// # Errors
-    /// A log cannot be read. A node that does not answer misses everything.
+    /// A log cannot be read.
     pub fn check(&self, nodes: &[&str], patience: Duration) -> Result<Verdict> {
         let ledger = self.ledger()?;
         let promised: BTreeSet<(u32, u64)> = ledger
@@ -273,29 +288,18 @@ impl Cluster {
             .iter()
             .map(|a| (a.writer, a.id))
             .collect();
-        let mut missing = BTreeMap::new();
+        let (mut missing, mut silent) = (BTreeMap::new(), BTreeMap::new());
         for node in nodes {
-            let mut lost: Vec<(u32, u64)> = promised.iter().copied().collect();
-            // That the time was up is told by what is still missing.
-            let _ = wait(
-                &format!("every acknowledged row on {node}"),
-                patience,
-                || {
-                    let rows = self.rows(node).map_err(|error| error.to_string())?;
-                    lost = promised.difference(&rows).copied().collect();
-                    if lost.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(format!("{} missing", lost.len()))
-                    }
-                },
-            );
-            missing.insert((*node).to_owned(), lost);
+            match compared(node, &promised, patience, || self.rows(node)) {
+                Ok(lost) => drop(missing.insert((*node).to_owned(), lost)),
+                Err(heard) => drop(silent.insert((*node).to_owned(), heard)),
+            }
         }
         let (duplicates, superseded) = (ledger.duplicates(), ledger.superseded());
         Ok(Verdict {
             ledger,
             missing,
+            silent,
             duplicates,
             superseded,
         })
@@ -315,10 +319,50 @@ impl Cluster {
     }
 }
 
+/// What of the promised is not among a node's rows, once everything is or the time is up.
+///
+/// # Errors
+/// What the node said at last instead of rows, where it never gave any.
+fn compared(
+    node: &str,
+    promised: &BTreeSet<(u32, u64)>,
+    patience: Duration,
+    rows: impl Fn() -> Result<BTreeSet<(u32, u64)>>,
+) -> std::result::Result<Vec<(u32, u64)>, String> {
+    let mut answer = Err(String::new());
+    // That the time was up is told by what is still missing, or by the error that is still there.
+    let _ = wait(
+        &format!("every acknowledged row on {node}"),
+        patience,
+        || match rows() {
+            Ok(rows) => {
+                let lost: Vec<_> = promised.difference(&rows).copied().collect();
+                let count = lost.len();
+                answer = Ok(lost);
+                match count {
+                    0 => Ok(()),
+                    _ => Err(format!("{count} missing")),
+                }
+            }
+            Err(error) => {
+                let heard = error.to_string();
+                if answer.is_err() {
+                    answer = Err(heard.clone());
+                }
+                Err(heard)
+            }
+        },
+    );
+    answer
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::Ledger;
+    use super::{Ledger, Verdict, compared};
+    use crate::error::Error;
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     fn ledger(logs: &[(u32, &str)]) -> Ledger {
@@ -371,5 +415,58 @@ mod tests {
         let mut ledger = Ledger::default();
         assert!(ledger.add(1, "A\t1\t2").is_err());
         assert!(ledger.add(1, "A\tx\t1\t2\ta\t1").is_err());
+    }
+
+    fn verdict(missing: &[(&str, u64)], silent: &[&str]) -> Verdict {
+        Verdict {
+            ledger: ledger(&[(1, "S 0\nA 1 10 20 a 1\nE 50")]),
+            missing: missing
+                .iter()
+                .map(|(node, id)| ((*node).to_owned(), vec![(1, *id)]))
+                .collect(),
+            silent: silent
+                .iter()
+                .map(|node| ((*node).to_owned(), "connection refused".to_owned()))
+                .collect(),
+            duplicates: Vec::new(),
+            superseded: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_has_lost_nothing_and_proves_nothing() {
+        let silent = verdict(&[], &["node2"]);
+        let text = silent.to_string();
+        assert!(!silent.clean());
+        assert!(text.contains("no answer of node2") && text.contains("UNKNOWN"));
+        assert!(!text.contains("BROKEN") && !text.contains("missing on"));
+        // What another node has lost is lost all the same.
+        let both = verdict(&[("node1", 7)], &["node2"]);
+        assert!(!both.clean() && both.to_string().contains("BROKEN"));
+        assert!(verdict(&[], &[]).clean());
+    }
+
+    #[test]
+    fn the_last_answer_counts_and_silence_is_told_as_silence() {
+        let promised: BTreeSet<(u32, u64)> = [(1, 1), (1, 2)].into();
+        let short = Duration::from_millis(1);
+        let refused = || Err(Error::Asked("connection refused".to_owned()));
+        assert_eq!(
+            compared("node1", &promised, short, refused),
+            Err("connection refused".to_owned())
+        );
+        let some = || Ok([(1, 1)].into());
+        assert_eq!(compared("node1", &promised, short, some), Ok(vec![(1, 2)]));
+        // It answered once, and was silent afterwards.
+        let asked = Cell::new(false);
+        let then_silent = || match asked.replace(true) {
+            false => some(),
+            true => refused(),
+        };
+        let long = Duration::from_millis(300);
+        assert_eq!(
+            compared("node1", &promised, long, then_silent),
+            Ok(vec![(1, 2)])
+        );
     }
 }

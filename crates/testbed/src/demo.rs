@@ -181,7 +181,11 @@ fn show(story: &Story, logs: &Path) {
             servers.join(", ")
         ),
     );
+    for (node, heard) in &verdict.silent {
+        row("NO ANSWER", &format!("of {node}: {heard}"));
+    }
     match missing {
+        0 if !verdict.silent.is_empty() => row("lost", "not known"),
         0 => row(
             "lost",
             &format!("0: every one of them is on {primary} and on {standby}"),

@@ -354,6 +354,7 @@ mod tests {
                     end: 112 * SECOND,
                 },
                 missing: [("node1".to_owned(), Vec::new())].into(),
+                silent: [].into(),
                 duplicates: Vec::new(),
                 superseded: Vec::new(),
             },
