@@ -2,6 +2,13 @@
 # After the files are in place (dpkg: configure with the version before; rpm: how many versions there are).
 # No service is started, stopped or enabled.
 set -e
+case ${1-} in
+    configure | [1-9]*)
+        if command -v systemd-tmpfiles >/dev/null 2>&1; then
+            systemd-tmpfiles --create /usr/lib/tmpfiles.d/pha4pgsql.conf || :
+        fi
+        ;;
+esac
 case ${1-}:${2-} in
     configure: | 1:*) ;;
     *) exit 0 ;;

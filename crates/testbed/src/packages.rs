@@ -49,7 +49,12 @@ const TO_PACKAGE: [(&str, &str); 5] = [
 const TO_GROW: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
 
 /// The same for looking at packages of both kinds.
-const TO_LOOK: [(&str, &str); 2] = [("/usr/bin/dpkg-deb", "dpkg"), ("/usr/bin/rpm", "rpm")];
+const TO_LOOK: [(&str, &str); 4] = [
+    ("/usr/bin/dpkg-deb", "dpkg"),
+    ("/usr/bin/lintian", "lintian"),
+    ("/usr/bin/rpm", "rpm"),
+    ("/usr/bin/rpmlint", "rpmlint"),
+];
 
 /// The library that gives a program another time, from the package faketime.
 pub(crate) fn clock_library() -> String {

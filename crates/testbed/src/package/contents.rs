@@ -119,6 +119,9 @@ pub(super) fn contents(from: &Sources<'_>, format: Format) -> Result<Contents> {
         let place = "/etc/needrestart/conf.d/pha4pgsql.conf".to_owned();
         put(place, What::Settings(settings, 0o644));
     }
+    let directories = tree.join("crates/testbed/package/tmpfiles.conf");
+    let place = "/usr/lib/tmpfiles.d/pha4pgsql.conf".to_owned();
+    put(place, What::File(directories, 0o644));
     let script = tree.join("install.sh");
     let place = "/usr/share/pha4pgsql/install.sh".to_owned();
     put(place, What::File(script, 0o755));
@@ -153,11 +156,15 @@ fn papers(from: &Sources<'_>, format: Format, put: &mut impl FnMut(String, What)
 ///
 /// # Errors
 /// gzip fails.
-pub(super) fn written(site: &Site, contents: &Contents) -> Result<Vec<serde_json::Value>> {
+pub(super) fn written(
+    site: &Site,
+    contents: &Contents,
+    format: Format,
+) -> Result<Vec<serde_json::Value>> {
     use serde_json::json;
     let mut entries = Vec::new();
     for (place, what) in contents {
-        let entry = match what {
+        let mut entry = match what {
             What::File(source, mode) => {
                 json!({"src": source, "dst": place, "file_info": {"mode": mode}})
             }
@@ -173,9 +180,25 @@ pub(super) fn written(site: &Site, contents: &Contents) -> Result<Vec<serde_json
                 json!({"dst": place, "type": "dir", "file_info": {"mode": mode}})
             }
         };
+        if let Some(kind) = to_be_read(place, format) {
+            entry["type"] = json!(kind);
+        }
         entries.push(entry);
     }
     Ok(entries)
+}
+
+/// What rpm calls a file that is to be read, which it leaves out where no documentation is wanted
+/// (`--excludedocs`, but the licence) and lists by itself (`rpm -qd`, `rpm -qL`).
+fn to_be_read(place: &str, format: Format) -> Option<&'static str> {
+    let of = |begin: &str| format == Format::Rpm && place.starts_with(begin);
+    if of("/usr/share/licenses/") {
+        Some("license")
+    } else if of("/usr/share/doc/") || of("/usr/share/man/") {
+        Some("doc")
+    } else {
+        None
+    }
 }
 
 /// Makes a file smaller, without its name and time in it.
@@ -250,6 +273,23 @@ mod tests {
                 assert!(!place.ends_with("/config.ini"), "{place}");
             }
         }
+    }
+
+    #[test]
+    fn only_rpm_is_told_what_is_to_be_read() {
+        for (place, _) in of(Format::Rpm) {
+            let read = ["/usr/share/man/", "/usr/share/doc/", "/usr/share/licenses/"];
+            let expected = read.iter().any(|begin| place.starts_with(begin));
+            assert_eq!(
+                to_be_read(&place, Format::Rpm).is_some(),
+                expected,
+                "{place}"
+            );
+            assert_eq!(to_be_read(&place, Format::Deb), None, "{place}");
+        }
+        let licence = "/usr/share/licenses/pha4pgsql/LICENSE";
+        assert_eq!(to_be_read(licence, Format::Rpm), Some("license"));
+        assert!(of(Format::Rpm).contains_key(licence));
     }
 
     #[test]

@@ -119,18 +119,11 @@ pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
     ] {
         write(&site.made.join(name), script)?;
     }
-    let changes = json!([{
-        "semver": site.version,
-        "date": inside::time(site)?,
-        "packager": site.maintainer,
-        "deb": {"urgency": "medium", "distributions": ["stable"]},
-        "changes": [{"note": "What has changed is in changelog.gz beside this file."}],
-    }]);
-    write(&site.made.join("changes.yaml"), changes.to_string())?;
     let mut made = Vec::new();
     for (format, packager) in [(Format::Deb, "deb"), (Format::Rpm, "rpm")] {
         let list = contents(&built.sources(site), format)?;
-        let description = described(site, built.arch, format, &written(site, &list)?);
+        write(&changes(site, format), what_changed(site, format)?)?;
+        let description = described(site, built.arch, format, &written(site, &list, format)?);
         let settings = site.made.join(format!("nfpm-{packager}.yaml"));
         // What is JSON is YAML too.
         write(&settings, description.to_string())?;
@@ -153,6 +146,27 @@ pub(super) fn packages(site: &Site, built: &Built) -> Result<Vec<PathBuf>> {
         made.push(file);
     }
     Ok(made)
+}
+
+/// The file of what has changed, as the format has it.
+fn changes(site: &Site, format: Format) -> PathBuf {
+    site.made.join(format!("changes-{format:?}.yaml"))
+}
+
+fn what_changed(site: &Site, format: Format) -> Result<String> {
+    // nfpm adds the release where Debian wants it, and leaves it out for rpm, which wants it too.
+    let version = match format {
+        Format::Deb => site.version.clone(),
+        Format::Rpm => format!("{}-1", site.version),
+    };
+    let changes = json!([{
+        "semver": version,
+        "date": inside::time(site)?,
+        "packager": site.maintainer,
+        "deb": {"urgency": "medium", "distributions": ["stable"]},
+        "changes": [{"note": "What has changed is in changelog.gz beside this file."}],
+    }]);
+    Ok(changes.to_string())
 }
 
 /// What nfpm is told. The names of what a package needs are those of its distributions.
@@ -188,6 +202,14 @@ fn described(
             ]),
         ),
     };
+    let mut scripts = json!({
+        "preremove": script("preremove"),
+        "postinstall": script("postinstall"),
+    });
+    // rpm knows no purge.
+    if format == Format::Deb {
+        scripts["postremove"] = json!(script("postremove"));
+    }
     json!({
         "name": "pha4pgsql",
         "arch": arch,
@@ -202,12 +224,8 @@ fn described(
         "depends": needs,
         "recommends": recommended,
         "contents": entries,
-        "changelog": script("changes.yaml"),
-        "scripts": {
-            "preremove": script("preremove"),
-            "postinstall": script("postinstall"),
-            "postremove": script("postremove"),
-        },
+        "changelog": text(&changes(site, format)),
+        "scripts": scripts,
         "rpm": {"summary": "High availability for PostgreSQL under Pacemaker", "group": "Applications/Databases"},
     })
 }
@@ -251,6 +269,7 @@ pub(super) fn check(site: &Site, built: &Built, files: &[PathBuf]) -> Result<()>
         };
         if let Some(format) = format {
             compare(&root, &contents(&built.sources(site), format)?)?;
+            lint(site, format, &package)?;
         }
         // The programs of another machine cannot be run here.
         if built.arch.name() == std::env::consts::ARCH {
@@ -277,6 +296,27 @@ fn rpm(root: &str, package: &str) -> Result<()> {
         package,
     ])?;
     into(&["--verify", "--nodeps", "pha4pgsql"])
+}
+
+/// Has the distribution's own judge look at a package: a warning is an error. What rpmlint finds and stays so
+/// is in a file, with the reasons; of lintian there is nothing.
+fn lint(site: &Site, format: Format, package: &str) -> Result<()> {
+    let reasons = site.source.join("crates/testbed/package/rpmlint.toml");
+    let words = match format {
+        Format::Deb => vec![
+            "lintian".to_owned(),
+            "--allow-root".to_owned(),
+            "--fail-on=error,warning".to_owned(),
+            package.to_owned(),
+        ],
+        Format::Rpm => vec![
+            "rpmlint".to_owned(),
+            "--strict".to_owned(),
+            format!("--config={}", text(&reasons)),
+            package.to_owned(),
+        ],
+    };
+    Run::host(&words).timeout(super::STEP).ok().map(drop)
 }
 
 fn compare(root: &Path, contents: &Contents) -> Result<()> {

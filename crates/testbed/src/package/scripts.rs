@@ -77,6 +77,10 @@ fn path(place: &Place, machine: Machine) -> String {
     let runs = u8::from(!machine.runs);
     let grep = format!("case $* in *pacemakerd*) exit {runs} ;; esac\nexec /bin/grep \"$@\"");
     place.program("machine/grep", &grep);
+    let tmpfiles = place.0.join("machine/systemd-tmpfiles");
+    if !tmpfiles.exists() {
+        place.program("machine/systemd-tmpfiles", "");
+    }
     format!("{}/machine:/usr/bin:/bin", place.0.display())
 }
 
@@ -176,6 +180,36 @@ fn no_script_of_the_package_touches_a_service() {
     }
     for argument in [&["remove"][..], &["upgrade", "0.2.0"], &["0"], &["1"]] {
         assert!(ran(AFTER_REMOVAL, argument, CONFIGURED).0, "{argument:?}");
+    }
+}
+
+#[test]
+fn the_directory_in_memory_is_made_with_an_installation_and_nothing_else_is_started() {
+    for (argument, expected) in [
+        (&["configure", ""][..], true),
+        (&["configure", "0.1.0"], true),
+        (&["1"], true),
+        (&["2"], true),
+        (&["abort-remove"], false),
+    ] {
+        let place = Place::new();
+        let made = place.0.join("made");
+        let program = format!("echo \"$*\" >{}\nexit 1", made.display());
+        place.program("machine/systemd-tmpfiles", &program);
+        let output = Command::new("sh")
+            .args(["-c", AFTER_INSTALLATION, "script"])
+            .args(argument)
+            .env("PATH", path(&place, CONFIGURED))
+            .output()
+            .unwrap();
+        // An installation does not fail by it.
+        assert!(output.status.success(), "{argument:?}: {output:?}");
+        assert_eq!(made.exists(), expected, "{argument:?}");
+        if expected {
+            let said = place.read("made");
+            let file = "--create /usr/lib/tmpfiles.d/pha4pgsql.conf\n";
+            assert_eq!(said, file, "{argument:?}");
+        }
     }
 }
 
