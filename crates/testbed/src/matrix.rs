@@ -35,7 +35,8 @@ pub(crate) struct Options {
 struct Row {
     suite: &'static str,
     versions: Versions,
-    passed: usize,
+    /// The steps that passed: how long each took, and what it said.
+    passed: Vec<(f64, String)>,
     seconds: f64,
     /// The step at which the round ended, where it did.
     failed: Option<&'static str>,
@@ -82,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     say(&table);
     if let Some(path) = &options.write {
         let date = Run::host(&["date", "--utc", "+%Y-%m-%d"]).ok()?;
-        let text = document(&table, date.text());
+        let text = document(&rows, date.text());
         std::fs::write(path, text).map_err(Error::io("write", path))?;
     }
     Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
@@ -97,11 +98,11 @@ fn try_suite(suite: Suite, package: &[u8], progress: &Progress) -> Result<Row> {
         versions.pacemaker, versions.corosync, versions.postgres
     ));
     let begin = Instant::now();
-    let mut passed = 0;
+    let mut passed = Vec::new();
     let failed = round::go(&root, suite, package, progress, |step, seconds, outcome| {
         let result = match outcome {
             Ok(text) => {
-                passed += 1;
+                passed.push((seconds, text.clone()));
                 text.clone()
             }
             Err(error) => format!("FAILED: {error}"),
@@ -131,6 +132,7 @@ fn table(rows: &[Row]) -> String {
             failed,
         } = row;
         let failed = failed.map_or_else(String::new, |step| format!(", not: {step}"));
+        let passed = passed.len();
         let _ = writeln!(
             text,
             "| {suite} | {} | {} | {} | {passed} of {}{failed} | {seconds:.0} |",
@@ -143,16 +145,33 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
+/// Each step, with its seconds on every suite and what was seen there.
+fn courses(rows: &[Row]) -> String {
+    let heads: String = rows.iter().map(|row| format!(" {} |", row.suite)).collect();
+    let mut text = format!("| step |{heads}\n| --- |{}\n", " --- |".repeat(rows.len()));
+    for (number, step) in round::steps().enumerate() {
+        let cell = |row: &Row| match (row.passed.get(number), row.failed) {
+            (Some((seconds, said)), _) => format!(" {seconds:.1} s: {said} |"),
+            (None, Some(failed)) if failed == step => " **did not pass** |".to_owned(),
+            (None, _) => " not reached |".to_owned(),
+        };
+        let cells: String = rows.iter().map(cell).collect();
+        let _ = writeln!(text, "| {step} |{cells}");
+    }
+    text
+}
+
 /// What goes into the file.
-fn document(table: &str, date: &str) -> String {
-    let steps: String = round::steps().map(|step| format!("1. {step}\n")).collect();
+fn document(rows: &[Row], date: &str) -> String {
+    let (table, courses) = (table(rows), courses(rows));
     format!(
         "# Versions that were tried\n\n\
          Made by `cargo testbed matrix --write docs/versions.md` on {date} with pha4pgsql {}: the package for\n\
          Debian, built once for glibc 2.17, on two database nodes and a lock service whose programs all\n\
          come from the suite. The versions are those of Debian's packages.\n\n\
          {table}\n\
-         The steps, in this order; the first that does not pass ends a round:\n\n{steps}\n\
+         The steps, in this order; the first that does not pass ends a round. Times are those of that machine with\n\
+         whatever else it did, and are not judged:\n\n{courses}\n\
          What is not in the table was not tried in that run. The machines of the testbed share the kernel of the\n\
          machine that it runs on, and no systemd starts their services.\n",
         env!("CARGO_PKG_VERSION"),
@@ -172,15 +191,28 @@ mod tests {
                 corosync: "3.1.2-2".to_owned(),
                 postgres: "13.20-0+deb11u1".to_owned(),
             },
-            passed: 3,
+            passed: vec![
+                (6.4, "up".to_owned()),
+                (7.2, "cls 0.1.0".to_owned()),
+                (6.0, "nothing to change".to_owned()),
+            ],
             seconds: 61.4,
             failed,
         };
-        let text = table(&[row(None), row(Some("cls_start"))]);
+        let rows = [row(None), row(Some("cls_start"))];
+        let text = table(&rows);
         let lines: Vec<&str> = text.lines().skip(2).collect();
         let start = "| bullseye | 2.0.5-2 | 3.1.2-2 | 13.20-0+deb11u1 | 3 of ";
         assert!(lines.iter().all(|line| line.starts_with(start)), "{text}");
         assert!(lines[1].ends_with(", not: cls_start | 61 |"), "{text}");
-        assert!(document(&text, "2026-01-02").contains(&text));
+        let document = document(&rows, "2026-01-02");
+        assert!(document.contains(&text) && document.contains(" on 2026-01-02 with"));
+        for line in [
+            "| cls_start | not reached | **did not pass** |",
+            "| cls_doctor without an error | not reached | not reached |",
+        ] {
+            assert!(document.contains(line), "{line} is not in {document}");
+        }
+        assert_eq!(document.matches(" 6.4 s: up |").count(), 2, "{document}");
     }
 }

@@ -15,6 +15,7 @@ use crate::run::Output;
 use crate::scene::{
     Course, Pair, Return, bring_back, cut_power, strike, switch_back, wait_for_pair,
 };
+use crate::wait::wait;
 use crate::writer::{Writer, WriterPlan};
 use rustix::process::Signal;
 
@@ -24,6 +25,19 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const AFTER: Duration = Duration::from_secs(2);
 /// Where the package is put on a node.
 const PACKAGE: &str = "/root/pha4pgsql.deb";
+/// Where the same is put as a later version.
+const LATER: &str = "/root/pha4pgsql-later.deb";
+/// Makes it of a package: bytes after the last section of an ELF file are of no meaning to it, so that the
+/// programs are those of another build.
+const MAKE_LATER: &str = r#"set -e
+place=$(mktemp -d)
+dpkg-deb --raw-extract "$1" "$place"
+sed -i 's/^Version: .*/&+later/' "$place/DEBIAN/control"
+for program in usr/sbin/cls usr/sbin/distlock usr/lib/ocf/resource.d/heartbeat/expgsql; do
+    printf 'another build' >>"$place/$program"
+done
+dpkg-deb -Zgzip --build "$place" "$2"
+rm -rf -- "$place""#;
 /// Where the package's commands read the configuration.
 const CONFIG: &str = "/etc/pha4pgsql/config.ini";
 
@@ -34,7 +48,7 @@ const MACHINES: &str = "machines with corosync and Pacemaker";
 type Work = fn(&Round<'_>) -> Result<String>;
 
 /// The steps on the cluster, in order.
-const STEPS: [(&str, Work); 13] = [
+const STEPS: [(&str, Work); 14] = [
     (
         "package installed by dpkg, config.ini on every node",
         install,
@@ -42,6 +56,10 @@ const STEPS: [(&str, Work); 13] = [
     ("cls_setup, which changes nothing the second time", set_up),
     ("cls_start", start),
     ("cls_doctor without an error", doctor),
+    (
+        "package upgraded by dpkg under a client that writes; nothing restarts but the guard",
+        upgrade,
+    ),
     ("power cut of the primary, and its return", power_cut),
     ("SIGKILL to the primary's postmaster", kill),
     ("cls_online_switch", switch),
@@ -199,6 +217,72 @@ fn doctor(round: &Round<'_>) -> Result<String> {
         named.len(),
         named.join(" ")
     ))
+}
+
+/// What an upgrade must leave alone on a node: its postmaster, and every process of the cluster's stack.
+fn untouched(node: &Node) -> Vec<(String, i32)> {
+    let stack = |comm: &str| comm == "corosync" || comm.starts_with("pacemaker");
+    let processes = node.processes().into_iter();
+    let mut found: Vec<(String, i32)> = processes
+        .filter(|process| stack(&process.comm))
+        .map(|process| (process.comm, process.pid))
+        .collect();
+    let postmaster = node.postmaster_pid();
+    found.extend(postmaster.map(|pid| ("the postmaster".to_owned(), pid)));
+    found.sort();
+    found
+}
+
+fn guards(node: &Node) -> Vec<i32> {
+    let guards = node.operations("guard");
+    guards.iter().map(|guard| guard.pid).collect()
+}
+
+fn upgrade(round: &Round<'_>) -> Result<String> {
+    let (cluster, progress) = (&round.cluster, round.progress);
+    let before = round.pair()?;
+    let databases = cluster.databases();
+    for node in &databases {
+        node.run(&["sh", "-c", MAKE_LATER, "sh", PACKAGE, LATER], PATIENCE)?;
+    }
+    let stacks: Vec<_> = databases.iter().map(untouched).collect();
+    let writer = round.writer()?;
+    let blow = || {
+        for node in &databases {
+            let old = guards(node);
+            node.run(&["dpkg", "--install", LATER], PATIENCE)?;
+            let what = format!("a guard of the new program on {}", node.name());
+            wait(&what, PATIENCE, || {
+                let new = guards(node);
+                let replaced = new.iter().all(|pid| !old.contains(pid));
+                match replaced && new.is_empty() == old.is_empty() {
+                    true => Ok(()),
+                    false => Err(format!("before {old:?}, now {new:?}")),
+                }
+            })?;
+        }
+        Ok(())
+    };
+    let what = "a later version of the package is installed on every node";
+    let course = strike(cluster, writer, progress, PATIENCE, AFTER, (what, blow))?;
+    gap(&course)?;
+    for (node, before) in databases.iter().zip(stacks) {
+        let after = untouched(node);
+        if after != before {
+            return Err(Error::Asked(format!(
+                "{}: {before:?} before the upgrade, {after:?} after it",
+                node.name()
+            )));
+        }
+        let version = "dpkg-query --show --showformat='${Version}' pha4pgsql | grep -q '+later$'";
+        node.run(&["sh", "-c", version], PATIENCE)?;
+    }
+    let after = round.pair()?;
+    if after.primary != before.primary {
+        return Err(Error::Asked(format!("the primary is {}", after.primary)));
+    }
+    let gap = course.gap.as_secs_f64();
+    Ok(format!("longest time without a commit {gap:.2} s"))
 }
 
 fn power_cut(round: &Round<'_>) -> Result<String> {
