@@ -10,7 +10,10 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::cli::say;
+use crate::cluster::remove_directory;
 use crate::error::{Error, Result};
+use crate::layout::base;
+use crate::package::elf;
 use crate::postgres;
 use crate::progress::Progress;
 use crate::run::Run;
@@ -31,6 +34,9 @@ pub(crate) struct Options {
     write: Option<PathBuf>,
 }
 
+/// What comes before the steps.
+const TREE: &str = "a tree of the suite";
+
 /// What became of one suite.
 struct Row {
     suite: &'static str,
@@ -49,6 +55,24 @@ struct Versions {
     postgres: String,
 }
 
+impl Row {
+    /// Of a suite of which there is no tree.
+    fn without_tree(suite: Suite) -> Row {
+        let unknown = || "-".to_owned();
+        Row {
+            suite: suite.name(),
+            versions: Versions {
+                pacemaker: unknown(),
+                corosync: unknown(),
+                postgres: unknown(),
+            },
+            passed: Vec::new(),
+            seconds: 0.0,
+            failed: Some(TREE),
+        }
+    }
+}
+
 impl Versions {
     fn of(root: &Path) -> Result<Versions> {
         let server = format!("postgresql-{}", postgres::major_in(root)?);
@@ -63,7 +87,7 @@ impl Versions {
 /// Tries them; the exit code says whether every step of every round passed.
 ///
 /// # Errors
-/// There is no package, or a tree cannot be made.
+/// There is no package.
 pub(crate) fn run(options: &Options) -> Result<u8> {
     let progress = Progress::on_stderr();
     packages::ensure(&progress)?;
@@ -77,13 +101,18 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     })?;
     let mut rows = Vec::new();
     for suite in &options.suites {
-        rows.push(try_suite(*suite, &package, &progress)?);
+        // What one suite lacks is no reason to leave out the next.
+        let row = try_suite(*suite, &package, &progress).unwrap_or_else(|error| {
+            say(&format!("{}: {TREE}: FAILED: {error}", suite.name()));
+            Row::without_tree(*suite)
+        });
+        rows.push(row);
     }
     let table = table(&rows);
     say(&table);
     if let Some(path) = &options.write {
         let date = Run::host(&["date", "--utc", "+%Y-%m-%d"]).ok()?;
-        let text = document(&rows, date.text());
+        let text = document(&rows, &described(&file)?, date.text());
         std::fs::write(path, text).map_err(Error::io("write", path))?;
     }
     Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
@@ -145,6 +174,25 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
+/// Which package it is, and what its programs need.
+fn described(file: &Path) -> Result<String> {
+    let place = base().join("cache/package");
+    remove_directory(&place)?;
+    let (from, to) = (file.display().to_string(), place.display().to_string());
+    Run::host(&["dpkg-deb", "--extract", &from, &to]).ok()?;
+    let programs = [
+        "usr/sbin/cls",
+        "usr/sbin/distlock",
+        "usr/lib/ocf/resource.d/heartbeat/expgsql",
+    ];
+    let needs = elf::in_words(&programs.map(|program| place.join(program)))?;
+    let sum = Run::host(&["sha256sum", "--", &from]).ok()?;
+    let sum = sum.text().split_whitespace().next().unwrap_or_default();
+    Ok(format!(
+        "The programs of the package need {needs}. Its SHA-256 is `{sum}`."
+    ))
+}
+
 /// Each step, with its seconds on every suite and what was seen there.
 fn courses(rows: &[Row]) -> String {
     let heads: String = rows.iter().map(|row| format!(" {} |", row.suite)).collect();
@@ -162,13 +210,14 @@ fn courses(rows: &[Row]) -> String {
 }
 
 /// What goes into the file.
-fn document(rows: &[Row], date: &str) -> String {
+fn document(rows: &[Row], package: &str, date: &str) -> String {
     let (table, courses) = (table(rows), courses(rows));
     format!(
         "# Versions that were tried\n\n\
          Made by `cargo testbed matrix --write docs/versions.md` on {date} with pha4pgsql {}: the package for\n\
-         Debian, built once for glibc 2.17, on two database nodes and a lock service whose programs all\n\
-         come from the suite. The versions are those of Debian's packages.\n\n\
+         Debian on two database nodes and a lock service whose programs all come from the suite. The versions are\n\
+         those of Debian's packages.\n\n\
+         {package}\n\n\
          {table}\n\
          The steps, in this order; the first that does not pass ends a round. Times are those of that machine with\n\
          whatever else it did, and are not judged:\n\n{courses}\n\
@@ -205,14 +254,20 @@ mod tests {
         let start = "| bullseye | 2.0.5-2 | 3.1.2-2 | 13.20-0+deb11u1 | 3 of ";
         assert!(lines.iter().all(|line| line.starts_with(start)), "{text}");
         assert!(lines[1].ends_with(", not: cls_start | 61 |"), "{text}");
-        let document = document(&rows, "2026-01-02");
+        let document = document(&rows, "Needs glibc 2.17.", "2026-01-02");
         assert!(document.contains(&text) && document.contains(" on 2026-01-02 with"));
         for line in [
+            "\nNeeds glibc 2.17.\n",
             "| cls_start | not reached | **did not pass** |",
             "| cls_doctor without an error | not reached | not reached |",
         ] {
             assert!(document.contains(line), "{line} is not in {document}");
         }
+        let without = table(&[Row::without_tree(crate::tree::Suite::Sid)]);
+        assert!(
+            without.contains(", not: a tree of the suite |"),
+            "{without}"
+        );
         assert_eq!(document.matches(" 6.4 s: up |").count(), 2, "{document}");
     }
 }

@@ -5,7 +5,7 @@
 //! are made; the tarball has `install.sh` and the programs beside it.
 
 mod contents;
-mod elf;
+pub(crate) mod elf;
 mod formats;
 mod inside;
 #[cfg(test)]

@@ -92,8 +92,9 @@ fn complete(root: &Path, progress: &Progress) -> Result<()> {
     fs::write(&policy, NO_SERVICES).map_err(Error::io("write", &policy))?;
     fs::set_permissions(&policy, fs::Permissions::from_mode(0o755))
         .map_err(Error::io("chmod", &policy))?;
+    let valid_until = valid_until()?;
     let steps = [
-        vec!["apt-get", "update", "-q"],
+        vec!["apt-get", "update", "-q", "-o", &valid_until],
         // What a power cut of this machine takes is made again.
         packages::installation(&["-o", "Dpkg::Options::=--force-unsafe-io"], &missing),
         vec!["apt-get", "clean"],
@@ -115,6 +116,18 @@ fn mirror() -> Result<String> {
             "apt on this machine knows no archive of Debian; type apt-get update".to_owned(),
         )
     })
+}
+
+/// Whether lists that are too old by their own word serve, as apt on this machine has it: its mirror may be a
+/// copy of some day, which is signed all the same.
+fn valid_until() -> Result<String> {
+    const NAME: &str = "Acquire::Check-Valid-Until";
+    let dump = Run::host(&["apt-config", "dump", "--format", "%v", NAME]).ok()?;
+    let value = match dump.text() {
+        "" => "true",
+        value => value,
+    };
+    Ok(format!("{NAME}={value}"))
 }
 
 /// The version of a package that is installed in a tree.

@@ -1,6 +1,7 @@
 //! What a program needs of the system that it runs on.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::{GLIBC, PROGRAMS, STEP};
 use crate::error::{Error, Result};
@@ -41,17 +42,49 @@ pub(super) fn examine(programs: &Path) -> Result<Vec<Needs>> {
 
 fn one(programs: &Path, name: &str) -> Result<Needs> {
     let file = programs.join(name);
+    let needs = look(&file)?;
+    judge(&needs).map_err(|why| Error::Asked(format!("{} {why}", file.display())))?;
+    Ok(needs)
+}
+
+/// What these programs need, in words: libraries beside those of every system, and the newest glibc.
+///
+/// # Errors
+/// One cannot be read.
+pub(crate) fn in_words(programs: &[PathBuf]) -> Result<String> {
+    let needs: Vec<Needs> = programs
+        .iter()
+        .map(|file| look(file))
+        .collect::<Result<_>>()?;
+    Ok(together(&needs))
+}
+
+fn together(needs: &[Needs]) -> String {
+    let newest = needs.iter().map(|one| &one.glibc);
+    let newest = newest.max_by_key(|version| numbers(version));
+    let more = needs.iter().flat_map(|one| &one.libraries);
+    let more: BTreeSet<&str> = more
+        .map(String::as_str)
+        .filter(|library| !EVERYWHERE.contains(library))
+        .collect();
+    let glibc = format!("glibc {}", newest.map_or("", String::as_str));
+    std::iter::once(glibc.as_str())
+        .chain(more)
+        .collect::<Vec<&str>>()
+        .join(", ")
+}
+
+fn look(file: &Path) -> Result<Needs> {
     let text = file.display().to_string();
     let words = ["readelf", "--wide", "--dynamic", "--version-info", &text];
     let output = Run::host(&words).timeout(STEP).ok()?;
-    let size = file.metadata().map_err(Error::io("look at", &file))?.len();
-    let needs = Needs {
-        program: name.to_owned(),
+    let size = file.metadata().map_err(Error::io("look at", file))?.len();
+    let name = file.file_name().unwrap_or_default();
+    Ok(Needs {
+        program: name.to_string_lossy().into_owned(),
         size,
         ..read(&output.stdout)
-    };
-    judge(&needs).map_err(|why| Error::Asked(format!("{text} {why}")))?;
-    Ok(needs)
+    })
 }
 
 /// Reads what readelf says.
@@ -127,5 +160,7 @@ Version needs section '.gnu.version_r' contains 2 entries:
         let other = read(&SAID.replace("libpthread.so.0", "libssl.so.3"));
         assert!(judge(&other).is_err_and(|why| why.contains("libssl.so.3")));
         assert!(judge(&read("")).is_err());
+        assert_eq!(together(&[needs]), "glibc 2.17");
+        assert_eq!(together(&[newer, other]), "glibc 2.34, libssl.so.3");
     }
 }
