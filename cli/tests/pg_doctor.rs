@@ -127,6 +127,7 @@ impl Examined {
             site: Vec::new(),
             set_up: true,
             monitor: None,
+            register: None,
             fencing: false,
             without_quorum: Default::default(),
         };

@@ -1982,12 +1982,16 @@ _cls() {
             return 0
             ;;
         cls__subcmd__setup)
-            opts="-q -h --dry-run --restart --together --force --remove --json --quiet --timeout --config --resource --help"
+            opts="-q -h --dry-run --restart --together --force --off --remove --json --quiet --timeout --config --resource --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --off)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

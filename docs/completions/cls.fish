@@ -173,6 +173,7 @@ complete -c cls -n "__fish_cls_using_subcommand init" -l yes -d 'Do what was sho
 complete -c cls -n "__fish_cls_using_subcommand init" -l json -d 'Print one JSON document instead of text'
 complete -c cls -n "__fish_cls_using_subcommand init" -s q -l quiet -d 'Print nothing but errors and what was asked for'
 complete -c cls -n "__fish_cls_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c cls -n "__fish_cls_using_subcommand setup" -l off -d 'Where the lock service moves: this node is switched off, so that it does not go on with the old one' -r -f -a "(cls internal config nodes 2>/dev/null)"
 complete -c cls -n "__fish_cls_using_subcommand setup" -l timeout -d 'How long to wait for the end state (each command has a default of its own)' -r
 complete -c cls -n "__fish_cls_using_subcommand setup" -l config -d 'config.ini to use [default: $pha4pgsql_dir/config.ini, ../config.ini beside the program, or that of the package in /etc/pha4pgsql]' -r -F
 complete -c cls -n "__fish_cls_using_subcommand setup" -l resource -d 'The database resource, where the cluster has several' -r

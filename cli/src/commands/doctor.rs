@@ -16,7 +16,7 @@ use pha_host::config::ClusterConfig;
 use serde_json::json;
 
 use super::Outcome;
-use super::setup::{design, plan};
+use super::setup::{design, plan, told};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::render::Tone;
@@ -106,6 +106,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         ),
         Err(_) => (None, false, WithoutQuorum::default()),
     };
+    let register = plan.as_ref().ok().and_then(|plan| told(plan, deadline));
     let site: BTreeMap<NodeName, SiteFacts> = nodes
         .iter()
         .filter_map(|(node, facts)| Some((node.clone(), facts.as_ref().ok()?.site.clone()?)))
@@ -133,6 +134,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
             .map(|plan| plan.changes.iter().map(ToString::to_string).collect())
             .map_err(|error| error.to_string()),
         monitor,
+        register,
         fencing,
         without_quorum,
     })

@@ -12,6 +12,7 @@ use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName, and};
 use pha_core::parse::cib::Cib;
+use pha_core::register::Seen;
 use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -30,6 +31,7 @@ use crate::wait::{self, Look};
 
 pub(crate) mod design;
 pub(crate) mod look;
+pub(crate) mod moved;
 pub(crate) mod passfile;
 mod remove;
 mod restart;
@@ -61,6 +63,9 @@ pub(crate) struct Setup {
     /// With --restart: also while a backup runs or a transaction has been open for a minute
     #[arg(long, requires = "restart")]
     force: bool,
+    /// Where the lock service moves: this node is switched off, so that it does not go on with the old one
+    #[arg(long, value_name = "NODE")]
+    off: Vec<String>,
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
     #[arg(long)]
     remove: bool,
@@ -71,6 +76,8 @@ struct LockPart {
     info: Conninfo,
     name: LockName,
     change: Option<String>,
+    /// How far the row has come that is there; none without one.
+    there: Option<Seen>,
 }
 
 /// Everything that is going to be changed.
@@ -80,6 +87,8 @@ struct Work {
     running: Vec<NodeName>,
     lock: Option<LockPart>,
     passfiles: Vec<String>,
+    /// The lock service moves to where the register has to be written anew.
+    to_be_written: bool,
     /// What is not changed, and should be.
     warnings: Vec<String>,
 }
@@ -180,6 +189,10 @@ impl Setup {
             }
             None => plain(session, &work, deadline)?,
         };
+        let done = match work.to_be_written {
+            true => format!("{done}. {}", session.ui.say(&moved::next())),
+            false => done,
+        };
         if !work.plan.is_done() {
             wait::until(session, "the new configuration", deadline, || {
                 let left = self::plan(&config, &intent, deadline)?;
@@ -201,10 +214,10 @@ impl Setup {
         intent: &Intent,
         deadline: Deadline,
     ) -> Result<Work, ClsError> {
-        let (mut plan, mut running) = seen(config, intent, deadline)?;
+        let (mut plan, mut running, mut cluster) = seen(config, intent, deadline)?;
         if self.restart && !running.is_empty() {
             round::settled(session, deadline)?;
-            (plan, running) = seen(config, intent, deadline)?;
+            (plan, running, cluster) = seen(config, intent, deadline)?;
         }
         let mut warnings: Vec<String> = intent
             .in_clear
@@ -216,10 +229,20 @@ impl Setup {
         if plan.makes_database() {
             remove::ready_for_database(config, deadline)?;
         }
+        let lock = lock_part(config, intent, deadline)?;
+        let to_be_written = match &lock {
+            Some(part) => {
+                let moved = moved::judge(config, &plan, &cluster, part, &self.off)?;
+                warnings.extend(moved.then(|| moved::warning(&cluster)));
+                moved
+            }
+            None => false,
+        };
         Ok(Work {
             running,
             plan,
-            lock: lock_part(config, intent, deadline)?,
+            lock,
+            to_be_written,
             passfiles: passfiles(config, intent, true, deadline)?,
             warnings,
         })
@@ -321,15 +344,22 @@ pub(crate) fn plan(
     intent: &Intent,
     deadline: Deadline,
 ) -> Result<SetupPlan, ClsError> {
-    seen(config, intent, deadline).map(|(plan, _)| plan)
+    seen(config, intent, deadline).map(|(plan, ..)| plan)
 }
 
-/// The same, and where the database runs.
+/// How far the register has come, as a primary has told the cluster.
+pub(crate) fn told(plan: &SetupPlan, deadline: Deadline) -> Option<Seen> {
+    let name = ResourceName::new(plan.database.as_str()).ok()?;
+    let cib = Cib::parse(&cib(deadline).ok()?).ok()?;
+    Cluster::of_cib(&cib, &name).seen
+}
+
+/// The same, where the database runs, and its cluster.
 fn seen(
     config: &ClusterConfig,
     intent: &Intent,
     deadline: Deadline,
-) -> Result<(SetupPlan, Vec<NodeName>), ClsError> {
+) -> Result<(SetupPlan, Vec<NodeName>, Cluster), ClsError> {
     let xml = cib(deadline)?;
     let cib = Cib::parse(&xml)?;
     let cluster = without_database(&cib);
@@ -350,7 +380,11 @@ fn seen(
     let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
     design::parsed(&plan.parameters())?;
     let running = plan.running(&cib);
-    Ok((plan, running))
+    let cluster = match ResourceName::new(plan.database.as_str()) {
+        Ok(name) => Cluster::of_cib(&cib, &name),
+        Err(_) => cluster,
+    };
+    Ok((plan, running, cluster))
 }
 
 /// What is known of a cluster while it may have no database.
@@ -409,14 +443,23 @@ fn lock_part(
     let Some((info, name)) = lock_name(config, intent)? else {
         return Ok(None);
     };
+    let mut there = None;
     let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
-        Ok(Shown::Row(row)) => (!row.is_migrated())
-            .then(|| format!("~ lock {name}: its table gets new columns, the row is kept")),
+        Ok(Shown::Row(row)) => {
+            there = moved::come(&row);
+            (!row.is_migrated())
+                .then(|| format!("~ lock {name}: its table gets new columns, the row is kept"))
+        }
         Ok(Shown::NoRow) => Some(format!("+ lock {name}: the row")),
         Ok(Shown::NoTable(_)) => Some(format!("+ lock {name}: tables and row")),
         Err(trouble) => return Err(lock_failed(&info, &trouble.to_string())),
     };
-    Ok(Some(LockPart { info, name, change }))
+    Ok(Some(LockPart {
+        info,
+        name,
+        change,
+        there,
+    }))
 }
 
 fn lock_failed(info: &Conninfo, reason: &str) -> ClsError {

@@ -12,6 +12,7 @@ use crate::hindrance::Hindrance;
 use crate::layout::Layout;
 use crate::names::NodeName;
 use crate::params::Params;
+use crate::register::Seen;
 use crate::setup::{SiteFacts, SiteFinding};
 
 mod access;
@@ -156,6 +157,10 @@ pub struct LockFacts {
     pub standby: bool,
     /// The owner and the holders of the lock's row; none where there is no row.
     pub named: Option<Vec<String>>,
+    /// How far that row has come; none where there is no row, where its numbers cannot be read, and of an older
+    /// agent.
+    #[serde(default)]
+    pub come: Option<Seen>,
     /// Which change of the row the connection's role may not make, and why.
     #[serde(default)]
     pub refused: Option<String>,
@@ -227,6 +232,8 @@ pub struct Examination {
     pub set_up: bool,
     /// Seconds between two monitors of the primary.
     pub monitor: Option<u32>,
+    /// How far the register has come, as a primary has told the cluster.
+    pub register: Option<Seen>,
     /// Whether failed nodes are fenced.
     pub fencing: bool,
     /// What becomes of a primary in a part of the cluster without quorum.

@@ -721,19 +721,13 @@ fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
         return Vec::new();
     };
     vec![match &no_row {
-        NoRow::Damage(Damage::Foreign(foreign)) => problem(
+        NoRow::Damage(damage @ Damage::Foreign(foreign)) => problem(
             Level::Critical,
             message!("{foreign}", foreign),
-            Damage::foreign(),
+            damage.remedy(),
         ),
         // A running primary goes on meanwhile; nothing is promoted and no standby is let go.
-        NoRow::Damage(_) => problem(
-            Level::Critical,
-            no_row.what(),
-            message!(
-                "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)"
-            ),
-        ),
+        NoRow::Damage(damage) => problem(Level::Critical, no_row.what(), damage.remedy()),
         NoRow::Unknown(_) => problem(
             Level::Warning,
             no_row.what(),

@@ -235,11 +235,43 @@ impl Damage {
         )
     }
 
+    /// Whether the row was only just made, for a cluster that has run before: the lock service was moved (another
+    /// server or another name), or somebody has made the row anew. Nothing in it is wrong, and nothing is known there.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfStep {
+                number: Number::Term,
+                says: 0,
+                ..
+            }
+        )
+    }
+
+    /// What is typed next where the register is not believed.
+    #[must_use]
+    pub fn remedy(&self) -> Message {
+        match self {
+            Self::Foreign(_) => Self::foreign(),
+            _ if self.is_new() => message!(
+                "if it was moved on purpose: cls_recovery_master, once, writes there what the nodes have seen, and a running primary goes on; if not: correct pgsql_distlock_conninfo and pgsql_distlock_lockname in config.ini, then cls_setup"
+            ),
+            _ => message!(
+                "cls_recovery_master writes it anew from what the nodes have seen; a running primary goes on (a cluster that never ran: cls_setup)"
+            ),
+        }
+    }
+
     /// The same in words.
     #[must_use]
     pub fn what(&self) -> Message {
         match *self {
             Self::Missing => message!("the lock service has no row of this name"),
+            Self::OutOfStep { seen, .. } if self.is_new() => message!(
+                "the lock service's row is new (term 0), but this cluster has seen term {seen}: the lock service was moved to another server or name, or the row was made anew",
+                seen
+            ),
             Self::Senseless(ref text) | Self::Foreign(ref text) | Self::Forgotten(ref text) => {
                 Message::from(text)
             }
@@ -293,6 +325,8 @@ impl NoRow {
             Self::Damage(Damage::Missing) => {
                 message!("the register is damaged: the lock service has no row of this name")
             }
+            // Nothing in it is damaged.
+            Self::Damage(damage) if damage.is_new() => damage.what(),
             Self::Damage(damage) => {
                 message!("the register is damaged: {damage}", damage = damage.what())
             }

@@ -19,6 +19,7 @@ use crate::status::Role;
 mod constraints;
 mod cost;
 mod in_force;
+mod lock_move;
 mod pairs;
 mod programs;
 mod resources;
@@ -31,6 +32,7 @@ mod xml;
 pub use cost::Cost;
 use cost::Owner;
 pub use in_force::{ConfigCopy, CopyState, InForce};
+pub use lock_move::{LockMove, LockPlace, Moved};
 pub use programs::Needed;
 pub use site::{
     DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, other_copies, own_addresses,
@@ -344,6 +346,12 @@ impl SetupPlan {
     #[must_use]
     pub fn parameters(&self) -> BTreeMap<String, String> {
         self.parameters_of(&self.after)
+    }
+
+    /// The parameters that the database has; none where it is to be made.
+    #[must_use]
+    pub fn parameters_before(&self) -> BTreeMap<String, String> {
+        self.parameters_of(&self.before)
     }
 
     fn parameters_of(&self, configuration: &Element) -> BTreeMap<String, String> {

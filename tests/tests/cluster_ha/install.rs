@@ -163,6 +163,7 @@ fn from_bare_nodes_to_a_healthy_cluster_and_back() {
     nothing_changes_the_second_time(&cluster);
     super::looks::a_start_names_a_dead_address(&cluster);
     super::changes::a_change_of_parameters_restarts_only_when_it_is_asked_to(&cluster);
+    super::moved::the_lock_service_moves(&cluster);
     an_upgrade_does_not_touch_postgres(&cluster);
     a_node_that_is_down_is_named(&cluster);
     uninstall(&cluster);

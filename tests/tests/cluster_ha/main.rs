@@ -20,6 +20,7 @@ mod killed;
 mod lock;
 mod looks;
 mod modes;
+mod moved;
 mod one_at_a_time;
 mod operator;
 mod outage;

@@ -37,7 +37,7 @@ use pha_host::user::User;
 
 use crate::commands::restart::settings;
 use crate::commands::setup::design::{self, Intent};
-use crate::commands::setup::look;
+use crate::commands::setup::{look, moved};
 use crate::error::ClsError;
 use crate::site;
 
@@ -340,6 +340,7 @@ fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
             table_owner: standing.owner,
             own_row_only: standing.own_row_only,
             standby: matches!(standby.first().map(Vec::as_slice), Some([Some(value)]) if value == "t"),
+            come: row.as_ref().and_then(moved::come),
             named: row.map(|row| {
                 let owner = row.columns.get("owner").and_then(|value| value.as_str());
                 let holders = row

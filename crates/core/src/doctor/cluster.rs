@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Examination, Found, Rule};
 use crate::hindrance::Hindrance;
 use crate::params::{Arbiter, LockService};
+use crate::register::{Damage, Number};
 use crate::server_program::ServerProgram;
 use crate::setup::SiteFinding;
 
@@ -405,11 +406,28 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
         return Vec::new();
     };
     let Some(named) = &row.named else {
+        // The row that it makes is empty: what this cluster has seen has to be written there.
+        let remedy = match seen.register {
+            Some(_) => "cls_setup makes it, and then cls_recovery_master fills it",
+            None => "cls_setup makes it",
+        };
         return vec![Found::error(
             "the lock service has no row of this name",
-            "cls_setup makes it",
+            remedy,
         )];
     };
+    if let (Some(row), Some(told)) = (row.come, seen.register) {
+        let number = [
+            (Number::Term, row.term, told.term),
+            (Number::Epoch, row.epoch, told.epoch),
+        ];
+        let behind = number.into_iter().find(|(_, says, seen)| says < seen);
+        if let Some((number, says, seen)) = behind {
+            let damage = Damage::OutOfStep { number, says, seen };
+            let remedy = damage.remedy().to_string();
+            return vec![Found::error(damage.what().to_string(), remedy)];
+        }
+    }
     let mine = |name: &String| seen.nodes.keys().any(|node| node.as_str() == name);
     let foreign: Vec<&str> = named
         .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
+use crate::register::Seen;
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -71,6 +72,7 @@ fn healthy(me: &str) -> NodeFacts {
             settings: text(&[("fsync", "on")]),
             standby: false,
             named: Some(vec!["node1".to_owned(), String::new()]),
+            come: Some(Seen { term: 4, epoch: 7 }),
             refused: None,
             superuser: false,
             table_owner: None,
@@ -165,6 +167,7 @@ fn examination() -> Examination {
         site: Vec::new(),
         set_up: true,
         monitor: Some(3),
+        register: Some(Seen { term: 4, epoch: 6 }),
         fencing: false,
         without_quorum: WithoutQuorum::GoesOn,
     }
@@ -229,6 +232,43 @@ fn rights(examination: &mut Examination) -> &mut RoleRights {
 
 fn lock(examination: &mut Examination) -> &mut LockFacts {
     facts(examination).lock.as_mut().unwrap().as_mut().unwrap()
+}
+
+/// The row is one for all: what the first node says of it is taken.
+fn first_lock(examination: &mut Examination) -> &mut LockFacts {
+    let node = examination.nodes.get_mut(&name("node1")).unwrap();
+    let facts = node.as_mut().unwrap();
+    facts.lock.as_mut().unwrap().as_mut().unwrap()
+}
+
+/// What a lock service that was moved says, and what an emptied one.
+#[test]
+fn a_lock_service_that_was_moved_is_no_damaged_one() {
+    let said = |come: Option<Seen>, told: Option<Seen>, row: bool| {
+        let mut seen = examination();
+        seen.register = told;
+        let lock = first_lock(&mut seen);
+        lock.come = come;
+        lock.named = row.then(Vec::new);
+        let found = bad(&seen).into_iter().next();
+        found.map(|found| (found.text, found.remedy.unwrap()))
+    };
+    let (old, new) = (Some(Seen { term: 4, epoch: 7 }), Some(Seen::default()));
+    let (text, remedy) = said(new, old, true).unwrap();
+    assert!(text.contains("the lock service was moved"), "{text}");
+    assert!(remedy.contains("cls_recovery_master, once"), "{remedy}");
+    // The cluster has never had a primary.
+    assert_eq!(said(new, None, true), None);
+    assert_eq!(said(new, new, true), None);
+    // It knows more than the cluster was told, and an older agent says nothing of it.
+    assert_eq!(said(Some(Seen { term: 5, epoch: 9 }), old, true), None);
+    assert_eq!(said(None, old, true), None);
+    let (text, remedy) = said(Some(Seen { term: 3, epoch: 7 }), old, true).unwrap();
+    assert!(text.contains("restored from a backup"), "{text}");
+    assert!(remedy.contains("writes it anew"), "{remedy}");
+    let (_, remedy) = said(None, old, false).unwrap();
+    assert!(remedy.contains("and then cls_recovery_master"), "{remedy}");
+    assert_eq!(said(None, None, false).unwrap().1, "cls_setup makes it");
 }
 
 /// Each spoils one thing; exactly the rule that looks at it finds it, on the node where it is.
@@ -354,9 +394,13 @@ fn every_rule_finds_what_it_looks_for() {
         ("lock-rights", Warning, |e| lock(e).superuser = true),
         ("lock-rights", Warning, |e| lock(e).own_row_only = false),
         ("lock-name", Error, |e| {
-            let facts = e.nodes.get_mut(&name("node1")).unwrap().as_mut().unwrap();
-            let lock = facts.lock.as_mut().unwrap().as_mut().unwrap();
-            lock.named = Some(vec!["othernode".to_owned()]);
+            first_lock(e).named = Some(vec!["othernode".to_owned()]);
+        }),
+        ("lock-name", Error, |e| {
+            first_lock(e).come = Some(Seen { term: 0, epoch: 0 });
+        }),
+        ("lock-name", Error, |e| {
+            first_lock(e).come = Some(Seen { term: 4, epoch: 5 });
         }),
         ("lease", Warning, |e| {
             e.params.distlock_ttl = Duration::from_secs(1);

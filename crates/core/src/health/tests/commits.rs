@@ -189,6 +189,42 @@ fn nothing_is_said_while_commits_are_confirmed_or_wait_for_nobody() {
     assert_eq!(said(&off, &[], &unknown, &known), None);
 }
 
+/// An empty row for a cluster that has run is one that was moved: nothing in it is damaged.
+#[test]
+fn a_register_that_was_moved_is_new() {
+    let cluster = cluster(&[PRIMARY, STANDBY], &Extra::default());
+    let Reading::Row(row) = row("node2", 0) else {
+        unreachable!()
+    };
+    let empty = Reading::Row(Register {
+        owner: None,
+        term: 0,
+        epoch: 0,
+        holders: BTreeSet::new(),
+        ..row
+    });
+    let found = |memory: &Memory| {
+        judge(&Observation {
+            memory: Some(memory),
+            ..seen(&cluster, &two_nodes(), RegisterSeen::Read(&empty))
+        })
+        .findings
+    };
+    let [moved] = &found(&memory(4, 5))[..] else {
+        panic!("{:?}", found(&memory(4, 5)))
+    };
+    assert_eq!((moved.id, moved.level), ("register", Level::Critical));
+    assert_eq!(
+        moved.said(),
+        "the lock service's row is new (term 0), but this cluster has seen term 4: the lock service was moved to another server or name, or the row was made anew"
+    );
+    let next = moved.next().unwrap();
+    assert!(
+        next.starts_with("if it was moved on purpose: cls_recovery_master, once"),
+        "{next}"
+    );
+}
+
 /// A row that was put back looks like a good one, but for what this node has seen.
 #[test]
 fn a_register_that_was_put_back_is_damaged() {

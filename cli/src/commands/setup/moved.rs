@@ -1,0 +1,93 @@
+//! A change of config.ini that moves the lock service.
+
+use std::collections::BTreeSet;
+
+use pha_core::cluster::Cluster;
+use pha_core::message;
+use pha_core::message::Message;
+use pha_core::names::NodeName;
+use pha_core::register::Seen;
+use pha_core::setup::{LockMove, LockPlace, Moved, SetupPlan};
+use pha_host::config::ClusterConfig;
+use pha_host::conninfo::Conninfo;
+use pha_host::lock::Details;
+
+use super::LockPart;
+use crate::error::ClsError;
+
+/// How far a row has come; none where its numbers cannot be read.
+pub(crate) fn come(row: &Details) -> Option<Seen> {
+    let number = |name| row.columns.get(name)?.as_u64();
+    Some(Seen {
+        term: number("term")?,
+        epoch: number("epoch")?,
+    })
+}
+
+/// Whether it moves to where an operator has to write the register.
+///
+/// # Errors
+/// [`ClsError::Refused`] where a node would go on with the old one.
+pub(super) fn judge(
+    config: &ClusterConfig,
+    plan: &SetupPlan,
+    cluster: &Cluster,
+    part: &LockPart,
+    off: &[String],
+) -> Result<bool, ClsError> {
+    let off: BTreeSet<NodeName> = config
+        .nodes
+        .iter()
+        .filter(|node| off.iter().any(|name| name == node.as_str()))
+        .cloned()
+        .collect();
+    let before = plan.parameters_before();
+    let given = |name: &str| before.get(name).map(String::as_str);
+    // A place that cannot be read is none that a node could go on with.
+    let old = given("distlock_conninfo").and_then(|text| text.parse::<Conninfo>().ok());
+    let (Some(old), Some(name)) = (old, given("distlock_lockname")) else {
+        return Ok(false);
+    };
+    let from = place(&old, name);
+    let to = place(&part.info, &part.name.to_string());
+    let nodes = config.nodes.iter();
+    let moves = LockMove {
+        from: &from,
+        to: &to,
+        away: nodes.filter(|node| !cluster.node(node).online).collect(),
+        off: &off,
+        seen: cluster.seen,
+        there: part.there,
+    };
+    Ok(moves.judge()? == Moved::ToBeWritten)
+}
+
+/// Where a register is. A change of the role, of a time limit or of the encryption moves nothing.
+fn place(info: &Conninfo, name: &str) -> LockPlace {
+    let servers: Vec<String> = info.servers.iter().map(ToString::to_string).collect();
+    LockPlace {
+        server: format!("{}/{}", servers.join(","), info.database()),
+        name: match name.contains(':') {
+            true => name.to_owned(),
+            false => format!("distlock:{name}"),
+        },
+    }
+}
+
+/// What is said before.
+pub(super) fn warning(cluster: &Cluster) -> String {
+    let next = match cluster.one_promoted() {
+        Some(primary) => format!("cls_recovery_master --confirm {primary}"),
+        None => "cls_recovery_master".to_owned(),
+    };
+    format!(
+        "the lock service moves to where the register does not go on from what this cluster has seen: {next} writes it there afterwards; until then nobody takes over, and a primary that runs goes on"
+    )
+}
+
+/// What is typed after it.
+pub(super) fn next() -> Message {
+    message!(
+        "The lock service has moved, and its register is to be written there: now cls_recovery_master"
+    )
+}

@@ -1,0 +1,170 @@
+//! A change of the configuration that moves the lock service: another server, another database or another name.
+//!
+//! What the register says stays behind. Where the new place has no row that goes on from what this cluster has
+//! seen, nobody is promoted by it and no standby is let go until an operator has written it there
+//! (`cls_recovery_master`); a primary that runs goes on.
+//!
+//! A node that is not a member does not hear of the change. Where it is alive all the same it may be promoted by
+//! the old register, beside a primary that goes on by the new one, so that it has to be there or off.
+
+use std::collections::BTreeSet;
+
+use crate::decide::operator::Refusal;
+use crate::message;
+use crate::message::Message;
+use crate::names::NodeName;
+use crate::register::Seen;
+
+/// Where a register is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockPlace {
+    /// Its servers and database, as they are shown.
+    pub server: String,
+    /// The table and the name of the lock.
+    pub name: String,
+}
+
+/// What is known of the change.
+#[derive(Debug, Clone)]
+pub struct LockMove<'a> {
+    /// Where the agent looks now.
+    pub from: &'a LockPlace,
+    /// Where it would look.
+    pub to: &'a LockPlace,
+    /// The nodes of the database that are not members of this part of the cluster.
+    pub away: Vec<&'a NodeName>,
+    /// Those of which the operator has said that they are switched off.
+    pub off: &'a BTreeSet<NodeName>,
+    /// How far the register has come, as the cluster was told.
+    pub seen: Option<Seen>,
+    /// How far the row in the new place has come; none without a row.
+    pub there: Option<Seen>,
+}
+
+/// What becomes of the register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It stays where it is.
+    Not,
+    /// The row in the new place goes on from what was seen, or nothing was seen yet.
+    GoesOn,
+    /// It has to be written there by an operator.
+    ToBeWritten,
+}
+
+impl LockMove<'_> {
+    /// Decides it.
+    ///
+    /// # Errors
+    /// [`Refusal`] where a node would not hear of it.
+    pub fn judge(&self) -> Result<Moved, Refusal<Message>> {
+        let seen = self.seen.unwrap_or_default();
+        if self.from == self.to {
+            return Ok(Moved::Not);
+        }
+        if seen == Seen::default() {
+            return Ok(Moved::GoesOn);
+        }
+        let mut away = self.away.iter().filter(|node| !self.off.contains(**node));
+        if let Some(node) = away.next() {
+            return Err(Refusal {
+                id: "setup-lock-move",
+                what: message!(
+                    "this moves the lock service from {from} to {to}, and {node} is not in the cluster: if it is alive it may be promoted by the old one, beside the primary",
+                    from = self.from.to_string(),
+                    to = self.to.to_string(),
+                    node
+                ),
+                hint: message!(
+                    "start Pacemaker on {node} first; if it is switched off and will stay so until it finds the others: cls_setup --off {node}",
+                    node
+                ),
+            });
+        }
+        let there = self.there.unwrap_or_default();
+        Ok(match there.term < seen.term || there.epoch < seen.epoch {
+            true => Moved::ToBeWritten,
+            false => Moved::GoesOn,
+        })
+    }
+}
+
+impl std::fmt::Display for LockPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {}", self.name, self.server)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn place(server: &str, name: &str) -> LockPlace {
+        LockPlace {
+            server: server.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_move_is_known_by_its_place_and_its_row() {
+        let from = place("node3:5432/postgres", "distlock:a");
+        let at = |term, epoch| Some(Seen { term, epoch });
+        let judged = |to: &LockPlace, seen, there| {
+            let moves = LockMove {
+                from: &from,
+                to,
+                away: Vec::new(),
+                off: &BTreeSet::new(),
+                seen,
+                there,
+            };
+            moves.judge().unwrap()
+        };
+        let server = place("node4:5432/postgres", "distlock:a");
+        let name = place("node3:5432/postgres", "distlock:b");
+        assert_eq!(judged(&from, at(4, 5), at(0, 0)), Moved::Not);
+        for to in [&server, &name] {
+            assert_eq!(judged(to, at(4, 5), None), Moved::ToBeWritten);
+            assert_eq!(judged(to, at(4, 5), at(0, 0)), Moved::ToBeWritten);
+            assert_eq!(judged(to, at(4, 5), at(3, 9)), Moved::ToBeWritten);
+            assert_eq!(judged(to, at(4, 5), at(4, 4)), Moved::ToBeWritten);
+            // A copy of the old row, and a cluster that has never had a primary.
+            assert_eq!(judged(to, at(4, 5), at(4, 5)), Moved::GoesOn);
+            assert_eq!(judged(to, None, None), Moved::GoesOn);
+            assert_eq!(judged(to, at(0, 0), None), Moved::GoesOn);
+        }
+    }
+
+    #[test]
+    fn a_node_that_would_not_hear_of_it_has_to_be_off() {
+        let (from, to) = (place("node3", "distlock:a"), place("node4", "distlock:a"));
+        let node2: NodeName = "node2".parse().unwrap();
+        let judged = |to: &LockPlace, seen, off: &BTreeSet<NodeName>| {
+            let moves = LockMove {
+                from: &from,
+                to,
+                away: vec![&node2],
+                off,
+                seen,
+                // Also where the row was copied: there are two that could be believed then.
+                there: Some(Seen { term: 4, epoch: 5 }),
+            };
+            moves.judge()
+        };
+        let (seen, nobody) = (Some(Seen { term: 4, epoch: 5 }), BTreeSet::new());
+        let refusal = judged(&to, seen, &nobody).unwrap_err();
+        assert_eq!(
+            refusal.what.to_string(),
+            "this moves the lock service from distlock:a on node3 to distlock:a on node4, and node2 is not in the cluster: if it is alive it may be promoted by the old one, beside the primary"
+        );
+        assert!(refusal.hint.to_string().ends_with("cls_setup --off node2"));
+        assert_eq!(
+            judged(&to, seen, &[node2.clone()].into()).unwrap(),
+            Moved::GoesOn
+        );
+        assert_eq!(judged(&from, seen, &nobody).unwrap(), Moved::Not);
+        assert_eq!(judged(&to, None, &nobody).unwrap(), Moved::GoesOn);
+    }
+}
