@@ -6,7 +6,6 @@ use pha_core::decide::operator::Refusal;
 use pha_core::health::NotingCommand;
 use pha_core::history::Operator;
 use pha_core::message;
-use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::register::Reading;
 use pha_host::change_lock::Held;
@@ -30,9 +29,15 @@ const CHANGES: Duration = Duration::from_secs(30);
 /// How long the register and PostgreSQL may take to answer one question.
 pub(crate) const ASK: Duration = Duration::from_secs(5);
 
-impl<Text: Into<Message>> From<Refusal<Text>> for ClsError {
-    fn from(refusal: Refusal<Text>) -> Self {
+impl From<Refusal> for ClsError {
+    fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.what, refusal.hint)
+    }
+}
+
+impl From<Box<Refusal>> for ClsError {
+    fn from(refusal: Box<Refusal>) -> Self {
+        (*refusal).into()
     }
 }
 

@@ -65,7 +65,7 @@ impl Ui {
             json,
             quiet,
             colour: wanted && !json && std::io::stdout().is_terminal(),
-            language: match operator {
+            language: match operator && !json {
                 true => language(|name| std::env::var(name).ok()),
                 false => Language::English,
             },

@@ -161,7 +161,10 @@ impl Work<'_> {
         let facts = self.facts()?;
         let plan = match plan_copy(&self.request, &facts) {
             CopyVerdict::Nothing(why) => {
-                self.session.ui.done(&why, json!({ "node": self.node }));
+                let sentence = self.session.ui.say(&why);
+                self.session
+                    .ui
+                    .done(&sentence, json!({ "node": self.node }));
                 return Ok(());
             }
             CopyVerdict::Refused(refusal) => return Err(refusal.into()),
@@ -208,9 +211,10 @@ impl Work<'_> {
 
     fn show(&self, facts: &CopyFacts, plan: &CopyPlan) {
         if let Some(why) = &plan.because {
-            self.session.ui.progress(&format!(
-                "pg_rewind cannot work here ({why}), so the node is rebuilt"
-            ));
+            self.session.ui.progress(&self.session.ui.say(&message!(
+                "pg_rewind cannot work here ({why}), so the node is rebuilt",
+                why
+            )));
         }
         for (number, step) in (1..).zip(&plan.steps) {
             self.session

@@ -128,6 +128,14 @@ impl Message {
         })
     }
 
+    /// Several that stand for themselves: `one; two`.
+    #[must_use]
+    pub fn several(parts: impl IntoIterator<Item = Self>) -> Self {
+        Self::joined(parts, |before, name| {
+            message!("{before}; {name}", before, name)
+        })
+    }
+
     fn joined(names: impl IntoIterator<Item = Self>, by: fn(Self, Self) -> Self) -> Self {
         let joined = names.into_iter().reduce(by);
         joined.unwrap_or_else(|| Self::from(""))

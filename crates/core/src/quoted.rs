@@ -1,5 +1,6 @@
 //! Quoting of untrusted text in messages.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The number of characters of a foreign text that a message shows.
@@ -62,6 +63,16 @@ pub fn printable(text: &str, most: usize) -> String {
     printed
 }
 
+/// A text as one word of a shell's line, for an operator to type. One with control characters, which no shell's line
+/// has, is shown as [`quoted`] does.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    shlex::try_quote(text)
+        .ok()
+        .filter(|_| !text.contains(char::is_control))
+        .map_or_else(|| quoted(text), Cow::into_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +87,20 @@ mod tests {
             ("üü…".to_owned(), "üü".to_owned())
         );
         assert_eq!(printable("a\u{1b}[2J\n'", 9), "a\\u{1b}[2J\\n'");
+    }
+
+    #[test]
+    fn a_word_of_a_shell_is_one_word() {
+        for (text, word) in [
+            ("/data/pg-15/data", "/data/pg-15/data"),
+            ("/my data", "'/my data'"),
+            ("", "''"),
+            ("it's", "\"it's\""),
+            ("$(reboot)", "'$(reboot)'"),
+            ("~x", "'~x'"),
+            ("a\nb", "\"a\\nb\""),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 }

@@ -335,28 +335,35 @@ impl NoRow {
 
     /// What an operator does about it whose command has not begun.
     #[must_use]
-    pub const fn before_again(&self) -> &'static str {
+    pub fn before_again(&self) -> Message {
         match self {
-            Self::Unknown(_) => "bring the lock service back, then try again",
-            Self::Damage(_) => "look at it with cls_status and distlock show, then try again",
+            Self::Unknown(_) => message!("bring the lock service back, then try again"),
+            Self::Damage(_) => {
+                message!("look at it with cls_status and distlock show, then try again")
+            }
+        }
+    }
+
+    /// What is so, and what is to be done about it.
+    #[must_use]
+    pub fn advised(&self) -> Message {
+        let what = self.what();
+        match self {
+            Self::Damage(Damage::Foreign(_)) => {
+                message!("{what}: {advice}", what, advice = Damage::foreign())
+            }
+            // It says itself what is to be done about the file.
+            Self::Damage(Damage::Forgotten(_)) | Self::Unknown(_) => what,
+            Self::Damage(Damage::Missing | Damage::Senseless(_) | Damage::OutOfStep { .. }) => {
+                message!("{what}; run cls_recovery_master", what)
+            }
         }
     }
 }
 
 impl fmt::Display for NoRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what().fmt(f)?;
-        let Self::Damage(damage) = self else {
-            return Ok(());
-        };
-        match damage {
-            Damage::Foreign(_) => write!(f, ": {}", Damage::foreign()),
-            // It says itself what is to be done about the file.
-            Damage::Forgotten(_) => Ok(()),
-            Damage::Missing | Damage::Senseless(_) | Damage::OutOfStep { .. } => {
-                f.write_str("; run cls_recovery_master")
-            }
-        }
+        self.advised().fmt(f)
     }
 }
 

@@ -139,7 +139,7 @@ impl Job<'_> {
                 message!("the cluster has changed meanwhile"),
                 message!("cls_status"),
             ),
-            Err(refusal) => (refusal.what.into(), refusal.hint.into()),
+            Err(refusal) => (refusal.what, refusal.hint),
         };
         Err(ClsError::failed(
             message!(

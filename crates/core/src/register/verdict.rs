@@ -126,11 +126,22 @@ pub enum NotTheOwner {
 impl NotTheOwner {
     /// What an operator does about it whose command has not begun.
     #[must_use]
-    pub const fn before_again(&self) -> &'static str {
+    pub fn before_again(&self) -> Message {
         match self {
             Self::NoRow(no_row) => no_row.before_again(),
-            Self::NeverElected => "wait for the primary's next monitor, then try again",
-            Self::Another { .. } => "look at it with cls_status and distlock show, then try again",
+            Self::NeverElected => message!("wait for the primary's next monitor, then try again"),
+            Self::Another { .. } => {
+                message!("look at it with cls_status and distlock show, then try again")
+            }
+        }
+    }
+
+    /// What is so, and what is to be done about it.
+    #[must_use]
+    pub fn advised(&self) -> Message {
+        match self {
+            Self::NoRow(no_row) => no_row.advised(),
+            Self::NeverElected | Self::Another { .. } => self.what(),
         }
     }
 }
@@ -157,10 +168,7 @@ impl NotTheOwner {
 
 impl fmt::Display for NotTheOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRow(no_row) => no_row.fmt(f),
-            Self::NeverElected | Self::Another { .. } => self.what().fmt(f),
-        }
+        self.advised().fmt(f)
     }
 }
 

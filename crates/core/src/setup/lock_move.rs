@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 
 use crate::decide::operator::Refusal;
 use crate::message;
-use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::Seen;
 
@@ -57,7 +56,7 @@ impl LockMove<'_> {
     ///
     /// # Errors
     /// [`Refusal`] where a node would not hear of it.
-    pub fn judge(&self) -> Result<Moved, Refusal<Message>> {
+    pub fn judge(&self) -> Result<Moved, Box<Refusal>> {
         let seen = self.seen.unwrap_or_default();
         if self.from == self.to {
             return Ok(Moved::Not);
@@ -67,7 +66,7 @@ impl LockMove<'_> {
         }
         let mut away = self.away.iter().filter(|node| !self.off.contains(**node));
         if let Some(node) = away.next() {
-            return Err(Refusal {
+            return Err(Box::new(Refusal {
                 id: "setup-lock-move",
                 what: message!(
                     "this moves the lock service from {from} to {to}, and {node} is not in the cluster: if it is alive it may be promoted by the old one, beside the primary",
@@ -79,7 +78,7 @@ impl LockMove<'_> {
                     "start Pacemaker on {node} first; if it is switched off and will stay so until it finds the others: cls_setup --off {node}",
                     node
                 ),
-            });
+            }));
         }
         let there = self.there.unwrap_or_default();
         Ok(match there.term < seen.term || there.epoch < seen.epoch {

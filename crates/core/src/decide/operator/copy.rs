@@ -10,9 +10,11 @@ mod seen;
 
 use std::fmt;
 
-use super::Refusal;
+use super::{Broken, Refusal};
 use crate::begun::Begun;
 use crate::lineage::Kinship;
+use crate::message;
+use crate::message::Message;
 use crate::names::{NodeName, and};
 use crate::register::{NotTheOwner, Reading, Seen, names_primary};
 use crate::server_program::ServerProgram;
@@ -170,7 +172,7 @@ pub struct CopyPlan {
     /// How.
     pub method: Method,
     /// Why the base backup although a repair was asked for.
-    pub because: Option<String>,
+    pub because: Option<Message>,
     /// The steps in their order.
     pub steps: Vec<CopyStep>,
 }
@@ -180,7 +182,7 @@ pub struct CopyPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyVerdict {
     /// There is nothing to do; why.
-    Nothing(String),
+    Nothing(Message),
     /// Not begun.
     Refused(Refusal),
     /// Do it.
@@ -194,7 +196,7 @@ pub struct CopyRule {
     /// What it asks for, in one sentence.
     pub says: &'static str,
     /// What is not so, and what to type.
-    pub check: fn(&CopyRequest, &CopyFacts) -> Option<(String, String)>,
+    pub check: fn(&CopyRequest, &CopyFacts) -> Option<Broken>,
 }
 
 /// The rule of [`source`].
@@ -208,9 +210,8 @@ pub const COPY_RULES: &[CopyRule] = &[
         check: |_, facts| {
             (!facts.replicated).then(|| {
                 (
-                    "the database is not replicated, so there is no primary to copy from"
-                        .to_owned(),
-                    "set rep_mode to sync or async in config.ini, then cls_setup".to_owned(),
+                    message!("the database is not replicated, so there is no primary to copy from"),
+                    message!("set rep_mode to sync or async in config.ini, then cls_setup"),
                 )
             })
         },
@@ -228,12 +229,13 @@ pub const COPY_RULES: &[CopyRule] = &[
                 facts.instance == Instance::Primary || facts.promoted.first() == Some(&facts.node);
             primary.then(|| {
                 (
-                    format!(
-                        "{} is the primary; only a standby can be repaired or rebuilt",
-                        facts.node
+                    message!(
+                        "{node} is the primary; only a standby can be repaired or rebuilt",
+                        node = facts.node
                     ),
-                    "give the standby with --node, or switch first with cls_online_switch"
-                        .to_owned(),
+                    message!(
+                        "give the standby with --node, or switch first with cls_online_switch"
+                    ),
                 )
             })
         },
@@ -252,13 +254,15 @@ pub const COPY_RULES: &[CopyRule] = &[
             }
             let primary = facts.promoted.first()?;
             (facts.repl_info.as_ref() != Some(primary)).then(|| {
-                let named = facts
-                    .repl_info
-                    .as_ref()
-                    .map_or_else(|| "nobody".to_owned(), ToString::to_string);
+                let named = facts.repl_info.as_ref();
+                let named = named.map_or_else(|| message!("nobody"), Message::from);
                 (
-                    format!("{primary} is promoted, and pgsql_REPL_INFO names {named}"),
-                    "wait for the primary's next monitor, then try again".to_owned(),
+                    message!(
+                        "{primary} is promoted, and pgsql_REPL_INFO names {named}",
+                        primary,
+                        named
+                    ),
+                    message!("wait for the primary's next monitor, then try again"),
                 )
             })
         },
@@ -270,11 +274,13 @@ pub const COPY_RULES: &[CopyRule] = &[
             let row = row(facts)?;
             (row.holders.len() == 1 && row.holders.contains(&facts.node)).then(|| {
                 (
-                    format!(
-                        "{} is the only node that is known to hold every acknowledged commit, so its data must not be replaced",
-                        facts.node
+                    message!(
+                        "{node} is the only node that is known to hold every acknowledged commit, so its data must not be replaced",
+                        node = facts.node
                     ),
-                    "start it and let it be promoted (cls_cleanup), or accept the loss of its data with cls_recovery_master on another node".to_owned(),
+                    message!(
+                        "start it and let it be promoted (cls_cleanup), or accept the loss of its data with cls_recovery_master on another node"
+                    ),
                 )
             })
         },
@@ -285,8 +291,8 @@ pub const COPY_RULES: &[CopyRule] = &[
         check: |_, facts| {
             (!facts.managed).then(|| {
                 (
-                    "Pacemaker does not manage the database".to_owned(),
-                    "cls_manage".to_owned(),
+                    message!("Pacemaker does not manage the database"),
+                    message!("cls_manage"),
                 )
             })
         },
@@ -296,8 +302,12 @@ pub const COPY_RULES: &[CopyRule] = &[
         says: "Pacemaker is not at work on the node.",
         check: |_, facts| match &facts.instance {
             Instance::Changing(what) => Some((
-                format!("Pacemaker is at work on {}: {what}", facts.node),
-                "wait until it is done, then try again".to_owned(),
+                message!(
+                    "Pacemaker is at work on {node}: {what}",
+                    node = facts.node,
+                    what
+                ),
+                message!("wait until it is done, then try again"),
             )),
             _ => None,
         },
@@ -308,11 +318,11 @@ pub const COPY_RULES: &[CopyRule] = &[
         check: |_, facts| {
             (facts.instance == Instance::Foreign).then(|| {
                 (
-                    format!(
-                        "a server that Pacemaker did not start runs in the data directory of {}",
-                        facts.node
+                    message!(
+                        "a server that Pacemaker did not start runs in the data directory of {node}",
+                        node = facts.node
                     ),
-                    format!("stop it on {} with pg_ctl stop -m fast", facts.node),
+                    message!("stop it on {node} with pg_ctl stop -m fast", node = facts.node),
                 )
             })
         },
@@ -325,13 +335,13 @@ pub const COPY_RULES: &[CopyRule] = &[
                 && facts.instance == Instance::Standby { streaming: true })
             .then(|| {
                 (
-                    format!(
-                        "the database runs on {} and streams from the primary",
-                        facts.node
+                    message!(
+                        "the database runs on {node} and streams from the primary",
+                        node = facts.node
                     ),
-                    format!(
-                        "nothing is to be done; to rebuild it all the same: cls_standby_node {}",
-                        facts.node
+                    message!(
+                        "nothing is to be done; to rebuild it all the same: cls_standby_node {node}",
+                        node = facts.node
                     ),
                 )
             })
@@ -350,8 +360,12 @@ pub const COPY_RULES: &[CopyRule] = &[
             let lacking: Vec<_> = facts.lacking.iter().filter(needed).copied().collect();
             let first = lacking.first()?;
             Some((
-                format!("{} has no {}", facts.node, and(&lacking)),
-                first.remedy().to_string(),
+                message!(
+                    "{node} has no {programs}",
+                    node = facts.node,
+                    programs = and(&lacking)
+                ),
+                Message::from(first.remedy().to_string()),
             ))
         },
     },
@@ -366,11 +380,17 @@ pub const COPY_RULES: &[CopyRule] = &[
             let aside = request.keep_old && request.kind == CopyKind::Rebuild;
             (!aside && (system != primary_system || major != primary_major)).then(|| {
                 (
-                    format!(
-                        "the data directory of {} is of another cluster (system identifier {system}, version {major}) than the primary's ({primary_system}, {primary_major})",
-                        facts.node
+                    message!(
+                        "the data directory of {node} is of another cluster (system identifier {system}, version {major}) than the primary's ({primary_system}, {primary_major})",
+                        node = facts.node,
+                        system,
+                        major,
+                        primary_system,
+                        primary_major
                     ),
-                    "see whether pgdata is right; cls_rebuild_slave --keep-old moves it aside".to_owned(),
+                    message!(
+                        "see whether pgdata is right; cls_rebuild_slave --keep-old moves it aside"
+                    ),
                 )
             })
         },
@@ -382,8 +402,11 @@ pub const COPY_RULES: &[CopyRule] = &[
             let there = facts.data != Data::Nothing && facts.unfinished != Some(Begun::Backup);
             (request.kind == CopyKind::Rebuild && there && !request.keep_old).then(|| {
                 (
-                    format!("the data directory of {} is not empty", facts.node),
-                    "give --keep-old, which moves it aside, or empty it by hand".to_owned(),
+                    message!(
+                        "the data directory of {node} is not empty",
+                        node = facts.node
+                    ),
+                    message!("give --keep-old, which moves it aside, or empty it by hand"),
                 )
             })
         },
@@ -397,21 +420,20 @@ pub const COPY_RULES: &[CopyRule] = &[
             }
             why_not_rewind(facts).map(|why| {
                 (
-                    format!("pg_rewind cannot repair {}: {why}", facts.node),
-                    format!(
-                        "cls_rebuild_slave --keep-old --node {} (or cls_repair_slave --or-rebuild)",
-                        facts.node
+                    message!(
+                        "pg_rewind cannot repair {node}: {error}",
+                        node = facts.node,
+                        error = why
+                    ),
+                    message!(
+                        "cls_rebuild_slave --keep-old --node {node} (or cls_repair_slave --or-rebuild)",
+                        node = facts.node
                     ),
                 )
             })
         },
     },
 ];
-
-fn names(nodes: &[NodeName]) -> String {
-    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-    names.join(" and ")
-}
 
 fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
     match facts.register.as_ref()? {
@@ -420,60 +442,78 @@ fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
     }
 }
 
-fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<(String, String)> {
+fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<Broken> {
     let primary = facts.promoted.first()?;
     let reading = facts.register.as_ref()?;
     let why = names_primary(reading, None, facts.seen, primary).err()?;
     let text = match &why {
-        NotTheOwner::Another { .. } => format!("{primary} is promoted, and {why}"),
-        _ => format!("it is not known whose data are the right ones: {why}"),
+        NotTheOwner::Another { .. } => {
+            message!(
+                "{primary} is promoted, and {why}",
+                primary,
+                why = why.what()
+            )
+        }
+        _ => message!(
+            "it is not known whose data are the right ones: {why}",
+            why = why.advised()
+        ),
     };
-    Some((text, why.before_again().to_owned()))
+    Some((text, why.before_again()))
 }
 
 /// Why `pg_rewind` cannot work here.
-fn why_not_rewind(facts: &CopyFacts) -> Option<String> {
+fn why_not_rewind(facts: &CopyFacts) -> Option<Message> {
     if let Some(method) = facts.unfinished {
-        return Some(format!(
-            "an earlier {method} was interrupted, and its data directory is neither old nor new"
+        return Some(message!(
+            "an earlier {method} was interrupted, and its data directory is neither old nor new",
+            method = method.to_string()
         ));
     }
     if facts.lacking.contains(&ServerProgram::Rewind) {
-        return Some(format!("{} has no pg_rewind", facts.node));
+        return Some(message!(
+            "{node} has no {programs}",
+            node = facts.node,
+            programs = ServerProgram::Rewind.as_str()
+        ));
     }
     if let Some(why) = facts.alike() {
-        return Some(why);
+        return Some(why.into());
     }
     match &facts.data {
-        Data::Nothing => Some("there is no data directory".to_owned()),
-        Data::Unreadable(why) => Some(why.clone()),
+        Data::Nothing => Some(message!("there is no data directory")),
+        Data::Unreadable(why) => Some(Message::from(why)),
         Data::Cluster {
             rewindable: false, ..
-        } => Some("its data have neither checksums nor wal_log_hints = on".to_owned()),
+        } => Some(message!(
+            "its data have neither checksums nor wal_log_hints = on"
+        )),
         // From 13 on pg_rewind recovers a crashed server by itself (release notes).
         Data::Cluster {
             clean: false,
             major,
             ..
-        } if *major < 13 => Some(
+        } if *major < 13 => Some(message!(
             "the server was not shut down cleanly, and pg_rewind before 13 does not recover it"
-                .to_owned(),
-        ),
+        )),
         Data::Cluster { .. } => None,
     }
 }
 
 /// The node to copy from; or what is not so, and what to type.
-fn source(facts: &CopyFacts) -> Result<&NodeName, (String, String)> {
+fn source(facts: &CopyFacts) -> Result<&NodeName, Broken> {
     match &facts.promoted[..] {
         [primary] => Ok(primary),
         [] => Err((
-            "there is no primary to copy from".to_owned(),
-            "bring the primary up first; cls_status says what it needs".to_owned(),
+            message!("there is no primary to copy from"),
+            message!("bring the primary up first; cls_status says what it needs"),
         )),
         several => Err((
-            format!("{} are promoted at the same time", names(several)),
-            "cls_status on every node".to_owned(),
+            message!(
+                "{nodes} are promoted at the same time",
+                nodes = Message::all(several.iter().map(Message::from))
+            ),
+            message!("cls_status on every node"),
         )),
     }
 }
@@ -490,7 +530,11 @@ pub fn plan_copy(request: &CopyRequest, facts: &CopyFacts) -> CopyVerdict {
         Err((what, hint)) => return CopyVerdict::Refused(Refusal::new(ONE_PRIMARY, what, hint)),
     };
     if facts.instance == (Instance::Standby { streaming: true }) {
-        return CopyVerdict::Nothing(format!("{} streams from {source} already", facts.node));
+        return CopyVerdict::Nothing(message!(
+            "{node} streams from {source} already",
+            node = facts.node,
+            source
+        ));
     }
     let why_not = why_not_rewind(facts);
     let method = match (request.kind, &why_not) {

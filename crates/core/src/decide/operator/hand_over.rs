@@ -9,6 +9,7 @@
 
 use super::Refusal;
 use crate::lineage::Lineage;
+use crate::message;
 use crate::names::NodeName;
 use crate::register::{Memory, Ownership, Reading, Update, judge_owner};
 use crate::snapshot::Process;
@@ -170,7 +171,7 @@ fn owned(facts: &HandOverFacts) -> Result<(u64, u64), String> {
 ///
 /// # Errors
 /// The first condition that does not hold.
-pub fn may_hand_over(facts: &HandOverFacts) -> Result<(), Refusal> {
+pub fn may_hand_over(facts: &HandOverFacts) -> Result<(), Box<Refusal>> {
     let before = HAND_OVER_RULES.iter().filter(|rule| rule.before);
     plan_hand_over_by(before, facts).map(drop)
 }
@@ -179,7 +180,7 @@ pub fn may_hand_over(facts: &HandOverFacts) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The first condition that does not hold.
-pub fn plan_hand_over(facts: &HandOverFacts) -> Result<Update, Refusal> {
+pub fn plan_hand_over(facts: &HandOverFacts) -> Result<Update, Box<Refusal>> {
     plan_hand_over_by(HAND_OVER_RULES, facts)
 }
 
@@ -190,8 +191,14 @@ pub fn plan_hand_over(facts: &HandOverFacts) -> Result<Update, Refusal> {
 pub fn plan_hand_over_by<'r>(
     rules: impl IntoIterator<Item = &'r HandOverRule>,
     facts: &HandOverFacts,
-) -> Result<Update, Refusal> {
-    let refused = |id, what: String| Refusal::new(id, what, "cls_status, then try again");
+) -> Result<Update, Box<Refusal>> {
+    let refused = |id, what: String| {
+        Box::new(Refusal::new(
+            id,
+            what,
+            message!("cls_status, then try again"),
+        ))
+    };
     for rule in rules {
         if let Some(what) = (rule.check)(facts) {
             return Err(refused(rule.id, what));

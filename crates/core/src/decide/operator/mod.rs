@@ -15,6 +15,9 @@ mod switch;
 
 use std::fmt;
 
+use crate::message;
+use crate::message::Message;
+
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
     CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
@@ -37,27 +40,31 @@ pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_res
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};
 
 /// What to do about a primary whose stop would wait for its archive.
-const MEND_ARCHIVE: &str = "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once";
+fn mend_archive() -> Message {
+    message!(
+        "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once"
+    )
+}
 
-/// One precondition of a command. Its texts are messages where they are in every language.
-pub struct Precondition<Facts: 'static, Text: 'static = String> {
+/// What is not so, and what to type.
+pub type Broken = (Message, Message);
+
+/// One precondition of a command.
+pub struct Precondition<Facts: 'static> {
     /// A stable name.
     pub id: &'static str,
     /// What it asks for, in one sentence.
     pub says: &'static str,
     /// What is not so, and what to type.
-    pub check: fn(&Facts) -> Option<(Text, Text)>,
+    pub check: fn(&Facts) -> Option<Broken>,
 }
 
 /// # Errors
 /// The first precondition that does not hold.
-fn all_hold<Facts, Text>(
-    rules: &[Precondition<Facts, Text>],
-    facts: &Facts,
-) -> Result<(), Refusal<Text>> {
-    let broken = |rule: &Precondition<Facts, Text>| {
+fn all_hold<Facts>(rules: &[Precondition<Facts>], facts: &Facts) -> Result<(), Box<Refusal>> {
+    let broken = |rule: &Precondition<Facts>| {
         let (what, hint) = (rule.check)(facts)?;
-        Some(Refusal::new(rule.id, what, hint))
+        Some(Box::new(Refusal::new(rule.id, what, hint)))
     };
     rules.iter().find_map(broken).map_or(Ok(()), Err)
 }
@@ -65,17 +72,17 @@ fn all_hold<Facts, Text>(
 /// Why a command does not begin. Nothing was changed.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal<Text = String> {
+pub struct Refusal {
     /// The rule, for logs and tests.
     pub id: &'static str,
     /// What is not as it has to be.
-    pub what: Text,
+    pub what: Message,
     /// What to type next.
-    pub hint: Text,
+    pub hint: Message,
 }
 
-impl<Text> Refusal<Text> {
-    fn new(id: &'static str, what: impl Into<Text>, hint: impl Into<Text>) -> Self {
+impl Refusal {
+    fn new(id: &'static str, what: impl Into<Message>, hint: impl Into<Message>) -> Self {
         Self {
             id,
             what: what.into(),
@@ -84,7 +91,7 @@ impl<Text> Refusal<Text> {
     }
 }
 
-impl<Text: fmt::Display> fmt::Display for Refusal<Text> {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.what.fmt(f)
     }

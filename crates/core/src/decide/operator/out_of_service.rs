@@ -4,7 +4,7 @@
 //! beforehand whether Pacemaker would carry it out now and not some day later, and whether clients can go
 //! on writing where the operator means them to.
 
-use super::{MEND_ARCHIVE, Precondition, Refusal, all_hold};
+use super::{Precondition, Refusal, all_hold, mend_archive};
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -48,7 +48,7 @@ impl OutFacts {
 }
 
 /// The preconditions, in their order.
-pub const OUT_RULES: &[Precondition<OutFacts, Message>] = &[
+pub const OUT_RULES: &[Precondition<OutFacts>] = &[
     Precondition {
         id: "out-managed",
         says: "Pacemaker acts on what is to be stopped: otherwise the order would wait until somebody gives it back (cls_manage), and stop PostgreSQL then.",
@@ -129,7 +129,7 @@ pub const OUT_RULES: &[Precondition<OutFacts, Message>] = &[
                     "the primary's stop would wait for its archive: {late}",
                     late
                 ),
-                MEND_ARCHIVE.into(),
+                mend_archive(),
             ))
         },
     },
@@ -139,8 +139,8 @@ pub const OUT_RULES: &[Precondition<OutFacts, Message>] = &[
 ///
 /// # Errors
 /// The first precondition that does not hold.
-pub fn may_be_taken_out(facts: &OutFacts) -> Result<(), Box<Refusal<Message>>> {
-    all_hold(OUT_RULES, facts).map_err(Box::new)
+pub fn may_be_taken_out(facts: &OutFacts) -> Result<(), Box<Refusal>> {
+    all_hold(OUT_RULES, facts)
 }
 
 #[cfg(test)]

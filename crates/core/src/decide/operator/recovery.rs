@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Precondition, Refusal, all_hold};
+use super::{Broken, Precondition, Refusal, all_hold};
 use crate::lineage::{Lineage, Unproven};
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::{
     Damage, GaveWay, Memory, NoRow, Reading, Register, Reply, Seen, Update, leaps, names_primary,
@@ -138,7 +140,7 @@ pub struct RecoveryPlan {
     /// keep them as [`Unproven::chosen_at`] has it.
     pub unproven: Option<Unproven>,
     /// What would be lost, a sentence each; empty if nothing that is known of.
-    pub losses: Vec<String>,
+    pub losses: Vec<Message>,
 }
 
 impl RecoveryPlan {
@@ -215,8 +217,8 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         check: |facts| {
             (!facts.replicated).then(|| {
                 (
-                    "the database is not replicated, so no primary is elected".to_owned(),
-                    "cls_start".to_owned(),
+                    message!("the database is not replicated, so no primary is elected"),
+                    message!("cls_start"),
                 )
             })
         },
@@ -232,8 +234,11 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 return None;
             }
             Some((
-                format!("{primary} is the primary, so there is no emergency"),
-                "to change it: cls_online_switch".to_owned(),
+                message!(
+                    "{primary} is the primary, so there is no emergency",
+                    primary
+                ),
+                message!("to change it: cls_online_switch"),
             ))
         },
     },
@@ -244,9 +249,10 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
             let wanted = facts.wanted.as_ref()?;
             (!facts.nodes.iter().any(|node| node.node == *wanted)).then(|| {
                 let nodes: Vec<&str> = facts.nodes.iter().map(|node| node.node.as_str()).collect();
+                let nodes = nodes.join(", ");
                 (
-                    format!("{wanted} is not one of the database's nodes"),
-                    format!("one of {} is expected", nodes.join(", ")),
+                    message!("{node} is not one of the database's nodes", node = wanted),
+                    message!("one of {nodes} is expected", nodes),
                 )
             })
         },
@@ -266,11 +272,14 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 facts.here.is_some() && node.system.is_none_or(|system| facts.here == Some(system));
             (!same).then(|| {
                 (
-                    format!(
-                        "this node has no data, or those of another database than {}",
-                        node.node
+                    message!(
+                        "this node has no data, or those of another database than {node}",
+                        node = node.node
                     ),
-                    format!("on {0}: cls_recovery_master --node {0}", node.node),
+                    message!(
+                        "on {node}: cls_recovery_master --node {node}",
+                        node = node.node
+                    ),
                 )
             })
         },
@@ -284,8 +293,11 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
             let why = &node.unproven.as_ref()?.why;
             (node.node != facts.me).then(|| {
                 (
-                    format!("on {}: {why}", node.node),
-                    format!("on {0}: cls_recovery_master --node {0}", node.node),
+                    message!("on {node}: {why}", node = node.node, why),
+                    message!(
+                        "on {node}: cls_recovery_master --node {node}",
+                        node = node.node
+                    ),
                 )
             })
         },
@@ -296,8 +308,11 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         check: |facts| match facts.register.as_ref()? {
             Reading::Row(_) | Reading::Missing | Reading::Damaged(_) => None,
             Reading::Unknown(trouble) => Some((
-                format!("the decision cannot be registered: {trouble}"),
-                "bring the lock service back, then try again".to_owned(),
+                message!(
+                    "the decision cannot be registered: {trouble}",
+                    trouble = trouble.what()
+                ),
+                message!("bring the lock service back, then try again"),
             )),
         },
     },
@@ -310,9 +325,12 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 if goes_on(facts) == Some(owner) {
                     return None;
                 }
+                let left = row.lease_left.as_millis().to_string();
                 Some((
-                    format!("the lease of {owner} still runs for {} ms", row.lease_left.as_millis()),
-                    "wait for its end; if it is renewed, the primary lives where this node cannot see it".to_owned(),
+                    message!("the lease of {owner} still runs for {left} ms", owner, left),
+                    message!(
+                        "wait for its end; if it is renewed, the primary lives where this node cannot see it"
+                    ),
                 ))
             }
             _ => None,
@@ -325,13 +343,11 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
             let node = may_still_serve(facts).into_iter().next()?;
             let chosen = chosen(facts)?;
             Some((
-                format!(
-                    "{node} cannot be seen from here and may be alive and serving clients, which needs no lease where no other node could be given it"
+                message!(
+                    "{node} cannot be seen from here and may be alive and serving clients, which needs no lease where no other node could be given it",
+                    node
                 ),
-                format!(
-                    "switch {node} off (its power, not the network) and see that it is off; then cls_recovery_master --node {} --off {node}",
-                    chosen.node
-                ),
+                switch_off(&node, &chosen.node),
             ))
         },
     },
@@ -344,10 +360,16 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 Some((node, not_given(answer, *node == chosen.node)?))
             })?;
             Some((
-                format!("{node} could be a primary beside {}: {why}", chosen.node),
-                format!(
-                    "mend that and give the command again; or switch {node} off (its power, not the network), see that it is off, and cls_recovery_master --node {} --off {node}",
-                    chosen.node
+                message!(
+                    "{node} could be a primary beside {chosen}: {why}",
+                    node,
+                    chosen = chosen.node,
+                    why
+                ),
+                message!(
+                    "mend that and give the command again; or switch {node} off (its power, not the network), see that it is off, and cls_recovery_master --node {chosen} --off {node}",
+                    node,
+                    chosen = chosen.node
                 ),
             ))
         },
@@ -370,14 +392,12 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 .any(|node| node.node == *owner && node.member);
             (!known && !facts.off.contains(owner)).then(|| {
                 (
-                    format!(
-                        "{} has promised {owner} not to be promoted, so {owner} may be serving where it cannot be seen",
-                        chosen.node
+                    message!(
+                        "{chosen} has promised {owner} not to be promoted, so {owner} may be serving where it cannot be seen",
+                        chosen = chosen.node,
+                        owner
                     ),
-                    format!(
-                        "switch {owner} off (its power, not the network) and see that it is off; then cls_recovery_master --node {} --off {owner}",
-                        chosen.node
-                    ),
+                    switch_off(owner, &chosen.node),
                 )
             })
         },
@@ -393,13 +413,16 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 (node.runs && node.node != chosen.node).then_some((&node.node, number))
             })?;
             Some((
-                format!(
-                    "timeline {number} of {node} is another one than timeline {number} of {}, and PostgreSQL on {node} would not notice",
-                    chosen.node
+                message!(
+                    "timeline {number} of {node} is another one than timeline {number} of {chosen}, and PostgreSQL on {node} would not notice",
+                    number = number.to_string(),
+                    node,
+                    chosen = chosen.node
                 ),
-                format!(
-                    "cls_standby_node {node}, then cls_recovery_master --node {} once more; {node} is to be rebuilt afterwards",
-                    chosen.node
+                message!(
+                    "cls_standby_node {node}, then cls_recovery_master --node {chosen} once more; {node} is to be rebuilt afterwards",
+                    node,
+                    chosen = chosen.node
                 ),
             ))
         },
@@ -419,23 +442,34 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
                 .collect();
             if !unknown.is_empty() {
                 return Some((
-                    format!(
-                        "without the built-in lock service every node must report its data, and {} does not",
-                        unknown.join(", ")
+                    message!(
+                        "without the built-in lock service every node must report its data, and {nodes} does not",
+                        nodes = unknown.join(", ")
                     ),
-                    "start the missing nodes".to_owned(),
+                    message!("start the missing nodes"),
                 ));
             }
             let (chosen, newest) = (chosen(facts)?, newest(facts)?);
             (end(chosen) < end(newest)).then(|| {
                 (
-                    format!("without the built-in lock service the newest data are elected, those of {}", newest.node),
-                    format!("cls_recovery_master --node {}", newest.node),
+                    message!(
+                        "without the built-in lock service the newest data are elected, those of {node}",
+                        node = newest.node
+                    ),
+                    message!("cls_recovery_master --node {node}", node = newest.node),
                 )
             })
         },
     },
 ];
+
+fn switch_off(node: &NodeName, chosen: &NodeName) -> Message {
+    message!(
+        "switch {node} off (its power, not the network) and see that it is off; then cls_recovery_master --node {chosen} --off {node}",
+        node,
+        chosen
+    )
+}
 
 fn end(node: &NodePosition) -> Option<WalPosition> {
     node.end.as_ref().ok().copied()
@@ -507,27 +541,31 @@ fn chosen(facts: &RecoveryFacts) -> Option<&NodePosition> {
 }
 
 /// The node that is to be primary; or what is not so of it, and what to type.
-fn usable(facts: &RecoveryFacts) -> Result<&NodePosition, (String, String)> {
+fn usable(facts: &RecoveryFacts) -> Result<&NodePosition, Broken> {
     let Some(node) = chosen(facts) else {
         return Err((
-            "no node is in the cluster whose end of WAL can be told".to_owned(),
-            "start a node, or mend its data directory; cls_status".to_owned(),
+            message!("no node is in the cluster whose end of WAL can be told"),
+            message!("start a node, or mend its data directory; cls_status"),
         ));
     };
     if !node.usable {
         return Err((
-            format!("{} is not in service", node.node),
-            format!(
-                "start Pacemaker on {0}, or cls_unstandby_node {0}",
-                node.node
+            message!("{node} is not in service", node = node.node),
+            message!(
+                "start Pacemaker on {node}, or cls_unstandby_node {node}",
+                node = node.node
             ),
         ));
     }
     match &node.end {
         Ok(_) => Ok(node),
         Err(why) => Err((
-            format!("the end of WAL on {} cannot be told: {why}", node.node),
-            "give another node with --node".to_owned(),
+            message!(
+                "the end of WAL on {node} cannot be told: {why}",
+                node = node.node,
+                why
+            ),
+            message!("give another node with --node"),
         )),
     }
 }
@@ -595,16 +633,15 @@ pub fn gives_way_at(facts: &RecoveryFacts) -> u64 {
 
 /// Why a node that was asked to give way could still be a primary. What the chosen one has served by is its
 /// own.
-fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {
+fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<Message> {
     match answer {
-        Err(why) => Some(format!("it could not be asked to give way: {why}")),
-        Ok(answer) if answer.serves => Some(
-            "PostgreSQL runs there as a primary, although the cluster does not show it".to_owned(),
-        ),
-        Ok(answer) if answer.used && !chosen => Some(
+        Err(why) => Some(message!("it could not be asked to give way: {why}", why)),
+        Ok(answer) if answer.serves => Some(message!(
+            "PostgreSQL runs there as a primary, although the cluster does not show it"
+        )),
+        Ok(answer) if answer.used && !chosen => Some(message!(
             "it has let a standby go by the promises of the others, and has commits that they lack"
-                .to_owned(),
-        ),
+        )),
         Ok(_) => None,
     }
 }
@@ -614,9 +651,10 @@ fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<String> {
 ///
 /// # Errors
 /// The first precondition that does not hold.
-pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Refusal> {
+pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Box<Refusal>> {
     all_hold(RECOVERY_RULES, facts)?;
-    let chosen = usable(facts).map_err(|(what, hint)| Refusal::new(USABLE_NODE, what, hint))?;
+    let chosen =
+        usable(facts).map_err(|(what, hint)| Box::new(Refusal::new(USABLE_NODE, what, hint)))?;
     Ok(RecoveryPlan {
         node: chosen.node.clone(),
         register: match &facts.register {
@@ -661,11 +699,15 @@ fn left(facts: &RecoveryFacts, chosen: &NodePosition) -> Option<Lineage> {
 
 /// The register names nodes that are none of this cluster's, or another database: another cluster may
 /// use the same name, and loses the register by this decision.
-fn foreign(facts: &RecoveryFacts) -> Option<String> {
+fn foreign(facts: &RecoveryFacts) -> Option<Message> {
     let row = match &facts.register {
         Some(Reading::Row(row)) => row,
         Some(Reading::Damaged(damage @ Damage::Foreign(_))) => {
-            return Some(format!("{damage}: {}", Damage::foreign()));
+            return Some(message!(
+                "{what}: {advice}",
+                what = damage.what(),
+                advice = Damage::foreign()
+            ));
         }
         _ => return None,
     };
@@ -678,15 +720,15 @@ fn foreign(facts: &RecoveryFacts) -> Option<String> {
         .map(NodeName::as_str)
         .collect();
     (!named.is_empty()).then(|| {
-        format!(
-            "the register names {}, which is none of this cluster's nodes: if another cluster uses the same lock name, give this one another distlock_lockname instead",
-            named.join(", ")
+        message!(
+            "the register names {nodes}, which is none of this cluster's nodes: if another cluster uses the same lock name, give this one another distlock_lockname instead",
+            nodes = named.join(", ")
         )
     })
 }
 
 /// What is known of what the others have and the chosen one has not.
-fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
+fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<Message> {
     let mut losses = Vec::new();
     let Some(own) = proven_end(chosen) else {
         return losses;
@@ -694,9 +736,11 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
     if let Some(Unproven { why, number, .. }) = &chosen.unproven
         && facts.register.is_some()
     {
-        losses.push(format!(
-            "{}: {why}. Its data would be gone on with as they are, also with what nobody was told to be committed; the other nodes' data on timeline {number} are none of its own",
-            chosen.node
+        losses.push(message!(
+            "{node}: {why}. Its data would be gone on with as they are, also with what nobody was told to be committed; the other nodes' data on timeline {number} are none of its own",
+            node = chosen.node,
+            why,
+            number = number.to_string()
         ));
     }
     if let Some(foreign) = foreign(facts) {
@@ -709,10 +753,11 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
         && let Some(recorded) = row.positions.get(&chosen.node)
         && *recorded > own.lsn
     {
-        losses.push(format!(
-            "{} was seen at {recorded}, {} bytes past what it has now (R10)",
-            chosen.node,
-            recorded.distance(own.lsn)
+        losses.push(message!(
+            "{node} was seen at {recorded}, {bytes} bytes past what it has now (R10)",
+            node = chosen.node,
+            recorded = recorded.to_string(),
+            bytes = recorded.distance(own.lsn).to_string()
         ));
     }
     if let Some(Reading::Row(row)) = &facts.register
@@ -721,26 +766,34 @@ fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<String> {
         && !row.holders.contains(&chosen.node)
     {
         let holders: Vec<&str> = row.holders.iter().map(NodeName::as_str).collect();
-        losses.push(format!(
-            "{} is not known to hold every acknowledged commit; {} is",
-            chosen.node,
-            holders.join(", ")
+        losses.push(message!(
+            "{node} is not known to hold every acknowledged commit; {holders} is",
+            node = chosen.node,
+            holders = holders.join(", ")
         ));
         let recorded = row.positions.values().max();
         if let Some(recorded) = recorded.filter(|recorded| **recorded > own.lsn) {
-            losses.push(format!(
-                "the last primary was seen at {recorded}, {} bytes past what {} has; it may have written more",
-                recorded.distance(own.lsn),
-                chosen.node
+            losses.push(message!(
+                "the last primary was seen at {recorded}, {bytes} bytes past what {node} has; it may have written more",
+                recorded = recorded.to_string(),
+                bytes = recorded.distance(own.lsn).to_string(),
+                node = chosen.node
             ));
         }
     }
     for other in facts.nodes.iter().filter(|node| node.node != chosen.node) {
         match &other.end {
-            Err(why) => losses.push(format!("what {} has is not known: {why}", other.node)),
-            Ok(theirs) if *theirs > own => losses.push(format!(
-                "{} has WAL up to {} on timeline {}, which {} has not",
-                other.node, theirs.lsn, theirs.timeline, chosen.node
+            Err(why) => losses.push(message!(
+                "what {node} has is not known: {why}",
+                node = other.node,
+                why
+            )),
+            Ok(theirs) if *theirs > own => losses.push(message!(
+                "{other} has WAL up to {end} on timeline {timeline}, which {node} has not",
+                other = other.node,
+                end = theirs.lsn.to_string(),
+                timeline = theirs.timeline.to_string(),
+                node = chosen.node
             )),
             Ok(_) => {}
         }
@@ -761,6 +814,11 @@ mod tests {
 
     fn name(text: &str) -> NodeName {
         text.parse().unwrap()
+    }
+
+    fn said(losses: &[Message]) -> String {
+        let lines: Vec<String> = losses.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 
     fn node(node: &str, timeline: u32, lsn: u64) -> NodePosition {
@@ -916,7 +974,11 @@ mod tests {
         };
         row.timelines = row.timelines.named(1, &Lineage::new(vec![first()]));
         let plan = plan_recovery(&facts).unwrap();
-        assert!(plan.losses[0].contains("somebody else than the cluster"));
+        assert!(
+            plan.losses[0]
+                .to_string()
+                .contains("somebody else than the cluster")
+        );
         let update = plan.update(&facts, String::new()).unwrap();
         let Some(Reading::Row(row)) = &facts.register else {
             panic!()
@@ -950,7 +1012,7 @@ mod tests {
         assert_eq!(plan.node, name("node1"));
         facts.wanted = Some(name("node2"));
         let plan = plan_recovery(&facts).unwrap();
-        let said = plan.losses.join("\n");
+        let said = said(&plan.losses);
         assert!(said.contains("node1 has WAL up to 0/5000"), "{said}");
         assert!(said.contains("node2 was seen at 0/2800"), "{said}");
         // One that has less than what was proven before is not taken instead.
@@ -987,7 +1049,7 @@ mod tests {
                 (plan.node, plan.goes_on, plan.remake),
                 (name("node1"), true, remake)
             );
-            assert_eq!(plan.losses, Vec::<String>::new());
+            assert_eq!(plan.losses, Vec::<Message>::new());
             facts.wanted = Some(name("node2"));
             assert_eq!(plan_recovery(&facts).unwrap_err().id, "recovery-no-primary");
             // The same without a primary: a decision as any other.
@@ -1052,7 +1114,7 @@ mod tests {
             row.owner = Some(name("other1"));
             row.holders = [name("other1")].into();
         }
-        let text = plan_recovery(&facts).unwrap().losses.join("\n");
+        let text = said(&plan_recovery(&facts).unwrap().losses);
         assert!(
             text.contains("other1") && text.contains("distlock_lockname"),
             "{text}"
@@ -1060,8 +1122,13 @@ mod tests {
         let text = "the row belongs to another database".to_owned();
         facts.register = Some(Reading::Damaged(Damage::Foreign(text.clone())));
         let losses = plan_recovery(&facts).unwrap().losses;
-        let told = losses.iter().find(|loss| loss.starts_with(&text));
-        assert!(told.unwrap().contains("distlock_lockname"), "{losses:?}");
+        let told = losses
+            .iter()
+            .find(|loss| loss.to_string().starts_with(&text));
+        assert!(
+            told.unwrap().to_string().contains("distlock_lockname"),
+            "{losses:?}"
+        );
     }
 
     #[test]
@@ -1092,7 +1159,7 @@ mod tests {
     fn the_loss_is_told() {
         let plan = plan_recovery(&d1()).unwrap();
         assert_eq!(plan.node, name("node2"));
-        let text = plan.losses.join("\n");
+        let text = said(&plan.losses);
         for expected in ["node1", "4096 bytes", "not known: no answer"] {
             assert!(text.contains(expected), "{text}");
         }

@@ -14,8 +14,10 @@
 
 use std::fmt;
 
-use super::{MEND_ARCHIVE, Precondition, Refusal, all_hold};
+use super::{Broken, Precondition, Refusal, all_hold, mend_archive};
 use crate::limits::Limits;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::postgres::Archiving;
 use crate::register::{Reading, Seen, names_primary};
@@ -142,8 +144,10 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
         says: "Pacemaker manages the database and what is placed with it.",
         check: |facts| {
             (!facts.managed).then(|| (
-                "Pacemaker does not manage the database, so it would restart nothing now, and everything as soon as it does".to_owned(),
-                "cls_manage, then try again".to_owned(),
+                message!(
+                    "Pacemaker does not manage the database, so it would restart nothing now, and everything as soon as it does"
+                ),
+                message!("cls_manage, then try again"),
             ))
         },
     },
@@ -152,11 +156,11 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
         says: "No failed operation is on record that would keep Pacemaker from starting what it has stopped.",
         check: |facts| {
             (!facts.failures.is_empty()).then(|| (
-                format!(
-                    "failures are on record, which would keep Pacemaker from starting what it has stopped: {}",
-                    facts.failures.join(", ")
+                message!(
+                    "failures are on record, which would keep Pacemaker from starting what it has stopped: {failures}",
+                    failures = facts.failures.join(", ")
                 ),
-                "mend the cause, then cls_cleanup".to_owned(),
+                message!("mend the cause, then cls_cleanup"),
             ))
         },
     },
@@ -168,9 +172,13 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
             let late = facts
                 .archiving
                 .filter(|archiving| asked && archiving.is_late())?;
+            let late = late.to_string();
             Some((
-                format!("the primary's stop would wait for its archive: {late}"),
-                MEND_ARCHIVE.to_owned(),
+                message!(
+                    "the primary's stop would wait for its archive: {late}",
+                    late
+                ),
+                mend_archive(),
             ))
         },
     },
@@ -180,8 +188,11 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
         check: |facts| {
             (facts.cuts_off() && !facts.force && !facts.busy.is_empty()).then(|| {
                 (
-                    format!("the restart would cut off: {}", facts.busy.join(", ")),
-                    "wait for its end, or add --force".to_owned(),
+                    message!(
+                        "the restart would cut off: {busy}",
+                        busy = facts.busy.join(", ")
+                    ),
+                    message!("wait for its end, or add --force"),
                 )
             })
         },
@@ -193,11 +204,12 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
             let primary = facts.rolls()?;
             let behind = facts.standbys().find(|one| !one.streams)?;
             Some((
-                format!(
-                    "{} does not stream from {}: it may not come back from a restart, and could not take over",
-                    behind.node, primary.node
+                message!(
+                    "{node} does not stream from {primary}: it may not come back from a restart, and could not take over",
+                    node = behind.node,
+                    primary = primary.node
                 ),
-                "cls_status says what it needs".to_owned(),
+                message!("cls_status says what it needs"),
             ))
         },
     },
@@ -210,8 +222,11 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
             let reading = facts.register.as_ref()?;
             let why = names_primary(reading, None, facts.seen, primary).err()?;
             Some((
-                format!("commits could stand still while a standby restarts: {why}"),
-                why.before_again().to_owned(),
+                message!(
+                    "commits could stand still while a standby restarts: {why}",
+                    why = why.advised()
+                ),
+                why.before_again(),
             ))
         },
     },
@@ -266,7 +281,7 @@ impl RestartFacts {
 ///
 /// # Errors
 /// The first precondition that does not hold.
-pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Refusal> {
+pub fn plan_restart(facts: &RestartFacts) -> Result<Course, Box<Refusal>> {
     all_hold(RESTART_RULES, facts)?;
     let together = |why: String, again| Course::Together {
         why,
@@ -304,7 +319,7 @@ fn lowered(primary: &RestartInstance) -> Option<String> {
 }
 
 /// A standby that is restarted with less than its primary has would go on with the primary's values.
-fn not_enough_for_standbys(facts: &RestartFacts) -> Option<(String, String)> {
+fn not_enough_for_standbys(facts: &RestartFacts) -> Option<Broken> {
     let primary = facts.rolls()?;
     let needed = if primary.due {
         primary.next?
@@ -312,22 +327,28 @@ fn not_enough_for_standbys(facts: &RestartFacts) -> Option<(String, String)> {
         primary.here?
     };
     facts.due_standbys().into_iter().find_map(|standby| {
-        let less: Vec<String> = standby
+        let less: Vec<Message> = standby
             .next?
             .less_than(needed)
             .map(|(name, next, needed)| {
-                format!(
-                    "{name} = {next} on {} and {needed} on the primary {}",
-                    standby.node, primary.node
+                message!(
+                    "{name} = {next} on {node} and {needed} on the primary {primary}",
+                    name,
+                    next,
+                    node = standby.node,
+                    needed,
+                    primary = primary.node
                 )
             })
             .collect();
         (!less.is_empty()).then(|| (
-            format!(
-                "a standby needs at least as much as its primary has, and there would be {}",
-                less.join(", ")
+            message!(
+                "a standby needs at least as much as its primary has, and there would be {less}",
+                less = Message::several(less)
             ),
-            "give both nodes the same value (in SQL on each: alter system set …; select pg_reload_conf()), then give the command again for all nodes".to_owned(),
+            message!(
+                "give both nodes the same value (in SQL on each: alter system set …; select pg_reload_conf()), then give the command again for all nodes"
+            ),
         ))
     })
 }
@@ -393,7 +414,11 @@ mod tests {
         ] {
             let refusal = plan_restart(&limited(values)).unwrap_err();
             assert_eq!(refusal.id, "restart-limits");
-            assert!(refusal.what.contains("on node3 and"), "{}", refusal.what);
+            assert!(
+                refusal.what.to_string().contains("on node3 and"),
+                "{}",
+                refusal.what
+            );
         }
         // Asked for the standby alone, before the primary has come down.
         let mut alone = limited([(100, 50); 3]);

@@ -10,7 +10,9 @@
 //! Without the built-in lock service nothing can be handed over: that the old primary can follow is then the
 //! proof, afterwards.
 
-use super::{MEND_ARCHIVE, Refusal};
+use super::{Broken, Refusal, mend_archive};
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::postgres::Archiving;
@@ -93,7 +95,7 @@ pub struct SwitchRule {
     /// It is asked for also where the node is the primary already, and nothing will be done.
     pub always: bool,
     /// What is not so, and what to type.
-    pub check: fn(&SwitchFacts) -> Option<(String, String)>,
+    pub check: fn(&SwitchFacts) -> Option<Broken>,
 }
 
 /// The rule by which the successor is chosen.
@@ -108,9 +110,10 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| {
             (!facts.mode.replicated()).then(|| {
                 (
-                    "the database is not replicated, so there is no other node to switch to"
-                        .to_owned(),
-                    "set rep_mode to sync or async in config.ini, then cls_setup".to_owned(),
+                    message!(
+                        "the database is not replicated, so there is no other node to switch to"
+                    ),
+                    message!("set rep_mode to sync or async in config.ini, then cls_setup"),
                 )
             })
         },
@@ -122,12 +125,12 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| match facts.promoted.len() {
             1 => None,
             0 => Some((
-                "there is no primary to switch from".to_owned(),
-                "cls_status says what it needs".to_owned(),
+                message!("there is no primary to switch from"),
+                message!("cls_status says what it needs"),
             )),
             _ => Some((
-                "several nodes are promoted at the same time".to_owned(),
-                "cls_status on every node".to_owned(),
+                message!("several nodes are promoted at the same time"),
+                message!("cls_status on every node"),
             )),
         },
     },
@@ -139,9 +142,10 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             let to = facts.to.as_ref()?;
             (!facts.nodes.contains(to)).then(|| {
                 let nodes: Vec<&str> = facts.nodes.iter().map(NodeName::as_str).collect();
+                let nodes = nodes.join(", ");
                 (
-                    format!("{to} is not one of the database's nodes"),
-                    format!("one of {} is expected", nodes.join(", ")),
+                    message!("{node} is not one of the database's nodes", node = to),
+                    message!("one of {nodes} is expected", nodes),
                 )
             })
         },
@@ -166,8 +170,8 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             let missing: Vec<&str> = missing.into_iter().map(NodeName::as_str).collect();
             (!missing.is_empty()).then(|| {
                 (
-                    format!("{} is not in service", missing.join(", ")),
-                    "bring it back first; cls_status says how".to_owned(),
+                    message!("{node} is not in service", node = missing.join(", ")),
+                    message!("bring it back first; cls_status says how"),
                 )
             })
         },
@@ -179,8 +183,8 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| {
             (!facts.pending.is_empty()).then(|| {
                 (
-                    facts.pending.join(", "),
-                    "wait until it is done (or cls_manage), then try again".to_owned(),
+                    Message::from(facts.pending.join(", ")),
+                    message!("wait until it is done (or cls_manage), then try again"),
                 )
             })
         },
@@ -192,8 +196,11 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| {
             (!facts.failures.is_empty()).then(|| {
                 (
-                    format!("failures are on record: {}", facts.failures.join(", ")),
-                    "mend the cause, then cls_cleanup".to_owned(),
+                    message!(
+                        "failures are on record: {failures}",
+                        failures = facts.failures.join(", ")
+                    ),
+                    message!("mend the cause, then cls_cleanup"),
                 )
             })
         },
@@ -207,10 +214,19 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             let reading = facts.register.as_ref()?;
             let why = names_primary(reading, None, facts.seen, primary).err()?;
             let text = match &why {
-                NotTheOwner::Another { .. } => format!("{primary} is promoted, and {why}"),
-                _ => format!("the successor could not be promoted now: {why}"),
+                NotTheOwner::Another { .. } => {
+                    message!(
+                        "{primary} is promoted, and {why}",
+                        primary,
+                        why = why.what()
+                    )
+                }
+                _ => message!(
+                    "the successor could not be promoted now: {why}",
+                    why = why.advised()
+                ),
             };
-            Some((text, why.before_again().to_owned()))
+            Some((text, why.before_again()))
         },
     },
     SwitchRule {
@@ -227,9 +243,13 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             let late = facts
                 .archiving
                 .filter(|archiving| !facts.force && archiving.is_late())?;
+            let late = late.to_string();
             Some((
-                format!("the primary's stop would wait for its archive: {late}"),
-                MEND_ARCHIVE.to_owned(),
+                message!(
+                    "the primary's stop would wait for its archive: {late}",
+                    late
+                ),
+                mend_archive(),
             ))
         },
     },
@@ -240,8 +260,11 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: |facts| {
             (!facts.force && !facts.busy.is_empty()).then(|| {
                 (
-                    format!("the switch would cut off: {}", facts.busy.join(", ")),
-                    "wait for its end, or give --force".to_owned(),
+                    message!(
+                        "the switch would cut off: {busy}",
+                        busy = facts.busy.join(", ")
+                    ),
+                    message!("wait for its end, or give --force"),
                 )
             })
         },
@@ -249,49 +272,57 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
 ];
 
 /// Why a standby cannot be the successor now.
-fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<String> {
+fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<Message> {
     let node = &standby.node;
     if facts.absent.contains(node) {
-        return Some(format!("{node} is not in service"));
+        return Some(message!("{node} is not in service", node));
     }
     if !standby.running {
-        return Some(format!("the database does not run on {node}"));
+        return Some(message!("the database does not run on {node}", node));
     }
     if !standby.streaming {
-        return Some(format!("{node} does not stream from the primary"));
+        return Some(message!("{node} does not stream from the primary", node));
     }
     let handed_over = hands_over(facts, standby);
     if facts.mode == Mode::Sync && !holds(facts, standby) {
         match facts.register {
-            None => return Some(format!("{node} is no synchronous standby")),
+            None => return Some(message!("{node} is no synchronous standby", node)),
             Some(_) if facts.to.as_ref() != Some(node) => {
-                return Some(format!(
-                    "{node} does not hold every acknowledged commit (it is no holder)"
+                return Some(message!(
+                    "{node} does not hold every acknowledged commit (it is no holder)",
+                    node
                 ));
             }
             Some(_) => {}
         }
     }
     if let Some(why) = &standby.unfit {
-        return Some(format!("{node} could not open for writing: {why}"));
+        return Some(message!(
+            "{node} could not open for writing: {why}",
+            node,
+            why
+        ));
     }
     if let Some(constraint) = &standby.barred {
-        return Some(format!(
-            "the constraint {constraint} keeps {node} from being promoted"
+        return Some(message!(
+            "the constraint {constraint} keeps {node} from being promoted",
+            constraint,
+            node
         ));
     }
     // One that is no holder may be promoted once the register was handed over.
     let opens_then = facts.mode == Mode::Sync && handed_over;
     if !standby.promotable && !opens_then {
-        return Some(format!(
-            "{node} may not be promoted now (its promotion score)"
+        return Some(message!(
+            "{node} may not be promoted now (its promotion score)",
+            node
         ));
     }
     let has_everything = facts.mode == Mode::Sync && !handed_over;
     match standby.lag {
         _ if has_everything => None,
-        None => Some(format!("it is not known how far {node} is behind")),
-        Some(lag) if lag > CAUGHT_UP => Some(format!("{node} is {lag} bytes behind")),
+        None => Some(message!("it is not known how far {node} is behind", node)),
+        Some(lag) if lag > CAUGHT_UP => Some(message!("{node} is {lag} bytes behind", node, lag)),
         Some(_) => None,
     }
 }
@@ -311,7 +342,7 @@ fn holds(facts: &SwitchFacts, standby: &SwitchStandby) -> bool {
 
 /// How the node that was asked for becomes the one that commits wait for, where it is well and nothing else is
 /// missing. Without a register nothing can be handed over to it.
-fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
+fn way_to_hold(facts: &SwitchFacts, why: &Message) -> Option<Broken> {
     let (to, primary) = (facts.to.as_ref()?, facts.promoted.first()?);
     let well = |standby: &&SwitchStandby| standby.running && standby.streaming;
     let mut asked = facts.standbys.iter().filter(well);
@@ -322,22 +353,30 @@ fn way_to_hold(facts: &SwitchFacts, why: &str) -> Option<(String, String)> {
     let mut others = facts.standbys.iter().filter(well);
     Some(match others.find(|standby| holds(facts, standby)) {
         None => (
-            why.to_owned(),
-            format!("wait until cls_status shows HS:sync for {to}, then try again"),
+            why.clone(),
+            message!(
+                "wait until cls_status shows HS:sync for {to}, then try again",
+                to
+            ),
         ),
         Some(SwitchStandby { node: other, .. }) => (
-            format!(
-                "{to} is not known to have every acknowledged commit: {primary} and {other} have, since commits wait for {other}"
+            message!(
+                "{to} is not known to have every acknowledged commit: {primary} and {other} have, since commits wait for {other}",
+                to,
+                primary,
+                other
             ),
-            format!(
-                "cls_online_switch --to {other}; or make {to} the one that commits wait for: cls_standby_node {other}, cls_status until it shows HS:sync for {to}, cls_unstandby_node {other}, then try again"
+            message!(
+                "cls_online_switch --to {other}; or make {to} the one that commits wait for: cls_standby_node {other}, cls_status until it shows HS:sync for {to}, cls_unstandby_node {other}, then try again",
+                other,
+                to
             ),
         ),
     })
 }
 
-fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
-    let hint = || "cls_status says what each standby needs".to_owned();
+fn no_successor(facts: &SwitchFacts) -> Option<Broken> {
+    let hint = || message!("cls_status says what each standby needs");
     if facts.promoted.first() == facts.to.as_ref() {
         return None; // nothing will be done
     }
@@ -347,13 +386,13 @@ fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
         .filter(|standby| facts.to.as_ref().is_none_or(|to| *to == standby.node))
         .collect();
     if candidates.is_empty() {
-        return Some(("there is no standby to switch to".to_owned(), hint()));
+        return Some((message!("there is no standby to switch to"), hint()));
     }
-    let reasons: Option<Vec<String>> = candidates
+    let reasons: Option<Vec<Message>> = candidates
         .iter()
         .map(|standby| unfit(facts, standby))
         .collect();
-    let why = reasons?.join("; ");
+    let why = Message::several(reasons?);
     Some(way_to_hold(facts, &why).unwrap_or_else(|| (why, hint())))
 }
 
@@ -361,14 +400,14 @@ fn no_successor(facts: &SwitchFacts) -> Option<(String, String)> {
 ///
 /// # Errors
 /// The first precondition that does not hold.
-pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
+pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Box<Refusal>> {
     let already = facts.promoted.len() == 1 && facts.promoted.first() == facts.to.as_ref();
     for rule in SWITCH_RULES {
         if already && !rule.always {
             continue;
         }
         if let Some((what, hint)) = (rule.check)(facts) {
-            return Err(Refusal::new(rule.id, what, hint));
+            return Err(Box::new(Refusal::new(rule.id, what, hint)));
         }
     }
     if already {
@@ -386,11 +425,11 @@ pub fn plan_switch(facts: &SwitchFacts) -> Result<Option<SwitchPlan>, Refusal> {
             to: best.node.clone(),
             hand_over: hands_over(facts, best),
         })),
-        _ => Err(Refusal::new(
+        _ => Err(Box::new(Refusal::new(
             SUCCESSOR,
-            "there is no standby to switch to",
-            "cls_status",
-        )),
+            message!("there is no standby to switch to"),
+            message!("cls_status"),
+        ))),
     }
 }
 
@@ -603,26 +642,50 @@ mod tests {
             ..three()
         };
         let refusal = refused(&external());
-        assert!(refusal.what.contains("commits wait for node2"), "{refusal}");
         assert!(
-            refusal.hint.contains("cls_online_switch --to node2; or")
-                && refusal.hint.contains("cls_standby_node node2")
-                && refusal.hint.contains("cls_unstandby_node node2"),
+            refusal.what.to_string().contains("commits wait for node2"),
+            "{refusal}"
+        );
+        assert!(
+            refusal
+                .hint
+                .to_string()
+                .contains("cls_online_switch --to node2; or")
+                && refusal.hint.to_string().contains("cls_standby_node node2")
+                && refusal
+                    .hint
+                    .to_string()
+                    .contains("cls_unstandby_node node2"),
             "{}",
             refusal.hint
         );
         // Two nodes: it is on its way.
         let mut alone = external();
         alone.standbys.remove(0);
-        assert!(refused(&alone).hint.contains("HS:sync for node3"));
+        assert!(
+            refused(&alone)
+                .hint
+                .to_string()
+                .contains("HS:sync for node3")
+        );
         // What else is missing is said as it is.
         let mut facts = external();
         facts.standbys[1].streaming = false;
-        assert!(refused(&facts).hint.contains("what each standby needs"));
+        assert!(
+            refused(&facts)
+                .hint
+                .to_string()
+                .contains("what each standby needs")
+        );
         let mut facts = external();
         facts.to = Some(name("node2"));
         facts.standbys[0].promotable = false;
-        assert!(refused(&facts).hint.contains("what each standby needs"));
+        assert!(
+            refused(&facts)
+                .hint
+                .to_string()
+                .contains("what each standby needs")
+        );
         let mut facts = three();
         facts.failures = vec!["start of pgsql on node2".to_owned()];
         assert_eq!(refused(&facts).id, "switch-no-failures");
@@ -635,7 +698,7 @@ mod tests {
         assert!(plan_switch(&facts).unwrap().is_some());
         facts.archiving = Some(archiving(60));
         assert_eq!(
-            plan_switch(&facts).unwrap_err().what,
+            plan_switch(&facts).unwrap_err().what.to_string(),
             "the primary's stop would wait for its archive: 3 files of WAL wait to be archived, the oldest for 60 s"
         );
         facts.force = true;

@@ -1,7 +1,6 @@
 //! What of old data gets which name, so that they stay whole beside the new copy: the links in them go on
 //! leading to old data, and never into the new ones.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{Precondition, Refusal, all_hold};
 use crate::message;
 use crate::message::Message;
-use crate::quoted::quoted;
+use crate::quoted::{quoted, shell_word as word};
 
 /// Whether a directory can be given another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +122,7 @@ pub struct PlaceFacts {
 }
 
 /// What must be so of each place before anything is moved.
-pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
+pub const PLACE_RULES: &[Precondition<PlaceFacts>] = &[
     ASIDE_NAME,
     ASIDE_OWN,
     ASIDE_DATA_MOUNT,
@@ -135,7 +134,7 @@ pub const PLACE_RULES: &[Precondition<PlaceFacts, Message>] = &[
     ASIDE_ROOT,
 ];
 
-const ASIDE_NAME: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_NAME: Precondition<PlaceFacts> = Precondition {
     id: "aside-name",
     says: "No place of old data has control characters in its name: it is shown, and pasted by root.",
     check: |facts| {
@@ -155,7 +154,7 @@ const ASIDE_NAME: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_OWN: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_OWN: Precondition<PlaceFacts> = Precondition {
     id: "aside-own",
     says: "What a link in the old data leads to is a directory of the database's account, beside the data directory and not above it.",
     check: |facts| {
@@ -176,7 +175,7 @@ const ASIDE_OWN: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_DATA_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_DATA_MOUNT: Precondition<PlaceFacts> = Precondition {
     id: "aside-data-mount",
     says: "The data directory is no mount point, which has no other name beside it.",
     check: |facts| {
@@ -199,7 +198,7 @@ const ASIDE_DATA_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_DATA_SHARED: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_DATA_SHARED: Precondition<PlaceFacts> = Precondition {
     id: "aside-data-shared",
     says: "No file system is mounted below the data directory: after the next boot it would lie over the new copy's.",
     check: |facts| {
@@ -219,7 +218,7 @@ const ASIDE_DATA_SHARED: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_DATA_ROOT: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_DATA_ROOT: Precondition<PlaceFacts> = Precondition {
     id: "aside-data-root",
     says: "A data directory behind a link does not lie where only root could move it.",
     check: |facts| {
@@ -250,7 +249,7 @@ fn below(facts: &PlaceFacts) -> Message {
     )
 }
 
-const ASIDE_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_MOUNT: Precondition<PlaceFacts> = Precondition {
     id: "aside-mount",
     says: "The new copy is not written to a mount point in which old data are.",
     check: |facts| {
@@ -269,7 +268,7 @@ const ASIDE_MOUNT: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_SHARED: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_SHARED: Precondition<PlaceFacts> = Precondition {
     id: "aside-shared",
     says: "The new copy is not written to a directory in which more than the old data is: another version's tablespace, which pg_upgrade has left, or a mount point.",
     check: |facts| {
@@ -288,7 +287,7 @@ const ASIDE_SHARED: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_WITHIN: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_WITHIN: Precondition<PlaceFacts> = Precondition {
     id: "aside-within",
     says: "The new copy is not written to a directory above old data.",
     check: |facts| {
@@ -309,7 +308,7 @@ const ASIDE_WITHIN: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-const ASIDE_ROOT: Precondition<PlaceFacts, Message> = Precondition {
+const ASIDE_ROOT: Precondition<PlaceFacts> = Precondition {
     id: "aside-root",
     says: "The new copy is not written to a place of old data that only root could move.",
     check: |facts| {
@@ -344,12 +343,6 @@ const ASIDE_ROOT: Precondition<PlaceFacts, Message> = Precondition {
     },
 };
 
-/// A word as a shell takes it. What it comes from is the account's, and root pastes it.
-fn word(text: &str) -> String {
-    // Control characters were refused by then.
-    shlex::try_quote(text).map_or_else(|_| quoted(text), Cow::into_owned)
-}
-
 /// What is renamed, for a copy that is written to `used` as well as to the data directory. The new names
 /// end in `suffix`. What cannot be renamed stays where it is if the copy goes elsewhere.
 ///
@@ -360,7 +353,7 @@ pub fn plan_moves(
     account: &str,
     used: &[Target],
     suffix: &str,
-) -> Result<Moves, Box<Refusal<Message>>> {
+) -> Result<Moves, Box<Refusal>> {
     let wal = old.wal();
     all_hold(
         PLACE_RULES,
@@ -531,9 +524,9 @@ pub struct Need {
 }
 
 /// What must be so of the file systems that a copy is written to; the data directory's need is the first.
-pub const ROOM_RULES: &[Precondition<Vec<Need>, Message>] = &[COPY_MOUNT, COPY_PLACE, COPY_ROOM];
+pub const ROOM_RULES: &[Precondition<Vec<Need>>] = &[COPY_MOUNT, COPY_PLACE, COPY_ROOM];
 
-const COPY_MOUNT: Precondition<Vec<Need>, Message> = Precondition {
+const COPY_MOUNT: Precondition<Vec<Need>> = Precondition {
     id: "copy-mount",
     says: "What /etc/fstab names is mounted where tablespaces and WAL are copied to. (Of the data directory that is asked where it is empty.)",
     check: |needs| {
@@ -556,7 +549,7 @@ const COPY_MOUNT: Precondition<Vec<Need>, Message> = Precondition {
     },
 };
 
-const COPY_PLACE: Precondition<Vec<Need>, Message> = Precondition {
+const COPY_PLACE: Precondition<Vec<Need>> = Precondition {
     id: "copy-place",
     says: "Nothing is in the places that a copy is written to, once the old data are aside.",
     check: |needs| {
@@ -574,7 +567,7 @@ const COPY_PLACE: Precondition<Vec<Need>, Message> = Precondition {
     },
 };
 
-const COPY_ROOM: Precondition<Vec<Need>, Message> = Precondition {
+const COPY_ROOM: Precondition<Vec<Need>> = Precondition {
     id: "copy-room",
     says: "Each file system that a copy is written to has room for it beside what is kept.",
     check: |needs| {
@@ -605,8 +598,8 @@ fn all_of(needs: &[Need], one: &Need) -> u64 {
 
 /// # Errors
 /// A place is taken, or a file system has no room for what of the copy goes there.
-pub fn has_room(needs: &Vec<Need>) -> Result<(), Box<Refusal<Message>>> {
-    all_hold(ROOM_RULES, needs).map_err(Box::new)
+pub fn has_room(needs: &Vec<Need>) -> Result<(), Box<Refusal>> {
+    all_hold(ROOM_RULES, needs)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use super::super::Refusal;
 use super::{CopyPlan, CopyStep};
 use crate::message;
-use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::{Reading, Register, Reply, Seen, believed};
 
@@ -12,17 +11,20 @@ use crate::register::{Reading, Register, Reply, Seen, believed};
 ///
 /// # Errors
 /// Why it is not known to be none.
-pub fn has_left(reply: &Reply, me: &NodeName) -> Result<(), Refusal> {
+pub fn has_left(reply: &Reply, me: &NodeName) -> Result<(), Box<Refusal>> {
     let (what, hint) = match (reply, reply.row()) {
         (Reply::Applied(_), _) => return Ok(()),
         (_, Ok(row)) if !row.holders.contains(me) => return Ok(()),
         (_, Ok(_)) => (
-            format!("the register does not let {me} leave: it is the owner, or the only holder"),
-            "look at it with cls_status, then give the command again",
+            message!(
+                "the register does not let {node} leave: it is the owner, or the only holder",
+                node = me
+            ),
+            message!("look at it with cls_status, then give the command again"),
         ),
-        (_, Err(no_row)) => (no_row.to_string(), no_row.before_again()),
+        (_, Err(no_row)) => (no_row.advised(), no_row.before_again()),
     };
-    Err(Refusal::new("copy-left", what, hint))
+    Err(Box::new(Refusal::new("copy-left", what, hint)))
 }
 
 /// Whether a node's data may be replaced as was planned, looked at again under its change lock: from then on no operation
@@ -37,7 +39,7 @@ pub fn is_still_so(
     runs: bool,
     register: Option<&Reading>,
     told: Option<Seen>,
-) -> Result<(), Box<Refusal<Message>>> {
+) -> Result<(), Box<Refusal>> {
     if runs {
         return Err(started_meanwhile(me));
     }
@@ -51,17 +53,14 @@ pub fn is_still_so(
             message!("{node} has become a holder meanwhile", node = me),
             message!("give the command again"),
         ),
-        Err(no_row) => (
-            Message::from(no_row.to_string()),
-            Message::from(no_row.before_again()),
-        ),
+        Err(no_row) => (no_row.advised(), no_row.before_again()),
     };
     Err(Box::new(Refusal::new("copy-still-so", what, hint)))
 }
 
 /// Somebody has started a server in data that are to be replaced.
 #[must_use]
-pub fn started_meanwhile(me: &NodeName) -> Box<Refusal<Message>> {
+pub fn started_meanwhile(me: &NodeName) -> Box<Refusal> {
     Box::new(Refusal::new(
         "copy-started",
         message!("a server was started on {node} meanwhile", node = me),

@@ -23,7 +23,7 @@ fn old(outside: Vec<Outside>) -> OldPlaces {
     }
 }
 
-fn plan(old: &OldPlaces, used: &[&str]) -> Result<Moves, Box<Refusal<Message>>> {
+fn plan(old: &OldPlaces, used: &[&str]) -> Result<Moves, Box<Refusal>> {
     let target = |place: &&str| Target {
         place: place.into(),
         location: (!place.starts_with("/wal")).then(|| place.into()),
