@@ -4,6 +4,7 @@
 mod app;
 mod cluster;
 mod commands;
+mod disks;
 mod error;
 mod operate;
 mod pages;

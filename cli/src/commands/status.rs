@@ -100,6 +100,7 @@ fn look(session: &Session, notes: bool) -> Result<Report, ClsError> {
         unseen: seen.unseen(),
         operation: seen.operation.as_ref(),
         waiting: &seen.waiting,
+        disks: &seen.disks,
         daemons: seen.daemons.as_ref(),
     });
     Ok(Report::new(&seen, replication, verdict, began.elapsed()))

@@ -17,11 +17,13 @@ use crate::setup::{SiteFacts, SiteFinding};
 
 mod access;
 mod cluster;
+mod disk;
 mod postgres;
 mod role;
 #[cfg(test)]
 mod tests;
 
+pub use disk::{DiskFacts, Shortage};
 pub use role::{REWIND_FUNCTIONS, RoleFacts, RoleRights, replication_role_statements};
 
 /// How bad something is.
@@ -89,15 +91,6 @@ impl TotemFacts {
         let members = self.token.saturating_add(self.consensus);
         members.saturating_add(self.device.unwrap_or(0))
     }
-}
-
-/// The space of a file system, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskFacts {
-    /// What an ordinary account can still write.
-    pub free: u64,
-    /// Its size.
-    pub size: u64,
 }
 
 /// PostgreSQL on a node.

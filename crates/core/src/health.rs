@@ -5,11 +5,14 @@
 //! `|ASYNC`. Each rule below looks at one thing and returns what it found; a condition is met when
 //! none of its rules found anything.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::cluster::{
     Cluster, ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum, end_of_maintenance,
 };
+use crate::doctor::DiskFacts;
 use crate::hindrance::Hindrance;
 use crate::lsn::Lsn;
 use crate::message;
@@ -29,6 +32,7 @@ mod archive;
 mod commits;
 mod connections;
 pub mod daemons;
+mod disk;
 mod left;
 mod links;
 mod primary;
@@ -146,6 +150,8 @@ pub struct Observation<'a> {
     /// The settings of each node's PostgreSQL that wait for its restart; a node that could not be asked
     /// is not among them.
     pub waiting: &'a [(NodeName, Vec<String>)],
+    /// The file systems of PostgreSQL on the node that looks, by a place on each; none where they were not asked.
+    pub disks: &'a BTreeMap<String, DiskFacts>,
     /// Where Pacemaker's daemons run; `None` where corosync could not be asked.
     pub daemons: Option<&'a Groups>,
 }
@@ -270,6 +276,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         says: "PostgreSQL on the primary has no connection left for clients, or hardly one",
         look: connections::exhausted,
+    },
+    HealthRule {
+        id: "disk",
+        condition: None,
+        says: "a file system of PostgreSQL on the node that looks is full, or nearly, or cannot be written",
+        look: disk::short,
     },
     HealthRule {
         id: "archive",

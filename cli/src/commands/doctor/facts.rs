@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pha_core::conninfo;
 use pha_core::doctor::{
-    DiskFacts, FileFacts, LockFacts, NodeFacts, OwnSetting, ReplicationLine, ServerFacts,
-    TotemFacts,
+    FileFacts, LockFacts, NodeFacts, OwnSetting, ReplicationLine, ServerFacts, TotemFacts,
 };
 use pha_core::hindrance::Hindrance;
 use pha_core::message;
@@ -38,6 +37,7 @@ use pha_host::user::User;
 use crate::commands::restart::settings;
 use crate::commands::setup::design::{self, Intent};
 use crate::commands::setup::{look, moved};
+use crate::disks;
 use crate::error::ClsError;
 use crate::site;
 
@@ -116,7 +116,7 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
             programs: programs(config, params),
             files: files(config, params),
             passfiles: passfiles(params),
-            disks: disks(params),
+            disks: disks::of(params, Deadline::after(STEP)),
             names: names.join().unwrap_or_default(),
             ssh: ssh.join().unwrap_or_default(),
             promise: promise.join().unwrap_or_default(),
@@ -582,31 +582,6 @@ fn passfiles(params: &Params) -> BTreeMap<String, Option<FileFacts>> {
                 owner: stat.uid.to_string(),
             });
             Some((path.display().to_string(), facts))
-        })
-        .collect()
-}
-
-fn disks(params: &Params) -> BTreeMap<String, DiskFacts> {
-    let Ok(owner) = User::lookup(&params.pgdba) else {
-        return BTreeMap::new();
-    };
-    [&params.pgdata, &params.tmpdir]
-        .into_iter()
-        .filter_map(|path| {
-            let output = Command::new("df")
-                .args(["--block-size=1", "--output=avail,size", "--"])
-                .arg(path)
-                .run_as(&owner)
-                .run(Deadline::after(STEP))
-                .ok()?;
-            let text = output.text();
-            let mut numbers = text.lines().nth(1)?.split_whitespace();
-            let (free, size) = (numbers.next()?, numbers.next()?);
-            let facts = DiskFacts {
-                free: free.parse().ok()?,
-                size: size.parse().ok()?,
-            };
-            Some((path.clone(), facts))
         })
         .collect()
 }

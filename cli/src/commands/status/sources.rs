@@ -1,8 +1,10 @@
 //! Everything that a status is made of, asked side by side: one that hangs costs the others nothing.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use pha_core::doctor::DiskFacts;
 use pha_core::health::{CommitWaits, Connections, KeptWal, Operation};
 use pha_core::hindrance::Hindrance;
 use pha_core::names::NodeName;
@@ -14,10 +16,12 @@ use pha_host::command::Command;
 use pha_host::node::memory_file;
 use pha_host::pacemaker::daemons;
 use pha_host::sql::TextRows;
+use pha_host::user::User;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::commands::restart::settings::PendingQuestion;
+use crate::disks;
 use crate::error::ClsError;
 use crate::operate::lock;
 use crate::primary::Primary;
@@ -57,6 +61,8 @@ pub(super) struct Sources {
     pub(super) operation: Option<Operation>,
     /// The settings that wait for a restart, by node, where it was asked for and answered.
     pub(super) waiting: Vec<(NodeName, Vec<String>)>,
+    /// The file systems of PostgreSQL on this node; none where they did not answer.
+    pub(super) disks: BTreeMap<String, DiskFacts>,
     /// Where Pacemaker's daemons run, where corosync says so.
     pub(super) daemons: Option<Groups>,
 }
@@ -130,6 +136,11 @@ impl Sources {
             let question = PendingQuestion::of(&cluster, latest);
             ask(move || question.ask(latest))
         });
+        // What belongs to the database's account is looked at as that account: only root can.
+        let disks = User::current().is_ok_and(|user| user.is_root()).then(|| {
+            let params = cluster.params.clone();
+            ask(move || disks::of(&params, latest))
+        });
         let primary = cluster.primary().ok();
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
         let commits = primary.clone();
@@ -163,6 +174,9 @@ impl Sources {
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
             waiting: waiting
+                .and_then(|receiver| answer(&receiver, deadline))
+                .unwrap_or_default(),
+            disks: disks
                 .and_then(|receiver| answer(&receiver, deadline))
                 .unwrap_or_default(),
             daemons: answer(&daemons, deadline).flatten(),

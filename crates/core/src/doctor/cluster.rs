@@ -305,20 +305,12 @@ fn passwords(seen: &Examination) -> Vec<Found> {
 
 fn disks(seen: &Examination) -> Vec<Found> {
     seen.each(|_, facts| {
-        facts
-            .disks
-            .iter()
-            .filter_map(|(place, disk)| {
-                let percent = disk.free * 100 / disk.size.max(1);
-                let text = format!("{place}: {percent}% free, {} MiB", disk.free >> 20);
-                let remedy = format!("make room below {place}; a full disk stops PostgreSQL");
-                if percent < 3 || disk.free < 256 << 20 {
-                    Some(Found::error(text, remedy))
-                } else if percent < 10 {
-                    Some(Found::warning(text, remedy))
-                } else {
-                    None
-                }
+        let disks = facts.disks.iter();
+        let short = disks.filter_map(|(place, disk)| disk.shortage(place));
+        short
+            .map(|short| {
+                let (text, remedy) = (short.text.to_string(), short.remedy.to_string());
+                Found::new(short.level, text, remedy)
             })
             .collect::<Vec<Found>>()
     })

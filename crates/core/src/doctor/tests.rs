@@ -125,6 +125,7 @@ fn healthy(me: &str) -> NodeFacts {
             DiskFacts {
                 free: 50 << 30,
                 size: 100 << 30,
+                ..DiskFacts::default()
             },
         )]
         .into(),
@@ -374,6 +375,9 @@ fn every_rule_finds_what_it_looks_for() {
         }),
         ("disks", Error, |e| {
             facts(e).disks.values_mut().next().unwrap().free = 1 << 20;
+        }),
+        ("disks", Error, |e| {
+            facts(e).disks.values_mut().next().unwrap().read_only = true;
         }),
         ("lock-service", Error, |e| {
             facts(e).lock = Some(Err("refused".to_owned()));

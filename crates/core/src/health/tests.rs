@@ -152,6 +152,46 @@ fn foreign() -> Reading {
     Reading::Damaged(Damage::Foreign(text))
 }
 
+const NO_DISKS: &BTreeMap<String, DiskFacts> = &BTreeMap::new();
+
+/// One that is full stops the writes of a primary; a standby's is the next failure's affair.
+#[test]
+fn a_full_disk_of_this_node_is_named() {
+    let disk = |free: u64| DiskFacts {
+        free,
+        size: 100 << 30,
+        ..DiskFacts::default()
+    };
+    let reading = row("node1", 4);
+    let look = |here: &str, free: u64| {
+        let disks = [("/wal".to_owned(), disk(free))].into();
+        let here = here.parse().unwrap();
+        let verdict = judge(&Observation {
+            here: Some(&here),
+            disks: &disks,
+            ..seen(
+                &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::Read(&reading),
+            )
+        });
+        let found = verdict.findings.into_iter().next();
+        found.map(|found| (found.id, found.level, found.said()))
+    };
+    let text = |node: &str| format!("disk of {node}: /wal: 0% free, 100 MiB");
+    assert_eq!(
+        look("node1", 100 << 20),
+        Some(("disk", Level::Critical, text("node1")))
+    );
+    assert_eq!(
+        look("node2", 100 << 20),
+        Some(("disk", Level::Warning, text("node2")))
+    );
+    // What is getting short is the doctor's affair, and who only votes has no data.
+    assert_eq!(look("node1", 9 << 30), None);
+    assert_eq!(look("arbiter", 100 << 20), None);
+}
+
 fn two_nodes() -> [NodeName; 2] {
     ["node1", "node2"].map(|name| name.parse().unwrap())
 }
@@ -180,6 +220,7 @@ fn seen<'a>(
         unseen: None,
         operation: None,
         waiting: &[],
+        disks: NO_DISKS,
         daemons: None,
     }
 }

@@ -37,6 +37,22 @@ pub fn is_mounted_below(mountinfo: &str, path: &Path) -> bool {
         .any(|point| point != path && point.starts_with(path))
 }
 
+/// Whether the file system that is mounted on a directory can be read alone: the mount says so (the sixth field), or the
+/// file system does, as after an error (the last). Of several mounts the last one counts.
+#[must_use]
+pub fn is_read_only(mountinfo: &str, point: &Path) -> bool {
+    let mounts = mountinfo.lines();
+    let mount = mounts
+        .rev()
+        .find(|line| field(line, 4).is_some_and(|mounted| mounted == point));
+    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    mount.is_some_and(|line| {
+        let mut fields = line.split_whitespace();
+        let own = fields.nth(5).is_some_and(read_only);
+        own || fields.next_back().is_some_and(read_only)
+    })
+}
+
 /// A field between blanks, in which a blank and the like are written as `\040`.
 fn field(line: &str, number: usize) -> Option<PathBuf> {
     let mut rest = line.split_whitespace().nth(number)?;
@@ -116,5 +132,23 @@ mod tests {
         assert_eq!(not_mounted("", "", Path::new("/data")), None);
         assert_eq!(field("a b\\0x \\777", 1), Some("b\\0x".into()));
         assert_eq!(field("a b\\0x \\777", 2), Some("\\777".into()));
+    }
+
+    #[test]
+    fn what_can_be_read_alone_says_so_in_one_of_two_places() {
+        let info = "36 1 8:1 / /data rw,noatime shared:1 - ext4 /dev/sda1 ro,errors=remount-ro\n\
+            37 1 8:2 / /my\\040wal ro,noatime - xfs /dev/sdb rw\n\
+            38 1 8:3 / /well rw - xfs /dev/sdc rw,noquota\n\
+            39 1 8:4 / /over ro - xfs /dev/sdd rw\n\
+            40 1 8:5 / /over rw - xfs /dev/sde rw\n";
+        for (point, read_only) in [
+            ("/data", true),
+            ("/my wal", true),
+            ("/well", false),
+            ("/over", false),
+            ("/elsewhere", false),
+        ] {
+            assert_eq!(is_read_only(info, Path::new(point)), read_only, "{point}");
+        }
     }
 }

@@ -1,0 +1,164 @@
+//! A file system that PostgreSQL writes to.
+
+use serde::{Deserialize, Serialize};
+
+use super::Level;
+use crate::message;
+use crate::message::Message;
+
+/// What a file system has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// Bytes that an ordinary account can still write.
+    pub free: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many files can still be made, and how many it has room for; none where it has no such limit, and of an
+    /// older agent.
+    #[serde(default)]
+    pub files: Option<(u64, u64)>,
+    /// It can be read alone: so it was mounted, or the kernel has made it so after an error.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// What it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// How bad that is.
+    pub level: Level,
+    /// What is so.
+    pub text: Message,
+    /// What to do.
+    pub remedy: Message,
+}
+
+impl DiskFacts {
+    /// What is wrong with the file system of this place, if anything is.
+    #[must_use]
+    pub fn shortage(&self, place: &str) -> Option<Shortage> {
+        let room = || {
+            message!(
+                "make room below {place}; a full disk stops PostgreSQL",
+                place
+            )
+        };
+        if self.read_only {
+            return Some(Shortage {
+                level: Level::Error,
+                text: message!(
+                    "{place}: mounted read-only, PostgreSQL cannot write there",
+                    place
+                ),
+                remedy: message!(
+                    "see in the kernel's log (dmesg) whether the disk has failed; if it has not: mount -o remount,rw, or correct /etc/fstab",
+                ),
+            });
+        }
+        let percent = |free: u64, all: u64| free.saturating_mul(100) / all.max(1);
+        let bytes = percent(self.free, self.size);
+        let level = match bytes {
+            _ if self.free < 256 << 20 => Some(Level::Error),
+            0..3 => Some(Level::Error),
+            3..10 => Some(Level::Warning),
+            _ => None,
+        };
+        if let Some(level) = level {
+            return Some(Shortage {
+                level,
+                text: message!(
+                    "{place}: {percent}% free, {mib} MiB",
+                    place,
+                    percent = bytes,
+                    mib = self.free >> 20
+                ),
+                remedy: room(),
+            });
+        }
+        let (free, all) = self.files.filter(|(_, all)| *all > 0)?;
+        let level = match percent(free, all) {
+            0 => Level::Error,
+            1..5 => Level::Warning,
+            _ => return None,
+        };
+        Some(Shortage {
+            level,
+            text: message!(
+                "{place}: {free} files (inodes) of {all} are left",
+                place,
+                free,
+                all
+            ),
+            remedy: message!(
+                "find what has so many files there (du --inodes -x {place}), and remove what nobody needs",
+                place
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_has_room_for_bytes_and_files_and_can_be_written() {
+        let well = DiskFacts {
+            free: 50 << 30,
+            size: 100 << 30,
+            files: Some((500, 1000)),
+            read_only: false,
+        };
+        let found = |disk: DiskFacts| {
+            let found = disk.shortage("/wal")?;
+            Some((found.level, found.text.to_string()))
+        };
+        assert_eq!(found(well), None);
+        // btrfs has no such number.
+        assert_eq!(
+            found(DiskFacts {
+                files: Some((0, 0)),
+                ..well
+            }),
+            None
+        );
+        assert_eq!(
+            found(DiskFacts {
+                files: None,
+                ..well
+            }),
+            None
+        );
+        for (free, level, text) in [
+            (9 << 30, Level::Warning, "/wal: 9% free, 9216 MiB"),
+            (2 << 30, Level::Error, "/wal: 2% free, 2048 MiB"),
+        ] {
+            let found = found(DiskFacts { free, ..well });
+            assert_eq!(found, Some((level, text.to_owned())));
+        }
+        // Ten per cent of little is little.
+        let small = DiskFacts {
+            free: 200 << 20,
+            size: 1 << 30,
+            ..well
+        };
+        assert_eq!(found(small).unwrap().0, Level::Error);
+        for (left, level) in [(49, Level::Warning), (9, Level::Error)] {
+            let files = Some((left, 1000));
+            let (found, text) = found(DiskFacts { files, ..well }).unwrap();
+            assert_eq!(found, level);
+            assert_eq!(
+                text,
+                format!("/wal: {left} files (inodes) of 1000 are left")
+            );
+        }
+        let (level, text) = found(DiskFacts {
+            read_only: true,
+            ..well
+        })
+        .unwrap();
+        assert_eq!(level, Level::Error);
+        assert!(text.contains("read-only"), "{text}");
+    }
+}
