@@ -12,6 +12,7 @@ use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::params::{LockService as LockParameter, Params};
 use pha_core::parse::cib::{Cib, CibResource};
+use pha_core::quoted::shell_word;
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
@@ -193,12 +194,30 @@ impl Cluster {
     pub(crate) fn require_whole(&self, deadline: Deadline) -> Result<(), ClsError> {
         self.require_quorum()?;
         let here = self.local_node(deadline)?;
-        let groups = pacemaker::daemons(deadline.sub_budget(QUERY));
-        let said = groups.and_then(|groups| in_part(&here, &self.view.node(&here), &groups));
-        match said {
+        match self.in_part(deadline).remove(&here) {
             Some((what, hint)) => Err(ClsError::refused(what, hint)),
             None => Ok(()),
         }
+    }
+
+    /// The members whose Pacemaker runs without one of its daemons: what is said of each, and what is typed. None
+    /// where corosync cannot be asked.
+    pub(crate) fn in_part(&self, deadline: Deadline) -> BTreeMap<NodeName, (Message, Message)> {
+        let Some(groups) = pacemaker::daemons(deadline.sub_budget(QUERY)) else {
+            return BTreeMap::new();
+        };
+        let nodes = self.view.nodes.iter();
+        let said =
+            nodes.filter_map(|(name, node)| Some((name.clone(), in_part(name, node, &groups)?)));
+        said.collect()
+    }
+
+    /// How PostgreSQL is stopped by hand on a node, without Pacemaker.
+    pub(crate) fn stop_by_hand(&self) -> String {
+        let params = &self.params;
+        let [account, program, data] =
+            [&params.pgdba, &params.pgctl, &params.pgdata].map(|text| shell_word(text));
+        format!("runuser -u {account} -- {program} -D {data} -m fast stop")
     }
 
     /// This node's name. It usually is the host's; Pacemaker is asked where it is not.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::WhyStopped;
+use pha_core::health::daemons;
 use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::{NodeName, ResourceName};
@@ -276,15 +277,46 @@ impl Stop {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(180));
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
-        cluster.require_whole(deadline)?;
+        may_be_ordered(&cluster, deadline)?;
         may_be_taken_out(&cluster, None, self.force)?;
         operate::note(&cluster, "cls_stop", deadline);
-        stop(session, &cluster, deadline)?;
+        stop(session, &cluster, deadline).map_err(|error| goes_on(&cluster, error))?;
         session.ui.done(
             "the database and its addresses are stopped on every node; cls_start starts them again",
             json!({ "resources": cluster.view.ours }),
         );
         Ok(())
+    }
+}
+
+/// Sees that Pacemaker can be given the order here, or says how PostgreSQL is stopped all the same.
+fn may_be_ordered(cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
+    cluster.require_quorum()?;
+    let here = cluster.local_node(deadline)?;
+    let mut in_part = cluster.in_part(deadline);
+    let Some((what, first)) = in_part.remove(&here) else {
+        return Ok(());
+    };
+    let mut others = cluster.view.nodes.iter();
+    let whole =
+        others.find(|(name, node)| **name != here && node.online && !in_part.contains_key(*name));
+    let whole = whole.map(|(name, _)| name);
+    let hint = daemons::stops_by(&first, whole, &cluster.stop_by_hand());
+    Err(ClsError::refused(what, hint))
+}
+
+/// Where the order stands and something goes on because a node's Pacemaker runs in part, that is said.
+fn goes_on(cluster: &Cluster, error: ClsError) -> ClsError {
+    if !matches!(error, ClsError::TimedOut { .. }) {
+        return error;
+    }
+    let in_part = cluster.in_part(Deadline::after(IDLE));
+    match in_part.into_iter().next() {
+        None => error,
+        Some((node, (missing, _))) => {
+            let (what, hint) = daemons::goes_on(&node, &missing, &cluster.stop_by_hand());
+            ClsError::failed(what, hint)
+        }
     }
 }
 

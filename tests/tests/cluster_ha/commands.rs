@@ -332,6 +332,13 @@ fn a_daemon_is_lost(bed: &Bed) {
         // There its tools do nothing, and say that they did.
         let said = ends(bed, node, &["cleanup"], 10);
         assert!(said.contains(&order(node)), "{said}");
+        // In an emergency there is something else to type.
+        let said = ends(bed, node, &["stop"], 10);
+        assert!(
+            said.contains("where PostgreSQL has to stop at once: cls_stop on node"),
+            "{said}"
+        );
+        assert!(said.contains("runuser -u postgres -- "), "{said}");
     };
     lose_attrd(bed, "node2");
     found("node2");
@@ -345,6 +352,32 @@ fn a_daemon_is_lost(bed: &Bed) {
     assert_eq!(reign(&bed.settle("node1", &["node2"])), reign(&before));
     assert_eq!(postmasters(bed), running);
     ends(bed, "node1", &["cleanup"], 0);
+}
+
+/// The primary's node lacks a daemon, and the database has to stop: by what the refusal there says to type.
+#[test]
+fn cluster_stops_in_an_emergency() {
+    let bed = &Bed::replicating("emergency");
+    scenario(
+        "Pacemaker lacks a daemon beside the primary, and the database is stopped all the same",
+    );
+    let before = bed.settle("node1", &["node2"]);
+    lose_attrd(bed, "node1");
+    let part = "Pacemaker runs on node1 without pacemaker-attrd";
+    status_names(bed, &["node1"], "warning", part);
+    let said = ends(bed, "node1", &["stop"], 10);
+    let (_, by_hand) = must(said.split_once("goes on here then: ").ok_or("no command"));
+    let by_hand = by_hand.lines().next().unwrap_or_default();
+    assert!(by_hand.starts_with("runuser -u postgres -- /") && by_hand.ends_with(" -m fast stop"));
+    // The one that is whole is heard there too.
+    ends(bed, "node2", &["stop"], 0);
+    assert_eq!(postmasters(bed), [None, None]);
+    must(bed.replace_pacemakerd("node1"));
+    status_names(bed, &["node1"], "critical", "the database");
+    assert_eq!(postmasters(bed), [None, None], "the order stands");
+    ends(bed, "node1", &["start"], 0);
+    let after = bed.settle("node1", &["node2"]);
+    assert_eq!(after.timeline, before.timeline);
 }
 
 /// Lines of the writers' logs that begin with one of these letters.

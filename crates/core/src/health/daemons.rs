@@ -54,3 +54,70 @@ pub(super) fn start_again(here: &NodeName) -> Message {
         here
     )
 }
+
+/// What is typed where PostgreSQL is to be stopped, and not Pacemaker mended, on a node whose Pacemaker runs in part:
+/// an order that a whole node gives reaches this one's configuration, so that nothing starts or takes over once it
+/// stands, and what goes on here is stopped by hand. `first` is what mends Pacemaker, `whole` a node that has all of its
+/// daemons, `by_hand` the command for PostgreSQL.
+#[must_use]
+pub fn stops_by(first: &Message, whole: Option<&NodeName>, by_hand: &str) -> Message {
+    match whole {
+        Some(whole) => message!(
+            "{first}, then cls_stop; where PostgreSQL has to stop at once: cls_stop on {whole}, and what goes on here then: {by_hand}",
+            first,
+            whole,
+            by_hand
+        ),
+        None => message!("{first}, then cls_stop", first),
+    }
+}
+
+/// The same where the order was given, and PostgreSQL goes on there: what has happened, and what to type.
+#[must_use]
+pub fn goes_on(node: &NodeName, missing: &Message, by_hand: &str) -> (Message, Message) {
+    (
+        message!(
+            "the order to stop stands, so that nothing is started any more, but PostgreSQL goes on: {missing}",
+            missing
+        ),
+        message!(
+            "on {node}: {by_hand}; then mend Pacemaker there, as cls_status says",
+            node,
+            by_hand
+        ),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_an_emergency_there_is_something_to_type() {
+        let (node1, node2): (NodeName, NodeName) =
+            ("node1".parse().unwrap(), "node2".parse().unwrap());
+        let stop = "runuser -u postgres -- /bin/pg_ctl -D /data -m fast stop";
+        let first = start_again(&node1);
+        let said = stops_by(&first, Some(&node2), stop).to_string();
+        assert!(
+            said.ends_with(
+                "systemctl start pacemaker, then cls_stop; where PostgreSQL has to stop at once: cls_stop on node2, and what goes on here then: runuser -u postgres -- /bin/pg_ctl -D /data -m fast stop"
+            ),
+            "{said}"
+        );
+        // Without such a node nobody can be told not to take over.
+        let said = stops_by(&first, None, stop).to_string();
+        assert!(
+            said.ends_with("systemctl start pacemaker, then cls_stop"),
+            "{said}"
+        );
+        assert!(!said.contains("runuser"), "{said}");
+        let (what, next) = goes_on(&node2, &Message::from("it lacks a daemon"), stop);
+        assert!(
+            what.to_string().contains("nothing is started any more"),
+            "{what}"
+        );
+        assert!(next.to_string().starts_with("on node2: runuser"), "{next}");
+    }
+}
