@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser};
 
+use crate::audit::Trail;
 use crate::commands::{Command, Outcome};
 use crate::error::Exit;
 use crate::render::Ui;
@@ -88,7 +89,8 @@ fn words(mut given: Vec<OsString>) -> Vec<OsString> {
 
 /// Runs the program; the only function that makes an exit code.
 pub(crate) fn main(given: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(words(given.collect())) {
+    let given: Vec<OsString> = given.collect();
+    let cli = match Cli::try_parse_from(words(given.clone())) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -100,9 +102,16 @@ pub(crate) fn main(given: impl Iterator<Item = OsString>) -> ExitCode {
         common: cli.common,
     };
     pha_host::log::init(tracing::Level::ERROR);
-    match cli.command.run(&session) {
-        Ok(Outcome::Done) => Exit::Done.into(),
-        Ok(Outcome::Check(code)) => ExitCode::from(code),
+    let trail = cli.command.changes().then(|| Trail::begin(&given));
+    let result = cli.command.run(&session).map(|outcome| match outcome {
+        Outcome::Done => 0,
+        Outcome::Check(code) => code,
+    });
+    if let Some(trail) = trail {
+        trail.end(result.as_ref().copied());
+    }
+    match result {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             session.ui.error(&error);
             error.exit().into()

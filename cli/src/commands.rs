@@ -65,6 +65,33 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether an operator types it to change something; the others only look, or are what another node's command
+    /// asks of this one.
+    pub(crate) const fn changes(&self) -> bool {
+        match self {
+            Self::Status(_)
+            | Self::Master(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
+            | Self::History(_)
+            | Self::Internal(_) => false,
+            Self::Start(_)
+            | Self::Stop(_)
+            | Self::OnlineSwitch(_)
+            | Self::Cleanup(_)
+            | Self::RepairSlave(_)
+            | Self::RebuildSlave(_)
+            | Self::RecoveryMaster(_)
+            | Self::StandbyNode(_)
+            | Self::UnstandbyNode(_)
+            | Self::Unmanage(_)
+            | Self::Manage(_)
+            | Self::Restart(_)
+            | Self::Init(_)
+            | Self::Setup(_) => true,
+        }
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, session: &Session) -> Result<Outcome, ClsError> {
         match self {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod audit;
 mod cluster;
 mod commands;
 mod disks;

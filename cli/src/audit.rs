@@ -1,0 +1,165 @@
+//! What was typed, by whom and from where, and how it ended: a line in the system's log each, for an audit.
+//!
+//! The register's history (`cls_history`) knows of the commands that may move the primary, and only where the lock
+//! service answers; this is of every command that may change something, on the node where it was typed, and on the one
+//! to which it was given on. Nothing depends on it: a node without such a log has no trail, and the command goes on.
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use pha_core::quoted::shell_word;
+
+use crate::error::{ClsError, Exit};
+use crate::operate;
+
+/// Where the system takes log lines (syslog(3)); journald's and rsyslog's alike.
+const SOCKET: &str = "/dev/log";
+
+/// Facility authpriv, severity notice: among what is kept from ordinary accounts.
+const PRIORITY: u8 = 10 << 3 | 5;
+
+/// The longest line; a receiver may cut one of more than 1,024 bytes.
+const LONGEST: usize = 900;
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    typed: String,
+}
+
+impl Trail {
+    /// Notes that it begins.
+    pub(crate) fn begin(given: &[OsString]) -> Self {
+        let trail = Self {
+            typed: typed(given),
+        };
+        let who = operate::operator();
+        let place = place(
+            std::env::var("SSH_CONNECTION").ok().as_deref(),
+            std::fs::read_link("/proc/self/fd/0").ok().as_deref(),
+        );
+        say(&format!("begins, typed by {who}{place}: {}", trail.typed));
+        trail
+    }
+
+    /// Notes how it ended.
+    pub(crate) fn end(self, result: Result<u8, &ClsError>) {
+        let how = match result {
+            Ok(0) => "done".to_owned(),
+            Ok(code) => format!("exit code {code}"),
+            Err(error) if error.exit() == Exit::Precondition => format!("refused: {error}"),
+            Err(error) => format!("failed: {error}"),
+        };
+        say(&format!("ended, {how}: {}", self.typed));
+    }
+}
+
+/// From where: the address of an ssh client, and the terminal.
+fn place(ssh: Option<&str>, input: Option<&Path>) -> String {
+    let address = ssh.and_then(|text| text.split(' ').next()).map(shell_word);
+    let address = address.map(|address| format!(" from {address}"));
+    let terminal = input.and_then(|path| path.to_str());
+    let terminal =
+        terminal.filter(|path| path.starts_with("/dev/pts/") || path.starts_with("/dev/tty"));
+    let terminal = terminal.map(|path| format!(" on {}", path.trim_start_matches("/dev/")));
+    format!(
+        "{}{}",
+        address.unwrap_or_default(),
+        terminal.unwrap_or_default()
+    )
+}
+
+/// The words as a shell would take them again; one that may have a password in it is not shown.
+fn typed(given: &[OsString]) -> String {
+    let mut words = given.iter().map(|word| word.to_string_lossy());
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    let shown = words.map(|word| {
+        let lower = word.to_lowercase();
+        match lower.contains("passw") || lower.contains("://") {
+            true => "(not shown)".to_owned(),
+            false => shell_word(&word),
+        }
+    });
+    let line: Vec<String> = std::iter::once(shell_word(&program)).chain(shown).collect();
+    line.join(" ")
+}
+
+fn say(text: &str) {
+    send(Path::new(SOCKET), text);
+}
+
+fn send(socket: &Path, text: &str) {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .scan(0, |length, c| {
+            *length += c.len_utf8();
+            (*length <= LONGEST).then_some(c)
+        })
+        .collect();
+    let line = format!("<{PRIORITY}>cls[{}]: {line}", std::process::id());
+    let sent = UnixDatagram::unbound().and_then(|socket_of_ours| {
+        // A receiver that hangs keeps nobody from a command.
+        socket_of_ours.set_nonblocking(true)?;
+        socket_of_ours.send_to(line.as_bytes(), socket)
+    });
+    if let Err(error) = sent {
+        tracing::debug!("no line in the system's log: {error}");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<OsString> {
+        line.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_was_typed_can_be_read_and_has_no_password() {
+        let line = words(&["/usr/sbin/cls_recovery_master", "--off", "node 1"]);
+        assert_eq!(typed(&line), "cls_recovery_master --off 'node 1'");
+        for secret in ["host=node3 Password=geheim", "postgres://u:geheim@node3/x"] {
+            let line = words(&["cls", "init", "--lock-admin", secret]);
+            assert_eq!(typed(&line), "cls init --lock-admin (not shown)");
+        }
+    }
+
+    #[test]
+    fn from_where_is_said_as_far_as_it_is_known() {
+        let ssh = Some("10.0.0.5 50022 10.0.0.1 22");
+        let terminal = Some(Path::new("/dev/pts/3"));
+        assert_eq!(place(ssh, terminal), " from 10.0.0.5 on pts/3");
+        assert_eq!(place(None, Some(Path::new("pipe:[7]"))), "");
+    }
+
+    #[test]
+    fn a_line_is_one_line_of_bounded_length() {
+        let name = format!("cls-audit-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let receiver = UnixDatagram::bind(&path).unwrap();
+        let mut bytes = [0; 4096];
+        let mut received = |text: &str| {
+            send(&path, text);
+            let length = receiver.recv(&mut bytes).unwrap();
+            String::from_utf8(bytes[..length].to_vec()).unwrap()
+        };
+        let line = received("begins\nwell");
+        assert!(line.starts_with("<85>cls["), "{line}");
+        assert!(line.ends_with("]: begins well"), "{line}");
+        let long = received(&"主".repeat(1000));
+        assert!(
+            long.len() <= LONGEST + 40 && long.ends_with('主'),
+            "{}",
+            long.len()
+        );
+        // Nobody listens: the command goes on.
+        drop(receiver);
+        std::fs::remove_file(&path).unwrap();
+        send(&path, "begins");
+    }
+}
