@@ -7,4 +7,5 @@ pub mod agent;
 pub mod cluster;
 mod cluster_agree;
 pub mod flaky;
+pub mod manual;
 pub mod pg;

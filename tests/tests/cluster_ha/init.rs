@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use pha_testbed::{Cluster, ClusterBuilder};
+use pha_tests::manual::commands;
 
 use super::changes::configure_text;
-use super::install::{bring_sources, healthy_again, install, must, on_node1, specification};
+use super::install::{
+    SOURCE, bring_sources, healthy_again, install, must, on_node1, specification,
+};
 
 const SHORT: Duration = Duration::from_secs(30);
 const DATA: &str = "/data/postgresql/data";
-/// Who makes the role and the tables of the lock service.
-const ADMINISTRATOR: &str = "host=node3 port=5439 dbname=postgres user=postgres";
 
 /// One edited file, without a password in it.
 fn edited() -> String {
@@ -56,20 +57,12 @@ fn from_packages_to_a_healthy_cluster_with_one_edited_file() {
         shell(&cluster, node, "rm -rf /data/postgresql ~postgres/.pgpass");
     }
     let began = Instant::now();
-    let words = ["cls_init", "--lock-admin", ADMINISTRATOR, "--yes"];
-    let made = must(&cluster, &words).stdout;
-    let initialised = began.elapsed();
-    must(&cluster, &["cls_setup"]);
-    let set_up = began.elapsed();
-    must(&cluster, &["cls_start"]);
+    let made = as_the_manual_has_it(&cluster);
     let healthy = installed + began.elapsed();
     healthy_again(&cluster, "node1", "node2");
     #[allow(clippy::print_stderr)]
     {
-        eprintln!(
-            "install {installed:.1?}, init {initialised:.1?}, setup {:.1?}, healthy after {healthy:.1?} in all\n{made}",
-            set_up - initialised
-        );
+        eprintln!("install {installed:.1?}, healthy after {healthy:.1?} in all\n{made}");
     }
     assert!(healthy < Duration::from_secs(60), "{healthy:?}");
     assert!(
@@ -86,6 +79,22 @@ fn from_packages_to_a_healthy_cluster_with_one_edited_file() {
     assert!(log.contains("starting PostgreSQL"), "{log}");
     let doctor = on_node1(&cluster, &["cls_doctor", "--timeout", "120"]);
     assert_eq!(doctor.code, 0, "{}{}", doctor.stdout, doctor.stderr);
+}
+
+/// Types what the manual has for it, line by line; what the second `cls_init` has said. That both manuals have the
+/// same lines is a test of its own.
+fn as_the_manual_has_it(cluster: &Cluster) -> String {
+    let manual = include_str!("../../../docs/manual.md");
+    let lines = commands(manual, "### With one command: cls_init");
+    let mut made = String::new();
+    for line in &lines {
+        let output = must(cluster, &["sh", "-c", &format!("cd {SOURCE} && {line}")]);
+        if line.starts_with("cls_init --yes") {
+            made = output.stdout;
+        }
+    }
+    assert!(!made.is_empty(), "{lines:?}");
+    made
 }
 
 /// One node has a database: it gets what it lacks, and the other one a copy; without the lock service's

@@ -11,7 +11,7 @@ use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, WriterPlan, binaries,
 const SHORT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(240);
 /// Where the sources would have been cloned to.
-const SOURCE: &str = "/root/pha4pgsql";
+pub(crate) const SOURCE: &str = "/root/pha4pgsql";
 const INSTALLED: [&str; 6] = [
     "/opt/pha4pgsql/bin/cls",
     "/opt/pha4pgsql/bin/distlock",
