@@ -15,6 +15,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
+use crate::snapshot::StandbySignal;
 use crate::timeline::{History, TimelineId, WalPosition};
 
 /// How many names are kept: more switches back than any data are of use.
@@ -256,9 +257,9 @@ pub struct Seen<'a> {
     pub end: WalPosition,
     /// The history of that timeline.
     pub history: &'a History,
-    /// `standby.signal` is there: PostgreSQL removes it before a server becomes a primary, so they were
-    /// not opened since the agent wrote it.
-    pub standby_signal: bool,
+    /// Where `standby.signal` is there, they were not opened since the agent wrote it: PostgreSQL removes it before
+    /// a server becomes a primary.
+    pub standby_signal: StandbySignal,
     /// They are a base backup that was never started (`backup_label`).
     pub fresh_copy: bool,
 }
@@ -295,7 +296,13 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
         ));
     }
     let number = seen.end.timeline;
-    let unopened = seen.standby_signal || record.held != Held::Following;
+    let unopened = seen.standby_signal.is_there() || record.held != Held::Following;
+    let unseen = || {
+        Origin::Unknown(
+            "whether somebody opened the data here cannot be told, since it cannot be seen whether standby.signal is there"
+                .to_owned(),
+        )
+    };
     if let Some(name) = record.lineage.of(number) {
         let began = began(seen.history, number);
         // Where the ancestors of the oldest name are not known, its fork is one that was seen.
@@ -303,6 +310,9 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
             return Origin::Unknown(format!(
                 "the data here are on another timeline {number} than the recorded {name}"
             ));
+        }
+        if !unopened && seen.standby_signal == StandbySignal::Unknown {
+            return unseen();
         }
         if !unopened {
             return Origin::Unknown(
@@ -324,11 +334,12 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
         ));
     };
     match record.held {
+        _ if seen.standby_signal == StandbySignal::Unknown => unseen(),
         Held::Opened(Opening { term, above })
             if last.term != term
                 && number.get() > above
                 && seen.history.last_switch().map(|switch| switch.parent) == Some(last.number)
-                && !seen.standby_signal =>
+                && !seen.standby_signal.is_there() =>
         {
             Origin::Named(record.lineage.and(TimelineName {
                 term,
@@ -337,7 +348,7 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
             }))
         }
         _ => match record.lineage.continued(seen.history, known) {
-            Some(lineage) if seen.standby_signal => Origin::Named(lineage),
+            Some(lineage) if seen.standby_signal.is_there() => Origin::Named(lineage),
             _ => Origin::OpenedByHand(WalPosition {
                 timeline: last.number,
                 lsn: left,
@@ -388,7 +399,7 @@ pub fn unproven(seen: &Seen<'_>, damaged: Option<String>) -> Option<Unproven> {
     let parent = seen.history.last_switch().map(|switch| switch.parent);
     let (why, before) = match (damaged, origin(seen, &Lineage::default())) {
         (Some(why), _) | (None, Origin::Unknown(why)) => (why, None),
-        (None, Origin::OpenedByHand(fork)) if !seen.standby_signal => (
+        (None, Origin::OpenedByHand(fork)) if !seen.standby_signal.is_there() => (
             format!("somebody else than the cluster opened its data at {fork}"),
             parent.and_then(|parent| seen.record?.lineage.up_to(parent)),
         ),

@@ -18,7 +18,7 @@ use crate::register::{
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
     Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, Leaving,
-    LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot,
+    LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot, StandbySignal,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
@@ -910,10 +910,10 @@ impl Snapshot {
             Action::WritePrimarySettings => {
                 self.progress.restarting_in_place = true;
                 self.progress.closed = Closed::No;
-                self.standby_signal = false;
+                self.standby_signal = StandbySignal::Missing;
             }
             Action::WriteStandbySettings(_) => {
-                self.standby_signal = true;
+                self.standby_signal = StandbySignal::There;
                 self.progress.closed = Closed::Written;
             }
             Action::ReadDisk if self.progress.closed == Closed::Written => {

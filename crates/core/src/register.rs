@@ -36,7 +36,7 @@ pub use asked::{Asked, Reached, answer};
 pub use decided::Decided;
 pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
 pub use promise::{
-    GaveWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal,
+    GaveWay, GivingWay, PromiseAnswer, PromiseAsk, PromiseVerdict, Promises, RelayStep, Withdrawal,
     all_promised, give_way, may_promise, relay_reply, relay_step, tally,
 };
 pub use promotion::{

@@ -705,6 +705,65 @@ pub struct KeptBarrier {
     pub epoch: u64,
 }
 
+/// Whether the file lies in the data directory that makes data a standby's: `standby.signal`, or before PostgreSQL
+/// 12 recovery.conf. PostgreSQL removes or renames it when a server becomes a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StandbySignal {
+    /// It does.
+    There,
+    /// It was seen that it does not.
+    Missing,
+    /// Neither was seen: the directory cannot be looked at, or not in time. It is no proof of anything: not that
+    /// the data were opened, and not that they were not.
+    Unknown,
+}
+
+impl StandbySignal {
+    /// What the looks at each of the names amount to, by which the file may go.
+    #[must_use]
+    pub fn of_looks<E>(looks: &[Result<bool, E>]) -> Self {
+        let found = looks.iter().any(|look| matches!(look, Ok(true)));
+        let unseen = looks.iter().any(Result::is_err);
+        match (found, unseen) {
+            (true, _) => Self::There,
+            (false, true) => Self::Unknown,
+            (false, false) => Self::Missing,
+        }
+    }
+
+    /// Whether it was seen.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        self == Self::There
+    }
+}
+
+impl From<bool> for StandbySignal {
+    fn from(there: bool) -> Self {
+        match there {
+            true => Self::There,
+            false => Self::Missing,
+        }
+    }
+}
+
+/// What PostgreSQL is on a node that is asked something, as its processes and files show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenRole {
+    /// Its postmaster is alive.
+    pub runs: bool,
+    /// Whether the data are a standby's.
+    pub signal: StandbySignal,
+}
+
+impl SeenRole {
+    /// Whether it may be a primary: it runs, and was not seen to be a standby.
+    #[must_use]
+    pub fn may_serve(self) -> bool {
+        self.runs && !self.signal.is_there()
+    }
+}
+
 /// Everything that one decision may look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -722,8 +781,8 @@ pub struct Snapshot {
     pub answer: Answer,
     /// How many monitors in a row, before this one, got no answer.
     pub silent_before: u32,
-    /// `standby.signal` (or an older standby's recovery.conf) is present.
-    pub standby_signal: bool,
+    /// Whether the data are a standby's, by their files.
+    pub standby_signal: StandbySignal,
     /// The file that says for whom commits wait is there: one in memory, which a restart of the machine takes
     /// away, so that a server that is started outside Pacemaker then acknowledges nothing.
     pub in_memory: bool,
@@ -836,6 +895,25 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_looked_for_is_neither_there_nor_missing() {
+        use StandbySignal::{Missing, There, Unknown};
+        let (found, none, failed) = (Ok(true), Ok(false), Err("it hangs"));
+        for (looks, signal) in [
+            ([none, none], Missing),
+            ([found, none], There),
+            ([none, found], There),
+            ([failed, found], There),
+            ([none, failed], Unknown),
+            ([failed, none], Unknown),
+        ] {
+            assert_eq!(StandbySignal::of_looks(&looks), signal, "{looks:?}");
+            let runs = |runs| SeenRole { runs, signal };
+            assert_eq!(runs(true).may_serve(), signal != There);
+            assert!(!runs(false).may_serve());
+        }
+    }
 
     #[test]
     fn a_look_counts_from_its_question_and_until_the_machine_starts_again() {

@@ -379,7 +379,7 @@ impl Node {
     /// than what is left that the harsher ones still have their time.
     fn stop(&self, mode: StopMode, snapshot: &Snapshot, deadline: Deadline) -> Result<(), String> {
         let left = deadline.left();
-        let escalate = if snapshot.standby_signal {
+        let escalate = if snapshot.standby_signal.is_there() {
             self.params.stop_escalate_in_slave
         } else {
             self.params.stop_escalate

@@ -23,7 +23,8 @@ use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
 use pha_core::proofs::Proofs;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, Watch,
+    Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, StandbySignal,
+    Watch,
 };
 use tracing::{error, info, warn};
 
@@ -299,7 +300,8 @@ impl Resident {
             process: Process::Absent,
             answer: self.sources.answer.clone(),
             silent_before: 0,
-            standby_signal: false,
+            // It does not look at the files.
+            standby_signal: StandbySignal::Unknown,
             in_memory: true,
             unfinished: None,
             disk: None,

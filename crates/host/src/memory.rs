@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::quoted::{printable, quoted};
-use pha_core::register::{DataEnd, GaveWay, Memory, NotRelied, PromiseRefused, Register, give_way};
+use pha_core::register::{
+    DataEnd, GivingWay, Memory, NotRelied, PromiseRefused, Register, give_way,
+};
+use pha_core::snapshot::SeenRole;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Deadline;
@@ -255,16 +258,16 @@ impl Guard {
         self.memory.revise(|memory| Ok(memory.freed(term, epoch)?))
     }
 
-    /// Keeps durably that this node gives way to an operator's decision (R15), unless its PostgreSQL serves;
-    /// `role` and `epoch` as [`give_way`] has them. What it answers.
+    /// Keeps durably what [`give_way`] says of a node that gives way to an operator's decision (R15), and tells what
+    /// is left to do.
     ///
     /// # Errors
     /// [`MemoryError`]; then it has not given way.
-    pub fn give_way(&self, role: (bool, bool), epoch: u64) -> Result<GaveWay, MemoryError> {
-        let keep = |memory: Memory| Ok(give_way(&memory, role, epoch).1);
+    pub fn give_way(&self, role: SeenRole, epoch: u64) -> Result<GivingWay, MemoryError> {
+        let keep = |memory: Memory| Ok(give_way(&memory, role, epoch).kept);
         let kept = self.memory.revise(keep)?;
         // What it tells is the same before and after.
-        Ok(give_way(&kept, role, epoch).0)
+        Ok(give_way(&kept, role, epoch))
     }
 
     /// Keeps durably what was seen of the register.
@@ -288,6 +291,8 @@ impl Guard {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+
+    use pha_core::snapshot::StandbySignal;
 
     use super::*;
 
@@ -403,9 +408,13 @@ mod tests {
         };
         file.store(&primary).unwrap();
         let lock = file.guard(soon()).unwrap();
-        assert!(lock.give_way((true, false), 0).unwrap().serves);
+        let serves = |signal| {
+            let role = SeenRole { runs: true, signal };
+            lock.give_way(role, 0).unwrap().answer.serves
+        };
+        assert!(serves(StandbySignal::Missing));
         assert_eq!(file.load().unwrap(), primary);
-        assert!(!lock.give_way((true, true), 0).unwrap().serves);
+        assert!(!serves(StandbySignal::There));
         assert!(matches!(
             lock.promise(3, 7, true),
             Err(MemoryError::Refused(_))

@@ -92,7 +92,7 @@ pub(crate) fn snapshot(
         process,
         answer,
         silent_before,
-        standby_signal: node.pg.has_standby_signal(),
+        standby_signal: node.pg.standby_signal(),
         // What cannot be looked at may be there.
         in_memory: node.names.try_exists().unwrap_or(true),
         unfinished,

@@ -16,7 +16,7 @@ use pha_core::parse::waldump::WaldumpError;
 pub use pha_core::plan::StopMode;
 use pha_core::remedy::Remedy;
 use pha_core::server_program::ServerProgram;
-use pha_core::snapshot::RunningName;
+use pha_core::snapshot::{RunningName, StandbySignal};
 use pha_core::timeline::TimelineId;
 
 use crate::account::{Kind, Stat};
@@ -184,11 +184,14 @@ const LANGUAGE: Duration = Duration::from_secs(5);
 const CONTROL: &str = "global/pg_control";
 
 /// Whether the data directory is a standby's, by the file that makes it one.
-pub(crate) fn is_standby(owner: &User, pgdata: &Path) -> bool {
+pub(crate) fn standby_signal(owner: &User, pgdata: &Path) -> StandbySignal {
     let files = owner.files();
-    ["standby.signal", "recovery.conf"]
-        .iter()
-        .any(|name| files.exists(&pgdata.join(name)))
+    let looks = ["standby.signal", "recovery.conf"].map(|name| {
+        let look = files.look(&pgdata.join(name));
+        look.inspect_err(|error| tracing::warn!("{error}"))
+            .map(|stat| stat.is_some())
+    });
+    StandbySignal::of_looks(&looks)
 }
 
 /// The system identifier of a data directory: the first field of `global/pg_control` in every version,

@@ -19,6 +19,7 @@ use pha_core::register::{
     self, GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reply,
     Update, Withdrawal,
 };
+use pha_core::snapshot::SeenRole;
 use tracing::{info, warn};
 
 use crate::asked::Asked;
@@ -231,14 +232,13 @@ pub fn give_way(
     let guard = node::memory_file(resource).guard(deadline);
     let guard = guard.map_err(|error| error.to_string())?;
     let role = asked.role()?;
-    let gave = guard
+    let giving = guard
         .give_way(role, epoch)
         .map_err(|error| error.to_string())?;
-    if !role.0 {
-        // It may have crashed while it waited for nobody, and somebody may start it as it is.
+    if giving.ends_names {
         node::end_names(resource).map_err(|error| error.to_string())?;
     }
-    Ok(gave)
+    Ok(giving.answer)
 }
 
 /// Reads all of the input, but no more than a request can be, and no longer than it may take.
@@ -293,12 +293,14 @@ impl Asked {
         Ok(LockService::new(info, name).of_system(system.and_then(|text| text.parse().ok())))
     }
 
-    /// Whether the postmaster is alive, and whether the data directory is a standby's.
-    fn role(&self) -> Result<(bool, bool), String> {
+    fn role(&self) -> Result<SeenRole, String> {
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
-        let standby = pgctl::is_standby(&owner, &self.pgdata);
+        let signal = pgctl::standby_signal(&owner, &self.pgdata);
         let postmaster = Postmaster::of(&self.pgdata, &owner).map_err(|error| error.to_string())?;
-        Ok((matches!(postmaster, Postmaster::Alive { .. }), standby))
+        Ok(SeenRole {
+            runs: matches!(postmaster, Postmaster::Alive { .. }),
+            signal,
+        })
     }
 }
 
@@ -351,7 +353,7 @@ impl register::Asked for Locked<'_> {
         self.guard.load().map_err(|error| error.to_string())
     }
 
-    fn role(&mut self) -> Result<(bool, bool), String> {
+    fn role(&mut self) -> Result<SeenRole, String> {
         self.asked.role()
     }
 

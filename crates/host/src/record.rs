@@ -122,7 +122,7 @@ fn seen<'a>(pg: &PgCtl, disk: &'a Disk, record: Option<&'a Record>) -> Result<Se
         system: system_identifier(&pg.user, &pg.pgdata),
         end: disk.end.clone().map_err(|why| why.to_string())?,
         history: &disk.history,
-        standby_signal: pg.has_standby_signal(),
+        standby_signal: pg.standby_signal(),
         fresh_copy: disk.fresh_copy,
     })
 }

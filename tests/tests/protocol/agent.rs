@@ -18,7 +18,7 @@ use pha_core::register::{
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
-    Progress, Settings, Snapshot, StandbyView, Unfinished, Watch,
+    Progress, SeenRole, Settings, Snapshot, StandbySignal, StandbyView, Unfinished, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -221,13 +221,13 @@ impl Asked for Questioned<'_> {
         })
     }
 
-    fn role(&mut self) -> Result<(bool, bool), String> {
+    fn role(&mut self) -> Result<SeenRole, String> {
         let node = &self.state.nodes[self.j];
         let hidden = self.model.mutation == Mutation::PrimariesPromise;
-        Ok((
-            node.postgres != Postgres::Down,
-            node.standby_signal || hidden,
-        ))
+        Ok(SeenRole {
+            runs: node.postgres != Postgres::Down,
+            signal: (node.standby_signal || hidden).into(),
+        })
     }
 
     fn read(&mut self) -> Result<Reading, String> {
@@ -340,7 +340,7 @@ impl Explored {
             process: process(node),
             answer: self.answer(state, i),
             silent_before: 0,
-            standby_signal: node.standby_signal,
+            standby_signal: node.standby_signal.into(),
             in_memory: node.names != NOBODY_BIT,
             unfinished: node.unfinished.then(|| Unfinished::Marked {
                 method: Begun::Rewind,
@@ -917,7 +917,7 @@ fn blank(run: &mut Run) {
     snapshot.register = None;
     (snapshot.disk, snapshot.served) = (None, None);
     snapshot.guard = Guard::Unknown;
-    snapshot.standby_signal = false;
+    snapshot.standby_signal = StandbySignal::Missing;
     snapshot.cluster = Ok(Cluster::default());
     snapshot.progress.renewed = false;
     snapshot.progress.epoch_moved &= !run.queue.is_empty();

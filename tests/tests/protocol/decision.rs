@@ -10,6 +10,7 @@ use pha_core::decide::operator::{
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{GaveWay, Reading, Seen, give_way};
+use pha_core::snapshot::SeenRole;
 use pha_core::timeline::WalPosition;
 
 use crate::agent::timeline_id;
@@ -150,13 +151,17 @@ impl Explored {
         if node.operations().any(|run| run.kind == Kind::Promote) {
             return None;
         }
-        let role = (node.postgres != Postgres::Down, node.standby_signal);
-        let (mut answer, kept) = give_way(&node.memory(), role, EPOCH);
+        let role = SeenRole {
+            runs: node.postgres != Postgres::Down,
+            signal: node.standby_signal.into(),
+        };
+        let giving = give_way(&node.memory(), role, EPOCH);
+        let mut answer = giving.answer;
         match self.mutation {
             Mutation::GiveWayNotKept => {}
-            _ => node.remember(&kept),
+            _ => node.remember(&giving.kept),
         }
-        if !role.0 && self.mutation != Mutation::NamesOutliveGivingWay {
+        if giving.ends_names && self.mutation != Mutation::NamesOutliveGivingWay {
             node.names = NOBODY_BIT;
         }
         match self.mutation {

@@ -10,7 +10,7 @@ use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
 use pha_core::snapshot::{
-    Acquired, Answer, Closed, Links, Operation, Process, Served, Snapshot, Watch,
+    Acquired, Answer, Closed, Links, Operation, Process, Served, Snapshot, StandbySignal, Watch,
 };
 
 /// A rule of the protocol that is not kept.
@@ -354,7 +354,7 @@ impl Mutation {
             }
             Self::WithdrawnWhileOpen if snapshot.process == Process::Absent => {
                 shown.progress.closed = Closed::Read;
-                shown.standby_signal = true;
+                shown.standby_signal = StandbySignal::There;
             }
             Self::DegradeWhileAsked => on_memory(&mut shown, |memory| memory.asked = None),
             Self::PositionsIgnored => on_row(&mut shown, |row, _| row.positions.clear()),

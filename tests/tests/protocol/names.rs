@@ -252,7 +252,7 @@ pub(crate) fn lineage(node: &Node) -> Option<Lineage> {
             lsn: Lsn::new(u64::from(node.log.end())),
         },
         history: &history(&node.log),
-        standby_signal: node.standby_signal,
+        standby_signal: node.standby_signal.into(),
         fresh_copy: false,
     };
     match origin(&seen, &Lineage::default()) {

@@ -89,7 +89,7 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let reign = s
                 .reign()
-                .filter(|_| s.builtin() && !s.standby_signal && unasked(s))?;
+                .filter(|_| s.builtin() && !s.standby_signal.is_there() && unasked(s))?;
             (s.register.is_none()).then(|| {
                 Step::then_continue(vec![Action::UpdateRegister(Update::Renew {
                     node: s.me().clone(),
@@ -104,7 +104,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "monitor-busy-superseded",
         says: "It cannot be asked, and another node owns the register: stopped at once (R5).",
         decide: |s| {
-            s.reign().filter(|_| unasked(s) && !s.standby_signal)?;
+            s.reign()
+                .filter(|_| unasked(s) && !s.standby_signal.is_there())?;
             ownership::superseded(s).map(|row| halt::stop_superseded(s, &row))
         },
     },
@@ -285,9 +286,10 @@ fn running_primary(s: &Snapshot) -> OcfCode {
 }
 
 /// The role that the data directory shows: `standby.signal` is there as long as the server is a
-/// standby, and PostgreSQL removes it when a promotion is complete.
+/// standby, and PostgreSQL removes it when a promotion is complete. Where it cannot be looked for, the server counts
+/// as a primary: Pacemaker promotes no other node beside one.
 pub(super) fn role_on_disk(s: &Snapshot) -> OcfCode {
-    if s.standby_signal {
+    if s.standby_signal.is_there() {
         OcfCode::Success
     } else {
         running_primary(s)

@@ -12,7 +12,7 @@ use crate::plan::{Action, ActionKind, Attribute, Rule, Step, StopMode};
 use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
 use crate::repl_info::ReplInfo;
-use crate::snapshot::{Answer, EndUnknown, Mode, Process, Snapshot, Unfinished};
+use crate::snapshot::{Answer, EndUnknown, Mode, Process, Snapshot, StandbySignal, Unfinished};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -145,6 +145,18 @@ pub(super) const RULES: &[Rule] = &[
         decide: |s| {
             let why = s.record.as_ref().err().filter(|_| s.builtin())?;
             Some(Step::fail(OcfCode::Installed, why.clone()))
+        },
+    },
+    Rule {
+        id: "start-signal-unknown",
+        says: "It cannot be seen whether the data are a standby's, so that it is not known whether somebody opened them (R13): wait, and start nothing.",
+        decide: |s| {
+            (s.standby_signal == StandbySignal::Unknown).then(|| {
+                Step::wait(format!(
+                    "the data directory on {} to show whether standby.signal is in it; see what its disk does",
+                    s.me()
+                ))
+            })
         },
     },
     Rule {

@@ -61,7 +61,7 @@ fn judged(case: &Case) -> Kinship {
         system: Some(7),
         end: case.end,
         history: &case.history,
-        standby_signal: case.signal,
+        standby_signal: case.signal.into(),
         fresh_copy: false,
     };
     kinship(&origin(&seen, &known), case.end, &known, case.mine)
@@ -323,7 +323,7 @@ fn data_of_another_database_and_those_that_nothing_is_known_of() {
         system: Some(8),
         end: at(1, 5),
         history: &own,
-        standby_signal: true,
+        standby_signal: StandbySignal::There,
         fresh_copy: false,
     };
     let known = lineage(&[FIRST]);
@@ -411,7 +411,7 @@ fn data_that_are_not_proven_follow_the_decision_that_has_chosen_them() {
             system: Some(7),
             end: at(history.own.get(), 150),
             history,
-            standby_signal: false,
+            standby_signal: StandbySignal::Missing,
             fresh_copy: false,
         };
         let kinship = kinship(&origin(&seen, known), seen.end, known, false);
@@ -452,7 +452,7 @@ fn data_that_are_not_proven_follow_the_decision_that_has_chosen_them() {
         system: Some(7),
         end: at(2, 150),
         history: &second,
-        standby_signal: true,
+        standby_signal: StandbySignal::There,
         fresh_copy: false,
     };
     assert_eq!(unproven(&signal, None), None);
@@ -475,4 +475,42 @@ fn old_names_are_dropped_and_what_is_left_is_still_compared() {
     assert!(short.leads_to(&long) && !long.leads_to(&short));
     let text = serde_json::to_string(&long).unwrap();
     assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), long);
+}
+
+/// Of what was opened a record says one thing and the file another; without the file nothing is known of either.
+#[test]
+fn whether_data_were_opened_is_not_guessed_where_the_file_cannot_be_looked_for() {
+    let record = |held| Record {
+        system: 7,
+        lineage: lineage(&[FIRST]),
+        held,
+    };
+    let moved_on = history(2, &[(1, 100)]);
+    let told = |held, signal, end, history| {
+        let record = record(held);
+        let seen = Seen {
+            record: Some(&record),
+            system: Some(7),
+            end,
+            history,
+            standby_signal: signal,
+            fresh_copy: false,
+        };
+        let unproven = unproven(&seen, None).is_some();
+        (origin(&seen, &Lineage::default()), unproven)
+    };
+    let opened = Held::Opened(Opening::at(2));
+    let own = history(1, &[]);
+    for (held, end, history) in [
+        (Held::Following, at(1, 50), &own),
+        (Held::Following, at(2, 150), &moved_on),
+        (opened, at(2, 150), &moved_on),
+    ] {
+        let (of_unknown, unproven) = told(held, StandbySignal::Unknown, end, history);
+        assert!(matches!(of_unknown, Origin::Unknown(_)), "{of_unknown:?}");
+        assert!(unproven || history.own == own.own);
+    }
+    // What is proven by the record alone stays so.
+    let (named, _) = told(opened, StandbySignal::Unknown, at(1, 50), &own);
+    assert_eq!(named, Origin::Named(lineage(&[FIRST])));
 }

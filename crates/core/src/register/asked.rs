@@ -7,6 +7,7 @@ use super::{
     Wanted, may_promise, relay_reply, relay_step,
 };
 use crate::names::NodeName;
+use crate::snapshot::SeenRole;
 
 /// Of the time that a question gives, the share that each of promotion lock, register and disk may take.
 const SHARES: u32 = 3;
@@ -40,11 +41,11 @@ pub trait Asked {
     /// Why that cannot be told.
     fn memory(&mut self) -> Result<Memory, String>;
 
-    /// Whether its postmaster is alive, and whether its data directory is a standby's.
+    /// What PostgreSQL is there.
     ///
     /// # Errors
     /// Why that cannot be told.
-    fn role(&mut self) -> Result<(bool, bool), String>;
+    fn role(&mut self) -> Result<SeenRole, String>;
 
     /// Reads the register from here.
     ///

@@ -17,6 +17,7 @@ use super::{
     judge_owner,
 };
 use crate::names::NodeName;
+use crate::snapshot::{SeenRole, StandbySignal};
 
 /// What the primary asks of the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -157,8 +158,7 @@ pub fn relay_reply(reply: Reply) -> Result<Option<PromiseAnswer>, String> {
 }
 
 /// Whether a node with this memory may promise at all: not if it may be the primary that others would
-/// have to be kept from. `runs` is whether its postmaster is alive, `standby` whether its data directory
-/// is a standby's.
+/// have to be kept from.
 ///
 /// # Errors
 /// Why it may not.
@@ -166,7 +166,7 @@ pub fn may_promise(
     me: &NodeName,
     request: &PromiseRequest,
     memory: &Memory,
-    (runs, standby): (bool, bool),
+    role: SeenRole,
 ) -> Result<(), String> {
     let later = memory.reign.is_some_and(|reign| reign.term >= request.term);
     if later {
@@ -175,9 +175,14 @@ pub fn may_promise(
             request.term
         ));
     }
-    match runs && !standby {
-        true => Err("PostgreSQL runs on this node as a primary".to_owned()),
-        false => Ok(()),
+    match role.signal {
+        _ if !role.may_serve() => Ok(()),
+        StandbySignal::Unknown => Err(
+            "PostgreSQL runs on this node, and it cannot be seen whether as a standby".to_owned(),
+        ),
+        StandbySignal::There | StandbySignal::Missing => {
+            Err("PostgreSQL runs on this node as a primary".to_owned())
+        }
     }
 }
 
@@ -185,7 +190,7 @@ pub fn may_promise(
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GaveWay {
-    /// Its PostgreSQL runs as a primary, whatever the cluster shows: nothing was kept there.
+    /// Its PostgreSQL runs as a primary, or may, whatever the cluster shows: nothing was kept there.
     pub serves: bool,
     /// By promises of the epoch that it has seen it has let a standby go.
     pub used: bool,
@@ -193,12 +198,23 @@ pub struct GaveWay {
     pub promised: bool,
 }
 
-/// What a node with this memory answers that is asked to give way at the register's `epoch`, and what it has to
-/// keep first: it may not have seen that epoch. `runs` is whether its postmaster is alive, `standby` whether its
-/// data directory is a standby's.
+/// What a node that is asked to give way does, in this order.
 #[must_use]
-pub fn give_way(memory: &Memory, (runs, standby): (bool, bool), epoch: u64) -> (GaveWay, Memory) {
-    let serves = runs && !standby;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivingWay {
+    /// What it keeps first, durably.
+    pub kept: Memory,
+    /// PostgreSQL, which is down, is made to acknowledge nothing where somebody starts it as it is: it may have crashed
+    /// while it waited for nobody.
+    pub ends_names: bool,
+    /// What it answers then.
+    pub answer: GaveWay,
+}
+
+/// What a node with this memory does that is asked to give way at the register's `epoch`, which it may not have
+/// seen.
+pub fn give_way(memory: &Memory, role: SeenRole, epoch: u64) -> GivingWay {
+    let serves = role.may_serve();
     let answer = GaveWay {
         serves,
         used: memory.used == Some(memory.epoch),
@@ -208,7 +224,11 @@ pub fn give_way(memory: &Memory, (runs, standby): (bool, bool), epoch: u64) -> (
         true => *memory,
         false => memory.giving_way(epoch),
     };
-    (answer, kept)
+    GivingWay {
+        kept,
+        ends_names: !role.runs,
+        answer,
+    }
 }
 
 /// What the asking has brought, kept for the rest of the operation.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::snapshot::{SeenRole, StandbySignal};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -732,11 +733,15 @@ fn memory_never_goes_back_and_promises_end_with_their_epoch() {
 /// R15: an operator is about to move the register past this node's epoch.
 #[test]
 fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
+    let role = |runs, standby: bool| SeenRole {
+        runs,
+        signal: standby.into(),
+    };
     let timeline = crate::timeline::TimelineId::FIRST;
     let reign = Some(Reign { term: 3, timeline });
     let seen = Memory::default().seeing(&running());
     let primary = Memory { reign, ..seen };
-    let (answer, kept) = give_way(&primary, (true, true), 7);
+    let GivingWay { answer, kept, .. } = give_way(&primary, role(true, true), 7);
     let gave = |serves, used, promised| GaveWay {
         serves,
         used,
@@ -753,14 +758,14 @@ fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
     assert!(kept.promising(3, 8, true).unwrap().has_promised(8));
     assert_eq!(kept.merged(&primary), kept);
     // Who has not seen the register's epoch yet gives way up to it, whichever epoch the question is of.
-    let (answer, kept) = give_way(&seen, (true, true), 9);
+    let GivingWay { answer, kept, .. } = give_way(&seen, role(true, true), 9);
     assert_eq!(answer, gave(false, false, false));
     for epoch in 7..=9 {
         let late = kept.promising(3, epoch, true);
         assert_eq!(late, Err(PromiseRefused::Withdrawn { epoch }));
     }
     assert!(kept.promising(3, 10, true).unwrap().has_promised(10));
-    let (_, kept) = give_way(&primary, (false, true), 9);
+    let kept = give_way(&primary, role(false, true), 9).kept;
     let kept = kept.seeing(&Register {
         epoch: 9,
         ..running()
@@ -771,20 +776,37 @@ fn who_gives_way_uses_and_gives_no_promise_at_its_epoch() {
     );
     // What it has promised stays, and whoever has relied on it is asked; what it has used stays used.
     let promised = seen.promising(3, 7, true).unwrap();
-    let (answer, kept) = give_way(&promised, (false, true), 9);
+    let GivingWay { answer, kept, .. } = give_way(&promised, role(false, true), 9);
     assert_eq!(answer, gave(false, false, true));
     assert!(kept.merged(&promised).has_promised(7));
     let used = primary.using(3, 7, None).unwrap();
-    let (answer, kept) = give_way(&used, (false, false), 7);
+    let GivingWay { answer, kept, .. } = give_way(&used, role(false, false), 7);
     assert_eq!((answer, kept.used), (gave(false, true, false), Some(7)));
     assert_eq!(
-        give_way(&kept, (false, false), 7).0,
+        give_way(&kept, role(false, false), 7).answer,
         gave(false, true, false)
     );
     // Who has lost its memory may have promised. A primary that serves keeps nothing of it.
-    assert!(give_way(&Memory::none(), (false, true), 7).0.promised);
-    let (answer, kept) = give_way(&primary, (true, false), 7);
+    assert!(
+        give_way(&Memory::none(), role(false, true), 7)
+            .answer
+            .promised
+    );
+    let GivingWay { answer, kept, .. } = give_way(&primary, role(true, false), 7);
     assert_eq!((answer, kept), (gave(true, false, false), primary));
+    // Nor does one that runs and cannot be seen to be a standby; and names end where nothing runs that has them.
+    let unseen = |runs| SeenRole {
+        runs,
+        signal: StandbySignal::Unknown,
+    };
+    let plan = give_way(&primary, unseen(true), 7);
+    assert_eq!((plan.answer.serves, plan.kept), (true, primary));
+    assert!(!plan.ends_names && !give_way(&primary, role(true, true), 7).ends_names);
+    for down in [unseen(false), role(false, true), role(false, false)] {
+        let plan = give_way(&primary, down, 7);
+        assert!(plan.ends_names && !plan.answer.serves, "{down:?}");
+        assert_ne!(plan.kept, primary, "{down:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pha_core::register::{
     Reading, Register, RelayStep, Reply, Trouble, Update, all_promised, may_promise, relay_step,
     tally,
 };
-use pha_core::snapshot::Operation;
+use pha_core::snapshot::{Operation, SeenRole, StandbySignal};
 use pha_core::status::Score;
 
 use crate::world::{MONITOR, World, expired, node, nodes, notification, owned, reign};
@@ -530,12 +530,18 @@ fn who_may_be_the_primary_itself_promises_nothing() {
         ..Memory::default()
     };
     let may = |memory: &Memory, seen| may_promise(&node(2), &request(), memory, seen).is_ok();
-    let (gone, standby, primary) = ((false, false), (true, true), (true, false));
-    for seen in [gone, standby] {
+    let role = |runs, signal| SeenRole { runs, signal };
+    let gone = role(false, StandbySignal::Missing);
+    let standby = role(true, StandbySignal::There);
+    for seen in [gone, role(false, StandbySignal::Unknown), standby] {
         assert!(may(&Memory::default(), seen) && may(&memory(0), seen));
         assert!(!may(&memory(1), seen) && !may(&memory(2), seen));
     }
-    assert!(!may(&Memory::default(), primary) && !may(&memory(0), primary));
+    // Nor one of which nobody can see what it is.
+    for signal in [StandbySignal::Missing, StandbySignal::Unknown] {
+        let seen = role(true, signal);
+        assert!(!may(&Memory::default(), seen) && !may(&memory(0), seen));
+    }
 }
 
 #[test]

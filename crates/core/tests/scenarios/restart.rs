@@ -9,7 +9,9 @@ use pha_core::plan::ActionKind;
 use pha_core::register::{
     DataEnd, Memory, PromiseAnswer, Reading, Reply, Restart, Trouble, Update, give_way,
 };
-use pha_core::snapshot::{EndUnknown, KeptBarrier, KeptLinks, Mode, Operation};
+use pha_core::snapshot::{
+    EndUnknown, KeptBarrier, KeptLinks, Mode, Operation, SeenRole, StandbySignal,
+};
 use pha_core::status::{PgsqlStatus, Score};
 
 use crate::world::{
@@ -289,9 +291,14 @@ fn promises_that_were_used_before_are_never_withdrawn() {
 fn who_gave_way_to_an_operator_is_not_restarted() {
     let mut world = crashed();
     world.answers = vec![promise()];
-    let (answer, memory) = give_way(&world.memory, (true, true), 10);
+    let standby = SeenRole {
+        runs: true,
+        signal: StandbySignal::There,
+    };
+    let giving = give_way(&world.memory, standby, 10);
+    let answer = &giving.answer;
     assert!(!answer.used && !answer.serves, "{answer:?}");
-    world.memory = memory;
+    world.memory = giving.kept;
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Generic));
     assert_eq!(world.asked, Vec::<Vec<_>>::new());

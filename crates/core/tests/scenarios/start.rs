@@ -221,6 +221,21 @@ fn the_owner_whose_data_were_put_back_does_not_start() {
     }
 }
 
+/// A disk that hangs says neither that the data were opened nor that they were not.
+#[test]
+fn data_of_which_nobody_can_see_whether_they_are_a_standbys_are_not_started() {
+    let mut world = World::new();
+    world.signal_unseen = true;
+    let run = world.clone().carry(&Operation::Start);
+    assert_ne!(run.code, Some(OcfCode::Success));
+    assert!(run.reason.contains("standby.signal"), "{}", run.reason);
+    let began = |action: &&String| action.starts_with("start-postgres");
+    assert_eq!(run.actions.iter().find(began), None, "{:?}", run.actions);
+    world.signal_unseen = false;
+    let run = world.carry(&Operation::Start);
+    assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+}
+
 #[test]
 fn a_lock_service_that_does_not_answer_does_not_keep_a_standby_down() {
     let mut world = World::new();

@@ -5,7 +5,7 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::OcfCode;
 use pha_core::plan::ActionKind;
 use pha_core::register::{Reading, Register, Trouble, Update};
-use pha_core::snapshot::{Operation, Process};
+use pha_core::snapshot::{Operation, Process, StandbySignal};
 use pha_core::timeline::{History, HistoryEntry};
 
 use crate::world::{
@@ -181,7 +181,7 @@ fn a_standby_that_was_opened_by_hand_is_started_once_an_operator_has_chosen_it()
         system: Some(SYSTEM),
         end: world.end,
         history: &world.history,
-        standby_signal: false,
+        standby_signal: StandbySignal::Missing,
         fresh_copy: false,
     };
     let data = unproven(&seen, None).unwrap();

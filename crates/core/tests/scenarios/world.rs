@@ -19,7 +19,7 @@ use pha_core::register::{
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
     LinkId, LinkNames, LinkRow, Links, Look, Mode, Operation, PrimaryView, Process, Progress,
-    RunningName, Served, Settings, Slot, Snapshot, StandbyView, Unfinished,
+    RunningName, Served, Settings, Slot, Snapshot, StandbySignal, StandbyView, Unfinished,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) answer: Answer,
     pub(crate) silent_before: u32,
     pub(crate) standby_signal: bool,
+    /// Nobody can look whether it is there.
+    pub(crate) signal_unseen: bool,
     pub(crate) disk_full: bool,
     pub(crate) stopped_by_guard: Option<String>,
     /// How the guard has last seen the primary that this node was.
@@ -245,6 +247,7 @@ impl World {
             answer: Answer::NotAsked,
             silent_before: 0,
             standby_signal: true,
+            signal_unseen: false,
             disk_full: false,
             stopped_by_guard: None,
             served: None,
@@ -722,7 +725,10 @@ impl World {
             process: self.process,
             answer: self.answer.clone(),
             silent_before: self.silent_before,
-            standby_signal: self.standby_signal,
+            standby_signal: match self.signal_unseen {
+                true => StandbySignal::Unknown,
+                false => self.standby_signal.into(),
+            },
             in_memory: self.in_memory,
             unfinished: self.unfinished.clone(),
             disk,

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use pha_core::server_program::ServerProgram;
-use pha_core::snapshot::{Disk, EndUnknown};
+use pha_core::snapshot::{Disk, EndUnknown, StandbySignal};
 use pha_core::timeline::{History, TimelineId};
 
-use super::{PgCtl, PgError, is_standby};
+use super::{PgCtl, PgError, standby_signal};
 use crate::clock::Deadline;
 use crate::files::FileError;
 
@@ -49,8 +49,8 @@ impl PgCtl {
 
     /// Whether the data directory is a standby's, by the file that makes it one.
     #[must_use]
-    pub fn has_standby_signal(&self) -> bool {
-        is_standby(&self.user, &self.pgdata)
+    pub fn standby_signal(&self) -> StandbySignal {
+        standby_signal(&self.user, &self.pgdata)
     }
 
     /// Renames the history files of these timelines, so that PostgreSQL does not see them any more. Those

@@ -810,6 +810,7 @@ mod tests {
     use crate::lineage::{self, Held, Record, TimelineName};
     use crate::lsn::Lsn;
     use crate::register::{HIGHEST, LEAP, Trouble};
+    use crate::snapshot::StandbySignal;
     use crate::timeline::{History, HistoryEntry, TimelineId};
 
     fn name(text: &str) -> NodeName {
@@ -939,7 +940,7 @@ mod tests {
             system: Some(7),
             end: node("node2", 2, 0x3000).end.unwrap(),
             history: &history,
-            standby_signal: false,
+            standby_signal: StandbySignal::Missing,
             fresh_copy: false,
         };
         lineage::unproven(&seen, None).unwrap()

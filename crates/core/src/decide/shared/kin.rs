@@ -54,7 +54,7 @@ pub(in crate::decide) fn kin(s: &Snapshot) -> Option<(Origin, Kinship)> {
     let known = row(s).map_or_else(Lineage::default, |row| row.timelines.lineage.clone());
     let owner = row(s).is_some_and(|row| row.is_owned_by(s.me()));
     let origin = origin(&seen, &known);
-    let received = s.standby_signal && !owner && row(s).is_none_or(unnamed);
+    let received = s.standby_signal.is_there() && !owner && row(s).is_none_or(unnamed);
     let kinship = match &origin {
         Origin::OpenedByHand(_) if received => Kinship::Unnamed,
         origin => kinship(origin, end, &known, owner),

@@ -169,7 +169,7 @@ pub(in crate::decide) fn read_unopened(s: &Snapshot) -> Option<Step> {
 
 /// The withdrawal, where the data are what they were before the restart.
 pub(in crate::decide) fn withdraw_unopened(s: &Snapshot) -> Option<Action> {
-    let read = s.progress.closed == Closed::Read && s.standby_signal;
+    let read = s.progress.closed == Closed::Read && s.standby_signal.is_there();
     withdrawal(s, Some(data(s).filter(|_| read)?))
 }
 
