@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use pha_core::cluster::NOTE;
-use pha_core::decide::operator::{NotedProcess, may_still_run};
+use pha_core::decide::operator::{NotedProcess, began, may_still_run};
 use pha_core::health::NotingCommand;
 use pha_core::message;
 use pha_core::names::NodeName;
@@ -27,8 +27,6 @@ use crate::tools;
 const EXISTS: i32 = 108;
 /// Exit status of Pacemaker's tools: there is no such thing.
 const NOT_FOUND: i32 = 105;
-/// Exit status of `cat` for a file that is not there.
-const NOT_READ: i32 = 1;
 /// How long taking the note away may take.
 const RELEASE: Duration = Duration::from_secs(20);
 
@@ -65,12 +63,6 @@ impl Holder {
             began: began.parse().ok()?,
         })
     }
-}
-
-/// The 22nd field of /proc/PID/stat; the second one is in parentheses and may hold anything.
-fn began(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The note, taken away when this is dropped.
@@ -222,11 +214,10 @@ pub(crate) fn lives(
     let online = cluster.node(&other.node).online;
     let other = other.clone();
     Ok(move || {
-        let path = format!("/proc/{}/stat", other.pid);
         let seen = match (here, online) {
-            (true, _) => process_here(&path),
+            (true, _) => process_here(&stat_file(other.pid)),
             (false, false) => NotedProcess::Away,
-            (false, true) => process_there(&other.node, &path, deadline.sub_budget(ASK)),
+            (false, true) => process_there(&other.node, other.pid, deadline.sub_budget(ASK)),
         };
         may_still_run(seen, other.began)
     })
@@ -235,7 +226,7 @@ pub(crate) fn lives(
 /// A process of this node, by its file in /proc.
 fn process_here(path: &str) -> NotedProcess {
     match std::fs::read_to_string(path) {
-        Ok(stat) => of_stat(&stat),
+        Ok(stat) => NotedProcess::of_stat(&stat),
         // It may also end while its file is open (ESRCH).
         Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3) => {
             NotedProcess::Gone
@@ -245,16 +236,17 @@ fn process_here(path: &str) -> NotedProcess {
 }
 
 /// The same of another node.
-fn process_there(node: &NodeName, path: &str, deadline: Deadline) -> NotedProcess {
-    match Ssh::default().exec(node.as_str(), &["cat", path], b"", deadline) {
-        Ok(output) if output.code == 0 => of_stat(&output.text()),
-        Ok(output) if output.code == NOT_READ => NotedProcess::Gone,
-        Ok(_) | Err(_) => NotedProcess::Unknown,
+fn process_there(node: &NodeName, pid: u32, deadline: Deadline) -> NotedProcess {
+    let (first, own) = (stat_file(1), stat_file(pid));
+    let cat = ["cat", first.as_str(), own.as_str()];
+    match Ssh::default().exec(node.as_str(), &cat, b"", deadline) {
+        Ok(output) => NotedProcess::of_cat(output.code, &output.text(), pid),
+        Err(_) => NotedProcess::Unknown,
     }
 }
 
-fn of_stat(stat: &str) -> NotedProcess {
-    began(stat).map_or(NotedProcess::Unknown, NotedProcess::Began)
+fn stat_file(pid: u32) -> String {
+    format!("/proc/{pid}/stat")
 }
 
 #[cfg(test)]
@@ -275,13 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_process_is_found_behind_any_name() {
-        let stat = "12 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(began(stat), Some(4711));
-        assert!(began(&std::fs::read_to_string("/proc/self/stat").unwrap()).is_some());
-        assert_eq!(began(""), None);
-        assert_eq!(of_stat(stat), NotedProcess::Began(4711));
-        assert_eq!(of_stat(""), NotedProcess::Unknown);
+    fn only_a_process_whose_file_is_not_there_is_gone() {
+        let own = std::process::id();
+        assert!(matches!(
+            process_here(&stat_file(own)),
+            NotedProcess::Began(_)
+        ));
         assert_eq!(process_here("/proc/0/stat"), NotedProcess::Gone);
         assert_eq!(process_here("/proc/self"), NotedProcess::Unknown);
     }

@@ -264,27 +264,29 @@ pub struct NamedProcess {
     pub exists: bool,
     /// It has ended and waits to be reaped: it holds no file and writes nothing.
     pub dead: bool,
-    /// Its program is PostgreSQL's server.
-    pub server: bool,
-    /// It works in this data directory.
-    pub here: bool,
+    /// Its program is PostgreSQL's server; `None` where that cannot be read.
+    pub server: Option<bool>,
+    /// It works in this data directory; `None` where that cannot be read.
+    pub here: Option<bool>,
     /// Its account; `None` where that changed, or was gone, while it was looked at.
     pub account: Option<u32>,
     /// After all of this the number was still of the same process.
     pub same: bool,
 }
 
-/// What /proc shows of a process of the account's that runs a server's program.
+/// What /proc shows of a process of the account's that runs a server's program, or may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ServerProcess {
     /// Its number.
     pub pid: i32,
     /// Its parent's.
     pub parent: i32,
-    /// The file that it runs, by device and inode; none where it was gone.
+    /// It runs a server's program; `None` where that cannot be read.
+    pub server: Option<bool>,
+    /// The file that it runs, by device and inode; `None` where that cannot be read.
     pub executable: Option<(u64, u64)>,
-    /// It works in the data directory itself.
-    pub here: bool,
+    /// It works in the data directory itself; `None` where that cannot be read.
+    pub here: Option<bool>,
 }
 
 /// A directory that a process works in, or the file of the program that it runs, as /proc shows it.

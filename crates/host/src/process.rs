@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 
 pub use rustix::process::Signal;
 
-use pha_core::decide::{LockFile, Named, named, runs};
+use pha_core::decide::{LockFile, Named, all_of, named, runs};
 use pha_core::postgres::PmStatus;
 use pha_core::snapshot::NamedProcess;
 
@@ -58,6 +58,14 @@ pub enum ProcessError {
         own: u32,
         /// The data directory.
         pgdata: PathBuf,
+    },
+    /// A process could not be looked at.
+    #[error(
+        "process {pid} cannot be looked at (/proc/{pid}/exe and cwd), and may be of the server; see what holds it, and that the agent has root's rights"
+    )]
+    Unclear {
+        /// The process.
+        pid: i32,
     },
     /// `/proc` could not be read.
     #[error("reading /proc failed: {0}")]
@@ -212,8 +220,11 @@ impl Postmaster {
         let Some(file) = PidFile::read(pgdata, owner)? else {
             return Ok(Self::Absent);
         };
-        let stat = Stat::of(file.pid);
-        let server = stat.is_some() && kin::is_postgres(file.pid);
+        let stat = Stat::of(file.pid).map_err(ProcessError::Proc)?;
+        let server = match (&stat, kin::is_postgres(file.pid)) {
+            (None, _) | (_, Ok(None)) => Some(false),
+            (_, is) => is.unwrap_or(None),
+        };
         let process = Process {
             pid: file.pid,
             started: stat.as_ref().map_or(0, |stat| stat.started),
@@ -223,8 +234,11 @@ impl Postmaster {
             dead: stat.as_ref().is_some_and(Stat::is_dead),
             server,
             // Only of a server: the account's own process has to look at the directory.
-            here: server && Home::of(pgdata, owner)?.is_home_of(file.pid),
-            account: kin::account_of(file.pid),
+            here: match server {
+                Some(false) => Some(false),
+                _ => Home::of(pgdata, owner)?.is_home_of(file.pid),
+            },
+            account: kin::account_of(file.pid).map_err(ProcessError::Proc)?,
             // Last: everything above is of one process if the number is still of the same one.
             same: process.is_alive(),
         };
@@ -237,6 +251,7 @@ impl Postmaster {
                 file,
             }),
             Named::Nobody(why) => stale(why.to_owned()),
+            Named::Unclear => Err(ProcessError::Unclear { pid: file.pid }),
             Named::OtherProgram => stale(format!("that process is {program}")),
             Named::Foreign { uid: of } => Err(ProcessError::OtherAccount {
                 pid: file.pid,
@@ -257,13 +272,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that has that number now; `None` when there is none or it is dead.
+    /// The process that has that number now; `None` when there is none, it is dead, or that cannot be told.
     pub fn of(pid: i32) -> Option<Self> {
-        let stat = Stat::of(pid).filter(|stat| !stat.is_dead())?;
-        Some(Self {
+        Self::look(pid).ok().flatten()
+    }
+
+    /// The process that has that number now; `None` when there is none or it is dead.
+    fn look(pid: i32) -> io::Result<Option<Self>> {
+        let stat = Stat::of(pid)?.filter(|stat| !stat.is_dead());
+        Ok(stat.map(|stat| Self {
             pid,
             started: stat.started,
-        })
+        }))
     }
 
     /// The first process of the account `uid` that runs that program of the system, for instance
@@ -274,14 +294,14 @@ impl Process {
         kin::numbers().ok()?.into_iter().find_map(|pid| {
             let process = Self::of(pid)?;
             let own = || kin::had(pid, "exe").is_some_and(|own| runs(&own, file, program));
-            let is_it = kin::account_of(pid) == Some(uid) && own();
+            let is_it = account_is(pid, uid) && own();
             (is_it && process.is_alive()).then_some(process)
         })
     }
 
     /// Whether it runs as that account and has that very file open (its device and inode).
     pub(crate) fn holds(self, uid: u32, file: (u64, u64)) -> bool {
-        kin::account_of(self.pid) == Some(uid) && kin::has_open(self.pid, file) && self.is_alive()
+        account_is(self.pid, uid) && kin::has_open(self.pid, file) && self.is_alive()
     }
 
     /// The WAL receiver with that number, if it is a child of this postmaster.
@@ -289,9 +309,11 @@ impl Process {
     /// The number comes from SQL and proves nothing: the process must be a child of the postmaster,
     /// run its program as its account, and say itself that it is a WAL receiver.
     pub fn receiver(self, pid: i32, uid: u32) -> Option<Self> {
-        let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
-        let ours = kin::account_of(pid) == Some(uid)
-            && kin::is_postgres(pid)
+        let stat = Stat::of(pid).ok()??;
+        let ours = !stat.is_dead()
+            && stat.parent == self.pid
+            && account_is(pid, uid)
+            && matches!(kin::is_postgres(pid), Ok(Some(true)))
             && kin::executable(pid) == kin::executable(self.pid)
             && kin::is_wal_receiver(pid);
         let child = Self {
@@ -309,6 +331,7 @@ impl Process {
     /// The number of its parent; `None` when it is gone.
     pub fn parent(self) -> Option<i32> {
         Stat::of(self.pid)
+            .ok()?
             .filter(|stat| stat.started == self.started)
             .map(|stat| stat.parent)
     }
@@ -317,7 +340,8 @@ impl Process {
     pub fn children(self) -> Vec<Self> {
         let numbers = kin::numbers().unwrap_or_default();
         let child = |pid| {
-            let stat = Stat::of(pid).filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
+            let stat = Stat::of(pid).ok()?;
+            let stat = stat.filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
             Some(Self {
                 pid,
                 started: stat.started,
@@ -332,8 +356,14 @@ impl Process {
         }
     }
 
-    /// Whether it is still there. A zombie is not: it holds no file and writes nothing.
+    /// Whether it is still there, which it is until it was seen to be gone. A zombie is: it holds no file and writes
+    /// nothing.
     pub fn is_alive(self) -> bool {
+        Self::look(self.pid).map_or(true, |now| now == Some(self))
+    }
+
+    /// Whether it was seen to be there: nothing is done to a process that may be another by now.
+    fn is_seen(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 
@@ -347,9 +377,9 @@ impl Process {
         };
         let sent = match self.pidfd() {
             // The descriptor was opened before the start time was compared: it is this process's.
-            Ok(Some(pidfd)) if self.is_alive() => pidfd_send_signal(&pidfd, signal),
+            Ok(Some(pidfd)) if self.is_seen() => pidfd_send_signal(&pidfd, signal),
             // A kernel without pidfd leaves a moment in which the number could be reused.
-            Ok(None) if self.is_alive() => match Pid::from_raw(self.pid) {
+            Ok(None) if self.is_seen() => match Pid::from_raw(self.pid) {
                 Some(pid) => kill_process(pid, signal),
                 None => Err(Errno::SRCH),
             },
@@ -395,6 +425,11 @@ impl Process {
     }
 }
 
+/// Whether a process was seen to be that account's.
+fn account_is(pid: i32, uid: u32) -> bool {
+    kin::account_of(pid).is_ok_and(|account| account == Some(uid))
+}
+
 fn wait_readable(fd: &OwnedFd, timeout: Duration) {
     let timeout = Timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
@@ -420,7 +455,7 @@ pub fn server_processes(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Pro
 /// directory by it: what was started on this node itself, not in another container.
 ///
 /// # Errors
-/// `/proc` cannot be read.
+/// `/proc` cannot be read, or a process of the account's that may be such a copy not be looked at.
 pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError> {
     let ours = ["--pgdata", "--target-pgdata"].map(|option| {
         let mut word = OsString::from(option);
@@ -431,19 +466,27 @@ pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError
     let mut found = Vec::new();
     for pid in kin::numbers().map_err(ProcessError::Proc)? {
         // A process that ends while it is looked at is simply not there.
-        let Some(process) = Process::of(pid) else {
+        let Some(process) = Process::look(pid).map_err(ProcessError::Proc)? else {
             continue;
         };
-        let is_copy = ["pg_basebackup", "pg_rewind"]
-            .iter()
-            .any(|name| kin::is_named(pid, name));
-        if !is_copy || kin::account_of(pid) != Some(uid) || !kin::sees_our_files(pid) {
+        if kin::account_of(pid).map_err(ProcessError::Proc)? != Some(uid) {
             continue;
         }
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0);
-        if words.any(|word| ours.iter().any(|our| our.as_bytes() == word)) && process.is_alive() {
-            found.push(process);
+        let is_copy = kin::is_named(pid, &["pg_basebackup", "pg_rewind"]);
+        let names_it = kin::words(pid).map(|words| {
+            let mut words = words.iter();
+            words.any(|word| ours.iter().any(|our| our.as_bytes() == word))
+        });
+        let seen = [
+            is_copy.map_or(None, |is| Some(is.unwrap_or(false))),
+            names_it.ok(),
+            kin::sees_our_files(pid),
+        ];
+        match all_of(&seen) {
+            Some(false) => {}
+            _ if !process.is_alive() => {}
+            Some(true) => found.push(process),
+            None => return Err(ProcessError::Unclear { pid }),
         }
     }
     Ok(found)

@@ -10,14 +10,19 @@ const GENERATIONS: usize = 16;
 /// One is where it works in the directory itself, and so is what such a one has forked and what runs the same
 /// file, wherever it works by now (a function in an untrusted language can change the directory of its session).
 /// What runs another file was started by the server and is none of its own processes.
-#[must_use]
-pub fn family(seen: &[ServerProcess]) -> Vec<i32> {
-    let mut ours: Vec<&ServerProcess> = seen.iter().filter(|process| process.here).collect();
+///
+/// # Errors
+/// The number of one that may be of the server and cannot be looked at: a list without it would prove that the
+/// server is gone.
+pub fn family(seen: &[ServerProcess]) -> Result<Vec<i32>, i32> {
+    let sure =
+        |process: &&ServerProcess| (process.server, process.here) == (Some(true), Some(true));
+    let mut ours: Vec<&ServerProcess> = seen.iter().filter(sure).collect();
     for _ in 0..GENERATIONS {
         let child = |process: &&ServerProcess| {
-            let of = |parent: &&ServerProcess| {
-                (parent.pid, parent.executable) == (process.parent, process.executable)
-            };
+            let same = |parent: &&ServerProcess| parent.executable == process.executable;
+            let of = |parent: &&ServerProcess| parent.pid == process.parent && same(parent);
+            let of = |parent: &&ServerProcess| process.executable.is_some() && of(parent);
             !ours.contains(process) && ours.iter().any(of)
         };
         let more: Vec<&ServerProcess> = seen.iter().filter(child).collect();
@@ -26,7 +31,24 @@ pub fn family(seen: &[ServerProcess]) -> Vec<i32> {
         }
         ours.extend(more);
     }
-    ours.iter().map(|process| process.pid).collect()
+    let may_be = |process: &&ServerProcess| {
+        let child = || ours.iter().any(|parent| parent.pid == process.parent);
+        let unread = process.executable.is_none() && child();
+        !ours.contains(process)
+            && process.server != Some(false)
+            && (process.here != Some(false) || unread)
+    };
+    match seen.iter().find(may_be) {
+        Some(process) => Err(process.pid),
+        None => Ok(ours.iter().map(|process| process.pid).collect()),
+    }
+}
+
+/// Whether all of these are so: no where one is not, and `None` where none is seen not to be and one cannot be told.
+#[must_use]
+pub fn all_of(seen: &[Option<bool>]) -> Option<bool> {
+    let no = seen.contains(&Some(false));
+    (no || !seen.contains(&None)).then_some(!no)
 }
 
 /// Whether a process that works in `works_in` works in the data directory: that is `home`, by device and inode, and
@@ -61,6 +83,7 @@ const DELETED: &[u8] = b" (deleted)";
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -144,16 +167,17 @@ mod tests {
         ServerProcess {
             pid,
             parent,
+            server: Some(true),
             executable,
-            here,
+            here: Some(here),
         }
     }
 
     #[test]
     fn what_works_in_the_directory_is_of_the_server_also_without_a_postmaster() {
         let seen = [process(7, 1, FILE, true), process(8, 1, FILE, false)];
-        assert_eq!(family(&seen), [7]);
-        assert!(family(&[]).is_empty());
+        assert_eq!(family(&seen), Ok(vec![7]));
+        assert_eq!(family(&[]), Ok(vec![]));
     }
 
     #[test]
@@ -168,8 +192,48 @@ mod tests {
             process(20, 1, FILE, false),
             process(21, 20, FILE, false),
         ];
-        let mut ours = family(&seen);
+        let mut ours = family(&seen).unwrap();
         ours.sort_unstable();
         assert_eq!(ours, [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_none() {
+        let postmaster = process(7, 1, FILE, true);
+        let child = process(8, 7, FILE, false);
+        let (none, unread) = (Ok(vec![]), |process| family(&[process]));
+        let of = |server, here| ServerProcess {
+            server,
+            here,
+            ..child
+        };
+        for (server, here, expected) in [
+            (None, None, Err(8)),
+            (Some(true), None, Err(8)),
+            (None, Some(true), Err(8)),
+            (Some(false), None, none.clone()),
+            (Some(false), Some(true), none.clone()),
+            (None, Some(false), none.clone()),
+            (Some(true), Some(false), none),
+        ] {
+            assert_eq!(unread(of(server, here)), expected, "{server:?} {here:?}");
+        }
+        // What the postmaster has forked counts by the file that it runs, and so is not known without it.
+        let elsewhere = of(Some(true), None);
+        assert_eq!(family(&[postmaster, elsewhere]), Ok(vec![7, 8]));
+        let bare = ServerProcess {
+            executable: None,
+            ..child
+        };
+        assert_eq!(family(&[postmaster, bare]), Err(8));
+        assert_eq!(family(&[bare]), Ok(vec![]));
+    }
+
+    #[test]
+    fn one_that_is_not_so_decides_and_one_that_cannot_be_told_leaves_it_open() {
+        assert_eq!(all_of(&[Some(true), Some(true)]), Some(true));
+        assert_eq!(all_of(&[None, Some(false)]), Some(false));
+        assert_eq!(all_of(&[None, Some(true)]), None);
+        assert_eq!(all_of(&[]), Some(true));
     }
 }

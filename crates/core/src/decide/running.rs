@@ -19,6 +19,8 @@ pub enum Named {
         /// Its account.
         uid: u32,
     },
+    /// The process cannot be looked at: it may be the postmaster, so that its file is not left over.
+    Unclear,
 }
 
 /// Judges the process that `postmaster.pid` names; `uid` is the account that the server should have. The
@@ -30,15 +32,19 @@ pub fn named(process: &NamedProcess, uid: u32) -> Named {
         NamedProcess { dead: true, .. } => {
             Named::Nobody("that process has ended and waits to be reaped")
         }
-        NamedProcess { server: false, .. } => Named::OtherProgram,
-        NamedProcess { here: false, .. } => {
-            Named::Nobody("that process is a postgres of another data directory")
-        }
+        NamedProcess {
+            server: Some(false),
+            ..
+        } => Named::OtherProgram,
+        NamedProcess {
+            here: Some(false), ..
+        } => Named::Nobody("that process is a postgres of another data directory"),
         NamedProcess { account: None, .. } => {
             Named::Nobody("that process has changed its user, or ended")
         }
         // Everything that was read is of one process if the number is still of the same one.
         NamedProcess { same: false, .. } => Named::Nobody("that process has just ended"),
+        NamedProcess { server: None, .. } | NamedProcess { here: None, .. } => Named::Unclear,
         NamedProcess {
             account: Some(of), ..
         } if *of != uid => Named::Foreign { uid: *of },
@@ -166,8 +172,8 @@ mod tests {
         let all = NamedProcess {
             exists: true,
             dead: false,
-            server: true,
-            here: true,
+            server: Some(true),
+            here: Some(true),
             account: Some(26),
             same: true,
         };
@@ -176,8 +182,8 @@ mod tests {
         let others: [fn(&mut NamedProcess); 6] = [
             |process| process.exists = false,
             |process| process.dead = true,
-            |process| process.server = false,
-            |process| process.here = false,
+            |process| process.server = Some(false),
+            |process| process.here = Some(false),
             |process| process.account = None,
             |process| process.same = false,
         ];
@@ -189,6 +195,33 @@ mod tests {
                 assert!(left, "{process:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_may_be_the_postmaster() {
+        let all = NamedProcess {
+            exists: true,
+            dead: false,
+            server: None,
+            here: None,
+            account: Some(26),
+            same: true,
+        };
+        let runs = |server, here| {
+            named(
+                &NamedProcess {
+                    server,
+                    here,
+                    ..all
+                },
+                26,
+            )
+        };
+        assert_eq!(runs(None, None), Named::Unclear);
+        assert_eq!(runs(Some(true), None), Named::Unclear);
+        assert_eq!(runs(None, Some(true)), Named::Unclear);
+        assert_eq!(runs(Some(false), None), Named::OtherProgram);
+        assert!(matches!(runs(None, Some(false)), Named::Nobody(_)));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use pha_core::parse::title;
 use pha_core::snapshot::{HadFile, ServerProcess};
 
 use super::{Process, ProcessError};
+use rustix::io::Errno;
+
 use crate::files::FileError;
 use crate::user::User;
 
@@ -34,10 +36,32 @@ pub(super) struct Stat {
     pub(super) started: u64,
 }
 
+/// What was looked at of a process; `None` where the process is gone, also while it was looked at.
+pub(super) fn unless_gone<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl Stat {
-    pub(super) fn of(pid: i32) -> Option<Self> {
-        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(&String::from_utf8_lossy(&text))
+    /// `None` where there is no such process.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub(super) fn of(pid: i32) -> io::Result<Option<Self>> {
+        let Some(text) = unless_gone(std::fs::read(format!("/proc/{pid}/stat")))? else {
+            return Ok(None);
+        };
+        let stat = Self::parse(&String::from_utf8_lossy(&text));
+        stat.map(Some)
+            .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not understood")))
     }
 
     /// The name stands in parentheses and may hold any character, parentheses too: the last one ends it.
@@ -79,10 +103,16 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Proces
     let (mut processes, mut seen) = (Vec::new(), Vec::new());
     for pid in numbers().map_err(ProcessError::Proc)? {
         // A process that ends while it is looked at is simply not there.
-        if !is_postgres(pid) || account_of(pid) != Some(owner.uid()) {
+        let server = match is_postgres(pid) {
+            Ok(Some(false) | None) => continue,
+            Ok(is) => is,
+            Err(_) => None,
+        };
+        if account_of(pid).map_err(ProcessError::Proc)? != Some(owner.uid()) {
             continue;
         }
-        let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_dead()) else {
+        let stat = Stat::of(pid).map_err(ProcessError::Proc)?;
+        let Some(stat) = stat.filter(|stat| !stat.is_dead()) else {
             continue;
         };
         processes.push(Process {
@@ -92,8 +122,11 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Proces
         seen.push(ServerProcess {
             pid,
             parent: stat.parent,
+            server,
             executable: executable(pid),
-            here: home.as_ref().is_ok_and(|home| home.is_home_of(pid)),
+            here: home
+                .as_ref()
+                .map_or(Some(false), |home| home.is_home_of(pid)),
         });
     }
     if let Err(error) = home
@@ -101,21 +134,31 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Proces
     {
         return Err(error.into());
     }
-    let ours = family(&seen);
     // What was read above is of one process only if the number is still of the same one.
-    processes.retain(|process| ours.contains(&process.pid) && process.is_alive());
+    processes.retain(|process| process.is_alive());
+    seen.retain(|seen| processes.iter().any(|process| process.pid == seen.pid));
+    let ours = family(&seen).map_err(|pid| ProcessError::Unclear { pid })?;
+    processes.retain(|process| ours.contains(&process.pid));
     Ok(processes)
 }
 
-/// The account that a process runs as, where all its user ids say the same.
-pub(super) fn account_of(pid: i32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let mut uids = line
-        .split_ascii_whitespace()
-        .map(|uid| uid.parse::<u32>().ok());
-    let first = uids.next()??;
-    uids.all(|uid| uid == Some(first)).then_some(first)
+/// The account that a process runs as, where all its user ids say the same; `None` also of one that is gone.
+///
+/// # Errors
+/// It cannot be told.
+pub(super) fn account_of(pid: i32) -> io::Result<Option<u32>> {
+    let status = unless_gone(std::fs::read(format!("/proc/{pid}/status")))?;
+    let status = status.unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let one = || {
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        let mut uids = line
+            .split_ascii_whitespace()
+            .map(|uid| uid.parse::<u32>().ok());
+        let first = uids.next()??;
+        uids.all(|uid| uid == Some(first)).then_some(first)
+    };
+    Ok(one())
 }
 
 /// Device and inode of a file.
@@ -130,14 +173,24 @@ pub(super) fn executable(pid: i32) -> Option<(u64, u64)> {
 }
 
 /// Whether the executable is called like PostgreSQL's server.
-pub(super) fn is_postgres(pid: i32) -> bool {
-    SERVERS.iter().any(|name| is_named(pid, name))
+///
+/// # Errors
+/// As [`is_named`].
+pub(super) fn is_postgres(pid: i32) -> io::Result<Option<bool>> {
+    is_named(pid, &SERVERS)
 }
 
-/// Whether the executable has that name.
-pub(super) fn is_named(pid: i32, name: &str) -> bool {
-    let executable = std::fs::read_link(format!("/proc/{pid}/exe"));
-    executable.is_ok_and(|path| decide::is_named(path.as_os_str().as_bytes(), name))
+/// Whether the executable has one of these names; `None` of a process that is gone, or has none.
+///
+/// # Errors
+/// It cannot be told.
+pub(super) fn is_named(pid: i32, names: &[&str]) -> io::Result<Option<bool>> {
+    let executable = unless_gone(std::fs::read_link(format!("/proc/{pid}/exe")))?;
+    let is = |path: PathBuf| {
+        let path = path.as_os_str().as_bytes();
+        names.iter().any(|name| decide::is_named(path, name))
+    };
+    Ok(executable.map(is))
 }
 
 /// What the kernel says of a file that a process has: `exe` or `cwd`.
@@ -150,7 +203,7 @@ pub(super) fn had(pid: i32, what: &str) -> Option<HadFile> {
         identity: (meta.dev(), meta.ino()),
         removed,
         path: path.map_or_else(Vec::new, |path| path.into_os_string().into_vec()),
-        same_view: removed && sees_our_files(pid),
+        same_view: removed && sees_our_files(pid) == Some(true),
     })
 }
 
@@ -164,11 +217,20 @@ pub(super) fn has_open(pid: i32, file: (u64, u64)) -> bool {
         .any(|entry| identity(&entry.path()) == Some(file))
 }
 
-/// Whether a path means the same to a process as it does here.
-pub(super) fn sees_our_files(pid: i32) -> bool {
+/// Whether a path means the same to a process as it does here; `None` where that cannot be told.
+pub(super) fn sees_our_files(pid: i32) -> Option<bool> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let own = namespace("self");
-    own.is_some() && namespace(&pid.to_string()) == own
+    Some(namespace(&pid.to_string())? == namespace("self")?)
+}
+
+/// The words of a process's command line; none of one that is gone.
+///
+/// # Errors
+/// They cannot be read.
+pub(super) fn words(pid: i32) -> io::Result<Vec<Vec<u8>>> {
+    let line = unless_gone(std::fs::read(format!("/proc/{pid}/cmdline")))?;
+    let line = line.unwrap_or_default();
+    Ok(line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
 }
 
 /// Whether a process says that it receives WAL.
@@ -198,9 +260,9 @@ impl Home {
         })
     }
 
-    /// Whether a process works in this directory ([`is_home`]).
-    pub(super) fn is_home_of(&self, pid: i32) -> bool {
+    /// Whether a process works in this directory ([`is_home`]); `None` where that cannot be told.
+    pub(super) fn is_home_of(&self, pid: i32) -> Option<bool> {
         let path = self.path.as_os_str().as_bytes();
-        had(pid, "cwd").is_some_and(|works_in| is_home(&works_in, self.identity, path))
+        had(pid, "cwd").map(|works_in| is_home(&works_in, self.identity, path))
     }
 }

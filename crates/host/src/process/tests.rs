@@ -303,7 +303,7 @@ fn going_to_sleep_is_counted() {
 /// A child is a copy of this program until it has executed its own.
 fn wait_for_name(pid: i32) {
     let until = soon();
-    while !kin::is_postgres(pid) {
+    while kin::is_postgres(pid).unwrap() != Some(true) {
         assert!(!until.expired());
     }
 }
@@ -400,12 +400,12 @@ fn a_program_is_the_file_of_that_name_on_this_system() {
     std::fs::copy("/bin/sleep", &forged).unwrap();
     let forged = Reaped(Command::new(&forged).arg("600").spawn().unwrap());
     let until = soon();
-    while !kin::is_named(forged.pid(), "pacemakerd") {
+    while kin::is_named(forged.pid(), &["pacemakerd"]).unwrap() != Some(true) {
         assert!(!until.expired());
     }
     assert_eq!(found(), before, "it only has the name");
     let real = Reaped(Command::new("sleep").arg("600").spawn().unwrap());
-    while !kin::is_named(real.pid(), "sleep") {
+    while kin::is_named(real.pid(), &["sleep"]).unwrap() != Some(true) {
         assert!(!until.expired());
     }
     assert!(Process::running("sleep", me().uid()).is_some());

@@ -30,7 +30,7 @@ pub use hand_over::{
     plan_hand_over_by, serves_no_more,
 };
 pub use hold::{Hold, Promotable, kept_off};
-pub use noted::{NotedProcess, may_still_run};
+pub use noted::{NotedProcess, began, may_still_run};
 pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
     NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,
