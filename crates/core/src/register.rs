@@ -14,6 +14,7 @@ mod decided;
 mod memory;
 mod promise;
 mod promotion;
+mod remake;
 mod row;
 mod seen;
 mod update;
@@ -42,6 +43,7 @@ pub use promise::{
 pub use promotion::{
     Eligibility, Own, PROMOTION_RULES, PromotionCase, PromotionRule, may_promote, may_promote_by,
 };
+pub use remake::{MADE_AGAIN, Remake};
 pub use row::{NotBelieved, RawRow, RowError};
 pub use seen::{Seen, SeenError};
 pub use update::{Condition, Update, UpdateKind};
@@ -126,10 +128,16 @@ impl Register {
         self.owner.as_ref().is_some_and(|owner| owner != node) && !self.lease_left.is_zero()
     }
 
-    /// Whether more is left of the lease than it was given for: the lock service's clock was set back since.
+    /// The one change that whoever reads the row makes: the row with the lease beginning now, where more is left of it
+    /// than it was given for, because the lock service's clock was set back since. The lease of an owner that
+    /// has died meanwhile would run for as long as that. It ends no earlier than the owner expects, who renewed it
+    /// before now. Owner, term, epoch and holders stay, so that no decision of before is undone by it.
     #[must_use]
-    pub fn lease_leapt(&self) -> bool {
-        self.lease_left > self.ttl
+    pub fn lease_from_now(&self) -> Option<Self> {
+        (self.lease_left > self.ttl).then(|| Self {
+            lease_left: self.ttl,
+            ..self.clone()
+        })
     }
 
     /// The present owner's timelines; none where it has named none: it has just opened, or its agent knows no

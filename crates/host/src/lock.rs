@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pha_core::register::{
-    ClusterId, Damage, NotBelieved, Reading, Reply, Sent, Trouble, Update, reply_by,
+    ClusterId, Damage, NotBelieved, Reading, Remake, Reply, Sent, Trouble, Update, reply_by,
 };
 use tokio_postgres::types::Type;
 
@@ -118,13 +118,16 @@ impl LockService {
         }
     }
 
-    /// See [`remake`]: for a row that is missing, makes no sense, or is another database's whose
+    /// See [`Remake`]: for a row that is missing, makes no sense, or is another database's whose
     /// lease has run out.
     ///
     /// # Errors
     /// [`Trouble`].
     pub fn remake(&mut self, deadline: Deadline) -> Result<(), Trouble> {
-        remake(&self.info, &self.lock, self.system.as_deref(), deadline)
+        let change = Remake {
+            system: self.system.clone(),
+        };
+        remake(&self.info, &self.lock, &change, deadline)
     }
 
     /// Reads the row.
@@ -208,7 +211,7 @@ impl LockService {
         let sql = statements::read(&self.lock.table);
         let reading = self.ask(&sql, deadline)?;
         match &reading {
-            Reading::Row(row) if row.lease_leapt() => {
+            Reading::Row(row) if row.lease_from_now().is_some() => {
                 // Where it cannot be put right now, what was read still holds.
                 let again = self.ask(&statements::lease_from_now(&self.lock.table), deadline);
                 Ok(match again {

@@ -10,7 +10,7 @@ use crate::*;
 use pha_core::lineage::{Lineage, TimelineName, Timelines};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
-use pha_core::register::{Damage, Reading, Register, Reply, Update};
+use pha_core::register::{Damage, MADE_AGAIN, RawRow, Reading, Register, Remake, Reply, Update};
 use pha_core::timeline::TimelineId;
 use pha_host::lock::{self, LockService};
 use pha_tests::pg::{self};
@@ -355,6 +355,92 @@ fn pg_sql_equals_apply() {
         );
     }
     assert_eq!(took_effect.len(), 9, "{took_effect:?}");
+}
+
+/// The SQL of making the row again is equal to its pure meaning, whatever the columns hold.
+#[test]
+fn pg_sql_of_a_row_made_again_equals_apply() {
+    let server = pg::shared().unwrap();
+    let lock = fresh(&server, "again").1;
+    let mut client = postgres::Client::connect(&server.conninfo(), postgres::NoTls).unwrap();
+    let mut took_effect = BTreeMap::new();
+    for own in [None, Some(7)] {
+        for system in [None, Some("7"), Some("8")] {
+            for left in [3600.0, 0.0, -3600.0] {
+                let before = RawRow {
+                    owner: Some("no node's name".to_owned()),
+                    term: Some(-3),
+                    epoch: Some(5),
+                    system: system.map(str::to_owned),
+                    lease_left: Some(left),
+                    ..RawRow::default()
+                };
+                let write = "update distlock set owner = $1, term = -3, epoch = 5, holders = '{a,b}', \
+                     positions = '{\"a\": \"0/1\"}', timelines = '{}', system_identifier = $2, \
+                     ts = clock_timestamp(), expired_time = $3 * interval '1 second', reason = '' \
+                     where lockname = 'again'";
+                client
+                    .execute(write, &[&before.owner, &system, &left])
+                    .unwrap();
+                let remake = Remake {
+                    system: own.map(|own: u64| own.to_string()),
+                };
+                let expected = remake.apply(&before);
+                let mut service = LockService::new(info(&server.conninfo()), lock.clone());
+                service = service.of_system(own);
+                let made = service.remake(soon());
+                let told = format!("{own:?} {system:?} {left}: {made:?}");
+                assert_eq!(made.is_ok(), expected.is_some(), "{told}");
+                let query = "select owner::text, term::bigint, epoch::bigint, positions::text, timelines::text, \
+                     system_identifier, extract(epoch from expired_time)::float8, cardinality(holders), reason = $1 \
+                     from distlock where lockname = 'again'";
+                let row = client.query_one(query, &[&MADE_AGAIN]).unwrap();
+                assert_eq!(row.get::<_, bool>(8), expected.is_some(), "{told}");
+                *took_effect.entry(expected.is_some()).or_insert(0) += 1;
+                let Some(after) = expected else {
+                    assert_eq!(row.get::<_, i64>(1), -3, "{told}");
+                    continue;
+                };
+                assert_eq!(row.get::<_, Option<String>>(0), after.owner, "{told}");
+                assert_eq!(row.get::<_, Option<i64>>(1), after.term, "{told}");
+                assert_eq!(row.get::<_, Option<i64>>(2), after.epoch, "{told}");
+                assert_eq!(row.get::<_, Option<String>>(3), after.positions, "{told}");
+                assert_eq!(row.get::<_, Option<String>>(4), after.timelines, "{told}");
+                assert_eq!(row.get::<_, Option<String>>(5), after.system, "{told}");
+                assert_eq!(row.get::<_, Option<f64>>(6), after.ttl, "{told}");
+                assert_eq!(row.get::<_, i32>(7), 0, "{told}");
+            }
+        }
+    }
+    assert!(took_effect.len() == 2, "{took_effect:?}");
+}
+
+/// The SQL of the one change that a reader makes is equal to its pure meaning.
+#[test]
+fn pg_sql_of_a_lease_from_now_equals_apply() {
+    let server = pg::shared().unwrap();
+    let (mut service, lock) = fresh(&server, "back");
+    let first = first(&mut service, "node1");
+    for (ahead, leapt) in [(-20, false), (0, false), (3600, true)] {
+        server
+            .sql(&format!("update distlock set ts = clock_timestamp() + interval '{ahead} s' where lockname = 'back'"))
+            .unwrap();
+        let shown = server
+            .sql("select extract(epoch from ts + expired_time - clock_timestamp()) > 3600 from distlock where lockname = 'back'")
+            .unwrap();
+        assert_eq!(shown.trim() == "t", leapt, "{ahead} {shown}");
+        let added = u64::try_from(ahead).unwrap_or(0);
+        let before = Register {
+            lease_left: first.ttl + Duration::from_secs(added),
+            ..first.clone()
+        };
+        let after = before.lease_from_now();
+        assert_eq!(after.is_some(), leapt, "{ahead}");
+        let mut reader = LockService::new(info(&server.conninfo()), lock.clone());
+        let now = row(reader.read(soon()));
+        assert!(now.same_but_for_time(&after.unwrap_or(before)), "{now:?}");
+        assert!(now.lease_left <= first.ttl, "{now:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::Moment;
 use crate::lineage::TimelineName;
 use crate::lsn::Lsn;
 use crate::quoted::printable;
-use crate::register::UpdateKind;
+use crate::register::{MADE_AGAIN, UpdateKind};
 
 /// How much is kept of a foreign text.
 const SHOWN: usize = 200;
@@ -143,7 +143,7 @@ impl Reason {
         let by = UpdateKind::ALL.iter().find_map(of);
         by.unwrap_or(match text.as_str() {
             "init" => Self::Init,
-            "made again" => Self::MadeAgain,
+            MADE_AGAIN => Self::MadeAgain,
             _ => Self::Other(text),
         })
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pha_core::lineage::Lineage;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
-use pha_core::register::{RawRow, Update};
+use pha_core::register::{MADE_AGAIN, RawRow, Remake, Update};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -87,14 +87,29 @@ pub(super) fn read(table: &Identifier) -> String {
     )
 }
 
-/// Lets a lease that begins in the future begin now, and reads the row; `$1` is the lock's name. The
-/// server's clock was set back, and the lease of an owner that has died meanwhile would run for as
-/// long as that. It ends no earlier than the owner expects, who renewed it before now.
+/// `Register::lease_from_now`, and reads the row; `$1` is the lock's name.
 pub(super) fn lease_from_now(table: &Identifier) -> String {
     format!(
         "update {} set ts = clock_timestamp() where lockname = $1 and ts > clock_timestamp() returning {COLUMNS}",
         table.quoted()
     )
+}
+
+/// `Remake::apply`: whether it was made again is whether a row is returned.
+pub(super) fn remake(lock: &LockName, remake: &Remake) -> Statement {
+    let sql = format!(
+        "update {} set reason = $2, owner = '', term = 0, epoch = 0, holders = '{{}}', positions = '{{}}', {LEASE_ENDS}, \
+         system_identifier = null, timelines = null where lockname = $1 and (system_identifier is null \
+         or system_identifier = {SYSTEM} or ts + expired_time <= clock_timestamp()) returning 1",
+        lock.table.quoted()
+    );
+    Statement {
+        sql,
+        values: Vec::new(),
+    }
+    .text(lock.name.clone())
+    .text(MADE_AGAIN)
+    .of_system(remake.system.as_deref())
 }
 
 /// Reads the columns; one that cannot be read is an error.

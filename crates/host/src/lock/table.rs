@@ -1,12 +1,12 @@
 //! Making, migrating and showing the tables of the lock service.
 
 use pha_core::history::{NOTE, Operator};
-use pha_core::register::Trouble;
+use pha_core::register::{Remake, Trouble};
 use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::rights::{self, RoleName};
-use super::{LockName, connect, is_not_made, trouble};
+use super::{LockName, connect, is_not_made, statements, trouble};
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, Session, SqlError};
@@ -175,16 +175,14 @@ fn mend_row(lock: &LockName) -> String {
     )
 }
 
-/// Makes the row as new, also one that makes no sense: what an operator's decision is written on
-/// afterwards. The history keeps what it was. A row that another database holds by a lease that runs is
-/// left alone.
+/// Makes the row as new ([`Remake`]).
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Trouble`]; also where the row is left alone.
 pub fn remake(
     info: &Conninfo,
     lock: &LockName,
-    system: Option<&str>,
+    remake: &Remake,
     deadline: Deadline,
 ) -> Result<(), Trouble> {
     // Where the columns are there nothing is asked for that only the tables' owner may do: an emergency does not
@@ -196,24 +194,14 @@ pub fn remake(
         init(info, lock, deadline)?;
     }
     let run = || -> Result<bool, SqlError> {
-        let sql = format!(
-            "update {} set owner = '', term = 0, epoch = 0, holders = '{{}}', positions = '{{}}', \
-             ts = clock_timestamp(), expired_time = interval '0', reason = 'made again', \
-             system_identifier = null, timelines = null where lockname = $1 and ($2 is null or system_identifier is null \
-             or system_identifier = $2 or ts + expired_time <= clock_timestamp()) returning 1",
-            lock.table.quoted()
-        );
+        let statement = statements::remake(lock, remake);
         let mut session = connect(info, deadline)?;
-        let params: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&lock.name, Type::TEXT), (&system, Type::TEXT)];
-        let rows = session.query_typed(&sql, &params, deadline)?;
+        let rows = session.query_typed(&statement.sql, &statement.params(), deadline)?;
         Ok(!rows.is_empty())
     };
     match run().map_err(|error| trouble(&error, lock))? {
         true => Ok(()),
-        false => Err(Trouble::Answered(format!(
-            "another cluster renews the row {lock} at this moment; give this one another distlock_lockname"
-        ))),
+        false => Err(Trouble::Answered(remake.left_alone(&lock.to_string()))),
     }
 }
 
