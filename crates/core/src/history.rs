@@ -46,6 +46,8 @@ text_enum! {
         Exchanged = "exchanged",
         /// A standby left before its data were replaced.
         Left = "left",
+        /// A node was given the register, never opened, and gave the right back.
+        GivenBack = "returned",
         /// An operator decided which node holds the data.
         Recovery = "recovery",
         /// An operator's command began.
@@ -82,6 +84,8 @@ pub enum Cause {
     },
     /// The primary saw that a standby was there, or no more.
     Replication,
+    /// PostgreSQL ended before it opened.
+    NotOpened,
     /// The node itself, before its data are replaced.
     Itself,
     /// The reason that the row bears.

@@ -10,11 +10,13 @@
 //! All of it is read by other versions too, while nodes are upgraded one after the other, or one goes back:
 //! a field that is not known is passed over. One that is missing, or that makes no sense, is damage.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
+use crate::names::NodeName;
 use crate::snapshot::StandbySignal;
 use crate::timeline::{History, TimelineId, WalPosition};
 
@@ -171,6 +173,46 @@ pub struct Timelines {
     pub highest: u32,
     /// The owner's timelines.
     pub lineage: Lineage,
+    /// Who held everything before the owner was given the register, as long as it may give that back (R14). It
+    /// is kept beside the names because what is there outlives a change by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Box<Former>>,
+}
+
+/// The holders of before a promotion, with what was recorded of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Former {
+    /// The term that the promotion has begun.
+    pub term: u64,
+    /// Who held everything then and has not replaced its data since (R6), with its recorded position (R10).
+    #[serde(with = "recorded")]
+    pub nodes: BTreeMap<NodeName, Option<Lsn>>,
+}
+
+/// Positions as the lock service's server writes them, which moves them from one column to the other.
+mod recorded {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::lsn::Lsn;
+    use crate::names::NodeName;
+
+    type Nodes = BTreeMap<NodeName, Option<Lsn>>;
+
+    pub(super) fn serialize<S: Serializer>(nodes: &Nodes, to: S) -> Result<S::Ok, S::Error> {
+        let texts = nodes.iter();
+        to.collect_map(texts.map(|(node, lsn)| (node, lsn.map(|lsn| lsn.to_string()))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Nodes, D::Error> {
+        let texts = BTreeMap::<NodeName, Option<String>>::deserialize(from)?;
+        let lsn = |text: String| text.parse::<Lsn>().map_err(D::Error::custom);
+        let nodes = texts.into_iter();
+        nodes
+            .map(|(node, text)| Ok((node, text.map(lsn).transpose()?)))
+            .collect()
+    }
 }
 
 impl Timelines {
@@ -182,6 +224,8 @@ impl Timelines {
             term,
             highest: self.highest.max(number),
             lineage: lineage.clone(),
+            // Who names its timelines has opened.
+            former: None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A holder that cannot open for writing does not take the register, and whoever can comes back (R14).
+//! A holder that cannot open for writing does not take the register, and whoever can comes back; one that was given
+//! it and does not open gives it back (R14).
 
 use pha_testbed::PGDATA;
 use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
@@ -125,6 +126,50 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     raise(&bed, "node2");
     ends(&bed, "node1", &["standby_node", "node2"], 0);
     ends(&bed, "node1", &["unstandby_node", "node2"], 0);
+    bed.settle("node1", &["node2"]);
+    ends(&bed, "node1", &["online_switch"], 0);
+    let _ = bed.conclude(writer, "node2", &["node1"]);
+}
+
+#[test]
+fn cluster_a_node_that_does_not_open_gives_the_right_back() {
+    let bed = Bed::replicating("unopened");
+    let before = bed.settle("node1", &["node2"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario("power cut of the primary, and pg_ctl promote fails on its standby");
+    let ctl = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
+    let broken = format!(
+        "mv {ctl} {ctl}.real\ncat > {ctl} <<'END'\n#!/bin/sh\ncase \" $* \" in *\" promote \"*) echo broken >&2; exit 1 ;; esac\nexec {ctl}.real \"$@\"\nEND\nchmod 755 {ctl}"
+    );
+    bed.run("node2", &["sh", "-c", &broken]);
+    must(bed.power_cut("node1"));
+    bed.until("the right to be given back", || {
+        let row = register(&bed)?;
+        let given = row.owner.is_empty() && row.term > before.register.term;
+        let both = ["node1", "node2"]
+            .iter()
+            .all(|node| row.holders.contains(*node));
+        (given && both)
+            .then_some(())
+            .ok_or_else(|| format!("{row:?}"))
+    });
+
+    scenario("the old primary has power again: it serves, with everything");
+    must(bed.boot("node1"));
+    bed.until("the old primary to be primary again", || {
+        let row = register(&bed)?;
+        (row.owner == "node1")
+            .then_some(())
+            .ok_or_else(|| format!("{row:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario("pg_ctl is whole again: the other one follows, and takes over when it is asked to");
+    let mended = format!("mv {ctl}.real {ctl}");
+    bed.run("node2", &["sh", "-c", &mended]);
+    ends(&bed, "node1", &["cleanup"], 0);
     bed.settle("node1", &["node2"]);
     ends(&bed, "node1", &["online_switch"], 0);
     let _ = bed.conclude(writer, "node2", &["node1"]);

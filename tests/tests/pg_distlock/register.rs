@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::*;
-use pha_core::lineage::{Lineage, TimelineName, Timelines};
+use pha_core::lineage::{Former, Lineage, TimelineName, Timelines};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{Damage, MADE_AGAIN, RawRow, Reading, Register, Remake, Reply, Update};
@@ -113,10 +113,20 @@ fn any_lineage() -> impl Strategy<Value = Lineage> {
 }
 
 fn any_timelines() -> impl Strategy<Value = Timelines> {
-    (0u64..3, 0u32..6, any_lineage()).prop_map(|(term, highest, lineage)| Timelines {
-        term,
-        highest,
-        lineage,
+    let nodes = prop::collection::btree_map(
+        any_node(),
+        prop::option::of((0u64..4).prop_map(Lsn::new)),
+        0..4,
+    );
+    let former = (0u64..3, nodes).prop_map(|(term, nodes)| Former { term, nodes });
+    let former = prop::option::of(former.prop_map(Box::new));
+    (0u64..3, 0u32..6, any_lineage(), former).prop_map(|(term, highest, lineage, former)| {
+        Timelines {
+            term,
+            highest,
+            lineage,
+            former,
+        }
     })
 }
 
@@ -165,7 +175,7 @@ fn any_update(row: Register) -> impl Strategy<Value = Update> {
         prop::option::weighted(0.8, any_node()),
     );
     (
-        (0u8..10, any_lineage()),
+        (0u8..11, any_lineage()),
         asker,
         any_node(),
         any_nodes(),
@@ -215,6 +225,11 @@ fn any_update(row: Register) -> impl Strategy<Value = Update> {
                         node,
                         term,
                         lineage,
+                    },
+                    9 => Update::GiveBack {
+                        node,
+                        term,
+                        from_epoch,
                     },
                     _ => Update::HandOver {
                         node,
@@ -354,7 +369,7 @@ fn pg_sql_equals_apply() {
             "{kind} was hardly tried: {took_effect:?}"
         );
     }
-    assert_eq!(took_effect.len(), 9, "{took_effect:?}");
+    assert_eq!(took_effect.len(), 10, "{took_effect:?}");
 }
 
 /// The SQL of making the row again is equal to its pure meaning, whatever the columns hold.

@@ -825,6 +825,7 @@ impl Explored {
         if !self.rollbacks {
             after.positions.clear();
         }
+        self.keep_former(state, update, &before, &mut after);
         if !self.named {
             after.timelines = Default::default();
         }

@@ -12,6 +12,7 @@ mod deadend;
 mod decision;
 mod diverged;
 mod exchange;
+mod given_back;
 mod guard;
 mod model;
 mod mutation;
@@ -333,6 +334,38 @@ const STRANGERS_GUARDED: Explored = Explored {
     strangers: true,
     ..GUARDED
 };
+
+/// Two nodes, of which one may be given the register and end before it opens (R14).
+const GIVEN: Explored = Explored {
+    named: true,
+    timelines: 3,
+    start: Start::Crashed,
+    ..SMALL
+};
+
+/// The same beside an operator who copies data (R6) and hands over (R9).
+const GIVEN_AND_COPIED: Explored = Explored {
+    operator: true,
+    start: Start::Replicating,
+    ..GIVEN
+};
+
+/// The same where data are put back (R10).
+const GIVEN_AND_PUT_BACK: Explored = Explored {
+    rollbacks: true,
+    start: Start::Replicating,
+    ..GIVEN
+};
+
+/// The same, what is asked of the register may come late, and standbys are opened by hand.
+const GIVEN_BY_HAND: Explored = Explored {
+    by_hand: true,
+    delays: true,
+    ..GIVEN
+};
+
+/// Three nodes, two of which held everything.
+const GIVEN_OF_THREE: Explored = Explored { nodes: 3, ..GIVEN };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -1031,4 +1064,58 @@ fn every_part_of_lending_is_needed() {
     let broken = explore(model, HasDiscoveries::AnyOf([MIXED].into()), None);
     let noticed = broken.iter().any(|(name, _)| *name == MIXED);
     assert!(noticed, "a timeline of another name is not noticed");
+}
+
+#[test]
+fn a_right_of_which_no_use_was_made_goes_back_to_those_who_held_everything() {
+    holds_within(GIVEN, 400_000);
+    holds_within(GIVEN_AND_COPIED, 300_000);
+    holds_within(GIVEN_AND_PUT_BACK, 300_000);
+    holds_within(GIVEN_BY_HAND, 300_000);
+    holds(
+        GIVEN_OF_THREE,
+        Some(if long() { 5_000_000 } else { 200_000 }),
+    );
+    let looked_at = given_back::search(&GIVEN, if long() { 1_000_000 } else { 20_000 });
+    assert!(
+        looked_at.as_ref().is_ok_and(|count| *count > 0),
+        "{looked_at:?}"
+    );
+}
+
+/// Data are copied only from an owner that has served, which gives no right back of the term after that. And what has
+/// opened is on another timeline, whether `standby.signal` is there or not.
+#[test]
+fn without_the_looks_at_who_has_left_and_at_the_signal_giving_back_breaks_nothing() {
+    for mutation in [Mutation::LeaverIsGivenBack, Mutation::SignalIgnored] {
+        let model = Explored {
+            mutation,
+            ..GIVEN_AND_COPIED
+        };
+        holds_within(model, 300_000);
+    }
+}
+
+#[test]
+fn every_part_of_giving_back_is_needed() {
+    use Mutation as M;
+    let late = Explored {
+        delays: true,
+        ..GIVEN
+    };
+    let kept = Explored {
+        mutation: M::RightIsKept,
+        ..GIVEN
+    };
+    assert!(
+        given_back::search(&kept, 20_000).is_err(),
+        "a right that is kept is not noticed"
+    );
+    for (mutation, model, breaks) in [
+        (M::GivenBackAfterOpening, GIVEN, ACKNOWLEDGED),
+        (M::GivenBackOfAnotherTime, late, SINGLE_WRITER),
+        (M::PositionsNotGivenBack, GIVEN_AND_PUT_BACK, ACKNOWLEDGED),
+    ] {
+        is_noticed(mutation, model, &[breaks]);
+    }
 }

@@ -15,6 +15,7 @@ use crate::ahead::{AHEAD, LENT, MIXED, STRAYED, has_strayed, is_lent};
 use crate::decision::Others;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::exchange::{ALONE, HELD};
+use crate::given_back::HALF;
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
@@ -283,6 +284,7 @@ impl Model for Explored {
                 names: Names::default(),
                 is_named: false,
                 highest: 0,
+                former: None,
             },
             overrides_left: 1,
             deciding: None,
@@ -517,6 +519,7 @@ impl Model for Explored {
             Property::always(AHEAD, |_, state: &State| state.violation != Some(AHEAD)),
             Property::always(MIXED, |_, state: &State| state.violation != Some(MIXED)),
             Property::always(STRAYED, |_, state: &State| state.violation != Some(STRAYED)),
+            Property::always(HALF, |_, state: &State| state.violation != Some(HALF)),
             Property::always(LENT, |_, state: &State| state.violation != Some(LENT)),
             Property::always(STRANDED, |model: &Self, state: &State| {
                 model.nobody_is_stranded(state)
@@ -647,6 +650,7 @@ impl Explored {
             },
             is_named: self.named,
             highest: u8::from(self.named),
+            former: None,
         };
         let register = state.register();
         for node in &mut state.nodes {

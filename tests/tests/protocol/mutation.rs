@@ -12,6 +12,7 @@ use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, 
 use pha_core::snapshot::{
     Acquired, Answer, Closed, Links, Operation, Process, Served, Snapshot, StandbySignal, Watch,
 };
+use pha_core::timeline::WalPosition;
 
 /// A rule of the protocol that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +230,18 @@ pub(crate) enum Mutation {
     GuardNotReplaced,
     /// R7: a node that has lost its memory takes it that it has promised nothing.
     ForgottenIsNothing,
+    /// R14: whoever was given the register and never opens keeps the right.
+    RightIsKept,
+    /// R14: the right is given back whatever timeline the data are on.
+    GivenBackAfterOpening,
+    /// R14: it is given back although `standby.signal` is gone.
+    SignalIgnored,
+    /// R14: the right is given back of another term than it was given for.
+    GivenBackOfAnotherTime,
+    /// R14: who replaces its data becomes a holder again by a right that is given back.
+    LeaverIsGivenBack,
+    /// R14: what was recorded of the holders is not kept.
+    PositionsNotGivenBack,
     /// R12: nobody takes the change lock.
     ChangeLockIgnored,
     /// The cluster is not told how far the register has come.
@@ -414,6 +427,21 @@ impl Mutation {
                     cluster.seen = None;
                 }
             }
+            Self::SignalIgnored => {
+                if snapshot.operation == Operation::Stop {
+                    shown.standby_signal = StandbySignal::There;
+                }
+            }
+            Self::RightIsKept => dropped = &["stop-give-back", "demote-give-back"],
+            Self::GivenBackAfterOpening => {
+                if let Some(disk) = &mut shown.disk {
+                    let first = pha_core::timeline::TimelineId::FIRST;
+                    disk.end = disk.end.clone().map(|end| WalPosition {
+                        timeline: first,
+                        ..end
+                    });
+                }
+            }
             Self::ChangeLockIgnored => dropped = &["change-lock-take"],
             Self::GuardNotStarted => dropped = &["guard-keep-start"],
             Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
@@ -569,7 +597,9 @@ impl Mutation {
             Self::LeaseIgnored => &[C::LeaseFree],
             Self::PromotionFromAnOldReading => &[C::OwnerAsRead, C::TermAsRead, C::EpochAsRead],
             Self::HoldersFromAnOldReading => &[C::EpochAsRead],
-            Self::HandOverOfAnotherTime => &[C::OwnerAtTerm, C::EpochAsRead],
+            Self::HandOverOfAnotherTime | Self::GivenBackOfAnotherTime => {
+                &[C::OwnerAtTerm, C::EpochAsRead]
+            }
             _ => &[],
         }
     }

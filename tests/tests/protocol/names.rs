@@ -72,6 +72,7 @@ impl Names {
             term,
             highest: u32::from(highest),
             lineage: self.lineage(),
+            former: None,
         }
     }
 }

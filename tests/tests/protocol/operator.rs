@@ -284,6 +284,7 @@ pub(crate) fn superseded_from(fresh: State) -> State {
         names: Names::default(),
         is_named: false,
         highest: 0,
+        former: None,
     };
     state
 }

@@ -20,10 +20,10 @@ impl Explored {
         if !self.rollbacks || node.postgres != Postgres::Down || node.run.is_some() {
             return;
         }
-        let shorter = (0..node.log.len()).filter(|entries| {
-            let before = node.log.first(*entries);
-            before.end() < state.row.positions[i]
-        });
+        let former = state.row.former.map_or(0, |(_, positions)| positions[i]);
+        let recorded = state.row.positions[i].max(former);
+        let shorter =
+            (0..node.log.len()).filter(|entries| node.log.first(*entries).end() < recorded);
         // What the guard has seen counts where PostgreSQL is restarted in place.
         let looks = if self.restarts {
             &[false, true][..]

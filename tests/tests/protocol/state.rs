@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pha_core::lineage::Former;
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::plan::{Action, Verdict};
@@ -479,14 +480,30 @@ pub(crate) struct Row {
     pub(crate) names: Names,
     pub(crate) is_named: bool,
     pub(crate) highest: u8,
+    /// Who held everything before the owner (R14), as bits, and the position of each.
+    pub(crate) former: Option<(u8, [u8; NODES])>,
 }
 
 impl Row {
     fn register(&self) -> Register {
         let running = self.lease == Lease::Running;
+        let term = if self.elected { TERM } else { 0 };
+        let named = if self.is_named { TERM } else { 1 };
+        let mut timelines = self.names.timelines(named, self.highest);
+        timelines.former = self.former.map(|(nodes, positions)| {
+            Box::new(Former {
+                term,
+                nodes: members(nodes)
+                    .map(|node| {
+                        let position = Lsn::new(u64::from(positions[node]));
+                        (name(node), (positions[node] > 0).then_some(position))
+                    })
+                    .collect(),
+            })
+        });
         Register {
             owner: self.owner.map(|node| name(usize::from(node))),
-            term: if self.elected { TERM } else { 0 },
+            term,
             epoch: EPOCH,
             holders: members(self.holders).map(name).collect(),
             positions: members(self.holders)
@@ -499,9 +516,7 @@ impl Row {
             } else {
                 TTL
             },
-            timelines: self
-                .names
-                .timelines(if self.is_named { TERM } else { 1 }, self.highest),
+            timelines,
             renewed: String::new(),
         }
     }
@@ -518,7 +533,18 @@ impl Row {
                 positions[node] = position.as_u64() as u8;
             }
         }
+        let former = register.former().map(|former| {
+            let (mut nodes, mut positions) = (0, [0; NODES]);
+            for (node, position) in &former.nodes {
+                if let Some(node) = index(node) {
+                    nodes |= 1 << node;
+                    positions[node] = position.map_or(0, |position| position.as_u64() as u8);
+                }
+            }
+            (nodes, positions)
+        });
         Self {
+            former,
             names: Names::of(&register.timelines.lineage),
             is_named: register.timelines.term == register.term,
             highest: register.timelines.highest as u8,
@@ -751,6 +777,9 @@ fn age_update(by_term: bool, by_epoch: bool, update: &mut Update) {
             age(by_term, by_epoch, term, Some(from_epoch));
         }
         Update::HandOver {
+            term, from_epoch, ..
+        }
+        | Update::GiveBack {
             term, from_epoch, ..
         } => {
             age(by_term, by_epoch, term, Some(from_epoch));

@@ -3,7 +3,7 @@
 use crate::decide::shared::attributes::show_standby;
 use crate::decide::shared::kin::foreign;
 use crate::decide::shared::launch::close_standby;
-use crate::decide::shared::{halt, launch, outage};
+use crate::decide::shared::{give_back, halt, launch, outage};
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Rule, Step, StopMode};
 use crate::snapshot::{Answer, Operation, Snapshot};
@@ -51,6 +51,15 @@ pub(super) const RULES: &[Rule] = &[
                 .then(|| outage::withdraw(s))
                 .flatten()
                 .map(|withdraw| Step::then_continue(vec![withdraw]))
+        },
+    },
+    Rule {
+        id: "demote-give-back",
+        says: "PostgreSQL is proven stopped, this node was given the register, and nothing was opened with that: give the right back to those who held everything before (R14).",
+        decide: |s| {
+            (!s.progress.started)
+                .then(|| give_back::give_back(s))
+                .flatten()
         },
     },
     Rule {

@@ -1,6 +1,6 @@
 //! `stop`: always ends, whatever is broken.
 
-use crate::decide::shared::{halt, outage};
+use crate::decide::shared::{give_back, halt, outage};
 use crate::ocf::OcfCode;
 use crate::plan::{Rule, Step, StopMode};
 
@@ -19,6 +19,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "stop-withdraw",
         says: "PostgreSQL is proven stopped, other nodes may have promised, and no standby was let go by their promises: withdraw the question, so that none of them is barred while this node is away (R7).",
         decide: |s| outage::withdraw(s).map(|withdraw| Step::then_continue(vec![withdraw])),
+    },
+    Rule {
+        id: "stop-give-back",
+        says: "PostgreSQL is proven stopped, this node was given the register, and nothing was opened with that: give the right back to those who held everything before (R14).",
+        decide: give_back::give_back,
     },
     Rule {
         id: "stop-show",

@@ -92,6 +92,12 @@ impl<'e> Story<'e> {
                 event.cause = Some(Cause::Itself);
                 self.events.push(event);
             }
+            Reason::GiveBack(node) => {
+                let mut event = self.event(entry, Kind::GivenBack);
+                event.node = Some(node.clone());
+                event.cause = Some(Cause::NotOpened);
+                self.events.push(event);
+            }
             Reason::Override(by) => self.decision(entry, by),
             Reason::Renew(_) | Reason::Other(_) | Reason::Operator(_) => self.other(entry),
         }
@@ -121,6 +127,9 @@ impl<'e> Story<'e> {
             | Reason::Release(node)
             | Reason::HandOver(node) => owner == Some(node) && kept,
             Reason::Leave(node) => kept && !entry.holders.contains(node),
+            Reason::GiveBack(node) => {
+                owner.is_none() && term(1) && last.owner.as_deref() == Some(node)
+            }
             Reason::Init | Reason::MadeAgain => entry.term.unwrap_or(0) == 0,
             Reason::Override(_) | Reason::Other(_) => true,
             Reason::Renew(_) | Reason::Operator(_) => false,

@@ -79,6 +79,8 @@ pub enum Reason {
     Override(String),
     /// The owner handed over.
     HandOver(String),
+    /// The owner never opened, and gave the right back.
+    GiveBack(String),
     /// An operator's command began.
     Operator(Operator),
     /// None of these, as it is.
@@ -138,6 +140,7 @@ impl Reason {
                 UpdateKind::Leave => Self::Leave(whose.to_owned()),
                 UpdateKind::Override => Self::Override(whose.to_owned()),
                 UpdateKind::HandOver => Self::HandOver(whose.split_once(" to ")?.0.to_owned()),
+                UpdateKind::GiveBack => Self::GiveBack(whose.to_owned()),
             })
         };
         let by = UpdateKind::ALL.iter().find_map(of);

@@ -375,6 +375,7 @@ fn every_change_of_the_register_is_known() {
     let ttl = Duration::from_secs(3);
     let holders = BTreeSet::from([one.clone()]);
     let fresh = crate::register::Register::fresh();
+    let giving = one.clone();
     let updates = [
         Update::FirstPrimary {
             node: one.clone(),
@@ -416,6 +417,11 @@ fn every_change_of_the_register_is_known() {
             successor: two,
             position: Lsn::new(1),
         },
+        Update::GiveBack {
+            node: giving,
+            term: 1,
+            from_epoch: 1,
+        },
     ];
     for update in updates {
         // Every one, so that a new change is thought of here.
@@ -428,7 +434,8 @@ fn every_change_of_the_register_is_known() {
             | Update::Release { .. }
             | Update::Leave { .. }
             | Update::Override { .. }
-            | Update::HandOver { .. } => {}
+            | Update::HandOver { .. }
+            | Update::GiveBack { .. } => {}
         }
         let columns = map(json!({ "at_seconds": BEGIN, "reason": update.reason() }));
         let reason = Entry::read(&columns).unwrap().reason;

@@ -37,6 +37,7 @@ impl Event {
             Kind::Added => format!("{joined} holds every acknowledged commit"),
             Kind::Exchanged => format!("{joined} in place of {gone}"),
             Kind::Left => format!("{node} left, before its data are replaced"),
+            Kind::GivenBack => format!("{node} did not open"),
             Kind::Recovery => format!("an operator chose the data of {}", names(&self.holders)),
             Kind::Operator => match &self.cause {
                 Some(cause) => self.because(cause),
@@ -74,7 +75,7 @@ impl Event {
         lines.extend(self.lost.as_ref().map(|lost| self.what_was_lost(lost)));
         if matches!(
             self.kind,
-            Kind::Degraded | Kind::Exchanged | Kind::Left | Kind::Edited
+            Kind::Degraded | Kind::Exchanged | Kind::Left | Kind::GivenBack | Kind::Edited
         ) {
             lines.push(format!(
                 "every acknowledged commit from then on: {}",
@@ -110,6 +111,9 @@ impl Event {
                     names(&self.joined)
                 ),
             },
+            Cause::NotOpened => format!(
+                "PostgreSQL on {from} ended before it was open for writing, and {from} gave the right back"
+            ),
             Cause::Itself => "its own doing: cls_repair_slave, cls_rebuild_slave, or a start with other data".to_owned(),
             Cause::Words { text } => text.clone(),
             Cause::NotRecorded => {

@@ -504,7 +504,9 @@ impl Memory {
     #[must_use]
     pub fn asking(&self, update: &Update) -> Self {
         let from = match update {
-            Update::Promote { from_epoch, .. } | Update::HandOver { from_epoch, .. } => from_epoch,
+            Update::Promote { from_epoch, .. }
+            | Update::HandOver { from_epoch, .. }
+            | Update::GiveBack { from_epoch, .. } => from_epoch,
             // One that leaves the owner alone makes nobody else's data count.
             Update::SetHolders {
                 node,

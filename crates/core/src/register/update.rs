@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Register;
-use crate::lineage::Lineage;
+use crate::lineage::{Former, Lineage};
 use crate::lsn::Lsn;
 use crate::names::NodeName;
 use crate::text_enum::text_enum;
@@ -32,6 +32,8 @@ text_enum! {
         Override = "override by",
         /// [`Update::HandOver`].
         HandOver = "hand-over by",
+        /// [`Update::GiveBack`].
+        GiveBack = "right given back by",
     }
 }
 
@@ -148,6 +150,16 @@ pub enum Update {
         /// Where the owner's WAL ends.
         position: Lsn,
     },
+    /// R14: the owner was given the register and never opened: those who held everything before are the holders
+    /// again, with what was recorded of them, but for whoever has replaced its data since. Nobody is the owner.
+    GiveBack {
+        /// The owner.
+        node: NodeName,
+        /// The term that it was given.
+        term: u64,
+        /// The epoch that was read.
+        from_epoch: u64,
+    },
 }
 
 /// One condition of an [`Update`]. Each can be left out in a test, to see that its loss is noticed.
@@ -177,8 +189,11 @@ pub enum Condition {
     KeepsSome,
     /// The node is not the owner (R6).
     NotOwner,
-    /// The node is a holder and another holder remains (R6).
+    /// The node is a holder and another holder remains (R6), or it may become one again by a right that is given
+    /// back (R14).
     AnotherHolder,
+    /// It is known who held everything before the owner (R14).
+    FormerKnown,
 }
 
 impl Update {
@@ -257,6 +272,7 @@ impl Update {
             Self::Leave { .. } => &[C::NotOwner, C::AnotherHolder],
             Self::Override { .. } => &[C::TermAsRead, C::EpochAsRead, C::KeepsSome],
             Self::HandOver { .. } => &[C::OwnerAtTerm, C::EpochAsRead],
+            Self::GiveBack { .. } => &[C::OwnerAtTerm, C::EpochAsRead, C::FormerKnown],
         }
     }
 
@@ -281,6 +297,7 @@ impl Update {
         let mut next = row.clone();
         match self {
             Self::FirstPrimary { node, ttl } | Self::Promote { node, ttl, .. } => {
+                next.timelines.former = row.former_of_the_next().map(Box::new);
                 next.owner = Some(node.clone());
                 next.term += 1;
                 next.epoch += 1;
@@ -297,6 +314,7 @@ impl Update {
             Self::SetHolders { holders, ttl, .. } => {
                 next.epoch += 1;
                 next.holders.clone_from(holders);
+                next.timelines.former = None;
                 next.lease(*ttl);
             }
             Self::NameTimelines { term, lineage, .. } => {
@@ -305,6 +323,9 @@ impl Update {
             Self::Release { .. } => next.lease(Duration::ZERO),
             Self::Leave { node } => {
                 next.holders.remove(node);
+                if let Some(former) = &mut next.timelines.former {
+                    former.nodes.remove(node);
+                }
             }
             Self::Override {
                 owner,
@@ -319,6 +340,7 @@ impl Update {
                     next.timelines.lineage.clone_from(lineage);
                 }
                 next.timelines.highest = row.timelines.highest.max(*above_number);
+                next.timelines.former = None;
                 next.owner.clone_from(owner);
                 next.term = row.term.max(*above_term) + 1;
                 next.epoch = row.epoch.max(*above_epoch) + 1;
@@ -339,6 +361,21 @@ impl Update {
                     .iter()
                     .map(|holder| (holder.clone(), *position))
                     .collect();
+                next.timelines.former = None;
+                next.lease(Duration::ZERO);
+            }
+            Self::GiveBack { node, .. } => {
+                // A term has one owner.
+                next.term += 1;
+                next.epoch += 1;
+                let former = next.timelines.former.take();
+                let former = former.map(|former| former.nodes).unwrap_or_default();
+                next.positions = former
+                    .iter()
+                    .filter_map(|(node, position)| Some((node.clone(), (*position)?)))
+                    .collect();
+                next.holders = former.into_keys().chain([node.clone()]).collect();
+                next.owner = None;
                 next.lease(Duration::ZERO);
             }
         }
@@ -356,6 +393,7 @@ impl Update {
             | Self::SetHolders { node, .. }
             | Self::NameTimelines { node, .. }
             | Self::Release { node, .. }
+            | Self::GiveBack { node, .. }
             | Self::Leave { node } => format!("{} {node}", self.kind()),
             Self::Override { by, .. } => format!("{} {by}", self.kind()),
             Self::HandOver {
@@ -376,11 +414,39 @@ impl Update {
             Self::Leave { .. } => UpdateKind::Leave,
             Self::Override { .. } => UpdateKind::Override,
             Self::HandOver { .. } => UpdateKind::HandOver,
+            Self::GiveBack { .. } => UpdateKind::GiveBack,
         }
     }
 }
 
 impl Register {
+    /// Who holds everything as it is, for whoever is given the register now; nothing where no timelines are
+    /// named, since it could not be proven then that it has opened none.
+    fn former_of_the_next(&self) -> Option<Former> {
+        (!self.timelines.lineage.is_empty()).then(|| Former {
+            term: self.term + 1,
+            nodes: self
+                .holders
+                .iter()
+                .map(|node| (node.clone(), self.positions.get(node).copied()))
+                .collect(),
+        })
+    }
+
+    /// Who held everything before the owner was given the register, where that is known.
+    #[must_use]
+    pub fn former(&self) -> Option<&Former> {
+        let former = self.timelines.former.as_deref();
+        former.filter(|former| former.term == self.term)
+    }
+
+    /// Whether `node` may become a holder by a right that is given back (R14).
+    #[must_use]
+    pub fn may_be_given_back_to(&self, node: &NodeName) -> bool {
+        self.former()
+            .is_some_and(|former| former.nodes.contains_key(node))
+    }
+
     fn lease(&mut self, ttl: Duration) {
         self.ttl = ttl;
         self.lease_left = ttl;
@@ -423,9 +489,14 @@ impl Condition {
             }
             Self::NotOwner => update.node().is_some_and(|node| !row.is_owned_by(node)),
             Self::AnotherHolder => {
-                row.holders.len() > 1
-                    && update.node().is_some_and(|node| row.holders.contains(node))
+                update
+                    .node()
+                    .is_some_and(|node| match row.holders.contains(node) {
+                        true => row.holders.len() > 1,
+                        false => row.may_be_given_back_to(node),
+                    })
             }
+            Self::FormerKnown => row.former().is_some(),
         }
     }
 }
@@ -442,6 +513,7 @@ impl Update {
             | Self::NameTimelines { node, .. }
             | Self::Release { node, .. }
             | Self::Leave { node }
+            | Self::GiveBack { node, .. }
             | Self::HandOver { node, .. } => Some(node),
             Self::Override { .. } => None,
         }
@@ -455,6 +527,7 @@ impl Update {
             | Self::SetHolders { term, .. }
             | Self::NameTimelines { term, .. }
             | Self::Release { term, .. }
+            | Self::GiveBack { term, .. }
             | Self::HandOver { term, .. } => Some(*term),
             Self::FirstPrimary { .. }
             | Self::Promote { .. }
@@ -475,6 +548,7 @@ impl Update {
             Self::Promote { from_epoch, .. }
             | Self::SetHolders { from_epoch, .. }
             | Self::Override { from_epoch, .. }
+            | Self::GiveBack { from_epoch, .. }
             | Self::HandOver { from_epoch, .. } => Some(*from_epoch),
             _ => None,
         }

@@ -309,7 +309,10 @@ fn shows(update: &Update, row: &Register) -> bool {
                 && row.timelines.lineage == *lineage
         }
         Update::Release { node, term } => row.is_owned_at(node, *term) && row.ttl.is_zero(),
-        Update::Leave { node } => !row.holders.contains(node),
+        Update::Leave { node } => !row.holders.contains(node) && !row.may_be_given_back_to(node),
+        Update::GiveBack {
+            term, from_epoch, ..
+        } => row.term == term + 1 && row.epoch == from_epoch + 1 && row.owner.is_none(),
         Update::Override {
             from_term,
             from_epoch,

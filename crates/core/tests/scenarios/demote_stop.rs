@@ -104,8 +104,11 @@ fn stop_ends_well_without_pacemaker_and_without_the_lock_service() {
         .carry(&Operation::Stop)
         .expect(OcfCode::Success, &["stop-postgres Fast", "read-register"]);
 
-    // A standby that never was primary does not ask the lock service at all.
-    World::standby()
+    // A standby that never was primary does not ask the lock service at all, beside a primary.
+    let mut standby = World::standby();
+    let primary = standby.cluster().nodes.entry(node(2)).or_default();
+    primary.status = Some(PgsqlStatus::Pri);
+    standby
         .carry(&Operation::Stop)
         .expect(OcfCode::Success, &["stop-postgres Fast"]);
 }

@@ -10,9 +10,10 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, ActionKind};
-use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, Mode, Operation, PausedReplay, Process, RunningName};
+use pha_core::register::{Reading, Register, Trouble, Update};
+use pha_core::snapshot::{Answer, EndUnknown, Mode, Operation, PausedReplay, Process, RunningName};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
+use pha_core::timeline::History;
 
 use crate::world::{
     Change, MONITOR, Part, World, at, expired, node, nodes, notification, owned, record, reign,
@@ -425,6 +426,86 @@ fn a_standby_that_could_not_open_leaves_the_register_alone() {
         world.carry(&Operation::Promote).code,
         Some(OcfCode::Success)
     );
+}
+
+/// A standby that was given the register, and whose PostgreSQL did not open.
+fn unopened() -> World {
+    let mut world = successor();
+    world.row_mut().positions = [(node(2), Lsn::new(900))].into();
+    world.broken.insert(ActionKind::PromotePostgres.into());
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    let row = world.row();
+    assert_eq!((row.owner.clone(), row.term), (Some(node(1)), 2));
+    assert_eq!(row.holders, nodes(&[1]));
+    world
+}
+
+/// R14: whoever held everything before holds it still.
+#[test]
+fn a_right_of_which_no_use_was_made_is_given_back() {
+    for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
+        let mut world = unopened();
+        (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+        let epoch = world.row().epoch;
+        assert_eq!(world.carry(&operation).code, Some(OcfCode::Success));
+        let row = world.row();
+        assert_eq!((row.owner.clone(), row.term), (None, 3), "{operation:?}");
+        assert_eq!((&row.holders, row.epoch), (&nodes(&[1, 2]), epoch + 1));
+        assert_eq!(row.positions, [(node(2), Lsn::new(900))].into());
+        assert!(row.lease_left.is_zero() && row.former().is_none());
+    }
+    // That it is asked for is kept before: the change may be made at any time after its reply was lost.
+    let mut world = unopened();
+    (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+    let epoch = world.row().epoch;
+    world.lost = Some("right given back");
+    world.carry(&Operation::Stop);
+    assert!(world.row().owner.is_none() && world.memory.unsettled_at(epoch));
+}
+
+#[test]
+fn a_right_that_may_have_been_used_is_kept() {
+    let kept: [fn(&mut World); 6] = [
+        // PostgreSQL removes it before it opens.
+        |world| world.standby_signal = false,
+        // It writes this before.
+        |world| {
+            world.newer = vec![History {
+                own: timeline(2),
+                entries: vec![],
+            }];
+        },
+        |world| world.end = at(2, 1000),
+        |world| world.disk_error = Some(EndUnknown::Other("broken".to_owned())),
+        // It served the term before, and would go on in place: that begins no timeline.
+        |world| world.memory.reign = reign(1, 1),
+        // Another operation of this node may be about to open it.
+        |world| world.lock_holder = Some("another operation".to_owned()),
+    ];
+    for (number, change) in kept.into_iter().enumerate() {
+        let mut world = unopened();
+        (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+        change(&mut world);
+        let code = world.carry(&Operation::Stop).code;
+        assert_eq!(code, Some(OcfCode::Success), "{number}");
+        let row = world.row();
+        assert_eq!(row.owner, Some(node(1)), "{number}");
+        assert_eq!(row.holders, nodes(&[1]), "{number}");
+    }
+}
+
+/// R6: what is given back is not given back to whoever has replaced its data.
+#[test]
+fn who_replaces_its_data_is_not_given_the_right_back() {
+    let mut world = unopened();
+    (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+    let leave = Update::Leave { node: node(2) };
+    let left = leave.apply(world.row()).unwrap();
+    assert!(!left.may_be_given_back_to(&node(2)));
+    world.register = Ok(left);
+    world.carry(&Operation::Stop);
+    assert_eq!(world.row().holders, nodes(&[1]));
 }
 
 /// Neither by its term nor by its epoch.

@@ -355,6 +355,10 @@ impl World {
     }
 
     /// Somebody starts PostgreSQL.
+    pub(crate) fn row_mut(&mut self) -> &mut Register {
+        self.register.as_mut().unwrap()
+    }
+
     pub(crate) fn start(&mut self) {
         self.run();
     }

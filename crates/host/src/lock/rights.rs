@@ -9,10 +9,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pha_core::lineage::Lineage;
+use pha_core::lineage::{Lineage, TimelineName};
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
 use pha_core::register::{Register, Trouble, Update};
+use pha_core::timeline::TimelineId;
 use tokio_postgres::types::Type;
 
 use super::statements::{self, Statement};
@@ -304,7 +305,11 @@ fn changes() -> Vec<(&'static str, Update)> {
             Update::NameTimelines {
                 node: one.clone(),
                 term: 1,
-                lineage: Lineage::default(),
+                lineage: Lineage::new(vec![TimelineName {
+                    term: 1,
+                    number: TimelineId::FIRST,
+                    fork: Lsn::INVALID,
+                }]),
             },
         ),
         (
@@ -334,11 +339,19 @@ fn changes() -> Vec<(&'static str, Update)> {
             Update::promote(&at(&one, 1, 3, &both), two.clone(), ttl),
         ),
         (
+            "giving the right back",
+            Update::GiveBack {
+                node: two,
+                term: 2,
+                from_epoch: 4,
+            },
+        ),
+        (
             "an operator's decision",
             Update::Override {
                 by: "cls_doctor".to_owned(),
-                from_term: 2,
-                from_epoch: 4,
+                from_term: 3,
+                from_epoch: 5,
                 above_term: 0,
                 above_epoch: 0,
                 lineage: None,

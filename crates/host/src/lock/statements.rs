@@ -195,7 +195,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             ttl,
         } => statement(
             format!(
-                "holders = $7, epoch = epoch + 1, positions = {}, {}",
+                "holders = $7, epoch = epoch + 1, timelines = timelines - 'former', positions = {}, {}",
                 kept("positions", "$7"),
                 lease("$8")
             ),
@@ -235,11 +235,14 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
         .count(*term),
         Update::Leave { node } => statement(
             format!(
-                "holders = array_remove(holders, $3), positions = {}",
+                "holders = array_remove(holders, $3), timelines = timelines #- array['former', 'nodes', $3], \
+                 positions = {}",
                 kept("positions", "array_remove(holders, $3)")
             ),
-            "owner <> $3 and $3 = any(holders) and exists (select from unnest(holders) h where h <> $3)"
-                .to_owned(),
+            format!(
+                "owner <> $3 and case when $3 = any(holders) then exists (select from unnest(holders) h where h <> $3) \
+                 else {FORMER_KNOWN} and timelines #> '{{former,nodes}}' ? $3 end"
+            ),
             node.as_str(),
         ),
         Update::Override {
@@ -280,7 +283,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             position,
         } => statement(
             format!(
-                "holders = array[$3, $6], epoch = epoch + 1, \
+                "holders = array[$3, $6], epoch = epoch + 1, timelines = timelines - 'former', \
                  positions = jsonb_build_object($3, $7, $6, $7), {LEASE_ENDS}"
             ),
             format!("{OWNER_AT_TERM} and epoch = $5"),
@@ -290,6 +293,20 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
         .count(*from_epoch)
         .text(successor.as_str())
         .text(position.to_string()),
+        Update::GiveBack {
+            node,
+            term,
+            from_epoch,
+        } => statement(
+            format!(
+                "owner = '', term = term + 1, epoch = epoch + 1, holders = {FORMER_HOLDERS}, positions = {FORMER_POSITIONS}, \
+                 timelines = timelines - 'former', {LEASE_ENDS}"
+            ),
+            format!("{OWNER_AT_TERM} and epoch = $5 and {FORMER_KNOWN}"),
+            node.as_str(),
+        )
+        .count(*term)
+        .count(*from_epoch),
     };
     statement.of_system(system)
 }
@@ -297,7 +314,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
 /// R0, R1: the node that asks takes everything.
 fn promoted(micros: &str) -> String {
     format!(
-        "owner = $3, term = term + 1, epoch = epoch + 1, holders = array[$3], positions = {}, {}",
+        "owner = $3, term = term + 1, epoch = epoch + 1, holders = array[$3], positions = {}, {FORMER}, {}",
         kept("positions", "array[$3]"),
         lease(micros)
     )
@@ -321,11 +338,25 @@ const RECORDED: &str = "(select coalesce(jsonb_object_agg(p.node, greatest(p.old
      from jsonb_each_text(positions) o full join jsonb_each_text($5::jsonb) n on o.key = n.key) p \
      where p.node = any(holders))";
 
+/// R14: who holds everything as it is, for whoever is given the register.
+const FORMER: &str = "timelines = (timelines - 'former') || case when jsonb_array_length(coalesce(timelines -> 'lineage', '[]')) = 0 \
+     then '{}' else jsonb_build_object('former', jsonb_build_object('term', term + 1, 'nodes', \
+     (select coalesce(jsonb_object_agg(h.node, positions -> h.node), '{}') from unnest(holders) h(node)))) end";
+
+/// R14: it is known who held everything before the owner.
+const FORMER_KNOWN: &str = "coalesce((timelines #>> '{former,term}')::bigint = term, false)";
+
+const FORMER_HOLDERS: &str = "(select array_agg(f.node) from (select $3 as node union \
+     select jsonb_object_keys(timelines #> '{former,nodes}')) f)";
+
+const FORMER_POSITIONS: &str = "(select coalesce(jsonb_object_agg(f.key, f.value), '{}') \
+     from jsonb_each(timelines #> '{former,nodes}') f where f.value <> 'null')";
+
 /// R13: the names of timelines, and the highest number of all that was ever given. What a later version has put
 /// beside them stays.
 fn timelines(term: &str, number: &str, lineage: &str) -> String {
     format!(
-        "timelines = coalesce(timelines, '{{}}') || jsonb_build_object('term', {term}, \
+        "timelines = (coalesce(timelines, '{{}}') - 'former') || jsonb_build_object('term', {term}, \
          'highest', greatest({number}, coalesce((timelines ->> 'highest')::bigint, 0)), 'lineage', {lineage})"
     )
 }

@@ -16,7 +16,7 @@ use crate::lineage::Kinship;
 use crate::message;
 use crate::message::Message;
 use crate::names::{NodeName, and};
-use crate::register::{NotTheOwner, Reading, Seen, names_primary};
+use crate::register::{NotTheOwner, Reading, Register, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
@@ -435,7 +435,7 @@ pub const COPY_RULES: &[CopyRule] = &[
     },
 ];
 
-fn row(facts: &CopyFacts) -> Option<&crate::register::Register> {
+fn row(facts: &CopyFacts) -> Option<&Register> {
     match facts.register.as_ref()? {
         Reading::Row(row) if row.term > 0 => Some(row),
         _ => None,
@@ -556,7 +556,9 @@ fn steps(facts: &CopyFacts, method: Method) -> Vec<CopyStep> {
     if matches!(facts.instance, Instance::Standby { .. }) {
         steps.push(S::TakeDown);
     }
-    if row(facts).is_some_and(|row| row.holders.contains(&facts.node)) {
+    let counts =
+        |row: &Register| row.holders.contains(&facts.node) || row.may_be_given_back_to(&facts.node);
+    if row(facts).is_some_and(counts) {
         steps.push(S::Leave);
     }
     if facts.data != Data::Nothing {

@@ -6,6 +6,7 @@ pub(super) mod election;
 pub(super) mod ending;
 pub(super) mod external;
 pub(super) mod gate;
+pub(super) mod give_back;
 pub(super) mod halt;
 pub(super) mod incarnation;
 pub(super) mod kin;

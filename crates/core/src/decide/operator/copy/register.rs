@@ -14,7 +14,9 @@ use crate::register::{Reading, Register, Reply, Seen, believed};
 pub fn has_left(reply: &Reply, me: &NodeName) -> Result<(), Box<Refusal>> {
     let (what, hint) = match (reply, reply.row()) {
         (Reply::Applied(_), _) => return Ok(()),
-        (_, Ok(row)) if !row.holders.contains(me) => return Ok(()),
+        (_, Ok(row)) if !row.holders.contains(me) && !row.may_be_given_back_to(me) => {
+            return Ok(());
+        }
         (_, Ok(_)) => (
             message!(
                 "the register does not let {node} leave: it is the owner, or the only holder",
