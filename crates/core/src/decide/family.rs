@@ -78,6 +78,15 @@ pub fn is_named(path: &[u8], name: &str) -> bool {
     path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
 }
 
+/// Whether a process may run a program of this name, of which the kernel does not show the file: it calls a process
+/// by the first 15 bytes of that name (proc(5), `comm`). Not every process shows its file to root, as the first one
+/// of a container, and those that are called otherwise are no server for that.
+#[must_use]
+pub fn may_be_named(called: &[u8], name: &str) -> bool {
+    let name = name.as_bytes();
+    called.trim_ascii_end() == &name[..name.len().min(15)]
+}
+
 /// What the kernel adds to the path of a file that has none any more.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -227,6 +236,15 @@ mod tests {
         };
         assert_eq!(family(&[postmaster, bare]), Err(8));
         assert_eq!(family(&[bare]), Ok(vec![]));
+    }
+
+    #[test]
+    fn whose_file_is_not_shown_is_told_by_what_the_kernel_calls_it() {
+        assert!(may_be_named(b"postgres\n", "postgres"));
+        assert!(may_be_named(b"a_name_of_20_by\n", "a_name_of_20_bytes_."));
+        for other in [&b"systemd\n"[..], b"postgre\n", b""] {
+            assert!(!may_be_named(other, "postgres"));
+        }
     }
 
     #[test]

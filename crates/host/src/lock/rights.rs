@@ -377,7 +377,7 @@ mod tests {
             row = update.apply(&row).unwrap_or_else(|| panic!("{what}"));
             kinds.insert(update.reason().split(" by ").next().unwrap().to_owned());
         }
-        assert_eq!(kinds.len(), 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 10, "{kinds:?}");
     }
 
     #[test]

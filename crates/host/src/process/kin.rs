@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::{self, family, is_home};
+use pha_core::decide::{self, family, is_home, may_be_named};
 use pha_core::parse::title;
 use pha_core::snapshot::{HadFile, ServerProcess};
 
@@ -185,12 +185,21 @@ pub(super) fn is_postgres(pid: i32) -> io::Result<Option<bool>> {
 /// # Errors
 /// It cannot be told.
 pub(super) fn is_named(pid: i32, names: &[&str]) -> io::Result<Option<bool>> {
-    let executable = unless_gone(std::fs::read_link(format!("/proc/{pid}/exe")))?;
     let is = |path: PathBuf| {
         let path = path.as_os_str().as_bytes();
         names.iter().any(|name| decide::is_named(path, name))
     };
-    Ok(executable.map(is))
+    match unless_gone(std::fs::read_link(format!("/proc/{pid}/exe"))) {
+        Ok(executable) => Ok(executable.map(is)),
+        Err(error) => {
+            let called = unless_gone(std::fs::read(format!("/proc/{pid}/comm")))?;
+            let may_be = |called: &[u8]| names.iter().any(|name| may_be_named(called, name));
+            match called {
+                Some(called) if may_be(&called) => Err(error),
+                called => Ok(called.map(|_| false)),
+            }
+        }
+    }
 }
 
 /// What the kernel says of a file that a process has: `exe` or `cwd`.
