@@ -185,11 +185,17 @@ fn described(file: &Path) -> Result<String> {
         "usr/sbin/distlock",
         "usr/lib/ocf/resource.d/heartbeat/expgsql",
     ];
-    let needs = elf::in_words(&programs.map(|program| place.join(program)))?;
+    let (needs, portable) = elf::in_words(&programs.map(|program| place.join(program)))?;
     let sum = Run::host(&["sha256sum", "--", &from]).ok()?;
     let sum = sum.text().split_whitespace().next().unwrap_or_default();
+    let kind = match portable {
+        true => "These are the portable programs of `cargo testbed package`",
+        false => {
+            "These are **not** the portable programs of `cargo testbed package`, but of a build for one system"
+        }
+    };
     Ok(format!(
-        "The programs of the package need {needs}. Its SHA-256 is `{sum}`."
+        "{kind}: they need {needs}. The SHA-256 of the package is\n`{sum}`."
     ))
 }
 

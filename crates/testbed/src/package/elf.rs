@@ -47,16 +47,18 @@ fn one(programs: &Path, name: &str) -> Result<Needs> {
     Ok(needs)
 }
 
-/// What these programs need, in words: libraries beside those of every system, and the newest glibc.
+/// What these programs need, in words: libraries beside those of every system, and the newest glibc; and
+/// whether that is all that a portable program may need.
 ///
 /// # Errors
 /// One cannot be read.
-pub(crate) fn in_words(programs: &[PathBuf]) -> Result<String> {
+pub(crate) fn in_words(programs: &[PathBuf]) -> Result<(String, bool)> {
     let needs: Vec<Needs> = programs
         .iter()
         .map(|file| look(file))
         .collect::<Result<_>>()?;
-    Ok(together(&needs))
+    let portable = needs.iter().all(|one| judge(one).is_ok());
+    Ok((together(&needs), portable))
 }
 
 fn together(needs: &[Needs]) -> String {
