@@ -285,6 +285,29 @@ fn cleanup_waits_until_the_counts_are_gone() {
     assert!(run.err.contains("fail count 2"), "{run:?}");
 }
 
+/// With a failure Pacemaker forgets the role as well, until it looks again.
+#[test]
+fn cleanup_waits_until_pacemaker_has_looked_at_the_database_again() {
+    let failed = Node {
+        transient: &[
+            ("fail-count-pgsql#monitor_4000", "2"),
+            ("master-pgsql", "1000"),
+        ],
+        ..PRIMARY
+    };
+    let before = cib(&[failed, STANDBY], TWO, &[]);
+    let after = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    let begin = after.find("<lrm_resource id=\"pgsql\"").unwrap();
+    let end = begin + after[begin..].find("</lrm_resource>").unwrap();
+    let (history, unprobed) = after.split_at(end);
+    let unprobed = history[..begin].to_owned() + &unprobed["</lrm_resource>".len()..];
+    let run = changing("crm_resource", &before, &unprobed).cls(&["cleanup", "--timeout", "1"]);
+    assert_eq!(run.code, 11, "{run:?}");
+    assert!(run.err.contains("has not looked at node1 again"), "{run:?}");
+    let run = changing("crm_resource", &before, &after).cls(&["cleanup"]);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
 /// Given back before the primary has a score again, it would be demoted.
 #[test]
 fn manage_waits_for_the_primarys_score() {

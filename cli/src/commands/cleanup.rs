@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::cluster::FailCount;
+use pha_core::cluster::{Cluster as View, FailCount};
 use pha_core::health::NotingCommand;
+use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -88,6 +89,7 @@ pub(crate) fn clean(
     node: Option<&str>,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
+    let before = cluster.view.clone();
     forget(session, cluster, node, deadline)?;
     let mut settled = false;
     wait::until(session, "the new attempts", deadline, || {
@@ -107,12 +109,31 @@ pub(crate) fn clean(
                 count.resource, count.node, count.operation, count.count
             )));
         }
-        // Between the cleaning and the probe that follows it nothing is under way either, so it is
-        // believed when it is seen twice.
+        // With a failure Pacemaker forgets what else it knew of the resource there, until the probe that follows,
+        // seconds later: whoever asks meanwhile would find no primary.
+        if let Some(name) = forgotten(&before, &cluster.view).next() {
+            settled = false;
+            return Ok(Look::Pending(format!(
+                "Pacemaker has not looked at {name} again"
+            )));
+        }
+        // Before the cleaning has begun nothing is under way either, so it is believed when it is seen twice.
         if std::mem::replace(&mut settled, true) {
             return Ok(Look::Done(()));
         }
         Ok(Look::Pending("nothing is under way".to_owned()))
+    })
+}
+
+/// The nodes on which the database's role was on record before, and is not now.
+fn forgotten<'v>(before: &'v View, now: &'v View) -> impl Iterator<Item = &'v NodeName> {
+    let known = before
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.database.role.is_some());
+    known.map(|(name, _)| name).filter(|name| {
+        let node = now.node(name);
+        node.online && node.database.role.is_none()
     })
 }
 
