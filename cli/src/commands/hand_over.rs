@@ -160,7 +160,7 @@ fn facts(
     let here = end.map(|end| HeldData {
         end,
         system: cluster.local_system(),
-        lineage: wal_end::lineage(cluster, end, deadline),
+        lineage: wal_end::own_data(cluster, end, deadline).0,
     });
     let there = wal_end::there(successor, cluster, deadline).map(|answer| HeldData {
         end: answer.position,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pha_core::decide::may_run;
-use pha_core::lineage::{Lineage, Origin, Unproven};
+use pha_core::lineage::{Lineage, Unproven};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
 use pha_core::snapshot::Process;
@@ -35,11 +35,12 @@ pub(super) fn run(session: &Session) -> Result<(), ClsError> {
 /// The same, on this node.
 pub(super) fn of_this_node(cluster: &Cluster, deadline: Deadline) -> Result<WalEnd, String> {
     let position = here(cluster, deadline)?;
+    let (lineage, unproven) = own_data(cluster, position, deadline);
     Ok(WalEnd {
         position,
         system: cluster.local_system(),
-        lineage: lineage(cluster, position, deadline),
-        unproven: unproven(cluster, deadline),
+        lineage,
+        unproven,
     })
 }
 
@@ -58,25 +59,19 @@ pub(super) struct WalEnd {
     pub(super) unproven: Option<Unproven>,
 }
 
-/// The timelines of this node's data by name (R13), where that can be told.
-pub(super) fn lineage(cluster: &Cluster, end: WalPosition, deadline: Deadline) -> Option<Lineage> {
+/// The timelines of this node's data by name (R13), where that can be told, and what is not proven of them.
+pub(super) fn own_data(
+    cluster: &Cluster,
+    end: WalPosition,
+    deadline: Deadline,
+) -> (Option<Lineage>, Option<Unproven>) {
     let file = RecordFile::beside(&memory_file(&cluster.resource));
-    let pg = pg_ctl(&cluster.params).ok()?;
-    if may_run(&pg.surely_running()) {
-        return file.load().ok()??.lineage.up_to(end.timeline);
-    }
-    match file.kinship(&pg, &Lineage::default(), deadline.sub_budget(LIMIT)) {
-        Ok((Origin::Named(lineage), _)) => Some(lineage),
-        _ => None,
-    }
-}
-
-/// What is not proven of the timelines of this node's data, so that they are not started; nothing of a server that runs.
-fn unproven(cluster: &Cluster, deadline: Deadline) -> Option<Unproven> {
-    let file = RecordFile::beside(&memory_file(&cluster.resource));
-    let pg = pg_ctl(&cluster.params).ok()?;
-    (!may_run(&pg.surely_running()))
-        .then(|| file.unproven(&pg, deadline.sub_budget(LIMIT)).ok())??
+    let Ok(pg) = pg_ctl(&cluster.params) else {
+        return (None, None);
+    };
+    let served = may_run(&pg.surely_running());
+    let data = file.own_data(&pg, served, end.timeline, deadline.sub_budget(LIMIT));
+    data.unwrap_or_default()
 }
 
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.

@@ -401,6 +401,40 @@ pub fn origin(seen: &Seen<'_>, known: &Lineage) -> Origin {
     }
 }
 
+/// A node's own data, as its commands look at them.
+#[derive(Debug, Clone, Copy)]
+pub enum OwnData<'a> {
+    /// A server may be at work on them: what the agent has kept before it started that one, and the number of the
+    /// timeline that it shows.
+    Served(Option<&'a Record>, TimelineId),
+    /// None is.
+    Stopped(Seen<'a>),
+}
+
+impl OwnData<'_> {
+    /// Which timelines they are on by name (R13), where that is proven. Of a server that runs the record is believed,
+    /// without which it would not have been started; of stopped data what lies on the disk is held against it.
+    #[must_use]
+    pub fn lineage(&self) -> Option<Lineage> {
+        match self {
+            Self::Served(record, number) => (*record)?.lineage.up_to(*number),
+            Self::Stopped(seen) => match origin(seen, &Lineage::default()) {
+                Origin::Named(lineage) => Some(lineage),
+                Origin::Unrecorded | Origin::OpenedByHand(_) | Origin::Unknown(_) => None,
+            },
+        }
+    }
+
+    /// What is not proven of them, so that they are not started ([`unproven`]); nothing where a server runs.
+    #[must_use]
+    pub fn unproven(&self, damaged: Option<String>) -> Option<Unproven> {
+        match self {
+            Self::Served(..) => None,
+            Self::Stopped(seen) => unproven(seen, damaged),
+        }
+    }
+}
+
 /// Data that are not started, since it is not proven which timelines they are on. An operator may choose them
 /// all the same (R15): then what they are on becomes a timeline of its own, of the decision's term, so that no
 /// other node's data are taken for a part of it on the word of a number.

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 
 use pha_core::lineage::{
-    Kinship, Lineage, Origin, Record, Seen, Unproven, kinship, origin, unproven,
+    Kinship, Lineage, Origin, OwnData, Record, Seen, Unproven, kinship, origin,
 };
 use pha_core::quoted::{printable, quoted};
 use pha_core::snapshot::Disk;
+use pha_core::timeline::TimelineId;
 
 use crate::clock::Deadline;
 use crate::memory::{MemoryError, MemoryFile};
@@ -78,17 +79,28 @@ impl RecordFile {
         Ok((origin, kinship))
     }
 
-    /// What is not proven of the timelines of a stopped server's data, so that they are not started.
+    /// Which timelines this node's data are on, whose WAL ends on `number`, and what is not proven of them
+    /// ([`OwnData`]); `served` where a server may be at work on them.
     ///
     /// # Errors
     /// As [`RecordFile::kinship`].
-    pub fn unproven(&self, pg: &PgCtl, deadline: Deadline) -> Result<Option<Unproven>, String> {
+    pub fn own_data(
+        &self,
+        pg: &PgCtl,
+        served: bool,
+        number: TimelineId,
+        deadline: Deadline,
+    ) -> Result<(Option<Lineage>, Option<Unproven>), String> {
         let (record, damaged) = match self.load() {
             Ok(record) => (record, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let disk = pg.look(deadline)?;
-        Ok(unproven(&seen(pg, &disk, record.as_ref())?, damaged))
+        let disk = (!served).then(|| pg.look(deadline)).transpose()?;
+        let data = match &disk {
+            None => OwnData::Served(record.as_ref(), number),
+            Some(disk) => OwnData::Stopped(seen(pg, disk, record.as_ref())?),
+        };
+        Ok((data.lineage(), data.unproven(damaged)))
     }
 
     /// Records it: on the disk when this returns.

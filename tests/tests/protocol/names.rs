@@ -5,9 +5,7 @@
 //! matters of it is only whether it is the same. `FIRST` is the timeline that nobody began.
 
 use pha_core::decide::operator::{NodePosition, RecoveryFacts, plan_recovery};
-use pha_core::lineage::{
-    Held, Lineage, Opening, Origin, Record, Seen, TimelineName, Timelines, origin,
-};
+use pha_core::lineage::{Held, Lineage, Opening, OwnData, Record, Seen, TimelineName, Timelines};
 use pha_core::lsn::Lsn;
 use pha_core::register::{Reading, Update};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -243,9 +241,9 @@ pub(crate) fn lineage(node: &Node) -> Option<Lineage> {
     let record = node.record.map(|kept| kept.record());
     let number = timeline_id(node.log.timeline());
     if node.postgres != Postgres::Down {
-        return record?.lineage.up_to(number);
+        return OwnData::Served(record.as_ref(), number).lineage();
     }
-    let seen = Seen {
+    let stopped = OwnData::Stopped(Seen {
         record: record.as_ref(),
         system: Some(1),
         end: WalPosition {
@@ -255,11 +253,8 @@ pub(crate) fn lineage(node: &Node) -> Option<Lineage> {
         history: &history(&node.log),
         standby_signal: node.standby_signal.into(),
         fresh_copy: false,
-    };
-    match origin(&seen, &Lineage::default()) {
-        Origin::Named(lineage) => Some(translated(&lineage, &node.log)),
-        _ => None,
-    }
+    });
+    Some(translated(&stopped.lineage()?, &node.log))
 }
 
 /// The name of a timeline that node `i` has begun.

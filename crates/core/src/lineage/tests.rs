@@ -514,3 +514,42 @@ fn whether_data_were_opened_is_not_guessed_where_the_file_cannot_be_looked_for()
     let (named, _) = told(opened, StandbySignal::Unknown, at(1, 50), &own);
     assert_eq!(named, Origin::Named(lineage(&[FIRST])));
 }
+
+#[test]
+fn a_servers_record_is_believed_and_stopped_data_are_held_against_it() {
+    let record = Record {
+        system: 7,
+        lineage: lineage(&[FIRST, SECOND]),
+        held: Held::Following,
+    };
+    let served = |record, own| OwnData::Served(record, number(own));
+    assert_eq!(
+        served(Some(&record), 2).lineage(),
+        Some(lineage(&[FIRST, SECOND]))
+    );
+    assert_eq!(served(Some(&record), 1).lineage(), Some(lineage(&[FIRST])));
+    assert_eq!(served(Some(&record), 3).lineage(), None);
+    assert_eq!(served(None, 2).lineage(), None);
+    let own = history(2, &[(1, 100)]);
+    let stopped = |standby_signal| {
+        OwnData::Stopped(Seen {
+            record: Some(&record),
+            system: Some(7),
+            end: at(2, 150),
+            history: &own,
+            standby_signal,
+            fresh_copy: false,
+        })
+    };
+    let closed = stopped(StandbySignal::There);
+    assert_eq!(closed.lineage(), Some(lineage(&[FIRST, SECOND])));
+    assert_eq!(closed.unproven(None), None);
+    // Somebody has opened them: no record says what they are on.
+    let opened = stopped(StandbySignal::Missing);
+    assert_eq!(opened.lineage(), None);
+    assert!(opened.unproven(None).is_some() && closed.unproven(Some("x".to_owned())).is_some());
+    assert_eq!(
+        served(Some(&record), 2).unproven(Some("x".to_owned())),
+        None
+    );
+}
