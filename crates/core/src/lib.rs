@@ -13,6 +13,7 @@ pub mod decide;
 pub mod dialect;
 pub mod doctor;
 pub mod drive;
+pub mod end_of_wal;
 pub mod health;
 pub mod hindrance;
 pub mod history;

@@ -24,40 +24,28 @@ const KEPT: usize = 4 << 20;
 impl PgCtl {
     /// Where the WAL on this disk ends, on the newest timeline of which there is any.
     ///
-    /// A standby may have gone on to a newer timeline than the control file knows: its latest
-    /// restartpoint may lie before the switch. So every timeline whose history file is in `pg_wal`
-    /// and which descends from the control file's position is looked at, newest first, whether the data
-    /// have begun it ([`History::is_begun_at`]).
+    /// Which timelines are looked at, and what counts, is the core's ([`ControlData::successors`]).
     pub fn end_of_wal(
         &self,
         control: &ControlData,
         deadline: Deadline,
     ) -> Result<WalPosition, PgError> {
-        for history in self.successors(control)? {
-            let Some(switch) = history.last_switch() else {
-                continue;
-            };
-            let first = control.wal.segment_file(history.own, switch.end);
-            if !self.has_segment(&first)? {
+        let newer = self.histories_after(control.checkpoint_timeline)?;
+        for successor in control.successors(newer) {
+            if !self.has_segment(&successor.first_file)? {
                 continue;
             }
-            let end = self.end_from(history.own, switch.end, control, deadline)?;
-            if history.is_begun_at(end) {
-                return Ok(WalPosition {
-                    timeline: history.own,
-                    lsn: end,
-                });
+            let end = self.end_from(successor.timeline(), successor.begin, control, deadline)?;
+            if let Some(end) = successor.end(end) {
+                return Ok(end);
             }
         }
         let (timeline, checkpoint) = (control.checkpoint_timeline, control.checkpoint);
         let end = self.end_from(timeline, checkpoint, control, deadline)?;
-        if end <= checkpoint {
-            return Err(PgError::NoCheckpoint {
-                checkpoint,
-                timeline,
-            });
-        }
-        Ok(WalPosition { timeline, lsn: end })
+        control.end_on_own(end).ok_or(PgError::NoCheckpoint {
+            checkpoint,
+            timeline,
+        })
     }
 
     /// The timeline of what a running standby has, where no receiver tells it. The control file is as
@@ -77,16 +65,9 @@ impl PgCtl {
             return Ok(known.timeline);
         }
         let control = self.controldata(deadline)?;
-        for history in newer {
-            let Some(switch) = history.last_switch() else {
-                continue;
-            };
-            if !control.may_be_on(&history) || !history.is_begun_at(known.lsn) {
-                continue;
-            }
-            let first = control.wal.segment_file(history.own, switch.end);
-            if self.has_segment(&first)? {
-                return Ok(history.own);
+        for successor in control.successors(newer) {
+            if successor.end(known.lsn).is_some() && self.has_segment(&successor.first_file)? {
+                return Ok(successor.timeline());
             }
         }
         Ok(known.timeline)
@@ -137,13 +118,6 @@ impl PgCtl {
                 }
                 PgError::History { path, reason }
             })
-    }
-
-    /// The timelines that this data directory could have gone on to, newest first.
-    fn successors(&self, control: &ControlData) -> Result<Vec<History>, PgError> {
-        let mut successors = self.histories_after(control.checkpoint_timeline)?;
-        successors.retain(|history| control.may_be_on(history));
-        Ok(successors)
     }
 
     /// The histories of newer timelines than this one that are in `pg_wal`, newest first.
