@@ -129,7 +129,7 @@ pub(crate) fn elsewhere(
     if node == here {
         return Ok((here, None));
     }
-    let word = command.as_str().trim_start_matches("cls_");
+    let word = command.word();
     let mut words = vec![word.to_owned()];
     let given = std::env::args_os()
         .skip(1)

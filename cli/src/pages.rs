@@ -190,7 +190,7 @@ _cls() {
 "#;
 
 fn fish_link(name: &str) -> String {
-    let command = name.trim_start_matches("cls_");
+    let command = pha_core::health::word_of_link(name);
     format!("complete -c {name} -w 'cls {command}'")
 }
 

@@ -41,7 +41,7 @@ mod tests;
 
 pub use commits::CommitWaits;
 pub use connections::Connections;
-pub use left::{LeftSlot, NotingCommand, Operation};
+pub use left::{LeftSlot, NotingCommand, Operation, word_of_link};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

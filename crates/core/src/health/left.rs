@@ -30,6 +30,23 @@ text_enum! {
     }
 }
 
+/// With what the name of a command begins that is a link to `cls`.
+const LINK: &str = "cls_";
+
+impl NotingCommand {
+    /// The command as `cls` is given it, without the name of a link.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of_link(self.as_str())
+    }
+}
+
+/// The command of `cls` that a link of this name stands for.
+#[must_use]
+pub fn word_of_link(name: &str) -> &str {
+    name.strip_prefix(LINK).unwrap_or(name)
+}
+
 /// The operation of `cls` that is noted in the cluster's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
