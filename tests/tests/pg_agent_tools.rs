@@ -355,7 +355,8 @@ fn the_lock_services_row_is_older_than_what_was_seen() {
     );
     node.server.sql(&back).unwrap();
     let outcome = node.world.monitor().run().is(8);
-    assert!(outcome.stderr.contains("restored"), "{outcome:#?}");
+    let said = "the lock service's row is new (term 0), but this cluster has seen term";
+    assert!(outcome.stderr.contains(said), "{outcome:#?}");
     assert_eq!(node.names(), "node2");
     node.live_through(&LOCK_FAULT);
 }

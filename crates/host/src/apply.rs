@@ -105,7 +105,16 @@ pub(crate) fn perform(
                 .map_err(text)
         })),
         Action::RestartReceiver(pid) => done(node.end_receiver(*pid)),
-        Action::ReadDisk => node.pg.look(deadline).map(Effect::Disk),
+        Action::ReadDisk => {
+            // What stops has more to do than to look at a disk that may be failing.
+            let deadline = match snapshot.operation {
+                Operation::Stop | Operation::Demote { .. } => {
+                    deadline.sub_budget(deadline.left() / 3)
+                }
+                _ => deadline,
+            };
+            node.pg.look(deadline).map(Effect::Disk)
+        }
         Action::ReadRegister => {
             let deadline = node.lock_deadline(deadline);
             Ok(Effect::Register(node.lock()?.read(deadline)))

@@ -138,24 +138,32 @@ fn any_register() -> impl Strategy<Value = Register> {
         any_nodes(),
         any_positions(),
         any::<bool>(),
-        any_timelines(),
+        (any_timelines(), any::<bool>()),
     )
         .prop_map(
-            |(owner, term, epoch, holders, positions, running, timelines)| Register {
-                owner,
-                term,
-                epoch,
-                // A row past term 0 without holders is damage, which no change is judged on.
-                holders: if term > 0 && holders.is_empty() {
-                    nodes(&["a"])
-                } else {
-                    holders
-                },
-                positions,
-                lease_left: if running { TTL } else { Duration::ZERO },
-                ttl: TTL,
-                timelines,
-                renewed: String::new(),
+            |(owner, term, epoch, holders, positions, running, (mut timelines, taken))| {
+                // As the owner's own promotion has left it.
+                if let (true, Some(owner), Some(former)) = (taken, &owner, &mut timelines.former) {
+                    former.term = term;
+                    let position = positions.get(owner).copied();
+                    former.nodes.insert(owner.clone(), position);
+                }
+                Register {
+                    owner,
+                    term,
+                    epoch,
+                    // A row past term 0 without holders is damage, which no change is judged on.
+                    holders: if term > 0 && holders.is_empty() {
+                        nodes(&["a"])
+                    } else {
+                        holders
+                    },
+                    positions,
+                    lease_left: if running { TTL } else { Duration::ZERO },
+                    ttl: TTL,
+                    timelines,
+                    renewed: String::new(),
+                }
             },
         )
 }

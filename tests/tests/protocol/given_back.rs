@@ -5,6 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use pha_core::lineage::Former;
 use pha_core::register::{Register, Update};
 use stateright::Model;
 
@@ -24,15 +25,18 @@ impl Explored {
         before: &Register,
         after: &mut Register,
     ) {
-        if let Some(former) = &mut after.timelines.former
-            && (!self.rollbacks || self.mutation == Mutation::PositionsNotGivenBack)
-        {
-            former
-                .nodes
-                .values_mut()
-                .for_each(|position| *position = None);
-        }
         match update {
+            Update::Promote { node, .. }
+                if self.mutation == Mutation::OwnerGivesBackItsHolders
+                    && before.is_owned_by(node) =>
+            {
+                let position = |node| before.positions.get(node).copied();
+                let holders = before.holders.iter();
+                after.timelines.former = Some(Box::new(Former {
+                    term: after.term,
+                    nodes: holders.map(|node| (node.clone(), position(node))).collect(),
+                }));
+            }
             Update::Leave { .. } if self.mutation == Mutation::LeaverIsGivenBack => {
                 after.timelines.former.clone_from(&before.timelines.former);
             }
@@ -43,8 +47,15 @@ impl Explored {
                         state.violation = Some(HALF);
                     }
                 }
+                if self.mutation == Mutation::PositionsNotGivenBack {
+                    after.positions.clear();
+                }
             }
             _ => {}
+        }
+        if let Some(former) = after.timelines.former.as_mut().filter(|_| !self.rollbacks) {
+            let positions = former.nodes.values_mut();
+            positions.for_each(|position| *position = None);
         }
     }
 }

@@ -364,6 +364,14 @@ const GIVEN_BY_HAND: Explored = Explored {
     ..GIVEN
 };
 
+/// The same where the lock service is out of reach at times, and nodes lose their memory of the register (R7).
+const GIVEN_AND_FORGOTTEN: Explored = Explored {
+    outages: true,
+    forgets: true,
+    start: Start::Replicating,
+    ..GIVEN
+};
+
 /// Three nodes, two of which held everything.
 const GIVEN_OF_THREE: Explored = Explored { nodes: 3, ..GIVEN };
 
@@ -1083,6 +1091,12 @@ fn a_right_of_which_no_use_was_made_goes_back_to_those_who_held_everything() {
     );
 }
 
+#[test]
+fn a_right_goes_back_to_nobody_whom_promises_have_passed_by() {
+    let most = if long() { 20_000_000 } else { 300_000 };
+    holds(GIVEN_AND_FORGOTTEN, Some(most));
+}
+
 /// Data are copied only from an owner that has served, which gives no right back of the term after that. And what has
 /// opened is on another timeline, whether `standby.signal` is there or not.
 #[test]
@@ -1113,6 +1127,11 @@ fn every_part_of_giving_back_is_needed() {
     );
     for (mutation, model, breaks) in [
         (M::GivenBackAfterOpening, GIVEN, ACKNOWLEDGED),
+        (
+            M::OwnerGivesBackItsHolders,
+            GIVEN_AND_FORGOTTEN,
+            ACKNOWLEDGED,
+        ),
         (M::GivenBackOfAnotherTime, late, SINGLE_WRITER),
         (M::PositionsNotGivenBack, GIVEN_AND_PUT_BACK, ACKNOWLEDGED),
     ] {

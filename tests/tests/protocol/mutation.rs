@@ -240,6 +240,9 @@ pub(crate) enum Mutation {
     GivenBackOfAnotherTime,
     /// R14: who replaces its data becomes a holder again by a right that is given back.
     LeaverIsGivenBack,
+    /// R14: the owner that promotes itself again may give back what it has as holders, although promises have passed
+    /// them by.
+    OwnerGivesBackItsHolders,
     /// R14: what was recorded of the holders is not kept.
     PositionsNotGivenBack,
     /// R12: nobody takes the change lock.

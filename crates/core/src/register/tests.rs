@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::lineage::{Lineage, TimelineName};
 use crate::snapshot::{SeenRole, StandbySignal};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -1215,4 +1216,57 @@ fn what_the_guard_has_noted_counts_at_its_epoch() {
     for (noted, relied) in [(None, None), (Some(6), None), (Some(7), Some(7))] {
         assert_eq!(memory.with_guard(noted).relied, relied);
     }
+}
+
+/// R14: what a node may give back is what it was given, however often it is given it again.
+#[test]
+fn a_right_that_is_given_again_is_given_back_to_those_who_held_everything_before() {
+    let (owner, other) = (node("a"), node("b"));
+    let named = Lineage::new(vec![TimelineName {
+        term: 1,
+        number: crate::timeline::TimelineId::FIRST,
+        fork: lsn(0),
+    }]);
+    let given = |row: &Register, to: &NodeName, bounded_loss| {
+        let free = Register {
+            lease_left: Duration::ZERO,
+            ..row.clone()
+        };
+        let update = Update::Promote {
+            node: to.clone(),
+            from_owner: row.owner.clone(),
+            from_term: row.term,
+            from_epoch: row.epoch,
+            bounded_loss,
+            ttl: TTL,
+        };
+        update.apply(&free).unwrap()
+    };
+    let back = |row: &Register, by: &NodeName| {
+        let update = Update::GiveBack {
+            node: by.clone(),
+            term: row.term,
+            from_epoch: row.epoch,
+        };
+        update.apply(row)
+    };
+    let mut row = running();
+    row.timelines.lineage = named;
+    let first = given(&row, &other, false);
+    for taken in [&first, &given(&first, &other, false)] {
+        let returned = back(taken, &other).unwrap();
+        assert_eq!(
+            (returned.holders, returned.owner),
+            (row.holders.clone(), None)
+        );
+        assert_eq!(returned.positions, row.positions);
+    }
+    // The owner's own holders may lack what promises have let pass.
+    assert_eq!(back(&given(&row, &owner, false), &owner), None);
+    // Who need not hold everything was not given what the holders have.
+    assert_eq!(back(&given(&row, &other, true), &other), None);
+    // What was recorded since is written by a server that has opened.
+    let mut opened = first;
+    opened.positions.insert(other.clone(), lsn(200));
+    assert_eq!(back(&opened, &other), None);
 }

@@ -192,7 +192,7 @@ pub enum Condition {
     /// The node is a holder and another holder remains (R6), or it may become one again by a right that is given
     /// back (R14).
     AnotherHolder,
-    /// It is known who held everything before the owner (R14).
+    /// It is known who held everything before the owner, and nothing was recorded of the owner since (R14, R10).
     FormerKnown,
 }
 
@@ -297,7 +297,16 @@ impl Update {
         let mut next = row.clone();
         match self {
             Self::FirstPrimary { node, ttl } | Self::Promote { node, ttl, .. } => {
-                next.timelines.former = row.former_of_the_next().map(Box::new);
+                let exact = !matches!(
+                    self,
+                    Self::FirstPrimary { .. }
+                        | Self::Promote {
+                            bounded_loss: true,
+                            ..
+                        }
+                );
+                let former = exact.then(|| row.former_of_the_next(node)).flatten();
+                next.timelines.former = former.map(Box::new);
                 next.owner = Some(node.clone());
                 next.term += 1;
                 next.epoch += 1;
@@ -364,7 +373,7 @@ impl Update {
                 next.timelines.former = None;
                 next.lease(Duration::ZERO);
             }
-            Self::GiveBack { node, .. } => {
+            Self::GiveBack { .. } => {
                 // A term has one owner.
                 next.term += 1;
                 next.epoch += 1;
@@ -374,7 +383,7 @@ impl Update {
                     .iter()
                     .filter_map(|(node, position)| Some((node.clone(), (*position)?)))
                     .collect();
-                next.holders = former.into_keys().chain([node.clone()]).collect();
+                next.holders = former.into_keys().collect();
                 next.owner = None;
                 next.lease(Duration::ZERO);
             }
@@ -420,16 +429,26 @@ impl Update {
 }
 
 impl Register {
-    /// Who holds everything as it is, for whoever is given the register now; nothing where no timelines are
-    /// named, since it could not be proven then that it has opened none.
-    fn former_of_the_next(&self) -> Option<Former> {
-        (!self.timelines.lineage.is_empty()).then(|| Former {
+    /// Who holds everything as it is, for `node`, which is given the register now; nothing where no timelines are
+    /// named, since it could not be proven then that it has opened none. The owner has been given it before: its
+    /// holders may have been passed by promises (R7), and what it serves in place begins no timeline, so what it
+    /// might give back is what it might have given back before.
+    fn former_of_the_next(&self, node: &NodeName) -> Option<Former> {
+        if self.timelines.lineage.is_empty() {
+            return None;
+        }
+        let nodes = match self.is_owned_by(node) {
+            true => self.former()?.nodes.clone(),
+            false => {
+                let holders = self.holders.iter();
+                holders
+                    .map(|node| (node.clone(), self.positions.get(node).copied()))
+                    .collect()
+            }
+        };
+        Some(Former {
             term: self.term + 1,
-            nodes: self
-                .holders
-                .iter()
-                .map(|node| (node.clone(), self.positions.get(node).copied()))
-                .collect(),
+            nodes,
         })
     }
 
@@ -496,7 +515,10 @@ impl Condition {
                         false => row.may_be_given_back_to(node),
                     })
             }
-            Self::FormerKnown => row.former().is_some(),
+            Self::FormerKnown => update.node().is_some_and(|node| {
+                let was = row.former().and_then(|former| former.nodes.get(node));
+                was == Some(&row.positions.get(node).copied())
+            }),
         }
     }
 }

@@ -149,7 +149,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
     };
     let statement = match update {
         Update::FirstPrimary { node, ttl } => statement(
-            promoted("$4"),
+            promoted("$4", NO_FORMER),
             format!("term = 0 and {LEASE_FREE}"),
             node.as_str(),
         )
@@ -162,7 +162,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
             bounded_loss,
             ttl,
         } => statement(
-            promoted("$4"),
+            promoted("$4", FORMER),
             format!(
                 "term > 0 and owner = $5 and term = $6 and epoch = $7 and ($8 or $3 = any(holders)) and {LEASE_FREE}"
             ),
@@ -302,7 +302,7 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
                 "owner = '', term = term + 1, epoch = epoch + 1, holders = {FORMER_HOLDERS}, positions = {FORMER_POSITIONS}, \
                  timelines = timelines - 'former', {LEASE_ENDS}"
             ),
-            format!("{OWNER_AT_TERM} and epoch = $5 and {FORMER_KNOWN}"),
+            format!("{OWNER_AT_TERM} and epoch = $5 and {FORMER_KNOWN} and {FORMER_OF_OWNER}"),
             node.as_str(),
         )
         .count(*term)
@@ -312,9 +312,9 @@ pub(super) fn update(lock: &LockName, update: &Update, system: Option<&str>) -> 
 }
 
 /// R0, R1: the node that asks takes everything.
-fn promoted(micros: &str) -> String {
+fn promoted(micros: &str, former: &str) -> String {
     format!(
-        "owner = $3, term = term + 1, epoch = epoch + 1, holders = array[$3], positions = {}, {FORMER}, {}",
+        "owner = $3, term = term + 1, epoch = epoch + 1, holders = array[$3], positions = {}, {former}, {}",
         kept("positions", "array[$3]"),
         lease(micros)
     )
@@ -338,16 +338,27 @@ const RECORDED: &str = "(select coalesce(jsonb_object_agg(p.node, greatest(p.old
      from jsonb_each_text(positions) o full join jsonb_each_text($5::jsonb) n on o.key = n.key) p \
      where p.node = any(holders))";
 
-/// R14: who holds everything as it is, for whoever is given the register.
-const FORMER: &str = "timelines = (timelines - 'former') || case when jsonb_array_length(coalesce(timelines -> 'lineage', '[]')) = 0 \
-     then '{}' else jsonb_build_object('former', jsonb_build_object('term', term + 1, 'nodes', \
-     (select coalesce(jsonb_object_agg(h.node, positions -> h.node), '{}') from unnest(holders) h(node)))) end";
+/// R14: who holds everything as it is, for a node that is given the register (`$8`: without being one of them), and
+/// of the owner what it might have given back before.
+const FORMER: &str = "timelines = (timelines - 'former') || case \
+     when $8 or jsonb_array_length(coalesce(timelines -> 'lineage', '[]')) = 0 then '{}' \
+     when owner <> $3 then jsonb_build_object('former', jsonb_build_object('term', term + 1, 'nodes', \
+     (select coalesce(jsonb_object_agg(h.node, positions -> h.node), '{}') from unnest(holders) h(node)))) \
+     when coalesce((timelines #>> '{former,term}')::bigint = term, false) \
+     then jsonb_build_object('former', (timelines -> 'former') || jsonb_build_object('term', term + 1)) \
+     else '{}' end";
+
+/// Nothing is to be given back.
+const NO_FORMER: &str = "timelines = timelines - 'former'";
 
 /// R14: it is known who held everything before the owner.
 const FORMER_KNOWN: &str = "coalesce((timelines #>> '{former,term}')::bigint = term, false)";
 
-const FORMER_HOLDERS: &str = "(select array_agg(f.node) from (select $3 as node union \
-     select jsonb_object_keys(timelines #> '{former,nodes}')) f)";
+/// … and nothing was recorded of the owner since.
+const FORMER_OF_OWNER: &str =
+    "timelines #> array['former', 'nodes', $3] = coalesce(positions -> $3, 'null')";
+
+const FORMER_HOLDERS: &str = "array(select jsonb_object_keys(timelines #> '{former,nodes}'))";
 
 const FORMER_POSITIONS: &str = "(select coalesce(jsonb_object_agg(f.key, f.value), '{}') \
      from jsonb_each(timelines #> '{former,nodes}') f where f.value <> 'null')";

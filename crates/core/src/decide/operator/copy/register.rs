@@ -50,7 +50,7 @@ pub fn is_still_so(
         return Ok(());
     };
     let (what, hint) = match believed(reading, None, told) {
-        Ok(row) if !row.holders.contains(me) => return Ok(()),
+        Ok(row) if !row.holders.contains(me) && !row.may_be_given_back_to(me) => return Ok(()),
         Ok(_) => (
             message!("{node} has become a holder meanwhile", node = me),
             message!("give the command again"),
