@@ -302,6 +302,17 @@ pub struct HadFile {
     pub same_view: bool,
 }
 
+/// A directory that a process works in and whose file system does not answer (EIO, ESTALE), as the kernel names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumbDirectory {
+    /// Where it is, without links; no file system is asked for that.
+    pub path: Vec<u8>,
+    /// A path means the same to the process as it does here.
+    pub same_view: bool,
+    /// Looking at that path fails just as looking at the process's directory does.
+    pub same_answer: bool,
+}
+
 /// What `postmaster.pid` says, held against /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PidFile {

@@ -31,6 +31,7 @@ mod end_of_wal;
 mod histories;
 mod prepare;
 mod running;
+mod stop;
 mod version;
 
 pub use version::Version;
@@ -405,62 +406,6 @@ impl PgCtl {
             .find(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let segment = segment.and_then(|name| files.look(&wal.join(name)).ok().flatten());
         segment.is_some_and(|segment| free < segment.length.saturating_mul(2))
-    }
-
-    /// Tells the server to stop (PostgreSQL manual, "Shutting Down the Server") and waits for the
-    /// end of all its processes, those that have lost their postmaster included.
-    pub fn stop(&self, mode: StopMode, deadline: Deadline) -> Result<Stopped, PgError> {
-        let signal = match mode {
-            StopMode::Fast => Signal::INT,
-            StopMode::Immediate => Signal::QUIT,
-            StopMode::Kill => return self.kill_everything(deadline),
-        };
-        let there = self.processes()?;
-        if there.is_empty() {
-            return Ok(Stopped::WasNotRunning);
-        }
-        for process in &there {
-            // The one that others descend from is the postmaster, whether or not its file is
-            // still there; it tells its children. One without relatives has lost its postmaster:
-            // a backend ends on SIGTERM (manual, pg_terminate_backend), not on SIGINT.
-            let leads = there
-                .iter()
-                .any(|other| other.parent() == Some(process.pid()));
-            let follows = there
-                .iter()
-                .any(|other| process.parent() == Some(other.pid()));
-            match (leads, follows) {
-                (true, _) => process.signal(signal)?,
-                (false, true) => continue,
-                (false, false) if mode == StopMode::Immediate => process.signal(Signal::QUIT)?,
-                (false, false) => process.signal(Signal::TERM)?,
-            };
-        }
-        for process in &there {
-            process.wait_gone(deadline);
-        }
-        for process in self.processes()? {
-            process.wait_gone(deadline);
-        }
-        let left = self.processes()?;
-        Ok(if left.is_empty() {
-            Stopped::Ended
-        } else {
-            Stopped::StillRunning(left)
-        })
-    }
-
-    /// Kills every process of the server; what is left of them at the deadline is returned.
-    pub fn kill_everything(&self, deadline: Deadline) -> Result<Stopped, PgError> {
-        if self.processes()?.is_empty() {
-            return Ok(Stopped::WasNotRunning);
-        }
-        let left = process::kill_everything(&self.pgdata, &self.user, deadline)?;
-        Ok(if left.is_empty() {
-            Stopped::Ended
-        } else {
-            Stopped::StillRunning(left)
-        })
     }
 
     /// Tells the server to read its configuration again; `false` when none runs. Reading happens

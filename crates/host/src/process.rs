@@ -61,11 +61,18 @@ pub enum ProcessError {
     },
     /// A process could not be looked at.
     #[error(
-        "process {pid} cannot be looked at (/proc/{pid}/exe and cwd), and may be of the server; see what holds it, and that the agent has root's rights"
+        "process {pid}{} cannot be looked at (/proc/{pid}/exe and cwd), and may be of the server; {}",
+        directory.as_ref().map(|path| format!(", which works in {},", path.display())).unwrap_or_default(),
+        match directory {
+            Some(_) => "see why its program or that directory does not answer (dmesg, df), or end it",
+            None => "see what holds it, and that the agent has root's rights",
+        }
     )]
     Unclear {
         /// The process.
         pid: i32,
+        /// Where it works, as far as the kernel says that.
+        directory: Option<PathBuf>,
     },
     /// `/proc` could not be read.
     #[error("reading /proc failed: {0}")]
@@ -78,6 +85,14 @@ pub enum ProcessError {
         /// What the system said.
         reason: io::Error,
     },
+}
+
+impl ProcessError {
+    /// A process that may be of the server and cannot be looked at.
+    fn unclear(pid: i32) -> Self {
+        let directory = kin::directory(pid);
+        Self::Unclear { pid, directory }
+    }
 }
 
 /// The contents of `postmaster.pid` (`miscadmin.h`, `LOCK_FILE_LINE_*`). Lines that a starting
@@ -251,7 +266,7 @@ impl Postmaster {
                 file,
             }),
             Named::Nobody(why) => stale(why.to_owned()),
-            Named::Unclear => Err(ProcessError::Unclear { pid: file.pid }),
+            Named::Unclear => Err(ProcessError::unclear(file.pid)),
             Named::OtherProgram => stale(format!("that process is {program}")),
             Named::Foreign { uid: of } => Err(ProcessError::OtherAccount {
                 pid: file.pid,
@@ -439,14 +454,54 @@ fn wait_readable(fd: &OwnedFd, timeout: Duration) {
     let _ = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout));
 }
 
-/// Every process of the account `owner` that is of a server on that data directory: postmaster,
-/// backends, and backends that outlived their postmaster. PostgreSQL is stopped when there is none.
+/// What one look at a server's processes has shown.
+#[derive(Debug)]
+#[must_use]
+pub struct Family {
+    /// Those that are of it.
+    pub sure: Vec<Process>,
+    /// Why these may not be all: one may be of it, and cannot be looked at.
+    pub unclear: Option<ProcessError>,
+}
+
+impl Family {
+    /// All of them.
+    ///
+    /// # Errors
+    /// [`ProcessError::Unclear`]: there may be one more.
+    pub fn whole(self) -> Result<Vec<Process>, ProcessError> {
+        self.unclear.map_or(Ok(self.sure), Err)
+    }
+
+    /// Those that are to be ended, as long as there are any; what cannot be looked at is neither signalled nor
+    /// keeps the others from it.
+    ///
+    /// # Errors
+    /// [`ProcessError::Unclear`]: none is seen, and there may be one.
+    pub fn left(self) -> Result<Vec<Process>, ProcessError> {
+        match self.sure.is_empty() {
+            true => self.whole(),
+            false => Ok(self.sure),
+        }
+    }
+}
+
+/// The processes of the account `owner` that are of a server on that data directory, and whether there may be more.
 ///
 /// # Errors
 /// `/proc` cannot be read; or the data directory cannot be looked at and the account has servers, of
 /// which each may be of it.
-pub fn server_processes(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
+pub fn family(pgdata: &Path, owner: &User) -> Result<Family, ProcessError> {
     kin::server(pgdata, owner)
+}
+
+/// Every process of the account `owner` that is of a server on that data directory: postmaster,
+/// backends, and backends that outlived their postmaster. PostgreSQL is stopped when there is none.
+///
+/// # Errors
+/// Those of [`family`]; [`ProcessError::Unclear`] where one may be of it and cannot be looked at.
+pub fn server_processes(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
+    family(pgdata, owner)?.whole()
 }
 
 /// Every process of a copy of ours into that data directory (`pg_basebackup`, `pg_rewind`), as the
@@ -486,7 +541,7 @@ pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError
             Some(false) => {}
             _ if !process.is_alive() => {}
             Some(true) => found.push(process),
-            None => return Err(ProcessError::Unclear { pid }),
+            None => return Err(ProcessError::unclear(pid)),
         }
     }
     Ok(found)
@@ -497,14 +552,22 @@ pub fn copies_into(pgdata: &Path, uid: u32) -> Result<Vec<Process>, ProcessError
 /// returned.
 ///
 /// # Errors
-/// `/proc` cannot be read, or a signal not be sent.
+/// Those of [`family`]; a signal cannot be sent; or [`ProcessError::Unclear`]: all that were seen are gone, and one
+/// may be of it that cannot be looked at.
 pub fn kill_everything(
     pgdata: &Path,
     owner: &User,
     deadline: Deadline,
 ) -> Result<Vec<Process>, ProcessError> {
+    kill_seen(|| family(pgdata, owner), deadline)
+}
+
+fn kill_seen(
+    look: impl Fn() -> Result<Family, ProcessError>,
+    deadline: Deadline,
+) -> Result<Vec<Process>, ProcessError> {
     loop {
-        let there = server_processes(pgdata, owner)?;
+        let there = look()?.left()?;
         if there.is_empty() {
             return Ok(there);
         }
@@ -516,7 +579,7 @@ pub fn kill_everything(
             process.wait_gone(deadline);
         }
         if deadline.expired() {
-            return server_processes(pgdata, owner);
+            return look()?.left();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which processes are of a server, by what the kernel knows of them. The lease is given back only after
 //! PostgreSQL is proven stopped (R8), and nothing else is signalled.
 
-use crate::snapshot::{HadFile, ServerProcess};
+use crate::snapshot::{DumbDirectory, HadFile, ServerProcess};
 
 /// Generations of processes below a postmaster. PostgreSQL has one; the others are a bound.
 const GENERATIONS: usize = 16;
@@ -11,19 +11,20 @@ const GENERATIONS: usize = 16;
 /// file, wherever it works by now (a function in an untrusted language can change the directory of its session).
 /// What runs another file was started by the server and is none of its own processes.
 ///
-/// # Errors
-/// The number of one that may be of the server and cannot be looked at: a list without it would prove that the
-/// server is gone.
-pub fn family(seen: &[ServerProcess]) -> Result<Vec<i32>, i32> {
+/// With them the first one that may be of the server and cannot be looked at: the others are to be ended all the
+/// same, and that none of them is left does not prove that the server is gone.
+#[must_use]
+pub fn family(seen: &[ServerProcess]) -> (Vec<i32>, Option<i32>) {
     let sure =
         |process: &&ServerProcess| (process.server, process.here) == (Some(true), Some(true));
     let mut ours: Vec<&ServerProcess> = seen.iter().filter(sure).collect();
     for _ in 0..GENERATIONS {
         let child = |process: &&ServerProcess| {
-            let same = |parent: &&ServerProcess| parent.executable == process.executable;
-            let of = |parent: &&ServerProcess| parent.pid == process.parent && same(parent);
-            let of = |parent: &&ServerProcess| process.executable.is_some() && of(parent);
-            !ours.contains(process) && ours.iter().any(of)
+            let has_forked = |parent: &&ServerProcess| {
+                parent.pid == process.parent && parent.executable == process.executable
+            };
+            let known = process.executable.is_some();
+            known && !ours.contains(process) && ours.iter().any(has_forked)
         };
         let more: Vec<&ServerProcess> = seen.iter().filter(child).collect();
         if more.is_empty() {
@@ -38,10 +39,8 @@ pub fn family(seen: &[ServerProcess]) -> Result<Vec<i32>, i32> {
             && process.server != Some(false)
             && (process.here != Some(false) || unread)
     };
-    match seen.iter().find(may_be) {
-        Some(process) => Err(process.pid),
-        None => Ok(ours.iter().map(|process| process.pid).collect()),
-    }
+    let unclear = seen.iter().find(may_be).map(|process| process.pid);
+    (ours.iter().map(|process| process.pid).collect(), unclear)
 }
 
 /// Whether all of these are so: no where one is not, and `None` where none is seen not to be and one cannot be told.
@@ -61,6 +60,22 @@ pub fn is_home(works_in: &HadFile, home: Option<(u64, u64)>, path: &[u8]) -> boo
     let was = works_in.path.strip_suffix(DELETED);
     let removed = works_in.removed && works_in.same_view && was == Some(path);
     home == Some(works_in.identity) || removed
+}
+
+/// Whether a process works in the data directory whose own file system does not answer: never where it works
+/// elsewhere, which the kernel knows by the path. `None` where it may be the data directory after all: `path`, its
+/// place without links, is not known, or that place or one below it; or the process's path leads to something
+/// that answers otherwise than the process's directory does, as where its file system was taken out of the tree.
+#[must_use]
+pub fn is_home_by_path(works_in: &DumbDirectory, path: Option<&[u8]>) -> Option<bool> {
+    let of = works_in.path.strip_suffix(DELETED);
+    let of = of.unwrap_or(&works_in.path);
+    let below = |home: &[u8]| {
+        let rest = of.strip_prefix(home);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || home == b"/")
+    };
+    let elsewhere = works_in.same_view && works_in.same_answer && !below(path?);
+    elsewhere.then_some(false)
 }
 
 /// Whether a process runs the system's program of this name: the very file, or one of that name that an
@@ -185,8 +200,8 @@ mod tests {
     #[test]
     fn what_works_in_the_directory_is_of_the_server_also_without_a_postmaster() {
         let seen = [process(7, 1, FILE, true), process(8, 1, FILE, false)];
-        assert_eq!(family(&seen), Ok(vec![7]));
-        assert_eq!(family(&[]), Ok(vec![]));
+        assert_eq!(family(&seen), (vec![7], None));
+        assert_eq!(family(&[]), (vec![], None));
     }
 
     #[test]
@@ -201,41 +216,86 @@ mod tests {
             process(20, 1, FILE, false),
             process(21, 20, FILE, false),
         ];
-        let mut ours = family(&seen).unwrap();
+        let (mut ours, unclear) = family(&seen);
         ours.sort_unstable();
-        assert_eq!(ours, [7, 8, 9]);
+        assert_eq!((ours, unclear), (vec![7, 8, 9], None));
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_not_none() {
         let postmaster = process(7, 1, FILE, true);
         let child = process(8, 7, FILE, false);
-        let (none, unread) = (Ok(vec![]), |process| family(&[process]));
         let of = |server, here| ServerProcess {
             server,
             here,
             ..child
         };
-        for (server, here, expected) in [
-            (None, None, Err(8)),
-            (Some(true), None, Err(8)),
-            (None, Some(true), Err(8)),
-            (Some(false), None, none.clone()),
-            (Some(false), Some(true), none.clone()),
-            (None, Some(false), none.clone()),
-            (Some(true), Some(false), none),
+        for (server, here, unclear) in [
+            (None, None, Some(8)),
+            (Some(true), None, Some(8)),
+            (None, Some(true), Some(8)),
+            (Some(false), None, None),
+            (Some(false), Some(true), None),
+            (None, Some(false), None),
+            (Some(true), Some(false), None),
         ] {
-            assert_eq!(unread(of(server, here)), expected, "{server:?} {here:?}");
+            let seen = family(&[of(server, here)]);
+            assert_eq!(seen, (vec![], unclear), "{server:?} {here:?}");
         }
         // What the postmaster has forked counts by the file that it runs, and so is not known without it.
         let elsewhere = of(Some(true), None);
-        assert_eq!(family(&[postmaster, elsewhere]), Ok(vec![7, 8]));
+        assert_eq!(family(&[postmaster, elsewhere]), (vec![7, 8], None));
         let bare = ServerProcess {
             executable: None,
             ..child
         };
-        assert_eq!(family(&[postmaster, bare]), Err(8));
-        assert_eq!(family(&[bare]), Ok(vec![]));
+        assert_eq!(family(&[postmaster, bare]), (vec![7], Some(8)));
+        assert_eq!(family(&[bare]), (vec![], None));
+        // Another server's directory that does not answer keeps nobody from ending this one.
+        let other = ServerProcess {
+            pid: 20,
+            parent: 1,
+            ..elsewhere
+        };
+        assert_eq!(family(&[other, child, postmaster]), (vec![7, 8], Some(20)));
+    }
+
+    #[test]
+    fn whose_directory_does_not_answer_works_elsewhere_where_its_path_says_so() {
+        let dumb = |path: &[u8]| DumbDirectory {
+            path: path.to_vec(),
+            same_view: true,
+            same_answer: true,
+        };
+        let home = Some(&b"/data/pg"[..]);
+        for path in [
+            "/data",
+            "/data/pg2",
+            "/nfs/data/pg",
+            "/",
+            "/data/pg2 (deleted)",
+        ] {
+            let seen = is_home_by_path(&dumb(path.as_bytes()), home);
+            assert_eq!(seen, Some(false), "{path}");
+        }
+        for path in ["/data/pg", "/data/pg/base", "/data/pg (deleted)"] {
+            assert_eq!(
+                is_home_by_path(&dumb(path.as_bytes()), home),
+                None,
+                "{path}"
+            );
+        }
+        assert_eq!(is_home_by_path(&dumb(b"/nfs"), Some(b"/")), None);
+        assert_eq!(is_home_by_path(&dumb(b"/nfs"), None), None);
+        let others: [fn(&mut DumbDirectory); 2] = [
+            |works_in| works_in.same_view = false,
+            |works_in| works_in.same_answer = false,
+        ];
+        for change in others {
+            let mut works_in = dumb(b"/nfs");
+            change(&mut works_in);
+            assert_eq!(is_home_by_path(&works_in, home), None, "{works_in:?}");
+        }
     }
 
     #[test]

@@ -15,11 +15,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::{self, family, is_home, may_be_named};
+use pha_core::decide::{self, family, is_home, is_home_by_path, may_be_named};
 use pha_core::parse::title;
-use pha_core::snapshot::{HadFile, ServerProcess};
+use pha_core::snapshot::{DumbDirectory, HadFile, ServerProcess};
 
-use super::{Process, ProcessError};
+use super::{Family, Process, ProcessError};
 use rustix::io::Errno;
 
 use crate::files::FileError;
@@ -98,7 +98,7 @@ pub(super) fn numbers() -> io::Result<Vec<i32>> {
 
 /// Every process of the account that is of a server on that data directory. Where nobody can say which
 /// directory that is, each of the account's servers may be of it, so that only a list without any is one.
-pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, ProcessError> {
+pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Family, ProcessError> {
     let home = Home::of(pgdata, owner);
     let (mut processes, mut seen) = (Vec::new(), Vec::new());
     for pid in numbers().map_err(ProcessError::Proc)? {
@@ -134,12 +134,19 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Vec<Process>, Proces
     {
         return Err(error.into());
     }
-    // What was read above is of one process only if the number is still of the same one.
-    processes.retain(|process| process.is_alive());
+    // What was read above is of one process only if the number is still of the same one. What ends has no program
+    // and no directory any more for a moment before it is dead.
+    let is_there = |process: &Process| {
+        process.is_alive() && !matches!(is_postgres(process.pid), Ok(None | Some(false)))
+    };
+    processes.retain(is_there);
     seen.retain(|seen| processes.iter().any(|process| process.pid == seen.pid));
-    let ours = family(&seen).map_err(|pid| ProcessError::Unclear { pid })?;
+    let (ours, unclear) = family(&seen);
     processes.retain(|process| ours.contains(&process.pid));
-    Ok(processes)
+    Ok(Family {
+        sure: processes,
+        unclear: unclear.map(ProcessError::unclear),
+    })
 }
 
 /// The account that a process runs as, where all its user ids say the same; `None` also of one that is gone.
@@ -248,10 +255,29 @@ pub(super) fn is_wal_receiver(pid: i32) -> bool {
     title::is_wal_receiver(&String::from_utf8_lossy(&line))
 }
 
+/// Where a process works, as the kernel names it.
+pub(super) fn directory(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// The directory that a process works in, where its file system does not answer.
+fn dumb_directory(pid: i32) -> Option<DumbDirectory> {
+    let path = directory(pid)?;
+    let refusal = |path: &Path| std::fs::metadata(path).err()?.raw_os_error();
+    let own = refusal(Path::new(&format!("/proc/{pid}/cwd")))?;
+    Some(DumbDirectory {
+        same_view: sees_our_files(pid) == Some(true),
+        same_answer: refusal(&path) == Some(own),
+        path: path.into_os_string().into_vec(),
+    })
+}
+
 /// A data directory, known by what it is and by where it is.
 pub(super) struct Home {
     identity: Option<(u64, u64)>,
     path: PathBuf,
+    /// Without links; `None` where that cannot be told.
+    real: Option<PathBuf>,
 }
 
 impl Home {
@@ -262,16 +288,21 @@ impl Home {
     pub(super) fn of(pgdata: &Path, owner: &User) -> Result<Self, FileError> {
         let files = owner.files();
         let there = files.look(pgdata)?;
-        let real = files.real(pgdata).ok().flatten();
         Ok(Self {
             identity: there.map(|stat| (stat.device, stat.inode)),
-            path: real.unwrap_or_else(|| pgdata.to_owned()),
+            path: pgdata.to_owned(),
+            real: files.real(pgdata).ok().flatten(),
         })
     }
 
-    /// Whether a process works in this directory ([`is_home`]); `None` where that cannot be told.
+    /// Whether a process works in this directory ([`is_home`], [`is_home_by_path`]); `None` where that cannot be
+    /// told.
     pub(super) fn is_home_of(&self, pid: i32) -> Option<bool> {
-        let path = self.path.as_os_str().as_bytes();
-        had(pid, "cwd").map(|works_in| is_home(&works_in, self.identity, path))
+        let real = self.real.as_ref().map(|path| path.as_os_str().as_bytes());
+        let path = real.unwrap_or(self.path.as_os_str().as_bytes());
+        match had(pid, "cwd") {
+            Some(works_in) => Some(is_home(&works_in, self.identity, path)),
+            None => is_home_by_path(&dumb_directory(pid)?, real),
+        }
     }
 }

@@ -245,6 +245,27 @@ fn everything_is_killed_and_seen_gone() {
     );
 }
 
+/// Another server of the account whose directory does not answer.
+#[test]
+fn what_cannot_be_looked_at_keeps_nobody_from_being_killed() {
+    let dir = Dir::new("unclear");
+    let server = dir.server_in(&dir.0);
+    wait_for_name(server.pid());
+    let look = || {
+        Ok(Family {
+            unclear: Some(ProcessError::unclear(std::process::id().cast_signed())),
+            ..family(&dir.0, &me())?
+        })
+    };
+    assert!(look().unwrap().whole().is_err());
+    let killed = kill_seen(look, soon());
+    assert!(Process::of(server.pid()).is_none());
+    let error = killed.unwrap_err().to_string();
+    let here = std::env::current_dir().unwrap();
+    let named = format!("which works in {},", here.display());
+    assert!(error.contains(&named), "{error}");
+}
+
 #[test]
 fn a_stopped_process_is_alive_and_can_be_killed() {
     let dir = Dir::new("stopped");

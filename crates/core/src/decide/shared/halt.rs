@@ -143,8 +143,8 @@ pub(in crate::decide) fn not_stopped(s: &Snapshot) -> Step {
     Step::fail(
         OcfCode::Generic,
         format!(
-            "reboot {}: PostgreSQL was not seen to end there, so the lock is kept{why}; look for processes in \
-             uninterruptible sleep (ps -eo pid,stat,wchan,cmd | grep postgres)",
+            "PostgreSQL was not seen to end there, so the lock is kept{why}; look for processes in uninterruptible \
+             sleep (ps -eo pid,stat,wchan,cmd | grep postgres), and reboot {} where one is left that nothing ends",
             s.me()
         ),
     )
