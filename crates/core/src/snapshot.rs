@@ -325,6 +325,8 @@ pub enum PidFile {
     },
     /// It names a server that works in this very directory as another account.
     Foreign,
+    /// It names a process that cannot be looked at, and may be the postmaster.
+    Unclear,
     /// It could not be read: it says nothing.
     Unreadable,
 }

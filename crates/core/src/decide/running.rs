@@ -89,7 +89,8 @@ pub fn is_lock_of(socket: LockFile<'_>, own: LockFile<'_>) -> bool {
 pub fn running(file: PidFile, shown: Shown) -> Process {
     match (file, shown) {
         (PidFile::Alive { frozen }, _) => Process::Alive { frozen },
-        (PidFile::Foreign, _) => Process::Alive { frozen: false },
+        // What cannot be looked at is not among the account's processes that are, and may be one all the same.
+        (PidFile::Foreign | PidFile::Unclear, _) => Process::Alive { frozen: false },
         // /proc has them all, those whose postmaster has left no file among them.
         (PidFile::Gone | PidFile::Unreadable, Shown::Nothing) => Process::Absent,
         // Without a postmaster there is nobody to ask, and SIGKILL looks again who is left.
@@ -142,11 +143,12 @@ mod tests {
             PidFile::Gone,
             PidFile::Alive { frozen: true },
             PidFile::Foreign,
+            PidFile::Unclear,
             PidFile::Unreadable,
         ];
         for file in files {
             for shown in [Shown::Nothing, Shown::Processes, Shown::Unclear] {
-                let alive = matches!(file, PidFile::Alive { .. } | PidFile::Foreign);
+                let alive = !matches!(file, PidFile::Gone | PidFile::Unreadable);
                 let gone = running(file, shown) == Process::Absent;
                 assert_eq!(
                     gone,
@@ -249,6 +251,7 @@ mod tests {
         for file in [
             PidFile::Alive { frozen: false },
             PidFile::Foreign,
+            PidFile::Unclear,
             PidFile::Unreadable,
         ] {
             assert!(!left_over(file, Shown::Nothing));

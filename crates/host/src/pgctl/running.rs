@@ -30,7 +30,8 @@ impl PgCtl {
     /// Whether PostgreSQL runs, for the commands.
     ///
     /// # Errors
-    /// `postmaster.pid` cannot be read, or names another account's process: that says neither.
+    /// `postmaster.pid` cannot be read, or names another account's process or one that cannot be looked at: that
+    /// says neither.
     pub fn surely_running(&self) -> Result<snapshot::Process, ProcessError> {
         let seen = self.seen();
         seen.unclear.map_or(Ok(seen.process), Err)
@@ -45,17 +46,12 @@ impl PgCtl {
             Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
                 (snapshot::PidFile::Gone, None, None)
             }
-            Err(error) => {
-                let file = match error {
-                    ProcessError::OtherAccount { .. } => snapshot::PidFile::Foreign,
-                    _ => snapshot::PidFile::Unreadable,
-                };
-                (file, None, Some(error))
-            }
+            Err(error) => (file_of(&error), None, Some(error)),
         };
         let shown = match file {
             // The postmaster was seen among them.
             snapshot::PidFile::Alive { .. } | snapshot::PidFile::Foreign => Shown::Processes,
+            snapshot::PidFile::Unclear => Shown::Unclear,
             snapshot::PidFile::Gone | snapshot::PidFile::Unreadable => match self.processes() {
                 Ok(left) if left.is_empty() => Shown::Nothing,
                 Ok(_) => Shown::Processes,
@@ -103,5 +99,36 @@ impl PgCtl {
             let _ = self.user.files().ensure_absent(&path)?;
         }
         Ok(())
+    }
+}
+
+/// What `postmaster.pid` says where that could not be held against the processes.
+fn file_of(error: &ProcessError) -> snapshot::PidFile {
+    match error {
+        ProcessError::OtherAccount { .. } => snapshot::PidFile::Foreign,
+        ProcessError::Unclear { .. } => snapshot::PidFile::Unclear,
+        ProcessError::File(_)
+        | ProcessError::PidFile { .. }
+        | ProcessError::Proc(_)
+        | ProcessError::Signal { .. } => snapshot::PidFile::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_postmaster_that_cannot_be_looked_at_runs_whatever_else_is_shown() {
+        let unclear = ProcessError::Unclear {
+            pid: 7,
+            directory: None,
+        };
+        for shown in [Shown::Nothing, Shown::Processes, Shown::Unclear] {
+            let seen = running(file_of(&unclear), shown);
+            assert_eq!(seen, snapshot::Process::Alive { frozen: false });
+        }
+        let unreadable = file_of(&ProcessError::Proc(std::io::Error::other("")));
+        assert_eq!(unreadable, snapshot::PidFile::Unreadable);
     }
 }
