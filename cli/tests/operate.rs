@@ -304,7 +304,32 @@ fn cleanup_waits_until_pacemaker_has_looked_at_the_database_again() {
     let run = changing("crm_resource", &before, &unprobed).cls(&["cleanup", "--timeout", "1"]);
     assert_eq!(run.code, 11, "{run:?}");
     assert!(run.err.contains("has not looked at node1 again"), "{run:?}");
+    // Another node's is not waited for.
+    let shims = changing("crm_resource", &before, &unprobed);
+    let run = shims.cls(&["cleanup", "--node", "node2", "--timeout", "5"]);
+    assert_eq!(run.code, 0, "{run:?}");
     let run = changing("crm_resource", &before, &after).cls(&["cleanup"]);
+    assert_eq!(run.code, 0, "{run:?}");
+}
+
+/// A probe that fails says no role, and Pacemaker does not probe again by itself.
+#[test]
+fn cleanup_ends_where_the_probe_has_failed() {
+    let broken = || Node {
+        last: ("monitor", 1),
+        ..PRIMARY
+    };
+    let before = cib(&[PRIMARY, STANDBY], TWO, &[]);
+    let after = cib(&[broken(), STANDBY], TWO, &[]);
+    let run = changing("crm_resource", &before, &after).cls(&["cleanup"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let said = "its probe has failed on node1: it is broken";
+    assert!(run.err.contains(said), "{run:?}");
+    assert!(run.err.contains("then cls_cleanup again"), "{run:?}");
+    // Also where it had failed before; and another node's is no matter of this one.
+    let shims = idle(&[broken(), STANDBY], TWO, &[]);
+    assert_eq!(shims.cls(&["cleanup"]).code, 1);
+    let run = changing("crm_resource", &before, &after).cls(&["cleanup", "--node", "node2"]);
     assert_eq!(run.code, 0, "{run:?}");
 }
 

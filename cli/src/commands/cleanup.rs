@@ -111,7 +111,7 @@ pub(crate) fn clean(
         }
         // With a failure Pacemaker forgets what else it knew of the resource there, until the probe that follows,
         // seconds later: whoever asks meanwhile would find no primary.
-        if let Some(name) = forgotten(&before, &cluster.view).next() {
+        if let Some(name) = forgotten(&before, &cluster.view, node).next() {
             settled = false;
             return Ok(Look::Pending(format!(
                 "Pacemaker has not looked at {name} again"
@@ -119,21 +119,48 @@ pub(crate) fn clean(
         }
         // Before the cleaning has begun nothing is under way either, so it is believed when it is seen twice.
         if std::mem::replace(&mut settled, true) {
-            return Ok(Look::Done(()));
+            return match failed_probe(&cluster.view, node) {
+                Some(error) => Err(error),
+                None => Ok(Look::Done(())),
+            };
         }
         Ok(Look::Pending("nothing is under way".to_owned()))
     })
 }
 
-/// The nodes on which the database's role was on record before, and is not now.
-fn forgotten<'v>(before: &'v View, now: &'v View) -> impl Iterator<Item = &'v NodeName> {
+/// The nodes, or the one, on which the database's role was on record before, and nothing is now.
+fn forgotten<'v>(
+    before: &'v View,
+    now: &'v View,
+    node: Option<&str>,
+) -> impl Iterator<Item = &'v NodeName> {
+    let meant = move |name: &&NodeName| node.is_none_or(|node| name.as_str() == node);
     let known = before
         .nodes
         .iter()
         .filter(|(_, node)| node.database.role.is_some());
-    known.map(|(name, _)| name).filter(|name| {
+    known.map(|(name, _)| name).filter(meant).filter(|name| {
         let node = now.node(name);
-        node.online && node.database.role.is_none()
+        let database = &node.database;
+        node.online && database.role.is_none() && database.last_operation.is_none()
+    })
+}
+
+/// What is to be said of a node on which Pacemaker has looked at the database and could not tell its role: it does
+/// not look again by itself.
+fn failed_probe(now: &View, node: Option<&str>) -> Option<ClsError> {
+    let meant = |name: &NodeName| node.is_none_or(|node| name.as_str() == node);
+    now.nodes.iter().find_map(|(name, seen)| {
+        let unknown = seen.online && seen.database.role.is_none() && meant(name);
+        let failure = seen.database.last_failure.as_ref().filter(|_| unknown)?;
+        let why = match &failure.reason {
+            Some(reason) => reason.clone(),
+            None => format!("status {}", failure.code),
+        };
+        Some(ClsError::failed(
+            format!("the failures are forgotten, and its probe has failed on {name}: {why}"),
+            "mend that (cls_doctor), then cls_cleanup again",
+        ))
     })
 }
 
