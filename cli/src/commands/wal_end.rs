@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pha_core::decide::may_run;
 use pha_core::lineage::{Lineage, Unproven};
 use pha_core::names::NodeName;
 use pha_core::postgres::{RoleView, ServerView};
@@ -69,9 +68,17 @@ pub(super) fn own_data(
     let Ok(pg) = pg_ctl(&cluster.params) else {
         return (None, None);
     };
-    let served = may_run(&pg.surely_running());
+    // Of a server that runs its record is believed without a look at the data.
+    let Some(served) = served(pg.surely_running()) else {
+        return (None, None);
+    };
     let data = file.own_data(&pg, served, end.timeline, deadline.sub_budget(LIMIT));
     data.unwrap_or_default()
+}
+
+/// Whether a server is at work on the data; `None` where that cannot be told.
+fn served<E>(seen: Result<Process, E>) -> Option<bool> {
+    Some(seen.ok()? != Process::Absent)
 }
 
 /// The end of WAL on this node: a running server is asked, a stopped one's files are read.
@@ -125,4 +132,18 @@ pub(super) fn there(
     let words = ["wal-end", &resource];
     site::ask_there(node, &words, b"", deadline.sub_budget(LIMIT))
         .map_err(|hindrance| hindrance.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_are_served_only_where_a_server_was_seen() {
+        assert_eq!(served::<()>(Ok(Process::Absent)), Some(false));
+        assert_eq!(served::<()>(Ok(Process::Orphans)), Some(true));
+        let alive = Process::Alive { frozen: false };
+        assert_eq!(served::<()>(Ok(alive)), Some(true));
+        assert_eq!(served(Err("postmaster.pid cannot be read")), None);
+    }
 }
