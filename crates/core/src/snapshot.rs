@@ -765,7 +765,7 @@ impl From<bool> for StandbySignal {
 /// What PostgreSQL is on a node that is asked something, as its processes and files show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenRole {
-    /// Its postmaster is alive.
+    /// A process of it is there.
     pub runs: bool,
     /// Whether the data are a standby's.
     pub signal: StandbySignal,

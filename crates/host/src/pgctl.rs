@@ -34,6 +34,7 @@ mod running;
 mod stop;
 mod version;
 
+pub(crate) use running::surely_running;
 pub use version::Version;
 
 /// Why something about a server's programs or data directory could not be done.

@@ -19,7 +19,7 @@ use pha_core::register::{
     self, GaveWay, Memory, PromiseAnswer, PromiseAsk, PromiseRequest, Reading, Register, Reply,
     Update, Withdrawal,
 };
-use pha_core::snapshot::SeenRole;
+use pha_core::snapshot::{Process, SeenRole};
 use tracing::{info, warn};
 
 use crate::asked::Asked;
@@ -30,7 +30,6 @@ use crate::lock::{LockName, LockService};
 use crate::memory::{Guard, MemoryFile};
 use crate::node::{self, Node};
 use crate::pgctl;
-use crate::process::Postmaster;
 use crate::ssh::Ssh;
 use crate::user::User;
 
@@ -296,9 +295,10 @@ impl Asked {
     fn role(&self) -> Result<SeenRole, String> {
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         let signal = pgctl::standby_signal(&owner, &self.pgdata);
-        let postmaster = Postmaster::of(&self.pgdata, &owner).map_err(|error| error.to_string())?;
+        // One whose postmaster.pid was removed serves on.
+        let process = pgctl::surely_running(&self.pgdata, &owner);
         Ok(SeenRole {
-            runs: matches!(postmaster, Postmaster::Alive { .. }),
+            runs: process.map_err(|error| error.to_string())? != Process::Absent,
             signal,
         })
     }
@@ -387,5 +387,49 @@ impl register::Asked for Locked<'_> {
     fn free(&mut self, term: u64, epoch: u64) -> Result<(), String> {
         let freed = self.guard.free(term, epoch);
         freed.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pha_core::register::ClusterId;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_server_whose_pid_file_was_removed_runs() {
+        let directory = std::env::temp_dir().join(format!("pha-role-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let asked = Asked {
+            me: "node1".parse().unwrap(),
+            nodes: Vec::new(),
+            cluster: ClusterId {
+                lock: String::new(),
+                system: None,
+            },
+            pgdata: directory.clone(),
+            pgdba: User::current().unwrap().name().to_owned(),
+            ttl_ms: 0,
+            conninfo: String::new(),
+        };
+        let stopped = asked.role().unwrap().runs;
+        let program = directory.join("postgres");
+        // By a process of its own: a fork of another test would keep it open for writing.
+        let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
+        assert!(copied.unwrap().success());
+        let mut server = Command::new(&program);
+        server.arg("600").stdin(Stdio::null());
+        let mut server = server.current_dir(&directory).spawn().unwrap();
+        // A child is a copy of this program until it has executed its own.
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let mut serves = false;
+        while !serves && !deadline.expired() {
+            serves = asked.role().unwrap().may_serve();
+        }
+        let _ = server.kill();
+        let _ = server.wait();
+        let _ = std::fs::remove_dir_all(&directory);
+        assert!(serves && !stopped);
     }
 }

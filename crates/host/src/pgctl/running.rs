@@ -5,8 +5,10 @@ use pha_core::snapshot::{self, Shown};
 use tracing::{info, warn};
 
 use super::{PgCtl, PgError};
-use crate::process::{PidFile, Postmaster, ProcessError};
+use crate::process::{PidFile, Postmaster, ProcessError, server_processes};
+use crate::user::User;
 use pha_core::postgres::PmStatus;
+use std::path::Path;
 
 /// What one look at the processes has shown.
 struct Seen {
@@ -33,40 +35,11 @@ impl PgCtl {
     /// `postmaster.pid` cannot be read, or names another account's process or one that cannot be looked at: that
     /// says neither.
     pub fn surely_running(&self) -> Result<snapshot::Process, ProcessError> {
-        let seen = self.seen();
-        seen.unclear.map_or(Ok(seen.process), Err)
+        surely_running(&self.pgdata, &self.user)
     }
 
     fn seen(&self) -> Seen {
-        let (file, status, unclear) = match self.postmaster() {
-            Ok(Postmaster::Alive { state, file, .. }) => {
-                let frozen = state == 'T';
-                (snapshot::PidFile::Alive { frozen }, file.status, None)
-            }
-            Ok(Postmaster::Absent | Postmaster::Stale { .. }) => {
-                (snapshot::PidFile::Gone, None, None)
-            }
-            Err(error) => (file_of(&error), None, Some(error)),
-        };
-        let shown = match file {
-            // The postmaster was seen among them.
-            snapshot::PidFile::Alive { .. } | snapshot::PidFile::Foreign => Shown::Processes,
-            snapshot::PidFile::Unclear => Shown::Unclear,
-            snapshot::PidFile::Gone | snapshot::PidFile::Unreadable => match self.processes() {
-                Ok(left) if left.is_empty() => Shown::Nothing,
-                Ok(_) => Shown::Processes,
-                Err(_) if file == snapshot::PidFile::Unreadable => Shown::Unclear,
-                Err(error) => {
-                    warn!("{error}");
-                    Shown::Unclear
-                }
-            },
-        };
-        Seen {
-            process: running(file, shown),
-            status,
-            unclear,
-        }
+        seen(&self.pgdata, &self.user)
     }
 
     /// Removes the lock files that a dead server has left ([`left_over`]).
@@ -99,6 +72,50 @@ impl PgCtl {
             let _ = self.user.files().ensure_absent(&path)?;
         }
         Ok(())
+    }
+}
+
+/// Whether PostgreSQL runs on a data directory of that account: [`PgCtl::surely_running`], without its programs.
+///
+/// # Errors
+/// As there.
+pub(crate) fn surely_running(
+    pgdata: &Path,
+    owner: &User,
+) -> Result<snapshot::Process, ProcessError> {
+    let seen = seen(pgdata, owner);
+    seen.unclear.map_or(Ok(seen.process), Err)
+}
+
+fn seen(pgdata: &Path, owner: &User) -> Seen {
+    let (file, status, unclear) = match Postmaster::of(pgdata, owner) {
+        Ok(Postmaster::Alive { state, file, .. }) => {
+            let frozen = state == 'T';
+            (snapshot::PidFile::Alive { frozen }, file.status, None)
+        }
+        Ok(Postmaster::Absent | Postmaster::Stale { .. }) => (snapshot::PidFile::Gone, None, None),
+        Err(error) => (file_of(&error), None, Some(error)),
+    };
+    let shown = match file {
+        // The postmaster was seen among them.
+        snapshot::PidFile::Alive { .. } | snapshot::PidFile::Foreign => Shown::Processes,
+        snapshot::PidFile::Unclear => Shown::Unclear,
+        snapshot::PidFile::Gone | snapshot::PidFile::Unreadable => {
+            match server_processes(pgdata, owner) {
+                Ok(left) if left.is_empty() => Shown::Nothing,
+                Ok(_) => Shown::Processes,
+                Err(_) if file == snapshot::PidFile::Unreadable => Shown::Unclear,
+                Err(error) => {
+                    warn!("{error}");
+                    Shown::Unclear
+                }
+            }
+        }
+    };
+    Seen {
+        process: running(file, shown),
+        status,
+        unclear,
     }
 }
 
