@@ -59,7 +59,7 @@ pub(crate) fn idle(deadline: Deadline) -> Result<bool, ClsError> {
 
 /// Whether an attribute of a node that is in the cluster information base is in the memory of Pacemaker's
 /// attribute daemon too. Where it is not, that node's daemon has ended, and its next one removes it from the
-/// information base as it starts. A daemon that does not answer yet, here, holds nothing.
+/// information base as it starts. A daemon that does not answer yet, here, or not in time, holds nothing.
 pub(crate) fn is_held(
     node: &NodeName,
     attribute: &str,
@@ -68,6 +68,9 @@ pub(crate) fn is_held(
     match run(memory_question(node, attribute), deadline) {
         Ok(answer) => Ok(answers_memory(&answer).is_some_and(|value| !value.is_empty())),
         Err(ClsError::NoCluster | ClsError::NoAnswer) => Ok(false),
+        Err(ClsError::Tool(error)) if error.is_timeout() || error.status() == Some(NOT_YET) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

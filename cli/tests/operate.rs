@@ -379,6 +379,8 @@ fn manage_waits_for_the_primarys_score() {
     let answers = [
         r#"echo 'name="master-pgsql" host="node1" value=""'"#,
         "echo 'Could not connect to attrd' >&2; exit 102",
+        "echo 'Timer expired' >&2; exit 124",
+        "exec sleep 60",
     ];
     for answer in answers {
         let shims = idle(&[PRIMARY, STANDBY], TWO, &[("is-managed", "false")]);
