@@ -358,7 +358,7 @@ impl PgCtl {
         };
         match process.receiver(pid, self.user.uid()) {
             Some(receiver) => receiver.signal(Signal::TERM)?,
-            None if Process::of(pid).is_none() => return Ok(()),
+            None if Process::look(pid).map_err(ProcessError::Proc)?.is_none() => return Ok(()),
             None => return Err(PgError::NoReceiver { pid }),
         };
         Ok(())

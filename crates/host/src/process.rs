@@ -293,7 +293,10 @@ impl Process {
     }
 
     /// The process that has that number now; `None` when there is none or it is dead.
-    fn look(pid: i32) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub(crate) fn look(pid: i32) -> io::Result<Option<Self>> {
         let stat = Stat::of(pid)?.filter(|stat| !stat.is_dead());
         Ok(stat.map(|stat| Self {
             pid,

@@ -98,7 +98,8 @@ impl Node {
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
-        let Some(process) = self.place.process_of(&note) else {
+        let process = self.place.told(&note);
+        let Some(process) = process.map_err(|why| format!("the guard: {why}"))? else {
             return Ok(());
         };
         for signal in [END_SIGNAL, Signal::KILL] {

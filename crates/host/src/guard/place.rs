@@ -262,6 +262,21 @@ impl Place {
         Process::of(note.pid).filter(|process| process.holds(own, (file.dev(), file.ino())))
     }
 
+    /// The process of the guard that has left this note; `None` where it has ended since.
+    ///
+    /// # Errors
+    /// A guard holds its lock, and the process is not seen to be one.
+    pub(crate) fn told(&self, note: &Note) -> Result<Option<Process>, String> {
+        match self.process_of(note) {
+            Some(process) => Ok(Some(process)),
+            None if self.occupant()?.is_none() => Ok(None),
+            None => Err(format!(
+                "it holds its lock, and process {} cannot be looked at or is another one",
+                note.pid
+            )),
+        }
+    }
+
     fn note(&self, extension: &str, text: &str) -> Result<(), String> {
         let text = text.as_bytes();
         std::fs::create_dir_all(&self.directory).map_err(|error| error.to_string())?;
@@ -395,6 +410,8 @@ mod tests {
         // A number that is not the guard's is nobody who could be told to end.
         let other = Note { pid: 1, ..note };
         assert_eq!(place.process_of(&other), None);
+        assert!(place.told(&other).is_err(), "a guard is there");
+        assert_eq!(place.told(&note), Ok(Process::of(note.pid)));
         assert!(place.hold(soon()).unwrap().is_none(), "a second guard");
         assert!(held.is_current());
         std::fs::remove_file(place.path("guard")).unwrap();
