@@ -374,8 +374,8 @@ impl Process {
         }
     }
 
-    /// Whether it is still there, which it is until it was seen to be gone. A zombie is: it holds no file and writes
-    /// nothing.
+    /// Whether it is still there, which it is until it was seen to be gone. A zombie counts as gone: it holds no file
+    /// and writes nothing.
     pub fn is_alive(self) -> bool {
         Self::look(self.pid).map_or(true, |now| now == Some(self))
     }

@@ -154,18 +154,22 @@ pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Family, ProcessError
 /// # Errors
 /// It cannot be told.
 pub(super) fn account_of(pid: i32) -> io::Result<Option<u32>> {
-    let status = unless_gone(std::fs::read(format!("/proc/{pid}/status")))?;
-    let status = status.unwrap_or_default();
-    let status = String::from_utf8_lossy(&status);
-    let one = || {
-        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-        let mut uids = line
-            .split_ascii_whitespace()
-            .map(|uid| uid.parse::<u32>().ok());
-        let first = uids.next()??;
-        uids.all(|uid| uid == Some(first)).then_some(first)
+    let Some(status) = unless_gone(std::fs::read(format!("/proc/{pid}/status")))? else {
+        return Ok(None);
     };
-    Ok(one())
+    let ids = user_ids(&String::from_utf8_lossy(&status));
+    let ids =
+        ids.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status names no user ids")))?;
+    let one = ids.windows(2).all(|ids| ids[0] == ids[1]);
+    Ok(ids.first().copied().filter(|_| one))
+}
+
+/// The user ids in `/proc/pid/status`; `None` where they are not there, or not understood.
+pub(super) fn user_ids(status: &str) -> Option<Vec<u32>> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let ids = line.split_ascii_whitespace().map(|id| id.parse().ok());
+    let ids: Vec<u32> = ids.collect::<Option<_>>()?;
+    (!ids.is_empty()).then_some(ids)
 }
 
 /// Device and inode of a file.

@@ -313,6 +313,20 @@ fn a_name_with_parentheses_does_not_confuse_the_fields() {
 }
 
 #[test]
+fn a_status_without_user_ids_is_no_account() {
+    let ids = |text| kin::user_ids(text);
+    assert_eq!(
+        ids("Name:\ta\nUid:\t26\t0\t26\t26\n"),
+        Some(vec![26, 0, 26, 26])
+    );
+    for text in ["", "Name:\ta\n", "Uid:\n", "Uid:\t26\tx\t26\t26\n"] {
+        assert_eq!(ids(text), None, "{text:?}");
+    }
+    let own = kin::account_of(std::process::id().cast_signed()).unwrap();
+    assert_eq!(own, Some(me().uid()));
+}
+
+#[test]
 fn going_to_sleep_is_counted() {
     let before = voluntary_switches(std::process::id().cast_signed()).unwrap();
     std::thread::sleep(Duration::from_millis(2));
