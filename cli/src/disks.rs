@@ -25,17 +25,20 @@ pub(crate) fn of(params: &Params, deadline: Deadline) -> BTreeMap<String, DiskFa
             .flat_map(|old| old.outside)
             .map(|outside| outside.place),
     );
-    places.push(PathBuf::from(&params.tmpdir));
+    let agents = PathBuf::from(&params.tmpdir);
+    places.push(agents.clone());
     let mounted = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut seen = Vec::new();
     let mut disks = BTreeMap::new();
     for place in places {
-        let Some((point, disk)) = left(&place, &owner, &mounted, deadline) else {
+        let Some((point, mut disk)) = left(&place, &owner, &mounted, deadline) else {
             continue;
         };
         // Each file system once, by the first that lies on it.
         if !seen.contains(&point) {
             seen.push(point);
+            // It is the last, so that a file system on which PostgreSQL lies too is named by that.
+            disk.agents = place == agents;
             disks.insert(place.to_string_lossy().into_owned(), disk);
         }
     }
@@ -76,6 +79,7 @@ fn parsed(text: &str, mounted: &str) -> Option<(PathBuf, DiskFacts)> {
         size: size?.parse().ok()?,
         files,
         read_only: mounts::is_read_only(mounted, &point),
+        agents: false,
     };
     Some((point, disk))
 }

@@ -20,6 +20,9 @@ pub struct DiskFacts {
     /// It can be read alone: so it was mounted, or the kernel has made it so after an error.
     #[serde(default)]
     pub read_only: bool,
+    /// It is that of `tmpdir`, and nothing of PostgreSQL's own is known to be on it.
+    #[serde(default)]
+    pub agents: bool,
 }
 
 /// What it lacks.
@@ -37,19 +40,19 @@ impl DiskFacts {
     /// What is wrong with the file system of this place, if anything is.
     #[must_use]
     pub fn shortage(&self, place: &str) -> Option<Shortage> {
-        let room = || {
-            message!(
-                "make room below {place}; a full disk stops PostgreSQL",
-                place
-            )
-        };
         if self.read_only {
             return Some(Shortage {
                 level: Level::Error,
-                text: message!(
-                    "{place}: mounted read-only, PostgreSQL cannot write there",
-                    place
-                ),
+                text: match self.agents {
+                    false => message!(
+                        "{place}: mounted read-only, PostgreSQL cannot write there",
+                        place
+                    ),
+                    true => message!(
+                        "{place}: mounted read-only, the agent cannot write there",
+                        place
+                    ),
+                },
                 remedy: message!(
                     "see in the kernel's log (dmesg) whether the disk has failed; if it has not: mount -o remount,rw, or correct /etc/fstab",
                 ),
@@ -72,7 +75,7 @@ impl DiskFacts {
                     percent = bytes,
                     mib = self.free >> 20
                 ),
-                remedy: room(),
+                remedy: self.room(place),
             });
         }
         let (free, all) = self.files.filter(|(_, all)| *all > 0)?;
@@ -90,10 +93,24 @@ impl DiskFacts {
                 all
             ),
             remedy: message!(
-                "find what has so many files there (du --inodes -x {place}), and remove what nobody needs",
+                "find what has so many files on the file system of {place} (du --inodes -x), and remove what nobody needs, never in pg_wal, the data directory, a tablespace or tmpdir",
                 place
             ),
         })
+    }
+
+    /// How to make room. The place itself is where nobody may: what lies there is PostgreSQL's or the agent's.
+    fn room(&self, place: &str) -> Message {
+        match self.agents {
+            false => message!(
+                "make room on the file system of {place}, never by deleting in pg_wal, the data directory, a tablespace or tmpdir",
+                place
+            ),
+            true => message!(
+                "make room on the file system of {place}, never by deleting in it: where it is full, the agent cannot write its part of PostgreSQL's configuration (rep_mode.conf), and a start or a promotion may fail",
+                place
+            ),
+        }
     }
 }
 
@@ -101,6 +118,7 @@ impl DiskFacts {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::message::Language;
 
     #[test]
     fn a_file_system_has_room_for_bytes_and_files_and_can_be_written() {
@@ -109,6 +127,7 @@ mod tests {
             size: 100 << 30,
             files: Some((500, 1000)),
             read_only: false,
+            agents: false,
         };
         let found = |disk: DiskFacts| {
             let found = disk.shortage("/wal")?;
@@ -160,5 +179,46 @@ mod tests {
         .unwrap();
         assert_eq!(level, Level::Error);
         assert!(text.contains("read-only"), "{text}");
+    }
+
+    /// Whoever makes room in a hurry follows the words to the letter.
+    #[test]
+    fn nobody_is_sent_to_delete_what_is_postgresqls() {
+        let full = DiskFacts {
+            size: 100 << 30,
+            ..DiskFacts::default()
+        };
+        let many = DiskFacts {
+            free: 50 << 30,
+            files: Some((0, 1000)),
+            ..full
+        };
+        for disk in [full, many] {
+            let remedy = disk.shortage("/wal").unwrap().remedy;
+            let english = remedy.to_string();
+            assert!(
+                english.contains("on the file system of /wal") && !english.contains("below /wal"),
+                "{english}"
+            );
+            for word in ["never", "pg_wal", "the data directory", "a tablespace"] {
+                assert!(english.contains(word), "{word}: {english}");
+            }
+            let chinese = remedy.in_language(Language::Chinese);
+            for word in ["绝不要", "pg_wal", "数据目录", "表空间"] {
+                assert!(chinese.contains(word), "{word}: {chinese}");
+            }
+        }
+        // A full tmpdir stops no PostgreSQL that runs.
+        for read_only in [false, true] {
+            let found = DiskFacts {
+                agents: true,
+                read_only,
+                ..full
+            };
+            let found = found.shortage("/var/lib/pgsql/tmp").unwrap();
+            let said = format!("{}; {}", found.text, found.remedy);
+            assert!(said.contains("the agent cannot write"), "{said}");
+            assert!(!said.contains("PostgreSQL cannot write"), "{said}");
+        }
     }
 }
