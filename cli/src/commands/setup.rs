@@ -63,7 +63,7 @@ pub(crate) struct Setup {
     /// With --restart: also while a backup runs or a transaction has been open for a minute
     #[arg(long, requires = "restart")]
     force: bool,
-    /// Where the lock service moves: this node is switched off, so that it does not go on with the old one
+    /// Where the lock service moves: this node is switched off, and is not powered on before the old row is deleted
     #[arg(long, value_name = "NODE")]
     off: Vec<String>,
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
@@ -87,8 +87,8 @@ struct Work {
     running: Vec<NodeName>,
     lock: Option<LockPart>,
     passfiles: Vec<String>,
-    /// The lock service moves to where the register has to be written anew.
-    to_be_written: bool,
+    /// The lock service moves.
+    moved: Option<moved::Moving>,
     /// What is not changed, and should be.
     warnings: Vec<String>,
 }
@@ -189,10 +189,10 @@ impl Setup {
             }
             None => plain(session, &work, deadline)?,
         };
-        let done = match work.to_be_written {
-            true => format!("{done}. {}", session.ui.say(&moved::next())),
-            false => done,
-        };
+        let next = work.moved.iter().flat_map(moved::Moving::next);
+        let done = next.fold(done, |done, next| {
+            format!("{done}. {}", session.ui.say(&next))
+        });
         if !work.plan.is_done() {
             wait::until(session, "the new configuration", deadline, || {
                 let left = self::plan(&config, &intent, deadline)?;
@@ -230,19 +230,17 @@ impl Setup {
             remove::ready_for_database(config, deadline)?;
         }
         let lock = lock_part(config, intent, deadline)?;
-        let to_be_written = match &lock {
-            Some(part) => {
-                let moved = moved::judge(config, &plan, &cluster, part, &self.off)?;
-                warnings.extend(moved.then(|| moved::warning(&cluster)));
-                moved
-            }
-            None => false,
+        let moved = match &lock {
+            Some(part) => moved::judge(config, &plan, &cluster, part, &self.off)?,
+            None => None,
         };
+        let to_be_written = moved.as_ref().is_some_and(|moved| moved.to_be_written);
+        warnings.extend(to_be_written.then(|| moved::warning(&cluster)));
         Ok(Work {
             running,
             plan,
             lock,
-            to_be_written,
+            moved,
             passfiles: passfiles(config, intent, true, deadline)?,
             warnings,
         })

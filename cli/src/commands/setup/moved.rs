@@ -24,7 +24,30 @@ pub(crate) fn come(row: &Details) -> Option<Seen> {
     })
 }
 
-/// Whether it moves to where an operator has to write the register.
+/// A move that was judged.
+pub(super) struct Moving {
+    /// An operator has to write the register in the new place.
+    pub(super) to_be_written: bool,
+    /// What has to be done before a node that is off is powered on.
+    before_power: Option<Message>,
+}
+
+impl Moving {
+    /// What is to be done after it.
+    pub(super) fn next(&self) -> Vec<Message> {
+        let written = self.to_be_written.then(|| {
+            message!(
+                "The lock service has moved, and its register is to be written there: now cls_recovery_master"
+            )
+        });
+        written
+            .into_iter()
+            .chain(self.before_power.clone())
+            .collect()
+    }
+}
+
+/// Judges the move; none where it stays where it is.
 ///
 /// # Errors
 /// [`ClsError::Refused`] where a node would go on with the old one.
@@ -34,7 +57,7 @@ pub(super) fn judge(
     cluster: &Cluster,
     part: &LockPart,
     off: &[String],
-) -> Result<bool, ClsError> {
+) -> Result<Option<Moving>, ClsError> {
     let off: BTreeSet<NodeName> = config
         .nodes
         .iter()
@@ -46,7 +69,7 @@ pub(super) fn judge(
     // A place that cannot be read is none that a node could go on with.
     let old = given("distlock_conninfo").and_then(|text| text.parse::<Conninfo>().ok());
     let (Some(old), Some(name)) = (old, given("distlock_lockname")) else {
-        return Ok(false);
+        return Ok(None);
     };
     let from = place(&old, name);
     let to = place(&part.info, &part.name.to_string());
@@ -59,7 +82,11 @@ pub(super) fn judge(
         seen: cluster.seen,
         there: part.there,
     };
-    Ok(moves.judge()? == Moved::ToBeWritten)
+    let moved = moves.judge()?;
+    Ok((moved != Moved::Not).then(|| Moving {
+        to_be_written: moved == Moved::ToBeWritten,
+        before_power: moves.before_power(),
+    }))
 }
 
 /// Where a register is. A change of the role, of a time limit or of the encryption moves nothing.
@@ -82,12 +109,5 @@ pub(super) fn warning(cluster: &Cluster) -> String {
     };
     format!(
         "the lock service moves to where the register does not go on from what this cluster has seen: {next} writes it there afterwards; until then nobody takes over, and a primary that runs goes on"
-    )
-}
-
-/// What is typed after it.
-pub(super) fn next() -> Message {
-    message!(
-        "The lock service has moved, and its register is to be written there: now cls_recovery_master"
     )
 }

@@ -5,12 +5,14 @@
 //! (`cls_recovery_master`); a primary that runs goes on.
 //!
 //! A node that is not a member does not hear of the change. Where it is alive all the same it may be promoted by
-//! the old register, beside a primary that goes on by the new one, so that it has to be there or off.
+//! the old register, beside a primary that goes on by the new one, so that it has to be there or off. One that is off
+//! still has the old configuration: the old row has to be gone before it is powered on.
 
 use std::collections::BTreeSet;
 
 use crate::decide::operator::Refusal;
 use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::Seen;
 
@@ -64,19 +66,24 @@ impl LockMove<'_> {
         if seen == Seen::default() {
             return Ok(Moved::GoesOn);
         }
-        let mut away = self.away.iter().filter(|node| !self.off.contains(**node));
-        if let Some(node) = away.next() {
+        let away = self.away.iter().filter(|node| !self.off.contains(**node));
+        let away: Vec<&NodeName> = away.copied().collect();
+        if !away.is_empty() {
+            let all: BTreeSet<&NodeName> = away.iter().copied().chain(self.off).collect();
+            let off: Vec<String> = all.iter().map(|node| format!("--off {node}")).collect();
             return Err(Box::new(Refusal {
                 id: "setup-lock-move",
                 what: message!(
                     "this moves the lock service from {from} to {to}, and {node} is not in the cluster: if it is alive it may be promoted by the old one, beside the primary",
                     from = self.from.to_string(),
                     to = self.to.to_string(),
-                    node
+                    node = Message::all(away.iter().copied().map(Message::from))
                 ),
                 hint: message!(
-                    "start Pacemaker on {node} first; if it is switched off and will stay so until it finds the others: cls_setup --off {node}",
-                    node
+                    "start Pacemaker on {node} first; if it is switched off: cls_setup {off}, and do not power it on before the old row is deleted, {from}, or that server is off for good (manual: Moving the lock service)",
+                    node = Message::all(away.iter().copied().map(Message::from)),
+                    off = off.join(" "),
+                    from = self.from.to_string()
                 ),
             }));
         }
@@ -84,6 +91,21 @@ impl LockMove<'_> {
         Ok(match there.term < seen.term || there.epoch < seen.epoch {
             true => Moved::ToBeWritten,
             false => Moved::GoesOn,
+        })
+    }
+
+    /// What has to be done before those are powered on that the operator has said to be off; none where all are there.
+    /// The old row is deleted last: until the new one is written, it is the one that says who has every commit.
+    #[must_use]
+    pub fn before_power(&self) -> Option<Message> {
+        let off = self.away.iter().filter(|node| self.off.contains(**node));
+        let off: Vec<Message> = off.copied().map(Message::from).collect();
+        (!off.is_empty() && self.from != self.to).then(|| {
+            message!(
+                "Before {nodes} is powered on: delete the old row, {from}, by SQL on that server (once the new one is written), or have that server off for good, and keep corosync and Pacemaker from starting there by themselves (systemctl disable corosync pacemaker) until it has joined; it may be promoted by the old row, beside the primary",
+                nodes = Message::all(off),
+                from = self.from.to_string()
+            )
         })
     }
 }
@@ -158,12 +180,54 @@ mod tests {
             refusal.what.to_string(),
             "this moves the lock service from distlock:a on node3 to distlock:a on node4, and node2 is not in the cluster: if it is alive it may be promoted by the old one, beside the primary"
         );
-        assert!(refusal.hint.to_string().ends_with("cls_setup --off node2"));
+        let hint = refusal.hint.to_string();
+        assert!(
+            hint.contains("if it is switched off: cls_setup --off node2, and do not power it on before the old row is deleted, distlock:a on node3,"),
+            "{hint}"
+        );
         assert_eq!(
             judged(&to, seen, &[node2.clone()].into()).unwrap(),
             Moved::GoesOn
         );
         assert_eq!(judged(&from, seen, &nobody).unwrap(), Moved::Not);
         assert_eq!(judged(&to, None, &nobody).unwrap(), Moved::GoesOn);
+    }
+
+    /// Powered on, it asks the old lock service, which still gives it the right.
+    #[test]
+    fn the_old_row_goes_before_a_node_that_was_off_comes() {
+        let (from, to) = (place("node3", "distlock:a"), place("node4", "distlock:a"));
+        let [node2, node5]: [NodeName; 2] = ["node2", "node5"].map(|name| name.parse().unwrap());
+        let said = |to: &LockPlace, off: &[&NodeName]| {
+            let moves = LockMove {
+                from: &from,
+                to,
+                away: vec![&node2, &node5],
+                off: &off.iter().copied().cloned().collect(),
+                seen: Some(Seen { term: 4, epoch: 5 }),
+                there: None,
+            };
+            (moves.judge(), moves.before_power())
+        };
+        let (judged, before) = said(&to, &[&node2, &node5]);
+        assert_eq!(judged.unwrap(), Moved::ToBeWritten);
+        let before = before.unwrap().to_string();
+        assert!(
+            before.starts_with(
+                "Before node2 and node5 is powered on: delete the old row, distlock:a on node3,"
+            ),
+            "{before}"
+        );
+        assert_eq!(said(&from, &[&node2]).1, None);
+        // What is typed again has those that were given, too.
+        let refusal = said(&to, &[&node5]).0.unwrap_err();
+        assert!(
+            refusal
+                .hint
+                .to_string()
+                .contains("cls_setup --off node2 --off node5,"),
+            "{}",
+            refusal.hint
+        );
     }
 }
