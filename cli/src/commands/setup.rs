@@ -230,10 +230,7 @@ impl Setup {
             remove::ready_for_database(config, deadline)?;
         }
         let lock = lock_part(config, intent, deadline)?;
-        let moved = match &lock {
-            Some(part) => moved::judge(config, &plan, &cluster, part, &self.off)?,
-            None => None,
-        };
+        let moved = moved::judge(config, &plan, &cluster, &running, lock.as_ref(), &self.off)?;
         let to_be_written = moved.as_ref().is_some_and(|moved| moved.to_be_written);
         warnings.extend(to_be_written.then(|| moved::warning(&cluster)));
         Ok(Work {

@@ -1,18 +1,19 @@
 //! A change of config.ini that moves the lock service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pha_core::cluster::Cluster;
 use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::NodeName;
+use pha_core::params::Arbiter;
 use pha_core::register::Seen;
 use pha_core::setup::{LockMove, LockPlace, Moved, SetupPlan};
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
 use pha_host::lock::Details;
 
-use super::LockPart;
+use super::{LockPart, design};
 use crate::error::ClsError;
 
 /// How far a row has come; none where its numbers cannot be read.
@@ -55,38 +56,59 @@ pub(super) fn judge(
     config: &ClusterConfig,
     plan: &SetupPlan,
     cluster: &Cluster,
-    part: &LockPart,
+    running: &[NodeName],
+    part: Option<&LockPart>,
     off: &[String],
 ) -> Result<Option<Moving>, ClsError> {
-    let off: BTreeSet<NodeName> = config
-        .nodes
-        .iter()
-        .filter(|node| off.iter().any(|name| name == node.as_str()))
-        .cloned()
-        .collect();
     let before = plan.parameters_before();
     let given = |name: &str| before.get(name).map(String::as_str);
+    // It is there, and the agent does not ask it.
+    if asks_another(&before) {
+        return Ok(None);
+    }
     // A place that cannot be read is none that a node could go on with.
     let old = given("distlock_conninfo").and_then(|text| text.parse::<Conninfo>().ok());
     let (Some(old), Some(name)) = (old, given("distlock_lockname")) else {
         return Ok(None);
     };
     let from = place(&old, name);
-    let to = place(&part.info, &part.name.to_string());
-    let nodes = config.nodes.iter();
+    let part = part.filter(|_| !asks_another(&plan.parameters()));
+    let to = part.map(|part| place(&part.info, &part.name.to_string()));
+    let nodes = nodes(&config.nodes, given("node_list").unwrap_or_default());
+    let off = nodes
+        .iter()
+        .filter(|node| off.iter().any(|name| name == node.as_str()))
+        .cloned()
+        .collect();
     let moves = LockMove {
         from: &from,
-        to: &to,
-        away: nodes.filter(|node| !cluster.node(node).online).collect(),
+        to: to.as_ref(),
+        runs: !running.is_empty(),
+        away: nodes
+            .iter()
+            .filter(|node| !cluster.node(node).online)
+            .collect(),
         off: &off,
         seen: cluster.seen,
-        there: part.there,
+        there: part.and_then(|part| part.there),
     };
     let moved = moves.judge()?;
     Ok((moved != Moved::Not).then(|| Moving {
         to_be_written: moved == Moved::ToBeWritten,
         before_power: moves.before_power(),
     }))
+}
+
+/// The nodes of the database, as it shall be and as it is: one that config.ini has no more may still be alive.
+fn nodes(after: &[NodeName], before: &str) -> BTreeSet<NodeName> {
+    let before = before.split_whitespace();
+    let before = before.filter_map(|name| name.parse().ok());
+    after.iter().cloned().chain(before).collect()
+}
+
+/// Whether the agent would take these parameters, and go by another kind of lock or none.
+fn asks_another(parameters: &BTreeMap<String, String>) -> bool {
+    design::parsed(parameters).is_ok_and(|params| params.lock_service.arbiter() != Arbiter::Builtin)
 }
 
 /// Where a register is. A change of the role, of a time limit or of the encryption moves nothing.
@@ -110,4 +132,39 @@ pub(super) fn warning(cluster: &Cluster) -> String {
     format!(
         "the lock service moves to where the register does not go on from what this cluster has seen: {next} writes it there afterwards; until then nobody takes over, and a primary that runs goes on"
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_config_ini_has_no_more_is_looked_at_too() {
+        let after: Vec<NodeName> = ["node1", "node4"].map(|name| name.parse().unwrap()).into();
+        let all = nodes(&after, "node1  node2");
+        let all: Vec<&str> = all.iter().map(NodeName::as_str).collect();
+        assert_eq!(all, ["node1", "node2", "node4"]);
+    }
+
+    #[test]
+    fn the_register_is_asked_only_where_it_is_switched_on() {
+        let given = |enabled: &str| {
+            let pairs = [
+                ("rep_mode", "sync"),
+                ("node_list", "node1 node2"),
+                ("master_ip", "10.0.0.9"),
+                ("repuser", "replication"),
+                ("enable_distlock", enabled),
+                ("distlock_conninfo", "host=l"),
+                ("distlock_lockname", "x"),
+            ];
+            let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            BTreeMap::from(pairs)
+        };
+        assert!(!asks_another(&given("true")));
+        assert!(asks_another(&given("false")));
+        // Nothing is known of parameters that the agent would not take.
+        assert!(!asks_another(&given("perhaps")));
+    }
 }

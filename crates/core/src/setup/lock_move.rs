@@ -1,4 +1,5 @@
-//! A change of the configuration that moves the lock service: another server, another database or another name.
+//! A change of the configuration that moves the lock service: another server, another database or another name, another
+//! kind of lock, or none.
 //!
 //! What the register says stays behind. Where the new place has no row that goes on from what this cluster has
 //! seen, nobody is promoted by it and no standby is let go until an operator has written it there
@@ -30,9 +31,11 @@ pub struct LockPlace {
 pub struct LockMove<'a> {
     /// Where the agent looks now.
     pub from: &'a LockPlace,
-    /// Where it would look.
-    pub to: &'a LockPlace,
-    /// The nodes of the database that are not members of this part of the cluster.
+    /// Where it would look; none where it would ask no such register any more.
+    pub to: Option<&'a LockPlace>,
+    /// Whether the database runs anywhere.
+    pub runs: bool,
+    /// The nodes of the database, as it is and as it would be, that are not members of this part of the cluster.
     pub away: Vec<&'a NodeName>,
     /// Those of which the operator has said that they are switched off.
     pub off: &'a BTreeSet<NodeName>,
@@ -51,6 +54,8 @@ pub enum Moved {
     GoesOn,
     /// It has to be written there by an operator.
     ToBeWritten,
+    /// There is none any more.
+    Left,
 }
 
 impl LockMove<'_> {
@@ -60,11 +65,13 @@ impl LockMove<'_> {
     /// [`Refusal`] where a node would not hear of it.
     pub fn judge(&self) -> Result<Moved, Box<Refusal>> {
         let seen = self.seen.unwrap_or_default();
-        if self.from == self.to {
+        if self.to == Some(self.from) {
             return Ok(Moved::Not);
         }
-        if seen == Seen::default() {
-            return Ok(Moved::GoesOn);
+        // Nobody was ever promoted, and nobody is about to be. While something runs, that nothing was seen may only
+        // mean that the cluster has not been told yet.
+        if seen == Seen::default() && !self.runs {
+            return Ok(self.to.map_or(Moved::Left, |_| Moved::GoesOn));
         }
         let away = self.away.iter().filter(|node| !self.off.contains(**node));
         let away: Vec<&NodeName> = away.copied().collect();
@@ -73,12 +80,19 @@ impl LockMove<'_> {
             let off: Vec<String> = all.iter().map(|node| format!("--off {node}")).collect();
             return Err(Box::new(Refusal {
                 id: "setup-lock-move",
-                what: message!(
-                    "this moves the lock service from {from} to {to}, and {node} is not in the cluster: if it is alive it may be promoted by the old one, beside the primary",
-                    from = self.from.to_string(),
-                    to = self.to.to_string(),
-                    node = Message::all(away.iter().copied().map(Message::from))
-                ),
+                what: match self.to {
+                    Some(to) => message!(
+                        "this moves the lock service from {from} to {to}, and {node} is not in the cluster: if it is alive it may be promoted by the old one, beside the primary",
+                        from = self.from.to_string(),
+                        to = to.to_string(),
+                        node = Message::all(away.iter().copied().map(Message::from))
+                    ),
+                    None => message!(
+                        "this leaves the lock service {from}, and {node} is not in the cluster: if it is alive it may be promoted by it, beside the primary",
+                        from = self.from.to_string(),
+                        node = Message::all(away.iter().copied().map(Message::from))
+                    ),
+                },
                 hint: message!(
                     "start Pacemaker on {node} first; if it is switched off: cls_setup {off}, and do not power it on before the old row is deleted, {from}, or that server is off for good (manual: Moving the lock service)",
                     node = Message::all(away.iter().copied().map(Message::from)),
@@ -86,6 +100,9 @@ impl LockMove<'_> {
                     from = self.from.to_string()
                 ),
             }));
+        }
+        if self.to.is_none() {
+            return Ok(Moved::Left);
         }
         let there = self.there.unwrap_or_default();
         Ok(match there.term < seen.term || there.epoch < seen.epoch {
@@ -100,9 +117,9 @@ impl LockMove<'_> {
     pub fn before_power(&self) -> Option<Message> {
         let off = self.away.iter().filter(|node| self.off.contains(**node));
         let off: Vec<Message> = off.copied().map(Message::from).collect();
-        (!off.is_empty() && self.from != self.to).then(|| {
+        (!off.is_empty() && self.to != Some(self.from)).then(|| {
             message!(
-                "Before {nodes} is powered on: delete the old row, {from}, by SQL on that server (once the new one is written), or have that server off for good, and keep corosync and Pacemaker from starting there by themselves (systemctl disable corosync pacemaker) until it has joined; it may be promoted by the old row, beside the primary",
+                "Before {nodes} is powered on: delete the old row, {from}, by SQL on that server (where the lock service has moved, once the new row is written), or have that server off for good, and keep corosync and Pacemaker from starting there by themselves (systemctl disable corosync pacemaker) until it has joined; it may be promoted by the old row, beside the primary",
                 nodes = Message::all(off),
                 from = self.from.to_string()
             )
@@ -135,9 +152,10 @@ mod tests {
         let judged = |to: &LockPlace, seen, there| {
             let moves = LockMove {
                 from: &from,
-                to,
+                to: Some(to),
                 away: Vec::new(),
                 off: &BTreeSet::new(),
+                runs: true,
                 seen,
                 there,
             };
@@ -162,10 +180,11 @@ mod tests {
     fn a_node_that_would_not_hear_of_it_has_to_be_off() {
         let (from, to) = (place("node3", "distlock:a"), place("node4", "distlock:a"));
         let node2: NodeName = "node2".parse().unwrap();
-        let judged = |to: &LockPlace, seen, off: &BTreeSet<NodeName>| {
+        let judged = |to: Option<&LockPlace>, runs, seen, off: &BTreeSet<NodeName>| {
             let moves = LockMove {
                 from: &from,
                 to,
+                runs,
                 away: vec![&node2],
                 off,
                 seen,
@@ -175,7 +194,9 @@ mod tests {
             moves.judge()
         };
         let (seen, nobody) = (Some(Seen { term: 4, epoch: 5 }), BTreeSet::new());
-        let refusal = judged(&to, seen, &nobody).unwrap_err();
+        let off = BTreeSet::from([node2.clone()]);
+        let (to, from) = (Some(&to), Some(&from));
+        let refusal = judged(to, true, seen, &nobody).unwrap_err();
         assert_eq!(
             refusal.what.to_string(),
             "this moves the lock service from distlock:a on node3 to distlock:a on node4, and node2 is not in the cluster: if it is alive it may be promoted by the old one, beside the primary"
@@ -185,12 +206,24 @@ mod tests {
             hint.contains("if it is switched off: cls_setup --off node2, and do not power it on before the old row is deleted, distlock:a on node3,"),
             "{hint}"
         );
-        assert_eq!(
-            judged(&to, seen, &[node2.clone()].into()).unwrap(),
-            Moved::GoesOn
+        assert_eq!(judged(to, true, seen, &off).unwrap(), Moved::GoesOn);
+        assert_eq!(judged(from, true, seen, &nobody).unwrap(), Moved::Not);
+        // Also where nothing runs that this part of the cluster sees, and where it has not been told of anything yet.
+        for (runs, seen) in [(false, seen), (true, None), (true, Some(Seen::default()))] {
+            assert!(judged(to, runs, seen, &nobody).is_err(), "{runs} {seen:?}");
+        }
+        assert_eq!(judged(to, false, None, &nobody).unwrap(), Moved::GoesOn);
+        // Another kind of lock, or none: the register stays behind as well.
+        let refusal = judged(None, true, seen, &nobody).unwrap_err();
+        assert!(
+            refusal.what.to_string().starts_with(
+                "this leaves the lock service distlock:a on node3, and node2 is not in the cluster"
+            ),
+            "{}",
+            refusal.what
         );
-        assert_eq!(judged(&from, seen, &nobody).unwrap(), Moved::Not);
-        assert_eq!(judged(&to, None, &nobody).unwrap(), Moved::GoesOn);
+        assert_eq!(judged(None, true, seen, &off).unwrap(), Moved::Left);
+        assert_eq!(judged(None, false, None, &nobody).unwrap(), Moved::Left);
     }
 
     /// Powered on, it asks the old lock service, which still gives it the right.
@@ -201,7 +234,8 @@ mod tests {
         let said = |to: &LockPlace, off: &[&NodeName]| {
             let moves = LockMove {
                 from: &from,
-                to,
+                to: Some(to),
+                runs: true,
                 away: vec![&node2, &node5],
                 off: &off.iter().copied().cloned().collect(),
                 seen: Some(Seen { term: 4, epoch: 5 }),
