@@ -39,6 +39,9 @@ mod restart;
 use super::restart::round::{self, Cause, Order};
 use design::Intent;
 
+/// How long the look at the members may take that ends a move of the lock service, also where the time is up.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
 /// Exit status of crm_diff: the texts differ.
 const DIFFERENT: i32 = 1;
 
@@ -181,14 +184,21 @@ impl Setup {
         let begin = |course| round::begin(session, &order, course, "cls_setup --restart", deadline);
         let _guard = course.as_ref().map(begin).transpose()?.flatten();
         self.make(session, &config, &intent, &work, deadline)?;
+        if let Some(moved) = &work.moved {
+            moved.before(deadline)?;
+        }
         let done = match course {
-            Some(course) => {
-                let ended = round::perform(session, order, &course, deadline)?;
+            Some(course) => round::perform(session, order, &course, deadline).map(|ended| {
                 let how = ended.says();
                 format!("the cluster is set up, and PostgreSQL was restarted: {how}")
-            }
-            None => plain(session, &work, deadline)?,
+            }),
+            None => plain(session, &work, deadline),
         };
+        // What it means that a node has left comes before what else it has disturbed.
+        if let Some(moved) = &work.moved {
+            moved.after(Deadline::after(LAST_LOOK))?;
+        }
+        let done = done?;
         let next = work.moved.iter().flat_map(moved::Moving::next);
         let done = next.fold(done, |done, next| {
             format!("{done}. {}", session.ui.say(&next))
@@ -230,7 +240,15 @@ impl Setup {
             remove::ready_for_database(config, deadline)?;
         }
         let lock = lock_part(config, intent, deadline)?;
-        let moved = moved::judge(config, &plan, &cluster, &running, lock.as_ref(), &self.off)?;
+        let moved = moved::judge(
+            config,
+            &plan,
+            &cluster,
+            &running,
+            lock.as_ref(),
+            &self.off,
+            deadline,
+        )?;
         let to_be_written = moved.as_ref().is_some_and(|moved| moved.to_be_written);
         warnings.extend(to_be_written.then(|| moved::warning(&cluster)));
         Ok(Work {
@@ -286,6 +304,9 @@ fn plain(session: &Session, work: &Work, deadline: Deadline) -> Result<String, C
     if !plan.is_done() {
         session.ui.progress("changing Pacemaker's configuration");
         push(&plan.before, &plan.after, deadline)?;
+        if let Some(moved) = &work.moved {
+            moved.after(deadline)?;
+        }
     }
     if !work.running.is_empty() && plan.cost() > Cost::Nothing {
         round::settled(session, deadline)?;

@@ -32,7 +32,7 @@ mod xml;
 pub use cost::Cost;
 use cost::Owner;
 pub use in_force::{ConfigCopy, CopyState, InForce};
-pub use lock_move::{LockMove, LockPlace, Moved};
+pub use lock_move::{LockMove, LockPlace, Moved, gone_after, gone_before};
 pub use programs::Needed;
 pub use site::{
     DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, other_copies, own_addresses,

@@ -1,20 +1,26 @@
 //! A change of config.ini that moves the lock service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pha_core::cluster::Cluster;
 use pha_core::message;
 use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::params::Arbiter;
+use pha_core::parse::cib::Cib;
 use pha_core::register::Seen;
-use pha_core::setup::{LockMove, LockPlace, Moved, SetupPlan};
+use pha_core::setup::{LockMove, LockPlace, Moved, SetupPlan, gone_after, gone_before};
+use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::Details;
+use pha_host::lock::{self, Details, Shown};
 
 use super::{LockPart, design};
 use crate::error::ClsError;
+
+/// How long the lock service that is left may take to answer.
+const OLD: Duration = Duration::from_secs(5);
 
 /// How far a row has come; none where its numbers cannot be read.
 pub(crate) fn come(row: &Details) -> Option<Seen> {
@@ -31,9 +37,44 @@ pub(super) struct Moving {
     pub(super) to_be_written: bool,
     /// What has to be done before a node that is off is powered on.
     before_power: Option<Message>,
+    /// Those that have to be members while it is made.
+    there: BTreeSet<NodeName>,
 }
 
 impl Moving {
+    /// Looks once more, before it is made.
+    ///
+    /// # Errors
+    /// [`ClsError::Refused`]: a node has left since.
+    pub(super) fn before(&self, deadline: Deadline) -> Result<(), ClsError> {
+        let gone = self.gone(deadline)?;
+        match gone.is_empty() {
+            true => Ok(()),
+            false => Err(gone_before(&gone).into()),
+        }
+    }
+
+    /// And after it was made.
+    ///
+    /// # Errors
+    /// [`ClsError::Failed`]: a node has left, which may not have heard of it.
+    pub(super) fn after(&self, deadline: Deadline) -> Result<(), ClsError> {
+        let gone = self.gone(deadline)?;
+        match gone.is_empty() {
+            true => Ok(()),
+            false => {
+                let (what, hint) = gone_after(&gone);
+                Err(ClsError::failed(what, hint))
+            }
+        }
+    }
+
+    fn gone(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClsError> {
+        let cluster = super::without_database(&Cib::parse(&super::cib(deadline)?)?);
+        let gone = self.there.iter().filter(|node| !cluster.node(node).online);
+        Ok(gone.cloned().collect())
+    }
+
     /// What is to be done after it.
     pub(super) fn next(&self) -> Vec<Message> {
         let written = self.to_be_written.then(|| {
@@ -59,6 +100,7 @@ pub(super) fn judge(
     running: &[NodeName],
     part: Option<&LockPart>,
     off: &[String],
+    deadline: Deadline,
 ) -> Result<Option<Moving>, ClsError> {
     let before = plan.parameters_before();
     let given = |name: &str| before.get(name).map(String::as_str);
@@ -75,28 +117,49 @@ pub(super) fn judge(
     let part = part.filter(|_| !asks_another(&plan.parameters()));
     let to = part.map(|part| place(&part.info, &part.name.to_string()));
     let nodes = nodes(&config.nodes, given("node_list").unwrap_or_default());
-    let off = nodes
+    let off: BTreeSet<NodeName> = nodes
         .iter()
         .filter(|node| off.iter().any(|name| name == node.as_str()))
         .cloned()
         .collect();
+    let away: Vec<&NodeName> = nodes
+        .iter()
+        .filter(|node| !cluster.node(node).online)
+        .collect();
+    let left = match away.is_empty() || to.as_ref() == Some(&from) {
+        true => None,
+        false => left(&old, name, deadline),
+    };
     let moves = LockMove {
         from: &from,
         to: to.as_ref(),
         runs: !running.is_empty(),
-        away: nodes
-            .iter()
-            .filter(|node| !cluster.node(node).online)
-            .collect(),
+        away,
         off: &off,
         seen: cluster.seen,
         there: part.and_then(|part| part.there),
+        left,
     };
     let moved = moves.judge()?;
     Ok((moved != Moved::Not).then(|| Moving {
         to_be_written: moved == Moved::ToBeWritten,
         before_power: moves.before_power(),
+        there: match moves.is_armed() {
+            true => nodes.difference(&off).cloned().collect(),
+            false => BTreeSet::new(),
+        },
     }))
+}
+
+/// How far the row has come that would be left; none where that is not known.
+fn left(info: &Conninfo, name: &str, deadline: Deadline) -> Option<Seen> {
+    let name = name.parse().ok()?;
+    match lock::show(info, &name, deadline.sub_budget(OLD)) {
+        Ok(Shown::Row(row)) => come(&row),
+        Ok(Shown::NoRow) => Some(Seen::default()),
+        // A table of another kind may have a row all the same.
+        Ok(Shown::NoTable(_)) | Err(_) => None,
+    }
 }
 
 /// The nodes of the database, as it shall be and as it is: one that config.ini has no more may still be alive.

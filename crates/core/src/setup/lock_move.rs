@@ -43,6 +43,8 @@ pub struct LockMove<'a> {
     pub seen: Option<Seen>,
     /// How far the row in the new place has come; none without a row.
     pub there: Option<Seen>,
+    /// How far the one has come that is left; none where it cannot be asked.
+    pub left: Option<Seen>,
 }
 
 /// What becomes of the register.
@@ -74,7 +76,7 @@ impl LockMove<'_> {
             return Ok(self.to.map_or(Moved::Left, |_| Moved::GoesOn));
         }
         let away = self.away.iter().filter(|node| !self.off.contains(**node));
-        let away: Vec<&NodeName> = away.copied().collect();
+        let away: Vec<&NodeName> = away.copied().filter(|_| self.is_armed()).collect();
         if !away.is_empty() {
             let all: BTreeSet<&NodeName> = away.iter().copied().chain(self.off).collect();
             let off: Vec<String> = all.iter().map(|node| format!("--off {node}")).collect();
@@ -101,21 +103,38 @@ impl LockMove<'_> {
                 ),
             }));
         }
-        if self.to.is_none() {
-            return Ok(Moved::Left);
-        }
-        let there = self.there.unwrap_or_default();
-        Ok(match there.term < seen.term || there.epoch < seen.epoch {
-            true => Moved::ToBeWritten,
-            false => Moved::GoesOn,
+        Ok(match (self.to, self.goes_on()) {
+            (None, _) => Moved::Left,
+            (Some(_), true) => Moved::GoesOn,
+            (Some(_), false) => Moved::ToBeWritten,
         })
+    }
+
+    fn goes_on(&self) -> bool {
+        let (there, seen) = (
+            self.there.unwrap_or_default(),
+            self.seen.unwrap_or_default(),
+        );
+        there.term >= seen.term && there.epoch >= seen.epoch
+    }
+
+    /// Whether a node that does not hear of the change may be promoted by another row than the others. It may not where
+    /// a move is taken back before the row was written there: the row that is left gives the right to nobody, and the
+    /// one that such a node may still ask is the one that the others ask again.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        let back = self.seen.is_some_and(|seen| seen.term > 0) && self.goes_on();
+        !(back && self.left.is_some_and(|left| left.term == 0))
     }
 
     /// What has to be done before those are powered on that the operator has said to be off; none where all are there.
     /// The old row is deleted last: until the new one is written, it is the one that says who has every commit.
     #[must_use]
     pub fn before_power(&self) -> Option<Message> {
-        let off = self.away.iter().filter(|node| self.off.contains(**node));
+        let off = self
+            .away
+            .iter()
+            .filter(|node| self.off.contains(**node) && self.is_armed());
         let off: Vec<Message> = off.copied().map(Message::from).collect();
         (!off.is_empty() && self.to != Some(self.from)).then(|| {
             message!(
@@ -125,6 +144,35 @@ impl LockMove<'_> {
             )
         })
     }
+}
+
+/// The refusal of a move for nodes that have left the cluster since it was judged.
+pub fn gone_before(nodes: &[NodeName]) -> Refusal {
+    Refusal {
+        id: "setup-lock-move",
+        what: message!(
+            "{nodes} has left the cluster meanwhile: Pacemaker's configuration was not changed",
+            nodes = Message::all(nodes.iter().map(Message::from))
+        ),
+        hint: message!("cls_setup again, which says what is to be done"),
+    }
+}
+
+/// What is to be said where nodes have left while the lock service moved: what has become of it, and what is typed.
+/// The register is not to be written in the new place then.
+#[must_use]
+pub fn gone_after(nodes: &[NodeName]) -> (Message, Message) {
+    let nodes = || Message::all(nodes.iter().map(Message::from));
+    (
+        message!(
+            "{nodes} has left the cluster while the lock service was moved, and may go on with the old one, where it may be promoted beside the primary",
+            nodes = nodes()
+        ),
+        message!(
+            "no cls_recovery_master now: put config.ini back as it was on every node, then cls_setup; move it when {nodes} is back, or is surely switched off (--off)",
+            nodes = nodes()
+        ),
+    )
 }
 
 impl std::fmt::Display for LockPlace {
@@ -158,6 +206,7 @@ mod tests {
                 runs: true,
                 seen,
                 there,
+                left: None,
             };
             moves.judge().unwrap()
         };
@@ -190,6 +239,7 @@ mod tests {
                 seen,
                 // Also where the row was copied: there are two that could be believed then.
                 there: Some(Seen { term: 4, epoch: 5 }),
+                left: None,
             };
             moves.judge()
         };
@@ -226,6 +276,49 @@ mod tests {
         assert_eq!(judged(None, false, None, &nobody).unwrap(), Moved::Left);
     }
 
+    #[test]
+    fn a_move_that_was_not_finished_is_taken_back_without_those_who_left() {
+        let (from, to) = (place("node4", "distlock:a"), place("node3", "distlock:a"));
+        let [node2, node5]: [NodeName; 2] = ["node2", "node5"].map(|name| name.parse().unwrap());
+        let at = |term, epoch| Some(Seen { term, epoch });
+        let judged = |there, left| {
+            let moves = LockMove {
+                from: &from,
+                to: Some(&to),
+                runs: true,
+                away: vec![&node2],
+                off: &BTreeSet::new(),
+                seen: at(4, 5),
+                there,
+                left,
+            };
+            moves.judge().ok()
+        };
+        assert_eq!(judged(at(4, 5), at(0, 0)), Some(Moved::GoesOn));
+        // The one that is left could be believed, or nobody knows; or it goes to a third place.
+        assert_eq!(judged(at(4, 5), at(4, 5)), None);
+        assert_eq!(judged(at(4, 5), None), None);
+        assert_eq!(judged(at(4, 4), at(0, 0)), None);
+        assert_eq!(judged(None, at(0, 0)), None);
+        let gone = [node2, node5];
+        let (what, hint) = gone_after(&gone);
+        assert!(
+            what.to_string().contains("node2 and node5 has left"),
+            "{what}"
+        );
+        assert!(
+            hint.to_string()
+                .starts_with("no cls_recovery_master now: put config.ini back"),
+            "{hint}"
+        );
+        let refusal = gone_before(&gone);
+        assert!(
+            refusal.what.to_string().ends_with("was not changed"),
+            "{}",
+            refusal.what
+        );
+    }
+
     /// Powered on, it asks the old lock service, which still gives it the right.
     #[test]
     fn the_old_row_goes_before_a_node_that_was_off_comes() {
@@ -240,6 +333,7 @@ mod tests {
                 off: &off.iter().copied().cloned().collect(),
                 seen: Some(Seen { term: 4, epoch: 5 }),
                 there: None,
+                left: None,
             };
             (moves.judge(), moves.before_power())
         };
