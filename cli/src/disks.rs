@@ -80,6 +80,7 @@ fn parsed(text: &str, mounted: &str) -> Option<(PathBuf, DiskFacts)> {
         files,
         read_only: mounts::is_read_only(mounted, &point),
         agents: false,
+        point: point.to_str().map(str::to_owned),
     };
     Some((point, disk))
 }
@@ -98,6 +99,7 @@ mod tests {
         let (point, disk) = said(" 79054196736 270553174016 100 6400 /my wal").unwrap();
         assert_eq!(point, Path::new("/my wal"));
         assert_eq!((disk.free, disk.size), (79_054_196_736, 270_553_174_016));
+        assert_eq!(disk.point.as_deref(), Some("/my wal"));
         assert_eq!((disk.files, disk.read_only), (Some((100, 6400)), false));
         let (_, disk) = said("0 7 - - /data").unwrap();
         assert_eq!((disk.free, disk.files, disk.read_only), (0, None, true));

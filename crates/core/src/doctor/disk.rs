@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Level;
 use crate::message;
 use crate::message::Message;
+use crate::quoted::shell_word;
 
 /// What a file system has left.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFacts {
     /// Bytes that an ordinary account can still write.
     pub free: u64,
@@ -23,6 +24,9 @@ pub struct DiskFacts {
     /// It is that of `tmpdir`, and nothing of PostgreSQL's own is known to be on it.
     #[serde(default)]
     pub agents: bool,
+    /// Where it is mounted; none of an older agent.
+    #[serde(default)]
+    pub point: Option<String>,
 }
 
 /// What it lacks.
@@ -53,8 +57,10 @@ impl DiskFacts {
                         place
                     ),
                 },
+                // After an error the kernel has made it so: what is written then may make the damage worse.
                 remedy: message!(
-                    "see in the kernel's log (dmesg) whether the disk has failed; if it has not: mount -o remount,rw, or correct /etc/fstab",
+                    "see in the kernel's log (dmesg) whether the disk has failed. Only where it was mounted read-only on purpose: mount -o remount,rw {point}, and correct /etc/fstab; after an error: take the node out of service (cls_standby_node), and check the file system (fsck) before anything writes there",
+                    point = shell_word(self.point(place)).as_str()
                 ),
             });
         }
@@ -93,10 +99,16 @@ impl DiskFacts {
                 all
             ),
             remedy: message!(
-                "find what has so many files on the file system of {place} (du --inodes -x), and remove what nobody needs, never in pg_wal, the data directory, a tablespace or tmpdir",
-                place
+                "find what has so many files on the file system of {place} (du --inodes -x {point}), and remove what nobody needs, never in pg_wal, the data directory, a tablespace or tmpdir",
+                place,
+                point = shell_word(self.point(place)).as_str()
             ),
         })
+    }
+
+    /// What a tool is given that works on the file system.
+    fn point<'a>(&'a self, place: &'a str) -> &'a str {
+        self.point.as_deref().unwrap_or(place)
     }
 
     /// How to make room. The place itself is where nobody may: what lies there is PostgreSQL's or the agent's.
@@ -128,24 +140,25 @@ mod tests {
             files: Some((500, 1000)),
             read_only: false,
             agents: false,
+            point: Some("/mnt/my wal".to_owned()),
         };
         let found = |disk: DiskFacts| {
             let found = disk.shortage("/wal")?;
             Some((found.level, found.text.to_string()))
         };
-        assert_eq!(found(well), None);
+        assert_eq!(found(well.clone()), None);
         // btrfs has no such number.
         assert_eq!(
             found(DiskFacts {
                 files: Some((0, 0)),
-                ..well
+                ..well.clone()
             }),
             None
         );
         assert_eq!(
             found(DiskFacts {
                 files: None,
-                ..well
+                ..well.clone()
             }),
             None
         );
@@ -153,32 +166,49 @@ mod tests {
             (9 << 30, Level::Warning, "/wal: 9% free, 9216 MiB"),
             (2 << 30, Level::Error, "/wal: 2% free, 2048 MiB"),
         ] {
-            let found = found(DiskFacts { free, ..well });
+            let found = found(DiskFacts {
+                free,
+                ..well.clone()
+            });
             assert_eq!(found, Some((level, text.to_owned())));
         }
         // Ten per cent of little is little.
         let small = DiskFacts {
             free: 200 << 20,
             size: 1 << 30,
-            ..well
+            ..well.clone()
         };
         assert_eq!(found(small).unwrap().0, Level::Error);
         for (left, level) in [(49, Level::Warning), (9, Level::Error)] {
             let files = Some((left, 1000));
-            let (found, text) = found(DiskFacts { files, ..well }).unwrap();
+            let (found, text) = found(DiskFacts {
+                files,
+                ..well.clone()
+            })
+            .unwrap();
             assert_eq!(found, level);
             assert_eq!(
                 text,
                 format!("/wal: {left} files (inodes) of 1000 are left")
             );
         }
-        let (level, text) = found(DiskFacts {
+        let read_only = DiskFacts {
             read_only: true,
             ..well
-        })
-        .unwrap();
-        assert_eq!(level, Level::Error);
+        };
+        let found = read_only.shortage("/wal").unwrap();
+        assert_eq!(found.level, Level::Error);
+        let text = found.text.to_string();
         assert!(text.contains("read-only"), "{text}");
+        // The directory may lie deep below; mount(8) takes the mount point alone.
+        let remedy = found.remedy.to_string();
+        let words =
+            "Only where it was mounted read-only on purpose: mount -o remount,rw '/mnt/my wal',";
+        assert!(remedy.contains(words), "{remedy}");
+        assert!(
+            remedy.contains("after an error: take the node out of service"),
+            "{remedy}"
+        );
     }
 
     /// Whoever makes room in a hurry follows the words to the letter.
@@ -191,9 +221,9 @@ mod tests {
         let many = DiskFacts {
             free: 50 << 30,
             files: Some((0, 1000)),
-            ..full
+            ..full.clone()
         };
-        for disk in [full, many] {
+        for disk in [full.clone(), many] {
             let remedy = disk.shortage("/wal").unwrap().remedy;
             let english = remedy.to_string();
             assert!(
@@ -213,7 +243,7 @@ mod tests {
             let found = DiskFacts {
                 agents: true,
                 read_only,
-                ..full
+                ..full.clone()
             };
             let found = found.shortage("/var/lib/pgsql/tmp").unwrap();
             let said = format!("{}; {}", found.text, found.remedy);
