@@ -112,11 +112,15 @@ pub(crate) fn gather(config: &ClusterConfig) -> Result<NodeFacts, ClsError> {
         let names = scope.spawn(|| each(config.nodes.iter(), resolve));
         let lock = scope.spawn(|| lock_facts(params));
         let server = scope.spawn(|| server(params));
+        let spaces = scope.spawn(|| disks::tablespaces(params, Deadline::after(STEP)));
         Ok(NodeFacts {
             programs: programs(config, params),
             files: files(config, params),
             passfiles: passfiles(params),
-            disks: disks::of(params, Deadline::after(STEP)),
+            disks: disks::together(
+                disks::own(params, Deadline::after(STEP)),
+                spaces.join().unwrap_or_default(),
+            ),
             names: names.join().unwrap_or_default(),
             ssh: ssh.join().unwrap_or_default(),
             promise: promise.join().unwrap_or_default(),

@@ -138,8 +138,11 @@ impl Sources {
         });
         // What belongs to the database's account is looked at as that account: only root can.
         let disks = User::current().is_ok_and(|user| user.is_root()).then(|| {
-            let params = cluster.params.clone();
-            ask(move || disks::of(&params, latest))
+            let [own, others] = [cluster.params.clone(), cluster.params.clone()];
+            (
+                ask(move || disks::own(&own, latest)),
+                ask(move || disks::tablespaces(&others, latest)),
+            )
         });
         let primary = cluster.primary().ok();
         let primary = primary.map(|node| Primary::new(&cluster, &node, latest));
@@ -176,9 +179,12 @@ impl Sources {
             waiting: waiting
                 .and_then(|receiver| answer(&receiver, deadline))
                 .unwrap_or_default(),
-            disks: disks
-                .and_then(|receiver| answer(&receiver, deadline))
-                .unwrap_or_default(),
+            disks: disks.map_or_else(BTreeMap::new, |(own, tablespaces)| {
+                disks::together(
+                    answer(&own, deadline).unwrap_or_default(),
+                    answer(&tablespaces, deadline).unwrap_or_default(),
+                )
+            }),
             daemons: answer(&daemons, deadline).flatten(),
             lock,
             memory,

@@ -40,6 +40,9 @@ pub struct Shortage {
     pub remedy: Message,
 }
 
+/// Not a matter of minutes, however small a part of a large file system it is.
+const PLENTY: u64 = 20 << 30;
+
 impl DiskFacts {
     /// What is wrong with the file system of this place, if anything is.
     #[must_use]
@@ -68,8 +71,8 @@ impl DiskFacts {
         let bytes = percent(self.free, self.size);
         let level = match bytes {
             _ if self.free < 256 << 20 => Some(Level::Error),
-            0..3 => Some(Level::Error),
-            3..10 => Some(Level::Warning),
+            0..3 if self.free < PLENTY => Some(Level::Error),
+            0..10 => Some(Level::Warning),
             _ => None,
         };
         if let Some(level) = level {
@@ -171,6 +174,15 @@ mod tests {
                 ..well.clone()
             });
             assert_eq!(found, Some((level, text.to_owned())));
+        }
+        // Two per cent of very much are no emergency.
+        for (free, level) in [(20 << 30, Level::Warning), ((20 << 30) - 1, Level::Error)] {
+            let large = DiskFacts {
+                free,
+                size: 1 << 40,
+                ..well.clone()
+            };
+            assert_eq!(found(large).unwrap().0, level);
         }
         // Ten per cent of little is little.
         let small = DiskFacts {

@@ -163,8 +163,8 @@ fn a_full_disk_of_this_node_is_named() {
         ..DiskFacts::default()
     };
     let reading = row("node1", 4);
-    let look = |here: &str, free: u64| {
-        let disks = [("/wal".to_owned(), disk(free))].into();
+    let seen_at = |here: &str, disk: DiskFacts| {
+        let disks = [("/wal".to_owned(), disk)].into();
         let here = here.parse().unwrap();
         let verdict = judge(&Observation {
             here: Some(&here),
@@ -178,6 +178,7 @@ fn a_full_disk_of_this_node_is_named() {
         let found = verdict.findings.into_iter().next();
         found.map(|found| (found.id, found.level, found.said()))
     };
+    let look = |here: &str, free: u64| seen_at(here, disk(free));
     let text = |node: &str| format!("disk of {node}: /wal: 0% free, 100 MiB");
     assert_eq!(
         look("node1", 100 << 20),
@@ -186,6 +187,15 @@ fn a_full_disk_of_this_node_is_named() {
     assert_eq!(
         look("node2", 100 << 20),
         Some(("disk", Level::Warning, text("node2")))
+    );
+    // What is on the agent's alone stops nothing that runs.
+    let agents = DiskFacts {
+        agents: true,
+        ..disk(100 << 20)
+    };
+    assert_eq!(
+        seen_at("node1", agents),
+        Some(("disk", Level::Warning, text("node1")))
     );
     // What is getting short is the doctor's affair, and who only votes has no data.
     assert_eq!(look("node1", 9 << 30), None);
