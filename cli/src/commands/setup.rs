@@ -66,7 +66,7 @@ pub(crate) struct Setup {
     /// With --restart: also while a backup runs or a transaction has been open for a minute
     #[arg(long, requires = "restart")]
     force: bool,
-    /// Where the lock service moves: this node is switched off, and is not powered on before the old row is deleted
+    /// Where the lock service moves: this node is switched off, so that it does not go on with the old one
     #[arg(long, value_name = "NODE")]
     off: Vec<String>,
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
