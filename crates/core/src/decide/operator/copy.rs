@@ -10,13 +10,13 @@ mod seen;
 
 use std::fmt;
 
-use super::{Broken, Refusal};
+use super::{Broken, Refusal, not_borne_out};
 use crate::begun::Begun;
 use crate::lineage::Kinship;
 use crate::message;
 use crate::message::Message;
 use crate::names::{NodeName, and};
-use crate::register::{NotTheOwner, Reading, Register, Seen, names_primary};
+use crate::register::{Reading, Register, Seen, names_primary};
 use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
@@ -446,20 +446,9 @@ fn register_names_primary(_: &CopyRequest, facts: &CopyFacts) -> Option<Broken> 
     let primary = facts.promoted.first()?;
     let reading = facts.register.as_ref()?;
     let why = names_primary(reading, None, facts.seen, primary).err()?;
-    let text = match &why {
-        NotTheOwner::Another { .. } => {
-            message!(
-                "{primary} is promoted, and {why}",
-                primary,
-                why = why.what()
-            )
-        }
-        _ => message!(
-            "it is not known whose data are the right ones: {why}",
-            why = why.advised()
-        ),
-    };
-    Some((text, why.before_again()))
+    Some(not_borne_out(&why, primary, |why| {
+        message!("it is not known whose data are the right ones: {why}", why)
+    }))
 }
 
 /// Why `pg_rewind` cannot work here.

@@ -17,6 +17,8 @@ use std::fmt;
 
 use crate::message;
 use crate::message::Message;
+use crate::names::NodeName;
+use crate::register::NotTheOwner;
 
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
@@ -48,6 +50,24 @@ fn mend_archive() -> Message {
 
 /// What is not so, and what to type.
 pub type Broken = (Message, Message);
+
+/// Why the register does not bear out that `primary` is promoted, and what is done about it; `doubt` says what it
+/// means for the command where it names nobody else.
+fn not_borne_out(
+    why: &NotTheOwner,
+    primary: &NodeName,
+    doubt: impl FnOnce(Message) -> Message,
+) -> Broken {
+    let text = match why {
+        NotTheOwner::Another { .. } => message!(
+            "{primary} is promoted, and {why}",
+            primary,
+            why = why.what()
+        ),
+        _ => doubt(why.advised()),
+    };
+    (text, why.before_again())
+}
 
 /// One precondition of a command.
 pub struct Precondition<Facts: 'static> {

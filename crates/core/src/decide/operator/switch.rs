@@ -10,13 +10,13 @@
 //! Without the built-in lock service nothing can be handed over: that the old primary can follow is then the
 //! proof, afterwards.
 
-use super::{Broken, Refusal, mend_archive};
+use super::{Broken, Refusal, mend_archive, not_borne_out};
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::postgres::Archiving;
-use crate::register::{NotTheOwner, Reading, Seen, names_primary};
+use crate::register::{Reading, Seen, names_primary};
 
 /// A standby as a possible successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,20 +213,9 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
             let primary = facts.promoted.first()?;
             let reading = facts.register.as_ref()?;
             let why = names_primary(reading, None, facts.seen, primary).err()?;
-            let text = match &why {
-                NotTheOwner::Another { .. } => {
-                    message!(
-                        "{primary} is promoted, and {why}",
-                        primary,
-                        why = why.what()
-                    )
-                }
-                _ => message!(
-                    "the successor could not be promoted now: {why}",
-                    why = why.advised()
-                ),
-            };
-            Some((text, why.before_again()))
+            Some(not_borne_out(&why, primary, |why| {
+                message!("the successor could not be promoted now: {why}", why)
+            }))
         },
     },
     SwitchRule {
