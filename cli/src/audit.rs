@@ -34,7 +34,7 @@ impl Trail {
         let trail = Self {
             typed: typed(given),
         };
-        let who = operate::operator();
+        let who = shell_word(&operate::operator());
         let place = place(
             std::env::var("SSH_CONNECTION").ok().as_deref(),
             std::fs::read_link("/proc/self/fd/0").ok().as_deref(),

@@ -65,10 +65,13 @@ pub(crate) fn usable<T>(lock: Result<T, String>) -> Result<T, ClsError> {
 /// How long the note of a command in the register's history may take.
 const NOTE: Duration = Duration::from_secs(2);
 
-/// Who gives the commands: the account that root's rights were taken from, or the process's own.
+/// Who gives the commands: the account that root's rights were taken from, or the process's own. Only root is
+/// believed of which account it took over from: without its rights anybody can say so.
 pub(crate) fn operator() -> String {
-    let sudo = std::env::var("SUDO_USER").ok();
-    sudo.or_else(|| Some(User::current().ok()?.name().to_owned()))
+    let own = User::current().ok();
+    let is_root = own.as_ref().is_some_and(|user| user.uid() == 0);
+    let sudo = std::env::var("SUDO_USER").ok().filter(|_| is_root);
+    sudo.or_else(|| Some(own?.name().to_owned()))
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
