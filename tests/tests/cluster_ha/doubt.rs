@@ -131,6 +131,16 @@ fn in_doubt_after_a_promotion(bed: &Bed) {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     must(bed.sql("node1", "CREATE TABLE in_doubt (number integer)"));
+    // The commit is the last WAL that the primary writes: with a single record more that the standby
+    // lacks, the primary would be refused, and Pacemaker would have nothing to promote.
+    must(writer.stop());
+    for kind in ["background", "checkpointer", "autovacuum"] {
+        assert_ne!(
+            bed.node("node1").kill_server_process(kind, Signal::STOP),
+            0,
+            "{kind}"
+        );
+    }
     // The standby has the commit on its disk and confirms that; what this one waits for is its replay.
     let statement = "SET synchronous_commit = remote_apply; INSERT INTO in_doubt VALUES (1)";
     assert_eq!(startup(bed, "node2", Signal::STOP), 1);
@@ -154,6 +164,7 @@ fn in_doubt_after_a_promotion(bed: &Bed) {
         assert!(answer.is_err(), "acknowledged without the standby's answer");
     });
     assert_eq!(startup(bed, "node2", Signal::CONT), 1);
+    let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     let over = bed.settle("node2", &[]);
     assert_eq!(over.timeline, before.timeline + 1);
