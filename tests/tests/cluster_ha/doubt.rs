@@ -131,16 +131,8 @@ fn in_doubt_after_a_promotion(bed: &Bed) {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     must(bed.sql("node1", "CREATE TABLE in_doubt (number integer)"));
-    // The commit is the last WAL that the primary writes: with a single record more that the standby
-    // lacks, the primary would be refused, and Pacemaker would have nothing to promote.
     must(writer.stop());
-    for kind in ["background", "checkpointer", "autovacuum"] {
-        assert_ne!(
-            bed.node("node1").kill_server_process(kind, Signal::STOP),
-            0,
-            "{kind}"
-        );
-    }
+    nothing_else_writes(bed, "node1");
     // The standby has the commit on its disk and confirms that; what this one waits for is its replay.
     let statement = "SET synchronous_commit = remote_apply; INSERT INTO in_doubt VALUES (1)";
     assert_eq!(startup(bed, "node2", Signal::STOP), 1);
@@ -187,6 +179,15 @@ fn in_doubt_after_a_promotion(bed: &Bed) {
     let _ = bed.verdict();
 }
 
+/// Stops the processes of a primary that write WAL by themselves. With a single record that its
+/// standby lacks, it would be refused when it comes back.
+fn nothing_else_writes(bed: &Bed, primary: &str) {
+    for kind in ["background", "checkpointer", "autovacuum"] {
+        let stopped = bed.node(primary).kill_server_process(kind, Signal::STOP);
+        assert_ne!(stopped, 0, "{kind}");
+    }
+}
+
 fn in_doubt_is_shown(bed: &Bed, primary: &str) {
     let question = "SELECT number FROM in_doubt WHERE NOT pg_is_in_recovery()";
     assert_eq!(must(bed.sql(primary, question)), "1");
@@ -201,6 +202,7 @@ fn rejoins_by_itself(bed: &Bed) {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     must(writer.stop());
+    nothing_else_writes(bed, "node2");
     bed.until("everything flushed and replayed by the standby", || {
         let question = "SELECT count(*) FROM pg_stat_replication \
              WHERE least(flush_lsn, replay_lsn) >= pg_current_wal_insert_lsn()";
