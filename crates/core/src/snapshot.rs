@@ -572,8 +572,6 @@ pub struct Progress {
     pub receiver_restarted: bool,
     /// The timelines were to be named in the register.
     pub named: bool,
-    /// Holders that the operator or a stop in this transition takes away.
-    pub leaving: BTreeSet<NodeName>,
     /// Actions that failed, in order.
     pub failures: Vec<Failure>,
 }

@@ -53,12 +53,6 @@ impl Deadline {
     pub fn reserving(self, reserve: Duration) -> Self {
         Self::after(self.left().saturating_sub(reserve))
     }
-
-    /// The moment itself, for interfaces that want one.
-    #[must_use]
-    pub fn instant(self) -> Instant {
-        self.0
-    }
 }
 
 /// Time since the machine started, the time that it was suspended included. Unlike [`Instant`], two

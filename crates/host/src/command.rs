@@ -21,7 +21,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pha_core::quoted::shortened;
@@ -60,8 +60,6 @@ const PASSFILE: &str = "PGPASSFILE";
 
 const FIXED_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-static STARTED: AtomicU64 = AtomicU64::new(0);
-
 /// Where this program lies, which is the same place on every node. After an upgrade the one that runs has
 /// been replaced, and the kernel says so behind its name (proc(5)).
 ///
@@ -71,11 +69,6 @@ pub fn own_program() -> Result<String, String> {
     let path = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
     let text = path.to_str().ok_or("this program's path is no UTF-8")?;
     Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
-}
-
-/// How many programs this process has started so far.
-pub fn children_started() -> u64 {
-    STARTED.load(Ordering::Relaxed)
 }
 
 /// A program to run, with everything it is given.
@@ -341,7 +334,6 @@ impl Command {
     pub fn run(self, deadline: Deadline) -> Result<Output, CommandError> {
         let began = Instant::now();
         let mut child = self.spawn()?;
-        STARTED.fetch_add(1, Ordering::Relaxed);
         let capture = Capture::new(&mut child, self.stdin.clone(), self.kept, self.kept_end);
         let mut capture = capture.map_err(|reason| self.abandon(&child, reason))?;
         let ended = self

@@ -25,8 +25,6 @@ const NO_CLUSTER: i32 = 102;
 const NO_RIGHT: i32 = 4;
 /// … what was to be changed is not there.
 const NOT_FOUND: i32 = 105;
-/// … what was to be created is there.
-const EXISTS: i32 = 108;
 /// … `attrd_updater --query` from 2.1.5 on: nobody has ever set that attribute.
 const NEVER_SET: i32 = 78;
 /// … this part of the cluster has no quorum.
@@ -91,16 +89,6 @@ impl PacemakerError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Tool(error) if error.is_timeout())
     }
-}
-
-/// What became of a compare-and-set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Swap {
-    /// The old value was there; the new one is now.
-    Done,
-    /// Another value is there. Nothing was changed.
-    Different,
 }
 
 /// Pacemaker on this node, seen from one resource.
@@ -284,119 +272,6 @@ impl Pacemaker {
         self.run(command, deadline).map(drop)
     }
 
-    /// Removes an attribute that lasts until the node leaves the cluster; one that is not there
-    /// is no error.
-    ///
-    /// # Errors
-    /// As [`Self::cib_xml`].
-    pub fn delete_transient(
-        &self,
-        node: &NodeName,
-        name: &str,
-        deadline: Deadline,
-    ) -> Result<(), PacemakerError> {
-        let command = Command::new("attrd_updater")
-            .arg(format!("--node={node}"))
-            .arg(format!("--name={name}"))
-            .arg("--delete")
-            .accept(NOT_FOUND);
-        self.run(command, deadline).map(drop)
-    }
-
-    /// Removes an attribute that lasts for ever; one that is not there is no error.
-    ///
-    /// # Errors
-    /// As [`Self::cib_xml`].
-    pub fn delete_permanent(
-        &self,
-        node: &NodeName,
-        name: &str,
-        deadline: Deadline,
-    ) -> Result<(), PacemakerError> {
-        let command = Command::new("crm_attribute")
-            .arg("--lifetime=forever")
-            .arg(format!("--node={node}"))
-            .arg(format!("--name={name}"))
-            .arg("--delete")
-            .accept(NOT_FOUND);
-        self.run(command, deadline).map(drop)
-    }
-
-    /// Writes `pgsql_REPL_INFO` if it still has the value `old` (none: if there is none), in one
-    /// step of the cluster: of two nodes that try, one succeeds.
-    ///
-    /// # Errors
-    /// As [`Self::cib_xml`]. After a timeout the change may have been made.
-    pub fn swap_repl_info(
-        &self,
-        old: Option<&ReplInfo>,
-        new: &ReplInfo,
-        deadline: Deadline,
-    ) -> Result<Swap, PacemakerError> {
-        match old {
-            Some(old) => self.replace_repl_info(old, new, deadline),
-            None => self.create_repl_info(new, deadline),
-        }
-    }
-
-    /// `cibadmin --modify --xpath` changes what matches, or fails with "not found". The values
-    /// are made of the characters of node names, digits and `|`: none ends a string of XPath or XML.
-    fn replace_repl_info(
-        &self,
-        old: &ReplInfo,
-        new: &ReplInfo,
-        deadline: Deadline,
-    ) -> Result<Swap, PacemakerError> {
-        let id = self.repl_info_id();
-        let command = Command::new("cibadmin")
-            .arg("--modify")
-            .arg(format!("--xpath=//nvpair[@id='{id}' and @value='{old}']"))
-            .arg(format!("--xml-text={}", self.repl_info_pair(new)))
-            .accept(NOT_FOUND);
-        let output = self.run(command, deadline)?;
-        Ok(swap(output.code == 0))
-    }
-
-    /// Creating fails where there is the set of properties already. Deleting the property leaves
-    /// the set behind, empty; that one may be replaced.
-    fn create_repl_info(&self, new: &ReplInfo, deadline: Deadline) -> Result<Swap, PacemakerError> {
-        let set = self.resource.property_set();
-        let xml = format!(
-            "<cluster_property_set id=\"{set}\">{}</cluster_property_set>",
-            self.repl_info_pair(new)
-        );
-        let create = Command::new("cibadmin")
-            .args(["--create", "--scope=crm_config"])
-            .arg(format!("--xml-text={xml}"))
-            .accept(EXISTS);
-        if self.run(create, deadline)?.code == 0 {
-            return Ok(Swap::Done);
-        }
-        let replace = Command::new("cibadmin")
-            .arg("--replace")
-            .arg(format!(
-                "--xpath=//cluster_property_set[@id='{set}' and not(nvpair)]"
-            ))
-            .arg(format!("--xml-text={xml}"))
-            .accept(NOT_FOUND);
-        let output = self.run(replace, deadline)?;
-        Ok(swap(output.code == 0))
-    }
-
-    /// Removes `pgsql_REPL_INFO`, so that the next start elects a primary by its WAL.
-    ///
-    /// # Errors
-    /// As [`Self::cib_xml`].
-    pub fn delete_repl_info(&self, deadline: Deadline) -> Result<(), PacemakerError> {
-        let command = Command::new("crm_attribute")
-            .arg("--type=crm_config")
-            .arg(format!("--set-name={}", self.resource.property_set()))
-            .arg(format!("--name={}", self.resource.repl_info_property()))
-            .arg("--delete")
-            .accept(NOT_FOUND);
-        self.run(command, deadline).map(drop)
-    }
-
     /// Has the monitor of a primary on that node run now instead of at its next time.
     ///
     /// The record of the recurring monitor is taken out of the status section: the scheduler finds
@@ -443,20 +318,6 @@ impl Pacemaker {
         };
         let status = Command::new("crmadmin").arg(format!("--status={name}"));
         Ok(self.run(status, deadline)?.text().contains("S_IDLE"))
-    }
-
-    /// The identifier that `crm_attribute` would make.
-    fn repl_info_id(&self) -> String {
-        let (set, name) = (
-            self.resource.property_set(),
-            self.resource.repl_info_property(),
-        );
-        format!("{set}-{name}")
-    }
-
-    fn repl_info_pair(&self, info: &ReplInfo) -> String {
-        let (id, name) = (self.repl_info_id(), self.resource.repl_info_property());
-        format!("<nvpair id=\"{id}\" name=\"{name}\" value=\"{info}\"/>")
     }
 
     fn run(&self, mut command: Command, deadline: Deadline) -> Result<Output, PacemakerError> {
@@ -520,10 +381,6 @@ pub(crate) fn launcher() -> Option<Process> {
 pub fn daemons(deadline: Deadline) -> Option<Groups> {
     let output = Command::new("corosync-cpgtool").run(deadline).ok()?;
     Some(Groups::parse(&output.text()))
-}
-
-fn swap(done: bool) -> Swap {
-    if done { Swap::Done } else { Swap::Different }
 }
 
 /// A CIB larger than this is refused rather than read in part.

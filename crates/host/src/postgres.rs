@@ -198,31 +198,6 @@ impl Postgres {
         Ok(())
     }
 
-    /// Waits until a promoted server has left recovery, on one connection.
-    ///
-    /// Nothing can be waited for but the answer itself: `pg_promote` and `pg_ctl` also ask, ten
-    /// times a second.
-    pub fn await_promoted(&self, deadline: Deadline) -> Result<(), PostgresError> {
-        let mut session = self.connect(deadline)?;
-        loop {
-            let rows = session.simple("select pg_catalog.pg_is_in_recovery()", deadline)?;
-            if rows
-                .first()
-                .and_then(|row| row.first())
-                .is_some_and(|value| value.as_deref() == Some("f"))
-            {
-                return Ok(());
-            }
-            if deadline.expired() {
-                return Err(PostgresError::Deadline {
-                    what: "the end of recovery",
-                    seen: "still in recovery".to_owned(),
-                });
-            }
-            pause(deadline);
-        }
-    }
-
     /// Creates a physical replication slot that keeps WAL from now on; `false` when it was there.
     ///
     /// The name is a parameter, never part of the statement.

@@ -12,7 +12,7 @@ use pha_core::names::{NodeName, ResourceName};
 use pha_core::register::Seen;
 use pha_core::repl_info::ReplInfo;
 use pha_host::clock::Deadline;
-use pha_host::pacemaker::{Pacemaker, PacemakerError, Swap};
+use pha_host::pacemaker::{Pacemaker, PacemakerError};
 
 struct Dir(PathBuf);
 
@@ -71,17 +71,14 @@ fn how_far_the_register_has_come_is_read_as_it_is_written() {
     }
     // The two properties do not disturb each other.
     let one = info("node1|0|0000000000000000");
-    assert_eq!(
-        tools.swap_repl_info(None, &one, soon()).unwrap(),
-        Swap::Done
-    );
-    tools.delete_repl_info(soon()).unwrap();
-    assert!(seen().is_some());
+    let before = seen();
+    tools.set_repl_info(&one, soon()).unwrap();
+    assert!(before.is_some() && seen() == before);
 }
 
 #[test]
-fn repl_info_is_swapped_only_where_it_is_what_was_expected() {
-    let dir = Dir::new("swap");
+fn repl_info_is_read_as_it_is_written() {
+    let dir = Dir::new("repl-info");
     let tools = on_file(&dir);
     let resource = ResourceName::new("pgsql").unwrap();
     let value = || {
@@ -91,52 +88,11 @@ fn repl_info_is_swapped_only_where_it_is_what_was_expected() {
             .repl_info(&resource)
             .map(str::to_owned)
     };
-    let [one, two] = ["node1|0|0000000000000000", "node2|1|00000000070000D0"].map(info);
     assert_eq!(value(), None);
-
-    assert_eq!(
-        tools.swap_repl_info(Some(&one), &two, soon()).unwrap(),
-        Swap::Different
-    );
-    assert_eq!(
-        tools.swap_repl_info(None, &one, soon()).unwrap(),
-        Swap::Done
-    );
-    assert_eq!(
-        tools.swap_repl_info(None, &two, soon()).unwrap(),
-        Swap::Different
-    );
-    assert_eq!(value().as_deref(), Some("node1|0|0000000000000000"));
-
-    assert_eq!(
-        tools.swap_repl_info(Some(&two), &one, soon()).unwrap(),
-        Swap::Different
-    );
-    assert_eq!(
-        tools.swap_repl_info(Some(&one), &two, soon()).unwrap(),
-        Swap::Done
-    );
-    assert_eq!(
-        tools.swap_repl_info(Some(&one), &two, soon()).unwrap(),
-        Swap::Different
-    );
-    assert_eq!(value().as_deref(), Some("node2|1|00000000070000D0"));
-
-    // What crm_attribute writes and removes is the same property.
-    tools.set_repl_info(&one, soon()).unwrap();
-    assert_eq!(
-        tools.swap_repl_info(Some(&one), &two, soon()).unwrap(),
-        Swap::Done
-    );
-    tools.delete_repl_info(soon()).unwrap();
-    tools.delete_repl_info(soon()).unwrap();
-    assert_eq!(value(), None);
-    assert_eq!(
-        tools.swap_repl_info(None, &one, soon()).unwrap(),
-        Swap::Done,
-        "an empty set was left"
-    );
-    assert_eq!(value().as_deref(), Some("node1|0|0000000000000000"));
+    for text in ["node1|0|0000000000000000", "node2|1|00000000070000D0"] {
+        tools.set_repl_info(&info(text), soon()).unwrap();
+        assert_eq!(value().as_deref(), Some(text));
+    }
 }
 
 #[test]
@@ -171,13 +127,6 @@ fn permanent_attributes_are_set_and_removed() {
         .set_permanent(&node("node1"), "pgsql-data-status", "-INFINITY", soon())
         .unwrap();
     assert_eq!(value().as_deref(), Some("-INFINITY"));
-    tools
-        .delete_permanent(&node("node1"), "pgsql-data-status", soon())
-        .unwrap();
-    tools
-        .delete_permanent(&node("node1"), "pgsql-data-status", soon())
-        .unwrap();
-    assert_eq!(value(), None);
 }
 
 /// Runs one of the tests below, which are ignored by themselves, with shims in front of the tools.
@@ -226,16 +175,7 @@ fn shim_no_cluster() {
         tools.cib(soon()).map(drop).unwrap_err(),
         tools.set_transient(&node, "x", "1", soon()).unwrap_err(),
         tools.set_permanent(&node, "x", "1", soon()).unwrap_err(),
-        tools.delete_transient(&node, "x", soon()).unwrap_err(),
-        tools.delete_permanent(&node, "x", soon()).unwrap_err(),
-        tools
-            .swap_repl_info(None, &new, soon())
-            .map(drop)
-            .unwrap_err(),
-        tools
-            .swap_repl_info(Some(&new), &new, soon())
-            .map(drop)
-            .unwrap_err(),
+        tools.set_repl_info(&new, soon()).unwrap_err(),
         tools.look_now(&node, soon()).unwrap_err(),
     ];
     for failure in failures {
@@ -333,9 +273,6 @@ fn shim_words() {
     tools
         .set_transient(&node, "master-pgsql", "-INFINITY", soon())
         .unwrap();
-    tools
-        .delete_transient(&node, "pgsql-status", soon())
-        .unwrap();
     tools.look_now(&node, soon()).unwrap();
     // The shim answers nothing to the question, so the value is set.
     tools
@@ -343,7 +280,6 @@ fn shim_words() {
         .unwrap();
     let log = std::fs::read_to_string(std::env::var("SHIM_LOG").unwrap()).unwrap();
     let expected = "attrd_updater\n--node=node1\n--name=master-pgsql\n--update=-INFINITY\n\
-                    attrd_updater\n--node=node1\n--name=pgsql-status\n--delete\n\
                     crmadmin\n--dc_lookup\ncrmadmin\n--status=node2\n\
                     cibadmin\n--delete\n--xpath=//node_state[@uname='node1']/lrm/lrm_resources\
                     /lrm_resource[@id='pgsql' or starts-with(@id,'pgsql:')]\

@@ -82,7 +82,6 @@ fn pg_the_owner_of_the_monitored_database_gains_nothing() {
     let agent = access(&cluster, "app", "postgres");
     let view = agent.view(soon()).unwrap();
     assert!(view.primary().unwrap().links.rows.is_empty());
-    agent.await_promoted(soon()).unwrap();
     agent.write_barrier(soon()).unwrap();
     assert!(agent.ensure_physical_slot("slot", soon()).unwrap());
     assert!(agent.ensure_no_slot("slot", soon()).unwrap());

@@ -130,7 +130,7 @@ fn pg_primary_and_standby_describe_themselves() {
     assert!(own.received.is_some() && own.replayed.is_some() && own.paused.is_none());
 
     standby.ctl.promote(soon()).unwrap();
-    access(&standby).await_promoted(soon()).unwrap();
+    standby.until("select pg_is_in_recovery()", "f");
     assert_eq!(
         access(&standby)
             .view(soon())
@@ -268,7 +268,7 @@ fn pg_a_diverged_standby_reports_more_than_its_primary_has() {
     );
     new.start();
     new.ctl.promote(soon()).unwrap();
-    access(&new).await_promoted(soon()).unwrap();
+    new.until("select pg_is_in_recovery()", "f");
     old.follow(&new);
     old.start();
 

@@ -27,13 +27,6 @@ impl Cib {
         })
     }
 
-    /// Whether the partition that answered has quorum.
-    #[must_use]
-    pub fn quorate(&self) -> bool {
-        self.ask(|cib| cib.attribute("have-quorum").map(|value| value == "1"))
-            .unwrap_or(false)
-    }
-
     /// The nodes that are members with a controller that has joined.
     #[must_use]
     pub fn members(&self) -> Vec<String> {
@@ -182,7 +175,6 @@ mod tests {
         );
         assert_eq!(cib.transient("node1", "pgsql-data-status"), None);
         assert_eq!(cib.repl_info(), "node1|0|0000000000000000");
-        assert!(cib.quorate());
     }
 
     #[test]

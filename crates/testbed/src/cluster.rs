@@ -417,21 +417,6 @@ impl Cluster {
             .try_for_each(services::install_programs)
     }
 
-    /// Runs a program in the client's network namespace, with the host's files.
-    ///
-    /// # Errors
-    /// As [`Node::exec`].
-    pub fn exec_in_client<S: AsRef<str>>(&self, argv: &[S], timeout: Duration) -> Result<Output> {
-        let holder = self.client()?;
-        let shown: Vec<String> = argv.iter().map(|word| word.as_ref().to_owned()).collect();
-        let pid = holder.pid.to_string();
-        let mut full = ["nsenter", "--target", &pid, "--net", "--"]
-            .map(str::to_owned)
-            .to_vec();
-        full.extend(shown.iter().cloned());
-        Run::wrapped(CLIENT, &shown, full).timeout(timeout).output()
-    }
-
     pub(crate) fn client(&self) -> Result<ProcessId> {
         Layout::announced(&self.layout.client())
             .filter(|client| client.alive())

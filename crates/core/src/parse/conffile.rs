@@ -86,18 +86,6 @@ fn lines_of(text: &[u8], is_one: impl Fn(&Directive) -> bool) -> Result<Vec<usiz
     Ok(lines)
 }
 
-/// The settings of one name among the items, in their order.
-pub fn assignments<'a>(
-    items: &'a [Item],
-    name: &str,
-) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
-    let wanted = name.to_ascii_lowercase();
-    items.iter().filter_map(move |item| match &item.directive {
-        Directive::Set { name, value } if *name == wanted => Some((item.line, value.as_str())),
-        _ => None,
-    })
-}
-
 fn scan_line(line: &str) -> Result<Option<Directive>, &'static str> {
     let blank = |c: char| matches!(c, ' ' | '\t' | '\r');
     let rest = line.trim_start_matches(blank);
@@ -282,22 +270,6 @@ pub fn ensure_include(text: &[u8], path: &str, replaced: &[&str]) -> Result<Ensu
     Ok(Ensured::Changed(changed))
 }
 
-/// Removes the inclusion of the agent's own file, for taking the agent away again.
-///
-/// # Errors
-/// [`ConfError`] for a file that PostgreSQL would not accept.
-pub fn remove_include(text: &[u8], path: &str) -> Result<Ensured, ConfError> {
-    let removed = lines_of(text, |directive| match directive {
-        Directive::Include(file) | Directive::IncludeIfExists(file) => file == path,
-        _ => false,
-    })?;
-    Ok(if removed.is_empty() {
-        Ensured::Unchanged
-    } else {
-        Ensured::Changed(without_lines(text, &removed))
-    })
-}
-
 /// Removes every line that sets one of these names.
 ///
 /// # Errors
@@ -399,14 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_found_with_its_line() {
-        let text = b"\n#synchronous_standby_names = 'x'\n SYNCHRONOUS_standby_names 'a'\nsynchronous_standby_names = ''";
-        let items = scan(text).unwrap();
-        let found: Vec<_> = assignments(&items, "synchronous_standby_names").collect();
-        assert_eq!(found, [(3, "a"), (4, "")]);
-    }
-
-    #[test]
     fn broken_lines_are_quoted_with_their_number() {
         for line in [
             "port =",
@@ -445,11 +409,6 @@ mod tests {
             text.contains("# end\nport = 2\ninclude_if_exists"),
             "{text}"
         );
-        let Ensured::Changed(without) = remove_include(&second, path).unwrap() else {
-            panic!("the line is there");
-        };
-        assert_eq!(without, b"port = 1 # \xE9t\xE9\n# end\nport = 2\n");
-        assert_eq!(remove_include(&without, path).unwrap(), Ensured::Unchanged);
     }
 
     #[test]

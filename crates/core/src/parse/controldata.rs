@@ -98,12 +98,6 @@ pub struct ControlData {
 }
 
 impl ControlData {
-    /// Bytes of a WAL segment file.
-    #[must_use]
-    pub const fn wal_segment_bytes(&self) -> u32 {
-        self.wal.segment_bytes
-    }
-
     /// Whether `pg_rewind` can work on these data.
     #[must_use]
     pub const fn can_be_rewound(&self) -> bool {

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
-use std::sync::atomic::Ordering;
 
-use super::{Command, CommandError, STARTED};
+use super::{Command, CommandError};
 
 impl Command {
     /// Starts the program and does not wait for it. It gets this process's own environment, the
@@ -47,9 +46,7 @@ impl Command {
             .stdin(socket)
             .stdout(Stdio::null())
             .stderr(kept.map_or_else(Stdio::null, Stdio::from));
-        let child = self.begun(command.spawn())?;
-        STARTED.fetch_add(1, Ordering::Relaxed);
-        Ok(child)
+        self.begun(command.spawn())
     }
 
     fn begun(&self, child: std::io::Result<Child>) -> Result<Child, CommandError> {

@@ -268,13 +268,6 @@ fn an_account_is_given_no_passfile_of_another() {
     assert!(!passfile_of_another(&own, None));
 }
 
-#[test]
-fn started_programs_are_counted() {
-    let before = children_started();
-    Command::new("true").run(soon()).unwrap();
-    assert!(children_started() > before);
-}
-
 /// Without the limit none of these programs would end in this time.
 const BOUND: Duration = Duration::from_secs(30);
 

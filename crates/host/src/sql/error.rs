@@ -49,13 +49,6 @@ impl SqlError {
         self.kind == SqlErrorKind::TimedOut
     }
 
-    /// Whether the server is starting up, shutting down or in recovery without accepting
-    /// connections (57P03), or is just ending sessions (57P01, 57P02).
-    #[must_use]
-    pub fn is_starting_or_stopping(&self) -> bool {
-        matches!(self.sqlstate(), Some("57P01" | "57P02" | "57P03"))
-    }
-
     /// Whether the server has no connection left (53300): it is busy, not dead.
     #[must_use]
     pub fn is_too_many_connections(&self) -> bool {
