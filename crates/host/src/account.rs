@@ -14,29 +14,26 @@
 //! memory, open files and environment is in it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::files::{Change, FileError, LIMIT};
 use crate::user::User;
 use helper::{Purpose, Slot, Whom};
+pub(crate) use program::runner;
+pub use program::use_program;
+use program::{PROGRAM, RUN, WORD, no_program};
 use wire::{Answer, Request};
 pub use wire::{Kind, Stat};
 
 mod helper;
+mod program;
 mod serve;
 mod wire;
-
-/// The word on the command line that makes this program act as an account.
-const WORD: &str = "act-as-account";
-
-/// The word that makes it become an account and then another program.
-const RUN: &str = "run-as-account";
 
 /// How long a look may take; a disk under load answers later than one would think.
 const LOOK: Duration = Duration::from_secs(10);
@@ -47,13 +44,6 @@ const CHANGE: Duration = Duration::from_secs(60);
 /// The most names of a directory that are told.
 const MOST_NAMES: usize = 1_000_000;
 
-/// The program to run.
-#[derive(Debug)]
-struct Program {
-    path: PathBuf,
-}
-
-static PROGRAM: OnceLock<Program> = OnceLock::new();
 static SLOTS: LazyLock<Mutex<Slots>> = LazyLock::new(Mutex::default);
 static BOUND: Mutex<Bound> = Mutex::new(Bound {
     end: None,
@@ -88,38 +78,6 @@ pub fn was_asked() -> bool {
     // The kernel's own link, which also leads to a file that an upgrade has replaced meanwhile.
     use_program("/proc/self/exe");
     false
-}
-
-/// Names a program of which [`was_asked`] is the beginning, for one that cannot be it itself, as a
-/// test. The first name counts.
-pub fn use_program(path: impl Into<PathBuf>) {
-    let _ = PROGRAM.set(Program { path: path.into() });
-}
-
-/// The words by which the process becomes an account: its uid, its gid, and its groups.
-fn ids(user: &User) -> [OsString; 3] {
-    let groups: Vec<String> = user.groups().iter().map(u32::to_string).collect();
-    [
-        user.uid().to_string(),
-        user.gid().to_string(),
-        groups.join(","),
-    ]
-    .map(OsString::from)
-}
-
-/// The program, and its first words, that become the account and then what follows: a file and the name
-/// that it is told as its own.
-///
-/// Not even for the moment of its start is there a thread of root's process with the account's name: the
-/// account could stop or kill that, and with it all of root's process.
-pub(crate) fn runner(user: &User) -> io::Result<(PathBuf, Vec<OsString>)> {
-    let program = PROGRAM.get().ok_or_else(no_program)?;
-    let words = std::iter::once(OsString::from(RUN)).chain(ids(user));
-    Ok((program.path.clone(), words.collect()))
-}
-
-fn no_program() -> io::Error {
-    io::Error::other("this program cannot act as an account")
 }
 
 /// Nothing is waited for beyond this moment: the end of the operation.

@@ -9,23 +9,23 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, alarm, getsid};
-use pha_core::decide::left_behind;
 use pha_core::names::ResourceName;
-use pha_core::snapshot::Caller;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::account;
 use crate::clock::Deadline;
+
+mod caller;
+mod shared;
+
+pub use caller::{end_after, end_with_caller};
+pub(crate) use shared::inherited;
 
 /// How often a lock that another process holds is tried again: `flock` waits without a limit or not
 /// at all.
@@ -50,19 +50,9 @@ pub struct Held {
     pub before: u64,
 }
 
-/// The lock that this process has: who acts as an account for it inherits the descriptor.
-static HELD: Mutex<Option<OwnedFd>> = Mutex::new(None);
-
-/// A descriptor of the lock that this process has, if it has one, for a process that makes an effect in
-/// its name: the lock lasts until both have closed it.
-pub(crate) fn inherited() -> Option<OwnedFd> {
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    held.as_ref()?.try_clone().ok()
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
-        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        shared::set(None);
         account::end_helpers();
     }
 }
@@ -123,7 +113,7 @@ impl ChangeLock {
                     .map_err(|reason| self.unusable(reason))?;
                 let shared = file.as_fd().try_clone_to_owned();
                 let shared = shared.map_err(|reason| self.unusable(reason))?;
-                *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+                shared::set(Some(shared));
                 // One that runs has not inherited it.
                 account::end_helpers();
                 return Ok(Held {
@@ -221,48 +211,6 @@ impl Note {
         file.set_len(0)?;
         file.write_all_at(format!("{} {}\n", self.count, self.holder).as_bytes(), 0)
     }
-}
-
-/// Whoever started this process may be gone at any moment (Pacemaker's executor is killed, and its
-/// successor starts the same operations anew): then this process is killed too, at once and wherever it
-/// is, also while it is stopped by a signal. A process group does not do that, since nobody is left to
-/// signal it; a watched descriptor does not, since who hangs watches nothing. To be called first, by the
-/// thread that lasts as long as the process.
-///
-/// # Errors
-/// The caller was gone before ([`left_behind`]), or the kernel refuses.
-pub fn end_with_caller() -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    match left_behind(caller()) {
-        false => Ok(()),
-        true => Err(io::Error::other(
-            "whoever started this operation is gone, and nobody waits for it",
-        )),
-    }
-}
-
-fn caller() -> Caller {
-    let session = |process| getsid(process).ok().map(Pid::as_raw);
-    let parent = getppid().map(|parent| Pid::from_raw(parent.as_raw_nonzero().get()));
-    Caller {
-        process: nix::unistd::getpid().as_raw(),
-        session: session(None).unwrap_or(0),
-        of_parent: parent.and_then(|parent| session(Some(parent))),
-    }
-}
-
-/// Ends this process when this time is over, whatever hangs in it, and whether somebody waits for it or
-/// not: by a timer of the kernel's and a signal that nothing here handles. One that comes while the
-/// process is stopped takes effect before anything else when it goes on.
-pub fn end_after(time: Duration) {
-    // Whoever started this process may have kept the signal from itself.
-    let mut alarm_clock = SigSet::empty();
-    alarm_clock.add(nix::sys::signal::Signal::SIGALRM);
-    if let Err(errno) = alarm_clock.thread_unblock() {
-        tracing::warn!("SIGALRM cannot be had: {errno}");
-    }
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    alarm::set(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@
 //! `$PATH` (Pacemaker sets it; tests put their shims there) and then in `/usr/sbin`, `/usr/bin`,
 //! `/sbin` and `/bin`, where distributions keep Pacemaker's tools, whatever `$PATH` says.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -32,6 +31,7 @@ use crate::clock::Deadline;
 use crate::own;
 use crate::user::User;
 use capture::Capture;
+pub use capture::Output;
 
 mod capture;
 mod detach;
@@ -103,31 +103,6 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| {
             text.replace(secret.as_str(), "***")
         })
-    }
-}
-
-/// What a program that ended in an accepted way has printed.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The exit status: 0, or one of those named with [`Command::accept`].
-    pub code: i32,
-    /// Standard output, as far as it was kept.
-    pub stdout: Vec<u8>,
-    /// Standard error, as far as it was kept.
-    pub stderr: Vec<u8>,
-    /// Whether more was printed than was kept.
-    pub truncated: bool,
-}
-
-impl Output {
-    /// Standard output as text; bytes that are not UTF-8 become U+FFFD.
-    pub fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.stdout)
-    }
-
-    /// Standard error as text; bytes that are not UTF-8 become U+FFFD.
-    pub fn error_text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.stderr)
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::program::{self, Program, WORD};
 use super::wire::{self, Answer, Request};
-use super::{Program, WORD};
 use crate::change_lock;
 use crate::clock::Deadline;
 use crate::command::Command;
@@ -267,7 +267,7 @@ fn begin(whom: Whom<'_>) -> io::Result<Conversation> {
     let (socket, theirs) = UnixStream::pair()?;
     let command = Command::new(&whom.program.path)
         .arg(WORD)
-        .args(super::ids(whom.user));
+        .args(program::ids(whom.user));
     let inherited = match whom.purpose {
         Purpose::Files => change_lock::inherited(),
         Purpose::Connections => None,

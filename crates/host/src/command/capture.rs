@@ -1,5 +1,6 @@
 //! Reading what a program prints, feeding it, and noticing its end, all at once.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,8 +10,32 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use super::Output;
 use crate::clock::Deadline;
+
+/// What a program that ended in an accepted way has printed.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The exit status: 0, or one of those named with [`Command::accept`].
+    pub code: i32,
+    /// Standard output, as far as it was kept.
+    pub stdout: Vec<u8>,
+    /// Standard error, as far as it was kept.
+    pub stderr: Vec<u8>,
+    /// Whether more was printed than was kept.
+    pub truncated: bool,
+}
+
+impl Output {
+    /// Standard output as text; bytes that are not UTF-8 become U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout)
+    }
+
+    /// Standard error as text; bytes that are not UTF-8 become U+FFFD.
+    pub fn error_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
+}
 
 /// One stream of a program: what was kept of it, until it is closed.
 struct Stream<R> {
