@@ -5,7 +5,6 @@
 //! what is allowed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +17,13 @@ use pha_core::secret::Secret;
 use crate::conninfo::Conninfo;
 use crate::files;
 
+mod entry;
 mod keys;
 mod shell;
 mod toml;
+
+use entry::Entry;
+pub use entry::Fault;
 
 /// How many nodes the configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,49 +106,6 @@ pub enum ConfigError {
         /// What is wrong.
         fault: Fault,
     },
-}
-
-/// What is wrong in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    line: Option<usize>,
-    key: Option<String>,
-    problem: String,
-}
-
-impl Fault {
-    fn at(line: usize, key: Option<&str>, problem: String) -> Self {
-        Self {
-            line: Some(line),
-            key: key.map(str::to_owned),
-            problem,
-        }
-    }
-
-    fn missing(key: &str, problem: String) -> Self {
-        Self {
-            line: None,
-            key: Some(key.to_owned()),
-            problem,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(f, "{key} {}", self.problem),
-            None => write!(f, "the line {}", self.problem),
-        }
-    }
-}
-
-/// One assignment of the file.
-#[derive(Debug, Clone)]
-struct Entry {
-    key: String,
-    value: String,
-    line: usize,
 }
 
 /// The assignments by key, each checked by itself.

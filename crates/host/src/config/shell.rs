@@ -3,7 +3,7 @@
 //! It was read by `.` of a shell once. Here nothing is executed or expanded, and what a shell would
 //! expand is an error rather than something silently different.
 
-use super::{Entry, Fault};
+use super::entry::{Entry, Fault};
 
 /// Reads the assignments in their order.
 pub(super) fn read(text: &str) -> Result<Vec<Entry>, Fault> {

@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, Fault};
+use super::entry::{Entry, Fault};
 
 /// Reads the keys in the order of their lines.
 pub(super) fn read(text: &str) -> Result<Vec<Entry>, Fault> {
