@@ -4,12 +4,38 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pha_core::quoted::printable;
+use pha_core::quoted::{printable, quoted};
+use pha_core::secret::Secret;
 
-use super::{
-    Binding, Conninfo, ConninfoError, Secret, Server, SslMode, TargetSession, TlsVersion,
-    default_server,
-};
+use super::fields::{Binding, Conninfo, SslMode, TargetSession, TlsVersion};
+use super::server::{Server, default_server};
+
+/// A connection string that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConninfoError {
+    /// The text does not follow the syntax.
+    #[error(
+        "connection string: {0}; write it like \"host=node3 port=5432 dbname=postgres user=postgres\""
+    )]
+    Syntax(String),
+    /// A keyword that libpq does not know either.
+    #[error(
+        "connection string: unknown keyword {}; allowed are {list}", quoted(.0),
+        list = KEYWORDS.join(" ")
+    )]
+    UnknownKeyword(String),
+    /// A keyword of libpq's that this program does not offer.
+    #[error("connection string: the keyword {0:?} is not supported here; leave it out")]
+    Unsupported(String),
+    /// A value that the keyword does not allow.
+    #[error("connection string: {keyword} has a wrong value; {expected} is expected")]
+    Value {
+        /// The keyword.
+        keyword: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+}
 
 /// Keywords and values in the order in which they were given; a later one wins.
 pub(super) type Settings = Vec<(String, String)>;

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Conninfo, Secret, Server};
+use pha_core::secret::Secret;
+
+use super::fields::Conninfo;
+use super::server::{SOCKET_DIRECTORIES, Server};
 use crate::account::Files;
 
 /// The password of the first line that fits the server, the database and the role.
@@ -16,7 +19,7 @@ pub(super) fn password(files: Files<'_>, info: &Conninfo, server: &Server) -> Op
             return None;
         }
     };
-    let host = if server.is_socket() && super::SOCKET_DIRECTORIES.contains(&server.host.as_str()) {
+    let host = if server.is_socket() && SOCKET_DIRECTORIES.contains(&server.host.as_str()) {
         "localhost"
     } else {
         &server.host

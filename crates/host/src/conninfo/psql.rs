@@ -2,8 +2,7 @@
 //! `/usr/bin/psql \\"host=node3 port=5439 dbname=postgres user=postgres connect_timeout=5\\"`.
 //! The command itself is not run.
 
-use super::ConninfoError;
-use super::parse::{self, Settings};
+use super::parse::{self, ConninfoError, Settings};
 
 /// psql's options that say how it behaves, not where it connects to: nothing is lost without them.
 const WITHOUT_VALUE: &str = "aAbeEHLnqsStwxXz01";
