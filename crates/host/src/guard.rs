@@ -12,7 +12,6 @@ mod sources;
 mod wake;
 mod watchdog;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -34,8 +33,8 @@ use crate::process::Postmaster;
 use crate::{account, apply};
 
 pub use keep::{ATTEND, WORD};
-use place::Held;
 pub(crate) use place::Place;
+use place::{Held, parameters};
 use sources::Sources;
 use wake::{Signals, Woken};
 use watchdog::Watchdog;
@@ -51,23 +50,6 @@ const FILES: Duration = Duration::from_millis(500);
 
 /// How long a look at PostgreSQL may take.
 const POSTGRES: Duration = Duration::from_millis(500);
-
-/// What the guard was started with, as a number: who has other parameters has another number.
-#[must_use]
-pub(crate) fn parameters() -> u64 {
-    let mut given: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| {
-            let name = name.to_string_lossy();
-            name.starts_with("OCF_RESKEY_")
-                && !name.starts_with("OCF_RESKEY_CRM_meta_")
-                && name != "OCF_RESKEY_crm_feature_set"
-        })
-        .collect();
-    given.sort();
-    let mut hasher = DefaultHasher::new();
-    given.hash(&mut hasher);
-    hasher.finish()
-}
 
 /// That this process leads a group of its own. The agent's gets SIGTERM and SIGKILL when an operation takes too
 /// long, and so does what was started in it: a process that looks at the account's files for the guard, too.

@@ -9,6 +9,7 @@ use pha_core::snapshot::{Guard, GuardSeen, Operation};
 use rustix::process::Signal;
 use tracing::warn;
 
+use super::place::parameters;
 use crate::clock::{Deadline, since_boot};
 use crate::command::Command;
 use crate::node::Node;
@@ -42,7 +43,7 @@ impl Node {
             Err(why) => GuardSeen::Unknown(why),
             Ok(Some(note)) => GuardSeen::There {
                 silent: since_boot().saturating_sub(note.beat),
-                same_parameters: note.parameters == super::parameters(),
+                same_parameters: note.parameters == parameters(),
                 same_program: is_this_program(note.pid),
             },
         })

@@ -5,6 +5,7 @@
 //! disk can keep the guard from its work.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -77,12 +78,29 @@ fn boot() -> Option<String> {
     Some(text.ok()?.trim().to_owned())
 }
 
+/// What the guard was started with, as a number: who has other parameters has another number.
+#[must_use]
+pub(crate) fn parameters() -> u64 {
+    let mut given: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with("OCF_RESKEY_")
+                && !name.starts_with("OCF_RESKEY_CRM_meta_")
+                && name != "OCF_RESKEY_crm_feature_set"
+        })
+        .collect();
+    given.sort();
+    let mut hasher = DefaultHasher::new();
+    given.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What a guard has written about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Note {
     /// Its process number.
     pub(crate) pid: i32,
-    /// [`super::parameters`] as it was started with.
+    /// [`parameters`] as it was started with.
     pub(crate) parameters: u64,
     /// When it last began a round, on the clock that counts from the machine's start.
     pub(crate) beat: Duration,
