@@ -7,12 +7,11 @@
 //! sent once more, which is harmless, because its condition holds at most once.
 
 mod mutex;
+mod name;
 mod rights;
+mod session;
 mod statements;
 mod table;
-
-use std::fmt;
-use std::str::FromStr;
 
 use pha_core::register::{
     ClusterId, Damage, NotBelieved, Reading, Remake, Reply, Sent, Trouble, Update, reply_by,
@@ -21,56 +20,16 @@ use tokio_postgres::types::Type;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
-use crate::sql::{Identifier, IdentifierError, Purpose, Session, SqlError};
+use crate::sql::{Purpose, Session, SqlError};
+use session::{READ_ONLY, trouble};
 
 pub use mutex::{MutexAnswer, lock, trylock, unlock};
+pub use name::{LockName, LockNameError};
 pub use rights::{RoleName, RoleNameError, Standing, ensure_role, has_role, try_changes};
 pub use table::{
     ALWAYS_KEPT, Change, Details, Granted, History, KEPT, KEPT_DAYS, Shown, grant, history, init,
     note, prune, remake, script, show,
 };
-
-/// Which row of which table: `distlock:pgsql_cls1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockName {
-    /// The table.
-    pub table: Identifier,
-    /// The value of its column `lockname`.
-    pub name: String,
-}
-
-/// A text that names no row of a lock table.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LockNameError {
-    /// The table's name.
-    #[error("lock name: {0}")]
-    Table(#[from] IdentifierError),
-    /// The name after the colon.
-    #[error("lock name {} is not usable: <table>:<name> or <name> is expected", pha_core::quoted::quoted(.0))]
-    Name(String),
-}
-
-impl FromStr for LockName {
-    type Err = LockNameError;
-
-    /// Reads `table:name`; a name alone is one in the table `distlock`.
-    fn from_str(text: &str) -> Result<Self, LockNameError> {
-        let (table, name) = text.split_once(':').unwrap_or(("distlock", text));
-        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            return Err(LockNameError::Name(text.to_owned()));
-        }
-        Ok(Self {
-            table: table.parse()?,
-            name: name.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for LockName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.table, self.name)
-    }
-}
 
 /// A connection to the lock service for one cluster's row, made when it is first needed and kept.
 pub struct LockService {
@@ -79,9 +38,6 @@ pub struct LockService {
     system: Option<String>,
     session: Option<Session>,
 }
-
-/// What to do about a lock service that only answers questions.
-const READ_ONLY: &str = "; that server is a standby or read-only, connect to its primary (target_session_attrs=read-write)";
 
 /// How often a change whose reply was lost is sent in all.
 const SENDS: u32 = 2;
@@ -278,70 +234,5 @@ impl LockService {
 
     fn trouble(&self, error: &SqlError) -> Trouble {
         trouble(error, &self.lock)
-    }
-}
-
-/// A session of one command of its own.
-fn connect(info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
-    let mut session = Session::connect(info, Purpose::LockService, deadline)?;
-    session.limit_statements(deadline, deadline)?;
-    Ok(session)
-}
-
-/// Whether the tables are not there, or not in this version's form: undefined_table,
-/// undefined_column, invalid_schema_name.
-fn is_not_made(error: &SqlError) -> bool {
-    matches!(error.sqlstate(), Some("42P01" | "42703" | "3F000"))
-}
-
-/// Sorts a failure, with what to do about it.
-fn trouble(error: &SqlError, lock: &LockName) -> Trouble {
-    let hint = match error.sqlstate() {
-        _ if is_not_made(error) => format!(
-            "; run `distlock <conninfo> init {lock}` once (a table that is not in the schema public is named with its schema)"
-        ),
-        // query_canceled by statement_timeout, lock_not_available
-        Some("57014" | "55P03") => {
-            "; another session keeps the row locked, see pg_locks there".to_owned()
-        }
-        // protocol_violation, which is what a pooler calls options that it does not know
-        Some("08P01") => {
-            "; connect to PostgreSQL itself, not through a pooler that refuses start-up options"
-                .to_owned()
-        }
-        // read_only_sql_transaction
-        Some("25006") => READ_ONLY.to_owned(),
-        // insufficient_privilege
-        Some("42501") => {
-            format!(
-                "; give the role what it needs, as the owner of the table: distlock <conninfo> init --role <role> {lock}"
-            )
-        }
-        // undefined_object: the role of a grant
-        Some("42704") => "; make it first: CREATE ROLE … LOGIN".to_owned(),
-        _ => String::new(),
-    };
-    let text = format!("{error}{hint}");
-    if error.answered() {
-        Trouble::Answered(text)
-    } else {
-        Trouble::Unreachable(text)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lock_names() {
-        let lock: LockName = "ha.locks:pgsql cls:1".parse().unwrap();
-        assert_eq!(lock.table.to_string(), "ha.locks");
-        assert_eq!(lock.name, "pgsql cls:1");
-        assert_eq!("c1".parse::<LockName>().unwrap().to_string(), "distlock:c1");
-        for text in ["", "t:", "T:x", "a b:x", "t;drop:x", "t:x\ny"] {
-            assert!(text.parse::<LockName>().is_err(), "{text}");
-        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use pha_core::register::Trouble;
 use tokio_postgres::types::Type;
 
-use super::{LockName, connect, trouble};
+use super::name::LockName;
+use super::session::{connect, trouble};
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::sql::{Session, SqlError};

@@ -16,8 +16,9 @@ use pha_core::register::{Register, Trouble, Update};
 use pha_core::timeline::TimelineId;
 use tokio_postgres::types::Type;
 
-use super::statements::{self, Statement};
-use super::{LockName, connect, trouble};
+use super::name::LockName;
+use super::session::{connect, trouble};
+use super::statements::{self, Statement, insert_row, mark};
 use crate::clock::Deadline;
 use crate::conninfo::{Conninfo, Secret};
 use crate::postgres::prepare;
@@ -120,7 +121,7 @@ pub(super) fn grants(lock: &LockName, role: &RoleName) -> String {
     let (table, to) = (lock.table.quoted(), role.quoted());
     let policy = format!(
         "\"pha4pgsql_{:016x}\"",
-        super::table::mark(&format!("{to} {}", lock.name))
+        mark(&format!("{to} {}", lock.name))
     );
     let usage = lock.table.schema().map_or_else(String::new, |schema| {
         format!("grant usage on schema \"{schema}\" to {to};\n")
@@ -237,7 +238,7 @@ pub fn try_changes(
     session
         .simple(&begin, deadline)
         .map_err(|error| failed("beginning a transaction", &error))?;
-    let insert = super::table::insert_row(&scratch);
+    let insert = insert_row(&scratch);
     session
         .query_typed(&insert, &[(&scratch.name, Type::TEXT)], deadline)
         .map_err(|error| failed("making a row", &error))?;

@@ -12,7 +12,7 @@ use pha_core::register::{MADE_AGAIN, RawRow, Remake, Update};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::LockName;
+use super::name::LockName;
 use crate::sql::Identifier;
 
 /// The columns in the order in which [`columns`] takes them. The lease is measured by the server.
@@ -92,6 +92,23 @@ pub(super) fn lease_from_now(table: &Identifier) -> String {
     format!(
         "update {} set ts = clock_timestamp() where lockname = $1 and ts > clock_timestamp() returning {COLUMNS}",
         table.quoted()
+    )
+}
+
+/// A number that stands for a text (FNV-1a): the same in every build.
+pub(super) fn mark(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Makes the row `$1` where there is none.
+pub(super) fn insert_row(lock: &LockName) -> String {
+    format!(
+        "insert into {} (lockname, owner, ts, expired_time, reason) \
+         values ($1, '', clock_timestamp(), interval '0', 'init') \
+         on conflict (lockname) do nothing returning 1",
+        lock.table.quoted()
     )
 }
 

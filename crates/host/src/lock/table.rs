@@ -5,8 +5,10 @@ use pha_core::register::{Remake, Trouble};
 use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::name::LockName;
 use super::rights::{self, RoleName};
-use super::{LockName, connect, is_not_made, statements, trouble};
+use super::session::{connect, is_not_made, trouble};
+use super::statements::{self, insert_row, mark};
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
 use crate::sql::{Identifier, Session, SqlError};
@@ -147,23 +149,6 @@ fn migrate(session: &mut Session, lock: &LockName, deadline: Deadline) -> Result
 
 fn function(table: &Identifier) -> String {
     table.suffixed("_log_update").quoted()
-}
-
-/// A number that stands for a text (FNV-1a): the same in every build.
-pub(super) fn mark(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Makes the row `$1` where there is none.
-pub(super) fn insert_row(lock: &LockName) -> String {
-    format!(
-        "insert into {} (lockname, owner, ts, expired_time, reason) \
-         values ($1, '', clock_timestamp(), interval '0', 'init') \
-         on conflict (lockname) do nothing returning 1",
-        lock.table.quoted()
-    )
 }
 
 /// Writes that the lock was given back as the agent does, where an old row `$1` says it by a negative time.
