@@ -12,7 +12,7 @@ use pha_core::plan::Exit;
 use pha_core::snapshot::Operation;
 use pha_host::clock::Deadline;
 use pha_host::drive::drive;
-use pha_host::node::Node;
+use pha_host::node::{Node, this_node};
 use pha_host::{account, change_lock, guard, log, preflight, promise, restore};
 use tracing::{Level, warn};
 
@@ -140,14 +140,6 @@ fn checked(params: &Params, errors: Vec<ParamError>, me: &NodeName) -> Result<()
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => validate_together(params, me),
-    }
-}
-
-/// Pacemaker's name for this node; outside of Pacemaker, the host's name.
-pub(crate) fn this_node(context: &OcfContext) -> Result<NodeName, String> {
-    match &context.on_node {
-        Some(node) => Ok(node.clone()),
-        None => pha_host::node::host_name(),
     }
 }
 

@@ -9,10 +9,8 @@ use pha_core::params::Params;
 use pha_core::plan::Exit;
 use pha_host::guard::OwnGroup;
 use pha_host::log;
-use pha_host::node::Node;
+use pha_host::node::{Node, this_node};
 use tracing::Level;
-
-use crate::app::this_node;
 
 /// Runs such a process with the parameters of the operation that started it.
 pub(crate) fn run(

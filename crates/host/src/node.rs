@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pha_core::decide::silent;
 use pha_core::link_name::LinkName;
 use pha_core::names::{NodeName, ResourceName};
+use pha_core::ocf::{OcfCode, OcfContext};
 use pha_core::params::{self, Params};
 use pha_core::register::ClusterId;
 use pha_core::snapshot::{Operation, Settings, Snapshot};
@@ -21,7 +22,6 @@ use crate::memory::{Guard, MemoryFile};
 use crate::pacemaker::Pacemaker;
 use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
-use crate::preflight::Refusal;
 use crate::record::RecordFile;
 use crate::user::User;
 use crate::{local, own};
@@ -31,6 +31,27 @@ const RUN_DIR: &str = "/run/pha4pgsql";
 
 /// How many monitors in a row may find PostgreSQL silent before it counts as failed.
 const PATIENCE: u32 = 3;
+
+/// Why PostgreSQL cannot be started here. The code is a hard one (OCF 2 to 6), since only an
+/// operator can mend what is checked here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The exit code.
+    pub code: OcfCode,
+    /// One sentence for the operator.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// Something that is missing or wrong on this node.
+    #[must_use]
+    pub fn installed(reason: impl Into<String>) -> Self {
+        Self {
+            code: OcfCode::Installed,
+            reason: reason.into(),
+        }
+    }
+}
 
 /// The node with everything that an operation reaches from it.
 pub struct Node {
@@ -203,6 +224,17 @@ pub fn host_name() -> Result<NodeName, String> {
     NodeName::new(name).map_err(|error| format!("{error}; set the host's name"))
 }
 
+/// Pacemaker's name for this node; outside of Pacemaker, the host's name.
+///
+/// # Errors
+/// As [`host_name`].
+pub fn this_node(context: &OcfContext) -> Result<NodeName, String> {
+    match &context.on_node {
+        Some(node) => Ok(node.clone()),
+        None => host_name(),
+    }
+}
+
 fn directory(variable: &str, default: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| Path::new(default).to_owned(), PathBuf::from)
 }
@@ -217,7 +249,7 @@ fn lock_service(params: &Params, owner: &User) -> Result<Option<LockService>, Re
         return Ok(None);
     };
     let wrong = |error: String| Refusal {
-        code: pha_core::ocf::OcfCode::Configured,
+        code: OcfCode::Configured,
         reason: format!("distlock_conninfo or distlock_lockname: {error}"),
     };
     let info: Conninfo = conninfo

@@ -10,31 +10,10 @@ use pha_core::snapshot::Unfinished;
 use crate::account::{Kind, Stat};
 use crate::clock::Deadline;
 use crate::missing;
-use crate::node::pg_ctl;
+use crate::node::{Refusal, pg_ctl};
 use crate::pgconf;
 use crate::pgctl::{PgCtl, PgError};
 use crate::unfinished;
-
-/// Why PostgreSQL cannot be started here. The code is a hard one (OCF 2 to 6), since only an
-/// operator can mend what is checked here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The exit code.
-    pub code: OcfCode,
-    /// One sentence for the operator.
-    pub reason: String,
-}
-
-impl Refusal {
-    /// Something that is missing or wrong on this node.
-    #[must_use]
-    pub fn installed(reason: impl Into<String>) -> Self {
-        Self {
-            code: OcfCode::Installed,
-            reason: reason.into(),
-        }
-    }
-}
 
 /// Checks the programs, the account, the data directory and the configuration.
 ///
