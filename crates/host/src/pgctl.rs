@@ -30,11 +30,10 @@ mod aside;
 mod end_of_wal;
 mod histories;
 mod prepare;
-mod running;
+pub(crate) mod running;
 mod stop;
 mod version;
 
-pub(crate) use running::surely_running;
 pub use version::Version;
 
 /// Why something about a server's programs or data directory could not be done.

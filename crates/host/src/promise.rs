@@ -296,7 +296,7 @@ impl Asked {
         let owner = User::lookup(&self.pgdba).map_err(|error| error.to_string())?;
         let signal = pgctl::standby_signal(&owner, &self.pgdata);
         // One whose postmaster.pid was removed serves on.
-        let process = pgctl::surely_running(&self.pgdata, &owner);
+        let process = pgctl::running::surely_running(&self.pgdata, &owner);
         Ok(SeenRole {
             runs: process.map_err(|error| error.to_string())? != Process::Absent,
             signal,
