@@ -2,7 +2,7 @@
 //!
 //! Connections are made as the owner of the server (`pgdba`), because that is who `peer` in
 //! `pg_hba.conf` expects on a socket; the role is `monitor_user` where one is configured. Every
-//! call has a deadline, and what a failed call means is judged once, in [`unanswered`].
+//! call has a deadline, and what a failed call means is judged once, in [`pha_core::decide::unanswered`].
 //!
 //! The agent's own questions go to the database `postgres`, which PostgreSQL has for such programs,
 //! and to the configured one only where the role is not let into that: a database that users own, or
@@ -10,24 +10,23 @@
 
 use std::time::Duration;
 
-use pha_core::decide::unanswered;
 use pha_core::parse::server_view::Unexpected;
 use pha_core::postgres::{PmStatus, ServerView};
 use pha_core::snapshot::Answer;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
-use crate::pgctl::PgError;
 use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
-use crate::user::{User, UserError};
+use crate::user::User;
 
+mod error;
 mod follow;
 mod in_force;
-pub(crate) mod prepare;
+pub mod prepare;
 mod role;
 pub(crate) mod view;
 
-pub use prepare::{RolesError, new_password};
+pub use error::PostgresError;
 pub use role::replication_role;
 
 /// The database that PostgreSQL has for programs that need none of their own (manual, "Creating a
@@ -44,66 +43,6 @@ pub struct Postgres {
     pub info: Conninfo,
     /// The account that opens the connection.
     pub user: User,
-}
-
-/// Why something could not be found out or done over SQL.
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    /// The server said no, or nothing.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// The server could not be signalled.
-    #[error(transparent)]
-    Process(#[from] PgError),
-    /// The account could not be taken.
-    #[error("connecting as the user {user} failed: {}", become_failed(.reason))]
-    Account {
-        /// The account.
-        user: String,
-        /// What the system said.
-        reason: std::io::Error,
-    },
-    /// A view holds something that no known version of PostgreSQL writes there.
-    #[error(transparent)]
-    Unexpected(#[from] Unexpected),
-    /// A row of a view is hidden from the role.
-    #[error("the role {role} may not see {what}; run in SQL: grant pg_monitor to {role}")]
-    Hidden {
-        /// What is hidden.
-        what: &'static str,
-        /// The role.
-        role: String,
-    },
-    /// The server does not run, so there is nothing to tell it.
-    #[error("no server runs on the data directory that could read its configuration again")]
-    NotRunning,
-    /// A wait has reached its deadline.
-    #[error("{what} did not come about in time; last seen: {seen}")]
-    Deadline {
-        /// What was waited for.
-        what: &'static str,
-        /// What was there instead.
-        seen: String,
-    },
-}
-
-/// Only root can become another account; the system says no more than "not permitted".
-fn become_failed(reason: &std::io::Error) -> String {
-    if reason.kind() == std::io::ErrorKind::PermissionDenied {
-        "only root can become it; run this as root".to_owned()
-    } else {
-        reason.to_string()
-    }
-}
-
-impl PostgresError {
-    /// What it says about a server whose postmaster is alive.
-    pub(crate) fn as_answer(&self, status: Option<PmStatus>) -> Answer {
-        match self {
-            Self::Sql(error) => unanswered(error.kind(), error.to_string(), status),
-            other => Answer::Refused(other.to_string()),
-        }
-    }
 }
 
 impl Postgres {
@@ -247,14 +186,4 @@ fn elsewhere(error: &SqlError) -> bool {
 /// Lets a moment pass before the next look at something that announces itself to nobody.
 fn pause(deadline: Deadline) {
     std::thread::sleep(Duration::from_millis(5).min(deadline.left()));
-}
-
-/// A configuration in which the owner's account does not exist is found before a connection is tried.
-impl From<UserError> for PostgresError {
-    fn from(error: UserError) -> Self {
-        Self::Account {
-            user: "pgdba".to_owned(),
-            reason: std::io::Error::other(error.to_string()),
-        }
-    }
 }

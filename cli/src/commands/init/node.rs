@@ -12,7 +12,7 @@ use pha_host::clock::Deadline;
 use pha_host::local;
 use pha_host::node;
 use pha_host::pgctl::{PgCtl, Started, StopMode, Stopped};
-use pha_host::postgres::RolesError;
+use pha_host::postgres::prepare::RolesError;
 use pha_host::rewind::Source;
 use serde::{Deserialize, Serialize};
 

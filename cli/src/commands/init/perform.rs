@@ -7,7 +7,7 @@ use pha_core::secret::Secret;
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use pha_host::lock::{self, RoleName, Shown};
-use pha_host::postgres::new_password;
+use pha_host::postgres::prepare::new_password;
 
 use super::node::Order;
 use super::{AGAIN, LOCK, Work, failed};

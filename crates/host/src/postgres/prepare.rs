@@ -6,7 +6,8 @@ use pha_core::doctor::replication_role_statements;
 use pha_core::params::Params;
 use tokio_postgres::types::Type;
 
-use super::{Postgres, PostgresError, replication_role};
+use super::error::PostgresError;
+use super::{Postgres, replication_role};
 use crate::clock::Deadline;
 use crate::conninfo::Secret;
 use crate::sql::{Session, SqlError};

@@ -5,7 +5,7 @@ use pha_core::parse::server_view::Unexpected;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::PostgresError;
+use super::error::PostgresError;
 use crate::clock::Deadline;
 use crate::sql::Session;
 

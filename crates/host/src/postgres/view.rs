@@ -4,7 +4,7 @@
 use pha_core::parse::server_view::{self, question, question_about_links};
 use pha_core::postgres::{Links, ServerView};
 
-use super::PostgresError;
+use super::error::PostgresError;
 use crate::clock::Deadline;
 use crate::sql::{Session, TextRows};
 
