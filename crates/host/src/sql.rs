@@ -20,18 +20,12 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
-use crate::account::Files;
 use crate::clock::Deadline;
-use crate::conninfo::Conninfo;
 
 pub use error::{SqlError, SqlErrorKind};
 pub use ident::{Identifier, IdentifierError};
 pub use own::{Purpose, options};
 pub use pha_core::parse::server_view::TextRows;
-
-/// How much later than its caller the server gives up a statement: whoever waits for it has said by
-/// then that no answer came.
-const LATER: Duration = Duration::from_secs(1);
 
 /// A connection to one PostgreSQL server.
 pub struct Session {
@@ -61,49 +55,6 @@ impl Drop for Live {
 }
 
 impl Session {
-    /// Connects to the first server of `info` that will have it. The session is of our own making
-    /// ([`Purpose`]); the server gives up its statements a little after the deadline, since a client
-    /// that goes away does not stop what it has asked for.
-    ///
-    /// # Errors
-    /// [`SqlError`] of the last server tried; it says which one, and never a password.
-    pub fn connect(
-        info: &Conninfo,
-        purpose: Purpose,
-        deadline: Deadline,
-    ) -> Result<Self, SqlError> {
-        Self::connect_as(Files::own(), info, purpose, deadline)
-    }
-
-    /// The same as an account: sockets are connected to by the account, and passwords and certificates are
-    /// read from its files.
-    ///
-    /// # Errors
-    /// As [`Self::connect`].
-    pub fn connect_as(
-        files: Files<'_>,
-        info: &Conninfo,
-        purpose: Purpose,
-        deadline: Deadline,
-    ) -> Result<Self, SqlError> {
-        let limit = deadline.left() + LATER;
-        let with = |options| Conninfo {
-            options: Some(options),
-            ..info.clone()
-        };
-        let own = options(info.options.as_deref(), purpose, limit);
-        match connect::any(files, &with(own.clone()), deadline) {
-            // A trigger of the database fails in every session that begins (version 17 and newer), and
-            // the agent has to get in all the same. Older servers do not know the setting, and a role
-            // that is no superuser may not use it: then the first error says what is wrong.
-            Err(error) if purpose == Purpose::Agent && error.may_be_a_login_trigger() => {
-                let without = with(own + " -c event_triggers=off");
-                connect::any(files, &without, deadline).map_err(|_| error)
-            }
-            other => other,
-        }
-    }
-
     /// Makes the session one that stays, with a limit for each of its statements; and whether it is in
     /// a database that others are copied from. One that stays there keeps everybody from `CREATE
     /// DATABASE`.

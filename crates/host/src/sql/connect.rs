@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -11,6 +12,7 @@ use tokio_postgres::config::{ChannelBinding, SslMode as DriverSsl};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::error::{SqlError, SqlErrorKind};
+use super::own::{Purpose, options};
 use super::watch::{Socket, Watch, Watched};
 use super::{Live, Session, tls};
 use crate::account::Files;
@@ -19,12 +21,57 @@ use crate::conninfo::{Binding, Conninfo, Secret, Server, SslMode, TargetSession}
 
 type Mover = tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>;
 
+/// How much later than its caller the server gives up a statement: whoever waits for it has said by
+/// then that no answer came.
+const LATER: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Connects to the first server of `info` that will have it. The session is of our own making
+    /// ([`Purpose`]); the server gives up its statements a little after the deadline, since a client
+    /// that goes away does not stop what it has asked for.
+    ///
+    /// # Errors
+    /// [`SqlError`] of the last server tried; it says which one, and never a password.
+    pub fn connect(
+        info: &Conninfo,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Self, SqlError> {
+        Self::connect_as(Files::own(), info, purpose, deadline)
+    }
+
+    /// The same as an account: sockets are connected to by the account, and passwords and certificates are
+    /// read from its files.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_as(
+        files: Files<'_>,
+        info: &Conninfo,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Self, SqlError> {
+        let limit = deadline.left() + LATER;
+        let with = |options| Conninfo {
+            options: Some(options),
+            ..info.clone()
+        };
+        let own = options(info.options.as_deref(), purpose, limit);
+        match any(files, &with(own.clone()), deadline) {
+            // A trigger of the database fails in every session that begins (version 17 and newer), and
+            // the agent has to get in all the same. Older servers do not know the setting, and a role
+            // that is no superuser may not use it: then the first error says what is wrong.
+            Err(error) if purpose == Purpose::Agent && error.may_be_a_login_trigger() => {
+                let without = with(own + " -c event_triggers=off");
+                any(files, &without, deadline).map_err(|_| error)
+            }
+            other => other,
+        }
+    }
+}
+
 /// Connects to the first server that will have it.
-pub(super) fn any(
-    files: Files<'_>,
-    info: &Conninfo,
-    deadline: Deadline,
-) -> Result<Session, SqlError> {
+fn any(files: Files<'_>, info: &Conninfo, deadline: Deadline) -> Result<Session, SqlError> {
     let in_order = |target| in_order(files, info, target, deadline);
     match info.target {
         TargetSession::PreferStandby => {
