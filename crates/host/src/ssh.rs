@@ -215,7 +215,7 @@ impl Ssh {
         argv: &[&str],
         deadline: Deadline,
     ) -> Result<Output, String> {
-        let settings = Settings::read(self, host, deadline.sub_budget(deadline.left() / 4));
+        let settings = self.settings(host, deadline.sub_budget(deadline.left() / 4));
         let (target, direct) = match settings {
             Some(settings) if settings.needs_client.is_none() => (settings.host, settings.direct),
             Some(_) => {
@@ -232,6 +232,15 @@ impl Ssh {
         }
         strip(&mut output.stderr);
         Ok(output)
+    }
+
+    /// What the site's configuration says about a host; none where there is no client or it cannot read it.
+    #[must_use]
+    pub fn settings(&self, host: &str, deadline: Deadline) -> Option<Settings> {
+        checked(host).ok()?;
+        let question = self.client(deadline).args(["-G", "--", host]);
+        let output = question.run(deadline).ok()?;
+        (output.code == 0).then(|| Settings::parse(host, &output.text()))
     }
 
     fn failed(&self, host: &str, output: &Output) -> SshError {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pha_host::clock::Deadline;
-use pha_host::ssh::{Direct, DirectError, Settings, Ssh, SshError};
+use pha_host::ssh::{Direct, DirectError, Ssh, SshError};
 
 struct Server {
     dir: PathBuf,
@@ -364,7 +364,7 @@ fn the_sites_configuration_counts() {
         ),
         (7, "input", "err\n")
     );
-    let settings = Settings::read(&ssh, "node2", soon()).unwrap();
+    let settings = ssh.settings("node2", soon()).unwrap();
     assert_eq!(
         (settings.host.as_str(), settings.direct.port),
         (HOST, server.port)
@@ -401,7 +401,7 @@ fn a_jump_host_is_used() {
     std::fs::write(&config, format!("{jump}{text}")).unwrap();
     let output = ssh.exec("node3", &["echo", "there"], b"", soon()).unwrap();
     assert_eq!(output.text(), "there\n");
-    let settings = Settings::read(&ssh, "node3", soon()).unwrap();
+    let settings = ssh.settings("node3", soon()).unwrap();
     assert_eq!(settings.needs_client, Some("proxyjump"));
     let output = ssh
         .exec_directly("node3", &["echo", "there"], soon())

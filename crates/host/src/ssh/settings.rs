@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Direct, Ssh, checked};
-use crate::clock::Deadline;
+use super::direct::Direct;
 
 /// What the client would do for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +26,7 @@ const CLIENTS_OWN: [(&str, &str); 6] = [
 ];
 
 impl Settings {
-    /// Reads the configuration; none where there is no client or it cannot read it.
-    #[must_use]
-    pub fn read(ssh: &Ssh, host: &str, deadline: Deadline) -> Option<Self> {
-        checked(host).ok()?;
-        let output = ssh
-            .client(deadline)
-            .args(["-G", "--", host])
-            .run(deadline)
-            .ok()?;
-        (output.code == 0).then(|| Self::parse(host, &output.text()))
-    }
-
-    fn parse(host: &str, text: &str) -> Self {
+    pub(super) fn parse(host: &str, text: &str) -> Self {
         let mut settings = Self {
             host: host.to_owned(),
             direct: Direct::default(),
