@@ -1,8 +1,10 @@
 //! `cargo testbed campaign`: clients that write all the time, and faults that overlap, drawn from a
 //! seed. Judged by what was acknowledged, and by whether the cluster always comes to rest again.
 
+mod begun;
 mod dialogue;
 mod dice;
+mod fault;
 mod figures;
 mod health;
 mod inflict;
@@ -14,6 +16,7 @@ mod report;
 mod restore;
 mod settings;
 mod stage;
+mod story;
 mod timeline;
 mod watch;
 
@@ -37,16 +40,15 @@ use crate::progress::Progress;
 use crate::writer::{Writer, WriterPlan, now_us};
 
 use dice::Dice;
+pub use fault::{Command, Fault, Operation, Party, Process, Refusal, Setting, Step, Who};
 use figures::Figures;
 use inflict::perform;
 use mend::Recovery;
 use menu::Menu;
-pub use plan::{
-    Command, Fault, Operation, Party, Plan, Process, Refusal, Round, Setting, Step, Who,
-};
-use report::Played;
-pub use report::Story;
+pub use plan::{Plan, Round};
 use stage::Stage;
+use story::Played;
+pub use story::Story;
 
 /// Writers with this number and above write at a node's own address, where a primary that was
 /// replaced would acknowledge.
@@ -56,7 +58,7 @@ const SERVED: Duration = Duration::from_secs(60);
 /// How long a standby may take to replay what was acknowledged.
 const REPLAYED: Duration = Duration::from_secs(30);
 /// A round with its recovery takes at least so long.
-const ROUND: Duration = Duration::from_millis(plan::ROUND_MS);
+const ROUND: Duration = Duration::from_millis(fault::ROUND_MS);
 
 /// What to do.
 #[derive(Debug, Args)]

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::begun::{Begun, COMMAND, type_later};
 use super::dialogue;
+use super::fault::{Command, Fault, Operation, Party, Process, Refusal, Step, Who};
 use super::intrude;
-use super::plan::{Command, Fault, Operation, Party, Process, Refusal, Step, Who};
 use super::stage::{Claim, Event, LOCK, OPERATOR, REBUILD, Stage};
 use crate::error::{Error, Result};
 use crate::fabric::Loss;
@@ -16,44 +17,10 @@ use crate::procfs::{self, ProcessId};
 use crate::traced::Held;
 use crate::writer::now_us;
 
-/// How long an operator's command in between may take: it meets faults that nothing mends yet.
-pub(super) const COMMAND: Duration = Duration::from_secs(30);
 /// How long an operator looks at a node without power before deciding: the lease is over by then.
 const DOUBT: Duration = Duration::from_secs(4);
 /// Between two looks for an operation of the agent, which takes longer than that.
 const GLANCE: Duration = Duration::from_millis(20);
-
-/// Ends a fault; what there is to say of it.
-pub(super) type Undo<'s> = Box<dyn FnOnce() -> Result<String> + 's>;
-
-/// A fault that has begun.
-pub(super) struct Begun<'s> {
-    /// To whom.
-    what: String,
-    /// What it keeps from other steps until it is over.
-    claims: Vec<Claim<'s>>,
-    undo: Undo<'s>,
-}
-
-impl<'s> Begun<'s> {
-    pub(super) fn new(what: &str, undo: impl FnOnce() -> Result<String> + 's) -> Begun<'s> {
-        Begun {
-            what: what.to_owned(),
-            claims: Vec::new(),
-            undo: Box::new(undo),
-        }
-    }
-
-    /// A fault of which there is nothing to say at its end.
-    pub(super) fn silent(what: &str, undo: impl FnOnce() -> Result<()> + 's) -> Begun<'s> {
-        Begun::new(what, || undo().map(|()| String::new()))
-    }
-
-    pub(super) fn having(mut self, claims: impl IntoIterator<Item = Claim<'s>>) -> Begun<'s> {
-        self.claims.extend(claims);
-        self
-    }
-}
 
 /// Waits for the step's time, does it, waits for its end, and undoes it. What cannot be done, since
 /// an earlier step is in the way, is part of the record and no error.
@@ -625,15 +592,6 @@ fn unmanage<'s>(stage: &'s Stage<'_>, who: Who) -> Result<Begun<'s>> {
     }
     let manage = move || type_later(stage, &node, &["manage"]);
     Ok(Begun::new(&said, manage).having([claim]))
-}
-
-/// What belongs to an earlier command, once its time has come.
-pub(super) fn type_later(stage: &Stage<'_>, node: &Node, words: &[&str]) -> Result<String> {
-    if !node.is_on() {
-        return Ok(String::new());
-    }
-    let (_, said) = stage.cls(node, words, COMMAND)?;
-    Ok(format!("; cls_{}: {said}", words.join(" ")))
 }
 
 /// Nothing is undone: what is left of the command is for `cls_status` to say.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::inflict::{Begun, COMMAND, type_later};
-use super::plan::{Party, Setting, Who};
+use super::begun::{Begun, COMMAND, type_later};
+use super::fault::{Party, Setting, Who};
 use super::settings;
 use super::stage::{OPERATOR, Stage};
 use crate::error::{Error, Result};

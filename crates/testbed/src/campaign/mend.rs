@@ -50,7 +50,7 @@ pub(super) fn heal(stage: &Stage<'_>) -> crate::Result<()> {
     }
     for node in stage.cluster.databases() {
         go_on_database(&node);
-        settings::settle(stage, &node)?;
+        settings::settle(stage.limit(), &node)?;
         node.empty_archive()?;
         stage.start_daemons(&node)?;
     }

@@ -1,7 +1,7 @@
 //! From which faults a round is put together, and in which proportions.
 
 use super::dice::Dice;
-use super::plan::{
+use super::fault::{
     Command, Fault, Operation, Party, Process, ROUND_MS, Refusal, Setting, Step, Who,
 };
 use crate::layout::{COROSYNC_PORT, LOCK_PORT, PGPORT, SSH_PORT};

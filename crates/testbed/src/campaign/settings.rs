@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::stage::Stage;
 use crate::error::Result;
 use crate::node::{Node, PGDATA};
 
@@ -30,8 +29,7 @@ pub(super) fn set(node: &Node, name: &str, value: &str) -> Result<()> {
 
 /// After a round: a limit that was raised on one node has the same value on all, as a standby needs at least
 /// what its primary has, and what else was set on one is not set any more.
-pub(super) fn settle(stage: &Stage<'_>, node: &Node) -> Result<()> {
-    let limit = stage.limit();
+pub(super) fn settle(limit: u32, node: &Node) -> Result<()> {
     if limit > LIMIT {
         set(node, MAX_CONNECTIONS, &limit.to_string())?;
     }

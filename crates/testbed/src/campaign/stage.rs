@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::plan::{Party, Who};
+use super::fault::{Party, Who};
 use super::settings;
 use super::watch::{Seen, Watch};
 use crate::cluster::Cluster;

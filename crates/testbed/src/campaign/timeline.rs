@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::figures::seconds;
-use super::report::{Story, offset};
 use super::stage::Event;
+use super::story::{Story, offset};
 use super::watch::Seen;
 
 const LEFT: f64 = 120.0;
@@ -294,8 +294,8 @@ mod tests {
     use super::draw;
     use crate::campaign::figures::Figures;
     use crate::campaign::plan::Plan;
-    use crate::campaign::report::{Played, Story};
     use crate::campaign::stage::Event;
+    use crate::campaign::story::{Played, Story};
     use crate::campaign::watch::{Change, Seen};
     use crate::checker::Ledger;
     use crate::checker::{Acknowledgement, Verdict};
