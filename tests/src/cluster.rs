@@ -235,7 +235,7 @@ impl Bed {
         assert_eq!(self.server_processes(node), 0, "PostgreSQL runs on {node}");
         let address = self.node(source).address();
         self.run(node, &["rm", "-rf", PGDATA]);
-        let program = format!("{}/pg_basebackup", must(pha_testbed::postgres::bin_dir()));
+        let program = format!("{}/pg_basebackup", must(pha_testbed::packages::bin_dir()));
         let argv = [
             program.as_str(),
             "-h",

@@ -1,8 +1,10 @@
 //! `cargo testbed bench`: the figures of the product, with the packaged agent as the peer in the
 //! same run. Times are reported, never judged; a lost commit fails the run.
 
+mod figures;
 mod monitor;
 mod report;
+mod samples;
 mod steady;
 
 use std::io::Write;
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::Signal;
-use serde::Serialize;
 
 use crate::builder::ClusterBuilder;
 use crate::cargo::build_product;
@@ -23,8 +24,7 @@ use crate::scene::{Course, Pair, judge, strike, wait_for_pair};
 use crate::writer::{WriterPlan, now_us};
 use crate::{binaries, packages, peer};
 
-use monitor::Monitor;
-use steady::Steady;
+use figures::{Figures, Outages};
 
 /// How long a step of a cluster may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -52,88 +52,11 @@ pub(crate) struct Options {
     #[arg(long)]
     no_peer: bool,
     /// Another value for a parameter of the product's agent
-    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::cli::assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::builder::assignment)]
     parameter: Vec<(String, String)>,
     /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
-}
-
-/// Several measurements of one thing.
-#[derive(Debug, Default, Clone, Serialize)]
-struct Samples {
-    values: Vec<f64>,
-}
-
-impl Samples {
-    fn push(&mut self, value: f64) {
-        self.values.push(value);
-    }
-
-    fn sorted(&self) -> Vec<f64> {
-        let mut values = self.values.clone();
-        values.sort_by(f64::total_cmp);
-        values
-    }
-
-    /// The median; of an even number the lower of the two in the middle.
-    fn median(&self) -> Option<f64> {
-        let values = self.sorted();
-        values.get(values.len().saturating_sub(1) / 2).copied()
-    }
-}
-
-/// What was counted over several runs of one fault.
-#[derive(Debug, Default, Clone, Serialize)]
-struct Losses {
-    runs: u32,
-    acknowledged: usize,
-    lost: usize,
-    /// Acknowledged twice, or by a primary that had been replaced.
-    wrong: usize,
-}
-
-impl Losses {
-    fn add(&mut self, course: &Course) {
-        let verdict = &course.verdict;
-        self.runs += 1;
-        self.acknowledged += verdict.ledger.acknowledgements.len();
-        self.lost += verdict.missing.values().map(Vec::len).max().unwrap_or(0);
-        self.wrong += verdict.duplicates.len() + verdict.superseded.len();
-    }
-}
-
-/// What one kind of fault did to the clients.
-#[derive(Debug, Default, Clone, Serialize)]
-struct Outages {
-    /// Seconds without an acknowledged commit.
-    gap_s: Samples,
-    losses: Losses,
-}
-
-/// The figures of one agent.
-#[derive(Debug, Default, Clone, Serialize)]
-struct Figures {
-    agent: String,
-    monitor: Option<Monitor>,
-    steady: Option<Steady>,
-    /// Seconds from the configuration to a synchronous standby.
-    start_s: Samples,
-    power_cut: Outages,
-    kill: Outages,
-    switch: Outages,
-    d1: Losses,
-    /// What did not work.
-    failures: Vec<String>,
-}
-
-impl Figures {
-    fn of(agent: &str) -> Figures {
-        Figures {
-            agent: agent.to_owned(),
-            ..Figures::default()
-        }
-    }
 }
 
 /// Measures and prints; the exit code.

@@ -3,15 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::cluster::{Cluster, remove_directory};
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::layout::{Duty, Layout, NodeSpec, Spec, machine};
-use crate::node::spawn_role;
+use crate::layout::{CLIENT, CLIENT_ADDRESS, Duty, Layout, NodeSpec, machine};
+use crate::node::{Node, spawn_role};
 use crate::pacemaker::Config;
 use crate::progress::Progress;
+use crate::run::{Run, reap, remove_directory};
+use crate::spec::Spec;
 use crate::strangers::ARCHIVE;
-use crate::{postgres, roles};
+use crate::{packages, postgres, roles, services};
 
 /// What a cluster shall be. Start with [`ClusterBuilder::new`], end with [`ClusterBuilder::up`].
 #[derive(Debug, Clone)]
@@ -27,10 +30,10 @@ pub struct ClusterBuilder {
     parameters: Vec<(String, String)>,
     monitors: (u32, u32),
     detached: bool,
-    pub(crate) configured: bool,
-    pub(crate) postgres: bool,
+    configured: bool,
+    postgres: bool,
     bare: bool,
-    pub(crate) root: PathBuf,
+    root: PathBuf,
     progress: Progress,
 }
 
@@ -214,7 +217,7 @@ impl ClusterBuilder {
             &names,
             &self.rep_mode,
             lock,
-            postgres::major_in(&self.root)?,
+            packages::major_in(&self.root)?,
         );
         (pacemaker.monitor_unpromoted, pacemaker.monitor_promoted) = self.monitors;
         pacemaker.promotable = matches!(self.rep_mode.as_str(), "sync" | "async");
@@ -284,4 +287,124 @@ impl ClusterBuilder {
             }
         }
     }
+}
+
+impl Cluster {
+    fn assemble(&self, wishes: &ClusterBuilder) -> Result<()> {
+        self.progress.say(&format!("network of {}", self.name()));
+        self.fabric().build()?;
+        let client = spawn_role(
+            Some(self.keeper),
+            &["--net"],
+            &[roles::CLIENT, &self.layout.client().to_string_lossy()],
+            &self.layout.client(),
+            Stdio::null(),
+        )?;
+        reap(client.child);
+        self.fabric()
+            .plug(CLIENT, "02:70:68:61:00:09", CLIENT_ADDRESS, client.identity)?;
+        let keys = self.layout.dir.join("keys");
+        services::make_keys(&keys)?;
+        if wishes.postgres {
+            self.progress.say("database templates");
+        }
+        let templates = if wishes.postgres {
+            Some(postgres::Templates::ready(&wishes.root)?)
+        } else {
+            None
+        };
+        let names: Vec<&str> = self
+            .spec
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        self.progress.say(&format!("machines {}", names.join(", ")));
+        in_parallel(self.nodes(), |node| {
+            self.first_boot(node, &keys, templates.as_ref())
+        })?;
+        self.progress.say("first election of Pacemaker");
+        self.wait_for_members(Duration::from_secs(60))?;
+        if wishes.configured {
+            self.configure()?;
+        }
+        Ok(())
+    }
+
+    fn first_boot(
+        &self,
+        node: &Node,
+        keys: &Path,
+        templates: Option<&postgres::Templates>,
+    ) -> Result<()> {
+        self.give_disk(node)?;
+        node.power_on()?;
+        services::furnish(node, &self.spec, keys)?;
+        if node.spec().duty == Duty::Database {
+            services::start_ssh(node)?;
+            services::start_cluster(node, self.spec.own_clocks)?;
+        }
+        if let Some(templates) = templates {
+            templates.furnish(node)?;
+        }
+        if node.spec().duty == Duty::Lock {
+            services::start_ssh(node)?;
+            if templates.is_some() {
+                self.lock_service()?.start()?;
+                if !self.spec.bare {
+                    self.lock_service()?.initialise(&self.spec)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_disk(&self, node: &Node) -> Result<()> {
+        let data = self
+            .layout
+            .disk(node.name())
+            .join("data")
+            .to_string_lossy()
+            .into_owned();
+        let keeper = self.keeper.pid.to_string();
+        let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
+        Run::host(&[&inside[..], &["mkdir", "-p", &data]].concat()).ok()?;
+        if let Some(size) = self.spec.data_disk_mib {
+            let option = format!("size={size}m,mode=0755");
+            Run::host(
+                &[
+                    &inside[..],
+                    &["mount", "-t", "tmpfs", "-o", &option, "tmpfs", &data],
+                ]
+                .concat(),
+            )
+            .ok()?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` for every node at the same time; the first error wins.
+fn in_parallel(nodes: Vec<Node>, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+    let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+        let started: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(|| work(node)))
+            .collect();
+        started
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| {
+                    Err(Error::Asked("a thread of the testbed panicked".to_owned()))
+                })
+            })
+            .collect()
+    });
+    outcomes.into_iter().collect()
+}
+
+/// `name=value` of a command line.
+pub(crate) fn assignment(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

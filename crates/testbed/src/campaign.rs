@@ -31,12 +31,13 @@ use clap::Args;
 use crate::builder::ClusterBuilder;
 use crate::cargo::build_product;
 use crate::checker::{Acknowledgement, Verdict};
-use crate::cluster::{Cluster, remove_directory};
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::interrupt::{self, Undo};
 use crate::layout::{Layout, base};
 use crate::packages;
 use crate::progress::Progress;
+use crate::run::remove_directory;
 use crate::writer::{Writer, WriterPlan, now_us};
 
 use dice::Dice;

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use rustix::process::Signal;
 
-use crate::builder::ClusterBuilder;
+use crate::builder::{ClusterBuilder, assignment};
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lock::Breakage;
 use crate::packages;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 use crate::writer::{Writer, WriterPlan};
 
 /// A real cluster on one machine: corosync, Pacemaker, PostgreSQL and the agent in namespaces.
@@ -236,12 +236,6 @@ enum Fault {
     },
 }
 
-/// `name=value` of a command line.
-pub(crate) fn assignment(text: &str) -> std::result::Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write name=value")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// Reads the command line and does what it asks for.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -261,10 +255,6 @@ fn report(outcome: Result<u8>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn perform(arguments: &Arguments) -> Result<u8> {

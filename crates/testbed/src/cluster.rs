@@ -1,23 +1,24 @@
 //! A cluster as a whole: assembled, found again, asked, configured, taken down.
 
-use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::builder::ClusterBuilder;
 use crate::cib::{Cib, Placement, placements};
 use crate::error::{Error, Result};
 use crate::fabric::Fabric;
-use crate::layout::{CLIENT, CLIENT_ADDRESS, Duty, Layout, NodeSpec, Spec};
-use crate::node::{Node, spawn_role};
+use crate::interrupt::Undo;
+use crate::layout::{Duty, Layout, NodeSpec};
+use crate::node::Node;
 use crate::pacemaker::Config;
 use crate::procfs::ProcessId;
 use crate::progress::Progress;
-use crate::run::{Output, Run, ends_before};
-use crate::{postgres, roles, services, wait};
+use crate::run::{ends_before, remove_directory};
+use crate::spec::Spec;
+use crate::{peer, services, wait};
 
 /// A running cluster. Where this process made it (not detached), dropping the value ends it, and
 /// so does the end of this process, however it comes.
@@ -128,99 +129,6 @@ impl Cluster {
             Ok(node) => node,
             Err(error) => panic!("{error}"),
         }
-    }
-
-    pub(crate) fn assemble(&self, wishes: &ClusterBuilder) -> Result<()> {
-        self.progress.say(&format!("network of {}", self.name()));
-        self.fabric().build()?;
-        let client = spawn_role(
-            Some(self.keeper),
-            &["--net"],
-            &[roles::CLIENT, &self.layout.client().to_string_lossy()],
-            &self.layout.client(),
-            Stdio::null(),
-        )?;
-        reap(client.child);
-        self.fabric()
-            .plug(CLIENT, "02:70:68:61:00:09", CLIENT_ADDRESS, client.identity)?;
-        let keys = self.layout.dir.join("keys");
-        services::make_keys(&keys)?;
-        if wishes.postgres {
-            self.progress.say("database templates");
-        }
-        let templates = if wishes.postgres {
-            Some(postgres::Templates::ready(&wishes.root)?)
-        } else {
-            None
-        };
-        let names: Vec<&str> = self
-            .spec
-            .nodes
-            .iter()
-            .map(|node| node.name.as_str())
-            .collect();
-        self.progress.say(&format!("machines {}", names.join(", ")));
-        in_parallel(self.nodes(), |node| {
-            self.first_boot(node, &keys, templates.as_ref())
-        })?;
-        self.progress.say("first election of Pacemaker");
-        self.wait_for_members(Duration::from_secs(60))?;
-        if wishes.configured {
-            self.configure()?;
-        }
-        Ok(())
-    }
-
-    fn first_boot(
-        &self,
-        node: &Node,
-        keys: &Path,
-        templates: Option<&postgres::Templates>,
-    ) -> Result<()> {
-        self.give_disk(node)?;
-        node.power_on()?;
-        services::furnish(node, &self.spec, keys)?;
-        if node.spec().duty == Duty::Database {
-            services::start_ssh(node)?;
-            services::start_cluster(node, self.spec.own_clocks)?;
-        }
-        if let Some(templates) = templates {
-            templates.furnish(node)?;
-        }
-        if node.spec().duty == Duty::Lock {
-            services::start_ssh(node)?;
-            if templates.is_some() {
-                self.lock_service()?.start()?;
-                if !self.spec.bare {
-                    self.lock_service()?.initialise(&self.spec)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn give_disk(&self, node: &Node) -> Result<()> {
-        let data = self
-            .layout
-            .disk(node.name())
-            .join("data")
-            .to_string_lossy()
-            .into_owned();
-        let keeper = self.keeper.pid.to_string();
-        let inside = ["nsenter", "--target", &keeper, "--mount", "--"];
-        Run::host(&[&inside[..], &["mkdir", "-p", &data]].concat()).ok()?;
-        if let Some(size) = self.spec.data_disk_mib {
-            let option = format!("size={size}m,mode=0755");
-            Run::host(
-                &[
-                    &inside[..],
-                    &["mount", "-t", "tmpfs", "-o", &option, "tmpfs", &data],
-                ]
-                .concat(),
-            )
-            .ok()?;
-        }
-        Ok(())
     }
 
     /// Powers a node on and starts what starts at boot: sshd, and corosync with Pacemaker or the
@@ -368,13 +276,25 @@ impl Cluster {
         Err(last)
     }
 
+    /// Makes the packaged agent usable on every powered database node: mends its call of
+    /// crm_attribute in the node's own copy, and gives it its directory.
+    ///
+    /// # Errors
+    /// The package is another one than the one this was written for.
+    pub fn prepare_packaged_agent(&self) -> Result<()> {
+        self.databases()
+            .iter()
+            .filter(|node| node.is_on())
+            .try_for_each(peer::prepare)
+    }
+
     /// Pushes a Pacemaker configuration from the first database node that is on. What is there
     /// under other names stays.
     ///
     /// # Errors
     /// Pacemaker refused it.
     pub fn push_configuration(&self, config: &Config) -> Result<()> {
-        if config.agent == crate::peer::AGENT {
+        if config.agent == peer::AGENT {
             self.prepare_packaged_agent()?;
         }
         let xml = config.to_xml();
@@ -451,7 +371,7 @@ impl Cluster {
     }
 
     /// Lets go of the cluster without ending it, when it is to outlive a test that failed. Only
-    /// for clusters made with [`ClusterBuilder::detached`]; others end with this process anyway.
+    /// for clusters made with [`crate::ClusterBuilder::detached`]; others end with this process anyway.
     pub fn keep(mut self) {
         self.owner = None;
     }
@@ -466,28 +386,20 @@ impl Drop for Cluster {
     }
 }
 
-/// Runs `work` for every node at the same time; the first error wins.
-fn in_parallel(nodes: Vec<Node>, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
-    let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-        let started: Vec<_> = nodes
-            .iter()
-            .map(|node| scope.spawn(|| work(node)))
-            .collect();
-        started
-            .into_iter()
-            .map(|thread| {
-                thread.join().unwrap_or_else(|_| {
-                    Err(Error::Asked("a thread of the testbed panicked".to_owned()))
-                })
-            })
-            .collect()
-    });
-    outcomes.into_iter().collect()
-}
-
-/// Waits for a child in the background, so that it does not stay behind as a zombie.
-pub(crate) fn reap(mut child: Child) {
-    std::thread::spawn(move || child.wait());
+impl Undo {
+    /// On Ctrl-C the cluster `name` ends. What was being made at that moment may go on for a
+    /// moment and leave files in a directory that is being removed, so it is tried again.
+    pub(crate) fn cluster(name: &str) -> Undo {
+        let name = name.to_owned();
+        Undo::with(move || {
+            let ended = wait::wait("the end of the cluster", Duration::from_secs(30), || {
+                Cluster::down(&name).map_err(|error| error.to_string())
+            });
+            if let Err(error) = ended {
+                let _ = writeln!(std::io::stderr(), "testbed: {error}");
+            }
+        })
+    }
 }
 
 fn end_keeper(keeper: ProcessId) -> Result<()> {
@@ -503,14 +415,5 @@ fn end_keeper(keeper: ProcessId) -> Result<()> {
             what: "cannot wait for the cluster's end".to_owned(),
             source,
         }),
-    }
-}
-
-pub(crate) fn remove_directory(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", dir)(error))
-        }
-        _ => Ok(()),
     }
 }

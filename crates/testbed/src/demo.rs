@@ -1,7 +1,6 @@
 //! `cargo testbed demo`: the product at its main job, on one screen: a takeover, the repair, and the
 //! planned way back.
 
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,12 +8,13 @@ use clap::Args;
 
 use crate::builder::ClusterBuilder;
 use crate::cargo::build_product;
-use crate::cluster::{Cluster, remove_directory};
+use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::interrupt::{self, Undo};
 use crate::layout::{Layout, base};
 use crate::packages;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
+use crate::run::remove_directory;
 use crate::scene::{Course, Pair, Return, bring_back, cut_power, switch_back, wait_for_pair};
 use crate::writer::WriterPlan;
 
@@ -134,10 +134,6 @@ fn show_status(cluster: &Cluster, node: &str) -> Result<()> {
     }
     say("");
     Ok(())
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn show(story: &Story, logs: &Path) {

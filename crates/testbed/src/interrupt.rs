@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::wait::wait;
 
 /// What a shell reports for a program that SIGINT ended.
 const EXIT_CODE: i32 = 130;
@@ -44,20 +42,6 @@ impl Undo {
         let number = work.last().map_or(1, |(number, _)| number + 1);
         work.push((number, Box::new(undo)));
         Undo(number)
-    }
-
-    /// On Ctrl-C the cluster `name` ends. What was being made at that moment may go on for a
-    /// moment and leave files in a directory that is being removed, so it is tried again.
-    pub(crate) fn cluster(name: &str) -> Undo {
-        let name = name.to_owned();
-        Undo::with(move || {
-            let ended = wait("the end of the cluster", Duration::from_secs(30), || {
-                Cluster::down(&name).map_err(|error| error.to_string())
-            });
-            if let Err(error) = ended {
-                let _ = writeln!(std::io::stderr(), "testbed: {error}");
-            }
-        })
     }
 
     /// On Ctrl-C the process group that `leader` leads is killed.

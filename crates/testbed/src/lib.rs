@@ -50,6 +50,7 @@ mod roles;
 mod run;
 mod scene;
 mod services;
+mod spec;
 mod strangers;
 mod suite;
 mod traced;

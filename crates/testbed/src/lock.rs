@@ -6,9 +6,10 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::layout::{LOCK_PORT, LOCK_ROLE, PGPORT, SUBNET, Spec};
+use crate::layout::{LOCK_PORT, LOCK_ROLE, PGPORT, SUBNET};
 use crate::node::Node;
 use crate::postgres::{self, LOCK_DATA};
+use crate::spec::Spec;
 use crate::{binaries, clock, procfs};
 
 const LONG: Duration = Duration::from_secs(60);

@@ -9,14 +9,11 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::cli::say;
-use crate::cluster::remove_directory;
 use crate::error::{Error, Result};
 use crate::layout::base;
 use crate::package::elf;
-use crate::postgres;
-use crate::progress::Progress;
-use crate::run::Run;
+use crate::progress::{Progress, say};
+use crate::run::{Run, remove_directory};
 use crate::tree::{self, Suite};
 use crate::{package, packages};
 
@@ -75,7 +72,7 @@ impl Row {
 
 impl Versions {
     fn of(root: &Path) -> Result<Versions> {
-        let server = format!("postgresql-{}", postgres::major_in(root)?);
+        let server = format!("postgresql-{}", packages::major_in(root)?);
         Ok(Versions {
             pacemaker: tree::version(root, "pacemaker")?,
             corosync: tree::version(root, "corosync")?,

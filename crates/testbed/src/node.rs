@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::error::{Error, Result};
 use crate::fabric::Fabric;
-use crate::layout::{Layout, NodeSpec};
+use crate::layout::{Layout, NodeSpec, READY};
 use crate::procfs::{self, Process, ProcessId};
 use crate::roles;
 use crate::run::{Output, Run, ends_before};
@@ -59,7 +59,7 @@ impl Node {
     /// # Errors
     /// There is no PostgreSQL.
     pub(crate) fn server_programs(&self) -> Result<String> {
-        crate::postgres::bin_dir_in(&self.spec.root)
+        crate::packages::bin_dir_in(&self.spec.root)
     }
 
     /// Process 1 of the node, if it is powered on.
@@ -231,7 +231,7 @@ impl Node {
         }
         let dir = self.layout.node(self.name());
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        let _ = fs::remove_file(dir.join(roles::READY));
+        let _ = fs::remove_file(dir.join(READY));
         let flags = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"];
         let cluster = self.layout.dir.to_string_lossy().into_owned();
         let root = self.spec.root.to_string_lossy().into_owned();
@@ -242,7 +242,7 @@ impl Node {
             &dir,
             Stdio::null(),
         )?;
-        crate::cluster::reap(init.child);
+        crate::run::reap(init.child);
         self.fabric().plug(
             self.name(),
             &self.spec.hardware_address(),

@@ -10,28 +10,25 @@ mod formats;
 mod inside;
 #[cfg(test)]
 mod scripts;
+mod site;
 mod tools;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cargo::{cargo, stream, workspace};
 use crate::error::{Error, Result};
 use crate::packages;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 use crate::run::Run;
+
+use formats::Built;
+use site::{Arch, GLIBC, PROGRAMS, Site};
 
 /// How long a build may take, OpenSSL with it, on a slow machine.
 const BUILD: Duration = Duration::from_secs(6000);
-/// How long one step that packs or looks at something may take.
-const STEP: Duration = Duration::from_secs(300);
-/// The oldest C library that the programs run with: RHEL 7, and everything newer.
-const GLIBC: &str = "2.17";
-/// What is built.
-const PROGRAMS: [&str; 3] = ["cls", "distlock", "expgsql"];
-
 /// What to make.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -53,55 +50,6 @@ pub(crate) struct Options {
     /// Unpack the packages with the distributions' own tools, compare, and run what is in them
     #[arg(long)]
     check: bool,
-}
-
-/// A kind of machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Arch {
-    /// Intel and AMD
-    #[value(name = "x86-64", alias = "x86_64")]
-    X86,
-    /// 64-bit ARM
-    #[value(name = "aarch64")]
-    Arm,
-}
-
-impl Arch {
-    /// As rpm, uname and Rust call it.
-    fn name(self) -> &'static str {
-        match self {
-            Arch::X86 => "x86_64",
-            Arch::Arm => "aarch64",
-        }
-    }
-
-    fn debian(self) -> &'static str {
-        match self {
-            Arch::X86 => "amd64",
-            Arch::Arm => "arm64",
-        }
-    }
-
-    fn triple(self) -> String {
-        format!("{}-unknown-linux-gnu", self.name())
-    }
-}
-
-/// What is the same for every package of one run.
-struct Site {
-    /// The sources.
-    source: PathBuf,
-    /// Where the finished packages go.
-    output: PathBuf,
-    /// What belongs in them and is made on the way.
-    made: PathBuf,
-    version: String,
-    /// The time of the last commit, in seconds: every file bears it, so that the same sources give the same
-    /// packages.
-    epoch: String,
-    maintainer: String,
-    /// Where the tools are.
-    tools: PathBuf,
 }
 
 /// Makes them.
@@ -128,20 +76,12 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
             let _step = progress.step("unpacking and comparing");
             formats::check(&site, &built, &new)?;
         }
-        crate::cli::say(&report(&needs, &new)?);
+        say(&report(&needs, &new)?);
         files.extend(new);
     }
     let sums = formats::sums(&site, &files)?;
-    crate::cli::say(&format!("{}", sums.display()));
+    say(&format!("{}", sums.display()));
     Ok(0)
-}
-
-/// Programs of one kind of machine, and the papers that go with them.
-struct Built {
-    arch: Arch,
-    /// The directory of the programs.
-    programs: PathBuf,
-    inside: inside::Papers,
 }
 
 impl Site {
@@ -173,22 +113,6 @@ impl Site {
             tools: tools::ensure(&target, progress)?,
             source,
         })
-    }
-
-    /// A tool that was installed for this, or one of the system.
-    fn tool(&self, words: &[&str]) -> Run {
-        let mut argv = vec![
-            "env".to_owned(),
-            format!("SOURCE_DATE_EPOCH={}", self.epoch),
-            format!("PATH={}", self.path()),
-        ];
-        argv.extend(words.iter().map(|word| (*word).to_owned()));
-        Run::host(&argv).timeout(STEP)
-    }
-
-    fn path(&self) -> String {
-        let system = std::env::var("PATH").unwrap_or_default();
-        format!("{}:{system}", self.tools.display())
     }
 }
 

@@ -62,6 +62,45 @@ pub(crate) fn clock_library() -> String {
     format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1")
 }
 
+/// The newest major version of PostgreSQL installed the Debian way.
+///
+/// # Errors
+/// There is none.
+pub fn major() -> Result<u32> {
+    major_in(&machine())
+}
+
+/// The same of another tree.
+pub(crate) fn major_in(root: &Path) -> Result<u32> {
+    let directory = root.join("usr/lib/postgresql");
+    let newest = std::fs::read_dir(&directory).ok().and_then(|entries| {
+        entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.path().join("bin/postgres").exists())
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .max()
+    });
+    newest.ok_or_else(|| {
+        Error::Asked(format!(
+            "there is no PostgreSQL under {}; `apt-get install postgresql` brings it",
+            directory.display()
+        ))
+    })
+}
+
+/// The directory of PostgreSQL's server programs.
+///
+/// # Errors
+/// As [`major`].
+pub fn bin_dir() -> Result<String> {
+    bin_dir_in(&machine())
+}
+
+/// The same of another tree, as a program in it sees it.
+pub(crate) fn bin_dir_in(root: &Path) -> Result<String> {
+    Ok(format!("/usr/lib/postgresql/{}/bin", major_in(root)?))
+}
+
 /// The packages that the nodes need and that are not installed.
 #[must_use]
 pub fn missing() -> Vec<&'static str> {
@@ -80,7 +119,7 @@ fn missing_of(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
 fn missing_below(root: &Path, needed: &[(&str, &'static str)]) -> Vec<&'static str> {
     let there = |file: &str| {
         if file.contains('*') {
-            crate::postgres::major_in(root).is_ok()
+            major_in(root).is_ok()
         } else {
             root.join(file.trim_start_matches('/')).exists()
         }

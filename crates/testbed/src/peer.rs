@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::node::Node;
 
@@ -20,21 +19,12 @@ const MENDED: &str = r#"case "$1" in
 		*) ${HA_SBIN_DIR}/crm_attribute --promotion="${OCF_RESOURCE_INSTANCE%%:*}" "$@" ;;
 		esac"#;
 
-impl Cluster {
-    /// Makes the packaged agent usable on every powered database node: mends its call of
-    /// crm_attribute in the node's own copy, and gives it its directory.
-    ///
-    /// # Errors
-    /// The package is another one than the one this was written for.
-    pub fn prepare_packaged_agent(&self) -> Result<()> {
-        self.databases()
-            .iter()
-            .filter(|node| node.is_on())
-            .try_for_each(prepare)
-    }
-}
-
-fn prepare(node: &Node) -> Result<()> {
+/// Makes the packaged agent usable on a node: mends its call of crm_attribute in the node's own copy, and gives
+/// it its directory.
+///
+/// # Errors
+/// The package is another one than the one this was written for.
+pub(crate) fn prepare(node: &Node) -> Result<()> {
     node.mkdir("/var/lib/pgsql/tmp", "0700", "postgres")?;
     let text = String::from_utf8_lossy(&node.read(FUNCTIONS)?).into_owned();
     if text.contains(MENDED) || !text.contains("crm_attribute -p") {

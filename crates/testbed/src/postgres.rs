@@ -12,8 +12,9 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
-use crate::layout::{Duty, LOCK_PORT, SUBNET, base, machine};
+use crate::layout::{Duty, LOCK_PORT, SUBNET, base};
 use crate::node::Node;
+use crate::packages::bin_dir_in;
 use crate::run::{Output, Run};
 use crate::tree::within;
 
@@ -67,45 +68,6 @@ fn hba() -> String {
         text.push_str(&format!("host replication all {SUBNET}.{last}/32 trust\n"));
     }
     text
-}
-
-/// The newest major version of PostgreSQL installed the Debian way.
-///
-/// # Errors
-/// There is none.
-pub fn major() -> Result<u32> {
-    major_in(&machine())
-}
-
-/// The same of another tree.
-pub(crate) fn major_in(root: &Path) -> Result<u32> {
-    let directory = root.join("usr/lib/postgresql");
-    let newest = fs::read_dir(&directory).ok().and_then(|entries| {
-        entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| entry.path().join("bin/postgres").exists())
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .max()
-    });
-    newest.ok_or_else(|| {
-        Error::Asked(format!(
-            "there is no PostgreSQL under {}; `apt-get install postgresql` brings it",
-            directory.display()
-        ))
-    })
-}
-
-/// The directory of PostgreSQL's server programs.
-///
-/// # Errors
-/// As [`major`].
-pub fn bin_dir() -> Result<String> {
-    bin_dir_in(&machine())
-}
-
-/// The same of another tree, as a program in it sees it.
-pub(crate) fn bin_dir_in(root: &Path) -> Result<String> {
-    Ok(format!("/usr/lib/postgresql/{}/bin", major_in(root)?))
 }
 
 /// Data directories ready to be copied.

@@ -65,3 +65,8 @@ impl Progress {
         Step { _over: over }
     }
 }
+
+/// Writes a line of a result to standard output; a reader that has gone away is no failure.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

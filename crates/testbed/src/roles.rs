@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recu
 use rustix::process::{WaitOptions, pivot_root, setsid, wait};
 
 use crate::error::{Error, Result};
+use crate::layout::READY;
 use crate::procfs::ProcessId;
 
 /// The first word that makes the program take one of the roles.
@@ -29,9 +30,6 @@ pub(crate) const NODE: &str = "role-node";
 pub(crate) const CLIENT: &str = "role-client";
 /// The first word that makes the program become another one, in a tree; see [`crate::tree`].
 pub(crate) const INSIDE: &str = "role-inside";
-
-/// The file in which a role leaves its host pid once it is ready.
-pub(crate) const READY: &str = "ready.json";
 
 /// Takes a role if the arguments ask for one; returns only when they do not, or on failure.
 pub fn take_role(arguments: &[String]) -> Option<Result<()>> {

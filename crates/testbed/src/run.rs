@@ -4,9 +4,11 @@
 //! (`pg_ctl start`, `corosync`) would keep a pipe open for ever; a file is simply read once the
 //! program itself has ended.
 
+use std::fs;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -241,4 +243,19 @@ fn brief(text: &str) -> String {
     }
     let tail: String = joined.chars().skip(joined.chars().count() - 1900).collect();
     format!("… {tail}")
+}
+
+/// Waits for a child in the background, so that it does not stay behind as a zombie.
+pub(crate) fn reap(mut child: Child) {
+    std::thread::spawn(move || child.wait());
+}
+
+/// Removes a directory with everything in it, if it is there.
+pub(crate) fn remove_directory(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
 }

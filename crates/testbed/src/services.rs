@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::error::{Error, Result};
-use crate::layout::{Duty, Spec};
+use crate::layout::Duty;
 use crate::node::Node;
 use crate::pacemaker::seed_cib;
 use crate::run::Run;
+use crate::spec::Spec;
 use crate::wait::wait;
 use crate::{binaries, clock};
 

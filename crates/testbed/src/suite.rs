@@ -4,7 +4,6 @@
 //! PostgreSQL, `cluster_` a real Pacemaker in nodes, everything else needs nothing.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::layout::base;
 use crate::packages;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 use crate::run::Run;
 
 /// What to test.
@@ -137,10 +136,6 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
         outcomes.push((tier, suite.run_tier(tier)?));
     }
     Ok(summary(&outcomes, &before))
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Runs a build of cargo's and hands its messages about artifacts to `each`.

@@ -10,11 +10,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rustix::fs::FlockOperation;
 
-use crate::cluster::remove_directory;
 use crate::error::{Error, Result};
 use crate::layout::{base, machine};
 use crate::progress::Progress;
-use crate::run::Run;
+use crate::run::{Run, remove_directory};
 use crate::{binaries, packages, roles};
 
 /// How long debootstrap or apt-get may take over a slow line.

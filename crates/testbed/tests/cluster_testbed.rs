@@ -10,7 +10,7 @@ use pha_testbed::{Cluster, ClusterBuilder, PGDATA, Signal, WriterPlan};
 const SHORT: Duration = Duration::from_secs(20);
 
 fn pg_ctl(cluster: &Cluster, node: &str, words: &[&str]) {
-    let ctl = format!("{}/pg_ctl", pha_testbed::postgres::bin_dir().unwrap());
+    let ctl = format!("{}/pg_ctl", pha_testbed::packages::bin_dir().unwrap());
     let mut argv = vec![
         ctl.as_str(),
         "-D",

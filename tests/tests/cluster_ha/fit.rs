@@ -49,7 +49,7 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     must(writer.wait_for(50, PATIENCE));
     raise(&bed, "node1");
     ends(&bed, "node1", &["unmanage"], 0);
-    let ctl = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
+    let ctl = format!("{}/pg_ctl", must(pha_testbed::packages::bin_dir()));
     let log = "/var/log/postgresql/pgsql.log";
     let stop = [&ctl, "-D", PGDATA, "-m", "fast", "-w", "stop"];
     must(bed.node("node1").as_postgres(&stop, PATIENCE));
@@ -139,7 +139,7 @@ fn cluster_a_node_that_does_not_open_gives_the_right_back() {
     must(writer.wait_for(50, PATIENCE));
 
     scenario("power cut of the primary, and pg_ctl promote fails on its standby");
-    let ctl = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
+    let ctl = format!("{}/pg_ctl", must(pha_testbed::packages::bin_dir()));
     let broken = format!(
         "mv {ctl} {ctl}.real\ncat > {ctl} <<'END'\n#!/bin/sh\ncase \" $* \" in *\" promote \"*) echo broken >&2; exit 1 ;; esac\nexec {ctl}.real \"$@\"\nEND\nchmod 755 {ctl}"
     );

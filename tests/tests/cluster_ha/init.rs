@@ -32,7 +32,7 @@ fn shell(cluster: &Cluster, node: &str, line: &str) -> String {
 }
 
 fn identifier(cluster: &Cluster, node: &str) -> String {
-    let bin = pha_testbed::postgres::bin_dir().unwrap();
+    let bin = pha_testbed::packages::bin_dir().unwrap();
     let line = format!("LC_ALL=C {bin}/pg_controldata {DATA} | grep 'system identifier'");
     shell(cluster, node, &line)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pha_testbed::layout::{READER_VIP, WRITER_VIP};
-use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, WriterPlan, binaries, postgres};
+use pha_testbed::{Cluster, ClusterBuilder, Output, Signal, WriterPlan, binaries, packages};
 
 const SHORT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(240);
@@ -23,7 +23,7 @@ const INSTALLED: [&str; 6] = [
 
 /// The specification's file with this cluster's addresses, and a password for the lock service.
 pub(crate) fn specification() -> String {
-    let bin = postgres::bin_dir().unwrap();
+    let bin = packages::bin_dir().unwrap();
     format!(
         r#"cluster_type=dual
 OCF_ROOT=/usr/lib/ocf

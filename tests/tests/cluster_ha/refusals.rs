@@ -48,7 +48,7 @@ fn cluster_diverged_old_primary_refused() {
 
 /// Red Hat's packages and their kin have some of the server's programs elsewhere.
 fn lacking_programs(bed: &Bed) {
-    let bin = must(pha_testbed::postgres::bin_dir());
+    let bin = must(pha_testbed::packages::bin_dir());
     let hidden = |program: &str, meanwhile: &dyn Fn()| {
         let file = format!("{bin}/{program}");
         bed.run("node1", &["mount", "--bind", "/dev/null", &file]);

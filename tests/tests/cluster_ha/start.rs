@@ -7,7 +7,7 @@ use pha_tests::cluster::{Bed, PATIENCE, must, scenario};
 
 /// `pg_ctl` by hand, before Pacemaker manages anything.
 pub(crate) fn pg_ctl(cluster: &Cluster, node: &str, words: &[&str]) {
-    let program = format!("{}/pg_ctl", must(pha_testbed::postgres::bin_dir()));
+    let program = format!("{}/pg_ctl", must(pha_testbed::packages::bin_dir()));
     let log = "/var/log/postgresql/pgsql.log";
     let argv = [&[program.as_str(), "-D", PGDATA, "-w", "-l", log], words].concat();
     must(

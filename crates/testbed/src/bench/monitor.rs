@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Samples;
+use super::samples::Samples;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::node::Node;

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Figures, Losses, Samples};
+use super::figures::{Figures, Losses};
+use super::monitor::Monitor;
+use super::samples::Samples;
+use super::steady::Steady;
 use crate::error::{Error, Result};
 
 /// Everything that was measured, and where.
@@ -137,11 +140,11 @@ const ROWS: [Row; 11] = [
     ("planned switch", "s", |f| f.switch.gap_s.clone()),
 ];
 
-fn monitor(figures: &Figures, of: fn(&super::Monitor) -> Samples) -> Samples {
+fn monitor(figures: &Figures, of: fn(&Monitor) -> Samples) -> Samples {
     figures.monitor.as_ref().map(of).unwrap_or_default()
 }
 
-fn steady(figures: &Figures, of: fn(&super::Steady) -> Option<f64>) -> Samples {
+fn steady(figures: &Figures, of: fn(&Steady) -> Option<f64>) -> Samples {
     let value = figures.steady.as_ref().and_then(of);
     value.map(single).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Site;
+use super::site::Site;
 use crate::error::{Error, Result};
 
 /// A format of packages.

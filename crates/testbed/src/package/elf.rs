@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{GLIBC, PROGRAMS, STEP};
+use super::site::{GLIBC, PROGRAMS, STEP};
 use crate::error::{Error, Result};
 use crate::run::Run;
 

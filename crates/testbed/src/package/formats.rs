@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::contents::{Contents, Format, Sources, What, contents, links, written};
-use super::{Arch, Built, PROGRAMS, Site, inside};
+use super::inside::{self, Papers};
+use super::site::{Arch, PROGRAMS, STEP, Site};
 use crate::error::{Error, Result};
 use crate::run::Run;
 
@@ -18,6 +19,14 @@ const ABOUT: &str = "High availability for PostgreSQL under Pacemaker\n\
     An OCF resource agent (expgsql), a lock service in a PostgreSQL outside\n\
     the cluster, and the commands cls_* that set a cluster up and operate it.\n\
     An upgrade of this package restarts neither PostgreSQL nor Pacemaker.";
+
+/// Programs of one kind of machine, and the papers that go with them.
+pub(super) struct Built {
+    pub(super) arch: Arch,
+    /// The directory of the programs.
+    pub(super) programs: PathBuf,
+    pub(super) inside: Papers,
+}
 
 impl Built {
     fn sources<'a>(&'a self, site: &'a Site) -> Sources<'a> {
@@ -246,7 +255,7 @@ pub(super) fn check(site: &Site, built: &Built, files: &[PathBuf]) -> Result<()>
         let (format, programs) = match name {
             "deb" => {
                 Run::host(&["dpkg-deb", "--extract", &package, &place])
-                    .timeout(super::STEP)
+                    .timeout(STEP)
                     .ok()?;
                 (Some(Format::Deb), "usr/sbin")
             }
@@ -283,7 +292,7 @@ pub(super) fn check(site: &Site, built: &Built, files: &[PathBuf]) -> Result<()>
 fn rpm(root: &str, package: &str) -> Result<()> {
     let into = |words: &[&str]| -> Result<()> {
         let all = [&["rpm", "--root", root], words].concat();
-        Run::host(&all).timeout(super::STEP).ok().map(drop)
+        Run::host(&all).timeout(STEP).ok().map(drop)
     };
     Run::host(&["rpm", "--checksig", "--nosignature", package]).ok()?;
     into(&["--initdb"])?;
@@ -317,7 +326,7 @@ fn lint(site: &Site, format: Format, package: &str) -> Result<()> {
             package.to_owned(),
         ],
     };
-    Run::host(&words).timeout(super::STEP).ok().map(drop)
+    Run::host(&words).timeout(STEP).ok().map(drop)
 }
 
 fn compare(root: &Path, contents: &Contents) -> Result<()> {
@@ -386,6 +395,6 @@ pub(super) fn sums(site: &Site, files: &[PathBuf]) -> Result<PathBuf> {
     let mut words = vec!["env", "-C", &place, "sha256sum", "--"];
     words.extend(files.iter().filter_map(|file| file.file_name()?.to_str()));
     let sums = site.output.join("SHA256SUMS");
-    write(&sums, Run::host(&words).timeout(super::STEP).ok()?.stdout)?;
+    write(&sums, Run::host(&words).timeout(STEP).ok()?.stdout)?;
     Ok(sums)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Arch, PROGRAMS, STEP, Site};
+use super::site::{Arch, PROGRAMS, STEP, Site};
 use crate::error::{Error, Result};
 use crate::run::Run;
 
