@@ -38,6 +38,16 @@ left join pg_catalog.pg_stat_replication r on r.pid = a.pid
 where a.backend_type = 'checkpointer'
    or (a.backend_type = 'walsender' and r.state in ('catchup', 'streaming', 'stopping'))";
 
+/// The errors because of which a server takes up no change of any of its files: a word that it does not know,
+/// a line that it cannot read, a file that is not there. A value that is wrong, or waits for a restart, has
+/// an error there too, and stops no other (`ProcessConfigFileInternal`). Values are not asked for: one could
+/// be a secret. The view is a superuser's.
+pub const FILE_ERRORS: &str = "\
+select sourcefile || ' line ' || sourceline || ': ' || coalesce(name || ': ', '') || error
+from pg_catalog.pg_file_settings
+where error is not null and error <> 'setting could not be applied'
+order by seqno limit 3";
+
 /// The sleep in which a process was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sleep {

@@ -30,6 +30,9 @@ const ASK: Duration = Duration::from_secs(8);
 /// time for what does not need it.
 const LOCK_BUDGET: Duration = Duration::from_secs(3);
 
+/// How long it may take to see that PostgreSQL has taken up for whom commits wait.
+const TAKE_UP: Duration = Duration::from_secs(3);
+
 /// How long the cluster may take to be told how far the register has come: commits wait for it.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -71,7 +74,7 @@ pub(crate) fn perform(
         Action::ReserveTimelines(highest) => {
             done(node.pg.reserve_timelines(*highest).map_err(text))
         }
-        Action::SetNames(waits) => done(node.set_names(waits.clone())),
+        Action::SetNames(waits) => done(node.set_names(waits.clone(), deadline)),
         Action::TakeBarrier(_) => node.take_barrier(snapshot, deadline),
         Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
         Action::EndLinks(links) => done(
@@ -321,15 +324,14 @@ impl Node {
             .map_err(text)
     }
 
-    fn set_names(&mut self, names: Waits) -> Result<(), String> {
+    fn set_names(&mut self, names: Waits, deadline: Deadline) -> Result<(), String> {
+        let value = names.to_string();
         self.write_primary(names)?;
         self.told = Some(since_boot());
-        match self.pg.reload().map_err(text)? {
-            true => Ok(()),
-            false => Err(
-                "PostgreSQL does not run and could not read synchronous_standby_names".to_owned(),
-            ),
-        }
+        let deadline = deadline.sub_budget(TAKE_UP.min(deadline.left() / 4));
+        self.postgres
+            .take_up_sync_names(&self.pg, &value, deadline)
+            .map_err(text)
     }
 
     /// `restore_command`, where the administrator has one and timelines have names: what this node knows

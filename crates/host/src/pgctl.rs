@@ -561,8 +561,11 @@ impl PgCtl {
         };
         match asked.run(deadline) {
             Ok(output) => Ok(Some(output.text().trim().to_owned())),
+            // An unknown word in a file is said with the file behind it: no start would come about.
             Err(CommandError::Failed { stderr, .. })
-                if stderr.contains("unrecognized configuration parameter") =>
+                if stderr.lines().any(|line| {
+                    line.ends_with(&format!("unrecognized configuration parameter \"{name}\""))
+                }) =>
             {
                 Ok(None)
             }

@@ -342,6 +342,37 @@ fn pg_once_a_name_is_in_force_no_commit_goes_past_it() {
 }
 
 #[test]
+fn pg_names_that_a_file_with_an_error_keeps_from_being_read_are_not_taken_up() {
+    let cluster = Cluster::new("unread");
+    cluster.start();
+    let take_up = |value| access(&cluster).take_up_sync_names(&cluster.ctl, value, soon());
+    set_names(&cluster, "nobody");
+    take_up("nobody").unwrap();
+
+    let before = std::fs::read_to_string(&cluster.ctl.config).unwrap();
+    cluster.settings("synchronous_standby_names = ''\nshared_bufers = 1GB");
+    let error = take_up("").unwrap_err();
+    assert!(matches!(error, PostgresError::Unread(_)), "{error}");
+    let text = error.to_string();
+    for said in [".conf line ", "shared_bufers: unrecognized"] {
+        assert!(text.contains(said), "{text}");
+    }
+    // The next start would not come about, and nobody takes the word for one that was asked for.
+    let error = cluster.ctl.limits_of_stopped(soon()).unwrap_err();
+    assert!(error.to_string().contains("shared_bufers"), "{error}");
+    let other = cluster.ctl.setting_of_stopped("no_such_setting", soon());
+    assert!(other.is_err());
+
+    std::fs::write(&cluster.ctl.config, before).unwrap();
+    // A value that waits for a restart keeps no other from being read.
+    cluster.settings("synchronous_standby_names = ''\nmax_connections = 30");
+    take_up("").unwrap();
+    let other = cluster.ctl.setting_of_stopped("no_such_setting", soon());
+    assert_eq!(other.unwrap(), None);
+    assert!(commits(&cluster, soon()));
+}
+
+#[test]
 fn pg_a_checkpointer_that_does_not_listen_is_waited_for() {
     let cluster = Cluster::new("deaf");
     cluster.start();

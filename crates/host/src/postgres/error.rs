@@ -40,6 +40,11 @@ pub enum PostgresError {
     /// The server does not run, so there is nothing to tell it.
     #[error("no server runs on the data directory that could read its configuration again")]
     NotRunning,
+    /// The server takes up no change of its settings, because a file has an error in it.
+    #[error(
+        "PostgreSQL takes up no change of its settings before its files are corrected: {0}; it reads them again at the next monitor"
+    )]
+    Unread(String),
     /// A wait has reached its deadline.
     #[error("{what} did not come about in time; last seen: {seen}")]
     Deadline {

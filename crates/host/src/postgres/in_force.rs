@@ -1,14 +1,18 @@
 //! Waiting until a changed `synchronous_standby_names` is in force (rule R4), as [`Proof`] judges it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use pha_core::sync_in_force::{Look, ProcessSeen, Proof, QUESTION};
+use pha_core::sync_in_force::{FILE_ERRORS, Look, ProcessSeen, Proof, QUESTION};
 
 use super::{Postgres, PostgresError, pause};
 use crate::clock::Deadline;
 use crate::pgctl::PgCtl;
 use crate::process::voluntary_switches;
 use crate::sql::Session;
+
+/// How long a server may take to read its configuration before what its files say is asked.
+const TAKEN_UP: Duration = Duration::from_secs(1);
 
 impl Postgres {
     /// Tells the server to read its configuration and waits until `synchronous_standby_names` has
@@ -55,28 +59,65 @@ impl Postgres {
         }
     }
 
+    /// Tells the server to read its configuration and waits until new connections have this value of
+    /// `synchronous_standby_names`. A file with an error in it keeps the server from taking up any change,
+    /// also one of another file (PostgreSQL manual, "Parameter Interaction via the Configuration File").
+    ///
+    /// # Errors
+    /// The server could not be told; or it has answered, and has another value when the time is over, with
+    /// the errors of its files. A server that does not answer in time is none: it was told.
+    pub fn take_up_sync_names(
+        &self,
+        ctl: &PgCtl,
+        expected: &str,
+        deadline: Deadline,
+    ) -> Result<(), PostgresError> {
+        reload(ctl)?;
+        let until = deadline.sub_budget(TAKEN_UP);
+        let (mut session, seen) = loop {
+            match self.value_of_names(deadline) {
+                Ok((session, seen)) if seen != expected && until.expired() => {
+                    break (session, seen);
+                }
+                Ok((_, seen)) if seen != expected => pause(until),
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        };
+        let errors = session.simple(FILE_ERRORS, deadline).unwrap_or_default();
+        let errors: Vec<String> = errors.into_iter().flatten().flatten().collect();
+        if errors.is_empty() {
+            return Err(not_shown(&seen));
+        }
+        Err(PostgresError::Unread(errors.join("; ")))
+    }
+
     /// Connects again and again until a new connection shows the value.
     fn await_value(&self, expected: &str, deadline: Deadline) -> Result<Session, PostgresError> {
         loop {
-            let mut session = self.connect(deadline)?;
-            let rows = session.simple("show synchronous_standby_names", deadline)?;
-            let value = rows
-                .into_iter()
-                .flatten()
-                .flatten()
-                .next()
-                .unwrap_or_default();
+            let (session, value) = self.value_of_names(deadline)?;
             if value == expected {
                 return Ok(session);
             }
             if deadline.expired() {
-                return Err(PostgresError::Deadline {
-                    what: "the new synchronous_standby_names in a new connection",
-                    seen: format!("{value:?}"),
-                });
+                return Err(not_shown(&value));
             }
             pause(deadline);
         }
+    }
+
+    /// A new connection, and the value that it shows.
+    fn value_of_names(&self, deadline: Deadline) -> Result<(Session, String), PostgresError> {
+        let mut session = self.connect(deadline)?;
+        let rows = session.simple("show synchronous_standby_names", deadline)?;
+        let value = rows.into_iter().flatten().flatten().next();
+        Ok((session, value.unwrap_or_default()))
+    }
+}
+
+fn not_shown(value: &str) -> PostgresError {
+    PostgresError::Deadline {
+        what: "the new synchronous_standby_names in a new connection",
+        seen: format!("{value:?}"),
     }
 }
 
