@@ -191,13 +191,15 @@ fn a_standby_left_by_a_failed_promotion_gives_the_lock_back() {
 /// Pacemaker would go on moving the instance of a running node here.
 #[test]
 fn a_stopped_standby_is_not_to_be_promoted() {
-    for (before, after) in [
-        (Score::MayPromote, Score::MayNot),
-        (Score::LastResort, Score::MayNot),
-        (Score::Primary, Score::Primary),
+    for (owner, before, after) in [
+        (2, Score::MayPromote, Score::MayNot),
+        (2, Score::LastResort, Score::MayNot),
+        // It is the primary no more.
+        (2, Score::Primary, Score::MayNot),
+        (1, Score::Primary, Score::Primary),
     ] {
         let mut world = World::standby();
-        world.register = Ok(owned(2, 1, &[1, 2]));
+        world.register = Ok(owned(owner, 1, &[1, 2]));
         world.cluster().nodes.entry(node(1)).or_default().score = Some(before);
         let run = world.carry(&Operation::Stop);
         assert_eq!(run.code, Some(OcfCode::Success));

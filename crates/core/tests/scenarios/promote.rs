@@ -450,8 +450,12 @@ fn a_right_of_which_no_use_was_made_is_given_back() {
         let epoch = world.row().epoch;
         assert_eq!(world.carry(&operation).code, Some(OcfCode::Success));
         let row = world.row();
+        world.cluster().nodes.entry(node(1)).or_default().score = Some(Score::Primary);
         assert_eq!((row.owner.clone(), row.term), (None, 3), "{operation:?}");
         assert_eq!((&row.holders, row.epoch), (&nodes(&[1, 2]), epoch + 1));
+        // It is not the one to be promoted before all others any more, before its next start.
+        let score = world.cluster().node(&node(1)).score;
+        assert_eq!(score, Some(Score::MayNot), "{operation:?}");
         assert_eq!(row.positions, [(node(2), Lsn::new(900))].into());
         assert!(row.lease_left.is_zero() && row.former().is_none());
     }

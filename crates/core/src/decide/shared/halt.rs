@@ -157,9 +157,13 @@ pub(in crate::decide) fn show_stopped(s: &Snapshot) -> Option<Step> {
     let mut wanted = vec![(s.me().clone(), Attribute::Status(PgsqlStatus::Stop))];
     // A score draws the instance of a running node here (Pacemaker numbers instances by scores, with
     // a stickiness of 1 against it), again and again, and no transition comes to its promotion. The
-    // start opens the gate again. A primary that is restarted keeps its own: it is promoted at once.
+    // start opens the gate again. A primary that is restarted keeps its own: it is promoted at once. Not one that
+    // has given the register back, or has lost it: whoever else may would be promoted after it.
     let score = s.cluster_or_empty().node(s.me()).score;
-    if matches!(score, Some(Score::MayPromote | Score::LastResort)) {
+    let owner = s.row().is_none_or(|row| row.is_owned_by(s.me()));
+    if matches!(score, Some(Score::MayPromote | Score::LastResort))
+        || (score == Some(Score::Primary) && s.builtin() && !owner)
+    {
         wanted.push((s.me().clone(), Attribute::Score(Score::MayNot)));
     }
     let actions = needed(s, wanted);
