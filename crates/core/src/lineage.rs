@@ -449,9 +449,20 @@ pub struct Unproven {
     pub number: TimelineId,
     /// Where it left the timeline before.
     fork: Lsn,
+    /// They are a standby's, which was told to open and has not. It may be that it has followed a primary since, to
+    /// a timeline that the register knows.
+    #[serde(default)]
+    received: bool,
 }
 
 impl Unproven {
+    /// Whether it is proven all the same, by the timelines that the register knows.
+    #[must_use]
+    pub fn is_proven_by(&self, known: &Lineage) -> bool {
+        let same = |name: TimelineName| name.fork == self.fork;
+        self.received && known.of(self.number).is_some_and(same) && self.before.leads_to(known)
+    }
+
     /// Up to where it is proven whose the data are: what was written beyond that, since somebody opened them by
     /// hand, was acknowledged to nobody.
     #[must_use]
@@ -470,7 +481,8 @@ impl Unproven {
 }
 
 /// What is not proven of a stopped server's data, if so; `damaged` says why what the node keeps about them cannot
-/// be read. Data in which `standby.signal` lies are a standby's, that may have received what has no name yet.
+/// be read. Data in which `standby.signal` lies are a standby's, that may have received what has no name yet. Where that
+/// was told to open, and has gone on to such a timeline, no promotion opens it (`promote-strayed`).
 #[must_use]
 pub fn unproven(seen: &Seen<'_>, damaged: Option<String>) -> Option<Unproven> {
     let number = seen.history.own;
@@ -481,6 +493,12 @@ pub fn unproven(seen: &Seen<'_>, damaged: Option<String>) -> Option<Unproven> {
             format!("somebody else than the cluster opened its data at {fork}"),
             parent.and_then(|parent| seen.record?.lineage.up_to(parent)),
         ),
+        (None, Origin::OpenedByHand(fork)) if told_to_open(seen) => (
+            format!(
+                "before it was opened as it was told it went on at {fork} with another standby, which somebody else may have opened"
+            ),
+            parent.and_then(|parent| seen.record?.lineage.up_to(parent)),
+        ),
         (None, Origin::Unrecorded | Origin::Named(_) | Origin::OpenedByHand(_)) => return None,
     };
     Some(Unproven {
@@ -488,7 +506,13 @@ pub fn unproven(seen: &Seen<'_>, damaged: Option<String>) -> Option<Unproven> {
         before: before.unwrap_or_default(),
         number,
         fork: began(seen.history, number)?,
+        received: seen.standby_signal.is_there(),
     })
+}
+
+fn told_to_open(seen: &Seen<'_>) -> bool {
+    seen.record
+        .is_some_and(|record| matches!(record.held, Held::Opened(_)))
 }
 
 /// How data relate to the register's timelines.

@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use pha_core::cluster::{Announced, ClusterNode};
+use pha_core::decide::operator::{NodePosition, RecoveryFacts, plan_recovery};
 use pha_core::limits::Limits;
-use pha_core::lineage::{Held, Opening, TimelineName};
+use pha_core::lineage::{Held, Opening, Record, Seen, TimelineName, unproven};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, ActionKind};
-use pha_core::register::{Reading, Register, Trouble, Update};
-use pha_core::snapshot::{Answer, EndUnknown, Mode, Operation, PausedReplay, Process, RunningName};
+use pha_core::register::{self, Reading, Register, Trouble, Update};
+use pha_core::snapshot::{
+    Answer, EndUnknown, Mode, Operation, PausedReplay, Process, RunningName, StandbySignal,
+};
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
-use pha_core::timeline::History;
+use pha_core::timeline::{History, HistoryEntry};
 
 use crate::world::{
-    Change, MONITOR, Part, World, at, expired, node, nodes, notification, owned, record, reign,
-    shown, timeline,
+    Change, MONITOR, Part, SYSTEM, World, at, expired, first_lineage, node, nodes, notification,
+    owned, record, reign, shown, timeline,
 };
 
 /// A standby that was primary at term 1 and whose reign is remembered.
@@ -447,15 +450,15 @@ fn a_right_of_which_no_use_was_made_is_given_back() {
     for operation in [Operation::Stop, Operation::Demote { then_stop: true }] {
         let mut world = unopened();
         (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+        world.cluster().nodes.entry(node(1)).or_default().score = Some(Score::Primary);
         let epoch = world.row().epoch;
         assert_eq!(world.carry(&operation).code, Some(OcfCode::Success));
-        let row = world.row();
-        world.cluster().nodes.entry(node(1)).or_default().score = Some(Score::Primary);
-        assert_eq!((row.owner.clone(), row.term), (None, 3), "{operation:?}");
-        assert_eq!((&row.holders, row.epoch), (&nodes(&[1, 2]), epoch + 1));
         // It is not the one to be promoted before all others any more, before its next start.
         let score = world.cluster().node(&node(1)).score;
         assert_eq!(score, Some(Score::MayNot), "{operation:?}");
+        let row = world.row();
+        assert_eq!((row.owner.clone(), row.term), (None, 3), "{operation:?}");
+        assert_eq!((&row.holders, row.epoch), (&nodes(&[1, 2]), epoch + 1));
         assert_eq!(row.positions, [(node(2), Lsn::new(900))].into());
         assert!(row.lease_left.is_zero() && row.former().is_none());
     }
@@ -689,6 +692,7 @@ fn a_standby_that_has_strayed_is_not_opened() {
     // Nor at the next attempt, which knows nothing of the first one but what is on the disk.
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.rules.last(), Some(&strayed), "{:?}", run.rules);
+    gone_on_with(world.clone());
     // One that has failed before and followed another primary since is on a timeline that has a name.
     if let Ok(row) = &mut world.register {
         let fork = Lsn::new(1000);
@@ -700,6 +704,97 @@ fn a_standby_that_has_strayed_is_not_opened() {
     }
     let run = world.carry(&Operation::Promote);
     assert_eq!(run.code, Some(OcfCode::Success), "{}", run.reason);
+}
+
+/// Pacemaker stops what has strayed and starts nothing, nobody else may be promoted, and the right is not given back.
+/// What the message says to type ends that: the data are on a timeline of the decision then.
+fn gone_on_with(mut world: World) {
+    world.carry(&Operation::Stop);
+    (world.process, world.answer) = (Process::Absent, Answer::NotAsked);
+    let fork = Lsn::new(1200);
+    world.end = at(2, 1300);
+    world.history = History {
+        own: timeline(2),
+        entries: vec![HistoryEntry {
+            parent: timeline(1),
+            end: fork,
+        }],
+    };
+    assert_eq!(world.row().owner, Some(node(1)));
+    let refused = world.carry(&Operation::Start);
+    let remedy = "cls_recovery_master on node1, since no other node can be primary";
+    assert!(refused.reason.starts_with(remedy), "{}", refused.reason);
+
+    let unproven = unproven(
+        &Seen {
+            record: world.record.as_ref(),
+            system: Some(SYSTEM),
+            end: world.end,
+            history: &world.history,
+            standby_signal: StandbySignal::There,
+            fresh_copy: false,
+        },
+        None,
+    );
+    assert!(unproven.is_some());
+    world.row_mut().lease_left = Duration::ZERO;
+    let seen = register::Seen::of(world.row());
+    let facts = RecoveryFacts {
+        wanted: None,
+        replicated: true,
+        promoted: vec![],
+        off: [node(2), node(3)].into(),
+        nodes: vec![NodePosition {
+            node: node(1),
+            member: true,
+            usable: true,
+            runs: false,
+            end: Ok(world.end),
+            system: Some(SYSTEM),
+            lineage: None,
+            unproven: unproven.clone(),
+        }],
+        me: node(1),
+        here: Some(SYSTEM),
+        register: Some(Reading::Row(world.row().clone())),
+        known: seen,
+        seen,
+        number: 1,
+        gave_way: None,
+    };
+    let plan = plan_recovery(&facts).unwrap();
+    let update = plan.update(&facts, "an operator".to_owned()).unwrap();
+    let after = update.apply(world.row()).unwrap();
+    // What the command keeps on the node then (`keep_chosen`).
+    let lineage = plan.unproven.unwrap().chosen_at(after.term);
+    assert_eq!(lineage, after.timelines.lineage);
+    world.record = Some(Record {
+        lineage,
+        ..record(Held::Copied).unwrap()
+    });
+    world.register = Ok(after);
+    for operation in [Operation::Start, Operation::Promote] {
+        let run = world.carry(&operation);
+        assert_eq!(
+            run.code,
+            Some(OcfCode::Success),
+            "{:?}: {}",
+            run.rules,
+            run.reason
+        );
+    }
+    // A register that knows the timeline by its name proves that it is the primary's.
+    let known = first_lineage().and(TimelineName {
+        term: 2,
+        number: timeline(2),
+        fork,
+    });
+    assert!(
+        unproven
+            .as_ref()
+            .is_some_and(|data| data.is_proven_by(&known))
+    );
+    assert!(!unproven.is_some_and(|data| data.is_proven_by(&first_lineage())));
 }
 
 #[test]

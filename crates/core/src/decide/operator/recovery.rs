@@ -290,7 +290,7 @@ pub const RECOVERY_RULES: &[Precondition<RecoveryFacts>] = &[
         check: |facts| {
             facts.register.as_ref()?;
             let node = chosen(facts)?;
-            let why = &node.unproven.as_ref()?.why;
+            let why = &unproven(facts, node)?.why;
             (node.node != facts.me).then(|| {
                 (
                     message!("on {node}: {why}", node = node.node, why),
@@ -475,10 +475,20 @@ fn end(node: &NodePosition) -> Option<WalPosition> {
     node.end.as_ref().ok().copied()
 }
 
+/// What is not proven of a node's data, also by the register.
+fn unproven<'f>(facts: &RecoveryFacts, node: &'f NodePosition) -> Option<&'f Unproven> {
+    let known = match &facts.register {
+        Some(Reading::Row(row)) => Some(&row.timelines.lineage),
+        _ => None,
+    };
+    let proven = |data: &&Unproven| known.is_some_and(|known| data.is_proven_by(known));
+    node.unproven.as_ref().filter(|data| !proven(data))
+}
+
 /// The same without what a node has written since somebody opened its data by hand: beside what others have
 /// received from a primary that counts for nothing.
-fn proven_end(node: &NodePosition) -> Option<WalPosition> {
-    let proven = node.unproven.as_ref().and_then(Unproven::proven);
+fn proven_end(facts: &RecoveryFacts, node: &NodePosition) -> Option<WalPosition> {
+    let proven = unproven(facts, node).and_then(Unproven::proven);
     end(node).map(|end| proven.unwrap_or(end))
 }
 
@@ -496,7 +506,7 @@ fn newest(facts: &RecoveryFacts) -> Option<&NodePosition> {
         .filter(|(_, node)| node.usable && node.end.is_ok())
         .max_by_key(|(index, node)| {
             let holder = holders.is_some_and(|holders| holders.contains(&node.node));
-            (proven_end(node), holder, std::cmp::Reverse(*index))
+            (proven_end(facts, node), holder, std::cmp::Reverse(*index))
         })
         .map(|(_, node)| node)
 }
@@ -671,7 +681,7 @@ pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Box<Refusal>
         },
         goes_on: goes_on(facts) == Some(&chosen.node),
         lineage: lineage(facts, chosen).or_else(|| left(facts, chosen)),
-        unproven: chosen.unproven.clone(),
+        unproven: unproven(facts, chosen).cloned(),
         losses: losses(facts, chosen),
     })
 }
@@ -684,7 +694,7 @@ fn lineage(facts: &RecoveryFacts, chosen: &NodePosition) -> Option<Lineage> {
         _ => 0,
     };
     let term = read.max(facts.seen.term) + 1;
-    let unproven = chosen.unproven.as_ref();
+    let unproven = unproven(facts, chosen);
     unproven.map_or_else(|| chosen.lineage.clone(), |data| Some(data.chosen_at(term)))
 }
 
@@ -730,10 +740,10 @@ fn foreign(facts: &RecoveryFacts) -> Option<Message> {
 /// What is known of what the others have and the chosen one has not.
 fn losses(facts: &RecoveryFacts, chosen: &NodePosition) -> Vec<Message> {
     let mut losses = Vec::new();
-    let Some(own) = proven_end(chosen) else {
+    let Some(own) = proven_end(facts, chosen) else {
         return losses;
     };
-    if let Some(Unproven { why, number, .. }) = &chosen.unproven
+    if let Some(Unproven { why, number, .. }) = unproven(facts, chosen)
         && facts.register.is_some()
     {
         losses.push(message!(

@@ -9,7 +9,7 @@ use crate::link_name::LinkName;
 use crate::plan::{Action, ActionKind, Step};
 use crate::register::{Reading, Register, Update, out_of_step};
 use crate::remedy::Remedy;
-use crate::snapshot::{Disk, PrimaryView, Snapshot, StandbyView};
+use crate::snapshot::{Disk, Mode, PrimaryView, Snapshot, StandbyView};
 use crate::timeline::{History, TimelineId, WalPosition};
 
 use super::ownership::mine;
@@ -66,8 +66,18 @@ pub(in crate::decide) fn kin(s: &Snapshot) -> Option<(Origin, Kinship)> {
 /// characters of an exit reason (`EXIT_REASON_MAX_LEN`) and drops the rest.
 pub(in crate::decide) fn foreign(s: &Snapshot) -> Option<String> {
     let (me, repair, rebuild) = (s.me(), Remedy::Repair, Remedy::Rebuild);
+    // There is nobody to copy from, nor will there be.
+    let alone = |row: &Register| row.holders.iter().all(|node| node == me);
+    let only = s.settings.mode == Mode::Sync && row(s).is_some_and(alone);
     match kin(s)?.1 {
         Kinship::Unnamed | Kinship::Follows => None,
+        Kinship::Diverged { fork, .. } if only => Some(format!(
+            "cls_recovery_master on {me}, since no other node can be primary: it has WAL from {fork} on which \
+             is on no timeline that the register knows"
+        )),
+        Kinship::Unknown(why) if only => Some(format!(
+            "cls_recovery_master on {me}, since no other node can be primary: {why}"
+        )),
         Kinship::Diverged { fork, rewindable } => {
             let option = if rewindable { "" } else { " --or-rebuild" };
             Some(format!(
@@ -171,9 +181,9 @@ pub(in crate::decide) fn strayed(s: &Snapshot) -> Option<String> {
     let named = row(s).and_then(|row| ahead(&known.lineage, &row.timelines.lineage, number));
     (told && number > last.number && named.is_none()).then(|| {
         format!(
-            "cls_recovery_master shows what can be gone on with: PostgreSQL on {} has gone on from {last} to a \
-             timeline {number} that the cluster has not begun, since another standby, from which it received, \
-             was opened by somebody else",
+            "cls_recovery_master on {0}: PostgreSQL on {0} has gone on from {last} to a timeline {number} that the \
+             cluster has not begun, since another standby, from which it received, was opened by somebody else; the \
+             command goes on with what {0} has, which is everything that was acknowledged",
             s.me()
         )
     })
