@@ -69,7 +69,7 @@ pub struct ClusterNode {
     pub receiver: Option<String>,
     /// `pgsql-guard`.
     pub guard: Option<Word<GuardStatus>>,
-    /// `pgsql-unfit`: why it could not open for writing.
+    /// `pgsql-unfit`: why it could not open for writing, or only as the last of all.
     pub unfit: Option<String>,
     /// The constraint of an administrator that keeps it from being promoted here.
     pub barred: Option<String>,
@@ -163,6 +163,13 @@ impl ClusterNode {
     #[must_use]
     pub fn could_take_over(&self) -> bool {
         self.barred.is_none() && self.unfit.is_none() && self.score != Some(Score::LastResort)
+    }
+
+    /// Whether its own agent says that it could not open for writing, or only as the last of all (R14). What an
+    /// administrator keeps from being promoted is as it was meant.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.unfit.is_some()
     }
 
     /// Why the database does not run here, where it does not.

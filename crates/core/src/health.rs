@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
 use crate::parse::cpg::Groups;
-use crate::postgres::Archiving;
+use crate::postgres::{Archiving, NO_ROOM};
 use crate::register::{
     Damage, Memory, NoRow, NotTheOwner, Reading, Register, believed, names_primary,
 };
@@ -797,6 +797,11 @@ fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
     });
     standbys
         .map(|(name, streams, why)| {
+            if why == NO_ROOM {
+                let text = message!("{name} takes over only where no other standby can: {why}", name, why);
+                let remedy = message!("on {name}: make room there (df shows it)", name);
+                return problem(Level::Warning, text, remedy).on(name);
+            }
             // PostgreSQL starts a receiver of WAL only where it replays.
             let text = match streams {
                 true => message!("{name} cannot take over: {why}", name, why),

@@ -17,8 +17,9 @@ use crate::register::{
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptLinks, Leaving,
-    LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot, StandbySignal,
+    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptBarrier,
+    KeptLinks, Leaving, LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot,
+    StandbySignal,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
@@ -60,8 +61,8 @@ pub enum Attribute {
     Receiver(String),
     /// `pgsql-guard`, until the node restarts.
     Guard(GuardStatus),
-    /// `pgsql-unfit`, until the node restarts: why it could not open for writing (R14); empty where
-    /// nothing is known against it.
+    /// `pgsql-unfit`, until the node restarts: why it could not open for writing, or only as the last of all
+    /// (R14); empty where nothing is known against it.
     Unfit(String),
     /// `pgsql-flushed`, until the node restarts: what the node's own agent says that its standby has (R11).
     Flushed(Flushed),
@@ -872,8 +873,13 @@ impl Snapshot {
                 }
             }
             Effect::Barrier(lsn) => {
-                if let Action::TakeBarrier(name) = action {
-                    self.progress.barrier = Some((name.clone(), lsn));
+                if let (Action::TakeBarrier(name), Some(row)) = (action, self.row()) {
+                    self.progress.barrier = Some(KeptBarrier {
+                        name: name.clone(),
+                        lsn,
+                        term: row.term,
+                        epoch: row.epoch,
+                    });
                 }
             }
             Effect::Done => {}

@@ -311,6 +311,10 @@ pub struct PausedReplay {
     pub needed: Option<Limits>,
 }
 
+/// Why a standby is the last of all to be promoted, as it says of itself (R14): PostgreSQL would begin a timeline,
+/// and end for want of room for it.
+pub const NO_ROOM: &str = "the file system of its pg_wal has no room for the WAL of a new timeline";
+
 impl StandbyView {
     /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
     /// at a promotion.

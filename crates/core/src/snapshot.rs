@@ -546,8 +546,9 @@ pub struct Progress {
     pub right_asked: Duration,
     /// Until when ([`Snapshot::elapsed`]) this operation may hold commits; none before it has held any.
     pub hold_until: Option<Duration>,
-    /// The standby whose naming is in force, and the primary's position read after that (R4).
-    pub barrier: Option<(String, Lsn)>,
+    /// The standby whose naming is in force, and the primary's position read after that (R4), at the epoch of that
+    /// moment.
+    pub barrier: Option<KeptBarrier>,
     /// What this operation has last said of how far the standby here has flushed.
     pub said: Option<Said>,
     /// The ways of stopping that were tried.

@@ -1,13 +1,41 @@
 //! A holder that cannot open for writing does not take the register, and whoever can comes back; one that was given
 //! it and does not open gives it back (R14).
 
-use pha_testbed::PGDATA;
-use pha_tests::cluster::{Bed, PATIENCE, must, register, scenario};
+use pha_testbed::{ClusterBuilder, PGDATA};
+use pha_tests::cluster::{Bed, PATIENCE, must, register, say, scenario};
 
 use crate::commands::{cls, ends};
+use crate::three::{Roles, judged, never_alone, settle, whole};
 
 fn raise(bed: &Bed, node: &str) {
     must(bed.sql(node, "ALTER SYSTEM SET max_connections = 200"));
+}
+
+/// The primary is restarted as an administrator does it, in order that it reads a setting.
+fn restarted_by_hand(bed: &Bed, primary: &str) {
+    ends(bed, primary, &["unmanage"], 0);
+    let ctl = format!("{}/pg_ctl", must(pha_testbed::packages::bin_dir()));
+    let log = "/var/log/postgresql/pgsql.log";
+    let stop = [&ctl, "-D", PGDATA, "-m", "fast", "-w", "stop"];
+    must(bed.node(primary).as_postgres(&stop, PATIENCE));
+    bed.until("a monitor to find it stopped", || {
+        let count = bed.fail_count(primary, primary);
+        (count != "0").then_some(()).ok_or(count)
+    });
+    let start = [&ctl, "-D", PGDATA, "-l", log, "-w", "start"];
+    // One that is started when its lease is over the guard may end, and then itself.
+    bed.until("the primary to serve under its lease", || {
+        let node1 = bed.node(primary);
+        if node1.postmaster_pid().is_none() {
+            let started = node1.as_postgres(&start, PATIENCE);
+            started.map_err(|error| error.to_string())?;
+        }
+        let row = register(bed)?;
+        row.leased.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    let postmaster = bed.node(primary).postmaster_pid();
+    ends(bed, primary, &["manage"], 0);
+    assert_eq!(bed.node(primary).postmaster_pid(), postmaster);
 }
 
 /// The only standby must not be promoted, as an administrator has said: the status names the constraint, a
@@ -48,29 +76,7 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
     raise(&bed, "node1");
-    ends(&bed, "node1", &["unmanage"], 0);
-    let ctl = format!("{}/pg_ctl", must(pha_testbed::packages::bin_dir()));
-    let log = "/var/log/postgresql/pgsql.log";
-    let stop = [&ctl, "-D", PGDATA, "-m", "fast", "-w", "stop"];
-    must(bed.node("node1").as_postgres(&stop, PATIENCE));
-    bed.until("a monitor to find it stopped", || {
-        let count = bed.fail_count("node1", "node1");
-        (count != "0").then_some(()).ok_or(count)
-    });
-    let start = [&ctl, "-D", PGDATA, "-l", log, "-w", "start"];
-    // One that is started when its lease is over the guard may end, and then itself.
-    bed.until("the primary to serve under its lease", || {
-        let node1 = bed.node("node1");
-        if node1.postmaster_pid().is_none() {
-            let started = node1.as_postgres(&start, PATIENCE);
-            started.map_err(|error| error.to_string())?;
-        }
-        let row = register(&bed)?;
-        row.leased.then_some(()).ok_or_else(|| format!("{row:?}"))
-    });
-    let postmaster = bed.node("node1").postmaster_pid();
-    ends(&bed, "node1", &["manage"], 0);
-    assert_eq!(bed.node("node1").postmaster_pid(), postmaster);
+    restarted_by_hand(&bed, "node1");
     assert_eq!(bed.fail_count("node1", "node1"), "0");
     bed.until("the standby to say that it cannot open", || {
         let cib = bed.cib_of("node1").map_err(|error| error.to_string())?;
@@ -173,4 +179,111 @@ fn cluster_a_node_that_does_not_open_gives_the_right_back() {
     bed.settle("node1", &["node2"]);
     ends(&bed, "node1", &["online_switch"], 0);
     let _ = bed.conclude(writer, "node2", &["node1"]);
+}
+
+/// Three nodes: the standby for which commits wait could not open, and the other one could.
+#[test]
+fn cluster_a_standby_that_could_not_open_is_exchanged() {
+    let builder = ClusterBuilder::new("unfit").databases(3).configured(true);
+    let bed = Bed::up(builder.data_disk_mib(300));
+    let first = settle(&bed, "one synchronous standby of two", |roles| {
+        roles.other.is_some()
+    });
+    let second = taken_over(&bed, &first);
+    let before = without_room(&bed, &second);
+    let (unfit, fit) = (before.sync.clone(), before.other.clone().expect("a third"));
+
+    scenario(
+        "max_connections raised on the primary and on the standby that commits do not wait for",
+    );
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    raise(&bed, &fit);
+    for words in [["standby_node", &fit], ["unstandby_node", &fit]] {
+        ends(&bed, &before.primary, &words, 0);
+    }
+    assert_eq!(whole(&bed, &before.primary).sync, unfit);
+    raise(&bed, &before.primary);
+    restarted_by_hand(&bed, &before.primary);
+    bed.until(
+        "the standby that can open in the place of the other",
+        || {
+            let cib = bed.cib_of(&fit).map_err(|error| error.to_string())?;
+            let told = cib.transient(&unfit, "pgsql-unfit").unwrap_or_default();
+            let row = register(&bed)?;
+            let both = [&before.primary, &fit].map(String::clone);
+            (told.contains("max_connections") && row.holders == both.into())
+                .then_some(())
+                .ok_or_else(|| format!("{row:?}, {told:?}"))
+        },
+    );
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario("power cut of the primary: the other one takes over, with everything");
+    let term = must(register(&bed)).term;
+    must(bed.power_cut(&before.primary));
+    must(writer.wait_for(50, PATIENCE));
+    let row = must(register(&bed));
+    assert_eq!((&row.owner, row.term), (&fit, term + 1));
+
+    scenario("raised on the one that was left as the status says: all three have their part again");
+    must(bed.boot(&before.primary));
+    raise(&bed, &unfit);
+    for words in [["standby_node", &unfit], ["unstandby_node", &unfit]] {
+        ends(&bed, &fit, &words, 0);
+    }
+    must(writer.stop());
+    whole(&bed, &fit);
+    judged(&bed);
+}
+
+/// The disk of the standby that commits wait for is full, and it still has segments in stock: the other one takes
+/// its place before it fails.
+fn without_room(bed: &Bed, before: &Roles) -> Roles {
+    scenario(
+        "the synchronous standby has no room for a new timeline: the other one takes its place",
+    );
+    let third = before.other.clone().expect("a third node");
+    let exchanges = || bed.logged(&before.primary, "primary-exchange-hold");
+    let earlier = exchanges();
+    must(bed.node(&before.sync).fill_data_disk());
+    bed.until("the other standby in its place", || {
+        let row = register(bed)?;
+        let both = [&before.primary, &third].map(String::clone);
+        (row.holders == both.into())
+            .then_some(())
+            .ok_or_else(|| format!("{row:?}"))
+    });
+    never_alone(bed, before);
+    must(bed.node(&before.sync).free_data_disk());
+    // It has done so before the log of that operation is written.
+    bed.until("the exchange in the log", || {
+        (exchanges() > earlier)
+            .then_some(())
+            .ok_or_else(|| "not yet".to_owned())
+    });
+    whole(bed, &before.primary)
+}
+
+/// The primary loses its power, and the one that takes over is the only holder until the third node is one. How
+/// long that takes is shown.
+fn taken_over(bed: &Bed, before: &Roles) -> Roles {
+    scenario("power cut of the primary: how long the new one is the only holder");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    must(bed.power_cut(&before.primary));
+    bed.until("two holders after the takeover", || {
+        let row = register(bed)?;
+        let two = row.owner == before.sync && row.holders.len() == 2;
+        two.then_some(()).ok_or_else(|| format!("{row:?}"))
+    });
+    let term = before.term + 1;
+    say(&must(bed.lock_sql(&format!(
+        "SELECT round(extract(epoch FROM changed_at - first_value(changed_at) OVER (ORDER BY id))::numeric, 2), \
+         epoch, holders, reason FROM distlock_history WHERE term = {term} ORDER BY id"
+    ))));
+    must(writer.wait_for(50, PATIENCE));
+    must(writer.stop());
+    must(bed.boot(&before.primary));
+    whole(bed, &before.sync)
 }

@@ -559,7 +559,7 @@ fn two_switches_ago(bed: &Bed, before: &Roles) {
 
 /// Since then the primary has not been the only holder at any moment of its term.
 #[track_caller]
-fn never_alone(bed: &Bed, since: &Roles) {
+pub(crate) fn never_alone(bed: &Bed, since: &Roles) {
     let (term, epoch) = (since.term, since.epoch);
     let question = format!(
         "SELECT epoch, holders, reason FROM distlock_history WHERE term = {term} AND epoch > {epoch} ORDER BY id"

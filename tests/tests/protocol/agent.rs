@@ -36,6 +36,7 @@ use crate::state::{
     age_picture, age_queue, index, name, remembers,
 };
 use crate::strangers::{self, FORMER_NAME};
+use crate::unfit::{self, UNCOVERED};
 
 /// More decisions than any operation takes between two actions.
 pub(crate) const MOST_DECISIONS: usize = 100;
@@ -382,6 +383,7 @@ impl Explored {
                 }),
                 announced,
                 flushed,
+                unfit: node.unfit.then(String::new),
                 ..ClusterNode::default()
             };
             (name(j), known)
@@ -431,6 +433,9 @@ impl Explored {
             }
             if ahead::leaves_lent(&state.nodes[i], kind) {
                 state.violation = Some(LENT);
+            }
+            if self.leaves_uncovered(state, i, &snapshot) {
+                state.violation = Some(UNCOVERED);
             }
             if leaves_unguarded(&snapshot) {
                 state.violation = Some(UNGUARDED);
@@ -639,11 +644,15 @@ impl Explored {
         match action {
             Action::Announce(name) => node.announced = strangers::number(i, name),
             Action::KeepLinks(kept) => {
-                node.kept = kept.barrier.as_ref().map(|barrier| {
+                let row = state.row_at();
+                let last = state.barriers_last;
+                let present = |at: (u64, u64)| last || at == row;
+                let barrier = kept.barrier.as_ref();
+                let barrier = barrier.filter(|barrier| present((barrier.term, barrier.epoch)));
+                state.nodes[i].kept = barrier.map(|barrier| {
                     let names = strangers::of_texts(std::slice::from_ref(&barrier.name));
                     (names, barrier.lsn.as_u64() as u8)
                 });
-                let row = state.row_at();
                 let hold = kept.hold.as_ref();
                 let hold = hold.filter(|hold| (hold.term, hold.epoch) == row);
                 state.nodes[i].hold = hold.and_then(|hold| Some(index(&hold.holder)? as u8));
@@ -826,6 +835,8 @@ impl Explored {
             after.positions.clear();
         }
         self.keep_former(state, update, &before, &mut after);
+        self.taken(state, update);
+        self.added(state, update);
         if !self.named {
             after.timelines = Default::default();
         }
@@ -915,8 +926,13 @@ fn blank(run: &mut Run) {
     let snapshot = &mut run.snapshot;
     snapshot.answer = Answer::NotAsked;
     snapshot.process = Process::Absent;
-    snapshot.register = None;
+    // A barrier is of the epoch from which it was decided to take it.
+    let takes = |action: &Action| matches!(action, Action::TakeBarrier(_));
+    if !run.queue.iter().any(takes) {
+        snapshot.register = None;
+    }
     (snapshot.disk, snapshot.served) = (None, None);
+    snapshot.names.kept = None;
     snapshot.guard = Guard::Unknown;
     snapshot.standby_signal = StandbySignal::Missing;
     snapshot.cluster = Ok(Cluster::default());
@@ -1017,7 +1033,7 @@ impl Explored {
                 streaming: false,
                 receiver: None,
                 slots: vec![],
-                paused: None,
+                paused: unfit::paused(node),
                 closed: node.names == NOBODY_BIT && self.shows_changed(node),
             }),
             Postgres::Primary { .. } => Answer::Primary(PrimaryView {

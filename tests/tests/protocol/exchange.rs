@@ -80,7 +80,7 @@ pub(crate) fn lets_go(s: &Snapshot, action: &Action) -> bool {
 }
 
 /// Whether a node is seen to stream with WAL of the primary's timeline.
-fn streams(s: &Snapshot, node: &NodeName) -> bool {
+pub(crate) fn streams(s: &Snapshot, node: &NodeName) -> bool {
     let (Some(view), Ok(cluster)) = (s.primary(), &s.cluster) else {
         return false;
     };

@@ -25,6 +25,7 @@ mod rollback;
 mod several;
 mod state;
 mod strangers;
+mod unfit;
 mod withdrawal;
 
 use std::fmt::Write as _;
@@ -35,13 +36,14 @@ use exchange::{ALONE, HELD};
 use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
-use operator::REPLACED;
+use operator::{REMADE, REPLACED};
 use quorum::{INHERITED, STRANDED};
 use restart::REOPENED;
 use rollback::RECORDED;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use strangers::FORMER_NAME;
+use unfit::{TAKEN, UNCOVERED};
 
 /// Two nodes and one commit, the register's replies lost or late.
 const DELAYED: Explored = bounds(2, 1, 2, true);
@@ -69,6 +71,13 @@ const HANDED: Explored = Explored {
     delays: true,
     withdraws: false,
     ..RESTARTING
+};
+
+/// The second node is about to be made a holder, and its data may be replaced before it is.
+const REPLACED_MEANWHILE: Explored = Explored {
+    delays: true,
+    start: Start::Naming,
+    ..OPERATED
 };
 
 /// The first node has let the second one go by its promise, and a third one streams.
@@ -102,6 +111,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         several: false,
         restarts: false,
         forgets: false,
+        unfits: false,
         withdraws: false,
         notify: false,
         hurries: false,
@@ -176,6 +186,13 @@ const EXCHANGING_GUARDED: Explored = Explored {
     guards: 1,
     notify: false,
     ..EXCHANGING_AWAY
+};
+
+/// Three nodes, of which a standby may be one that could not open for writing (R14).
+const UNFIT: Explored = Explored {
+    unfits: true,
+    notify: false,
+    ..EXCHANGING
 };
 
 /// Three nodes that decide by quorum (R3); what is committed decides nothing about it.
@@ -524,6 +541,23 @@ fn without_the_look_at_the_own_role_no_promise_breaks_anything() {
         ..OUTAGES
     };
     holds(model, Some(if long() { 5_000_000 } else { 100_000 }));
+}
+
+/// The incarnation (R11) of a node is in no condition of a change of the holders. Where its data are replaced between
+/// the look and the change, it has left (R6), or it was no holder, and then it has more than what was seen.
+#[test]
+fn a_holder_whose_data_are_replaced_meanwhile_has_everything() {
+    holds(
+        REPLACED_MEANWHILE,
+        Some(if long() { 10_000_000 } else { 300_000 }),
+    );
+    is_noticed(Mutation::AdditionOfTheRemade, REPLACED_MEANWHILE, &[REMADE]);
+    is_noticed(Mutation::OldLookAdds, REPLACED_MEANWHILE, &[REPLACED]);
+    let asking = Explored {
+        outages: true,
+        ..OPERATED
+    };
+    is_noticed(Mutation::LeaverIsPutBack, asking, &[REPLACED]);
 }
 
 #[test]
@@ -925,6 +959,27 @@ fn every_part_of_an_exchange_is_needed() {
     is_noticed(M::HoldNotTakenBack, EXCHANGING_AWAY, &[HELD]);
     is_noticed(M::HoldOfAnotherEpoch, BROKEN_OFF, &[ACKNOWLEDGED]);
     is_noticed(M::GuardLeavesHold, EXCHANGING_GUARDED, &[HELD]);
+}
+
+#[test]
+fn somebody_can_take_over_who_could_open() {
+    holds(UNFIT, Some(if long() { 5_000_000 } else { 300_000 }));
+    let away = Explored {
+        outages: true,
+        ..UNFIT
+    };
+    holds(away, Some(if long() { 3_000_000 } else { 100_000 }));
+    let by_votes = Explored {
+        unfits: true,
+        ..BY_VOTES
+    };
+    holds(by_votes, Some(if long() { 3_000_000 } else { 100_000 }));
+}
+
+#[test]
+fn every_look_at_who_could_open_is_needed() {
+    is_noticed(Mutation::UnfitStays, UNFIT, &[UNCOVERED]);
+    is_noticed(Mutation::UnfitIsPromoted, UNFIT, &[TAKEN]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::given_back::HALF;
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
 use crate::names::{Kept, Names, first};
-use crate::operator::{REPLACED, superseded_from};
+use crate::operator::{REMADE, REPLACED, superseded_from};
 use crate::quorum::{INHERITED, STRANDED};
 use crate::restart::REOPENED;
 use crate::restored::Counted;
@@ -29,6 +29,7 @@ use crate::state::{
     View, name,
 };
 use crate::strangers::{self, FORMER_NAME, Stranger};
+use crate::unfit::{TAKEN, UNCOVERED};
 
 /// What is explored, and how far.
 #[derive(Debug, Clone)]
@@ -60,6 +61,8 @@ pub(crate) struct Explored {
     pub(crate) restarts: bool,
     /// Whether nodes lose what they keep of the register, their promises with it (R7).
     pub(crate) forgets: bool,
+    /// Whether a standby may become one that could not open for writing (R14).
+    pub(crate) unfits: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
     /// Whether an operation may come to the end of the time that it gives a standby.
@@ -161,6 +164,8 @@ pub(crate) enum Move {
     PutBack(usize, usize, bool),
     /// The node's memory of the register is lost.
     Forgets(usize),
+    /// A limit of this standby is lower than the primary's from here on, or no more (R14).
+    LimitsChange(usize),
     /// The withdrawal of the question for promises arrives at this node; that of the present epoch, once
     /// or again, or one of an earlier time, which may come at any moment.
     Withdrawn(usize, bool),
@@ -272,6 +277,8 @@ impl Model for Explored {
             kept: None,
             hold: None,
             aside: None,
+            unfit: false,
+            remade: false,
         };
         let fresh = State {
             nodes: vec![standby; self.nodes],
@@ -332,6 +339,7 @@ impl Model for Explored {
                 moves.push(Move::Forgets(i));
             }
             self.withdrawal_moves(state, i, moves);
+            self.unfit_moves(state, i, moves);
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
             self.operator_moves(state, i, moves);
@@ -397,8 +405,12 @@ impl Model for Explored {
                 if has_strayed(&state, i) {
                     state.violation = Some(STRAYED);
                 }
-                self.opens(&mut state.nodes[i], i);
+                match state.nodes[i].unfit {
+                    true => state.nodes[i].postgres = Postgres::Down,
+                    false => self.opens(&mut state.nodes[i], i),
+                }
             }
+            Move::LimitsChange(i) => state.nodes[i].unfit ^= true,
             Move::Opened(i) => {
                 self.opens(&mut state.nodes[i], i);
                 state.nodes[i].by_hand = true;
@@ -469,6 +481,7 @@ impl Model for Explored {
         }
         settle(&mut state);
         self.forget_what_cannot_happen(&mut state);
+        Self::forget_who_was_remade(&mut state);
         self.forget_what_is_written_again(&mut state);
         (state != *before).then_some(state)
     }
@@ -514,6 +527,11 @@ impl Model for Explored {
             Property::always(UNWRITTEN, |_, state: &State| {
                 state.nodes.iter().all(|node| node.released == 0)
             }),
+            Property::always(TAKEN, |_, state: &State| state.violation != Some(TAKEN)),
+            Property::always(UNCOVERED, |_, state: &State| {
+                state.violation != Some(UNCOVERED)
+            }),
+            Property::always(REMADE, |_, state: &State| state.violation != Some(REMADE)),
             Property::always(ALONE, |_, state: &State| state.violation != Some(ALONE)),
             Property::always(HELD, |_, state: &State| state.violation != Some(HELD)),
             Property::always(AHEAD, |_, state: &State| state.violation != Some(AHEAD)),

@@ -10,7 +10,8 @@ use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
 use pha_core::snapshot::{
-    Acquired, Answer, Closed, Links, Operation, Process, Served, Snapshot, StandbySignal, Watch,
+    Acquired, Answer, Closed, KeptBarrier, Links, Operation, Process, Served, Snapshot,
+    StandbySignal, Watch,
 };
 use pha_core::timeline::WalPosition;
 
@@ -68,6 +69,16 @@ pub(crate) enum Mutation {
     SupersededGoesOn,
     /// R3: a standby that streams is not made a holder before the last one is taken out.
     ExchangeNotTried,
+    /// R3, R14: a holder that could not open is not exchanged as long as it acknowledges.
+    UnfitStays,
+    /// R14: a node that could not open asks for the register.
+    UnfitIsPromoted,
+    /// R3, R6: a change of the holders applies although one has left since they were read.
+    LeaverIsPutBack,
+    /// R4, R6: a barrier that an operation has taken counts after the epoch has moved.
+    OldLookAdds,
+    /// None: who becomes a holder by a change that was on its way when its data were replaced (R6) is pointed out.
+    AdditionOfTheRemade,
     /// R3: commits pass on either of two standbys while one takes the place of the other.
     ExchangePasses,
     /// R3: without the register commits stay held although the holder from before streams again.
@@ -304,7 +315,17 @@ impl Mutation {
                 let name = snapshot
                     .primary()
                     .and_then(|view| view.waits.names().last());
-                shown.progress.barrier = name.map(|name| (name.clone(), Lsn::new(0)));
+                shown.progress.barrier = name.zip(snapshot.row()).map(|(name, row)| KeptBarrier {
+                    name: name.clone(),
+                    lsn: Lsn::new(0),
+                    term: row.term,
+                    epoch: row.epoch,
+                });
+            }
+            Self::OldLookAdds => {
+                if let (Some(barrier), Some(row)) = (&mut shown.progress.barrier, snapshot.row()) {
+                    (barrier.term, barrier.epoch) = (row.term, row.epoch);
+                }
             }
             Self::NoFlushCheck => {
                 on_links(&mut shown, |links| {
@@ -450,6 +471,21 @@ impl Mutation {
             Self::GuardNotReplaced => dropped = &["guard-keep-replace"],
             Self::SupersededGoesOn => dropped = &["primary-superseded", "promote-superseded"],
             Self::ExchangeNotTried => dropped = &["primary-exchange-hold"],
+            Self::UnfitStays => {
+                if let Ok(cluster) = &mut shown.cluster {
+                    cluster
+                        .nodes
+                        .values_mut()
+                        .for_each(|node| node.unfit = None);
+                }
+            }
+            Self::UnfitIsPromoted => {
+                if let (Answer::Standby(view), Operation::Promote) =
+                    (&mut shown.answer, &snapshot.operation)
+                {
+                    view.paused = None;
+                }
+            }
             Self::HoldNotTakenBack => dropped = &["primary-end-hold"],
             Self::GuardLeavesHold => dropped = &["guard-end-hold"],
             Self::QuorumNotAsked => dropped = &["primary-ask-quorum"],
@@ -600,6 +636,7 @@ impl Mutation {
             Self::LeaseIgnored => &[C::LeaseFree],
             Self::PromotionFromAnOldReading => &[C::OwnerAsRead, C::TermAsRead, C::EpochAsRead],
             Self::HoldersFromAnOldReading => &[C::EpochAsRead],
+            Self::LeaverIsPutBack => &[C::HoldersAsRead],
             Self::HandOverOfAnotherTime | Self::GivenBackOfAnotherTime => {
                 &[C::OwnerAtTerm, C::EpochAsRead]
             }

@@ -7,7 +7,7 @@ use pha_core::decide::operator::{
 };
 use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
-use pha_core::plan::Effect;
+use pha_core::plan::{Action, Effect};
 use pha_core::register::{Reading, Update};
 use pha_core::timeline::WalPosition;
 
@@ -41,7 +41,50 @@ pub(crate) enum Step {
 pub(crate) const REPLACED: &str =
     "no data are replaced of a node that its command knows to be a holder";
 
+/// No rule: that it is broken shows that the exploration comes there.
+pub(crate) const REMADE: &str =
+    "nobody becomes a holder by a change that was on its way when its data were replaced";
+
+/// Whether this change makes a holder of the node.
+fn adds(update: &Update, i: usize) -> bool {
+    match update {
+        Update::SetHolders {
+            from_holders,
+            holders,
+            ..
+        } => holders.contains(&name(i)) && !from_holders.contains(&name(i)),
+        Update::HandOver { successor, .. } => *successor == name(i),
+        _ => false,
+    }
+}
+
+/// Whether such a change is about to be asked for, or was and may still be made.
+fn is_to_be_added(state: &State, i: usize) -> bool {
+    let runs = state.nodes.iter().flat_map(Node::operations);
+    let queued = runs
+        .flat_map(|run| &run.queue)
+        .filter_map(|action| match action {
+            Action::UpdateRegister(update) => Some(update),
+            _ => None,
+        });
+    queued.chain(&state.delayed).any(|update| adds(update, i))
+}
+
 impl Explored {
+    /// Notices a holder whose data were replaced between the owner's look at them and its change of the register.
+    pub(crate) fn added(&self, state: &mut State, update: &Update) {
+        let remade = (0..state.nodes.len()).any(|i| state.nodes[i].remade && adds(update, i));
+        if remade && self.mutation == Mutation::AdditionOfTheRemade {
+            state.violation = Some(REMADE);
+        }
+    }
+
+    pub(crate) fn forget_who_was_remade(state: &mut State) {
+        for i in 0..state.nodes.len() {
+            state.nodes[i].remade &= is_to_be_added(state, i);
+        }
+    }
+
     pub(crate) fn operator_moves(&self, state: &State, i: usize, moves: &mut Vec<Move>) {
         if !self.operator || state.nodes[i].run.is_some() {
             return;
@@ -158,7 +201,7 @@ impl Explored {
                     state.violation = Some(REPLACED);
                 }
                 let node = &mut state.nodes[i];
-                (node.log, node.unfinished) = (Log::default(), true);
+                (node.log, node.unfinished, node.remade) = (Log::default(), true, true);
                 serves
             }
             Step::End => {

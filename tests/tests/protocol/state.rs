@@ -276,6 +276,10 @@ pub(crate) struct Node {
     pub(crate) kept: Option<(u8, u8)>,
     /// It has kept that commits are held: at the present epoch, with this node as the other holder (R3).
     pub(crate) hold: Option<u8>,
+    /// Its data have been replaced while a change of the register was on its way that makes it a holder (R6).
+    pub(crate) remade: bool,
+    /// As a standby it could not open for writing (R14).
+    pub(crate) unfit: bool,
     /// An operation that stands still, beside the one in flight.
     pub(crate) aside: Option<Arc<Run>>,
 }
@@ -353,6 +357,9 @@ impl fmt::Display for Node {
         if self.silent || self.released > 0 {
             write!(f, " silent {} released {}", self.silent, self.released)?;
         }
+        if self.unfit {
+            write!(f, " unfit")?;
+        }
         if let Some(lender) = self.lender {
             write!(f, " receives from {}", name(usize::from(lender)))?;
         }
@@ -423,6 +430,8 @@ pub(crate) struct Run {
 impl Run {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         let s = &self.snapshot;
+        let kept = s.names.kept.as_ref();
+        let kept = kept.map(|kept| (&kept.barrier, &kept.hold));
         let seen = (
             s.process,
             &s.answer,
@@ -430,7 +439,7 @@ impl Run {
             &s.register,
             &s.memory,
             &s.guard,
-            (&s.disk, &s.served),
+            (&s.disk, &s.served, kept),
         );
         (
             self.kind,
@@ -697,6 +706,16 @@ pub(crate) fn age_picture(term: bool, epoch: bool, snapshot: &mut Snapshot) {
     snapshot.memory = Ok(aged(term, epoch, remembers(snapshot)));
     if term && let Some(served) = &mut snapshot.served {
         served.term = older_term(served.term);
+    }
+    let kept = snapshot.names.kept.as_mut();
+    let (barrier, hold) = kept.map_or((None, None), |kept| {
+        (kept.barrier.as_mut(), kept.hold.as_mut())
+    });
+    for barrier in snapshot.progress.barrier.iter_mut().chain(barrier) {
+        age(term, epoch, &mut barrier.term, Some(&mut barrier.epoch));
+    }
+    if let Some(hold) = hold {
+        age(term, epoch, &mut hold.term, Some(&mut hold.epoch));
     }
     if epoch && let Some(promises) = &mut snapshot.progress.promises {
         promises.epoch = 0;

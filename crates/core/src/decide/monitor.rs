@@ -225,7 +225,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "monitor-standby-attend",
-        says: "Every other standby that is a holder is out of sight, and this one streams: it is to take their place (R3), so have said for a while how far it has flushed.",
+        says: "Every other standby that is a holder is out of sight or could not open for writing, and this one streams: it is to take their place (R3), so have said for a while how far it has flushed.",
         decide: |s| {
             incarnation::successor(s)?;
             incarnation::attend(s)

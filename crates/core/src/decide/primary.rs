@@ -21,9 +21,7 @@ use crate::ocf::{self, OcfCode};
 use crate::parse::standby_names::Waits;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{NoRow, Ownership, Reign, Update};
-use crate::snapshot::{
-    Arbiter, ExternalLock, KeptBarrier, KeptHold, KeptLinks, Mode, Operation, Snapshot,
-};
+use crate::snapshot::{Arbiter, ExternalLock, KeptHold, KeptLinks, Mode, Operation, Snapshot};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -209,7 +207,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-exchange-hold",
-        says: "The other holder is lost, or is about to be stopped, while another standby streams: name that one beside it, and let no commit pass until it is a holder in its place (R3).",
+        says: "The other holder is lost, or is about to be stopped, while another standby streams; or it could not open for writing (R14), and another one could: name that one beside it, and let no commit pass until it is a holder in its place (R3). Where nothing is lost, the cluster is asked before whether this part of it has quorum.",
         decide: hold_commits,
     },
     Rule {
@@ -457,6 +455,9 @@ fn hold_commits(s: &Snapshot) -> Option<Step> {
     if view.waits.is_held() && names.contains(&exchange.name) && kept.hold == hold {
         return None;
     }
+    if let Some(ask) = quorum::question(s).filter(|_| exchange.unfit) {
+        return Some(ask);
+    }
     let names = names.iter().filter(|other| **other != exchange.name);
     let names = names.cloned().chain([exchange.name.clone()]).collect();
     let tried = |kind| s.progress.failure(kind).is_some();
@@ -513,29 +514,22 @@ fn ask_before_exchange(s: &Snapshot) -> Option<Step> {
     Some(keep_barrier(s).unwrap_or(ask))
 }
 
-/// The barrier that this standby has to flush (R4): taken by this operation, or by an earlier one at the
-/// same epoch.
+/// The barrier that this standby has to flush (R4): taken by this operation, or by an earlier one, at the present
+/// epoch. Where that has moved, the standby may have been a holder meanwhile, and have left to have its data
+/// replaced (R6): what was seen of it before, and a barrier of before, prove nothing any more.
 fn barrier(s: &Snapshot, name: &str) -> Option<Lsn> {
-    let taken = s.progress.barrier.as_ref().filter(|(of, _)| of == name);
-    if let Some((_, lsn)) = taken {
-        return Some(*lsn);
-    }
     let row = mine(s)?;
-    let kept = s.names.kept.as_ref()?.barrier.as_ref()?;
-    let same = kept.name == name && (kept.term, kept.epoch) == (row.term, row.epoch);
-    same.then_some(kept.lsn)
+    let kept = s.names.kept.as_ref().and_then(|kept| kept.barrier.as_ref());
+    let mut barriers = s.progress.barrier.iter().chain(kept);
+    let present = barriers.find(|barrier| {
+        barrier.name == name && (barrier.term, barrier.epoch) == (row.term, row.epoch)
+    });
+    present.map(|barrier| barrier.lsn)
 }
 
 fn keep_barrier(s: &Snapshot) -> Option<Step> {
     let (_, name) = named_non_holder(s)?;
-    let (of, lsn) = s.progress.barrier.clone()?;
-    let row = mine(s)?;
-    let barrier = KeptBarrier {
-        name: of,
-        lsn,
-        term: row.term,
-        epoch: row.epoch,
-    };
+    let barrier = s.progress.barrier.clone()?;
     let kept = s.names.kept.clone().unwrap_or_default();
     (barrier.name == name && kept.barrier.as_ref() != Some(&barrier))
         .then(|| {
@@ -549,8 +543,7 @@ fn keep_barrier(s: &Snapshot) -> Option<Step> {
 fn left_to_others(s: &Snapshot) -> Vec<Action> {
     let kept = s.names.kept.as_ref().and_then(|kept| kept.barrier.as_ref());
     let own = s.progress.barrier.as_ref();
-    let known = own
-        .is_none_or(|(name, lsn)| kept.is_some_and(|kept| (&kept.name, &kept.lsn) == (name, lsn)));
+    let known = own.is_none_or(|own| kept == Some(own));
     let release = s.progress.change_lock.is_taken() && known;
     release
         .then_some(Action::ReleaseChangeLock)

@@ -463,6 +463,22 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "cls_unstandby_node node2",
         ),
         (
+            "a standby without room for a new timeline",
+            vec![
+                PRIMARY,
+                Node {
+                    transient: &[("master-pgsql", "10"), ("pgsql-unfit", NO_ROOM)],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["unfit"],
+            &[],
+            "make room there",
+        ),
+        (
             "standby switched off",
             vec![
                 PRIMARY,

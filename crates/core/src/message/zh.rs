@@ -381,6 +381,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
      "{name} 无法接管：{why}；WAL 回放继续之前也不会连接主库"),
     ("on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby",
      "在 {name} 的 postgresql.conf 中调大该参数，再执行 cls_standby_node {name} 和 cls_unstandby_node {name}（会重启该备库）"),
+    ("{name} takes over only where no other standby can: {why}",
+     "只有在其他备库都不能接管时，{name} 才会接管：{why}"),
+    ("on {name}: make room there (df shows it)",
+     "在 {name} 上为该文件系统腾出空间（可用 df 查看）"),
     // barred.
     ("nothing would take over: the constraint {id} keeps {name} from being promoted",
      "没有节点可以接管：约束 {id} 不允许 {name} 提升为主库"),

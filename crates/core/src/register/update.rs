@@ -76,6 +76,15 @@ pub enum Update {
         ttl: Duration,
     },
     /// R3, R4: the owner changes the holders. Also renews the lease.
+    ///
+    /// Under which incarnation (R11) a standby was seen is no condition. One that was a holder has left before its
+    /// data are replaced (R6), and then the holders are not those that were read. One that was none, and whose data
+    /// are replaced while this change is on its way, becomes a holder all the same, and rightly: they are copied from
+    /// the owner, after the look from which this change was decided, so that they have what was seen to be flushed.
+    /// Commits wait for its earlier name meanwhile, under which nobody acknowledges any more, and before that name
+    /// goes the epoch moves (R3). A half copy is never started, and the next look takes it out. One that was made a
+    /// holder and has left again since the look is not added by it: the epoch has moved, and with that its barrier
+    /// counts no more (R4).
     SetHolders {
         /// The owner.
         node: NodeName,
@@ -137,7 +146,8 @@ pub enum Update {
     },
     /// R9: a planned switch. The owner, stopped, has seen that the successor has received all of its WAL:
     /// the two of them are the holders from now on, and the lease ends. Nobody else stays one: by promises
-    /// (R7) commits may have passed without a holder, and its promise ends with the epoch.
+    /// (R7) commits may have passed without a holder, and its promise ends with the epoch. The successor's data are not
+    /// replaced meanwhile: there is nobody to copy from (R6) before a promotion, which ends the owner's term.
     HandOver {
         /// The owner.
         node: NodeName,

@@ -11,7 +11,7 @@ use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind};
 use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
-use pha_core::snapshot::{KeptBarrier, LinkRow, Operation};
+use pha_core::snapshot::{KeptBarrier, KeptLinks, LinkRow, Operation};
 
 use crate::world::{MONITOR, Run, World, at, link, node, nodes, notification, owned};
 
@@ -547,4 +547,110 @@ fn without_whom_commits_have_passed_is_not_exchanged() {
         seen.iter().flatten().all(|node| node != "node2"),
         "{seen:?}"
     );
+}
+
+const UNFIT: &str = "replay is paused, since max_connections is 50 and the primary had 100";
+
+/// node2, for which commits wait, could not open for writing.
+fn unfit() -> World {
+    let mut world = three();
+    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = Some(UNFIT.to_owned());
+    world
+}
+
+/// R14: nothing is lost, and the next power cut of the primary would be an outage.
+#[test]
+fn a_holder_that_could_not_open_is_exchanged_for_one_that_could() {
+    let mut world = unfit();
+    let changes = holders(&mut world.clone(), &MONITOR);
+    assert_eq!(changes, [["node1", "node3"]]);
+    world
+        .carry(&MONITOR)
+        .expect(OcfCode::RunningPromoted, EXCHANGED);
+    assert_eq!(
+        (&world.names[..], world.held),
+        (&["node3".to_owned()][..], false)
+    );
+    // It stays so, whatever becomes of the first one.
+    let after = world.row().clone();
+    for unfit in [Some(UNFIT.to_owned()), None] {
+        world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = unfit;
+        world.carry(&MONITOR);
+        assert_eq!((world.row().epoch, world.held), (after.epoch, false));
+    }
+}
+
+#[test]
+fn commits_are_not_held_where_nobody_better_is_there_at_once() {
+    type Hinder = fn(&mut World);
+    let hindered: [(&str, Hinder); 6] = [
+        ("nor could the other one", |world| {
+            let other = world.cluster().nodes.get_mut(&node(3)).unwrap();
+            other.unfit = Some(UNFIT.to_owned());
+        }),
+        ("an administrator keeps it from being promoted", |world| {
+            let other = world.cluster().nodes.get_mut(&node(3)).unwrap();
+            other.barred = Some("never-node3".to_owned());
+        }),
+        ("it is to be stopped", |world| {
+            world.cluster().nodes.get_mut(&node(3)).unwrap().standby = true;
+        }),
+        ("it is far behind", |world| {
+            world.end = at(1, 1000 + (17 << 20));
+        }),
+        ("it has not answered the last time", |world| {
+            let barrier = Some(KeptBarrier {
+                name: "node3".to_owned(),
+                lsn: Lsn::new(1001),
+                term: 1,
+                epoch: 9,
+            });
+            let kept = world.kept.clone().unwrap_or_default();
+            world.kept = Some(KeptLinks { barrier, ..kept });
+        }),
+        ("it does not stream", |world| lose(world, 3)),
+    ];
+    for (why, hinder) in hindered {
+        let mut world = unfit();
+        hinder(&mut world);
+        let run = world.carry(&MONITOR);
+        let holds = |action: &String| action.starts_with("hold-commits");
+        assert!(!run.actions.iter().any(holds), "{why}: {:?}", run.actions);
+        assert_eq!(world.row().holders, nodes(&[1, 2]), "{why}");
+        assert_eq!(world.names, ["node2"], "{why}");
+    }
+}
+
+/// The other one does not say in time what it has flushed: commits pass on what the first one acknowledges, as
+/// before, and are not held again until the other has said something.
+#[test]
+fn an_exchange_of_one_that_acknowledges_ends_with_what_was_before() {
+    let mut world = announced();
+    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = Some(UNFIT.to_owned());
+    let [second, third] = [2, 3].map(|number| LinkName::incarnation(&node(number), 1));
+    let held = |run: &Run| {
+        let mut actions = run.actions.iter();
+        actions.any(|action| action.starts_with("hold-commits"))
+    };
+    let epoch = world.row().epoch;
+    let run = world.carry(&MONITOR);
+    assert!(held(&run), "{:?}", run.actions);
+    for again in 0..3 {
+        assert_eq!(world.row().holders, nodes(&[1, 2]), "{again}");
+        assert_eq!(
+            (&world.names[..], world.held),
+            (&[second.to_string()][..], false)
+        );
+        assert!(world.row().epoch > epoch, "what was asked for is void");
+        let run = world.carry(&MONITOR);
+        assert!(!held(&run), "{:?}", run.actions);
+    }
+    let known = world.cluster().nodes.get_mut(&node(3)).unwrap();
+    known.flushed = Some(Flushed {
+        name: third,
+        position: at(1, 2000),
+        begun: None,
+    });
+    world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1, 3]));
 }

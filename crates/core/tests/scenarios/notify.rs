@@ -7,6 +7,7 @@ use pha_core::decide::decide;
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Verdict};
+use pha_core::postgres::NO_ROOM;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName};
 use pha_core::status::{PgsqlStatus, Score};
@@ -106,6 +107,9 @@ fn a_node_without_room_for_wal_comes_after_every_other_holder() {
             .carry(&MONITOR)
             .expect(OcfCode::Success, &["read-register"]);
         assert_eq!(score(&world), Some(wanted), "{register:?}");
+        // It says so whether it is a holder or not, so that its primary waits for another one, and leaves the score.
+        let unfit = world.cluster().node(&node(1)).unfit;
+        assert_eq!(unfit.as_deref(), Some(NO_ROOM), "{register:?}");
     }
 }
 

@@ -1,12 +1,15 @@
 //! What monitors and notifications of a primary do about its lease, its standbys and its names.
 
 use pha_core::cluster::ClusterNode;
+use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::parse::standby_names::NOBODY;
-use pha_core::plan::ActionKind;
-use pha_core::register::{Reading, Register, Trouble};
-use pha_core::snapshot::{Answer, LinkRow, Mode, PrimaryView, Process, Slot, StandbyView};
+use pha_core::plan::{Action, ActionKind, Effect, Plan, Verdict};
+use pha_core::register::{Reading, Register, Reply, Trouble, Update};
+use pha_core::snapshot::{
+    Answer, LinkRow, Mode, PrimaryView, Process, Slot, Snapshot, StandbyView,
+};
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use pha_core::timeline::{HistoryEntry, TimelineId};
 
@@ -561,4 +564,35 @@ fn a_primary_opens_no_gate_by_a_register_that_was_put_back() {
     world.cluster().nodes.entry(node(2)).or_default().score = Some(Score::MayNot);
     let _ = world.carry(&MONITOR);
     assert_eq!(world.cluster().node(&node(2)).score, Some(Score::MayNot));
+}
+
+/// R4, R6: the register has moved since the standbys were looked at. One may have become a holder, and have left to
+/// have its data replaced.
+#[test]
+fn an_owner_that_was_refused_looks_again_before_it_adds_a_holder() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    let mut s = world.look(&MONITOR);
+    s.register = Some(Reading::Row(world.row().clone()));
+    let decided = |s: &Snapshot| decide_without(s, &["change-lock-take", "primary-tell"]);
+    let barrier = || Ok(Effect::Barrier(Lsn::new(900)));
+    let adds = |plan: &Plan| {
+        let change =
+            |action: &&Action| matches!(action, Action::UpdateRegister(Update::SetHolders { .. }));
+        plan.actions.iter().find(change).cloned()
+    };
+    let take = decided(&s).actions.remove(0);
+    assert_eq!(take.kind(), ActionKind::TakeBarrier);
+    let s = s.fold(&take, barrier());
+    let add = adds(&decided(&s)).expect("an addition");
+    let later = Register {
+        epoch: world.row().epoch + 1,
+        ..world.row().clone()
+    };
+    let refused = s.fold(&add, Ok(Effect::Reply(Reply::NotApplied(later))));
+    let plan = decided(&refused);
+    assert_eq!((plan.rule, adds(&plan)), ("primary-take-barrier", None));
+    assert_eq!(plan.verdict, Verdict::Reobserve);
+    // A barrier of the present epoch counts.
+    assert!(adds(&decided(&refused.fold(&take, barrier()))).is_some());
 }

@@ -7,6 +7,7 @@ use crate::cluster::Cluster;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
+use crate::postgres::NO_ROOM;
 use crate::register::Ownership;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot};
@@ -166,7 +167,8 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
         wanted.push((me.clone(), Attribute::Guard(GuardStatus::NotRunning)));
     }
     if let Some(view) = snapshot.standby() {
-        let why = view.unfit().unwrap_or_default();
+        let full = snapshot.disk_full.then(|| NO_ROOM.to_owned());
+        let why = view.unfit().or(full).unwrap_or_default();
         wanted.push((me.clone(), Attribute::Unfit(why)));
     }
     if let Some(position) = position_to_report(snapshot, cluster) {

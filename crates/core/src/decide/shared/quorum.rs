@@ -83,6 +83,12 @@ pub(in crate::decide) fn none(s: &Snapshot) -> Option<String> {
     })
 }
 
+/// Whether this primary does not know that it has quorum, where that decides, and has asked.
+pub(in crate::decide) fn in_doubt(s: &Snapshot) -> bool {
+    let asked = s.progress.failure(ActionKind::AskQuorum).is_some();
+    none(s).is_some() || (decides(s) && asked && answer(s).is_none())
+}
+
 /// The same, and that the cluster does not say.
 fn doubt(s: &Snapshot) -> Option<String> {
     if let Some(why) = none(s) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ownership::{mine, ownership};
-use super::{links, outage};
+use super::{links, outage, quorum};
 use crate::cluster::Announced;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
@@ -121,14 +121,16 @@ pub(in crate::decide) fn waits_renewed(s: &Snapshot) -> Option<Waits> {
 /// The standby to name: the first of `node_list` that may be, with its name; one that can take over
 /// comes before one that cannot (R14), which still keeps what is committed on a second disk.
 pub(in crate::decide) fn candidate(s: &Snapshot) -> Option<(&NodeName, LinkName)> {
-    let could_take_over = |node: &&NodeName| {
-        let cluster = s.cluster.as_ref();
-        cluster.is_ok_and(|cluster| cluster.node(node).could_take_over())
-    };
     let nodes = s.settings.nodes.iter();
     let nodes = nodes.filter(|node| *node != s.me() && may_be_named(s, node));
-    let node = nodes.min_by_key(|node| !could_take_over(node))?;
+    let node = nodes.min_by_key(|node| !could_take_over(s, node))?;
     Some((node, links::name_of(s, node)?))
+}
+
+/// Whether nothing is known that would keep this node from opening as the next primary (R14).
+fn could_take_over(s: &Snapshot, node: &NodeName) -> bool {
+    let cluster = s.cluster.as_ref();
+    cluster.is_ok_and(|cluster| cluster.node(node).could_take_over())
 }
 
 /// Whether a standby streams and stays. It has reported how far it is: what one reports that has diverged
@@ -168,16 +170,20 @@ fn successor(s: &Snapshot, row: &Register) -> Option<(NodeName, String)> {
 
 /// Who takes whose place (R3).
 pub(in crate::decide) struct Exchange {
-    /// The only other holder: it is lost, or is about to be stopped, and commits wait for it.
+    /// The only other holder, for which commits wait: it is lost, is about to be stopped, or could not open.
     pub(in crate::decide) holder: NodeName,
     /// The name of the standby that becomes a holder in its place.
     pub(in crate::decide) name: String,
+    /// The other holder goes on acknowledging, and could not open for writing (R14): nobody waits for an exchange.
+    pub(in crate::decide) unfit: bool,
 }
 
 /// The exchange that is to be made: the other holder is lost, or is about to be stopped, while another
-/// standby streams. That one becomes a holder before the first ceases to be. No commit passes meanwhile, so
+/// standby streams; or it could not open for writing (R14), and another one could. That one becomes a holder
+/// before the first ceases to be. No commit passes meanwhile, so
 /// that what the first one holds stays everything. The operation that has begun with it gives it a limited
-/// time, and nothing of it may fail; otherwise this primary goes on alone, and names it then.
+/// time, and nothing of it may fail; otherwise this primary goes on alone and names it then, or, where the
+/// first one still acknowledges, goes on with that.
 ///
 /// It needs monitors that come again, there to say how far that standby is, here to go on with it if this one
 /// is killed: while Pacemaker does not act on the database none begins, and one under way is taken back.
@@ -209,7 +215,9 @@ pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<Exchange> {
     let (Some(holder), None) = (others.next(), others.next()) else {
         return None;
     };
-    if !lost(s, holder) || name_in_force(s, view, holder).is_none() {
+    name_in_force(s, view, holder)?;
+    let unfit = !lost(s, holder);
+    if unfit && (!cluster.node(holder).is_unfit() || quorum::in_doubt(s)) {
         return None;
     }
     let named = successor(s, &row).filter(|(node, _)| may_be_named(s, node));
@@ -217,8 +225,28 @@ pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<Exchange> {
         let (node, name) = candidate(s)?;
         Some((node.clone(), name.to_string()))
     })?;
-    let holder = holder.clone();
-    watched(&node).then_some(Exchange { holder, name })
+    let better = || could_take_over(s, &node) && keeps_up(s, view, &node, &name);
+    (watched(&node) && (!unfit || better())).then(|| Exchange {
+        holder: holder.clone(),
+        name,
+        unfit,
+    })
+}
+
+/// How far behind a standby may be for which commits are to be held although nobody is lost: a segment.
+const BEHIND: u64 = 16 << 20;
+
+/// Whether commits will not be held in vain for this standby, as far as that can be told: its link has about as
+/// much as there is, and the barrier that it was given last it has flushed, by its own agent's word. Where
+/// that did not come in time, no other exchange begins before it has. One under way goes on.
+fn keeps_up(s: &Snapshot, view: &PrimaryView, node: &NodeName, name: &str) -> bool {
+    let kept = s.names.kept.as_ref().and_then(|kept| kept.barrier.as_ref());
+    let last = kept.filter(|barrier| barrier.name == name);
+    let flushed = links::of(s, node).and_then(|link| link.flushed);
+    let near = flushed.is_some_and(|flushed| {
+        view.links.flushed.as_u64() <= flushed.as_u64().saturating_add(BEHIND)
+    });
+    view.waits.is_held() || (near && last.is_none_or(|barrier| has_flushed(s, node, barrier.lsn)))
 }
 
 /// Whether an exchange is under way: commits are held.
