@@ -16,6 +16,15 @@ text_enum! {
 }
 
 impl Remedy {
+    /// The command itself, where it is named and not ordered: [`Self::ordered_by`] does not read it.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Repair => "cls_repair_slave",
+            Self::Rebuild => "cls_rebuild_slave",
+        }
+    }
+
     /// What a reason of the agent orders. One that orders a repair may name the rebuild as what to do
     /// where that fails.
     #[must_use]
@@ -37,5 +46,9 @@ mod tests {
             assert_eq!(Remedy::ordered_by(&reason), Some(*remedy), "{reason}");
         }
         assert_eq!(Remedy::ordered_by("run cls_recovery_master"), None);
+        for remedy in Remedy::ALL {
+            assert_eq!(remedy.as_str(), format!("run {}", remedy.command()));
+            assert_eq!(Remedy::ordered_by(remedy.command()), None);
+        }
     }
 }

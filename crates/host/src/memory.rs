@@ -13,6 +13,7 @@ use pha_core::quoted::{printable, quoted};
 use pha_core::register::{
     DataEnd, GivingWay, Memory, NotRelied, PromiseRefused, Register, give_way,
 };
+use pha_core::remedy::Remedy;
 use pha_core::snapshot::SeenRole;
 use rustix::fs::{FlockOperation, flock};
 
@@ -56,7 +57,7 @@ pub enum MemoryError {
     /// What is kept about the data does not hold what was written. Without it nobody knows which timelines
     /// they are on.
     #[error(
-        "{}: not what this program has written ({reason}): {text}; it says which timelines the data of this node are on, so only a new copy is known to be right: cls_rebuild_slave --keep-old", path.display()
+        "{}: not what this program has written ({reason}): {text}; it says which timelines the data of this node are on, so only a new copy is known to be right: {} --keep-old", path.display(), Remedy::Rebuild.command()
     )]
     RecordDamaged {
         /// The file.

@@ -409,8 +409,9 @@ pub(super) fn diverged(s: &Snapshot) -> Option<String> {
         Descent::Follows => None,
         Descent::Diverged { fork, end } => Some(format!(
             "{repair} on {me}: it has WAL up to {end}, and {primary} left timeline {before} at {lsn} \
-             to become primary ({text}); cls_rebuild_slave --keep-old if that fails",
+             to become primary ({text}); {rebuild} --keep-old if that fails",
             repair = Remedy::Repair,
+            rebuild = Remedy::Rebuild.command(),
             me = s.me(),
             primary = info.node,
             before = fork.timeline,

@@ -17,6 +17,7 @@ use crate::message;
 use crate::message::Message;
 use crate::names::{NodeName, and};
 use crate::register::{Reading, Register, Seen, names_primary};
+use crate::remedy::Remedy;
 use crate::server_program::ServerProgram;
 
 pub use aside::{OldData, Room, room};
@@ -389,7 +390,8 @@ pub const COPY_RULES: &[CopyRule] = &[
                         primary_major
                     ),
                     message!(
-                        "see whether pgdata is right; cls_rebuild_slave --keep-old moves it aside"
+                        "see whether pgdata is right; {rebuild} --keep-old moves it aside",
+                        rebuild = Remedy::Rebuild.command()
                     ),
                 )
             })
@@ -426,7 +428,9 @@ pub const COPY_RULES: &[CopyRule] = &[
                         error = why
                     ),
                     message!(
-                        "cls_rebuild_slave --keep-old --node {node} (or cls_repair_slave --or-rebuild)",
+                        "{rebuild} --keep-old --node {node} (or {repair} --or-rebuild)",
+                        rebuild = Remedy::Rebuild.command(),
+                        repair = Remedy::Repair.command(),
                         node = facts.node
                     ),
                 )

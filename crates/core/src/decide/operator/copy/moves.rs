@@ -9,6 +9,7 @@ use super::super::{Precondition, Refusal, all_hold};
 use crate::message;
 use crate::message::Message;
 use crate::quoted::{quoted, shell_word as word};
+use crate::remedy::Remedy;
 
 /// Whether a directory can be given another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +189,8 @@ const ASIDE_DATA_MOUNT: Precondition<PlaceFacts> = Precondition {
                     place
                 ),
                 message!(
-                    "copy elsewhere what of them is to be kept (with their postgresql.conf and pg_hba.conf), then: runuser -u {name} -- find {place} -mindepth 1 -delete; then cls_rebuild_slave{elsewhere}",
+                    "copy elsewhere what of them is to be kept (with their postgresql.conf and pg_hba.conf), then: runuser -u {name} -- find {place} -mindepth 1 -delete; then {rebuild}{elsewhere}",
+                    rebuild = Remedy::Rebuild.command(),
                     name,
                     place = word(place),
                     elsewhere
@@ -244,7 +246,8 @@ const ASIDE_DATA_ROOT: Precondition<PlaceFacts> = Precondition {
 /// Where the new copy may go instead of a place that stays as it is.
 fn below(facts: &PlaceFacts) -> Message {
     message!(
-        "cls_rebuild_slave --keep-old{elsewhere} writes the new copy to a directory below it",
+        "{rebuild} --keep-old{elsewhere} writes the new copy to a directory below it",
+        rebuild = Remedy::Rebuild.command(),
         elsewhere = facts.elsewhere.as_str()
     )
 }
@@ -301,7 +304,8 @@ const ASIDE_WITHIN: Precondition<PlaceFacts> = Precondition {
                 above
             ),
             message!(
-                "cls_rebuild_slave --keep-old{elsewhere} writes the new copy elsewhere",
+                "{rebuild} --keep-old{elsewhere} writes the new copy elsewhere",
+                rebuild = Remedy::Rebuild.command(),
                 elsewhere
             ),
         ))
@@ -324,7 +328,8 @@ const ASIDE_ROOT: Precondition<PlaceFacts> = Precondition {
             let hint = match facts.is_wal {
                 // Without it the copy's would be where the link leads by then.
                 true => message!(
-                    "if it belongs to this database, and no server runs on it: mv -T {to} {kept} && runuser -u {name} -- ln -sfn {kept} {link} && install -d -o {name} -m 700 {to}; then cls_rebuild_slave --keep-old --waldir {to}",
+                    "if it belongs to this database, and no server runs on it: mv -T {to} {kept} && runuser -u {name} -- ln -sfn {kept} {link} && install -d -o {name} -m 700 {to}; then {rebuild} --keep-old --waldir {to}",
+                    rebuild = Remedy::Rebuild.command(),
                     to,
                     kept,
                     name,
