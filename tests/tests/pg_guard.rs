@@ -470,7 +470,7 @@ fn a_guard_that_is_ended_leaves_no_program_behind() {
     let process = Process::of(guard).unwrap();
     let mut asked = Vec::new();
     let hangs = eventually(PATIENCE, || {
-        asked = process.children();
+        asked = process.children().unwrap();
         let line = |child: &Process| fs::read_to_string(format!("/proc/{}/cmdline", child.pid()));
         asked
             .iter()

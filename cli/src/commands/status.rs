@@ -93,7 +93,12 @@ fn look(session: &Session, notes: bool) -> Result<Report, ClsError> {
             .and_then(|answer| answer.as_ref().ok()),
         kept: seen.kept,
         slots: &slots,
-        memory: seen.memory.as_ref(),
+        memory: seen.remembered(),
+        memory_unread: seen
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.as_ref().err())
+            .map(String::as_str),
         connections: seen.connections,
         archiving: seen.archiving,
         primary_hangs: seen.primary_hangs,

@@ -127,10 +127,51 @@ pub fn is_nothing(names: &[String]) -> bool {
     names.iter().all(|name| name == "lost+found")
 }
 
+/// Whether a node had data in a directory in which there are none now, by what only root can write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HadData {
+    /// They were there, and are of the database with this system identifier.
+    Yes(String),
+    /// Nothing says so. Only then the node may be told to make a database.
+    Never,
+    /// What would say so cannot be read, and why.
+    Unknown(String),
+}
+
+impl HadData {
+    /// What the looks at each place that may say so amount to.
+    #[must_use]
+    pub fn of(looks: impl IntoIterator<Item = Result<Option<String>, String>>) -> Self {
+        let mut untold = None;
+        for look in looks {
+            match look {
+                Ok(Some(system)) => return Self::Yes(system),
+                Ok(None) => {}
+                Err(why) => untold = Some(why),
+            }
+        }
+        untold.map_or(Self::Never, Self::Unknown)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_cannot_say_whether_it_had_data_is_not_one_that_never_had_any() {
+        let unread = || Err("denied".to_owned());
+        let seven = || Ok(Some("7".to_owned()));
+        assert_eq!(HadData::of([Ok(None), Ok(None)]), HadData::Never);
+        assert_eq!(
+            HadData::of([unread(), seven()]),
+            HadData::Yes("7".to_owned())
+        );
+        for looks in [[unread(), Ok(None)], [Ok(None), unread()]] {
+            assert_eq!(HadData::of(looks), HadData::Unknown("denied".to_owned()));
+        }
+    }
 
     #[test]
     fn a_mark_that_is_not_understood_is_one_after_which_nothing_starts() {

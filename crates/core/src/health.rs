@@ -141,6 +141,8 @@ pub struct Observation<'a> {
     pub slots: &'a [LeftSlot],
     /// What this node has durably seen of the register, before the row was read.
     pub memory: Option<&'a Memory>,
+    /// Why what this node has durably seen cannot be read, where that is so.
+    pub memory_unread: Option<&'a str>,
     /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
     pub primary_hangs: bool,
     /// Why the primary's replication could not be looked at.
@@ -312,6 +314,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         condition: None,
         says: "the lock service does not answer, or its row is missing or damaged",
         look: register_unreadable,
+    },
+    HealthRule {
+        id: "memory",
+        condition: None,
+        says: "what the node that looks remembers of the register cannot be read",
+        look: memory_unreadable,
     },
     HealthRule {
         id: "owner",
@@ -748,6 +756,27 @@ fn register_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
             ),
         ),
     }]
+}
+
+/// The agent promotes nothing by what it cannot read (R1), and says so when Pacemaker asks for it; here it is seen
+/// before. The row is judged by what the cluster was told alone.
+fn memory_unreadable(seen: &Observation<'_>) -> Vec<Problem> {
+    let found = seen.memory_unread.map(|why| {
+        let text = message!(
+            "what this node remembers of the lock service's row cannot be read, so that it is not promoted: {why}",
+            why
+        );
+        let found = problem(
+            Level::Warning,
+            text,
+            message!("mend that file, then look again: cls_status"),
+        );
+        match seen.here {
+            Some(here) => found.on(here),
+            None => found,
+        }
+    });
+    found.into_iter().collect()
 }
 
 fn owner_is_another(seen: &Observation<'_>) -> Vec<Problem> {

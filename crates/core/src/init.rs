@@ -27,6 +27,14 @@ pub use settings::{ASKED, Setting};
 /// The first version that is prepared: `pg_rewind` does without a superuser from it on.
 const FIRST_VERSION: u32 = 11;
 
+/// Files by which a data directory is not the database itself: a standby's, or of a copy that was never started.
+pub const COPY_FILES: [&str; 4] = [
+    "standby.signal",
+    "recovery.signal",
+    "recovery.conf",
+    "backup_label",
+];
+
 /// What a data directory holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InitData {
@@ -44,8 +52,9 @@ pub enum InitData {
         major: Option<u32>,
         /// Which database it is.
         identifier: Option<u64>,
-        /// A standby's, or a copy that was never started: the database itself is elsewhere.
-        copy: bool,
+        /// A standby's, or a copy that was never started: the database itself is elsewhere. None where one of
+        /// [`COPY_FILES`] cannot be looked at and none is seen.
+        copy: Option<bool>,
     },
 }
 
@@ -62,8 +71,8 @@ pub struct InitFacts {
     pub data: InitData,
     /// PostgreSQL runs on them.
     pub runs: bool,
-    /// Whether PostgreSQL's configuration file is there.
-    pub config: bool,
+    /// Whether PostgreSQL's configuration file is there; none where that cannot be told.
+    pub config: Option<bool>,
     /// The settings of [`ASKED`] as a start would find them; those that this version knows.
     pub settings: BTreeMap<String, String>,
     /// The lines of `pg_hba.conf` without comments.
@@ -390,7 +399,7 @@ fn look_at_programs(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, fou
 fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: &mut Findings) {
     let pgdata = &site.params.pgdata;
     match &facts.data {
-        InitData::None if !facts.config && !Path::new(&site.params.config).starts_with(pgdata) => {
+        InitData::None if facts.config == Some(false) && !Path::new(&site.params.config).starts_with(pgdata) => {
             found.add(
                 "config",
                 node,
@@ -431,7 +440,7 @@ fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: 
                     "correct pgsql_pgctl or pgsql_pgdata in config.ini",
                 );
             }
-            if !facts.config {
+            if facts.config == Some(false) {
                 found.add(
                     "config",
                     node,
@@ -440,6 +449,14 @@ fn look_at_data(site: &InitSite<'_>, node: &NodeName, facts: &InitFacts, found: 
                 );
             }
         }
+    }
+    if facts.account && facts.config.is_none() {
+        found.add(
+            "config",
+            node,
+            format!("{} cannot be looked at", site.params.config),
+            "see that its disk answers and that the account of the database may look into its directory",
+        );
     }
 }
 
@@ -499,10 +516,23 @@ fn origin<'a>(
         let first = site.nodes.iter().find(|node| facts.contains_key(*node));
         return first.map_or(Origin::Everywhere, Origin::New);
     }
-    let original = |facts: &InitFacts| matches!(facts.data, InitData::There { copy: false, .. });
+    // What cannot be told may be another one, and is not copied from.
+    let original = |facts: &InitFacts| match facts.data {
+        InitData::There { copy, .. } => copy != Some(true),
+        _ => false,
+    };
+    let sure = |facts: &InitFacts| {
+        matches!(
+            facts.data,
+            InitData::There {
+                copy: Some(false),
+                ..
+            }
+        )
+    };
     let mut originals = facts.iter().filter(|(_, facts)| original(facts));
     match (originals.next(), originals.next()) {
-        (Some((node, _)), None) => Origin::There(node),
+        (Some((node, facts)), None) if sure(facts) => Origin::There(node),
         _ => {
             let what = "it has no data, and which of the others has the database itself is not for this command to say";
             for node in missing {

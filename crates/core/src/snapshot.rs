@@ -216,9 +216,21 @@ pub enum GuardSeen {
         silent: Duration,
         /// It was started with the parameters that are in force.
         same_parameters: bool,
-        /// It is a process of this very program.
-        same_program: bool,
+        /// What program it is.
+        program: GuardProgram,
     },
+}
+
+/// What is seen of the program that a guard is a process of: files by device and inode, none where one cannot be
+/// looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardProgram {
+    /// The file of the program that looks.
+    pub own: Option<(u64, u64)>,
+    /// That of the guard.
+    pub its: Option<(u64, u64)>,
+    /// The guard was seen to have ended.
+    pub ended: bool,
 }
 
 /// The guard as an operation of the agent finds it, as [`crate::decide::at_work`] judges it.
@@ -719,6 +731,22 @@ pub struct KeptBarrier {
     pub epoch: u64,
 }
 
+/// What the file system of `pg_wal` has left, of a standby that may be promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WalRoom {
+    /// Nothing is decided on it.
+    NotAsked,
+    /// It does not answer, and why.
+    Unknown(String),
+    /// It does.
+    Seen {
+        /// The free bytes.
+        free: u64,
+        /// The length of a segment; none where no WAL lies there.
+        segment: Option<u64>,
+    },
+}
+
 /// Whether the file lies in the data directory that makes data a standby's: `standby.signal`, or before PostgreSQL
 /// 12 recovery.conf. PostgreSQL removes or renames it when a server becomes a primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -804,8 +832,8 @@ pub struct Snapshot {
     pub unfinished: Option<Unfinished>,
     /// The data directory, where the decision needs it.
     pub disk: Option<Disk>,
-    /// The disk has no room for WAL to go on with: PostgreSQL would end as soon as it is a primary.
-    pub disk_full: bool,
+    /// What a standby's disk has left for WAL.
+    pub wal_room: WalRoom,
     /// Why the guard stopped PostgreSQL, where nothing has started it since.
     pub stopped_by_guard: Option<String>,
     /// How the guard last saw the primary that PostgreSQL was here; none where it is one, or no guard has seen one

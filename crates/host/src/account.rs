@@ -250,10 +250,10 @@ impl Files<'_> {
         self.stat(path, false)
     }
 
-    /// Whether there is anything, as far as it can be told.
+    /// Whether there is anything; `None` where that cannot be told, which is neither yes nor no.
     #[must_use]
-    pub fn exists(&self, path: &Path) -> bool {
-        self.look(path).is_ok_and(|stat| stat.is_some())
+    pub fn is_there(&self, path: &Path) -> Option<bool> {
+        self.look(path).ok().map(|stat| stat.is_some())
     }
 
     /// Where a symbolic link leads; `None` for what is none.

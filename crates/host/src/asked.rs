@@ -107,15 +107,24 @@ impl Asked {
     /// # Errors
     /// It was given nothing yet, or the file does not hold it: a sentence for the node that asks.
     pub fn load(resource: &ResourceName) -> Result<Self, String> {
-        let path = file(resource);
-        let text = own::read(&path).map_err(|error| error.to_string())?;
-        let text = text.ok_or_else(|| {
+        Self::kept(resource)?.ok_or_else(|| {
             format!(
                 "the agent of {resource} with the built-in lock service has not run here since it was installed; it does within seconds where Pacemaker runs"
             )
-        })?;
+        })
+    }
+
+    /// The same; none where it was given nothing yet.
+    ///
+    /// # Errors
+    /// The file cannot be read, or does not hold it.
+    pub(crate) fn kept(resource: &ResourceName) -> Result<Option<Self>, String> {
+        let path = file(resource);
+        let Some(text) = own::read(&path).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
         // What it holds is not quoted: a password may be in it.
-        serde_json::from_slice(&text).map_err(|_| {
+        serde_json::from_slice(&text).map(Some).map_err(|_| {
             format!(
                 "{} is not what this program has written; remove it, the agent's next monitor writes it again",
                 path.display()

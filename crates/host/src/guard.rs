@@ -23,7 +23,7 @@ use pha_core::proofs::Proofs;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
     Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, StandbySignal,
-    Watch,
+    WalRoom, Watch,
 };
 use tracing::{error, info, warn};
 
@@ -287,7 +287,7 @@ impl Resident {
             in_memory: true,
             unfinished: None,
             disk: None,
-            disk_full: false,
+            wal_room: WalRoom::NotAsked,
             stopped_by_guard: None,
             served: None,
             cluster: Err("the guard does not ask".to_owned()),

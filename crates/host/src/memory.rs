@@ -117,10 +117,16 @@ impl MemoryFile {
     /// # Errors
     /// [`MemoryError`]; a damaged file is not taken for an empty memory.
     pub fn load(&self) -> Result<Memory, MemoryError> {
-        match own::read(&self.path)? {
-            Some(bytes) => self.parse(&bytes),
-            None => Ok(Memory::none()),
-        }
+        Ok(self.kept()?.unwrap_or_else(Memory::none))
+    }
+
+    /// What this node remembers; none where there is no file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn kept(&self) -> Result<Option<Memory>, MemoryError> {
+        let bytes = own::read(&self.path)?;
+        bytes.map(|bytes| self.parse(&bytes)).transpose()
     }
 
     /// Reads what the file holds.

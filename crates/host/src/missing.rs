@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pha_core::begun::HadData;
 use pha_core::decide::operator::Fixed;
 use pha_core::names::ResourceName;
 use pha_core::parse::mounts;
@@ -34,18 +35,15 @@ pub(crate) fn held_by_mount(path: &Path) -> Option<Fixed> {
     mounts::is_mounted_below(&mounted, path).then_some(Fixed::Shared)
 }
 
-/// The system identifier of the data that this node has recorded in that directory, by what only root can
-/// write.
-fn recorded(resource: &ResourceName, pgdata: &Path) -> Option<String> {
+/// Whether this node had data in that directory, by what only root can write.
+fn recorded(resource: &ResourceName, pgdata: &Path) -> HadData {
     let record = RecordFile::beside(&memory_file(resource)).load();
-    let asked = || {
-        let asked = Asked::load(resource).ok()?;
-        (asked.pgdata == pgdata).then_some(asked.cluster.system)?
-    };
-    match record {
-        Ok(Some(record)) => Some(record.system.to_string()),
-        Ok(None) | Err(_) => asked(),
-    }
+    let record = record.map(|record| record.map(|record| record.system.to_string()));
+    let asked = Asked::kept(resource).map(|asked| {
+        let here = asked.filter(|asked| asked.pgdata == pgdata)?;
+        here.cluster.system
+    });
+    HadData::of([record.map_err(|error| error.to_string()), asked])
 }
 
 /// What to say of a data directory without `PG_VERSION`; of a long reason Pacemaker cuts the end. Only a
@@ -59,10 +57,14 @@ pub(crate) fn reason(resource: &ResourceName, pgdata: &Path) -> String {
         );
     }
     match recorded(resource, pgdata) {
-        Some(system) => format!(
-            "no PG_VERSION in {place}: its file system seems not to be mounted (findmnt); data with system identifier {system} were there; only if they are lost, cls_rebuild_slave --keep-old"
+        HadData::Yes(system) => format!(
+            "no PG_VERSION in {place}: its file system seems not to be mounted (findmnt); data with system identifier {system} were there; only if they are lost, {} --keep-old",
+            Remedy::Rebuild.command()
         ),
-        None => format!(
+        HadData::Unknown(why) => format!(
+            "no PG_VERSION in {place}, and whether data were there cannot be told; see that its file system is mounted (findmnt) before anything is made there: {why}"
+        ),
+        HadData::Never => format!(
             "{place} is no data directory of PostgreSQL: it has no PG_VERSION; {} where another node has the database, initdb for the first node of a new cluster, or correct pgdata",
             Remedy::Rebuild
         ),

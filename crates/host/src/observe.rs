@@ -12,7 +12,7 @@ use pha_core::parse::server_view;
 use pha_core::postgres::{PmStatus, RoleView};
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, LinkNames, Mode, Operation, Process, Progress, Served, Snapshot, StandbyView,
+    Answer, LinkNames, Mode, Operation, Process, Progress, Served, Snapshot, StandbyView, WalRoom,
 };
 use pha_core::timeline::{History, TimelineId};
 use tracing::warn;
@@ -56,7 +56,11 @@ pub(crate) fn snapshot(
         waiting,
         deadline,
     );
-    let disk_full = matches!(answer, Answer::Standby(_)) && node.pg.disk_full();
+    // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
+    let wal_room = match answer {
+        Answer::Standby(_) => node.pg.wal_room(),
+        _ => WalRoom::NotAsked,
+    };
     let first = before.is_none();
     // Until it starts something: a copy may have begun, and been killed, while this waited for the change lock. A look
     // that fails later stops no start that is under way.
@@ -97,8 +101,7 @@ pub(crate) fn snapshot(
         in_memory: node.names.try_exists().unwrap_or(true),
         unfinished,
         disk,
-        // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
-        disk_full,
+        wal_room,
         stopped_by_guard: match process {
             Process::Alive { .. } => None,
             Process::Absent | Process::Orphans => node.place.why_stopped(),

@@ -5,8 +5,10 @@
 //! `--option=value`, never two words: Pacemaker 2.1.5 would take a value such as `-INFINITY` for an
 //! option of its own.
 
+use std::io;
 use std::time::Duration;
 
+use pha_core::decide::may_be_at_work;
 use pha_core::names::{NodeName, ResourceName};
 use pha_core::parse::cib::{Cib, CibError};
 use pha_core::parse::cpg::Groups;
@@ -76,7 +78,10 @@ impl PacemakerError {
             Some(NO_CLUSTER | NO_RIGHT) => match User::barred_from_pacemaker() {
                 Some(account) => Self::NotAllowed { account },
                 None if error.status() != Some(NO_CLUSTER) => Self::Tool(error),
-                None if launcher().is_some() => Self::NoAnswer,
+                // What cannot be told may run: then to start it is no remedy.
+                None if may_be_at_work(launcher().ok().map(|found| found.is_some())) => {
+                    Self::NoAnswer
+                }
                 None => Self::NotRunning,
             },
             _ => Self::Tool(error),
@@ -371,8 +376,11 @@ pub fn answers_memory(answer: &Output) -> Option<String> {
     value.map(|(_, value)| value.to_owned())
 }
 
-/// `pacemakerd`, which starts Pacemaker's other daemons, where it runs on this node.
-pub(crate) fn launcher() -> Option<Process> {
+/// `pacemakerd`, which starts Pacemaker's other daemons; `None` where it does not run on this node.
+///
+/// # Errors
+/// That cannot be told.
+pub(crate) fn launcher() -> io::Result<Option<Process>> {
     Process::running("pacemakerd", ROOT)
 }
 

@@ -16,7 +16,7 @@ use pha_core::parse::waldump::WaldumpError;
 pub use pha_core::plan::StopMode;
 use pha_core::remedy::Remedy;
 use pha_core::server_program::ServerProgram;
-use pha_core::snapshot::{RunningName, StandbySignal};
+use pha_core::snapshot::{RunningName, StandbySignal, WalRoom};
 use pha_core::timeline::TimelineId;
 
 use crate::account::{Kind, Stat};
@@ -391,21 +391,25 @@ impl PgCtl {
         Ok(())
     }
 
-    /// Whether the file system of `pg_wal` has no room for two more segments: one that PostgreSQL
-    /// begins when it becomes a primary, and one to go on with. `false` where it cannot be told.
+    /// What the file system of `pg_wal` has left for more of it.
     #[must_use]
-    pub fn disk_full(&self) -> bool {
+    pub fn wal_room(&self) -> WalRoom {
         let files = self.user.files();
         let wal = self.pgdata.join("pg_wal");
-        let (Ok(free), Ok(Some(names))) = (files.free_space(&wal), files.names(&wal, "")) else {
-            return false;
+        let look = || -> Result<WalRoom, FileError> {
+            let free = files.free_space(&wal)?;
+            let names = files.names(&wal, "")?.unwrap_or_default();
+            // The segments are as large as initdb was told; any file of such a name says how large.
+            let segment = names
+                .iter()
+                .find(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let segment = segment
+                .map(|name| files.look(&wal.join(name)))
+                .transpose()?;
+            let segment = segment.flatten().map(|segment| segment.length);
+            Ok(WalRoom::Seen { free, segment })
         };
-        // The segments are as large as initdb was told; any file of such a name says how large.
-        let segment = names
-            .iter()
-            .find(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let segment = segment.and_then(|name| files.look(&wal.join(name)).ok().flatten());
-        segment.is_some_and(|segment| free < segment.length.saturating_mul(2))
+        look().unwrap_or_else(|error| WalRoom::Unknown(error.to_string()))
     }
 
     /// Tells the server to read its configuration again; `false` when none runs. Reading happens
@@ -524,7 +528,8 @@ impl PgCtl {
         let real = real.unwrap_or_else(|| found.clone());
         let candidates = [found.with_file_name(name), real.with_file_name(name)];
         let [first, second] = candidates;
-        if !files.exists(&first) && files.exists(&second) {
+        let seen = |path| files.is_there(path) == Some(true);
+        if !seen(&first) && seen(&second) {
             second
         } else {
             first

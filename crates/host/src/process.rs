@@ -171,8 +171,16 @@ impl PidFile {
         Some(self.socket_dir.as_ref()?.join(name))
     }
 
-    /// Reads the `postmaster.pid` of a data directory; `None` when there is none.
+    /// Reads the `postmaster.pid` of a data directory; `None` when there is none, or an empty one, which names nobody.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not begin with a process number.
     pub fn read(pgdata: &Path, owner: &User) -> Result<Option<Self>, ProcessError> {
+        Ok(Self::claimed(pgdata, owner)?.flatten())
+    }
+
+    /// As [`Self::read`], and tells an empty file (`Some(None)`) from none at all.
+    fn claimed(pgdata: &Path, owner: &User) -> Result<Option<Option<Self>>, ProcessError> {
         let path = pgdata.join("postmaster.pid");
         let Some(content) = owner.files().read(&path)? else {
             return Ok(None);
@@ -184,10 +192,10 @@ impl PidFile {
             shown.then(|| line.chars().take(80).collect())
         };
         match Self::parse(&text) {
-            Some(file) => Ok(Some(file)),
+            Some(file) => Ok(Some(Some(file))),
             // The server creates the file and writes it in two steps; a crash between them
             // leaves it empty, which PostgreSQL itself calls bogus. It names nobody.
-            None if text.trim().is_empty() => Ok(None),
+            None if text.trim().is_empty() => Ok(Some(None)),
             None => Err(ProcessError::PidFile {
                 text: text_of_error(),
                 path,
@@ -205,7 +213,7 @@ pub enum Postmaster {
     Absent,
     /// There is one, of a server that is gone.
     Stale {
-        /// The number in the file, which may by now be another program's.
+        /// The number in the file, which may by now be another program's; 0 where the file is empty.
         pid: i32,
         /// How that is known.
         why: String,
@@ -232,8 +240,16 @@ impl Postmaster {
     /// second server beside it.
     pub fn of(pgdata: &Path, owner: &User) -> Result<Self, ProcessError> {
         let uid = owner.uid();
-        let Some(file) = PidFile::read(pgdata, owner)? else {
-            return Ok(Self::Absent);
+        let file = match PidFile::claimed(pgdata, owner)? {
+            None => return Ok(Self::Absent),
+            // A power cut soon after its creation leaves such a one, which PostgreSQL refuses at a start.
+            Some(None) => {
+                return Ok(Self::Stale {
+                    pid: 0,
+                    why: "it is empty".to_owned(),
+                });
+            }
+            Some(Some(file)) => file,
         };
         let stat = Stat::of(file.pid).map_err(ProcessError::Proc)?;
         let server = match (&stat, kin::is_postgres(file.pid)) {
@@ -305,16 +321,48 @@ impl Process {
     }
 
     /// The first process of the account `uid` that runs that program of the system, for instance
-    /// `pacemakerd` ([`runs`]).
-    pub fn running(program: &str, uid: u32) -> Option<Self> {
+    /// `pacemakerd` ([`runs`]); `None` where every process was looked at and none does.
+    ///
+    /// # Errors
+    /// None is seen to, and that cannot be told of all of them.
+    pub fn running(program: &str, uid: u32) -> io::Result<Option<Self>> {
         let file = find_program(Path::new(program));
         let file = file.and_then(|path| kin::identity(&path));
-        kin::numbers().ok()?.into_iter().find_map(|pid| {
-            let process = Self::of(pid)?;
-            let own = || kin::had(pid, "exe").is_some_and(|own| runs(&own, file, program));
-            let is_it = account_is(pid, uid) && own();
-            (is_it && process.is_alive()).then_some(process)
-        })
+        let mut untold = None;
+        for pid in kin::numbers()? {
+            match Self::runs_as(pid, uid, file, program) {
+                Ok(Some(process)) => return Ok(Some(process)),
+                Ok(None) => {}
+                Err(error) => untold = Some(error),
+            }
+        }
+        untold.map_or(Ok(None), Err)
+    }
+
+    /// The process of that number, if it runs that program as that account.
+    fn runs_as(
+        pid: i32,
+        uid: u32,
+        file: Option<(u64, u64)>,
+        program: &str,
+    ) -> io::Result<Option<Self>> {
+        let Some(process) = Self::look(pid)? else {
+            return Ok(None);
+        };
+        if kin::account_of(pid)? != Some(uid) {
+            return Ok(None);
+        }
+        let is_it = match kin::had(pid, "exe") {
+            Some(own) => runs(&own, file, program),
+            // A kernel's thread has no file at all, and what is called otherwise is another program.
+            None if kin::is_named(pid, &[program])? == Some(true) => {
+                return Err(io::Error::other(format!(
+                    "the file of process {pid} cannot be looked at"
+                )));
+            }
+            None => false,
+        };
+        Ok((is_it && process.is_alive()).then_some(process))
     }
 
     /// Whether it runs as that account and has that very file open (its device and inode).
@@ -355,8 +403,11 @@ impl Process {
     }
 
     /// The programs that it has started and that are still at work.
-    pub fn children(self) -> Vec<Self> {
-        let numbers = kin::numbers().unwrap_or_default();
+    ///
+    /// # Errors
+    /// The processes cannot be listed.
+    pub fn children(self) -> io::Result<Vec<Self>> {
+        let numbers = kin::numbers()?;
         let child = |pid| {
             let stat = Stat::of(pid).ok()?;
             let stat = stat.filter(|stat| !stat.is_dead() && stat.parent == self.pid)?;
@@ -367,11 +418,11 @@ impl Process {
         };
         let children = numbers.into_iter().filter_map(child).collect();
         // They are another's where it had ended, and its number was given again.
-        if self.is_alive() {
+        Ok(if self.is_alive() {
             children
         } else {
             Vec::new()
-        }
+        })
     }
 
     /// Whether it is still there, which it is until it was seen to be gone. A zombie counts as gone: it holds no file

@@ -145,7 +145,7 @@ fn pg_a_process_that_acts_as_the_account_outlives_the_thread_that_needed_it_firs
     let cluster = Cluster::new("threads");
     let (user, directory) = (postgres(), cluster.dir.clone());
     let first = std::thread::scope(|scope| {
-        let look = || user.files().exists(&directory).then(helpers);
+        let look = || (user.files().is_there(&directory) == Some(true)).then(helpers);
         scope.spawn(look).join()
     });
     let first = first.unwrap().unwrap();
@@ -276,7 +276,7 @@ fn pg_what_the_account_stops_in_its_name_ends_at_the_deadline() {
         let deadline = Deadline::after(Duration::from_millis(300));
         let _ = local.connect(deadline);
         let _ = Command::new("/bin/true").run_as(&local.user).run(deadline);
-        let _ = local.user.files().within(deadline).exists(&cluster.dir);
+        let _ = local.user.files().within(deadline).is_there(&cluster.dir);
         // What is ended by force gets half a second to go, twice.
         assert!(
             began.elapsed() < Duration::from_secs(5),
@@ -291,7 +291,7 @@ fn pg_what_the_account_stops_in_its_name_ends_at_the_deadline() {
     let step = || Deadline::after(Duration::from_secs(3));
     let works = || {
         let files = local.user.files().within(step());
-        local.connect(step()).is_ok() && files.exists(&cluster.dir)
+        local.connect(step()).is_ok() && files.is_there(&cluster.dir) == Some(true)
     };
     while !works() {
         assert!(!deadline.expired(), "the account is never asked again");

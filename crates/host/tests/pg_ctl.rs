@@ -260,6 +260,25 @@ fn pg_a_reused_number_in_the_file_is_seen_as_not_running() {
     assert!(alive, "the other process was touched");
 }
 
+/// A power cut between the file's creation and its first line leaves it so, and PostgreSQL refuses to start beside it.
+#[test]
+fn pg_an_empty_postmaster_pid_is_removed_before_a_start() {
+    let cluster = Cluster::new("emptypid");
+    let file = cluster.ctl.pgdata.join("postmaster.pid");
+    std::fs::write(&file, "").unwrap();
+    let seen = cluster.ctl.postmaster().unwrap();
+    assert!(matches!(seen, Postmaster::Stale { pid: 0, .. }), "{seen:?}");
+    assert_eq!(cluster.ctl.start(None, soon()).unwrap(), Started::Ready);
+    // What cannot be read is neither no file nor an empty one: nothing is removed, nothing is started.
+    assert_eq!(
+        cluster.ctl.stop(StopMode::Fast, soon()).unwrap(),
+        Stopped::Ended
+    );
+    std::fs::create_dir(&file).unwrap();
+    assert!(cluster.ctl.start(None, soon()).is_err());
+    assert!(file.is_dir());
+}
+
 #[test]
 fn pg_versions_are_compared() {
     let cluster = Cluster::new("version");

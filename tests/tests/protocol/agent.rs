@@ -18,7 +18,7 @@ use pha_core::register::{
 };
 use pha_core::snapshot::{
     Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
-    Progress, SeenRole, Settings, Snapshot, StandbySignal, StandbyView, Unfinished, Watch,
+    Progress, SeenRole, Settings, Snapshot, StandbySignal, StandbyView, Unfinished, WalRoom, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
@@ -348,7 +348,7 @@ impl Explored {
                 pgdata: String::new(),
             }),
             disk: None,
-            disk_full: false,
+            wal_room: WalRoom::NotAsked,
             stopped_by_guard: None,
             served: self.served(state, i),
             cluster: match view {

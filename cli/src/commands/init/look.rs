@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use pha_core::begun::Mark;
-use pha_core::init::{ASKED, InitData, InitFacts};
+use pha_core::decide::any_of;
+use pha_core::init::{ASKED, COPY_FILES, InitData, InitFacts};
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
 use pha_core::snapshot::Process;
@@ -24,14 +25,6 @@ use crate::error::ClsError;
 /// How long one look may take.
 const STEP: Duration = Duration::from_secs(10);
 
-/// Files by which a data directory is not the database itself: a standby's, or of a copy that was never started.
-const COPY: [&str; 4] = [
-    "standby.signal",
-    "recovery.signal",
-    "recovery.conf",
-    "backup_label",
-];
-
 /// The setting that says what the data are like.
 const CHECKSUMS: &str = "data_checksums";
 
@@ -48,7 +41,7 @@ pub(crate) fn facts(parameters: &BTreeMap<String, String>) -> Result<InitFacts, 
             major: None,
             data: InitData::None,
             runs: false,
-            config: false,
+            config: None,
             settings: BTreeMap::new(),
             hba: Vec::new(),
             addresses: Vec::new(),
@@ -58,8 +51,8 @@ pub(crate) fn facts(parameters: &BTreeMap<String, String>) -> Result<InitFacts, 
     };
     let version = pg.program_version(Deadline::after(STEP));
     let data = data(&pg);
-    let config = pg.user.files().exists(&pg.config);
-    let there = matches!(data, InitData::There { .. }) && config;
+    let config = pg.user.files().is_there(&pg.config);
+    let there = matches!(data, InitData::There { .. }) && config == Some(true);
     let (settings, hba) = match there && version.is_ok() {
         true => (settings(&pg)?, hba(&pg)?),
         false => (BTreeMap::new(), Vec::new()),
@@ -123,7 +116,7 @@ fn data(pg: &PgCtl) -> InitData {
     InitData::There {
         major,
         identifier: pgctl::system_identifier(&pg.user, &pg.pgdata),
-        copy: COPY.iter().any(|name| files.exists(&pg.pgdata.join(name))),
+        copy: any_of(&COPY_FILES.map(|name| files.is_there(&pg.pgdata.join(name)))),
     }
 }
 

@@ -136,7 +136,7 @@ impl Report {
                 .cloned(),
             register: register(seen),
             lock_service: seen.lock.clone(),
-            memory: seen.memory.as_ref().map(|memory| MemoryRow {
+            memory: seen.remembered().map(|memory| MemoryRow {
                 term: memory.term,
                 epoch: memory.epoch,
                 promised_epoch: memory.promised,
@@ -182,7 +182,7 @@ fn register(seen: &Sources) -> Option<RegisterRow> {
         lease_age: (left > 0.0).then_some(lease - left),
         lease_left: left,
         lease,
-        went_back: went_back(row, seen.memory.as_ref(), seen.cluster.view.seen).is_some(),
+        went_back: went_back(row, seen.remembered(), seen.cluster.view.seen).is_some(),
     })
 }
 

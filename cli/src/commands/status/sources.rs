@@ -55,8 +55,9 @@ pub(super) struct Sources {
     pub(super) kept: Option<KeptWal>,
     /// Whether the primary did not answer until the time was up; one that refuses does not hang.
     pub(super) primary_hangs: bool,
-    /// What this node remembers of the register.
-    pub(super) memory: Option<Memory>,
+    /// What this node remembers of the register, or why that cannot be read; `None` where it remembers nothing, or
+    /// where it is not for this account to see.
+    pub(super) memory: Option<Result<Memory, String>>,
     /// The operation that is noted in the cluster's configuration.
     pub(super) operation: Option<Operation>,
     /// The settings that wait for a restart, by node, where it was asked for and answered.
@@ -100,6 +101,11 @@ impl Sources {
         let view = self.view.as_ref()?.as_ref().err();
         let commits = self.commits.as_ref().and_then(|asked| asked.as_ref().err());
         view.or(commits)
+    }
+
+    /// What this node remembers, as far as it could be read.
+    pub(super) fn remembered(&self) -> Option<&Memory> {
+        self.memory.as_ref()?.as_ref().ok()
     }
 
     /// Asks everything.
@@ -202,10 +208,13 @@ fn crm_mon(deadline: Deadline) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// What this node remembers, where it remembers anything.
-fn memory(cluster: &Cluster) -> Option<Memory> {
-    let file = memory_file(&cluster.resource);
-    file.path().exists().then(|| file.load().ok()).flatten()
+/// What this node remembers, where it remembers anything. The file is root's, and is not for others to read.
+fn memory(cluster: &Cluster) -> Option<Result<Memory, String>> {
+    if !User::current().is_ok_and(|user| user.is_root()) {
+        return None;
+    }
+    let kept = memory_file(&cluster.resource).kept();
+    kept.map_err(|error| error.to_string()).transpose()
 }
 
 fn view(primary: &Primary, deadline: Deadline) -> Result<PrimaryView, Hindrance> {

@@ -72,7 +72,7 @@ impl Work<'_> {
             self.session.ui.progress(&line);
         }
         let label = self.pg.pgdata.join("backup_label");
-        let label = self.pg.user.files().exists(&label);
+        let label = self.pg.user.files().is_there(&label);
         let why = not_rewound(before.as_ref(), label);
         why.map(|why| self.not_rewound(&why)).transpose()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::snapshot::{Guard, GuardSeen};
+use crate::snapshot::{Guard, GuardProgram, GuardSeen};
 
 /// Rounds of a guard are shorter than this; one that has begun none for so long hangs.
 const HANGS: Duration = Duration::from_secs(10);
@@ -24,12 +24,26 @@ pub fn at_work(seen: GuardSeen) -> Guard {
             same_parameters: false,
             ..
         } => Guard::Stale("it was started with other parameters".to_owned()),
-        GuardSeen::There {
-            same_program: false,
-            ..
-        } => Guard::Stale("it is of another version of the program".to_owned()),
+        GuardSeen::There { program, .. } if is_another(program) => {
+            Guard::Stale("it is of another version of the program".to_owned())
+        }
         GuardSeen::There { .. } => Guard::Running,
     }
+}
+
+/// Whether a guard runs another file than the program that looks: an upgrade puts another one in its place. One that
+/// has ended meanwhile is no other version, and the next look finds it gone; a file that cannot be looked at is not
+/// known to be this one, and a guard that is replaced without need costs a moment.
+fn is_another(program: GuardProgram) -> bool {
+    let same = program.own.is_some() && program.own == program.its;
+    !same && !program.ended
+}
+
+/// Whether Pacemaker may be at work, by whether its `pacemakerd` was seen to run; none where that could not be told.
+/// Nothing is stopped or begun on a guess: only what was seen not to be there is gone.
+#[must_use]
+pub fn may_be_at_work(seen: Option<bool>) -> bool {
+    seen != Some(false)
 }
 
 /// Whether a step that was to be over when it was `due` is later than anything but a stop of the process
@@ -49,7 +63,11 @@ mod tests {
         let there = |silent, same_parameters, same_program| GuardSeen::There {
             silent: Duration::from_secs(silent),
             same_parameters,
-            same_program,
+            program: GuardProgram {
+                own: Some((1, 10)),
+                its: Some((1, if same_program { 10 } else { 11 })),
+                ended: false,
+            },
         };
         assert_eq!(at_work(GuardSeen::None), Guard::Absent);
         assert_eq!(at_work(there(10, true, true)), Guard::Running);
@@ -64,6 +82,27 @@ mod tests {
                 "{stale:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_looked_at_is_not_known_to_be_the_same() {
+        let file = Some((1, 10));
+        for (own, its, ended, another) in [
+            (file, file, false, false),
+            (file, None, false, true),
+            (None, None, false, true),
+            (file, None, true, false),
+        ] {
+            let program = GuardProgram { own, its, ended };
+            assert_eq!(is_another(program), another, "{program:?}");
+        }
+    }
+
+    #[test]
+    fn a_pacemaker_that_cannot_be_looked_for_may_be_at_work() {
+        assert!(may_be_at_work(Some(true)));
+        assert!(may_be_at_work(None));
+        assert!(!may_be_at_work(Some(false)));
     }
 
     #[test]

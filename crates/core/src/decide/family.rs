@@ -50,6 +50,13 @@ pub fn all_of(seen: &[Option<bool>]) -> Option<bool> {
     (no || !seen.contains(&None)).then_some(!no)
 }
 
+/// Whether any of these is so: yes where one is, and `None` where none is seen to be and one cannot be told.
+#[must_use]
+pub fn any_of(seen: &[Option<bool>]) -> Option<bool> {
+    let yes = seen.contains(&Some(true));
+    (yes || !seen.contains(&None)).then_some(yes)
+}
+
 /// Whether a process that works in `works_in` works in the data directory: that is `home`, by device and inode, and
 /// lies at `path`.
 ///
@@ -109,6 +116,19 @@ const DELETED: &[u8] = b" (deleted)";
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_cannot_be_told_is_neither() {
+        let (yes, no) = (Some(true), Some(false));
+        for (seen, any) in [
+            (&[][..], no),
+            (&[no, no], no),
+            (&[no, None], None),
+            (&[None, yes, no], yes),
+        ] {
+            assert_eq!(any_of(seen), any, "{seen:?}");
+        }
+    }
 
     #[test]
     fn a_directory_that_is_gone_is_known_by_where_it_was() {

@@ -26,8 +26,8 @@ use crate::snapshot::{Operation, Process, Snapshot};
 
 pub use admission::{checks_parameters, guards, left_behind, without_account, without_replication};
 pub use answer::{own_check_failed, unanswered};
-pub use at_work::{at_work, stood_still};
-pub use family::{all_of, family, is_home, is_home_by_path, is_named, may_be_named, runs};
+pub use at_work::{at_work, may_be_at_work, stood_still};
+pub use family::{all_of, any_of, family, is_home, is_home_by_path, is_named, may_be_named, runs};
 pub use monitor::silent;
 pub use running::{LockFile, Named, died, is_lock_of, left_over, may_run, named, running};
 pub use shared::descent::{Descent, descent};

@@ -202,6 +202,28 @@ fn a_full_disk_of_this_node_is_named() {
     assert_eq!(look("arbiter", 100 << 20), None);
 }
 
+/// A memory that is not there says nothing, and one that cannot be read is not taken for it.
+#[test]
+fn a_memory_that_cannot_be_read_is_said() {
+    let (nodes, cluster) = (two_nodes(), Cluster::default());
+    let found = |memory_unread| {
+        let verdict = judge(&Observation {
+            here: nodes.first(),
+            memory_unread,
+            ..seen(&cluster, &nodes, RegisterSeen::NotConfigured)
+        });
+        let mut findings = verdict.findings.into_iter();
+        findings.find(|finding| finding.id == "memory")
+    };
+    assert_eq!(found(None), None);
+    let said = found(Some("denied")).unwrap();
+    assert_eq!(
+        (said.level, said.node.as_ref()),
+        (Level::Warning, nodes.first())
+    );
+    assert!(said.text.to_string().ends_with("denied"));
+}
+
 fn two_nodes() -> [NodeName; 2] {
     ["node1", "node2"].map(|name| name.parse().unwrap())
 }
@@ -226,6 +248,7 @@ fn seen<'a>(
         kept: None,
         slots: &[],
         memory: None,
+        memory_unread: None,
         primary_hangs: false,
         unseen: None,
         operation: None,

@@ -25,7 +25,7 @@ fn bare() -> BTreeMap<NodeName, InitFacts> {
         major: Some(15),
         data: InitData::None,
         runs: false,
-        config: false,
+        config: Some(false),
         settings: BTreeMap::new(),
         hba: Vec::new(),
         addresses: own_addresses(&format!(
@@ -47,9 +47,9 @@ fn there(facts: &mut BTreeMap<NodeName, InitFacts>, name: &str, copy: bool) {
     one.data = InitData::There {
         major: Some(15),
         identifier: Some(7),
-        copy,
+        copy: Some(copy),
     };
-    one.config = true;
+    one.config = Some(true);
     let settings = [
         ("listen_addresses", "localhost"),
         ("wal_level", "replica"),
@@ -226,7 +226,7 @@ type Spoil = fn(&mut Case);
 
 #[test]
 fn what_is_in_the_way_is_named_and_nothing_is_done() {
-    let cases: [(Spoil, &str, &str); 20] = [
+    let cases: [(Spoil, &str, &str); 22] = [
         // A copy would have none at all.
         (
             |case| {
@@ -328,10 +328,29 @@ fn what_is_in_the_way_is_named_and_nothing_is_done() {
         (
             |case| {
                 there(&mut case.facts, "node1", false);
-                case.facts.values_mut().next().unwrap().config = false;
+                case.facts.values_mut().next().unwrap().config = Some(false);
             },
             "config",
             "pgsql_config",
+        ),
+        (
+            |case| case.facts.values_mut().next().unwrap().config = None,
+            "config",
+            "its disk answers",
+        ),
+        // Whether the data are a copy cannot be told: nothing is copied from them.
+        (
+            |case| {
+                there(&mut case.facts, "node1", false);
+                let data = &mut case.facts.values_mut().next().unwrap().data;
+                *data = InitData::There {
+                    major: Some(15),
+                    identifier: Some(7),
+                    copy: None,
+                };
+            },
+            "original",
+            "cls_rebuild_slave",
         ),
         (
             |case| {
@@ -371,6 +390,24 @@ fn what_is_in_the_way_is_named_and_nothing_is_done() {
 }
 
 #[test]
+fn what_may_be_a_second_database_is_not_taken_for_a_copy() {
+    let mut case = Case::default();
+    let three: NodeName = "node3".parse().unwrap();
+    case.facts
+        .insert(three, bare().into_values().next().unwrap());
+    there(&mut case.facts, "node1", false);
+    there(&mut case.facts, "node2", false);
+    let second = case.facts.values_mut().nth(1).unwrap();
+    second.data = InitData::There {
+        major: Some(15),
+        identifier: Some(7),
+        copy: None,
+    };
+    let refused = case.plan().refused;
+    assert_eq!(refused[0].id, "original", "{refused:?}");
+}
+
+#[test]
 fn two_databases_are_refused() {
     let mut case = Case::default();
     there(&mut case.facts, "node1", false);
@@ -378,7 +415,7 @@ fn two_databases_are_refused() {
     case.facts.values_mut().next().unwrap().data = InitData::There {
         major: Some(15),
         identifier: Some(8),
-        copy: false,
+        copy: Some(false),
     };
     let refused = case.plan().refused;
     assert_eq!(refused[0].id, "databases", "{refused:?}");

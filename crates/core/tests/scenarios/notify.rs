@@ -9,10 +9,10 @@ use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Verdict};
 use pha_core::postgres::NO_ROOM;
 use pha_core::register::{Reading, Trouble};
-use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName};
+use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName, WalRoom};
 use pha_core::status::{PgsqlStatus, Score};
 
-use crate::world::{Change, MONITOR, World, at, expired, node, notification, owned};
+use crate::world::{Change, MONITOR, World, at, expired, node, notification, owned, room};
 
 fn pre_promote(number: u8) -> Operation {
     notification(When::Pre, ocf::Operation::Promote, number)
@@ -101,7 +101,7 @@ fn a_node_without_room_for_wal_comes_after_every_other_holder() {
         (expired(2, 1, &[2]), Score::MayNot),
     ] {
         let mut world = World::standby();
-        world.disk_full = true;
+        world.wal_room = room((32 << 20) - 1);
         world.register = Ok(register.clone());
         world
             .carry(&MONITOR)
@@ -110,6 +110,28 @@ fn a_node_without_room_for_wal_comes_after_every_other_holder() {
         // It says so whether it is a holder or not, so that its primary waits for another one, and leaves the score.
         let unfit = world.cluster().node(&node(1)).unfit;
         assert_eq!(unfit.as_deref(), Some(NO_ROOM), "{register:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_say_what_is_left_is_not_known_to_take_wal() {
+    let no_wal = |free| WalRoom::Seen {
+        free,
+        segment: None,
+    };
+    for (wal_room, wanted) in [
+        (room(32 << 20), Score::MayPromote),
+        (no_wal(2 << 20), Score::MayPromote),
+        (no_wal(0), Score::LastResort),
+        (WalRoom::Unknown("no answer".to_owned()), Score::LastResort),
+    ] {
+        let mut world = World::standby();
+        world.wal_room = wal_room.clone();
+        world.register = Ok(expired(2, 1, &[1, 2]));
+        world
+            .carry(&MONITOR)
+            .expect(OcfCode::Success, &["read-register"]);
+        assert_eq!(score(&world), Some(wanted), "{wal_room:?}");
     }
 }
 

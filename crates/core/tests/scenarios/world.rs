@@ -19,10 +19,18 @@ use pha_core::register::{
 use pha_core::snapshot::{
     Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
     LinkId, LinkNames, LinkRow, Links, Look, Mode, Operation, PrimaryView, Process, Progress,
-    RunningName, Served, Settings, Slot, Snapshot, StandbySignal, StandbyView, Unfinished,
+    RunningName, Served, Settings, Slot, Snapshot, StandbySignal, StandbyView, Unfinished, WalRoom,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
+
+/// A disk of WAL with so many bytes left, and segments of the usual length.
+pub(crate) fn room(free: u64) -> WalRoom {
+    WalRoom::Seen {
+        free,
+        segment: Some(16 << 20),
+    }
+}
 
 /// A part of the node that a test breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +151,7 @@ pub(crate) struct World {
     pub(crate) standby_signal: bool,
     /// Nobody can look whether it is there.
     pub(crate) signal_unseen: bool,
-    pub(crate) disk_full: bool,
+    pub(crate) wal_room: WalRoom,
     pub(crate) stopped_by_guard: Option<String>,
     /// How the guard has last seen the primary that this node was.
     pub(crate) served: Option<Served>,
@@ -248,7 +256,7 @@ impl World {
             silent_before: 0,
             standby_signal: true,
             signal_unseen: false,
-            disk_full: false,
+            wal_room: room(1 << 30),
             stopped_by_guard: None,
             served: None,
             unfinished: None,
@@ -736,7 +744,7 @@ impl World {
             in_memory: self.in_memory,
             unfinished: self.unfinished.clone(),
             disk,
-            disk_full: self.disk_full,
+            wal_room: self.wal_room.clone(),
             stopped_by_guard: self.stopped_by_guard.clone(),
             served: self.served.clone(),
             cluster: self.cluster.clone(),

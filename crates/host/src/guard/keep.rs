@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pha_core::decide::at_work;
-use pha_core::snapshot::{Guard, GuardSeen, Operation};
+use pha_core::snapshot::{Guard, GuardProgram, GuardSeen, Operation};
 use rustix::process::Signal;
 use tracing::warn;
 
@@ -44,7 +44,7 @@ impl Node {
             Ok(Some(note)) => GuardSeen::There {
                 silent: since_boot().saturating_sub(note.beat),
                 same_parameters: note.parameters == parameters(),
-                same_program: is_this_program(note.pid),
+                program: program_of(note.pid),
             },
         })
     }
@@ -105,7 +105,12 @@ impl Node {
         };
         for signal in [END_SIGNAL, Signal::KILL] {
             // What it waits for runs at its priority, and nobody else would end it.
-            let started = process.children();
+            let started = process.children().unwrap_or_else(|error| {
+                warn!(
+                    "what the guard has started is not known, and is left to its own end: {error}"
+                );
+                Vec::new()
+            });
             process.signal(signal).map_err(|error| error.to_string())?;
             if process.wait_gone(deadline.sub_budget(END)) {
                 for program in started {
@@ -131,14 +136,17 @@ fn self_again(word: &str) -> Command {
     Command::new(program).arg(word)
 }
 
-/// Whether a process runs the very file that this one does. An upgrade puts another file in its place.
-fn is_this_program(pid: i32) -> bool {
+/// Which files a process and this one run, by device and inode.
+fn program_of(pid: i32) -> GuardProgram {
     let file = |path: &str| {
-        std::fs::metadata(path)
-            .ok()
-            .map(|meta| (meta.dev(), meta.ino()))
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.dev(), meta.ino()))
     };
-    let own = file("/proc/self/exe");
-    // One that has ended meanwhile is no other version; the next look finds it gone.
-    Process::of(pid).is_none() || file(&format!("/proc/{pid}/exe")) == own
+    let (own, its) = (file("/proc/self/exe"), file(&format!("/proc/{pid}/exe")));
+    GuardProgram {
+        own,
+        its,
+        // After its file was looked at: what has ended has none.
+        ended: matches!(Process::look(pid), Ok(None)),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use pha_core::decide::may_be_at_work;
 use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::parse::server_view;
@@ -149,11 +150,17 @@ impl Sources {
         let due = self
             .pacemaker_sought
             .is_none_or(|sought| now.saturating_sub(sought) >= PACEMAKER);
-        if !self.pacemaker.is_some_and(Process::is_alive) && due {
-            self.pacemaker = pacemaker::launcher();
+        let mut runs = Some(self.pacemaker.is_some_and(Process::is_alive));
+        if runs == Some(false) && due {
+            let found = pacemaker::launcher();
+            runs = found.as_ref().ok().map(Option::is_some);
+            self.pacemaker = found.unwrap_or_else(|error| {
+                warn!("whether Pacemaker runs here cannot be told: {error}");
+                None
+            });
             self.pacemaker_sought = Some(now);
         }
-        if self.pacemaker.is_some_and(Process::is_alive) {
+        if may_be_at_work(runs) {
             self.pacemaker_seen = now;
         }
         now.saturating_sub(self.pacemaker_seen)

@@ -47,8 +47,6 @@ impl PgCtl {
         let path = self.pgdata.join("postmaster.pid");
         let (pid, why) = match self.postmaster()? {
             Postmaster::Stale { pid, why } => (pid, why),
-            // PostgreSQL refuses an empty one, which a power cut soon after its creation leaves.
-            Postmaster::Absent if self.user.files().exists(&path) => (0, "it is empty".to_owned()),
             Postmaster::Absent | Postmaster::Alive { .. } => return Ok(()),
         };
         let shown = match self.processes()?.is_empty() {

@@ -126,7 +126,11 @@ fn an_unreadable_pid_file_is_quoted_and_an_empty_one_names_nobody() {
             .contains("\"not a number\"")
     );
     write_pid(&dir.0, "");
-    assert_eq!(postmaster(&dir.0).unwrap(), Postmaster::Absent);
+    let empty = Postmaster::Stale {
+        pid: 0,
+        why: "it is empty".to_owned(),
+    };
+    assert_eq!(postmaster(&dir.0).unwrap(), empty);
 }
 
 #[test]
@@ -429,7 +433,7 @@ fn a_process_of_a_server_that_has_changed_its_directory_is_of_it_all_the_same() 
 #[test]
 fn a_program_is_the_file_of_that_name_on_this_system() {
     let dir = Dir::new("program");
-    let found = || Process::running("pacemakerd", me().uid());
+    let found = || Process::running("pacemakerd", me().uid()).unwrap();
     let before = found();
     let forged = dir.0.join("pacemakerd");
     std::fs::copy("/bin/sleep", &forged).unwrap();
@@ -443,6 +447,7 @@ fn a_program_is_the_file_of_that_name_on_this_system() {
     while kin::is_named(real.pid(), &["sleep"]).unwrap() != Some(true) {
         assert!(!until.expired());
     }
-    assert!(Process::running("sleep", me().uid()).is_some());
-    assert_eq!(Process::running("sleep", me().uid() + 1), None);
+    let runs = |uid| Process::running("sleep", uid).unwrap();
+    assert!(runs(me().uid()).is_some());
+    assert_eq!(runs(me().uid() + 1), None);
 }

@@ -293,7 +293,9 @@ fn present(
     info: &Conninfo,
 ) -> Result<(), Unfit> {
     let there = |named: &Option<PathBuf>, name: &str| {
-        let default = || in_home(files, name).filter(|path| files.exists(path));
+        // One that cannot be looked at is not shown: a server that asks for one says so.
+        let seen = |path: &PathBuf| files.is_there(path) == Some(true);
+        let default = || in_home(files, name).filter(seen);
         named.clone().or_else(default)
     };
     let Some(certificate) = there(&info.sslcert, "postgresql.crt") else {

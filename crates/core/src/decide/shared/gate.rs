@@ -8,7 +8,7 @@ use super::outage;
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
 use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
-use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView};
+use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView, WalRoom};
 use crate::status::Score;
 use crate::timeline::WalPosition;
 
@@ -57,11 +57,11 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     };
     match gate.score {
         // A promotion takes the other holders out of the register, and PostgreSQL then ends for want
-        // of room for its WAL: a holder with room has to come first.
-        Some(Score::Primary | Score::MayPromote) if snapshot.disk_full => Gate::set(
-            Score::LastResort,
-            format!("{}, and its disk is full", gate.why),
-        ),
+        // of room for its WAL, or hangs: a holder with room has to come first.
+        Some(Score::Primary | Score::MayPromote) if no_room(&snapshot.wal_room).is_some() => {
+            let disk = no_room(&snapshot.wal_room).unwrap_or_default();
+            Gate::set(Score::LastResort, format!("{}, and {disk}", gate.why))
+        }
         Some(Score::MayPromote) => match ahead(snapshot, cluster) {
             Some(node) => Gate::set(
                 Score::LastResort,
@@ -72,6 +72,22 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
         _ => gate,
     }
 }
+
+/// Why the disk is not known to take the WAL of a primary: two segments, one that PostgreSQL begins when it becomes
+/// one, and one to go on with. A disk that does not answer is not known to.
+fn no_room(room: &WalRoom) -> Option<String> {
+    match room {
+        WalRoom::NotAsked => None,
+        WalRoom::Unknown(why) => Some(format!("its disk cannot be looked at ({why})")),
+        WalRoom::Seen { free, segment } => {
+            let segment = segment.unwrap_or(LEAST_SEGMENT);
+            (*free < segment.saturating_mul(2)).then(|| "its disk is full".to_owned())
+        }
+    }
+}
+
+/// The smallest segment that initdb makes (`--wal-segsize`), for a disk on which none lies yet.
+const LEAST_SEGMENT: u64 = 1 << 20;
 
 /// Asynchronous mode: another standby that may be promoted and has reported more WAL than this node
 /// has, while there is no primary. In synchronous mode every holder has everything.

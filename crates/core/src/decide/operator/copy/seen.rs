@@ -43,17 +43,23 @@ impl CopyFacts {
     }
 }
 
-/// Why `pg_rewind`, which has ended well, has not made the data the primary's: what they were before, and
-/// whether it has left a backup label, which it does where it has done anything. Before PostgreSQL 16 it takes
+/// Why `pg_rewind`, which has ended well, has not made the data the primary's, or is not known to: what they were
+/// before, and whether it has left a backup label, which it does where it has done anything; none where that cannot be
+/// told. Before PostgreSQL 16 it takes
 /// a server for one that is on the old timeline still that was opened after its latest checkpoint.
 #[must_use]
-pub fn not_rewound(before: Option<&Kinship>, label: bool) -> Option<String> {
-    match before {
-        Some(Kinship::Diverged { fork, .. }) if !label => Some(format!(
-            "it found nothing to do, and the data are not the primary's from {fork} on"
-        )),
-        _ => None,
-    }
+pub fn not_rewound(before: Option<&Kinship>, label: Option<bool>) -> Option<String> {
+    let Some(Kinship::Diverged { fork, .. }) = before else {
+        return None;
+    };
+    let why = match label {
+        Some(true) => return None,
+        Some(false) => "it found nothing to do",
+        None => "whether it has done anything cannot be told (backup_label cannot be looked at)",
+    };
+    Some(format!(
+        "{why}, and the data are not the primary's from {fork} on"
+    ))
 }
 
 /// Whether the source's latest checkpoint is of the timeline that it writes. `pg_rewind` before 17 takes the
@@ -98,10 +104,12 @@ mod tests {
             fork,
             rewindable: true,
         };
-        assert!(not_rewound(Some(&diverged), false).is_some());
-        assert_eq!(not_rewound(Some(&diverged), true), None);
-        assert_eq!(not_rewound(Some(&Kinship::Follows), false), None);
-        assert_eq!(not_rewound(None, false), None);
+        assert!(not_rewound(Some(&diverged), Some(false)).is_some());
+        assert_eq!(not_rewound(Some(&diverged), Some(true)), None);
+        // What cannot be looked at proves nothing.
+        assert!(not_rewound(Some(&diverged), None).is_some());
+        assert_eq!(not_rewound(Some(&Kinship::Follows), None), None);
+        assert_eq!(not_rewound(None, None), None);
     }
 
     #[test]
