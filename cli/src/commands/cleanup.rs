@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::cluster::{Cluster as View, FailCount};
+use pha_core::cluster::FailCount;
+use pha_core::decide::operator::{Cleaned, FailedProbe, cleaned};
 use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
@@ -35,11 +36,10 @@ impl Cleanup {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_whole(deadline)?;
-        if let Some(node) = &self.node {
-            cluster.named(node)?;
-        }
+        let node = self.node.as_deref().map(|node| cluster.named(node));
+        let node = node.transpose()?;
         take_away(session, &cluster, deadline)?;
-        clean(session, &cluster, self.node.as_deref(), deadline)?;
+        clean(session, &cluster, node.as_ref(), deadline)?;
         let cluster = cluster.again(session)?;
         let left = self.counts(&cluster);
         let place = self.node.as_deref().unwrap_or("every node");
@@ -82,85 +82,31 @@ fn counts(cluster: &Cluster, node: Option<&str>) -> Vec<FailCount> {
 }
 
 /// Clears the failures of our resources and waits until the counts are gone and nothing is under
-/// way. What fails anew is an error.
+/// way ([`cleaned`]). What fails anew is an error.
 pub(crate) fn clean(
     session: &Session,
     cluster: &Cluster,
-    node: Option<&str>,
+    node: Option<&NodeName>,
     deadline: Deadline,
 ) -> Result<(), ClsError> {
     let before = cluster.view.clone();
-    forget(session, cluster, node, deadline)?;
-    let mut settled = false;
+    forget(session, cluster, node.map(NodeName::as_str), deadline)?;
+    let mut quiet = false;
     wait::until(session, "the new attempts", deadline, || {
         let cluster = cluster.again(session)?;
-        let pending = cluster.view.all_pending();
-        let busy: Vec<String> = pending
-            .filter(|(name, _)| node.is_none_or(|node| name.as_str() == node))
-            .map(|(name, what)| format!("{what} on {name}"))
-            .collect();
-        if !busy.is_empty() {
-            settled = false;
-            return Ok(Look::Pending(busy.join(", ")));
+        let seen = cleaned(&before, &cluster.view, node);
+        let before = std::mem::replace(&mut quiet, !matches!(seen, Cleaned::Awaits(_)));
+        match seen {
+            Cleaned::Awaits(what) => Ok(Look::Pending(what)),
+            Cleaned::Quiet | Cleaned::Failed(_) if !before => {
+                Ok(Look::Pending("nothing is under way".to_owned()))
+            }
+            Cleaned::Quiet => Ok(Look::Done(())),
+            Cleaned::Failed(FailedProbe { node, why }) => Err(ClsError::failed(
+                format!("the failures are forgotten, and its probe has failed on {node}: {why}"),
+                "mend that (cls_doctor), then cls_cleanup again",
+            )),
         }
-        if let Some(count) = counts(&cluster, node).first() {
-            return Ok(Look::Pending(format!(
-                "{} has failed on {}: {} (fail count {})",
-                count.resource, count.node, count.operation, count.count
-            )));
-        }
-        // With a failure Pacemaker forgets what else it knew of the resource there, until the probe that follows,
-        // seconds later: whoever asks meanwhile would find no primary.
-        if let Some(name) = forgotten(&before, &cluster.view, node).next() {
-            settled = false;
-            return Ok(Look::Pending(format!(
-                "Pacemaker has not looked at {name} again"
-            )));
-        }
-        // Before the cleaning has begun nothing is under way either, so it is believed when it is seen twice.
-        if std::mem::replace(&mut settled, true) {
-            return match failed_probe(&cluster.view, node) {
-                Some(error) => Err(error),
-                None => Ok(Look::Done(())),
-            };
-        }
-        Ok(Look::Pending("nothing is under way".to_owned()))
-    })
-}
-
-/// The nodes, or the one, on which the database's role was on record before, and nothing is now.
-fn forgotten<'v>(
-    before: &'v View,
-    now: &'v View,
-    node: Option<&str>,
-) -> impl Iterator<Item = &'v NodeName> {
-    let meant = move |name: &&NodeName| node.is_none_or(|node| name.as_str() == node);
-    let known = before
-        .nodes
-        .iter()
-        .filter(|(_, node)| node.database.role.is_some());
-    known.map(|(name, _)| name).filter(meant).filter(|name| {
-        let node = now.node(name);
-        let database = &node.database;
-        node.online && database.role.is_none() && database.last_operation.is_none()
-    })
-}
-
-/// What is to be said of a node on which Pacemaker has looked at the database and could not tell its role: it does
-/// not look again by itself.
-fn failed_probe(now: &View, node: Option<&str>) -> Option<ClsError> {
-    let meant = |name: &NodeName| node.is_none_or(|node| name.as_str() == node);
-    now.nodes.iter().find_map(|(name, seen)| {
-        let unknown = seen.online && seen.database.role.is_none() && meant(name);
-        let failure = seen.database.last_failure.as_ref().filter(|_| unknown)?;
-        let why = match &failure.reason {
-            Some(reason) => reason.clone(),
-            None => format!("status {}", failure.code),
-        };
-        Some(ClsError::failed(
-            format!("the failures are forgotten, and its probe has failed on {name}: {why}"),
-            "mend that (cls_doctor), then cls_cleanup again",
-        ))
     })
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use pha_core::decide::operator::{
-    HandOverFacts, HeldData, may_hand_over, plan_hand_over, serves_no_more,
+    HAND_OVER_STEPS, HandOverFacts, HandOverStep, HeldData, may_hand_over, plan_hand_over,
+    serves_no_more,
 };
 use pha_core::health::NotingCommand;
 use pha_core::names::NodeName;
 use pha_core::postgres::RoleView;
-use pha_core::register::{Reading, Reply};
+use pha_core::register::{Reading, Register, Reply, Update};
 use pha_core::status::Score;
 use pha_core::timeline::WalPosition;
 use pha_host::clock::Deadline;
@@ -110,32 +111,49 @@ fn here(
             "cls_status",
         )
     };
-    // The lease ends with it, and nobody asks this node any more.
-    end_names(&cluster.resource)
-        .map_err(|error| ClsError::failed(error.to_string(), "mend that, then try again"))?;
     let file = memory_file(&cluster.resource);
-    let asking = file.load().map(|memory| memory.asking(&update));
-    let asking = asking.map_err(|error| unknown(error.to_string()))?;
-    file.store(&asking)
-        .map_err(|error| unknown(error.to_string()))?;
-    match service.update(&update, deadline.sub_budget(ASK)) {
-        Reply::Applied(row) => {
-            // The next operation of the agent sees it too.
-            if let Err(error) = file.store(&asking.seeing(&row)) {
-                tracing::debug!("{error}");
+    let mut epoch = facts.memory.epoch;
+    for step in HAND_OVER_STEPS {
+        match step {
+            HandOverStep::EndNames => end_names(&cluster.resource).map_err(|error| {
+                ClsError::failed(error.to_string(), "mend that, then try again")
+            })?,
+            HandOverStep::Remember => file
+                .load()
+                .and_then(|memory| file.store(&memory.asking(&update)))
+                .map_err(|error| unknown(error.to_string()))?,
+            HandOverStep::Change => {
+                let row = change(&mut service, &update, deadline).map_err(unknown)?;
+                // The next operation of the agent sees it too.
+                let kept = file.load().and_then(|seen| file.store(&seen.seeing(&row)));
+                if let Err(error) = kept {
+                    tracing::debug!("{error}");
+                }
+                epoch = row.epoch;
             }
-            if !cluster.node(successor).is_promotable() {
-                open_gate(cluster, successor, deadline);
-            }
-            Ok(Answer { epoch: row.epoch })
         }
-        reply => Err(unknown(match reply.row() {
+    }
+    if !cluster.node(successor).is_promotable() {
+        open_gate(cluster, successor, deadline);
+    }
+    Ok(Answer { epoch })
+}
+
+/// Makes the change of the register; the row after it.
+fn change(
+    service: &mut LockService,
+    update: &Update,
+    deadline: Deadline,
+) -> Result<Register, String> {
+    match service.update(update, deadline.sub_budget(ASK)) {
+        Reply::Applied(row) => Ok(row),
+        reply => Err(match reply.row() {
             Ok(row) => format!(
                 "the register has changed meanwhile (term {}, epoch {})",
                 row.term, row.epoch
             ),
             Err(no_row) => no_row.what().to_string(),
-        })),
+        }),
     }
 }
 

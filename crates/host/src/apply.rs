@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::decide::guard;
+use pha_core::decide::{Escalation, guard, time_to_stop};
 use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::parse::standby_names::Waits;
@@ -386,20 +386,13 @@ impl Node {
         Ok(Effect::Barrier(barrier))
     }
 
-    /// Each way of stopping gets its share: the fast one `stop_escalate`, and always so much less
-    /// than what is left that the harsher ones still have their time.
+    /// Stops PostgreSQL in one of the ways, within its time ([`time_to_stop`]).
     fn stop(&self, mode: StopMode, snapshot: &Snapshot, deadline: Deadline) -> Result<(), String> {
-        let left = deadline.left();
-        let escalate = if snapshot.standby_signal.is_there() {
-            self.params.stop_escalate_in_slave
-        } else {
-            self.params.stop_escalate
+        let escalation = Escalation {
+            primary: self.params.stop_escalate,
+            standby: self.params.stop_escalate_in_slave,
         };
-        let share = match mode {
-            StopMode::Fast => escalate.min(left.mul_f64(0.6)),
-            StopMode::Immediate => left / 2,
-            StopMode::Kill => left,
-        };
+        let share = time_to_stop(mode, snapshot.standby_signal, escalation, deadline.left());
         let stopped = self.pg.stop(mode, deadline.sub_budget(share));
         match stopped.map_err(text)? {
             Stopped::WasNotRunning | Stopped::Ended => {

@@ -33,6 +33,7 @@ pub use running::{LockFile, Named, died, is_lock_of, left_over, may_run, named, 
 pub use shared::descent::{Descent, descent};
 pub use shared::election::{Election, elect};
 pub use shared::gate::{Gate, gate};
+pub use shared::halt::{Escalation, time_to_stop};
 pub use shared::links::{acknowledged, whose};
 pub use shared::standbys::exchange_until;
 

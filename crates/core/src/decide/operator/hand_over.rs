@@ -167,6 +167,27 @@ fn owned(facts: &HandOverFacts) -> Result<(u64, u64), String> {
     }
 }
 
+/// What the owner's node does once every condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOverStep {
+    /// What [`crate::plan::Action::EndNames`] does. The lease ends with the change, and nobody asks this node any
+    /// more: whoever starts PostgreSQL by hand is to find it acknowledging nothing.
+    EndNames,
+    /// Keep durably that the change is asked for ([`Memory::asking`]): it may be made later than its reply is waited
+    /// for, and this node then relies on no promise of the epoch before.
+    Remember,
+    /// Make the change.
+    Change,
+}
+
+/// The steps, in the order in which they may be interrupted: what bars this node is there before another one is let
+/// in.
+pub const HAND_OVER_STEPS: [HandOverStep; 3] = [
+    HandOverStep::EndNames,
+    HandOverStep::Remember,
+    HandOverStep::Change,
+];
+
 /// Whether there is nothing against a hand-over that could be known before the primary is stopped.
 ///
 /// # Errors
@@ -327,6 +348,14 @@ mod tests {
                 .iter()
                 .any(|(id, before, _)| (*id, *before) == (rule.id, rule.before));
             assert!(tried, "{} is not tried", rule.id);
+        }
+    }
+
+    #[test]
+    fn this_node_is_barred_before_another_is_let_in() {
+        assert_eq!(HAND_OVER_STEPS.last(), Some(&HandOverStep::Change));
+        for step in [HandOverStep::EndNames, HandOverStep::Remember] {
+            assert!(HAND_OVER_STEPS.contains(&step), "{step:?}");
         }
     }
 

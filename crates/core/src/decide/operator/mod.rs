@@ -4,6 +4,7 @@
 //! The decisions are tables as those of the agent are: rows with a stable id, first match wins. A
 //! refusal says what is not so and what to type; a plan is shown before it is performed.
 
+mod cleanup;
 mod copy;
 mod hand_over;
 mod hold;
@@ -20,6 +21,7 @@ use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::NotTheOwner;
 
+pub use cleanup::{Cleaned, FailedProbe, cleaned};
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
     CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
@@ -28,8 +30,8 @@ pub use copy::{
     source_is_promoted, started_meanwhile, still_missing,
 };
 pub use hand_over::{
-    HAND_OVER_RULES, HandOverFacts, HandOverRule, HeldData, may_hand_over, plan_hand_over,
-    plan_hand_over_by, serves_no_more,
+    HAND_OVER_RULES, HAND_OVER_STEPS, HandOverFacts, HandOverRule, HandOverStep, HeldData,
+    may_hand_over, plan_hand_over, plan_hand_over_by, serves_no_more,
 };
 pub use hold::{Hold, Promotable, kept_off};
 pub use noted::{NotedProcess, began, may_still_run};

@@ -7,7 +7,7 @@ use crate::names::NodeName;
 use crate::ocf::OcfCode;
 use crate::plan::{Action, ActionKind, Attribute, Step, StopMode};
 use crate::register::{Reading, Register, Update};
-use crate::snapshot::{Arbiter, ExternalLock, Mode, Process, Snapshot};
+use crate::snapshot::{Arbiter, ExternalLock, Mode, Process, Snapshot, StandbySignal};
 use crate::status::{PgsqlStatus, Score};
 
 /// How much of an operation must be left for another, harsher way of stopping.
@@ -31,6 +31,36 @@ pub(in crate::decide) fn next_stop(snapshot: &Snapshot, kindest: StopMode) -> Op
         .into_iter()
         .filter(|mode| *mode >= first)
         .find(|mode| !snapshot.progress.stops.contains(mode))
+}
+
+/// How long the kind ways of stopping may take (`stop_escalate`, `stop_escalate_in_slave`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Escalation {
+    /// The fast way of a primary.
+    pub primary: Duration,
+    /// That of a standby.
+    pub standby: Duration,
+}
+
+/// How long one way of stopping may take of what is `left`: the fast one as long as the parameters say, and always so
+/// much less than what is left that the harsher ones still have their time. What is not seen to be a standby has a
+/// primary's time: it may have a checkpoint to write.
+#[must_use]
+pub fn time_to_stop(
+    mode: StopMode,
+    signal: StandbySignal,
+    escalation: Escalation,
+    left: Duration,
+) -> Duration {
+    let kind = match signal {
+        StandbySignal::There => escalation.standby,
+        StandbySignal::Missing | StandbySignal::Unknown => escalation.primary,
+    };
+    match mode {
+        StopMode::Fast => kind.min(left.mul_f64(0.6)),
+        StopMode::Immediate => left / 2,
+        StopMode::Kill => left,
+    }
 }
 
 /// Stops what still runs; `None` once PostgreSQL is proven stopped. Where even SIGKILL has not helped
@@ -168,4 +198,27 @@ pub(in crate::decide) fn show_stopped(s: &Snapshot) -> Option<Step> {
     }
     let actions = needed(s, wanted);
     (!actions.is_empty()).then(|| Step::then_continue(actions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_stopping_leaves_time_for_the_harsher_ones() {
+        let seconds = Duration::from_secs;
+        let escalation = Escalation {
+            primary: seconds(90),
+            standby: seconds(30),
+        };
+        let time = |mode, signal, left| time_to_stop(mode, signal, escalation, seconds(left));
+        let (fast, there) = (StopMode::Fast, StandbySignal::There);
+        assert_eq!(time(fast, there, 1000), seconds(30));
+        for signal in [StandbySignal::Missing, StandbySignal::Unknown] {
+            assert_eq!(time(fast, signal, 1000), seconds(90));
+        }
+        assert_eq!(time(fast, there, 10), seconds(6));
+        assert_eq!(time(StopMode::Immediate, there, 10), seconds(5));
+        assert_eq!(time(StopMode::Kill, there, 10), seconds(10));
+    }
 }
