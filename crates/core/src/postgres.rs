@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::lsn::Lsn;
 use crate::message;
 use crate::message::Message;
-use crate::parse::standby_names::Waits;
+use crate::parse::standby_names::{NOBODY, Waits};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
 
@@ -316,6 +316,18 @@ pub struct PausedReplay {
 pub const NO_ROOM: &str = "the file system of its pg_wal has no room for the WAL of a new timeline";
 
 impl StandbyView {
+    /// Whether these names are those of a standby that acknowledges nothing if somebody opens it ([`Self::closed`]).
+    #[must_use]
+    pub fn shows_closed(names: &Waits) -> bool {
+        *names == Waits::For(NOBODY.to_owned())
+    }
+
+    /// Sees whether a promotion is marked to have changed the settings: until those of every standby are known to be
+    /// read again, the names alone do not show that it is closed.
+    pub fn see_mark(&mut self, changed: bool) {
+        self.closed &= !changed;
+    }
+
     /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
     /// at a promotion.
     #[must_use]

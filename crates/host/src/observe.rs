@@ -258,7 +258,7 @@ impl Node {
             Answer::Primary(view) => view.history = self.history(view.timeline)?,
             Answer::Standby(view) => {
                 self.lineage(view, deadline).map_err(|e| e.to_string())?;
-                view.closed &= !self.place.is_standby_changed();
+                view.see_mark(self.place.is_standby_changed());
                 if let Some(paused) = &mut view.paused {
                     let control = self.pg.controldata(deadline).map_err(|e| e.to_string())?;
                     paused.needed = Some(control.limits);

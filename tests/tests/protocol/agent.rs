@@ -1022,20 +1022,24 @@ impl Explored {
         let node = &state.nodes[i];
         match node.postgres {
             Postgres::Down => Answer::NotAsked,
-            Postgres::Standby { .. } => Answer::Standby(StandbyView {
-                received: Some(self.position(&node.log)),
-                replayed: Some(self.position(&node.log)),
-                timeline: Some(match self.named || self.restarts {
-                    true => timeline_id(node.log.timeline()),
-                    false => TimelineId::FIRST,
-                }),
-                histories: vec![],
-                streaming: false,
-                receiver: None,
-                slots: vec![],
-                paused: unfit::paused(node),
-                closed: node.names == NOBODY_BIT && self.shows_changed(node),
-            }),
+            Postgres::Standby { .. } => {
+                let mut view = StandbyView {
+                    received: Some(self.position(&node.log)),
+                    replayed: Some(self.position(&node.log)),
+                    timeline: Some(match self.named || self.restarts {
+                        true => timeline_id(node.log.timeline()),
+                        false => TimelineId::FIRST,
+                    }),
+                    histories: vec![],
+                    streaming: false,
+                    receiver: None,
+                    slots: vec![],
+                    paused: unfit::paused(node),
+                    closed: StandbyView::shows_closed(&waits(node)),
+                };
+                view.see_mark(!self.shows_changed(node));
+                Answer::Standby(view)
+            }
             Postgres::Primary { .. } => Answer::Primary(PrimaryView {
                 timeline: timeline_id(node.log.timeline()),
                 history: match self.named {
@@ -1044,14 +1048,19 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                waits: match (node.names, &strangers::texts(node.names)[..]) {
-                    (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
-                    (_, []) => Waits::ForNobody,
-                    (names, [name]) if names & HELD_BIT == 0 => Waits::For(name.clone()),
-                    (_, names) => Waits::Held(names.to_vec()),
-                },
+                waits: waits(node),
                 links: self.links(state, i),
             }),
         }
+    }
+}
+
+/// `synchronous_standby_names`, as a node's settings have it.
+fn waits(node: &Node) -> Waits {
+    match (node.names, &strangers::texts(node.names)[..]) {
+        (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
+        (_, []) => Waits::ForNobody,
+        (names, [name]) if names & HELD_BIT == 0 => Waits::For(name.clone()),
+        (_, names) => Waits::Held(names.to_vec()),
     }
 }

@@ -64,7 +64,7 @@ impl Explored {
         Some(())
     }
 
-    /// Whether the mark of settings that a promotion has changed is seen.
+    /// Whether no mark is seen of settings that a promotion has changed.
     pub(crate) fn shows_changed(&self, node: &Node) -> bool {
         node.lender.is_none() || self.mutation == Mutation::ChangeNotMarked
     }

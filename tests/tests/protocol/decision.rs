@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pha_core::decide::operator::{
-    NodePosition, RecoveryFacts, RecoveryPlan, plan_recovery, to_give_way,
+    NodePosition, RecoveryFacts, plan_recovery, plan_recovery_by, to_give_way,
 };
 use pha_core::lsn::Lsn;
 use pha_core::names::NodeName;
@@ -182,16 +182,8 @@ impl Explored {
     pub(crate) fn registers(&self, state: &mut State) -> Option<()> {
         let deciding = state.deciding.take()?;
         let facts = self.recovery(state, &deciding);
-        // Made when the operator confirmed, of the register as it is read now.
-        let plan = RecoveryPlan {
-            node: name(usize::from(deciding.node)),
-            register: Some(state.register()),
-            remake: false,
-            goes_on: false,
-            lineage: None,
-            unproven: None,
-            losses: vec![],
-        };
+        // Made when the operator confirmed, of the register as it is read now: nothing is asked again.
+        let plan = plan_recovery_by(&[], &facts).ok()?;
         let update = plan.update(&facts, String::new())?;
         if deciding.told {
             state.acknowledged &= state.nodes[usize::from(deciding.node)].log.commits();

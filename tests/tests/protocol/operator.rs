@@ -2,8 +2,9 @@
 //! interrupted between any two, and the hand-over of a primary that is stopped (R9).
 
 use pha_core::decide::operator::{
-    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, HAND_OVER_RULES, HandOverFacts,
-    HeldData, Instance, has_left, plan_copy, plan_hand_over_by, source_holds,
+    CopyFacts, CopyKind, CopyRequest, CopyStep, CopyVerdict, Data, HAND_OVER_RULES,
+    HAND_OVER_STEPS, HandOverFacts, HandOverStep, HeldData, Instance, has_left, may_be_used,
+    plan_copy, plan_hand_over_by,
 };
 use pha_core::lineage::Held;
 use pha_core::lsn::Lsn;
@@ -209,11 +210,21 @@ impl Explored {
                 serves
             }
             Step::CheckSource => {
-                let reading = Reading::Row(state.register());
+                let mut row = state.register();
                 let source = name(usize::from(copy.source));
-                let holds = source_holds(&source, Some(copy.term), &reading, None).is_ok();
-                let good = serves && (holds || self.mutation == Mutation::CopyFromAnyone);
-                if good {
+                if self.mutation == Mutation::CopyFromAnyone {
+                    (row.owner, row.term) = (Some(source.clone()), copy.term);
+                }
+                let reading = Reading::Row(row);
+                let used = may_be_used::<()>(
+                    &source,
+                    Some(copy.term),
+                    Some(&reading),
+                    None,
+                    || Ok(None),
+                    || Ok(serves),
+                );
+                if matches!(used, Ok(Ok(_))) {
                     let node = &mut state.nodes[i];
                     (node.unfinished, node.standby_signal) = (false, !self.named);
                     node.record = state.row.is_named.then_some(Kept {
@@ -256,16 +267,24 @@ impl Explored {
             .iter()
             .filter(|rule| left_out != Some(rule.id));
         let update = plan_hand_over_by(rules, &facts).ok()?;
-        if self.mutation != Mutation::HandOverNotKept && self.remembers() {
-            let asking = facts.memory.asking(&update);
-            state.nodes[i].remember(&asking);
-        }
-        let before = state.row.holders;
-        match outcome {
-            Outcome::Delayed => state.delayed = Some(update),
-            _ => {
-                if self.update(state, &update) && self.mutation == Mutation::HandOverKeepsOthers {
-                    state.row.holders |= before;
+        for step in HAND_OVER_STEPS {
+            match step {
+                HandOverStep::EndNames => self.end_names(&mut state.nodes[i]),
+                HandOverStep::Remember => {
+                    if self.mutation != Mutation::HandOverNotKept && self.remembers() {
+                        let asking = facts.memory.asking(&update);
+                        state.nodes[i].remember(&asking);
+                    }
+                }
+                HandOverStep::Change if outcome == Outcome::Delayed => {
+                    state.delayed = Some(update.clone());
+                }
+                HandOverStep::Change => {
+                    let before = state.row.holders;
+                    let made = self.update(state, &update);
+                    if made && self.mutation == Mutation::HandOverKeepsOthers {
+                        state.row.holders |= before;
+                    }
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! The register's part in a copy: leaving it, and seeing that the source still owns it (R6).
 
-use pha_core::decide::operator::{CopyPlan, has_left, source_holds, source_is_promoted};
+use pha_core::decide::operator::{CopyPlan, has_left, may_be_used};
 use pha_core::message;
 use pha_core::message::Message;
-use pha_core::register::Update;
+use pha_core::register::{Register, Update};
 use pha_host::rewind::Source;
 
 use super::{Work, broken};
@@ -43,25 +43,21 @@ impl Work<'_> {
                 ),
             )
         };
-        match self.register()? {
-            Some(reading) => {
-                let told = self.cluster.view.seen;
-                let row = source_holds(&plan.source, plan.term, &reading, told)
-                    .map_err(|why| moved(Message::from(why)))?;
-                self.timelines = row.named_lineage().cloned();
-            }
-            None => {
-                let cluster = self.cluster.again(self.session)?;
-                source_is_promoted(&plan.source, cluster.primary().ok().as_ref())
-                    .map_err(|why| moved(Message::from(why)))?;
-            }
-        }
-        match self.source_view(source) {
-            Ok(_) => Ok(()),
-            Err(ClsError::Disagree(_)) => {
-                Err(moved(message!("{node} is in recovery", node = plan.source)))
-            }
-            Err(error) => Err(error),
-        }
+        let reading = self.register()?;
+        let row = may_be_used(
+            &plan.source,
+            plan.term,
+            reading.as_ref(),
+            self.cluster.view.seen,
+            || Ok(self.cluster.again(self.session)?.primary().ok()),
+            || match self.source_view(source) {
+                Ok(_) => Ok(true),
+                Err(ClsError::Disagree(_)) => Ok(false),
+                Err(error) => Err(error),
+            },
+        )?;
+        let row = row.map_err(moved)?;
+        self.timelines = row.and_then(Register::named_lineage).cloned();
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::postgres::{
 };
 use crate::timeline::{History, TimelineId};
 
-use super::standby_names::{NOBODY, StandbyNames, Waits};
+use super::standby_names::{StandbyNames, Waits};
 
 /// The rows of a simple query, each a list of values as text.
 pub type TextRows = Vec<Vec<Option<String>>>;
@@ -186,7 +186,7 @@ fn as_standby(
             here: server.limits,
             needed: None,
         }),
-        closed: Waits::from(&server.names) == Waits::For(NOBODY.to_owned()),
+        closed: StandbyView::shows_closed(&Waits::from(&server.names)),
     })
 }
 

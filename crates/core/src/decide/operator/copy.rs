@@ -25,10 +25,7 @@ pub use moves::{
     Fixed, Lead, Moves, Need, OldPlaces, Outside, PLACE_RULES, PlaceFacts, ROOM_RULES, Target,
     has_other_version, has_room, mapped, plan_moves,
 };
-pub use register::{
-    Copied, has_left, is_still_so, source_holds, source_is_promoted, started_meanwhile,
-    still_missing,
-};
+pub use register::{Copied, has_left, is_still_so, may_be_used, started_meanwhile, still_missing};
 pub use seen::{has_checkpoint, not_rewound};
 
 /// Which command was given.

@@ -26,8 +26,8 @@ pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
     CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,
     PLACE_RULES, PlaceFacts, ROOM_RULES, Room, Target, has_checkpoint, has_left, has_other_version,
-    has_room, is_still_so, mapped, not_rewound, plan_copy, plan_moves, room, source_holds,
-    source_is_promoted, started_meanwhile, still_missing,
+    has_room, is_still_so, mapped, may_be_used, not_rewound, plan_copy, plan_moves, room,
+    started_meanwhile, still_missing,
 };
 pub use hand_over::{
     HAND_OVER_RULES, HAND_OVER_STEPS, HandOverFacts, HandOverRule, HandOverStep, HeldData,
@@ -38,7 +38,7 @@ pub use noted::{NotedProcess, began, may_still_run};
 pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
     NodePosition, NotRegistered, RECOVERY_RULES, RecoveryFacts, RecoveryPlan, gives_way_at,
-    may_still_serve, plan_recovery, registered, taken_over, to_give_way,
+    may_still_serve, plan_recovery, plan_recovery_by, registered, taken_over, to_give_way,
 };
 pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

@@ -662,7 +662,18 @@ fn not_given(answer: &Result<GaveWay, String>, chosen: bool) -> Option<Message> 
 /// # Errors
 /// The first precondition that does not hold.
 pub fn plan_recovery(facts: &RecoveryFacts) -> Result<RecoveryPlan, Box<Refusal>> {
-    all_hold(RECOVERY_RULES, facts)?;
+    plan_recovery_by(RECOVERY_RULES, facts)
+}
+
+/// [`plan_recovery`] by the rules given: what was confirmed is registered later, when they are not asked again.
+///
+/// # Errors
+/// The first precondition that does not hold, or no node that is chosen can be.
+pub fn plan_recovery_by(
+    rules: &[Precondition<RecoveryFacts>],
+    facts: &RecoveryFacts,
+) -> Result<RecoveryPlan, Box<Refusal>> {
+    all_hold(rules, facts)?;
     let chosen =
         usable(facts).map_err(|(what, hint)| Box::new(Refusal::new(USABLE_NODE, what, hint)))?;
     Ok(RecoveryPlan {

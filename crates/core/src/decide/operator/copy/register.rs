@@ -3,6 +3,7 @@
 use super::super::Refusal;
 use super::{CopyPlan, CopyStep};
 use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::register::{Reading, Register, Reply, Seen, believed};
 
@@ -70,12 +71,40 @@ pub fn started_meanwhile(me: &NodeName) -> Box<Refusal> {
     ))
 }
 
+/// Whether a copy that was made may be used: its source is the primary still, at the term at which the copy was planned.
+/// The row that shows it, where there is a register; `told` is how far the cluster was told that it has come. Without
+/// one `promoted` says who is the primary. `serves` asks the source itself whether it is no standby.
+///
+/// # Errors
+/// Those of asking.
+pub fn may_be_used<'r, E>(
+    source: &NodeName,
+    term: Option<u64>,
+    register: Option<&'r Reading>,
+    told: Option<Seen>,
+    promoted: impl FnOnce() -> Result<Option<NodeName>, E>,
+    serves: impl FnOnce() -> Result<bool, E>,
+) -> Result<Result<Option<&'r Register>, Message>, E> {
+    let held = match register {
+        Some(reading) => source_holds(source, term, reading, told).map(Some),
+        None => source_is_promoted(source, promoted()?.as_ref()).map(|()| None),
+    };
+    let row = match held {
+        Ok(row) => row,
+        Err(why) => return Ok(Err(Message::from(why))),
+    };
+    Ok(match serves()? {
+        true => Ok(row),
+        false => Err(message!("{node} is in recovery", node = source)),
+    })
+}
+
 /// The register's row, where it shows that the source of a copy still owns it, at the term at which the copy
 /// was planned; `told` is how far the cluster was told that the register has come. A primary that was replaced meanwhile may have given WAL that nobody else has.
 ///
 /// # Errors
 /// What has changed, so that the copy cannot be used.
-pub fn source_holds<'r>(
+pub(super) fn source_holds<'r>(
     source: &NodeName,
     term: Option<u64>,
     reading: &'r Reading,
@@ -95,7 +124,7 @@ pub fn source_holds<'r>(
 ///
 /// # Errors
 /// What has changed, so that the copy cannot be used.
-pub fn source_is_promoted(source: &NodeName, primary: Option<&NodeName>) -> Result<(), String> {
+fn source_is_promoted(source: &NodeName, primary: Option<&NodeName>) -> Result<(), String> {
     match primary == Some(source) {
         true => Ok(()),
         false => Err("another node became primary".to_owned()),

@@ -401,16 +401,41 @@ fn a_node_has_left_only_where_the_register_says_so() {
 #[test]
 fn a_source_is_the_owner_at_the_term_of_the_plan() {
     let (source, reading) = (name("node2"), register("node2", &["node2"]));
-    assert!(source_holds(&source, Some(3), &reading, None).is_ok());
+    let nobody = || Ok::<_, ()>(None);
+    let holds = |source: &NodeName, term, reading: &Reading, told| {
+        let row = may_be_used(source, term, Some(reading), told, nobody, || Ok(true));
+        row.unwrap().is_ok()
+    };
+    assert!(holds(&source, Some(3), &reading, None));
     for (source, term, reading) in [
         (&source, Some(2), &reading),
         (&source, None, &reading),
         (&name("node3"), Some(3), &reading),
         (&source, Some(3), &Reading::Missing),
     ] {
-        assert!(source_holds(source, term, reading, None).is_err());
+        assert!(!holds(source, term, reading, None));
     }
     // It was put back to before what the cluster has seen.
     let told = Some(Seen { term: 9, epoch: 9 });
-    assert!(source_holds(&source, Some(3), &reading, told).is_err());
+    assert!(!holds(&source, Some(3), &reading, told));
+    // It owns the register, and is a standby by now.
+    let stopped = may_be_used(&source, Some(3), Some(&reading), None, nobody, || Ok(false));
+    assert!(stopped.unwrap().is_err());
+    let unknown = may_be_used(&source, Some(3), Some(&reading), None, nobody, || Err(()));
+    assert!(unknown.is_err());
+}
+
+#[test]
+fn a_source_without_a_register_is_the_one_that_is_promoted() {
+    let source = name("node2");
+    for (promoted, serves, used) in [
+        (Some("node2"), true, true),
+        (Some("node2"), false, false),
+        (Some("node3"), true, false),
+        (None, true, false),
+    ] {
+        let promoted = promoted.map(name);
+        let row = may_be_used::<()>(&source, None, None, None, || Ok(promoted), || Ok(serves));
+        assert_eq!(row.unwrap().is_ok(), used);
+    }
 }
