@@ -187,11 +187,11 @@ fn refused(findings: &[InitFinding]) -> ClsError {
     }
 }
 
-/// Whether a cluster has owned the row.
-fn is_used(row: &Details) -> bool {
+/// What a row amounts to.
+fn of_row(row: &Details) -> InitLock {
     let term = row.columns.get("term").and_then(serde_json::Value::as_i64);
     let owner = row.columns.get("owner").and_then(serde_json::Value::as_str);
-    term.is_some_and(|term| term > 0) || owner.is_some_and(|owner| !owner.is_empty())
+    InitLock::of_row(term, owner, row.is_migrated())
 }
 
 impl Work<'_> {
@@ -295,15 +295,13 @@ impl Work<'_> {
         };
         let shown = |info: &Conninfo| lock::show(info, name, self.deadline.sub_budget(LOCK));
         let why = match shown(info) {
-            Ok(Shown::Row(row)) if is_used(&row) => return Ok(InitLock::Used),
-            Ok(Shown::Row(row)) if row.is_migrated() => return Ok(InitLock::Fresh),
-            Ok(Shown::Row(_)) => return Ok(InitLock::Lacking),
+            Ok(Shown::Row(row)) => return Ok(of_row(&row)),
             Ok(Shown::NoRow | Shown::NoTable(_)) => return Ok(InitLock::Lacking),
             Err(trouble) => trouble.to_string(),
         };
         let used = match self.administrator.map(shown) {
             None | Some(Ok(Shown::NoRow | Shown::NoTable(_))) => false,
-            Some(Ok(Shown::Row(row))) => is_used(&row),
+            Some(Ok(Shown::Row(row))) => of_row(&row) == InitLock::Used,
             Some(Err(trouble)) => {
                 return Err(ClsError::refused(
                     format!("--lock-admin cannot be used: {trouble}; nothing was changed"),

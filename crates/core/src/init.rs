@@ -105,6 +105,21 @@ pub enum InitLock {
     },
 }
 
+impl InitLock {
+    /// What a row amounts to, by the term and the owner in it, and by whether it has all the columns that this version
+    /// needs. A cluster that has used it is not begun anew, whatever else the row lacks.
+    #[must_use]
+    pub fn of_row(term: Option<i64>, owner: Option<&str>, whole: bool) -> Self {
+        let used =
+            term.is_some_and(|term| term > 0) || owner.is_some_and(|owner| !owner.is_empty());
+        match (used, whole) {
+            (true, _) => Self::Used,
+            (false, true) => Self::Fresh,
+            (false, false) => Self::Lacking,
+        }
+    }
+}
+
 /// What shall be, and what is known of the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct InitSite<'a> {

@@ -45,3 +45,4 @@ pub mod status;
 pub mod sync_in_force;
 mod text_enum;
 pub mod timeline;
+pub mod whose;

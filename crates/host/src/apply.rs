@@ -11,6 +11,7 @@ use pha_core::plan::{Action, Attribute, Effect, StopMode};
 use pha_core::register::{Decided, all_promised};
 use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
 use pha_core::status::DataStatus;
+use pha_core::whose;
 use tracing::warn;
 
 use crate::clock::{Deadline, since_boot};
@@ -273,29 +274,22 @@ impl Node {
     ) -> Result<(), String> {
         let wanted = action.standby_settings(&self.settings);
         let wanted = wanted.ok_or("no settings of a standby")?;
-        if let Some(from) = wanted.upstream {
+        if wanted.upstream.is_some() {
             let version = self.pg.data_version().map_err(text)?;
-            if !version.reloads_primary_conninfo() {
-                return Err(format!(
-                    "PostgreSQL {version} would have to be restarted to receive from {from}"
-                ));
-            }
+            let reloads = version.reloads_primary_conninfo();
+            let why = whose::not_by_reload(wanted.upstream, &version.to_string(), reloads);
+            why.map_or(Ok(()), Err)?;
         }
         let closed = wanted.is_closed(&self.settings);
         if !closed && let Err(why) = self.place.standby_is_changed() {
-            // What receives from another node must be put back even after a kill. A standby that is opened now
-            // shows by its names that it was, and a directory that takes no mark is no reason for an outage.
-            if wanted.upstream.is_some() {
+            if !whose::goes_unmarked(&wanted) {
                 return Err(why);
             }
             warn!("that the standby's settings are changed cannot be marked: {why}");
         }
         self.write_settings(&pgconf::Settings {
             standby: true,
-            // An incarnation lies in no file that somebody might copy.
-            plain_name: Some(wanted.name)
-                .filter(|name| !name.is_incarnation())
-                .cloned(),
+            plain_name: whose::in_file(wanted.name).cloned(),
             names: wanted.names,
             restore_command: self.restore_through_us()?,
             upstream: wanted.upstream.cloned(),

@@ -19,14 +19,12 @@ use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
 use pha_core::parse::standby_names::{NOBODY, Waits};
+use pha_core::whose::{NAMES, Stands, is_foreign, is_foreign_word};
 
 use crate::account::Content;
 use crate::files::{Change, FileError};
 use crate::own;
 use crate::pgctl::{PgCtl, PgError};
-
-/// The setting that only the agent may make.
-const NAMES: &str = "synchronous_standby_names";
 
 /// Why the configuration cannot be written, or must not be used.
 #[derive(Debug, thiserror::Error)]
@@ -365,8 +363,7 @@ fn may_quote(pg: &PgCtl, content: &Content) -> bool {
 /// # Errors
 /// [`PgConfError::ForeignNames`] with file and line, or why the configuration cannot be read.
 pub fn refuse_foreign_names(pg: &PgCtl, params: &Params) -> Result<(), PgConfError> {
-    // What stands on the command line is stronger than any file.
-    if let Some(word) = pg.start_opt.iter().find(|word| word.contains(NAMES)) {
+    if let Some(word) = pg.start_opt.iter().find(|word| is_foreign_word(word)) {
         return Err(PgConfError::Value(format!(
             "the parameter start_opt sets {NAMES} ({word:?}), which the agent sets; remove it there"
         )));
@@ -389,8 +386,17 @@ enum Origin {
     Config,
     /// A file that another one includes.
     Included,
-    /// `postgresql.auto.conf`: it comes after what the agent sets, so even an empty value counts.
+    /// `postgresql.auto.conf`: it comes after what the agent sets.
     AlterSystem,
+}
+
+impl Origin {
+    fn stands(self) -> Stands {
+        match self {
+            Self::Config | Self::Included => Stands::Before,
+            Self::AlterSystem => Stands::After,
+        }
+    }
 }
 
 /// How deep files may include each other; a server refuses more (`CONF_FILE_MAX_DEPTH`).
@@ -426,10 +432,7 @@ impl Search<'_> {
         for item in conffile::items(&content.bytes) {
             let item = item.map_err(|error| malformed(pg, path, &content, error))?;
             match item.directive {
-                Directive::Set { name, value }
-                    if name == NAMES
-                        && (origin == Origin::AlterSystem || !value.trim().is_empty()) =>
-                {
+                Directive::Set { name, value } if is_foreign(&name, &value, origin.stands()) => {
                     return Err(PgConfError::ForeignNames {
                         path: path.to_owned(),
                         line: item.line,

@@ -10,18 +10,11 @@ use std::path::{Path, PathBuf};
 
 use pha_core::begun::Mark;
 use pha_core::snapshot;
+use pha_core::whose::{NODE_FILES, is_kept};
 
 use crate::files::FileError;
 use crate::own;
 use crate::user::User;
-
-/// What belongs to the node and not to the data.
-pub const CONFIGURATION: [&str; 4] = [
-    "postgresql.conf",
-    "pg_hba.conf",
-    "pg_ident.conf",
-    "postgresql.auto.conf",
-];
 
 /// Files of the configuration: a name each, and what is in it.
 pub type Configuration = Vec<(&'static str, Vec<u8>)>;
@@ -97,7 +90,7 @@ impl Copies {
             return Ok(None);
         }
         let mut files = Vec::new();
-        for name in CONFIGURATION {
+        for name in NODE_FILES {
             let bytes = own::read(&self.file(&format!(".{name}")))?;
             files.extend(bytes.map(|bytes| (name, bytes)));
         }
@@ -111,7 +104,7 @@ impl Copies {
     pub fn forget(&self) -> Result<(), FileError> {
         // The sign that all of them are there goes first.
         let _ = own::ensure_absent(&self.file(".kept"))?;
-        for name in CONFIGURATION {
+        for name in NODE_FILES {
             let _ = own::ensure_absent(&self.file(&format!(".{name}")))?;
         }
         Ok(())
@@ -237,18 +230,17 @@ pub fn take_over(owner: &User, pgdata: &Path, beside: &Beside) -> Result<(), Fil
     Ok(())
 }
 
-/// The configuration files in a directory of the account's that are no links: a link leads out of the
-/// directory, where a copy overwrites nothing.
+/// The node's own configuration files in a directory of the account's ([`NODE_FILES`], [`is_kept`]).
 ///
 /// # Errors
 /// One cannot be read.
 pub fn configuration_in(owner: &User, directory: &Path) -> Result<Configuration, FileError> {
     let files = owner.files();
     let mut found = Vec::new();
-    for name in CONFIGURATION {
+    for name in NODE_FILES {
         let path = directory.join(name);
         let is_link = |stat: crate::account::Stat| stat.kind == crate::account::Kind::Link;
-        if files.look_at_name(&path)?.is_some_and(is_link) {
+        if !is_kept(files.look_at_name(&path)?.is_some_and(is_link)) {
             continue;
         }
         found.extend(files.read(&path)?.map(|content| (name, content.bytes)));

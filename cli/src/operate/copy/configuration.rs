@@ -1,6 +1,6 @@
 //! The node's own configuration files, which a copy would overwrite with those of the source.
 
-use pha_core::lineage::{Held, Record};
+use pha_core::whose::{may_be_kept_anew, of_copied};
 use pha_host::node::memory_file;
 use pha_host::record::RecordFile;
 use pha_host::unfinished;
@@ -9,12 +9,11 @@ use super::{Work, broken};
 use crate::error::ClsError;
 
 impl Work<'_> {
-    /// Keeps the files in root's own state. Those of an interrupted copy are kept as they are: what is
-    /// in the directory now may be the source's already.
+    /// Keeps the files in root's own state ([`may_be_kept_anew`]).
     pub(super) fn keep_configuration(&mut self) -> Result<(), ClsError> {
         let interrupted = self.copies.mark().map_err(|error| broken(&error))?;
         let kept = self.copies.kept().map_err(|error| broken(&error))?;
-        if interrupted.is_some() && kept.is_some() {
+        if !may_be_kept_anew(interrupted.is_some(), kept.is_some()) {
             return Ok(());
         }
         let files = unfinished::configuration_in(&self.pg.user, &self.pg.pgdata)
@@ -26,12 +25,8 @@ impl Work<'_> {
     /// nothing starts them.
     fn record(&self) -> Result<(), ClsError> {
         let file = RecordFile::beside(&memory_file(&self.cluster.resource));
-        let kept = match self.timelines.clone().zip(self.system) {
-            Some((lineage, system)) => file.store(&Record {
-                system,
-                lineage,
-                held: Held::Copied,
-            }),
+        let kept = match of_copied(self.timelines.clone(), self.system) {
+            Some(record) => file.store(&record),
             None => file.forget(),
         };
         kept.map_err(|error| broken(&error))

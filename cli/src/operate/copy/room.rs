@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pha_core::decide::operator::{
-    CopyPlan, CopyStep, Method, Moves, Need, Target, has_room, mapped, plan_moves,
-};
+use pha_core::decide::operator::{CopyPlan, Moves, Need, Target, has_room, mapped, plan_moves};
 use pha_host::rewind::Source;
 use pha_host::sql::TextRows;
 
@@ -29,9 +27,7 @@ impl Work<'_> {
     /// What of the old data is moved aside for a copy, after seeing that it can be and that there is room.
     pub(super) fn moves(&self, plan: &CopyPlan, source: &Source) -> Result<Moves, ClsError> {
         let old = self.pg.old_places().map_err(|error| broken(&error))?;
-        // An empty directory stays; what could not be rewound does not.
-        let moves = plan.steps.contains(&CopyStep::SetAside) || plan.method == Method::Rewind;
-        let old = old.filter(|_| moves);
+        let old = old.filter(|_| plan.moves_old_data());
         let wal = old.as_ref().and_then(|old| old.wal());
         let wal = wal.map(|wal| wal.place.clone());
         let targets = self.targets(plan, source, wal)?;
@@ -73,14 +69,8 @@ impl Work<'_> {
                 .pg
                 .need(&place, bytes)
                 .map_err(|error| broken(&error))?;
-            let freed = moves
-                .places
-                .iter()
-                .any(|(_, moved)| place.starts_with(moved));
-            // What is behind a link is looked at by its own name.
-            let freed = freed || place == self.pg.pgdata && !moves.places.is_empty();
             needs.push(Need {
-                taken: need.taken && !freed,
+                taken: need.taken && !moves.frees(&place, &self.pg.pgdata),
                 ..need
             });
         }

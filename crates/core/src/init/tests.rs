@@ -471,3 +471,20 @@ fn lines_are_added_once_and_nothing_else_is_changed() {
         3
     );
 }
+
+#[test]
+fn a_row_that_was_owned_is_used() {
+    for (term, owner, whole, wanted) in [
+        (Some(0), None, true, InitLock::Fresh),
+        (Some(0), Some(""), true, InitLock::Fresh),
+        (None, None, false, InitLock::Lacking),
+        (Some(1), None, true, InitLock::Used),
+        (None, Some("node1"), false, InitLock::Used),
+    ] {
+        assert_eq!(
+            InitLock::of_row(term, owner, whole),
+            wanted,
+            "{term:?} {owner:?}"
+        );
+    }
+}

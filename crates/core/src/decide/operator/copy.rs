@@ -175,6 +175,14 @@ pub struct CopyPlan {
     pub steps: Vec<CopyStep>,
 }
 
+impl CopyPlan {
+    /// Whether old data are moved aside for it. An empty directory stays; what could not be rewound does not.
+    #[must_use]
+    pub fn moves_old_data(&self) -> bool {
+        self.steps.contains(&CopyStep::SetAside) || self.method == Method::Rewind
+    }
+}
+
 /// The decision.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -82,6 +82,19 @@ pub struct Moves {
     pub links: Vec<Lead>,
 }
 
+impl Moves {
+    /// Whether what is in a place of `pgdata`'s copy is moved aside, so that nothing is there when the copy is made. The
+    /// data directory is looked at by its own name, also where that is a link.
+    #[must_use]
+    pub fn frees(&self, place: &Path, pgdata: &Path) -> bool {
+        let moved = self
+            .places
+            .iter()
+            .any(|(_, moved)| place.starts_with(moved));
+        moved || place == pgdata && !self.places.is_empty()
+    }
+}
+
 /// A place that a copy is written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -77,6 +77,13 @@ fn go(request: &CopyRequest, facts: &CopyFacts) -> CopyPlan {
 fn an_old_primary_is_rewound() {
     use CopyStep as S;
     let plan = go(&REPAIR, &diverged());
+    // Should that not work, a copy takes their place.
+    assert!(plan.moves_old_data());
+    let empty = CopyPlan {
+        method: Method::Backup,
+        ..plan.clone()
+    };
+    assert!(!empty.moves_old_data());
     assert_eq!((plan.source, plan.term), (name("node2"), Some(3)));
     assert_eq!(
         plan.steps,

@@ -308,3 +308,16 @@ fn what_goes_to_one_file_system_is_added_up() {
     assert_eq!(has_room(&beside).unwrap_err().id, "copy-mount");
     assert!(has_room(&vec![unmounted("/mnt/pg"), need("/ts", 2, 1)]).is_ok());
 }
+
+#[test]
+fn only_what_is_moved_aside_frees_its_place() {
+    let link = Path::new("/data/link");
+    let moves = plan(&old(vec![outside("pg_wal", "/wal/pg")]), &["/wal/pg"]).unwrap();
+    for place in ["/data/pg", "/wal/pg", "/wal/pg/below", "/data/link"] {
+        assert!(moves.frees(Path::new(place), link), "{place}");
+    }
+    for place in ["/wal", "/data/pg2", "/ts"] {
+        assert!(!moves.frees(Path::new(place), link), "{place}");
+    }
+    assert!(!Moves::default().frees(link, link));
+}
