@@ -5,10 +5,14 @@
 //! to which it was given on. Nothing depends on it: a node without such a log has no trail, and the command goes on.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use pha_core::quoted::shell_word;
+use pha_core::names::NodeName;
+use pha_core::quoted::{shell_word, shortened};
+use pha_host::login;
+use pha_host::user::User;
 
 use crate::error::{ClsError, Exit};
 use crate::operate;
@@ -22,6 +26,13 @@ const PRIORITY: u8 = 10 << 3 | 5;
 /// The longest line; a receiver may cut one of more than 1,024 bytes.
 const LONGEST: usize = 900;
 
+/// The variable in which a command that is given on to another node says for whom. Anybody can set it, so that it is
+/// noted as a remark, and never in the place of who typed the command there.
+pub(crate) const REMARK: &str = "PHA4PGSQL_FOR";
+
+/// The most characters that are noted of a remark, or of an address that is none.
+const FOREIGN: usize = 200;
+
 /// One command.
 #[derive(Debug)]
 pub(crate) struct Trail {
@@ -34,12 +45,13 @@ impl Trail {
         let trail = Self {
             typed: typed(given),
         };
-        let who = shell_word(&operate::operator());
-        let place = place(
-            std::env::var("SSH_CONNECTION").ok().as_deref(),
-            std::fs::read_link("/proc/self/fd/0").ok().as_deref(),
-        );
-        say(&format!("begins, typed by {who}{place}: {}", trail.typed));
+        let remark = std::env::var_os(REMARK);
+        let remark = remark.map_or_else(String::new, |text| remark_of(&text.to_string_lossy()));
+        say(&format!(
+            "begins, typed by {}{remark}: {}",
+            who(),
+            trail.typed
+        ));
         trail
     }
 
@@ -55,19 +67,48 @@ impl Trail {
     }
 }
 
-/// From where: the address of an ssh client, and the terminal.
-fn place(ssh: Option<&str>, input: Option<&Path>) -> String {
-    let address = ssh.and_then(|text| text.split(' ').next()).map(shell_word);
-    let address = address.map(|address| format!(" from {address}"));
+/// Who gives the commands, as far as it is known: the account, the one that has logged in, from where, on which terminal.
+fn who() -> String {
+    let input = std::fs::read_link("/proc/self/fd/0").ok();
+    let place = place(&login::addresses(), input.as_deref());
+    let login = login::account().map_or_else(String::new, |uid| {
+        logged_in(uid, User::of_id(uid).ok().as_ref().map(User::name))
+    });
+    format!("{}{login}{place}", shell_word(&operate::operator()))
+}
+
+/// The same for the node to which a command is given on, where it is root's.
+pub(crate) fn asked_from(here: &NodeName) -> String {
+    format!("{} at {here}", who())
+}
+
+fn remark_of(text: &str) -> String {
+    format!(", for {}", shell_word(&shortened(text, FOREIGN)))
+}
+
+fn logged_in(uid: u32, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!(" (login {}, {uid})", shell_word(name)),
+        None => format!(" (login {uid})"),
+    }
+}
+
+/// From where: the addresses of ssh clients, and the terminal.
+fn place(addresses: &[String], input: Option<&Path>) -> String {
+    let shown = |address: &String| match address.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => shell_word(&shortened(address, FOREIGN)),
+    };
+    let addresses: Vec<String> = addresses.iter().map(shown).collect();
+    let address = match addresses.is_empty() {
+        true => String::new(),
+        false => format!(" from {}", addresses.join(", ")),
+    };
     let terminal = input.and_then(|path| path.to_str());
     let terminal =
         terminal.filter(|path| path.starts_with("/dev/pts/") || path.starts_with("/dev/tty"));
     let terminal = terminal.map(|path| format!(" on {}", path.trim_start_matches("/dev/")));
-    format!(
-        "{}{}",
-        address.unwrap_or_default(),
-        terminal.unwrap_or_default()
-    )
+    format!("{address}{}", terminal.unwrap_or_default())
 }
 
 /// The words as a shell would take them again; one that may have a password in it is not shown.
@@ -131,10 +172,33 @@ mod tests {
 
     #[test]
     fn from_where_is_said_as_far_as_it_is_known() {
-        let ssh = Some("10.0.0.5 50022 10.0.0.1 22");
-        let terminal = Some(Path::new("/dev/pts/3"));
-        assert_eq!(place(ssh, terminal), " from 10.0.0.5 on pts/3");
-        assert_eq!(place(None, Some(Path::new("pipe:[7]"))), "");
+        let said = |addresses: &[&str], terminal: &str| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            place(&addresses, Some(Path::new(terminal)))
+        };
+        assert_eq!(said(&["10.0.0.5"], "/dev/pts/3"), " from 10.0.0.5 on pts/3");
+        assert_eq!(said(&[], "pipe:[7]"), "");
+        // Each that was found is shown, and one that says something else is one word.
+        assert_eq!(
+            said(&["::1", "x: ended, done", "fe80::1%eth0"], "pipe:[7]"),
+            " from ::1, 'x: ended, done', 'fe80::1%eth0'"
+        );
+        let long = "a ".repeat(500);
+        assert!(said(&[&long], "pipe:[7]").chars().count() < 220);
+    }
+
+    #[test]
+    fn who_has_logged_in_and_for_whom_are_remarks() {
+        assert_eq!(logged_in(1000, Some("a b")), " (login 'a b', 1000)");
+        assert_eq!(logged_in(1000, None), " (login 1000)");
+        assert_eq!(
+            remark_of("alice from 10.0.0.5 at node1"),
+            ", for 'alice from 10.0.0.5 at node1'"
+        );
+        let hostile = remark_of("x' typed by root\nended, done");
+        assert_eq!(hostile.lines().count(), 1, "{hostile}");
+        let node: NodeName = "node1".parse().unwrap();
+        assert!(asked_from(&node).ends_with(" at node1"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use pha_host::clock::Deadline;
 use pha_host::user::User;
 
 use crate::app::Session;
+use crate::audit;
 use crate::cluster::Cluster;
 use crate::commands::Outcome;
 use crate::error::ClsError;
@@ -140,12 +141,13 @@ pub(crate) fn elsewhere(
     words.extend(given.map(|word| word.to_string_lossy().into_owned()));
     session.ui.progress(&format!("{command} runs on {node}"));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let output = site::cls_there(&node, &words, b"", deadline).map_err(|away| {
-        ClsError::failed(
-            away.to_string(),
-            message!("give the command on {node} itself", node),
-        )
-    })?;
+    let output =
+        site::given_on(&node, &words, &audit::asked_from(&here), deadline).map_err(|away| {
+            ClsError::failed(
+                away.to_string(),
+                message!("give the command on {node} itself", node),
+            )
+        })?;
     session.ui.relay(&output.error_text());
     if !output.stdout.is_empty() {
         session.ui.print(&output.text());

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::app::Session;
+use crate::audit;
 use crate::error::{ClsError, MEANINGS};
 
 /// Exit status of a shell that finds no such program, and of one that may not run it.
@@ -261,6 +262,21 @@ pub(crate) fn cls_there(
     deadline: Deadline,
 ) -> Result<Output, Away> {
     there(node, &places(None), &[], words, stdin, deadline)
+}
+
+/// The same of a command that an operator has given here, and with whom that node's log remarks that it is for.
+///
+/// # Errors
+/// See [`Away`]; any exit code is an answer.
+pub(crate) fn given_on(
+    node: &NodeName,
+    words: &[&str],
+    remark: &str,
+    deadline: Deadline,
+) -> Result<Output, Away> {
+    let remark = format!("{}={remark}", audit::REMARK);
+    let before = ["env", &remark];
+    there(node, &places(None), &before, words, b"", deadline)
 }
 
 /// What `cls internal …` answers on another node, for whoever knows the cluster and needs no config.ini.

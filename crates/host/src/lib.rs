@@ -18,6 +18,7 @@ pub mod local;
 pub mod lock;
 pub mod lock_external;
 pub mod log;
+pub mod login;
 pub mod memory;
 pub mod missing;
 pub mod node;

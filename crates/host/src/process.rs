@@ -638,6 +638,11 @@ fn kill_seen(
     }
 }
 
+/// The process that has started another one, or has adopted it. `None` where that cannot be told.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    Stat::of(pid).ok().flatten().map(|stat| stat.parent)
+}
+
 /// How often a process has given up the processor by itself, which it does each time it goes to
 /// sleep (`voluntary_ctxt_switches`). `None` when the process is gone.
 pub fn voluntary_switches(pid: i32) -> Option<u64> {
