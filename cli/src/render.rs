@@ -21,6 +21,8 @@ use crate::error::ClsError;
 #[derive(Debug)]
 pub(crate) struct Ui {
     json: bool,
+    /// An operator or his script reads, and not this program on another node.
+    operator: bool,
     quiet: bool,
     colour: bool,
     /// What the operator reads.
@@ -31,6 +33,17 @@ pub(crate) struct Ui {
     said: RefCell<String>,
     /// Whoever read what was asked for does so no more.
     unread: Cell<bool>,
+}
+
+/// The form of the documents; it grows when a name in one of them changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// A document for those who asked for one.
+#[derive(Serialize)]
+struct Document<'v, T> {
+    version: u32,
+    #[serde(flatten)]
+    value: &'v T,
 }
 
 /// A colour with a meaning.
@@ -63,6 +76,7 @@ impl Ui {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             json,
+            operator,
             quiet,
             colour: wanted && !json && std::io::stdout().is_terminal(),
             language: match operator && !json {
@@ -78,6 +92,18 @@ impl Ui {
     /// A message as the operator reads it.
     pub(crate) fn say(&self, message: &Message) -> String {
         message.in_language(self.language)
+    }
+
+    /// What the operator reads.
+    pub(crate) fn language(&self) -> Language {
+        self.language
+    }
+
+    /// What to type next, as a line behind so many blanks.
+    pub(crate) fn next(&self, indent: usize, next: &Message) {
+        let label = self.say(&message!("next:"));
+        let text = self.wrapped(indent + width(&label) + 1, &self.say(next));
+        self.print(&format!("{:indent$}{label} {text}", ""));
     }
 
     /// A text that begins behind so many columns, broken at the end of the terminal's lines; the next ones
@@ -122,10 +148,16 @@ impl Ui {
         self.unread.get()
     }
 
-    /// What was asked for, as JSON.
+    /// What was asked for, as JSON: `docs/cls.schema.json` has what is in it.
     pub(crate) fn print_json(&self, value: &impl Serialize) {
-        let text = serde_json::to_string_pretty(value)
-            .unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
+        let text = match self.operator {
+            true => serde_json::to_string_pretty(&Document {
+                version: VERSION,
+                value,
+            }),
+            false => serde_json::to_string_pretty(value),
+        };
+        let text = text.unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
         self.print(&text);
     }
 
@@ -222,6 +254,19 @@ fn wrapped(columns: Option<usize>, indent: usize, text: &str) -> String {
     let Some(columns) = columns else {
         return text.to_owned();
     };
+    let lines = text.split('\n').enumerate().map(|(number, line)| {
+        if number == 0 {
+            return wrapped_line(columns, indent, line);
+        }
+        // A line of its own begins where it says.
+        let rest = line.trim_start_matches(' ');
+        let blanks = line.len() - rest.len();
+        format!("{:blanks$}{}", "", wrapped_line(columns, blanks, rest))
+    });
+    lines.collect::<Vec<String>>().join("\n")
+}
+
+fn wrapped_line(columns: usize, indent: usize, text: &str) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = indent;
     for word in text.split(' ') {

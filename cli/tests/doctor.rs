@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use pha_tests::schema::follows_the_schema;
+
 struct Directory(PathBuf);
 
 impl Drop for Directory {
@@ -40,6 +42,7 @@ fn everything_that_is_wrong_is_a_line_with_a_remedy() {
     assert!(began.elapsed() < Duration::from_secs(40));
     assert!(!said.contains("geheim"), "{said}");
     let answer: serde_json::Value = serde_json::from_str(&said).unwrap();
+    follows_the_schema(&answer, "cls_doctor");
     assert_eq!(answer["verdict"], "error");
     let checks = answer["checks"].as_array().unwrap();
     let level = |id: &str, node: &str| {

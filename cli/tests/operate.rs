@@ -275,6 +275,7 @@ fn cleanup_waits_until_the_counts_are_gone() {
     let run = shims.cls(&["cleanup", "--node", "node2", "--json"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(run.json()["result"], "done");
+    pha_tests::schema::follows_the_schema(&run.json(), "done");
     let call = "crm_resource --resource=msPostgresql --cleanup --node=node2".to_owned();
     assert!(shims.calls().contains(&call), "{:?}", shims.calls());
 

@@ -119,6 +119,7 @@ fn pg_commits_that_wait_for_a_standby_are_counted() {
     let shims = Shims::cluster(&cib(&[PRIMARY, STANDBY], &[TWO, &own].concat(), &[]));
     let commits = || {
         let json = shims.cls(&["status", "--json"]).json();
+        pha_tests::schema::follows_the_schema(&json, "cls_status");
         assert!(json["commits"].is_object(), "{json}");
         json["commits"].clone()
     };

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pha_tests::schema::follows_the_schema;
+
 /// A configuration as pcs made it for the predecessor: other identifiers, old words, the external
 /// lock command, a rule that does harm, an operator's timeout, a resource of somebody else.
 const CIB: &str = r#"<cib crm_feature_set="3.10.0" validate-with="pacemaker-3.7" epoch="9" num_updates="0" admin_epoch="0" have-quorum="1">
@@ -206,8 +208,35 @@ fn a_restart_of_what_runs_is_said_and_refused_without_the_flag() {
     );
     let json = text(&site.cls(&["--dry-run", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    follows_the_schema(&json, "done");
     assert_eq!(json["cost"], "restart");
     assert_eq!(json["restarts"], serde_json::json!(["node1"]));
     site.refused(10, "PostgreSQL runs on node1 and would be restarted there");
     site.refused(10, "undo the change in config.ini");
+}
+
+/// A misspelt name would leave the node that was meant in the way, or not looked at.
+#[test]
+fn what_is_said_to_be_off_is_a_node_and_is_off() {
+    let site = Site::new(&running(CIB), CONFIG);
+    for (off, says) in [
+        (
+            "nod2",
+            "--off nod2: no node of the database has this name; there are node1, node2",
+        ),
+        (
+            "node1",
+            "--off node1: it is not switched off, it is in the cluster",
+        ),
+    ] {
+        let before = site.cib();
+        let output = site.cls(&["--off", "node2", "--off", off]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(10), "{said}");
+        assert!(said.contains(says), "no {says} in {said}");
+        assert_eq!(site.cib(), before);
+    }
+    text(&site.cls(&["--dry-run", "--off", "node2"]));
+    let both = site.cls(&["--remove", "--off", "node2"]);
+    assert_eq!(both.status.code(), Some(100), "{both:?}");
 }

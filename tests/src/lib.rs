@@ -9,3 +9,4 @@ mod cluster_agree;
 pub mod flaky;
 pub mod manual;
 pub mod pg;
+pub mod schema;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::hindrance::Hindrance;
+use pha_core::message;
+use pha_core::message::Message;
 use pha_core::names::NodeName;
-use pha_core::setup::{ConfigCopy, CopyState, InForce, SetupPlan};
+use pha_core::setup::{Change, ConfigCopy, CopyState, InForce, SetupPlan};
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use serde::Serialize;
@@ -41,9 +43,9 @@ struct Report {
     /// The database's parameters.
     parameters: Vec<InForce>,
     /// What cls_setup would change.
-    changes: Vec<String>,
+    changes: Vec<Message>,
     /// Other files on this node that could be taken for the one that is read.
-    warnings: Vec<String>,
+    warnings: Vec<Message>,
 }
 
 /// A node's file.
@@ -84,7 +86,7 @@ impl Report {
         config: &ClusterConfig,
         plan: &SetupPlan,
         copies: Vec<Copy>,
-        warnings: Vec<String>,
+        warnings: Vec<Message>,
     ) -> Self {
         let alike = |copy: &Copy| copy.state == Some(CopyState::Same);
         Self {
@@ -92,7 +94,7 @@ impl Report {
             config: config.file.display().to_string(),
             copies,
             parameters: plan.in_force(),
-            changes: plan.changes.iter().map(ToString::to_string).collect(),
+            changes: plan.changes.iter().map(Change::message).collect(),
             warnings,
         }
     }
@@ -141,73 +143,134 @@ fn show(session: &Session, report: &Report) {
         show_copy(ui, copy);
     }
     for warning in &report.warnings {
-        ui.print(&format!("! {}", ui.wrapped(2, warning)));
+        ui.print(&format!("! {}", ui.wrapped(2, &ui.say(warning))));
     }
     if !session.common.quiet {
-        ui.print(&format!(
-            "\n{}",
-            ui.paint(Tone::Heading, "Parameters of the database:")
-        ));
+        let heading = ui.say(&message!("Parameters of the database:"));
+        ui.print(&format!("\n{}", ui.paint(Tone::Heading, &heading)));
         for parameter in &report.parameters {
-            ui.print(&format!("  {}", ui.wrapped(4, &line(parameter))));
+            let line = ui.say(&line(parameter));
+            ui.print(&format!("  {}", ui.wrapped(4, &line)));
         }
     }
     if report.changes.is_empty() {
-        let words = "the cluster has what config.ini says";
-        ui.print(&format!("\n{}", ui.paint(Tone::Good, words)));
+        let words = ui.say(&message!("the cluster has what config.ini says"));
+        ui.print(&format!("\n{}", ui.paint(Tone::Good, &words)));
         return;
     }
-    let words = "cls_setup would change:";
-    ui.print(&format!("\n{}", ui.paint(Tone::Attention, words)));
+    let words = ui.say(&message!("cls_setup would change:"));
+    ui.print(&format!("\n{}", ui.paint(Tone::Attention, &words)));
     for change in &report.changes {
-        ui.print(&format!("  {}", ui.wrapped(4, change)));
+        ui.print(&format!("  {}", ui.wrapped(4, &ui.say(change))));
     }
-    ui.print("     next: cls_setup --dry-run says what it costs; cls_setup makes it");
+    let next = message!("cls_setup --dry-run says what it costs; cls_setup makes it");
+    ui.next(5, &next);
 }
 
 fn show_copy(ui: &Ui, copy: &Copy) {
     let node = &copy.node;
     let file = copy.file.as_deref().unwrap_or_default();
-    let copies = format!(
-        "{}, where the right one is, copies it to every node",
-        site::layout().installer()
-    );
+    let copies = || Some(site::layout().copies());
     let (tone, says, next) = match (copy.state, &copy.silent) {
-        (Some(CopyState::Same), _) => (Tone::Good, format!("reads {file}, the same"), None),
+        (Some(CopyState::Same), _) => (
+            Tone::Good,
+            message!("{node}: reads {file}, the same", node, file),
+            None,
+        ),
         (Some(CopyState::Other), _) => (
             Tone::Attention,
-            format!("reads {file}, which has other contents"),
-            Some(copies.as_str()),
+            message!("{node}: reads {file}, which has other contents", node, file),
+            copies(),
         ),
         (Some(CopyState::Missing), _) => (
             Tone::Attention,
-            format!("has no {file}"),
-            Some(copies.as_str()),
+            message!("{node}: has no {file}", node, file),
+            copies(),
         ),
         (None, silent) => {
             let why = silent.as_ref().map_or("", |silent| silent.why.as_str());
-            let next = silent.as_ref().map(|silent| silent.remedy_or(site::LOOK));
-            (Tone::Attention, format!("does not say: {why}"), next)
+            let next = silent.as_ref().map(|silent| match &silent.remedy {
+                Some(remedy) => remedy.into(),
+                None => message!("cls_doctor says what is in the way"),
+            });
+            (
+                Tone::Attention,
+                message!("{node}: does not say: {why}", node, why),
+                next,
+            )
         }
     };
-    let text = format!("{node}: {says}");
-    ui.print(&ui.paint(tone, &ui.wrapped(0, &text)));
+    ui.print(&ui.paint(tone, &ui.wrapped(0, &ui.say(&says))));
     if let Some(next) = next {
-        ui.print(&format!("     next: {}", ui.wrapped(11, next)));
+        ui.next(5, &next);
     }
 }
 
 /// A parameter, and what differs of it.
-fn line(parameter: &InForce) -> String {
-    let none = || "not given".to_owned();
-    let value = parameter.value.clone().unwrap_or_else(none);
-    let mut text = format!("{} = {value}", parameter.name);
-    if !parameter.same {
-        let wanted = parameter.wanted.clone().unwrap_or_else(none);
-        text += &format!("  (config.ini: {wanted})");
+fn line(parameter: &InForce) -> Message {
+    let given = |value: &Option<String>| match value {
+        Some(value) => value.into(),
+        None => message!("not given"),
+    };
+    let (name, value) = (&parameter.name, given(&parameter.value));
+    let line = match parameter.same {
+        true => message!("{name} = {value}", name, value),
+        false => message!(
+            "{name} = {value}  (config.ini: {wanted})",
+            name,
+            value,
+            wanted = given(&parameter.wanted)
+        ),
+    };
+    parameter.other_on.iter().fold(line, |line, node| {
+        message!("{line}  ({node} has the new value already)", line, node)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pha_tests::schema::follows_the_schema;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_document_is_that_of_the_schema() {
+        let node: NodeName = "node2".parse().unwrap();
+        let copy = |state, silent| Copy {
+            node: node.clone(),
+            file: Some("/etc/pha4pgsql/config.ini".to_owned()),
+            state,
+            silent,
+        };
+        let report = Report {
+            same: false,
+            config: "/etc/pha4pgsql/config.ini".to_owned(),
+            copies: vec![
+                copy(Some(CopyState::Same), None),
+                copy(Some(CopyState::Other), None),
+                copy(Some(CopyState::Missing), None),
+                copy(None, Some(Hindrance::new("off", "start it"))),
+            ],
+            parameters: vec![InForce {
+                name: "rep_mode".to_owned(),
+                value: None,
+                wanted: Some("sync".to_owned()),
+                same: false,
+                other_on: vec![node.clone()],
+            }],
+            changes: vec!["+ x".into()],
+            warnings: vec!["y".into()],
+        };
+        let mut document = serde_json::to_value(&report).unwrap();
+        document["version"] = json!(1);
+        follows_the_schema(&document, "cls_config");
+        let line = line(&report.parameters[0]);
+        let chinese = line.in_language(pha_core::message::Language::Chinese);
+        assert_eq!(
+            chinese,
+            "rep_mode = 未设置  （config.ini：sync）  （node2 已是新值）"
+        );
     }
-    for node in &parameter.other_on {
-        text += &format!("  ({node} has the new value already)");
-    }
-    text
 }

@@ -8,8 +8,9 @@ use pha_core::cluster::WithoutQuorum;
 use pha_core::dialect::{self, FENCING};
 use pha_core::doctor::{Check, Examination, Level, NodeFacts};
 use pha_core::hindrance::Hindrance;
+use pha_core::message;
 use pha_core::names::NodeName;
-use pha_core::setup::{Element, SetupPlan, SiteFacts, SiteFinding, other_copies};
+use pha_core::setup::{Change, Element, SetupPlan, SiteFacts, SiteFinding, other_copies};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
@@ -19,10 +20,13 @@ use super::Outcome;
 use super::setup::{design, plan, told};
 use crate::app::Session;
 use crate::error::ClsError;
-use crate::render::Tone;
+use crate::render::{Tone, width};
 use crate::site;
 
 pub(crate) mod facts;
+
+/// How many columns the longest word for a level takes.
+const WORD: usize = 7;
 
 /// Look on every node for what could go wrong, with what to do about it
 ///
@@ -35,7 +39,8 @@ impl Doctor {
         let timeout = session.common.timeout.unwrap_or(Duration::from_secs(60));
         let deadline = Deadline::after(timeout);
         let config = site::config(session)?;
-        session.ui.progress("asking every node");
+        let asking = session.ui.say(&message!("asking every node"));
+        session.ui.progress(&asking);
         let checks = examine(&config, deadline)?.judge();
         show(session, &checks);
         let failed = checks.iter().any(|check| check.level == Level::Error);
@@ -57,25 +62,27 @@ fn show(session: &Session, checks: &[Check]) {
     }
     for check in checks {
         let (tone, word) = match check.level {
-            Level::Ok => (Tone::Good, "ok"),
-            Level::Warning => (Tone::Attention, "warning"),
-            Level::Error => (Tone::Bad, "error"),
+            Level::Ok => (Tone::Good, message!("ok")),
+            Level::Warning => (Tone::Attention, message!("warning")),
+            Level::Error => (Tone::Bad, message!("error")),
         };
         if session.common.quiet && check.level == Level::Ok {
             continue;
         }
+        let ui = &session.ui;
         let place = check
             .node
             .as_ref()
             .map_or(String::new(), |node| format!("{node}: "));
-        let ui = &session.ui;
         let remedy = check.remedy.as_ref().map_or(String::new(), |remedy| {
             // One line for a program, two and more for a reader.
             let begin = if ui.is_terminal() { "\n        " } else { "  " };
-            format!("{begin}-> {}", ui.wrapped(11, remedy))
+            format!("{begin}-> {}", ui.wrapped(11, &ui.say(remedy)))
         });
-        let text = ui.wrapped(8, &format!("{}: {place}{}", check.id, check.text));
-        let word = ui.paint(tone, &format!("{word:7}"));
+        let text = ui.wrapped(8, &format!("{}: {place}{}", check.id, ui.say(&check.text)));
+        let word = ui.say(&word);
+        let blank = " ".repeat(WORD.saturating_sub(width(&word)));
+        let word = ui.paint(tone, &format!("{word}{blank}"));
         ui.print(&format!("{word} {text}{remedy}"));
     }
 }
@@ -131,7 +138,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         clocks: clocks(config, deadline.sub_budget(Duration::from_secs(10))),
         nodes,
         setup: plan
-            .map(|plan| plan.changes.iter().map(ToString::to_string).collect())
+            .map(|plan| plan.changes.iter().map(Change::message).collect())
             .map_err(|error| error.to_string()),
         monitor,
         register,

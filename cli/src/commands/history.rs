@@ -23,9 +23,6 @@ const MOST: u32 = 5_000;
 /// How many events are printed as text unless `--limit` says otherwise.
 const SHOWN: usize = 50;
 
-/// The form of the JSON document; it grows when a name in it changes or goes.
-const VERSION: u32 = 1;
-
 /// Show takeovers, switches, restarts and lost standbys: when, why, for how long, and what was lost
 ///
 /// From the history that the lock service keeps of the register, the latest last. Times are of the lock
@@ -46,7 +43,6 @@ pub(crate) struct History {
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
 struct Report {
-    version: u32,
     resource: String,
     lock: String,
     /// Whether there are older entries than were read.
@@ -99,6 +95,7 @@ impl History {
                 events: &report.events,
                 all: &all,
                 summary: &report.summary,
+                language: session.ui.language(),
             }));
         } else {
             show(session, &report, &info);
@@ -128,7 +125,6 @@ impl History {
         let hidden = events.len().saturating_sub(self.limit.unwrap_or(most));
         events.drain(..hidden);
         Report {
-            version: VERSION,
             resource: cluster.resource.to_string(),
             lock: name.to_string(),
             cut: entries.len() >= MOST as usize,
@@ -170,10 +166,10 @@ fn show(session: &Session, report: &Report, info: &Conninfo) {
             true => Tone::Bad,
             false => Tone::Heading,
         };
-        let headline = format!("{}  {}", event.at, event.headline());
+        let headline = format!("{}  {}", event.at, ui.say(&event.headline()));
         ui.print(&ui.paint(tone, &ui.wrapped(4, &headline)));
         for line in event.details() {
-            ui.print(&format!("    {}", ui.wrapped(4, &line)));
+            ui.print(&format!("    {}", ui.wrapped(4, &ui.say(&line))));
         }
     }
     if session.common.quiet {
@@ -182,27 +178,90 @@ fn show(session: &Session, report: &Report, info: &Conninfo) {
     let [counts, cost] = report.summary.lines();
     ui.print(&format!(
         "\n{}\n{}",
-        ui.wrapped(0, &counts),
-        ui.wrapped(0, &cost)
+        ui.wrapped(0, &ui.say(&counts)),
+        ui.wrapped(0, &ui.say(&cost))
     ));
     if report.hidden > 0 {
-        let shown = report.events.len();
-        ui.print(&format!(
-            "{} earlier events are not shown: --limit {}",
-            report.hidden,
-            shown + report.hidden
-        ));
+        let hidden = message!(
+            "{hidden} earlier events are not shown: --limit {all}",
+            hidden = report.hidden,
+            all = report.events.len() + report.hidden
+        );
+        ui.print(&ui.wrapped(0, &ui.say(&hidden)));
     }
     if report.cut {
-        ui.print(&format!(
-            "only the latest {MOST} entries of the history were read"
-        ));
+        let cut = message!(
+            "only the latest {most} entries of the history were read",
+            most = MOST
+        );
+        ui.print(&ui.wrapped(0, &ui.say(&cut)));
     }
     if !report.up_to_date {
         let lock = &report.lock;
-        let words = "the lock service's table is of an older version, which records neither causes nor the times without a primary";
-        let next = format!("as the table's owner: distlock '{info}' init {lock}");
-        ui.print(&format!("! {}", ui.wrapped(2, words)));
-        ui.print(&format!("     next: {}", ui.wrapped(11, &next)));
+        let words = message!(
+            "the lock service's table is of an older version, which records neither causes nor the times without a primary"
+        );
+        let next = message!(
+            "as the table's owner: distlock '{info}' init {lock}",
+            info = info.to_string(),
+            lock
+        );
+        ui.print(&format!("! {}", ui.wrapped(2, &ui.say(&words))));
+        ui.next(5, &next);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pha_tests::schema::follows_the_schema;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_document_is_that_of_the_schema() {
+        let row = |at: f64, owner: &str, term: u64, holders: &[&str], reason: &str| {
+            json!({
+                "owner": owner, "term": term, "epoch": term, "holders": holders, "reason": reason,
+                "changed_at": "set", "at_seconds": 1_795_968_000.0 + at, "lease_seconds": 3.0,
+                "renewed_seconds": 1_795_968_000.0 + at - 1.0, "last_lease_seconds": 3.0,
+                "last_positions": { "node1": "0/5000000", "node2": "0/4000000" },
+                "timeline": { "term": term, "number": term, "fork": "0000000004800000" },
+            })
+        };
+        let both: &[&str] = &["node1", "node2"];
+        let rows = [
+            row(0.0, "", 0, &[], "init"),
+            row(1.0, "node1", 1, &["node1"], "first primary node1"),
+            row(2.0, "node1", 1, both, "set holders by node1"),
+            row(3.0, "node1", 1, both, "operator root on node1: cls_restart"),
+            row(9.0, "node2", 2, &["node2"], "promote by node2"),
+            row(10.0, "node2", 2, &["node2"], "timelines named by node2"),
+            row(20.0, "node1", 3, &["node1"], "promote by node1"),
+            row(30.0, "", 4, &["node2"], "override by operator root: node2"),
+            row(40.0, "node9", 9, &["node9"], "somebody else"),
+        ];
+        let entries = rows.iter().map(|row| Entry::read(row.as_object().unwrap()));
+        let entries: Vec<Entry> = entries.collect::<Option<_>>().unwrap();
+        let events = events(&entries);
+        for kind in ["takeover", "added", "operator", "recovery"] {
+            assert!(
+                events.iter().any(|event| event.kind.as_str() == kind),
+                "{kind}"
+            );
+        }
+        let report = Report {
+            resource: "pgsql".to_owned(),
+            lock: "distlock:x".to_owned(),
+            cut: false,
+            up_to_date: true,
+            summary: Summary::of(&events),
+            hidden: 0,
+            events,
+        };
+        let mut document = serde_json::to_value(&report).unwrap();
+        document["version"] = json!(1);
+        follows_the_schema(&document, "cls_history");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::init::{InitAction, InitFacts, InitFinding, InitLock, InitPlan, InitSite, InitStep};
+use pha_core::message::Message;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_host::clock::Deadline;
@@ -196,7 +197,7 @@ fn of_row(row: &Details) -> InitLock {
 
 impl Work<'_> {
     /// Asks every node and the lock service, and makes the plan.
-    fn look(&self) -> Result<(InitPlan, Vec<String>), ClsError> {
+    fn look(&self) -> Result<(InitPlan, Vec<Message>), ClsError> {
         let stdin = serde_json::to_vec(&self.intent.design.parameters);
         let stdin = stdin.map_err(|error| failed(&error))?;
         let mut facts: BTreeMap<NodeName, InitFacts> = BTreeMap::new();
@@ -312,7 +313,7 @@ impl Work<'_> {
         Ok(InitLock::Silent { why, used })
     }
 
-    fn show(&self, plan: &InitPlan, warnings: &[String]) {
+    fn show(&self, plan: &InitPlan, warnings: &[Message]) {
         let session = self.session;
         let file = self.config.file.display();
         session.ui.progress(&format!("from {file}"));
@@ -328,7 +329,7 @@ impl Work<'_> {
             session.ui.print(&format!("! {line}"));
         }
         for warning in warnings {
-            let line = session.ui.wrapped(2, warning);
+            let line = session.ui.wrapped(2, &session.ui.say(warning));
             session.ui.print(&format!("! {line}"));
         }
     }

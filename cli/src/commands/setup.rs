@@ -1,6 +1,7 @@
 //! `cls_setup`: Pacemaker's configuration, the lock service's tables and the passfiles, from
 //! config.ini.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(crate) struct Setup {
     #[arg(long, requires = "restart")]
     force: bool,
     /// Where the lock service moves: this node is switched off, so that it does not go on with the old one
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", conflicts_with = "remove")]
     off: Vec<String>,
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
     #[arg(long)]
@@ -90,30 +91,34 @@ struct Work {
     running: Vec<NodeName>,
     lock: Option<LockPart>,
     passfiles: Vec<String>,
+    /// The configuration with the nodes that are on, as far as the operator has said so.
+    asked: ClusterConfig,
     /// The lock service moves.
     moved: Option<moved::Moving>,
     /// What is not changed, and should be.
-    warnings: Vec<String>,
+    warnings: Vec<Message>,
 }
 
 impl Work {
     /// Every change as a line.
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<Message> {
         let lock = self.lock.iter().filter_map(|part| part.change.clone());
+        let lock = lock.map(Message::from);
         let passfiles = self
             .passfiles
             .iter()
-            .map(|file| format!("~ passfile {file}"));
+            .map(|file| message!("~ passfile {file}", file));
         let plan = self.plan.changes.iter().map(|change| self.line(change));
         lock.chain(passfiles).chain(plan).collect()
     }
 
     /// A change, with what it costs where that is worth a word.
-    fn line(&self, change: &Change) -> String {
+    fn line(&self, change: &Change) -> Message {
+        let line = change.message();
         match change.cost {
-            Cost::Nothing => change.to_string(),
-            _ if self.running.is_empty() => change.to_string(),
-            cost => format!("{change}  [{cost}]"),
+            Cost::Nothing => line,
+            _ if self.running.is_empty() => line,
+            cost => message!("{line}  [{cost}]", line, cost = cost.message()),
         }
     }
 
@@ -183,7 +188,7 @@ impl Setup {
         }
         let begin = |course| round::begin(session, &order, course, "cls_setup --restart", deadline);
         let _guard = course.as_ref().map(begin).transpose()?.flatten();
-        self.make(session, &config, &intent, &work, deadline)?;
+        self.make(session, &intent, &work, deadline)?;
         if let Some(moved) = &work.moved {
             moved.before(deadline)?;
         }
@@ -229,13 +234,24 @@ impl Setup {
             round::settled(session, deadline)?;
             (plan, running, cluster) = seen(config, intent, deadline)?;
         }
-        let mut warnings: Vec<String> = intent
+        let off = moved::off(config, &plan, &cluster, &self.off)?;
+        let asked = without(config, &off);
+        let mut warnings: Vec<Message> = intent
             .in_clear
             .iter()
-            .map(|found| format!("{}: {}", found.what, found.remedy))
+            .map(|found| {
+                let (what, why) = (found.what.as_str(), found.remedy);
+                message!("{what}: {why}", what, why)
+            })
             .collect();
         warnings.extend(look::others(session, config));
-        warnings.extend(look::check(config, &intent.design, &plan, deadline)?);
+        warnings.extend(look::check(&asked, &intent.design, &plan, deadline)?);
+        if !off.is_empty() && !intent.passfiles.is_empty() {
+            warnings.push(message!(
+                "the passfiles of {nodes} stay as they are: cls_setup again when it is on",
+                nodes = Message::all(off.iter().map(Message::from))
+            ));
+        }
         if plan.makes_database() {
             remove::ready_for_database(config, deadline)?;
         }
@@ -246,7 +262,7 @@ impl Setup {
             &cluster,
             &running,
             lock.as_ref(),
-            &self.off,
+            &off,
             deadline,
         )?;
         let to_be_written = moved.as_ref().is_some_and(|moved| moved.to_be_written);
@@ -256,7 +272,8 @@ impl Setup {
             plan,
             lock,
             moved,
-            passfiles: passfiles(config, intent, true, deadline)?,
+            passfiles: passfiles(&asked, intent, true, deadline)?,
+            asked,
             warnings,
         })
     }
@@ -265,7 +282,6 @@ impl Setup {
     fn make(
         &self,
         session: &Session,
-        config: &ClusterConfig,
         intent: &Intent,
         work: &Work,
         deadline: Deadline,
@@ -277,7 +293,7 @@ impl Setup {
         }
         if !work.passfiles.is_empty() {
             session.ui.progress("writing the passfiles of every node");
-            passfiles(config, intent, false, deadline)?;
+            passfiles(&work.asked, intent, false, deadline)?;
         }
         Ok(())
     }
@@ -325,19 +341,24 @@ fn show(session: &Session, work: &Work) {
     if session.ui.is_json() || session.common.quiet {
         return;
     }
-    for line in work.lines() {
-        session.ui.print(&line);
+    let ui = &session.ui;
+    let line = |before: &str, message: &Message| {
+        ui.print(&format!("{before}{}", ui.wrapped(4, &ui.say(message))));
+    };
+    for change in work.lines() {
+        line("", &change);
     }
     for kept in &work.plan.kept {
-        session.ui.print(&format!("  kept: {kept}"));
+        line("  ", &message!("kept: {kept}", kept));
     }
     for warning in &work.warnings {
-        session.ui.print(&format!("! {warning}"));
+        line("! ", warning);
     }
     if !work.running.is_empty() && !work.plan.is_done() {
-        session
-            .ui
-            .print(&format!("  cost in all: {}", work.plan.cost()));
+        line(
+            "  ",
+            &message!("cost in all: {cost}", cost = work.plan.cost().message()),
+        );
     }
 }
 
@@ -401,6 +422,13 @@ fn seen(
         Err(_) => cluster,
     };
     Ok((plan, running, cluster))
+}
+
+/// The same configuration for the nodes alone that can be asked.
+fn without(config: &ClusterConfig, off: &BTreeSet<NodeName>) -> ClusterConfig {
+    let mut asked = config.clone();
+    asked.nodes.retain(|node| !off.contains(node));
+    asked
 }
 
 /// What is known of a cluster while it may have no database.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
 use crate::layout::Layout;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Params;
 use crate::register::Seen;
@@ -218,7 +219,7 @@ pub struct Examination {
     /// be wrong.
     pub clocks: BTreeMap<NodeName, (f64, f64)>,
     /// What `cls_setup` would change, or why it cannot be told.
-    pub setup: Result<Vec<String>, String>,
+    pub setup: Result<Vec<Message>, String>,
     /// What is not as the configuration needs it.
     pub site: Vec<SiteFinding>,
     /// Whether `cls_setup` has made a database here: before that its changes are all there is to make.
@@ -244,35 +245,35 @@ pub struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
     /// What was found.
-    pub text: String,
+    pub text: Message,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub remedy: Option<Message>,
 }
 
 /// What a rule found, before it is a line.
 struct Found {
     level: Level,
     node: Option<NodeName>,
-    text: String,
-    remedy: String,
+    text: Message,
+    remedy: Message,
 }
 
 impl Found {
-    fn new(level: Level, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn new(level: Level, text: Message, remedy: Message) -> Self {
         Self {
             level,
             node: None,
-            text: text.into(),
-            remedy: remedy.into(),
+            text,
+            remedy,
         }
     }
 
-    fn warning(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn warning(text: Message, remedy: Message) -> Self {
         Self::new(Level::Warning, text, remedy)
     }
 
-    fn error(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn error(text: Message, remedy: Message) -> Self {
         Self::new(Level::Error, text, remedy)
     }
 
@@ -285,16 +286,16 @@ impl Found {
 /// A rule: its name, what it says when all is well, and what it looks at.
 struct Rule {
     id: &'static str,
-    well: &'static str,
+    well: fn() -> Message,
     look: fn(&Examination) -> Vec<Found>,
 }
 
 const RULES: &[&[Rule]] = &[cluster::RULES, postgres::RULES, access::RULES, role::RULES];
 
 /// Every rule by its name, with what it says when all is well.
-pub fn rules() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn rules() -> impl Iterator<Item = (&'static str, String)> {
     let all = RULES.iter().copied().flatten();
-    all.map(|rule| (rule.id, rule.well))
+    all.map(|rule| (rule.id, (rule.well)().to_string()))
 }
 
 impl Examination {
@@ -309,7 +310,7 @@ impl Examination {
                     id: rule.id,
                     level: Level::Ok,
                     node: None,
-                    text: rule.well.to_owned(),
+                    text: (rule.well)(),
                     remedy: None,
                 });
             }

@@ -6,6 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::message;
+use crate::message::Message;
+
 /// The directory of the specification, where none is named (`pha4pgsql_dir`).
 pub const DIRECTORY: &str = "/opt/pha4pgsql";
 
@@ -70,6 +73,15 @@ impl Layout {
             Self::Directory => "sh install.sh",
             Self::Package => "sh /usr/share/pha4pgsql/install.sh",
         }
+    }
+
+    /// What copies the right config.ini to where another one is read.
+    #[must_use]
+    pub fn copies(self) -> Message {
+        message!(
+            "{installer}, where the right one is, copies it to every node",
+            installer = self.installer()
+        )
     }
 
     /// What to do where programs are missing on a node, or are of another version there.

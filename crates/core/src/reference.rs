@@ -89,7 +89,11 @@ fn chapter(text: &mut String, title: &str, about: &str) {
     let _ = write!(text, "\n## {title}\n\n{about}\n");
 }
 
-fn table<'a>(text: &mut String, name: &str, rules: impl Iterator<Item = (&'a str, &'a str)>) {
+fn table<'a>(
+    text: &mut String,
+    name: &str,
+    rules: impl Iterator<Item = (&'a str, impl std::fmt::Display)>,
+) {
     let _ = write!(
         text,
         "\n### {name}\n\n| rule | what it says |\n| --- | --- |\n"

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::message;
+use crate::message::Message;
 use crate::text_enum::text_enum;
 
 text_enum! {
@@ -38,8 +40,10 @@ impl ServerProgram {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Install(ServerProgram);
 
-impl fmt::Display for Install {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Install {
+    /// As an operator reads it.
+    #[must_use]
+    pub fn message(self) -> Message {
         let (debian, red_hat) = match self.0 {
             ServerProgram::BaseBackup => ("postgresql-client-VERSION", "postgresql-server"),
             ServerProgram::WalDump => ("postgresql-VERSION", "postgresql-contrib"),
@@ -47,10 +51,17 @@ impl fmt::Display for Install {
                 ("postgresql-VERSION", "postgresql-server")
             }
         };
-        write!(
-            f,
-            "install {}: Debian has it in {debian}, RHEL-like systems in {red_hat} (dnf provides '*/{}')",
-            self.0, self.0
+        message!(
+            "install {program}: Debian has it in {debian}, RHEL-like systems in {red_hat} (dnf provides '*/{program}')",
+            program = self.0.as_str(),
+            debian,
+            red_hat
         )
+    }
+}
+
+impl fmt::Display for Install {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
     }
 }

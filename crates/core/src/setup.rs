@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterNode};
 use crate::dialect::{Dialect, FENCING};
+use crate::message;
+use crate::message::Message;
 use crate::names::{NodeName, ResourceName};
 use crate::parse::cib::Cib;
 use crate::status::Role;
@@ -32,7 +34,7 @@ mod xml;
 pub use cost::Cost;
 use cost::Owner;
 pub use in_force::{ConfigCopy, CopyState, InForce};
-pub use lock_move::{LockMove, LockPlace, Moved, gone_after, gone_before};
+pub use lock_move::{LockMove, LockPlace, Moved, gone_after, gone_before, switched_off};
 pub use programs::Needed;
 pub use site::{
     DataFacts, OwnAddress, SiteFacts, SiteFinding, SiteQuestion, other_copies, own_addresses,
@@ -82,38 +84,48 @@ pub struct Change {
     /// What becomes of it.
     pub kind: Kind,
     /// What is changed.
-    pub what: String,
+    pub what: Message,
     /// Its value before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
     /// Its value afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub new: Option<String>,
+    pub new: Option<Message>,
     /// Why, where that is not plain.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<&'static str>,
+    pub why: Option<Message>,
     /// What it costs while the database runs.
     pub cost: Cost,
 }
 
+impl Change {
+    /// As an operator reads it.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let what = &self.what;
+        let sign = match self.kind {
+            Kind::Add => "+",
+            Kind::Set => "~",
+            Kind::Remove => "-",
+        };
+        let line = match (&self.old, &self.new) {
+            (Some(old), Some(new)) => {
+                message!("{sign} {what}: {old} -> {new}", sign, what, old, new)
+            }
+            (None, Some(new)) => message!("{sign} {what}: {new}", sign, what, new),
+            (Some(old), None) => message!("{sign} {what} (was {old})", sign, what, old),
+            (None, None) => message!("{sign} {what}", sign, what),
+        };
+        match &self.why {
+            Some(why) => message!("{line}  ({why})", line, why),
+            None => line,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.kind {
-            Kind::Add => '+',
-            Kind::Set => '~',
-            Kind::Remove => '-',
-        };
-        write!(f, "{sign} {}", self.what)?;
-        match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, ": {old} -> {new}")?,
-            (None, Some(new)) => write!(f, ": {new}")?,
-            (Some(old), None) => write!(f, " (was {old})")?,
-            (None, None) => {}
-        }
-        match self.why {
-            Some(why) => write!(f, "  ({why})"),
-            None => Ok(()),
-        }
+        self.message().fmt(f)
     }
 }
 
@@ -123,7 +135,7 @@ pub struct SetupPlan {
     /// The changes, in the order of the configuration; none when all is as it shall be.
     pub changes: Vec<Change>,
     /// What is different from the design and stays so, because an operator chose it.
-    pub kept: Vec<String>,
+    pub kept: Vec<Message>,
     /// The database resource: the primitive within the clone.
     pub database: String,
     /// Whether Pacemaker tells the agent of a new value without a restart, where that is possible.
@@ -177,11 +189,11 @@ struct Journal {
     dialect: Dialect,
     ids: BTreeSet<String>,
     changes: Vec<Change>,
-    kept: Vec<String>,
+    kept: Vec<Message>,
 }
 
 impl Journal {
-    fn add(&mut self, what: String, new: Option<String>) {
+    fn add(&mut self, what: impl Into<Message>, new: Option<Message>) {
         self.push(Kind::Add, what, None, new, None, Cost::Nothing);
     }
 
@@ -192,15 +204,15 @@ impl Journal {
     fn push(
         &mut self,
         kind: Kind,
-        what: String,
+        what: impl Into<Message>,
         old: Option<String>,
-        new: Option<String>,
-        why: Option<&'static str>,
+        new: Option<Message>,
+        why: Option<Message>,
         cost: Cost,
     ) {
         self.changes.push(Change {
             kind,
-            what,
+            what: what.into(),
             old,
             new,
             why,
@@ -252,7 +264,10 @@ impl SetupPlan {
         constraints::ensure(configuration, design, &database, &mut journal);
         defaults(configuration, &mut journal);
         if unfinished {
-            let what = format!("{database} values of a restart that has not come to its end");
+            let what = message!(
+                "{database} values of a restart that has not come to its end",
+                database
+            );
             journal.push(Kind::Remove, what, None, None, None, Cost::Restart);
         }
         Ok(Self {
@@ -297,7 +312,7 @@ impl SetupPlan {
             for gone in section.children.iter().filter(|element| ours(element)) {
                 plan.changes.push(Change {
                     kind: Kind::Remove,
-                    what: gone.id().to_owned(),
+                    what: gone.id().into(),
                     old: None,
                     new: None,
                     why: None,
@@ -382,7 +397,7 @@ fn properties(configuration: &mut Element, design: &Design, journal: &mut Journa
         tag: "cluster_property_set",
         id: "cib-bootstrap-options",
         prefix: "cib-bootstrap-options",
-        subject: "cluster option",
+        subject: message!("cluster option"),
         owner: Owner::Other,
     };
     match (design.quorum, set.find(section, "no-quorum-policy")) {
@@ -407,7 +422,7 @@ fn defaults(configuration: &mut Element, journal: &mut Journal) {
         tag: "meta_attributes",
         id: "rsc-options",
         prefix: "rsc-options",
-        subject: "resource default",
+        subject: message!("resource default"),
         owner: Owner::Other,
     };
     for (name, value) in [("resource-stickiness", "1"), ("migration-threshold", "10")] {

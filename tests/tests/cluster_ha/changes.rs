@@ -140,6 +140,8 @@ fn what_is_in_force(cluster: &Cluster, changed: &str) {
     let differs = on_node1(cluster, &["cls_config", "--json"]);
     assert_eq!(differs.code, 1, "{}{}", differs.stdout, differs.stderr);
     let said = &differs.stdout;
+    let document = serde_json::from_str(said).unwrap();
+    pha_tests::schema::follows_the_schema(&document, "cls_config");
     assert!(said.contains("\"state\": \"other\""), "{said}");
     assert!(
         said.contains("\"same\": false") && !said.contains("geheim"),

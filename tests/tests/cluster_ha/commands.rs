@@ -56,6 +56,7 @@ pub(crate) fn history(bed: &Bed, node: &str, kinds: &[&str]) -> Vec<serde_json::
         (&report["version"], &report["up_to_date"]),
         (&1.into(), &true.into())
     );
+    pha_tests::schema::follows_the_schema(&report, "cls_history");
     let events = report["events"].as_array().cloned().unwrap_or_default();
     let told = |event: &serde_json::Value| kinds.iter().any(|kind| event["kind"] == *kind);
     events.into_iter().filter(told).collect()

@@ -467,6 +467,7 @@ fn findings(cluster: &Cluster) -> (i32, Vec<String>) {
     let output = on_node1(cluster, &["cls_doctor", "--json", "--timeout", "120"]);
     let answer: serde_json::Value = serde_json::from_str(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}{}", output.stdout, output.stderr));
+    pha_tests::schema::follows_the_schema(&answer, "cls_doctor");
     let word =
         |check: &serde_json::Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
     let found = answer["checks"].as_array().unwrap().iter().map(|check| {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use pha_core::names::{NodeName, and};
+use pha_core::message;
+use pha_core::message::Message;
+use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::server_program::ServerProgram;
 use pha_core::setup::{
@@ -45,7 +47,7 @@ pub(super) fn check(
     design: &Design,
     plan: &SetupPlan,
     deadline: Deadline,
-) -> Result<Vec<String>, ClsError> {
+) -> Result<Vec<Message>, ClsError> {
     let params = design::parsed(&design.parameters)?;
     let question = plan.question(design, &params.pgctl, &params.pgdba);
     let failed = |error: serde_json::Error| ClsError::failed(error.to_string(), "cls_setup");
@@ -62,9 +64,10 @@ pub(super) fn check(
         });
         match facts {
             Ok(facts) => drop(nodes.insert(answer.node, facts)),
-            Err(why) => warnings.push(format!(
-                "{} could not be asked whether it has what this needs: {why}",
-                answer.node
+            Err(why) => warnings.push(message!(
+                "{node} could not be asked whether it has what this needs: {why}",
+                node = answer.node,
+                why
             )),
         }
     }
@@ -80,33 +83,36 @@ pub(super) fn check(
     match &refused[..] {
         [] => Ok(warnings),
         [one] => Err(ClsError::refused(
-            format!("{}: nothing was changed", place(one)),
-            format!("{}; then cls_setup again", one.remedy),
+            message!("{what}: nothing was changed", what = place(one)),
+            message!("{remedy}; then cls_setup again", remedy = one.remedy),
         )),
         many => {
-            let lines: Vec<String> = many
+            let lines = many
                 .iter()
-                .map(|one| format!("\n  {}", said(one)))
-                .collect();
+                .map(said)
+                .reduce(|before, name| message!("{before}\n  {name}", before, name));
             Err(ClsError::refused(
-                format!(
-                    "{} things are in the way, and nothing was changed:{}",
-                    many.len(),
-                    lines.concat()
+                message!(
+                    "{count} things are in the way, and nothing was changed:\n  {lines}",
+                    count = many.len(),
+                    lines = lines.unwrap_or_else(|| Message::from(""))
                 ),
-                "mend them all, then cls_setup again",
+                message!("mend them all, then cls_setup again"),
             ))
         }
     }
 }
 
-fn place(finding: &SiteFinding) -> String {
-    let nodes: Vec<&NodeName> = finding.nodes.iter().collect();
-    format!("{} (on {})", finding.what, and(&nodes))
+fn place(finding: &SiteFinding) -> Message {
+    message!(
+        "{what} (on {nodes})",
+        what = finding.what,
+        nodes = Message::all(finding.nodes.iter().map(Message::from))
+    )
 }
 
-fn said(finding: &SiteFinding) -> String {
-    format!("{}: {}", place(finding), finding.remedy)
+fn said(finding: &SiteFinding) -> Message {
+    message!("{what}: {why}", what = place(finding), why = finding.remedy)
 }
 
 /// Files that an operator may have edited in place of the one that is read.
@@ -117,7 +123,7 @@ const USUAL: [&str; 3] = [
 ];
 
 /// Warnings about other files than the one that is read, if none was named.
-pub(crate) fn others(session: &Session, config: &ClusterConfig) -> Vec<String> {
+pub(crate) fn others(session: &Session, config: &ClusterConfig) -> Vec<Message> {
     if session.common.config.is_some() {
         return Vec::new();
     }
@@ -129,11 +135,11 @@ pub(crate) fn others(session: &Session, config: &ClusterConfig) -> Vec<String> {
     };
     let said = |file: &Path| {
         let file = real(file).unwrap_or_else(|| file.to_owned());
-        format!(
-            "{file} is not read: {} is, and has other contents; --config={file} reads it, and {} --config {file} copies it to every node",
-            config.file.display(),
-            site::layout().installer(),
-            file = file.display()
+        message!(
+            "{file} is not read: {read} is, and has other contents; --config={file} reads it, and {installer} --config {file} copies it to every node",
+            file = file.display().to_string(),
+            read = config.file.display().to_string(),
+            installer = site::layout().installer()
         )
     };
     let all = USUAL.iter().map(Path::new);

@@ -10,7 +10,9 @@ use pha_core::names::NodeName;
 use pha_core::params::Arbiter;
 use pha_core::parse::cib::Cib;
 use pha_core::register::Seen;
-use pha_core::setup::{LockMove, LockPlace, Moved, SetupPlan, gone_after, gone_before};
+use pha_core::setup::{
+    LockMove, LockPlace, Moved, SetupPlan, gone_after, gone_before, switched_off,
+};
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
@@ -89,6 +91,23 @@ impl Moving {
     }
 }
 
+/// Those nodes of the database that are switched off, as the operator says, whether or not the lock service moves.
+///
+/// # Errors
+/// [`ClsError::Refused`]: one of them is no such node, or is in the cluster.
+pub(super) fn off(
+    config: &ClusterConfig,
+    plan: &SetupPlan,
+    cluster: &Cluster,
+    names: &[String],
+) -> Result<BTreeSet<NodeName>, ClsError> {
+    let before = plan.parameters_before();
+    let list = before.get("node_list").map(String::as_str);
+    let nodes = nodes(&config.nodes, list.unwrap_or_default());
+    let off = switched_off(names, &nodes, |node| cluster.node(node).online);
+    Ok(off?)
+}
+
 /// Judges the move; none where it stays where it is.
 ///
 /// # Errors
@@ -99,7 +118,7 @@ pub(super) fn judge(
     cluster: &Cluster,
     running: &[NodeName],
     part: Option<&LockPart>,
-    off: &[String],
+    off: &BTreeSet<NodeName>,
     deadline: Deadline,
 ) -> Result<Option<Moving>, ClsError> {
     let before = plan.parameters_before();
@@ -117,11 +136,6 @@ pub(super) fn judge(
     let part = part.filter(|_| !asks_another(&plan.parameters()));
     let to = part.map(|part| place(&part.info, &part.name.to_string()));
     let nodes = nodes(&config.nodes, given("node_list").unwrap_or_default());
-    let off: BTreeSet<NodeName> = nodes
-        .iter()
-        .filter(|node| off.iter().any(|name| name == node.as_str()))
-        .cloned()
-        .collect();
     let away: Vec<&NodeName> = nodes
         .iter()
         .filter(|node| !cluster.node(node).online)
@@ -135,7 +149,7 @@ pub(super) fn judge(
         to: to.as_ref(),
         runs: !running.is_empty(),
         away,
-        off: &off,
+        off,
         seen: cluster.seen,
         there: part.and_then(|part| part.there),
         left,
@@ -145,7 +159,7 @@ pub(super) fn judge(
         to_be_written: moved == Moved::ToBeWritten,
         before_power: moves.before_power(),
         there: match moves.is_armed() {
-            true => nodes.difference(&off).cloned().collect(),
+            true => nodes.difference(off).cloned().collect(),
             false => BTreeSet::new(),
         },
     }))
@@ -187,13 +201,14 @@ fn place(info: &Conninfo, name: &str) -> LockPlace {
 }
 
 /// What is said before.
-pub(super) fn warning(cluster: &Cluster) -> String {
+pub(super) fn warning(cluster: &Cluster) -> Message {
     let next = match cluster.one_promoted() {
         Some(primary) => format!("cls_recovery_master --confirm {primary}"),
         None => "cls_recovery_master".to_owned(),
     };
-    format!(
-        "the lock service moves to where the register does not go on from what this cluster has seen: {next} writes it there afterwards; until then nobody takes over, and a primary that runs goes on"
+    message!(
+        "the lock service moves to where the register does not go on from what this cluster has seen: {next} writes it there afterwards; until then nobody takes over, and a primary that runs goes on",
+        next
     )
 }
 

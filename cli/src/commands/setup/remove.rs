@@ -6,7 +6,7 @@ use std::time::Duration;
 use pha_core::cluster::Cluster;
 use pha_core::names::ResourceName;
 use pha_core::parse::cib::Cib;
-use pha_core::setup::SetupPlan;
+use pha_core::setup::{Change, SetupPlan};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
@@ -32,9 +32,11 @@ pub(super) fn take_away(
     let cib = Cib::parse(&xml)?;
     let plan = SetupPlan::remove(&xml, &intent.design).map_err(refused)?;
     refuse_running(&cib, &plan, intent)?;
-    let lines: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+    let lines: Vec<Message> = plan.changes.iter().map(Change::message).collect();
     if !session.ui.is_json() && !session.common.quiet {
-        lines.iter().for_each(|line| session.ui.print(line));
+        let ui = &session.ui;
+        let print = |line: &Message| ui.print(&ui.wrapped(4, &ui.say(line)));
+        lines.iter().for_each(print);
     }
     let details = json!({ "changes": lines, "dry_run": dry_run });
     if plan.is_done() {

@@ -1,10 +1,11 @@
 //! Rules about who may connect to PostgreSQL as a standby.
 
 use super::{Examination, Found, ReplicationLine, Rule, ServerFacts};
+use crate::message;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "replication-strangers",
-    well: "who may replicate is bounded in pg_hba.conf",
+    well: || message!("who may replicate is bounded in pg_hba.conf"),
     look: strangers,
 }];
 
@@ -20,28 +21,31 @@ fn strangers(seen: &Examination) -> Vec<Found> {
             Some(Ok(lines)) => lines,
             Some(Err(why)) => {
                 return vec![Found::warning(
-                    format!("who may replicate cannot be seen: {why}"),
-                    "in SQL: grant select on pg_catalog.pg_hba_file_rules and grant execute on function pg_catalog.pg_hba_file_rules() to the role of monitor_user; or look into pg_hba.conf yourself",
+                    message!("who may replicate cannot be seen: {why}", why),
+                    message!("in SQL: grant select on pg_catalog.pg_hba_file_rules and grant execute on function pg_catalog.pg_hba_file_rules() to the role of monitor_user; or look into pg_hba.conf yourself"),
                 )];
             }
         };
         let wide = replication.iter().filter_map(|line| {
             let who = line.users.join(", ");
             let why = match (line.from(), line.method.as_str()) {
-                (From::Everywhere, "trust") => "from everywhere, without a password",
-                (From::Network, "trust") => "from a network, without a password",
+                (From::Everywhere, "trust") => message!("from everywhere, without a password"),
+                (From::Network, "trust") => message!("from a network, without a password"),
                 // A certificate is not had by accident.
-                (From::Everywhere, method) if method != "cert" => "from everywhere",
+                (From::Everywhere, method) if method != "cert" => message!("from everywhere"),
                 _ => return None,
             };
             Some(Found::warning(
-                format!(
-                    "line {} of pg_hba.conf lets {who} replicate {why}: a client that connects from there under a standby's application_name is counted as that standby, and commits are confirmed that no standby has",
-                    line.number
+                message!(
+                    "line {number} of pg_hba.conf lets {who} replicate {why}: a client that connects from there under a standby's application_name is counted as that standby, and commits are confirmed that no standby has",
+                    number = line.number,
+                    who,
+                    why
                 ),
-                format!(
-                    "name in that line of {node} the role and the address of one node (host replication {} ADDRESS/32 scram-sha-256), a line for each, then: select pg_reload_conf()",
-                    seen.params.repuser
+                message!(
+                    "name in that line of {node} the role and the address of one node (host replication {role} ADDRESS/32 scram-sha-256), a line for each, then: select pg_reload_conf()",
+                    node,
+                    role = seen.params.repuser
                 ),
             ))
         });

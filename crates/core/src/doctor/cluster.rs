@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::{Examination, Found, Rule};
 use crate::hindrance::Hindrance;
+use crate::layout::Layout;
+use crate::message;
+use crate::message::Message;
 use crate::params::{Arbiter, LockService};
 use crate::register::{Damage, Number};
 use crate::server_program::ServerProgram;
@@ -13,87 +16,91 @@ use crate::setup::SiteFinding;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "nodes",
-        well: "every node answers",
+        well: || message!("every node answers"),
         look: nodes,
     },
     Rule {
         id: "names",
-        well: "every node finds every name, at the same address",
+        well: || message!("every node finds every name, at the same address"),
         look: names,
     },
     Rule {
         id: "ssh",
-        well: "root gets from every node to every other by ssh",
+        well: || message!("root gets from every node to every other by ssh"),
         look: ssh,
     },
     Rule {
         id: "promise",
-        well: "every node could ask every other for its promise while the lock service is away",
+        well: || {
+            message!(
+                "every node could ask every other for its promise while the lock service is away"
+            )
+        },
         look: promise,
     },
     Rule {
         id: "clocks",
-        well: "the clocks agree",
+        well: || message!("the clocks agree"),
         look: clocks,
     },
     Rule {
         id: "programs",
-        well: "every program is there",
+        well: || message!("every program is there"),
         look: programs,
     },
     Rule {
         id: "versions",
-        well: "every node has the same versions",
+        well: || message!("every node has the same versions"),
         look: versions,
     },
     Rule {
         id: "files",
-        well: "config.ini and the passfiles are for their owners alone",
+        well: || message!("config.ini and the passfiles are for their owners alone"),
         look: files,
     },
     Rule {
         id: "passwords",
-        well: "no password can travel in clear",
+        well: || message!("no password can travel in clear"),
         look: passwords,
     },
     Rule {
         id: "disks",
-        well: "there is space on the disks",
+        well: || message!("there is space on the disks"),
         look: disks,
     },
     Rule {
         id: "lock-service",
-        well: "the lock service answers every node and keeps what it says",
+        well: || message!("the lock service answers every node and keeps what it says"),
         look: lock_service,
     },
     Rule {
         id: "lock-rights",
-        well: "the lock service's role may make every change of its row, and no other",
+        well: || message!("the lock service's role may make every change of its row, and no other"),
         look: lock_rights,
     },
     Rule {
         id: "lock-name",
-        well: "the lock is this cluster's alone",
+        well: || message!("the lock is this cluster's alone"),
         look: lock_name,
     },
     Rule {
         id: "lease",
-        well: "the lease outlasts a late answer of the lock service",
+        well: || message!("the lease outlasts a late answer of the lock service"),
         look: lease,
     },
     Rule {
         id: "arbiter",
-        well: "something decides between two halves of the cluster",
+        well: || message!("something decides between two halves of the cluster"),
         look: arbiter,
     },
     Rule {
         id: "site",
-        well: "every node has what config.ini says, and the same config.ini",
+        well: || message!("every node has what config.ini says, and the same config.ini"),
         look: site,
     },
     Rule {
         id: "pacemaker",
-        well: "Pacemaker's configuration is what cls_setup would write",
+        well: || message!("Pacemaker's configuration is what cls_setup would write"),
         look: pacemaker,
     },
 ];
@@ -103,32 +110,42 @@ fn nodes(seen: &Examination) -> Vec<Found> {
         .iter()
         .filter_map(|(name, facts)| {
             let why = facts.as_ref().err()?;
-            let other = "see that it is on, and that its cls runs: cls internal facts";
-            Some(Found::error(why.why.as_str(), why.remedy_or(other)).on(name))
+            let remedy = match &why.remedy {
+                Some(remedy) => remedy.into(),
+                None => message!("see that it is on, and that its cls runs: cls internal facts"),
+            };
+            Some(Found::error(Message::from(&why.why), remedy).on(name))
         })
         .collect()
 }
 
 fn names(seen: &Examination) -> Vec<Found> {
-    let remedy = "write every node's name and address into /etc/hosts of every node";
+    let remedy = || message!("write every node's name and address into /etc/hosts of every node");
     let mut found = seen.each(|me, facts| {
         facts
             .names
             .iter()
             .filter_map(move |(name, addresses)| match addresses {
-                Err(why) => Some(Found::error(format!("{name} is not found: {why}"), remedy)),
+                Err(why) => Some(Found::error(
+                    message!("{name} is not found: {why}", name, why),
+                    remedy(),
+                )),
                 // Debian's installer writes the own name at 127.0.1.1.
                 Ok(list) if list.iter().any(|a| a.starts_with("127.") || a == "::1") => {
-                    let text = format!("{name} is {} here", list.join(", "));
-                    let what = if name == me {
-                        "this node"
-                    } else {
-                        "another node"
+                    let list = list.join(", ");
+                    let text = match name == me {
+                        true => message!(
+                            "{name} is {list} here, an address of no use for this node",
+                            name,
+                            list
+                        ),
+                        false => message!(
+                            "{name} is {list} here, an address of no use for another node",
+                            name,
+                            list
+                        ),
                     };
-                    Some(Found::warning(
-                        format!("{text}, an address of no use for {what}"),
-                        remedy,
-                    ))
+                    Some(Found::warning(text, remedy()))
                 }
                 Ok(_) => None,
             })
@@ -141,8 +158,8 @@ fn names(seen: &Examination) -> Vec<Found> {
             .filter(|list| !list.iter().any(|address| address.starts_with("127.")))
             .collect();
         if views.len() > 1 {
-            let text = format!("the nodes find {name} at different addresses");
-            found.push(Found::warning(text, remedy));
+            let text = message!("the nodes find {name} at different addresses", name);
+            found.push(Found::warning(text, remedy()));
         }
     }
     found
@@ -155,7 +172,7 @@ fn ssh(seen: &Examination) -> Vec<Found> {
             .iter()
             .filter_map(|(name, result)| {
                 let why = result.as_ref().err()?;
-                Some(no_way(format!("no way to {name}"), why))
+                Some(no_way(message!("no way to {name}", name), why))
             })
             .collect::<Vec<Found>>()
     })
@@ -165,8 +182,9 @@ fn promise(seen: &Examination) -> Vec<Found> {
     seen.each(|_, facts| {
         let refused = facts.promise.iter().filter_map(|(name, result)| {
             let why = result.as_ref()?.as_ref().err()?;
-            let what = format!(
-                "{name} could not be asked for its promise; in an outage of the lock service a lost standby would stop the primary"
+            let what = message!(
+                "{name} could not be asked for its promise; in an outage of the lock service a lost standby would stop the primary",
+                name
             );
             Some(no_way(what, why))
         });
@@ -174,21 +192,28 @@ fn promise(seen: &Examination) -> Vec<Found> {
     })
 }
 
-fn no_way(what: String, why: &Hindrance) -> Found {
-    let other = "try it by hand as root on that node: ssh -v";
-    Found::error(format!("{what}: {}", why.why), why.remedy_or(other))
+fn no_way(what: Message, why: &Hindrance) -> Found {
+    let remedy = match &why.remedy {
+        Some(remedy) => Message::from(remedy),
+        None => message!("try it by hand as root on that node: ssh -v"),
+    };
+    Found::error(message!("{what}: {why}", what, why = why.why), remedy)
 }
 
 fn clocks(seen: &Examination) -> Vec<Found> {
-    let remedy = "chronyc tracking; keep every node's clock with chrony or systemd-timesyncd";
+    let remedy =
+        || message!("chronyc tracking; keep every node's clock with chrony or systemd-timesyncd");
     seen.clocks
         .iter()
         .filter_map(|(name, (ahead, doubt))| {
             let off = (ahead.abs() - doubt).max(0.0);
-            let text = format!("the clock is {ahead:+.1} s off");
+            let text = message!(
+                "the clock is {seconds} s off",
+                seconds = format!("{ahead:+.1}")
+            );
             match off {
-                off if off > 10.0 => Some(Found::error(text, remedy).on(name)),
-                off if off > 1.0 => Some(Found::warning(text, remedy).on(name)),
+                off if off > 10.0 => Some(Found::error(text, remedy()).on(name)),
+                off if off > 1.0 => Some(Found::warning(text, remedy()).on(name)),
                 _ => None,
             }
         })
@@ -204,16 +229,16 @@ fn programs(seen: &Examination) -> Vec<Found> {
             .map(|(name, _)| {
                 let of_server = name.parse::<ServerProgram>().ok();
                 let remedy = match (of_server, name.as_str()) {
-                    (Some(program), _) => program.remedy().to_string(),
-                    (None, "cls" | "distlock" | "expgsql") => seen.layout.same_version().to_owned(),
+                    (Some(program), _) => program.remedy().message(),
+                    (None, "cls" | "distlock" | "expgsql") => same_version(seen),
                     (None, "ip") => {
-                        "install iproute2 (Debian) or iproute (RHEL-like systems)".to_owned()
+                        message!("install iproute2 (Debian) or iproute (RHEL-like systems)")
                     }
-                    (None, "pacemakerd") => "install pacemaker".to_owned(),
-                    (None, "corosync") => "install corosync".to_owned(),
-                    (None, _) => "install Pacemaker's commands: pacemaker-cli-utils (Debian), pacemaker-cli (RHEL-like systems)".to_owned(),
+                    (None, "pacemakerd") => message!("install {package}", package = "pacemaker"),
+                    (None, "corosync") => message!("install {package}", package = "corosync"),
+                    (None, _) => message!("install Pacemaker's commands: pacemaker-cli-utils (Debian), pacemaker-cli (RHEL-like systems)"),
                 };
-                let text = format!("{name} is not there");
+                let text = message!("{name} is not there", name);
                 match of_server {
                     // Only a repair needs it, and there is another one.
                     Some(ServerProgram::Rewind) => Found::warning(text, remedy),
@@ -222,6 +247,14 @@ fn programs(seen: &Examination) -> Vec<Found> {
             })
             .collect::<Vec<Found>>()
     })
+}
+
+fn same_version(seen: &Examination) -> Message {
+    match seen.layout {
+        // It is what is typed.
+        Layout::Directory => seen.layout.same_version().into(),
+        Layout::Package => message!("install the same package pha4pgsql there"),
+    }
 }
 
 fn versions(seen: &Examination) -> Vec<Found> {
@@ -245,11 +278,11 @@ fn versions(seen: &Examination) -> Vec<Found> {
                     .map(|(node, version)| format!("{version} on {node}"))
                     .collect();
                 let ours = matches!(program.as_str(), "cls" | "distlock" | "expgsql");
-                let text = format!("{program}: {}", list.join(", "));
+                let text = message!("{name}: {why}", name = program, why = list.join(", "));
                 if ours {
-                    Found::error(text, seen.layout.same_version())
+                    Found::error(text, same_version(seen))
                 } else {
-                    Found::warning(text, "bring every node to the same version")
+                    Found::warning(text, message!("bring every node to the same version"))
                 }
             })
         })
@@ -260,15 +293,16 @@ fn files(seen: &Examination) -> Vec<Found> {
     seen.each(|_, facts| {
         let named = facts.passfiles.iter().filter_map(|(path, file)| match file {
             None => Some(Found::error(
-                format!("the passfile {path}, which a connection string names, is not there"),
-                format!("make {path} with mode 0600 and a line host:port:database:user:password, or take passfile= out of config.ini, then cls_setup"),
+                message!("the passfile {path}, which a connection string names, is not there", path),
+                message!("make {path} with mode 0600 and a line host:port:database:user:password, or take passfile= out of config.ini, then cls_setup", path),
             )),
             Some(file) if file.mode & 0o077 != 0 => Some(Found::error(
-                format!(
-                    "the passfile {path} can be read by others (mode {:04o}): no password is taken from it",
-                    file.mode
+                message!(
+                    "the passfile {path} can be read by others (mode {mode}): no password is taken from it",
+                    path,
+                    mode = format!("{:04o}", file.mode)
                 ),
-                format!("chmod 0600 {path}"),
+                message!("chmod 0600 {path}", path),
             )),
             Some(_) => None,
         });
@@ -278,13 +312,17 @@ fn files(seen: &Examination) -> Vec<Found> {
             .filter(|(path, _)| !facts.passfiles.contains_key(*path))
             .filter_map(|(path, file)| match file {
                 None if path.ends_with("config.ini") => Some(Found::error(
-                    format!("{path} is not there"),
-                    seen.layout.installer(),
+                    message!("{name} is not there", name = path),
+                    Message::from(seen.layout.installer()),
                 )),
                 None => None,
                 Some(file) if file.mode & 0o077 != 0 => Some(Found::error(
-                    format!("{path} can be read by others (mode {:04o})", file.mode),
-                    format!("chmod 0600 {path}"),
+                    message!(
+                        "{path} can be read by others (mode {mode})",
+                        path,
+                        mode = format!("{:04o}", file.mode)
+                    ),
+                    message!("chmod 0600 {path}", path),
                 )),
                 Some(_) => None,
             });
@@ -298,7 +336,7 @@ fn passwords(seen: &Examination) -> Vec<Found> {
     seen.each(|_, facts| {
         let found = facts.in_clear.iter();
         found
-            .map(|(what, remedy)| Found::warning(what.as_str(), remedy.as_str()))
+            .map(|(what, remedy)| Found::warning(what.into(), remedy.into()))
             .collect::<Vec<Found>>()
     })
 }
@@ -308,10 +346,7 @@ fn disks(seen: &Examination) -> Vec<Found> {
         let disks = facts.disks.iter();
         let short = disks.filter_map(|(place, disk)| disk.shortage(place));
         short
-            .map(|short| {
-                let (text, remedy) = (short.text.to_string(), short.remedy.to_string());
-                Found::new(short.level, text, remedy)
-            })
+            .map(|short| Found::new(short.level, short.text, short.remedy))
             .collect::<Vec<Found>>()
     })
 }
@@ -321,16 +356,18 @@ fn lock_service(seen: &Examination) -> Vec<Found> {
         let lock = match &facts.lock {
             None => return Vec::new(),
             Some(Err(why)) => {
-                let remedy = "start the lock service, open its pg_hba.conf to this node, and see that its password is in root's .pgpass (cls_setup)";
-                return vec![Found::error(why.as_str(), remedy)];
+                let remedy = message!(
+                    "start the lock service, open its pg_hba.conf to this node, and see that its password is in root's .pgpass (cls_setup)"
+                );
+                return vec![Found::error(why.into(), remedy)];
             }
             Some(Ok(lock)) => lock,
         };
         let mut found = Vec::new();
         if lock.standby {
             found.push(Found::error(
-                "it is a standby, which cannot be written to",
-                "name its primary, or several hosts and target_session_attrs=read-write",
+                message!("it is a standby, which cannot be written to"),
+                message!("name its primary, or several hosts and target_session_attrs=read-write"),
             ));
         }
         // A register that forgets after a crash could name a primary that lost commits.
@@ -341,8 +378,8 @@ fn lock_service(seen: &Examination) -> Vec<Found> {
         ] {
             if lock.settings.get(name).is_some_and(|value| value == bad) {
                 found.push(Found::error(
-                    format!("{name} is {bad} there: it can forget after a crash"),
-                    format!("ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf() on the lock service"),
+                    message!("{name} is {bad} there: it can forget after a crash", name, bad),
+                    message!("ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf() on the lock service", name),
                 ));
             }
         }
@@ -359,7 +396,10 @@ fn lock_rights(seen: &Examination) -> Vec<Found> {
         } => format!("{table}:{lockname}"),
         LockService::Off | LockService::External { .. } => return Vec::new(),
     };
-    let give = format!("as the owner of the table: distlock <conninfo> init {lock} --role <role>");
+    let give = message!(
+        "as the owner of the table: distlock <conninfo> init {lock} --role <role>",
+        lock
+    );
     // Every node has the same role, unless its passfile says otherwise: then each is worth a line.
     seen.each(|_, facts| {
         let Some(Ok(rights)) = &facts.lock else {
@@ -367,22 +407,23 @@ fn lock_rights(seen: &Examination) -> Vec<Found> {
         };
         let mut found = Vec::new();
         if let Some(why) = &rights.refused {
-            found.push(Found::error(why.as_str(), give.as_str()));
+            found.push(Found::error(why.into(), give.clone()));
         }
         match (&rights.table_owner, rights.superuser) {
             (Some(owner), true) => found.push(Found::error(
-                format!(
-                    "a superuser changes a table there that belongs to {owner}, whose triggers run with a superuser's rights then"
+                message!(
+                    "a superuser changes a table there that belongs to {owner}, whose triggers run with a superuser's rights then",
+                    owner
                 ),
-                format!("connect with a role of its own: CREATE ROLE … LOGIN, then {give}"),
+                message!("connect with a role of its own: CREATE ROLE … LOGIN, then {give}", give),
             )),
             (_, true) => found.push(Found::warning(
-                "the role is a superuser of the lock service",
-                format!("a role of its own is enough: CREATE ROLE … LOGIN, then {give}"),
+                message!("the role is a superuser of the lock service"),
+                message!("a role of its own is enough: CREATE ROLE … LOGIN, then {give}", give),
             )),
             (_, false) if !rights.own_row_only => found.push(Found::warning(
-                "the role can change the rows of other clusters",
-                give.as_str(),
+                message!("the role can change the rows of other clusters"),
+                give.clone(),
             )),
             (_, false) => {}
         }
@@ -400,11 +441,11 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
     let Some(named) = &row.named else {
         // The row that it makes is empty: what this cluster has seen has to be written there.
         let remedy = match seen.register {
-            Some(_) => "cls_setup makes it, and then cls_recovery_master fills it",
-            None => "cls_setup makes it",
+            Some(_) => message!("cls_setup makes it, and then cls_recovery_master fills it"),
+            None => message!("cls_setup makes it"),
         };
         return vec![Found::error(
-            "the lock service has no row of this name",
+            message!("the lock service has no row of this name"),
             remedy,
         )];
     };
@@ -416,8 +457,7 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
         let behind = number.into_iter().find(|(_, says, seen)| says < seen);
         if let Some((number, says, seen)) = behind {
             let damage = Damage::OutOfStep { number, says, seen };
-            let remedy = damage.remedy().to_string();
-            return vec![Found::error(damage.what().to_string(), remedy)];
+            return vec![Found::error(damage.what(), damage.remedy())];
         }
     }
     let mine = |name: &String| seen.nodes.keys().any(|node| node.as_str() == name);
@@ -430,11 +470,13 @@ fn lock_name(seen: &Examination) -> Vec<Found> {
         return Vec::new();
     }
     vec![Found::error(
-        format!(
-            "the lock's row names {}, no node of this cluster",
-            foreign.join(", ")
+        message!(
+            "the lock's row names {nodes}, no node of this cluster",
+            nodes = foreign.join(", ")
         ),
-        "another cluster may use the same name: give pgsql_distlock_lockname a name of its own in config.ini, then cls_setup",
+        message!(
+            "another cluster may use the same name: give pgsql_distlock_lockname a name of its own in config.ini, then cls_setup"
+        ),
     )]
 }
 
@@ -446,13 +488,13 @@ fn lease(seen: &Examination) -> Vec<Found> {
         return Vec::new();
     }
     vec![Found::warning(
-        format!(
-            "the lease of {} ms is short: a primary that waits a moment longer for the lock service is stopped",
-            ttl.as_millis()
+        message!(
+            "the lease of {ttl} ms is short: a primary that waits a moment longer for the lock service is stopped",
+            ttl = ttl.as_millis().to_string()
         ),
-        format!(
-            "pgsql_distlock_ttl={} in config.ini, then cls_setup",
-            SHORTEST_LEASE.as_secs()
+        message!(
+            "pgsql_distlock_ttl={seconds} in config.ini, then cls_setup",
+            seconds = SHORTEST_LEASE.as_secs()
         ),
     )]
 }
@@ -465,15 +507,18 @@ fn arbiter(seen: &Examination) -> Vec<Found> {
     if !none || seen.fencing {
         return Vec::new();
     }
-    let remedy = "give a lock service (pgsql_enable_distlock, pgsql_distlock_conninfo) or fencing";
+    let remedy =
+        message!("give a lock service (pgsql_enable_distlock, pgsql_distlock_conninfo) or fencing");
     if seen.nodes.len() == 2 {
         vec![Found::error(
-            "two nodes without a lock service or fencing: cut apart, both become primary",
+            message!("two nodes without a lock service or fencing: cut apart, both become primary"),
             remedy,
         )]
     } else {
         vec![Found::warning(
-            "neither a lock service nor fencing: a primary that hangs can wake up beside the next one",
+            message!(
+                "neither a lock service nor fencing: a primary that hangs can wake up beside the next one"
+            ),
             remedy,
         )]
     }
@@ -486,7 +531,7 @@ fn site(seen: &Examination) -> Vec<Found> {
             true => Found::error,
             false => Found::warning,
         };
-        let found = |node| level(&finding.what, &finding.remedy).on(node);
+        let found = |node| level(finding.what.clone(), finding.remedy.clone()).on(node);
         finding.nodes.iter().map(found).collect::<Vec<Found>>()
     };
     seen.site.iter().flat_map(each).collect()
@@ -494,17 +539,17 @@ fn site(seen: &Examination) -> Vec<Found> {
 
 fn pacemaker(seen: &Examination) -> Vec<Found> {
     match &seen.setup {
-        Err(why) => vec![Found::error(why.as_str(), "cls_setup --dry-run")],
+        Err(why) => vec![Found::error(why.into(), "cls_setup --dry-run".into())],
         Ok(changes) if !seen.set_up => vec![Found::warning(
-            format!(
-                "no database is set up yet ({} changes are to be made)",
-                changes.len()
+            message!(
+                "no database is set up yet ({count} changes are to be made)",
+                count = changes.len()
             ),
-            "cls_setup --dry-run shows what would be configured, cls_setup makes it",
+            message!("cls_setup --dry-run shows what would be configured, cls_setup makes it"),
         )],
         Ok(changes) => changes
             .iter()
-            .map(|change| Found::warning(change.as_str(), "cls_setup"))
+            .map(|change| Found::warning(change.clone(), "cls_setup".into()))
             .collect(),
     }
 }

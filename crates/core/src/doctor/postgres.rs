@@ -2,75 +2,81 @@
 
 use super::{Examination, Found, Level, Rule, ServerFacts};
 use crate::cluster::WithoutQuorum;
+use crate::message;
+use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "server",
-        well: "PostgreSQL's settings can be read on every node",
+        well: || message!("PostgreSQL's settings can be read on every node"),
         look: server,
     },
     Rule {
         id: "replication-settings",
-        well: "PostgreSQL is set to replicate",
+        well: || message!("PostgreSQL is set to replicate"),
         look: replication_settings,
     },
     Rule {
         id: "durability",
-        well: "a commit is on disk when PostgreSQL says so",
+        well: || message!("a commit is on disk when PostgreSQL says so"),
         look: durability,
     },
     Rule {
         id: "waiting",
-        well: "no session gives up to wait for the standby by a setting",
+        well: || message!("no session gives up to wait for the standby by a setting"),
         look: waiting,
     },
     Rule {
         id: "timeouts",
-        well: "a dead peer is noticed in time",
+        well: || message!("a dead peer is noticed in time"),
         look: timeouts,
     },
     Rule {
         id: "membership",
-        well: "the cluster notices a lost node before PostgreSQL does",
+        well: || message!("the cluster notices a lost node before PostgreSQL does"),
         look: membership,
     },
     Rule {
         id: "rewind",
-        well: "pg_rewind can repair an old primary",
+        well: || message!("pg_rewind can repair an old primary"),
         look: rewind,
     },
     Rule {
         id: "retention",
-        well: "WAL is kept for a standby that is away",
+        well: || message!("WAL is kept for a standby that is away"),
         look: retention,
     },
     Rule {
         id: "standby-limits",
-        well: "every node can be standby of every other",
+        well: || message!("every node can be standby of every other"),
         look: standby_limits,
     },
     Rule {
         id: "log",
-        well: "PostgreSQL's log is kept",
+        well: || message!("PostgreSQL's log is kept"),
         look: log,
     },
     Rule {
         id: "pending-restart",
-        well: "no setting waits for a restart of PostgreSQL",
+        well: || message!("no setting waits for a restart of PostgreSQL"),
         look: pending_restart,
     },
     Rule {
         id: "replication-access",
-        well: "every node may replicate from every other that runs",
+        well: || message!("every node may replicate from every other that runs"),
         look: replication_access,
     },
 ];
 
 /// A line for postgresql.conf; every node has its own.
-fn set(name: &str, value: &str) -> String {
-    format!("{name} = {value} in postgresql.conf of every node")
+fn set(name: &str, value: &str) -> Message {
+    message!(
+        "{name} = {value} in postgresql.conf of every node",
+        name,
+        value
+    )
 }
 
 fn settings<F>(
@@ -99,8 +105,8 @@ fn server(seen: &Examination) -> Vec<Found> {
         let why = facts.server.as_ref().and_then(|server| server.as_ref().err());
         why.map(|why| {
             Found::error(
-                why.as_str(),
-                "see that pgsql_pgdata and pgsql_pgctl are right, and that root can connect as pgdba",
+                why.into(),
+                message!("see that pgsql_pgdata and pgsql_pgctl are right, and that root can connect as pgdba"),
             )
         })
     })
@@ -112,25 +118,31 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
         let mut found = Vec::new();
         if matches!(get("wal_level").as_deref(), Some("minimal" | "archive")) {
             found.push(Found::error(
-                "wal_level does not allow standbys",
+                message!("wal_level does not allow standbys"),
                 set("wal_level", "replica"),
             ));
         }
         // One for each standby, one for pg_basebackup's data and one for its WAL.
         match number(get("max_wal_senders")) {
             Some(many) if many < peers => found.push(Found::error(
-                format!("max_wal_senders is {many}, fewer than standbys"),
+                message!(
+                    "max_wal_senders is {many}, fewer than standbys",
+                    many = many.to_string()
+                ),
                 set("max_wal_senders", &(peers + 3).to_string()),
             )),
             Some(many) if many < peers + 2 => found.push(Found::warning(
-                format!("max_wal_senders is {many}: none is left for cls_rebuild_slave"),
+                message!(
+                    "max_wal_senders is {many}: none is left for cls_rebuild_slave",
+                    many = many.to_string()
+                ),
                 set("max_wal_senders", &(peers + 3).to_string()),
             )),
             _ => {}
         }
         if get("hot_standby").as_deref() == Some("off") {
             found.push(Found::error(
-                "hot_standby is off: standbys answer nobody, the agent included",
+                message!("hot_standby is off: standbys answer nobody, the agent included"),
                 set("hot_standby", "on"),
             ));
         }
@@ -139,7 +151,10 @@ fn replication_settings(seen: &Examination) -> Vec<Found> {
             && listen.split(',').all(local)
         {
             found.push(Found::error(
-                format!("PostgreSQL listens on {listen:?} only: no standby and no client gets in"),
+                message!(
+                    "PostgreSQL listens on {listen} only: no standby and no client gets in",
+                    listen = format!("{listen:?}")
+                ),
                 set("listen_addresses", "'*'"),
             ));
         }
@@ -156,10 +171,10 @@ fn log(seen: &Examination) -> Vec<Found> {
         let own = get("logging_collector").as_deref() != Some("off");
         (is_nothing && !own && !system).then(|| {
             Found::warning(
-                "PostgreSQL's log goes to /dev/null: nothing tells later why it ended or did not start",
-                format!(
-                    "{}, and cls_restart: it is in log_directory then; or pgsql_logfile in config.ini, which begins with the next start",
-                    set("logging_collector", "on")
+                message!("PostgreSQL's log goes to /dev/null: nothing tells later why it ended or did not start"),
+                message!(
+                    "{setting}, and cls_restart: it is in log_directory then; or pgsql_logfile in config.ini, which begins with the next start",
+                    setting = set("logging_collector", "on")
                 ),
             )
         })
@@ -167,15 +182,18 @@ fn log(seen: &Examination) -> Vec<Found> {
 }
 
 /// What a value of `synchronous_commit` leaves of the promise, where that is less than all.
-fn weaker(value: &str) -> Option<String> {
-    let what = match value {
-        "off" | "local" => "commits do not wait for the standby",
-        "remote_write" => {
-            "commits do not wait for the standby's disk, so that a power cut of both can lose them"
-        }
-        _ => return None,
-    };
-    Some(format!("synchronous_commit is {value}: {what}"))
+fn weaker(value: &str) -> Option<Message> {
+    match value {
+        "off" | "local" => Some(message!(
+            "synchronous_commit is {value}: commits do not wait for the standby",
+            value
+        )),
+        "remote_write" => Some(message!(
+            "synchronous_commit is {value}: commits do not wait for the standby's disk, so that a power cut of both can lose them",
+            value
+        )),
+        _ => None,
+    }
 }
 
 /// Settings by which a session stops waiting. PostgreSQL then ends the wait with a warning and success,
@@ -195,10 +213,11 @@ fn waiting(seen: &Examination) -> Vec<Found> {
             name => limited(name, &setting.value)?,
         };
         Some(Found::warning(
-            format!("{}: {why}", setting.of),
-            format!(
-                "look whether {} needs it; ALTER ROLE or ALTER DATABASE … RESET {} takes it away",
-                setting.of, setting.name
+            message!("{name}: {why}", name = setting.of, why),
+            message!(
+                "look whether {of} needs it; ALTER ROLE or ALTER DATABASE … RESET {name} takes it away",
+                of = setting.of,
+                name = setting.name
             ),
         ))
     });
@@ -206,20 +225,22 @@ fn waiting(seen: &Examination) -> Vec<Found> {
         ["statement_timeout", "transaction_timeout"]
             .into_iter()
             .filter_map(|name| limited(name, &get(name)?))
-            .map(|why| Found::warning(why, "set it for roles that call no procedures with COMMIT inside, not for the server"))
+            .map(|why| Found::warning(why, message!("set it for roles that call no procedures with COMMIT inside, not for the server")))
             .collect::<Vec<Found>>()
     });
     of_roles.chain(of_servers).collect()
 }
 
-fn limited(name: &str, value: &str) -> Option<String> {
+fn limited(name: &str, value: &str) -> Option<Message> {
     let none = value
         .trim_start_matches('0')
         .chars()
         .all(|c| !c.is_ascii_digit());
     (!none).then(|| {
-        format!(
-            "{name} is {value}: a procedure that commits while the standby is away is told success when that time is over"
+        message!(
+            "{name} is {value}: a procedure that commits while the standby is away is told success when that time is over",
+            name,
+            value
         )
     })
 }
@@ -231,7 +252,7 @@ fn durability(seen: &Examination) -> Vec<Found> {
         for name in ["fsync", "full_page_writes"] {
             if get(name).as_deref() == Some("off") {
                 found.push(Found::error(
-                    format!("{name} is off: a crash can destroy the database"),
+                    message!("{name} is off: a crash can destroy the database", name),
                     set(name, "on"),
                 ));
             }
@@ -245,7 +266,7 @@ fn durability(seen: &Examination) -> Vec<Found> {
         // PostgreSQL would restart by itself beside Pacemaker, which then counts no failure.
         if get("restart_after_crash").as_deref() == Some("on") {
             found.push(Found::warning(
-                "restart_after_crash is on: PostgreSQL restarts behind Pacemaker's back",
+                message!("restart_after_crash is on: PostgreSQL restarts behind Pacemaker's back"),
                 set("restart_after_crash", "off"),
             ));
         }
@@ -260,13 +281,14 @@ fn timeouts(seen: &Examination) -> Vec<Found> {
         for name in ["wal_sender_timeout", "wal_receiver_timeout"] {
             match number(get(name)) {
                 Some(0) => found.push(Found::warning(
-                    format!("{name} is 0: a standby that hangs is never noticed"),
+                    message!("{name} is 0: a standby that hangs is never noticed", name),
                     set(name, "5s"),
                 )),
                 Some(after) if sync && after > 20_000 => found.push(Found::warning(
-                    format!(
-                        "{name} is {} s: so long can commits wait for a standby that hangs",
-                        after / 1000
+                    message!(
+                        "{name} is {seconds} s: so long can commits wait for a standby that hangs",
+                        name,
+                        seconds = (after / 1000).to_string()
                     ),
                     set(name, "5s"),
                 )),
@@ -289,27 +311,35 @@ fn membership(seen: &Examination) -> Vec<Found> {
         let totem = facts.totem.filter(|_| after > 0)?;
         let settled = totem.settled();
         (settled > after).then(|| {
-            let device = totem
-                .device
-                .map(|time| format!(", sync_timeout of the quorum device {time}"))
-                .unwrap_or_default();
-            let shorter = match totem.device {
-                Some(_) => {
-                    "a shorter token in the section totem, or a shorter sync_timeout of the quorum device,"
-                }
-                None => "a shorter token in the section totem",
+            let (token, consensus) = (totem.token, totem.consensus);
+            let parts = match totem.device {
+                None => message!("token {token}, consensus {consensus}", token, consensus),
+                Some(device) => message!(
+                    "token {token}, consensus {consensus}, sync_timeout of the quorum device {device}",
+                    token,
+                    consensus,
+                    device
+                ),
+            };
+            let setting = set("wal_sender_timeout", &format!("{}s", settled.div_ceil(1000)));
+            let remedy = match totem.device {
+                Some(_) => message!(
+                    "{setting}, or a shorter token in the section totem, or a shorter sync_timeout of the quorum device, of /etc/corosync/corosync.conf of every node, then corosync-cfgtool -R",
+                    setting
+                ),
+                None => message!(
+                    "{setting}, or a shorter token in the section totem of /etc/corosync/corosync.conf of every node, then corosync-cfgtool -R",
+                    setting
+                ),
             };
             Found::warning(
-                format!(
-                    "wal_sender_timeout is {after} ms, and corosync needs up to {settled} ms to know that a node is \
-                     gone (token {}, consensus {}{device}): where a standby is lost with its node, commits wait so \
-                     long",
-                    totem.token, totem.consensus
+                message!(
+                    "wal_sender_timeout is {after} ms, and corosync needs up to {settled} ms to know that a node is gone ({parts}): where a standby is lost with its node, commits wait so long",
+                    after,
+                    settled,
+                    parts
                 ),
-                format!(
-                    "{}, or {shorter} of /etc/corosync/corosync.conf of every node, then corosync-cfgtool -R",
-                    set("wal_sender_timeout", &format!("{}s", settled.div_ceil(1000)))
-                ),
+                remedy,
             )
         })
     })
@@ -320,7 +350,9 @@ fn rewind(seen: &Examination) -> Vec<Found> {
         let off = |name: &str| get(name).as_deref() == Some("off");
         (off("wal_log_hints") && off("data_checksums")).then(|| {
             Found::warning(
-                "neither wal_log_hints nor data checksums are on: cls_repair_slave cannot work",
+                message!(
+                    "neither wal_log_hints nor data checksums are on: cls_repair_slave cannot work"
+                ),
                 set("wal_log_hints", "on"),
             )
         })
@@ -335,10 +367,10 @@ fn retention(seen: &Examination) -> Vec<Found> {
         let kept = number(get("wal_keep_size").or_else(|| get("wal_keep_segments")));
         (kept == Some(0)).then(|| {
             Found::warning(
-                "no WAL is kept for a standby that is away: it has to be rebuilt",
-                format!(
-                    "{}, or pgsql_replication_slot_name in config.ini",
-                    set("wal_keep_size", "1GB")
+                message!("no WAL is kept for a standby that is away: it has to be rebuilt"),
+                message!(
+                    "{setting}, or pgsql_replication_slot_name in config.ini",
+                    setting = set("wal_keep_size", "1GB")
                 ),
             )
         })
@@ -375,9 +407,10 @@ fn standby_limits(seen: &Examination) -> Vec<Found> {
                 .map(|(node, value)| format!("{value} on {node}"))
                 .collect();
             Some(Found::error(
-                format!(
-                    "{name} is {}: the lower one cannot be the standby of the higher one",
-                    list.join(", ")
+                message!(
+                    "{name} is {list}: the lower one cannot be the standby of the higher one",
+                    name,
+                    list = list.join(", ")
                 ),
                 set(name, &most.to_string()),
             ))
@@ -394,8 +427,13 @@ fn pending_restart(seen: &Examination) -> Vec<Found> {
         (!server.pending.is_empty()).then(|| {
             Found::new(
                 Level::Ok,
-                format!("waits for a restart of PostgreSQL: {}", server.pending.join(", ")),
-                "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node",
+                message!(
+                    "waits for a restart of PostgreSQL: {settings}",
+                    settings = server.pending.join(", ")
+                ),
+                message!(
+                    "cls_restart --pending --dry-run says how it goes; without --dry-run it restarts node by node"
+                ),
             )
         })
     })
@@ -410,8 +448,13 @@ fn replication_access(seen: &Examination) -> Vec<Found> {
             .filter_map(|(peer, result)| {
                 let why = result.as_ref()?.as_ref().err()?;
                 Some(Found::error(
-                    format!("{peer} does not let {user} replicate from here: {why}"),
-                    format!("a line for the user {user} and the database replication from {me} in pg_hba.conf on {peer}; the password in the passfiles (cls_setup)"),
+                    message!("{peer} does not let {user} replicate from here: {why}", peer, user, why),
+                    message!(
+                        "a line for the user {user} and the database replication from {me} in pg_hba.conf on {peer}; the password in the passfiles (cls_setup)",
+                        user,
+                        me,
+                        peer
+                    ),
                 ))
             })
             .collect::<Vec<Found>>()

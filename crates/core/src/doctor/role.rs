@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Examination, Found, Level, Rule};
+use crate::message;
+use crate::message::Message;
 use crate::params::Params;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "replication-role",
-    well: "the role of the standbys may replicate and rewind, and is no superuser",
+    well: || message!("the role of the standbys may replicate and rewind, and is no superuser"),
     look: replication_role,
 }];
 
@@ -64,12 +66,12 @@ fn quoted(name: &str) -> String {
 #[derive(Default)]
 struct Advice {
     level: Option<Level>,
-    why: Vec<String>,
+    why: Vec<Message>,
     statements: Vec<String>,
 }
 
 impl Advice {
-    fn found(&mut self, level: Level, why: String) {
+    fn found(&mut self, level: Level, why: Message) {
         self.level = self.level.max(Some(level));
         self.why.push(why);
     }
@@ -152,20 +154,23 @@ pub fn replication_role_statements(facts: &RoleFacts, params: &Params) -> Vec<St
 }
 
 /// Where to type them, and the statements; each ends with a semicolon.
-fn in_psql(facts: &RoleFacts, statements: &[String]) -> String {
-    format!(
-        "in psql on the primary, in the database {}: {};",
-        facts.database,
-        statements.join("; ")
+fn in_psql(facts: &RoleFacts, statements: &[String]) -> Message {
+    message!(
+        "in psql on the primary, in the database {database}: {statements};",
+        database = facts.database,
+        statements = statements.join("; ")
     )
 }
 
 fn absent(role: &str, facts: &RoleFacts, params: &Params) -> Found {
     Found::error(
-        format!("there is no role {role} (pgsql_repuser): no standby can connect"),
-        format!(
-            "a password by \\password afterwards; {}",
-            in_psql(facts, &created(role, facts, params))
+        message!(
+            "there is no role {role} (pgsql_repuser): no standby can connect",
+            role
+        ),
+        message!(
+            "a password by \\password afterwards; {statements}",
+            statements = in_psql(facts, &created(role, facts, params))
         ),
     )
 }
@@ -181,9 +186,10 @@ fn judge(role: &str, facts: &RoleFacts, rights: &RoleRights, params: &Params) ->
         (false, _) if !rights.superuser => {
             advice.found(
                 Level::Warning,
-                format!(
-                    "pg_rewind of version {} needs a superuser, and {role} is none: cls_repair_slave cannot work",
-                    facts.major
+                message!(
+                    "pg_rewind of version {version} needs a superuser, and {role} is none: cls_repair_slave cannot work",
+                    version = facts.major,
+                    role
                 ),
             );
             advice.type_in(format!("ALTER ROLE {} SUPERUSER", quoted(role)));
@@ -192,7 +198,7 @@ fn judge(role: &str, facts: &RoleFacts, rights: &RoleRights, params: &Params) ->
     }
     let level = advice.level?;
     let remedy = in_psql(facts, &advice.statements);
-    Some(Found::new(level, advice.why.join("; "), remedy))
+    Some(Found::new(level, Message::several(advice.why), remedy))
 }
 
 /// A superuser may replicate without it.
@@ -202,7 +208,10 @@ fn no_standby(advice: &mut Advice, role: &str, rights: &RoleRights) {
     }
     advice.found(
         Level::Error,
-        format!("the role {role} has not both LOGIN and REPLICATION: no standby can connect"),
+        message!(
+            "the role {role} has not both LOGIN and REPLICATION: no standby can connect",
+            role
+        ),
     );
     advice.type_in(format!("ALTER ROLE {} LOGIN REPLICATION", quoted(role)));
 }
@@ -216,16 +225,21 @@ fn too_much(
     params: &Params,
 ) {
     let what = if rights.superuser {
-        format!("the role {role} is a superuser")
+        message!("the role {role} is a superuser", role)
     } else {
-        format!(
-            "the role {role} can do what a superuser can, as a member of {}",
-            rights.member_of.join(", ")
+        message!(
+            "the role {role} can do what a superuser can, as a member of {groups}",
+            role,
+            groups = rights.member_of.join(", ")
         )
     };
-    let more =
-        "whoever has its password has the whole database, and replicating and rewinding need less";
-    advice.found(Level::Warning, format!("{what}: {more}"));
+    advice.found(
+        Level::Warning,
+        message!(
+            "{what}: whoever has its password has the whole database, and replicating and rewinding need less",
+            what
+        ),
+    );
     for statement in grants(role, facts, params) {
         advice.type_in(statement);
     }
@@ -242,9 +256,10 @@ fn too_little(advice: &mut Advice, role: &str, facts: &RoleFacts, rights: &RoleR
     if !rights.refused.is_empty() {
         advice.found(
             Level::Warning,
-            format!(
-                "{role} may not execute {}, which pg_rewind needs: cls_repair_slave cannot work",
-                rights.refused.join(", ")
+            message!(
+                "{role} may not execute {functions}, which pg_rewind needs: cls_repair_slave cannot work",
+                role,
+                functions = rights.refused.join(", ")
             ),
         );
         advice.type_in(grant_functions(&rights.refused, role));
@@ -252,9 +267,11 @@ fn too_little(advice: &mut Advice, role: &str, facts: &RoleFacts, rights: &RoleR
     if facts.major < WITHOUT_TEMPORARY && !rights.temporary {
         advice.found(
             Level::Warning,
-            format!(
-                "{role} may not make the temporary table in {} that pg_rewind of version {} needs",
-                facts.database, facts.major
+            message!(
+                "{role} may not make the temporary table in {database} that pg_rewind of version {version} needs",
+                role,
+                database = facts.database,
+                version = facts.major
             ),
         );
         advice.type_in(grant_temporary(role, facts));
@@ -268,11 +285,14 @@ fn its_own(role: &str, facts: &RoleFacts, params: &Params) -> Found {
     };
     let statements = created(other, facts, params);
     Found::warning(
-        format!("standbys connect as {role}, the agent's own role, which can do everything"),
-        format!(
-            "a role of their own, with its lines in pg_hba.conf, its password (\\password {other}; \
-             pgsql_reppassword) and pgsql_repuser = \"{other}\" in config.ini, then cls_setup; {}",
-            in_psql(facts, &statements)
+        message!(
+            "standbys connect as {role}, the agent's own role, which can do everything",
+            role
+        ),
+        message!(
+            "a role of their own, with its lines in pg_hba.conf, its password (\\password {other}; pgsql_reppassword) and pgsql_repuser = \"{other}\" in config.ini, then cls_setup; {statements}",
+            other,
+            statements = in_psql(facts, &statements)
         ),
     )
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
+use crate::message::Language;
 use crate::register::Seen;
 
 fn name(text: &str) -> NodeName {
@@ -194,6 +195,54 @@ fn all_is_well_in_one_line_for_each_rule() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
+/// Every line of the doctor that needs no fact of a site is Chinese where the operator reads Chinese.
+#[test]
+fn all_is_well_in_chinese_too() {
+    for check in examination().judge() {
+        let text = check.text.in_language(Language::Chinese);
+        assert!(!text.is_ascii(), "{}: {text}", check.id);
+    }
+    let mut seen = examination();
+    role(&mut seen).rights = None;
+    let found = bad(&seen).remove(0);
+    assert_eq!(
+        found.text.in_language(Language::Chinese),
+        "没有用户 replication（pgsql_repuser）：备库无法连接"
+    );
+    let remedy = found.remedy.unwrap().in_language(Language::Chinese);
+    assert!(
+        remedy.starts_with("之后用 \\password 设密码；在主库上用 psql"),
+        "{remedy}"
+    );
+}
+
+/// The lines that are what another program has said, as a whole.
+const QUOTED: [&str; 7] = [
+    "nodes",
+    "passwords",
+    "lock-service",
+    "lock-rights",
+    "server",
+    "site",
+    "pacemaker",
+];
+
+/// No sentence is left in English: what can be typed is the same in both languages, and what others have said.
+fn said_in_chinese(check: &Check) {
+    let text = check.text.in_language(Language::Chinese);
+    let plain = QUOTED.contains(&check.id) || !text.is_ascii();
+    assert!(plain, "{}: {text}", check.id);
+    let remedy = check
+        .remedy
+        .as_ref()
+        .unwrap()
+        .in_language(Language::Chinese);
+    let typed = ["cls_setup", "chmod ", "sh install.sh"];
+    let quoted = ["nodes", "ssh", "promise", "passwords", "site"];
+    let plain = quoted.contains(&check.id) || typed.iter().any(|word| remedy.starts_with(word));
+    assert!(plain || !remedy.is_ascii(), "{}: {remedy}", check.id);
+}
+
 type Spoil = fn(&mut Examination);
 
 fn facts(examination: &mut Examination) -> &mut NodeFacts {
@@ -252,7 +301,7 @@ fn a_lock_service_that_was_moved_is_no_damaged_one() {
         lock.come = come;
         lock.named = row.then(Vec::new);
         let found = bad(&seen).into_iter().next();
-        found.map(|found| (found.text, found.remedy.unwrap()))
+        found.map(|found| (found.text.to_string(), found.remedy.unwrap().to_string()))
     };
     let (old, new) = (Some(Seen { term: 4, epoch: 7 }), Some(Seen::default()));
     let (text, remedy) = said(new, old, true).unwrap();
@@ -285,12 +334,14 @@ fn a_setting_that_waits_for_a_restart_is_a_note() {
     let note = notes.next().unwrap();
     assert!(
         note.text
+            .to_string()
             .ends_with("PostgreSQL: max_connections, shared_buffers")
     );
     assert!(
         note.remedy
             .as_ref()
             .unwrap()
+            .to_string()
             .starts_with("cls_restart --pending")
     );
     assert!(note.node.is_some() && notes.next().is_none());
@@ -414,29 +465,27 @@ fn every_rule_finds_what_it_looks_for() {
         }),
         ("site", Error, |e| {
             e.site = vec![crate::setup::SiteFinding {
-                what: "there is no interface vip_nic=eth9".to_owned(),
+                what: "there is no interface vip_nic=eth9".into(),
                 nodes: vec![name("node2")],
-                remedy: "vip_nic=eth0 in config.ini, or none".to_owned(),
+                remedy: "vip_nic=eth0 in config.ini, or none".into(),
                 refused: true,
             }];
         }),
         // cls_setup would write it all the same.
         ("site", Warning, |e| {
             e.site = vec![crate::setup::SiteFinding {
-                what: "config.ini is another one on node2".to_owned(),
+                what: "config.ini is another one on node2".into(),
                 nodes: vec![name("node2")],
-                remedy: "sh install.sh".to_owned(),
+                remedy: "sh install.sh".into(),
                 refused: false,
             }];
         }),
-        ("pacemaker", Warning, |e| {
-            e.setup = Ok(vec!["+ x".to_owned()])
-        }),
+        ("pacemaker", Warning, |e| e.setup = Ok(vec!["+ x".into()])),
         ("pacemaker", Error, |e| e.setup = Err("none".to_owned())),
         // Before the first set-up each of its many changes would be a line.
         ("pacemaker", Warning, |e| {
             e.set_up = false;
-            e.setup = Ok(vec!["+ x".to_owned(), "+ y".to_owned(), "+ z".to_owned()]);
+            e.setup = Ok(["+ x", "+ y", "+ z"].map(Message::from).into());
         }),
         // What is not known of a stopped server is no finding.
         ("rewind", Warning, |e| {
@@ -566,8 +615,9 @@ fn every_rule_finds_what_it_looks_for() {
             check
                 .remedy
                 .as_ref()
-                .is_some_and(|remedy| !remedy.is_empty())
+                .is_some_and(|remedy| !remedy.to_string().is_empty())
         );
+        said_in_chinese(check);
     }
     let all: std::collections::BTreeSet<&str> =
         examination().judge().iter().map(|check| check.id).collect();
@@ -598,7 +648,7 @@ fn advised(spoil: impl Fn(&mut Examination)) -> String {
     spoil(&mut examination);
     let mut found = bad(&examination);
     assert_eq!(found.len(), 1, "{found:?}");
-    let remedy = found.remove(0).remedy.unwrap();
+    let remedy = found.remove(0).remedy.unwrap().to_string();
     let place = "in psql on the primary, in the database postgres: ";
     let (_, sql) = remedy
         .split_once(place)

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Event, Kind, Moment, Summary};
+use crate::message;
+use crate::message::{Language, Message};
 
 /// What a page is about.
 #[derive(Debug, Clone)]
@@ -21,6 +23,15 @@ pub struct Page<'p> {
     pub all: &'p [Event],
     /// In a few numbers.
     pub summary: &'p Summary,
+    /// What it is read in.
+    pub language: Language,
+}
+
+impl Page<'_> {
+    /// A message, as HTML shows it.
+    fn say(&self, message: &Message) -> String {
+        escaped(&message.in_language(self.language))
+    }
 }
 
 /// The style, and the picture's colours: of the primary, of another holder, of what may have lost commits.
@@ -122,38 +133,51 @@ fn held<'p>(page: &Page<'p>) -> Vec<Bar<'p>> {
 pub fn html(page: &Page<'_>) -> String {
     let title = escaped(page.title);
     let [counts, cost] = page.summary.lines();
+    let language = match page.language {
+        Language::English => "en",
+        Language::Chinese => "zh-CN",
+    };
+    let times = message!(
+        "{from} to {to}, times in UTC",
+        from = page.from.to_string(),
+        to = page.to.to_string()
+    );
     let mut text = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
+        "<!DOCTYPE html>\n<html lang=\"{language}\"><head><meta charset=\"utf-8\"/>\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\
          <meta name=\"viewport\" content=\"width=device-width\"/>\
          <title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n\
-         <p class=\"small\">{} to {}, times in UTC</p>\n<p>{}</p>\n<p><strong>{}</strong></p>\n",
-        page.from,
-        page.to,
-        escaped(&counts),
-        escaped(&cost)
+         <p class=\"small\">{}</p>\n<p>{}</p>\n<p><strong>{}</strong></p>\n",
+        page.say(&times),
+        page.say(&counts),
+        page.say(&cost)
     );
     picture(&mut text, page);
-    text.push_str("<table><tr><th>time</th><th>event</th><th></th></tr>\n");
+    let _ = writeln!(
+        text,
+        "<table><tr><th>{}</th><th>{}</th><th></th></tr>",
+        page.say(&message!("time")),
+        page.say(&message!("event"))
+    );
     for event in page.events.iter().rev() {
-        row(&mut text, event);
+        row(&mut text, page, event);
     }
     text.push_str("</table></body></html>\n");
     text
 }
 
-fn row(text: &mut String, event: &Event) {
+fn row(text: &mut String, page: &Page<'_>, event: &Event) {
     let class = if event.may_have_lost() {
         " class=\"may\""
     } else {
         ""
     };
-    let details: Vec<String> = event.details().iter().map(|line| escaped(line)).collect();
+    let details: Vec<String> = event.details().iter().map(|line| page.say(line)).collect();
     let _ = writeln!(
         text,
         "<tr{class}><td>{}</td><td>{}</td><td>{}</td></tr>",
         event.at,
-        escaped(&event.headline()),
+        page.say(&event.headline()),
         details.join("<br/>")
     );
 }
@@ -173,9 +197,11 @@ fn picture(text: &mut String, page: &Page<'_>) {
     };
     let _ = writeln!(
         text,
-        "<svg viewBox=\"0 0 960 {:.0}\" role=\"img\"><title>who was primary, and who held every \
-         acknowledged commit</title>",
-        bottom + 66.0
+        "<svg viewBox=\"0 0 960 {:.0}\" role=\"img\"><title>{}</title>",
+        bottom + 66.0,
+        page.say(&message!(
+            "who was primary, and who held every acknowledged commit"
+        ))
     );
     for node in &nodes {
         let y = lane(node);
@@ -196,16 +222,19 @@ fn picture(text: &mut String, page: &Page<'_>) {
         let width = (place(bar.to) - x).max(1.0);
         let _ = writeln!(
             text,
-            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\"><title>{} \
-             {class} {} to {}</title></rect>",
-            escaped(bar.node),
-            bar.from,
-            bar.to
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\"><title>{}</title></rect>",
+            page.say(&message!(
+                "{node} {role} {from} to {to}",
+                node = bar.node,
+                role = role(class),
+                from = bar.from.to_string(),
+                to = bar.to.to_string()
+            ))
         );
     }
     for event in page.events {
         let may = if event.may_have_lost() { " may" } else { "" };
-        let (x, line) = (place(event.at), escaped(&event.headline()));
+        let (x, line) = (place(event.at), page.say(&event.headline()));
         let _ = writeln!(
             text,
             "<line class=\"mark{may}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom:.1}\" y2=\"{:.1}\"><title>{} \
@@ -216,6 +245,14 @@ fn picture(text: &mut String, page: &Page<'_>) {
     }
     axis(text, page, bottom);
     text.push_str("</svg>\n");
+}
+
+/// What a class of the picture's bars means.
+fn role(class: &str) -> Message {
+    match class {
+        "primary" => message!("primary"),
+        _ => message!("holds every acknowledged commit"),
+    }
 }
 
 /// The moments along the picture, and what its colours mean.
@@ -240,17 +277,15 @@ fn axis(text: &mut String, page: &Page<'_>, bottom: f64) {
         );
     }
     let y = bottom + 44.0;
-    let keys = [
-        ("primary", "primary"),
-        ("holder", "holds every acknowledged commit"),
-    ];
+    let keys = [("primary", role("primary")), ("holder", role("holder"))];
     for (index, (class, words)) in keys.iter().enumerate() {
         let x = LEFT + 120.0 * index as f64;
         let _ = writeln!(
             text,
             "<rect class=\"{class}\" x=\"{x}\" y=\"{y:.1}\" width=\"12\" height=\"12\"/><text x=\"{}\" y=\"{:.1}\">{words}</text>",
             x + 18.0,
-            y + 10.5
+            y + 10.5,
+            words = page.say(words)
         );
     }
 }

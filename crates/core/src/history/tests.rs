@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
+use crate::message::Language;
 use crate::names::NodeName;
 use crate::register::Update;
 
@@ -46,7 +47,34 @@ fn told(rows: &[Value]) -> Vec<Event> {
     let entries: Vec<Entry> = entries
         .map(|columns| Entry::read(&columns).unwrap())
         .collect();
-    events(&entries)
+    let events = events(&entries);
+    events.iter().for_each(said_in_chinese);
+    events
+}
+
+/// Nothing of what is told is left in English, but for what somebody else has written: whose command or decision
+/// it was, and the reason in a row.
+fn said_in_chinese(event: &Event) {
+    let foreign = |text: &str| match &event.cause {
+        Some(Cause::Decision { by }) => text == by,
+        Some(Cause::Words { text: words }) => text == words,
+        _ => false,
+    };
+    for line in [event.headline()].into_iter().chain(event.details()) {
+        let said = line.in_language(Language::Chinese);
+        // Names and an arrow are the same everywhere.
+        let names = matches!(event.kind, Kind::Lock | Kind::Takeover | Kind::Switch);
+        let plain = foreign(&said) || (names && said.contains(" -> "));
+        assert!(plain || !said.is_ascii(), "{said}");
+    }
+}
+
+fn headline(event: &Event) -> String {
+    event.headline().to_string()
+}
+
+fn details(event: &Event) -> Vec<String> {
+    event.details().iter().map(ToString::to_string).collect()
 }
 
 fn kinds(events: &[Event]) -> Vec<&str> {
@@ -105,9 +133,9 @@ fn a_power_cut_of_the_primary() {
         })
     );
     assert_eq!(takeover.lost, Some(Loss::Nothing));
-    assert_eq!(takeover.headline(), "takeover  node1 -> node2 (term 2)");
+    assert_eq!(headline(takeover), "takeover  node1 -> node2 (term 2)");
     assert_eq!(
-        takeover.details(),
+        details(takeover),
         [
             "node1 had said nothing for 6.0 s and not given its lease back: no power, no network, or it stood still",
             "no primary for at most 7.5 s",
@@ -138,7 +166,7 @@ fn a_switch_that_an_operator_ordered_and_one_that_nobody_did() {
     let events = and(&[note, stop.clone(), promoted.clone(), open.clone()]);
     assert_eq!(kinds(&events)[3..], ["operator", "switch"]);
     assert_eq!(
-        (events[3].headline().as_str(), events[3].details().len()),
+        (headline(&events[3]).as_str(), details(&events[3]).len()),
         ("operator  ann_b on node2: cls_online_switch", 0)
     );
     let Some(Cause::Command(by)) = &events[4].cause else {
@@ -230,11 +258,11 @@ fn standbys_come_and_go() {
         ["degraded", "added", "exchanged", "left"]
     );
     assert_eq!(
-        events[3].headline(),
+        headline(&events[3]),
         "degraded  node1 goes on without node2 (term 1)"
     );
     assert_eq!(
-        events[5].headline(),
+        headline(&events[5]),
         "exchanged node3 in place of node2 (term 1)"
     );
     assert_eq!(events[6].node.as_deref(), Some("node3"));
@@ -256,7 +284,7 @@ fn an_operator_decides_and_says_what_for() {
     );
     assert_eq!(events[5].lost, None);
     assert_eq!(
-        events[4].details(),
+        details(&events[4]),
         [
             "operator root: the data of node2 were chosen, node1 said to be off",
             "lost are the commits, if any, that were on no other node than node1",
@@ -313,7 +341,7 @@ fn what_an_older_version_recorded_is_told_as_far_as_it_goes() {
     // The first entry of a part: what it came from is not known.
     let part = told(&[old(30.0, "node2", 2, &["node2"], "promote by node2")]);
     assert_eq!(part[0].lost, Some(Loss::NotRecorded));
-    assert_eq!(part[0].headline(), "takeover  node2 is primary (term 2)");
+    assert_eq!(headline(&part[0]), "takeover  node2 is primary (term 2)");
 }
 
 #[test]
@@ -329,9 +357,9 @@ fn the_bare_lock_and_edits_by_hand() {
         bare(12.0, "pgsql_node2", true),
     ]);
     assert_eq!(kinds(&events), ["lock", "lock", "lock"]);
-    assert_eq!(events[1].headline(), "lock      pgsql_node1 -> pgsql_node2");
+    assert_eq!(headline(&events[1]), "lock      pgsql_node1 -> pgsql_node2");
     assert_eq!(
-        events[2].headline(),
+        headline(&events[2]),
         "lock      pgsql_node2 gave the lock back"
     );
     for edited in [
@@ -364,7 +392,7 @@ fn the_bare_lock_and_edits_by_hand() {
     );
     let events = and(&[later]);
     assert_eq!(kinds(&events)[3..], ["other"]);
-    assert_eq!(events[3].details(), ["given back by node1 to node2"]);
+    assert_eq!(details(&events[3]), ["given back by node1 to node2"]);
 }
 
 /// The words of the changes are those that the derivation knows.
@@ -515,6 +543,7 @@ fn a_page_that_shows_hostile_text_and_runs_none() {
         events: &events,
         all: &events,
         summary: &Summary::of(&events),
+        language: Language::English,
     };
     let text = html(&page);
     assert!(
@@ -567,6 +596,7 @@ fn a_page_that_shows_hostile_text_and_runs_none() {
             events: &[],
             all: &[],
             summary: &Summary::of(&[]),
+            language: Language::Chinese,
         })
         .contains("</svg>")
     );
@@ -588,6 +618,7 @@ fn a_page_of_the_last_days_shows_who_was_primary_before() {
         events: &all[all.len() - 1..],
         all: &all,
         summary: &Summary::of(&all),
+        language: Language::English,
     };
     let bars = super::html::reigns(&page);
     assert_eq!(bars.len(), 1);
@@ -596,6 +627,20 @@ fn a_page_of_the_last_days_shows_who_was_primary_before() {
         ("node1", from, page.to)
     );
     assert!(html(&page).contains("1 degradation"));
+    let chinese = html(&Page {
+        language: Language::Chinese,
+        ..page
+    });
+    for part in [
+        "lang=\"zh-CN\"",
+        "降级（失去同步备库）1 次",
+        "时间为 UTC",
+        "<th>时间</th><th>事件</th>",
+        "node1 主库：",
+        "node1 不再等待 node2",
+    ] {
+        assert!(chinese.contains(part), "no {part} in {chinese}");
+    }
 }
 
 /// What a row says that somebody has changed by hand proves nothing, and neither does a service that was put
@@ -654,7 +699,9 @@ fn the_summary_counts() {
         "timelines named by node2",
         106.0,
     ));
-    let lines = Summary::of(&told(&rows)).lines();
+    let lines = Summary::of(&told(&rows))
+        .lines()
+        .map(|line| line.to_string());
     assert_eq!(
         lines[0],
         "1 takeover, 0 switches, 0 restarts, 0 degradations"

@@ -9,6 +9,8 @@
 
 use super::{Cost, Design, Element, Journal, Kind};
 use crate::dialect;
+use crate::message;
+use crate::message::Message;
 use crate::status::Role;
 
 /// By how much the reader's address prefers a synchronous standby: more than any stickiness that is
@@ -46,8 +48,8 @@ pub(super) fn ensure(
     let rule = (choice && design.reader_ip.is_some()).then(|| preference(reader, database));
     location_rules(section, design, rule, journal);
     if design.reader_ip.is_none() {
-        let why = Some("config.ini has no reader_vip");
-        remove(section, journal, why, |element| names(element, reader));
+        let why = message!("config.ini has no reader_vip");
+        remove(section, journal, &why, |element| names(element, reader));
         return;
     }
     if design.reader_on_primary {
@@ -59,8 +61,8 @@ pub(super) fn ensure(
             [reader, clone, promoted, "-100"],
             influence,
         );
-        let why = Some("the reader's address may move to the primary");
-        remove(section, journal, why, |element| {
+        let why = message!("the reader's address may move to the primary");
+        remove(section, journal, &why, |element| {
             is_colocation(element, [reader, clone]) && role(element) == Some(Role::Unpromoted)
         });
     } else {
@@ -70,8 +72,8 @@ pub(super) fn ensure(
             [reader, clone, unpromoted, "INFINITY"],
             influence,
         );
-        let why = Some("the reader's address stays with a standby");
-        remove(section, journal, why, |element| {
+        let why = message!("the reader's address stays with a standby");
+        remove(section, journal, &why, |element| {
             is_colocation(element, [reader, clone]) && role(element) != Some(Role::Unpromoted)
         });
     }
@@ -151,12 +153,12 @@ fn colocation(
         let old = found.attribute(name).unwrap_or("none").to_owned();
         if old != value {
             found.set(name, value);
-            let what = format!("{name} of {}", found.id());
+            let what = message!("{name} of {id}", name, id = found.id());
             journal.push(
                 Kind::Set,
                 what,
                 Some(old),
-                Some(value.to_owned()),
+                Some(value.into()),
                 None,
                 Cost::Nothing,
             );
@@ -210,8 +212,8 @@ fn location_rules(
     journal: &mut Journal,
 ) {
     let is_wanted = |element: &Element| Some(without_ids(element)) == wanted;
-    let why = Some("it can demote a healthy primary");
-    remove(section, journal, why, |element| {
+    let why = message!("it can demote a healthy primary");
+    remove(section, journal, &why, |element| {
         element.tag == "rsc_location"
             && element.attribute("rsc") == Some(&design.reader)
             && !is_wanted(element)
@@ -230,7 +232,11 @@ fn location_rules(
     }
     if let Some(wanted) = wanted {
         let id = journal.id(&format!("{}-prefers-sync", design.reader));
-        let what = format!("{id} ({} rather on a synchronous standby)", design.reader);
+        let what = message!(
+            "{id} ({reader} rather on a synchronous standby)",
+            id,
+            reader = design.reader
+        );
         journal.add(what, None);
         section.children.push(with_ids(wanted, &id));
     }
@@ -261,7 +267,7 @@ fn with_ids(element: Element, id: &str) -> Element {
 fn remove(
     section: &mut Element,
     journal: &mut Journal,
-    why: Option<&'static str>,
+    why: &Message,
     select: impl Fn(&Element) -> bool,
 ) {
     let (gone, stay) = std::mem::take(&mut section.children)
@@ -275,7 +281,7 @@ fn remove(
             format!("{} ({})", element.id(), describe(&element)),
             None,
             None,
-            why,
+            Some(why.clone()),
             Cost::Nothing,
         );
     }

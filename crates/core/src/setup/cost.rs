@@ -16,6 +16,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::message;
+use crate::message::Message;
 use crate::params;
 
 /// What a change costs while the database runs; the dearest is the greatest.
@@ -32,14 +34,22 @@ pub enum Cost {
     Restart,
 }
 
+impl Cost {
+    /// As an operator reads it.
+    #[must_use]
+    pub fn message(self) -> Message {
+        match self {
+            Self::Nothing => message!("nothing is restarted"),
+            Self::Reload => message!("the agent takes it up, PostgreSQL goes on"),
+            Self::Address => message!("the address goes off and on, its connections are cut"),
+            Self::Restart => message!("PostgreSQL restarts on every node"),
+        }
+    }
+}
+
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "nothing is restarted",
-            Self::Reload => "the agent takes it up, PostgreSQL goes on",
-            Self::Address => "the address goes off and on, its connections are cut",
-            Self::Restart => "PostgreSQL restarts on every node",
-        })
+        self.message().fmt(f)
     }
 }
 

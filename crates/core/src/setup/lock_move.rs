@@ -15,7 +15,11 @@ use crate::decide::operator::Refusal;
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
+use crate::quoted::printable;
 use crate::register::Seen;
+
+/// How much is shown of a name that is no node's.
+const NAME: usize = 100;
 
 /// Where a register is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +148,53 @@ impl LockMove<'_> {
             )
         })
     }
+}
+
+/// Those of which the operator has said that they are switched off. A name that is no node's would leave the one that
+/// was meant where it is, and one that is a member is not off.
+///
+/// # Errors
+/// [`Refusal`]: one of them cannot be.
+pub fn switched_off(
+    names: &[String],
+    nodes: &BTreeSet<NodeName>,
+    is_member: impl Fn(&NodeName) -> bool,
+) -> Result<BTreeSet<NodeName>, Box<Refusal>> {
+    let refused = |what, hint| {
+        Err(Box::new(Refusal {
+            id: "setup-off",
+            what,
+            hint,
+        }))
+    };
+    let mut off = BTreeSet::new();
+    for name in names {
+        let Some(node) = nodes.iter().find(|node| node.as_str() == name) else {
+            let known: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+            return refused(
+                message!(
+                    "--off {name}: no node of the database has this name; there are {known}",
+                    name = printable(name, NAME),
+                    known = known.join(", ")
+                ),
+                message!("cls_setup again, with the name as it stands there"),
+            );
+        };
+        if is_member(node) {
+            return refused(
+                message!(
+                    "--off {node}: it is not switched off, it is in the cluster",
+                    node
+                ),
+                message!(
+                    "cls_setup without --off {node}; or switch it off first",
+                    node
+                ),
+            );
+        }
+        off.insert(node.clone());
+    }
+    Ok(off)
 }
 
 /// The refusal of a move for nodes that have left the cluster since it was judged.
@@ -317,6 +368,33 @@ mod tests {
             "{}",
             refusal.what
         );
+    }
+
+    #[test]
+    fn only_a_node_that_is_not_a_member_is_switched_off() {
+        let nodes: BTreeSet<NodeName> = ["node1", "node2", "node4"]
+            .map(|name| name.parse().unwrap())
+            .into();
+        let given = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            switched_off(&names, &nodes, |node| node.as_str() == "node1")
+        };
+        let off = given(&["node4", "node2", "node4"]).unwrap();
+        assert_eq!(off, nodes.iter().skip(1).cloned().collect());
+        assert_eq!(given(&[]).unwrap(), BTreeSet::new());
+        for (name, says) in [
+            (
+                "nod2",
+                "--off nod2: no node of the database has this name; there are node1, node2, node4",
+            ),
+            (
+                "node1",
+                "--off node1: it is not switched off, it is in the cluster",
+            ),
+        ] {
+            let refusal = given(&["node2", name]).unwrap_err();
+            assert_eq!(refusal.what.to_string(), says);
+        }
     }
 
     /// Powered on, it asks the old lock service, which still gives it the right.

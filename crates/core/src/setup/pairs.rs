@@ -2,6 +2,8 @@
 
 use super::cost::Owner;
 use super::{Element, Journal, Kind};
+use crate::message;
+use crate::message::Message;
 use crate::params;
 
 /// The sets of one kind within an element.
@@ -13,7 +15,7 @@ pub(super) struct Sets<'a> {
     /// What the identifiers of new pairs begin with.
     pub(super) prefix: &'a str,
     /// What a pair is called in the plan.
-    pub(super) subject: &'a str,
+    pub(super) subject: Message,
     /// Whose pairs they are, which says what a change of one costs.
     pub(super) owner: Owner,
 }
@@ -40,7 +42,7 @@ impl Sets<'_> {
         name: &str,
         value: &str,
     ) {
-        let what = format!("{} {name}", self.subject);
+        let what = message!("{subject} {name}", subject = self.subject, name);
         let pair = parent
             .children
             .iter_mut()
@@ -53,7 +55,7 @@ impl Sets<'_> {
                 pair.set("value", value);
                 let (old, new) = (shown(name, &old), shown(name, value));
                 let cost = journal.cost(self.owner, name);
-                journal.push(Kind::Set, what, Some(old), Some(new), None, cost);
+                journal.push(Kind::Set, what, Some(old), Some(new.into()), None, cost);
             }
             return;
         }
@@ -64,7 +66,8 @@ impl Sets<'_> {
             .with("value", value);
         self.set_for_new(parent, journal).children.push(pair);
         let cost = journal.cost(self.owner, name);
-        journal.push(Kind::Add, what, None, Some(shown(name, value)), None, cost);
+        let new = shown(name, value).into();
+        journal.push(Kind::Add, what, None, Some(new), None, cost);
     }
 
     /// The set that a new pair goes into: one that always applies and is not shared.
@@ -98,7 +101,7 @@ impl Sets<'_> {
         parent: &mut Element,
         journal: &mut Journal,
         name: &str,
-        why: Option<&'static str>,
+        why: &Message,
     ) {
         for set in parent.children.iter_mut().filter(|set| set.tag == self.tag) {
             let found = set
@@ -108,9 +111,9 @@ impl Sets<'_> {
             if let Some(at) = found {
                 let pair = set.children.remove(at);
                 let old = shown(name, pair.attribute("value").unwrap_or_default());
-                let what = format!("{} {name}", self.subject);
+                let what = message!("{subject} {name}", subject = self.subject, name);
                 let cost = journal.cost(self.owner, name);
-                journal.push(Kind::Remove, what, Some(old), None, why, cost);
+                journal.push(Kind::Remove, what, Some(old), None, Some(why.clone()), cost);
             }
         }
     }

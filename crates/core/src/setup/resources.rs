@@ -4,6 +4,8 @@ use super::cost::{Cost, Owner};
 use super::pairs::{Sets, shown};
 use super::{Design, Element, Journal, Kind, SetupError};
 use crate::dialect;
+use crate::message;
+use crate::message::Message;
 use crate::status::Role;
 
 /// Makes the resources what the design says; the database's name.
@@ -71,7 +73,7 @@ pub(super) fn parameters(resource: &str, owner: Owner) -> Sets<'_> {
         tag: "instance_attributes",
         id: resource,
         prefix: resource,
-        subject: resource,
+        subject: resource.into(),
         owner,
     }
 }
@@ -136,15 +138,13 @@ fn operations(
                 .find(|interval| !taken(interval))
                 .unwrap_or(words[1]);
         }
-        let what = if role.is_empty() {
-            format!("{resource} operation {}", words[0])
-        } else {
-            format!("{resource} operation {} of the primary", words[0])
+        let [name, interval, timeout, _] = words;
+        let what = match role.is_empty() {
+            true => message!("{resource} operation {name}", resource, name),
+            false => message!("{resource} operation {name} of the primary", resource, name),
         };
-        journal.add(
-            what,
-            Some(format!("every {}, timeout {}", words[1], words[2])),
-        );
+        let new = message!("every {interval}, timeout {timeout}", interval, timeout);
+        journal.add(what, Some(new));
         let op = operation(journal, &resource, words, role);
         list.children.push(op);
     }
@@ -208,8 +208,8 @@ fn remove_address(section: &mut Element, id: &str, journal: &mut Journal) {
         .children
         .retain(|child| child.tag != "primitive" || child.id() != id);
     if section.children.len() != before {
-        let why = Some("config.ini has no reader_vip");
-        journal.push(Kind::Remove, id.to_owned(), None, None, why, Cost::Address);
+        let why = Some(message!("config.ini has no reader_vip"));
+        journal.push(Kind::Remove, id, None, None, why, Cost::Address);
     }
 }
 
@@ -240,7 +240,7 @@ fn clone_meta(clone: &mut Element, journal: &mut Journal, made: bool) {
         tag: "meta_attributes",
         id: &format!("{id}-meta"),
         prefix: &format!("{id}-meta"),
-        subject: &id,
+        subject: Message::from(&id),
         owner: Owner::Other,
     };
     for (name, old_name, value) in [
@@ -282,7 +282,8 @@ fn database(
     };
     let made = find(section, &design.clone).is_none();
     if made {
-        journal.add(format!("{} (promotable clone)", design.clone), None);
+        let what = message!("{name} (promotable clone)", name = design.clone);
+        journal.add(what, None);
         journal.ids.insert(design.clone.clone());
         section
             .children
@@ -311,9 +312,9 @@ fn database(
         primitive.set("type", "expgsql");
         journal.push(
             Kind::Set,
-            format!("{} agent", primitive.id()),
+            message!("{id} agent", id = primitive.id()),
             Some("ocf:heartbeat:pgsql".to_owned()),
-            Some("ocf:heartbeat:expgsql".to_owned()),
+            Some("ocf:heartbeat:expgsql".into()),
             None,
             Cost::Restart,
         );
@@ -360,19 +361,17 @@ fn database_parameters(
             continue;
         }
         if builtin && name.starts_with("distlock_") && name != "distlock_ttl" {
-            let why = Some("the built-in lock service takes its place");
-            set.remove(primitive, journal, &name, why);
+            let why = message!("the built-in lock service takes its place");
+            set.remove(primitive, journal, &name, &why);
         } else if pair == format!("{id}-{name}") {
-            set.remove(
-                primitive,
-                journal,
-                &name,
-                Some("not in config.ini any more"),
-            );
+            let why = message!("not in config.ini any more");
+            set.remove(primitive, journal, &name, &why);
         } else {
-            journal.kept.push(format!(
-                "{id} {name}={}: set in the cluster, not in config.ini (pgsql_{name})",
-                shown(&name, &value)
+            journal.kept.push(message!(
+                "{id} {name}={value}: set in the cluster, not in config.ini (pgsql_{name})",
+                id,
+                name,
+                value = shown(&name, &value)
             ));
         }
     }

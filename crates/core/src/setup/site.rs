@@ -11,6 +11,8 @@ use super::programs::Needed;
 use super::rolling::effective;
 use super::{Design, Element, SetupPlan};
 use crate::layout::Layout;
+use crate::message;
+use crate::message::Message;
 use crate::names::{NodeName, and};
 use crate::server_program::ServerProgram;
 
@@ -83,11 +85,11 @@ pub struct SiteFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SiteFinding {
     /// What, without the place.
-    pub what: String,
+    pub what: Message,
     /// Where.
     pub nodes: Vec<NodeName>,
     /// What to do about it.
-    pub remedy: String,
+    pub remedy: Message,
     /// What is written now would not work with it. Otherwise it is so already, or mends itself later.
     pub refused: bool,
 }
@@ -97,14 +99,14 @@ pub struct SiteFinding {
 struct Findings(Vec<SiteFinding>);
 
 impl Findings {
-    fn add(&mut self, refused: bool, node: &NodeName, what: String, remedy: impl Into<String>) {
+    fn add(&mut self, refused: bool, node: &NodeName, what: Message, remedy: Message) {
         match self.0.iter_mut().find(|known| known.what == what) {
             Some(known) if known.nodes.contains(node) => {}
             Some(known) => known.nodes.push(node.clone()),
             None => self.0.push(SiteFinding {
                 what,
                 nodes: vec![node.clone()],
-                remedy: remedy.into(),
+                remedy,
                 refused,
             }),
         }
@@ -140,8 +142,16 @@ impl Wanted<'_> {
             found.add(
                 true,
                 node,
-                format!("{key}={ip} is an address of {} already", taken.interface),
-                format!("give {key} an address that no node has, or take it off there"),
+                message!(
+                    "{key}={ip} is an address of {interface} already",
+                    key,
+                    ip = ip.to_string(),
+                    interface = taken.interface
+                ),
+                message!(
+                    "give {key} an address that no node has, or take it off there",
+                    key
+                ),
             );
             return;
         }
@@ -160,35 +170,55 @@ impl Wanted<'_> {
                     found.add(
                         self.written,
                         node,
-                        format!(
-                            "vip_cidr_netmask={bits} is not that of the network of {}, which is {right}",
-                            there.interface
+                        message!(
+                            "vip_cidr_netmask={bits} is not that of the network of {interface}, which is {right}",
+                            bits,
+                            interface = there.interface,
+                            right
                         ),
-                        format!("vip_cidr_netmask={right} in config.ini, or none"),
+                        message!("vip_cidr_netmask={right} in config.ini, or none", right),
                     );
                 }
             }
             (None, Some(other), Some(nic)) => found.add(
                 self.written,
                 node,
-                format!(
-                    "{key}={ip} is in the network of {}, not in one of vip_nic={nic}",
-                    other.interface
+                message!(
+                    "{key}={ip} is in the network of {interface}, not in one of vip_nic={nic}",
+                    key,
+                    ip = ip.to_string(),
+                    interface = other.interface,
+                    nic
                 ),
-                format!("vip_nic={} in config.ini, or none", other.interface),
+                message!(
+                    "vip_nic={nic} in config.ini, or none",
+                    nic = other.interface
+                ),
             ),
             (None, _, None) => found.add(
                 self.written,
                 node,
-                format!("{key}={ip} is in no network of an interface"),
-                format!("correct {key}, or name the interface with vip_nic in config.ini"),
+                message!(
+                    "{key}={ip} is in no network of an interface",
+                    key,
+                    ip = ip.to_string()
+                ),
+                message!(
+                    "correct {key}, or name the interface with vip_nic in config.ini",
+                    key
+                ),
             ),
             // Meant so, as where addresses are routed to hosts; or wrong.
             (None, None, Some(nic)) => found.add(
                 false,
                 node,
-                format!("{key}={ip} is in no network of vip_nic={nic}"),
-                "see that clients have a route to it, or correct it in config.ini",
+                message!(
+                    "{key}={ip} is in no network of vip_nic={nic}",
+                    key,
+                    ip = ip.to_string(),
+                    nic
+                ),
+                message!("see that clients have a route to it, or correct it in config.ini"),
             ),
         }
     }
@@ -258,15 +288,19 @@ impl SetupPlan {
         for program in &facts.lacking {
             let of_a_standby = ServerProgram::OF_A_STANDBY.contains(program);
             let effect = match program {
-                ServerProgram::Rewind => "cls_repair_slave cannot work there",
-                ServerProgram::BaseBackup => "cls_rebuild_slave cannot work there",
-                _ => "PostgreSQL cannot be started there as a standby",
+                ServerProgram::Rewind => message!("cls_repair_slave cannot work there"),
+                ServerProgram::BaseBackup => message!("cls_rebuild_slave cannot work there"),
+                _ => message!("PostgreSQL cannot be started there as a standby"),
             };
             found.add(
                 of_a_standby && self.writes(&self.database, &["pgctl"]),
                 node,
-                format!("there is no {program}: {effect}"),
-                program.remedy().to_string(),
+                message!(
+                    "there is no {program}: {effect}",
+                    program = program.as_str(),
+                    effect
+                ),
+                program.remedy().message(),
             );
         }
     }
@@ -287,8 +321,10 @@ impl SetupPlan {
             found.add(
                 self.writes(&self.database, &["pgdba", "pgdata"]),
                 node,
-                format!("there is no account {pgdba}"),
-                "install PostgreSQL's packages there, or correct pgsql_pgdba in config.ini",
+                message!("there is no account {pgdba}", pgdba),
+                message!(
+                    "install PostgreSQL's packages there, or correct pgsql_pgdba in config.ini"
+                ),
             );
         }
         if let DataFacts::There {
@@ -299,12 +335,14 @@ impl SetupPlan {
             found.add(
                 self.writes(&self.database, &["pgctl", "pgdata"]),
                 node,
-                format!(
-                    "pgsql_pgctl={} is of PostgreSQL {program}, and the data in {} are of {data}",
-                    given("pgctl", "/usr/bin/pg_ctl"),
-                    given("pgdata", "")
+                message!(
+                    "pgsql_pgctl={pgctl} is of PostgreSQL {program}, and the data in {pgdata} are of {data}",
+                    pgctl = given("pgctl", "/usr/bin/pg_ctl"),
+                    program,
+                    pgdata = given("pgdata", ""),
+                    data
                 ),
-                "correct pgsql_pgctl or pgsql_pgdata in config.ini",
+                message!("correct pgsql_pgctl or pgsql_pgdata in config.ini"),
             );
         }
     }
@@ -321,10 +359,10 @@ impl SetupPlan {
                 .any(|(_, resource, _)| self.writes(resource, &["ip", "nic"]));
             let nic = design.nic.as_deref().unwrap_or_default();
             let remedy = match interfaces(own) {
-                names if names.is_empty() => "correct vip_nic in config.ini".to_owned(),
-                names => format!("vip_nic={names} in config.ini, or none"),
+                names if names.is_empty() => message!("correct vip_nic in config.ini"),
+                names => message!("vip_nic={nic} in config.ini, or none", nic = names),
             };
-            let what = format!("there is no interface vip_nic={nic}");
+            let what = message!("there is no interface vip_nic={nic}", nic);
             found.add(written, node, what, remedy);
             return;
         }
@@ -354,20 +392,20 @@ impl SetupPlan {
                 DataFacts::Unknown(why) => found.add(
                     written,
                     node,
-                    format!("{pgdata} cannot be looked at: {why}"),
-                    "correct pgsql_pgdata in config.ini, or the rights of the directory",
+                    message!("{pgdata} cannot be looked at: {why}", pgdata, why),
+                    message!("correct pgsql_pgdata in config.ini, or the rights of the directory"),
                 ),
                 DataFacts::None if nowhere => found.add(
                     written,
                     node,
-                    format!("there are no data of PostgreSQL in pgsql_pgdata={pgdata}"),
-                    "correct pgsql_pgdata in config.ini; or, where the cluster is new, initdb on the first node",
+                    message!("there are no data of PostgreSQL in pgsql_pgdata={pgdata}", pgdata),
+                    message!("correct pgsql_pgdata in config.ini; or, where the cluster is new, initdb on the first node"),
                 ),
                 DataFacts::None => found.add(
                     false,
                     node,
-                    format!("there are no data of PostgreSQL in pgsql_pgdata={pgdata} yet"),
-                    "cls_rebuild_slave there, when the primary runs",
+                    message!("there are no data of PostgreSQL in pgsql_pgdata={pgdata} yet", pgdata),
+                    message!("cls_rebuild_slave there, when the primary runs"),
                 ),
                 DataFacts::There { .. } => {}
             }
@@ -388,10 +426,16 @@ impl SetupPlan {
                 .map(|(identifier, nodes)| format!("{identifier} on {}", and(nodes)))
                 .collect::<Vec<_>>()
                 .join(", ");
-            let what = format!("the data in {pgdata} are of different databases: {said}");
-            let remedy = "move away what does not belong to the cluster, and make it anew with cls_rebuild_slave when the primary runs";
+            let what = message!(
+                "the data in {pgdata} are of different databases: {said}",
+                pgdata,
+                said
+            );
+            let remedy = message!(
+                "move away what does not belong to the cluster, and make it anew with cls_rebuild_slave when the primary runs"
+            );
             for node in databases.into_values().flatten() {
-                found.add(written, node, what.clone(), remedy);
+                found.add(written, node, what.clone(), remedy.clone());
             }
         }
     }
@@ -402,15 +446,23 @@ fn programs(node: &NodeName, facts: &SiteFacts, found: &mut Findings) {
         parameter, program, ..
     } in &facts.missing
     {
-        let effect = match parameter.as_str() {
-            "restore_command" => ", and without it PostgreSQL would not start there",
-            _ => "",
+        let what = match parameter.as_str() {
+            "restore_command" => message!(
+                "{program} of {parameter} is no program that could be run, and without it PostgreSQL would not start there",
+                program,
+                parameter
+            ),
+            _ => message!(
+                "{program} of {parameter} is no program that could be run",
+                program,
+                parameter
+            ),
         };
         found.add(
             true,
             node,
-            format!("{program} of {parameter} is no program that could be run{effect}"),
-            "install it there (and let the account run it), or correct config.ini",
+            what,
+            message!("install it there (and let the account run it), or correct config.ini"),
         );
     }
 }
@@ -428,12 +480,12 @@ pub fn other_copies(
         .filter(|(_, facts)| facts.config.as_deref() != own);
     let nodes: Vec<NodeName> = other.map(|(node, _)| node.clone()).collect();
     (!nodes.is_empty()).then(|| SiteFinding {
-        what: format!("the config.ini that commands read there is not as {file} is here"),
-        nodes,
-        remedy: format!(
-            "{}, where the right one is, copies it to every node",
-            layout.installer()
+        what: message!(
+            "the config.ini that commands read there is not as {file} is here",
+            file
         ),
+        nodes,
+        remedy: layout.copies(),
         refused: false,
     })
 }
@@ -623,8 +675,12 @@ mod tests {
             let one = &all[0];
             assert!(all.len() <= 2, "{all:?}");
             assert!(one.refused && one.nodes.len() == 2, "{one:?}");
-            assert!(one.what.contains(what), "{one:?}");
-            assert!(one.remedy.contains(remedy), "{one:?}");
+            for text in [&one.what, &one.remedy] {
+                let chinese = text.in_language(crate::message::Language::Chinese);
+                assert!(!chinese.is_ascii(), "{chinese}");
+            }
+            assert!(one.what.to_string().contains(what), "{one:?}");
+            assert!(one.remedy.to_string().contains(remedy), "{one:?}");
         }
     }
 

@@ -150,7 +150,7 @@ fn a_cluster_of_the_predecessor_is_adopted() {
         );
     }
     assert_eq!(plan.kept.len(), 1, "{:?}", plan.kept);
-    assert!(plan.kept[0].contains("pgport"));
+    assert!(plan.kept[0].to_string().contains("pgport"));
     assert!(plan.after.to_xml().contains("timeout=\"300s\""));
     assert!(make(&done(ADOPTED, &plan), &design()).is_done());
 }
