@@ -323,3 +323,27 @@ fn pg_damage_is_an_error_and_no_guess() {
         "{error}"
     );
 }
+
+/// After a power cut a segment may be there that was only made ready. `pg_waldump` takes the size of a segment from the
+/// first file that the directory lists, in no order; whichever that is, the end is told.
+#[test]
+fn pg_segments_of_zeros_keep_no_end_from_being_told() {
+    let cluster = Cluster::new("zeros");
+    quiet(&cluster);
+    cluster.start();
+    cluster.sql("create table t (id int)");
+    kill(&cluster);
+    let before = end(&cluster);
+    let control = cluster.ctl.controldata(soon()).unwrap();
+    let next =
+        control.wal.segment_start(before.lsn).as_u64() + u64::from(control.wal.segment_bytes);
+    let ready = control.wal.segment_file(before.timeline, Lsn::new(next));
+    // Others, so that one of them is the first, wherever the file system puts it.
+    let others = (0..200).map(|number| format!("000000FF00000000{number:08X}"));
+    let segment = vec![0; usize::try_from(control.wal.segment_bytes).unwrap()];
+    std::fs::write(cluster.ctl.wal_dir().join(ready), segment).unwrap();
+    for name in others {
+        std::fs::write(cluster.ctl.wal_dir().join(name), [0; 8192]).unwrap();
+    }
+    assert_eq!(end(&cluster), before);
+}

@@ -214,13 +214,19 @@ impl PgCtl {
     }
 
     fn waldump(&self, run: Run, print: Print, deadline: Deadline) -> Result<Output, PgError> {
+        // Without a file it takes the size of a segment from the first one that the directory lists. That may be one
+        // that was only made ready, which has nothing but zeros.
+        let last = Lsn::new(run.limit.as_u64() - u64::from(run.geometry.segment_bytes));
+        let file = |at| run.geometry.segment_file(run.timeline, at);
+        let files = [run.geometry.segment_start(run.start), last].map(file);
         let command = self
             .command("pg_waldump")
             .arg("--path")
             .arg(self.wal_dir())
             .args(["--timeline", &run.timeline.to_string()])
             .args(["--start", &run.start.to_string()])
-            .args(["--end", &run.limit.to_string()]);
+            .args(["--end", &run.limit.to_string()])
+            .args(files);
         let command = match print {
             Print::Records => command,
             Print::Nothing if self.data_version()?.major() >= 13 => command.arg("--quiet"),
