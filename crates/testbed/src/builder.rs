@@ -34,6 +34,7 @@ pub struct ClusterBuilder {
     postgres: bool,
     bare: bool,
     root: PathBuf,
+    second_root: Option<PathBuf>,
     progress: Progress,
 }
 
@@ -59,6 +60,7 @@ impl ClusterBuilder {
             postgres: true,
             bare: false,
             root: machine(),
+            second_root: None,
             progress: Progress::quiet(),
         }
     }
@@ -180,6 +182,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has the second database node lie over this one instead; its PostgreSQL must be of the same major version.
+    #[must_use]
+    pub(crate) fn second_root(mut self, root: &Path) -> ClusterBuilder {
+        self.second_root = Some(root.to_owned());
+        self
+    }
+
     /// Where to say what is being done.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> ClusterBuilder {
@@ -198,7 +207,10 @@ impl ClusterBuilder {
             name: format!("node{number}"),
             number,
             duty,
-            root: self.root.clone(),
+            root: match &self.second_root {
+                Some(root) if number == 2 => root.clone(),
+                _ => self.root.clone(),
+            },
         };
         let mut nodes: Vec<NodeSpec> = (1..=self.databases)
             .map(|n| node(n, Duty::Database))

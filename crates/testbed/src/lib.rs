@@ -49,6 +49,7 @@ mod progress;
 mod roles;
 mod run;
 mod scene;
+mod servers;
 mod services;
 mod spec;
 mod strangers;

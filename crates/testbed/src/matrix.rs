@@ -1,6 +1,7 @@
 //! `cargo testbed matrix`: the package on the Debian suites that it is for. Each suite gets a cluster whose
 //! programs come from a tree of that suite, and a round on it from the installation to the removal.
 
+mod ground;
 mod round;
 
 use std::fmt::Write as _;
@@ -14,18 +15,24 @@ use crate::layout::base;
 use crate::package::elf;
 use crate::progress::{Progress, say};
 use crate::run::{Run, remove_directory};
-use crate::tree::{self, Suite};
 use crate::{package, packages};
+
+use ground::{Ground, Versions};
+use round::Packages;
 
 /// What to try.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The suites
-    #[arg(value_enum, default_values = ["bullseye", "bookworm", "trixie"])]
-    suites: Vec<Suite>,
+    /// A round for each: a suite (bullseye, bookworm, trixie, sid); with another PostgreSQL than its own
+    /// (bookworm:14; 16 and 18 too); the second database node another one (bookworm:16+trixie:16)
+    #[arg(value_name = "SUITE[:MAJOR][+SUITE[:MAJOR]]", default_values = ["bullseye", "bookworm", "trixie"])]
+    grounds: Vec<Ground>,
     /// The package [default: the one that `cargo testbed package` has left]
     #[arg(long, value_name = "FILE")]
     package: Option<PathBuf>,
+    /// What is installed before it, and upgraded to it [default: the same; a later build of it is the upgrade]
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Write the table into this file, with what it says and when it was made
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -36,7 +43,7 @@ const TREE: &str = "a tree of the suite";
 
 /// What became of one suite.
 struct Row {
-    suite: &'static str,
+    ground: Ground,
     versions: Versions,
     /// The steps that passed: how long each took, and what it said.
     passed: Vec<(f64, String)>,
@@ -45,19 +52,12 @@ struct Row {
     failed: Option<&'static str>,
 }
 
-/// Versions of the packages of a tree.
-struct Versions {
-    pacemaker: String,
-    corosync: String,
-    postgres: String,
-}
-
 impl Row {
     /// Of a suite of which there is no tree.
-    fn without_tree(suite: Suite) -> Row {
+    fn without_tree(ground: Ground) -> Row {
         let unknown = || "-".to_owned();
         Row {
-            suite: suite.name(),
+            ground,
             versions: Versions {
                 pacemaker: unknown(),
                 corosync: unknown(),
@@ -70,17 +70,6 @@ impl Row {
     }
 }
 
-impl Versions {
-    fn of(root: &Path) -> Result<Versions> {
-        let server = format!("postgresql-{}", packages::major_in(root)?);
-        Ok(Versions {
-            pacemaker: tree::version(root, "pacemaker")?,
-            corosync: tree::version(root, "corosync")?,
-            postgres: tree::version(root, &server)?,
-        })
-    }
-}
-
 /// Tries them; the exit code says whether every step of every round passed.
 ///
 /// # Errors
@@ -90,18 +79,24 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     packages::ensure(&progress)?;
     packages::ensure_to_grow(&progress)?;
     let file = options.package.clone().unwrap_or_else(package::of_debian);
-    let package = std::fs::read(&file).map_err(|error| {
-        Error::Asked(format!(
-            "{}: {error}; type `cargo testbed package`, or name one with --package",
-            file.display()
-        ))
-    })?;
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| {
+            Error::Asked(format!(
+                "{}: {error}; type `cargo testbed package`, or name one with --package",
+                file.display()
+            ))
+        })
+    };
+    let packages = Packages {
+        before: read(options.before.as_deref().unwrap_or(&file))?,
+        package: read(&file)?,
+    };
     let mut rows = Vec::new();
-    for suite in &options.suites {
+    for ground in &options.grounds {
         // What one suite lacks is no reason to leave out the next.
-        let row = try_suite(*suite, &package, &progress).unwrap_or_else(|error| {
-            say(&format!("{}: {TREE}: FAILED: {error}", suite.name()));
-            Row::without_tree(*suite)
+        let row = try_ground(*ground, &packages, &progress).unwrap_or_else(|error| {
+            say(&format!("{ground}: {TREE}: FAILED: {error}"));
+            Row::without_tree(*ground)
         });
         rows.push(row);
     }
@@ -109,34 +104,46 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     say(&table);
     if let Some(path) = &options.write {
         let date = Run::host(&["date", "--utc", "+%Y-%m-%d"]).ok()?;
-        let text = document(&rows, &described(&file)?, date.text());
+        let mut package = described(&file)?;
+        if let Some(before) = &options.before {
+            let sum = sum(before)?;
+            let _ = write!(
+                package,
+                " Each round began with an older package,\n`{sum}`, which the upgrade replaced."
+            );
+        }
+        let text = document(&rows, &package, date.text());
         std::fs::write(path, text).map_err(Error::io("write", path))?;
     }
     Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
 }
 
-fn try_suite(suite: Suite, package: &[u8], progress: &Progress) -> Result<Row> {
-    let root = tree::ready(suite, progress)?;
-    let versions = Versions::of(&root)?;
-    let suite = suite.name();
+fn try_ground(ground: Ground, packages: &Packages, progress: &Progress) -> Result<Row> {
+    let (roots, versions) = ground.ready(progress)?;
     say(&format!(
-        "{suite}: Pacemaker {}, corosync {}, PostgreSQL {}",
+        "{ground}: Pacemaker {}, corosync {}, PostgreSQL {}",
         versions.pacemaker, versions.corosync, versions.postgres
     ));
     let begin = Instant::now();
     let mut passed = Vec::new();
-    let failed = round::go(&root, suite, package, progress, |step, seconds, outcome| {
-        let result = match outcome {
-            Ok(text) => {
-                passed.push((seconds, text.clone()));
-                text.clone()
-            }
-            Err(error) => format!("FAILED: {error}"),
-        };
-        say(&format!("{suite}: {seconds:6.1} s  {step}: {result}"));
-    });
+    let name = ground.plain();
+    let failed = round::go(
+        (&name, &roots),
+        packages,
+        progress,
+        |step, seconds, outcome| {
+            let result = match outcome {
+                Ok(text) => {
+                    passed.push((seconds, text.clone()));
+                    text.clone()
+                }
+                Err(error) => format!("FAILED: {error}"),
+            };
+            say(&format!("{ground}: {seconds:6.1} s  {step}: {result}"));
+        },
+    );
     Ok(Row {
-        suite,
+        ground,
         versions,
         passed,
         seconds: begin.elapsed().as_secs_f64(),
@@ -151,7 +158,7 @@ fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let Row {
-            suite,
+            ground,
             versions,
             passed,
             seconds,
@@ -161,7 +168,7 @@ fn table(rows: &[Row]) -> String {
         let passed = passed.len();
         let _ = writeln!(
             text,
-            "| {suite} | {} | {} | {} | {passed} of {}{failed} | {seconds:.0} |",
+            "| {ground} | {} | {} | {} | {passed} of {}{failed} | {seconds:.0} |",
             versions.pacemaker,
             versions.corosync,
             versions.postgres,
@@ -183,8 +190,7 @@ fn described(file: &Path) -> Result<String> {
         "usr/lib/ocf/resource.d/heartbeat/expgsql",
     ];
     let (needs, portable) = elf::in_words(&programs.map(|program| place.join(program)))?;
-    let sum = Run::host(&["sha256sum", "--", &from]).ok()?;
-    let sum = sum.text().split_whitespace().next().unwrap_or_default();
+    let sum = sum(file)?;
     let kind = match portable {
         true => "These are the portable programs of `cargo testbed package`",
         false => {
@@ -196,9 +202,19 @@ fn described(file: &Path) -> Result<String> {
     ))
 }
 
+fn sum(file: &Path) -> Result<String> {
+    let file = file.display().to_string();
+    let said = Run::host(&["sha256sum", "--", &file]).ok()?;
+    let sum = said.text().split_whitespace().next();
+    Ok(sum.unwrap_or_default().to_owned())
+}
+
 /// Each step, with its seconds on every suite and what was seen there.
 fn courses(rows: &[Row]) -> String {
-    let heads: String = rows.iter().map(|row| format!(" {} |", row.suite)).collect();
+    let heads: String = rows
+        .iter()
+        .map(|row| format!(" {} |", row.ground))
+        .collect();
     let mut text = format!("| step |{heads}\n| --- |{}\n", " --- |".repeat(rows.len()));
     for (number, step) in round::steps().enumerate() {
         let cell = |row: &Row| match (row.passed.get(number), row.failed) {
@@ -217,9 +233,12 @@ fn document(rows: &[Row], package: &str, date: &str) -> String {
     let (table, courses) = (table(rows), courses(rows));
     format!(
         "# Versions that were tried\n\n\
-         Made by `cargo testbed matrix --write docs/versions.md` on {date} with pha4pgsql {}: the package for\n\
+         Made by `cargo testbed matrix … --write docs/versions.md` on {date} with pha4pgsql {}: the package for\n\
          Debian on two database nodes and a lock service whose programs all come from the suite. The versions are\n\
-         those of Debian's packages.\n\n\
+         those of Debian's packages. `bookworm:16` is that suite with PostgreSQL 16 from elsewhere (all programs\n\
+         another build, its socket in /tmp), `A+B` has node1 from A and node2 from B, as in the middle of an upgrade\n\
+         of the distribution: the Pacemaker of A is the older one. A node with the older one that leaves the cluster cannot\n\
+         come back with it, says Pacemaker, so that the power that is cut there is the other node's.\n\n\
          {package}\n\n\
          {table}\n\
          The steps, in this order; the first that does not pass ends a round. Times are those of that machine with\n\
@@ -231,13 +250,14 @@ fn document(rows: &[Row], package: &str, date: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::{Row, Versions, document, table};
 
     #[test]
     fn the_table_names_the_step_at_which_a_round_ended() {
         let row = |failed| Row {
-            suite: "bullseye",
+            ground: "bullseye".parse().unwrap(),
             versions: Versions {
                 pacemaker: "2.0.5-2".to_owned(),
                 corosync: "3.1.2-2".to_owned(),
@@ -266,7 +286,7 @@ mod tests {
         ] {
             assert!(document.contains(line), "{line} is not in {document}");
         }
-        let without = table(&[Row::without_tree(crate::tree::Suite::Sid)]);
+        let without = table(&[Row::without_tree("sid".parse().unwrap())]);
         assert!(
             without.contains(", not: a tree of the suite |"),
             "{without}"

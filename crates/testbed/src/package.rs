@@ -11,7 +11,7 @@ mod inside;
 #[cfg(test)]
 mod scripts;
 mod site;
-mod tools;
+pub(crate) mod tools;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

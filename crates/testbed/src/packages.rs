@@ -16,7 +16,7 @@ const TO_BUILD: [(&str, &str); 3] = [
 ];
 
 /// The same for what runs in the nodes.
-const TO_RUN: [(&str, &str); 11] = [
+const TO_RUN: [(&str, &str); 12] = [
     ("/usr/sbin/pacemakerd", "pacemaker"),
     ("/usr/sbin/crm_mon", "pacemaker-cli-utils"),
     ("/usr/sbin/corosync", "corosync"),
@@ -31,6 +31,8 @@ const TO_RUN: [(&str, &str); 11] = [
     ("/usr/bin/fuser", "psmisc"),
     ("/usr/bin/ip", "iproute2"),
     ("/usr/bin/faketime", "faketime"),
+    // The package for Debian recommends it, and apt-get would look for it.
+    ("/usr/sbin/update-ca-certificates", "ca-certificates"),
 ];
 
 /// The same for measuring.
@@ -46,7 +48,10 @@ const TO_PACKAGE: [(&str, &str); 5] = [
 ];
 
 /// The same for making trees of other suites.
-const TO_GROW: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
+const TO_GROW: [(&str, &str); 2] = [
+    ("/usr/sbin/debootstrap", "debootstrap"),
+    ("/usr/bin/python3", "python3-venv"),
+];
 
 /// The same for looking at packages of both kinds.
 const TO_LOOK: [(&str, &str); 4] = [
@@ -110,6 +115,12 @@ pub fn missing() -> Vec<&'static str> {
 /// The same of another tree.
 pub(crate) fn missing_in(root: &Path) -> Vec<&'static str> {
     missing_below(root, &TO_RUN)
+}
+
+/// All that the nodes need.
+#[cfg(test)]
+pub(crate) fn all() -> Vec<&'static str> {
+    TO_RUN.iter().map(|(_, package)| *package).collect()
 }
 
 fn missing_of(needed: &[(&str, &'static str)]) -> Vec<&'static str> {

@@ -70,10 +70,23 @@ fn hba() -> String {
     text
 }
 
+/// The version of another tree's PostgreSQL, as its server program says it.
+///
+/// # Errors
+/// There is none, or it does not run there.
+pub(crate) fn version_in(root: &Path) -> Result<String> {
+    let server = format!("{}/postgres", bin_dir_in(root)?);
+    let said = within(root, &[&server, "--version"])?.ok()?;
+    let version = said.text().split_whitespace().nth(2);
+    Ok(version.unwrap_or_default().to_owned())
+}
+
 /// Data directories ready to be copied.
 #[derive(Debug, Clone)]
 pub(crate) struct Templates {
     dir: PathBuf,
+    /// The tree whose PostgreSQL has made them.
+    root: PathBuf,
 }
 
 impl Templates {
@@ -95,7 +108,10 @@ impl Templates {
         if !dir.exists() {
             Templates::make(root, &bin, &dir)?;
         }
-        Ok(Templates { dir })
+        Ok(Templates {
+            dir,
+            root: root.to_owned(),
+        })
     }
 
     fn make(root: &Path, bin: &str, dir: &Path) -> Result<()> {
@@ -142,6 +158,11 @@ impl Templates {
         )
         .timeout(LONG)
         .ok()?;
+        if node.spec().root != self.root {
+            // Trees may number the user postgres differently.
+            let place = format!("/data/{directory}");
+            node.run(&["chown", "-R", "postgres:postgres", &place], LONG)?;
+        }
         Ok(())
     }
 }

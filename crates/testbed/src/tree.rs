@@ -51,17 +51,31 @@ impl Suite {
 /// # Errors
 /// apt knows no archive of Debian, or the archive has no such suite.
 pub(crate) fn ready(suite: Suite, progress: &Progress) -> Result<PathBuf> {
-    let trees = base().join("cache/suites");
+    exclusively(suite.name(), |root| {
+        if !root.exists() {
+            grow(suite, root, progress)?;
+        }
+        complete(root, progress)
+    })
+}
+
+/// Where all trees are.
+pub(crate) fn directory() -> PathBuf {
+    base().join("cache/suites")
+}
+
+/// Lets `make` see to a tree. Several rounds may start at once; one makes the tree and the others wait.
+///
+/// # Errors
+/// Those of `make`.
+pub(crate) fn exclusively(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let trees = directory();
     fs::create_dir_all(&trees).map_err(Error::io("create", &trees))?;
-    // Several rounds may start at once; one makes the tree and the others wait.
-    let lock = trees.join(format!("{}.lock", suite.name()));
+    let lock = trees.join(format!("{name}.lock"));
     let held = File::create(&lock).map_err(Error::io("create", &lock))?;
     rustix::fs::flock(&held, FlockOperation::LockExclusive).map_err(Error::sys("lock", &lock))?;
-    let root = trees.join(suite.name());
-    if !root.exists() {
-        grow(suite, &root, progress)?;
-    }
-    complete(&root, progress)?;
+    let root = trees.join(name);
+    make(&root)?;
     Ok(root)
 }
 

@@ -2,9 +2,9 @@
 //! cluster that replicates, through what can happen to it, and back.
 
 use std::cell::Cell;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::ground::Roots;
 use crate::builder::ClusterBuilder;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -23,10 +23,24 @@ use rustix::process::Signal;
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long clients go on after a fault.
 const AFTER: Duration = Duration::from_secs(2);
+/// What the README has a newcomer type on a node that has the distribution's packages. `cls_init` is not among
+/// it: these nodes have a database, and a test of whole clusters types it.
+mod lines {
+    pub(super) const PACKAGE: &str = "apt-get install ./pha4pgsql_*.deb";
+    pub(super) const COPY: &str =
+        "install -m 600 /etc/pha4pgsql/config.ini.example /etc/pha4pgsql/config.ini";
+    pub(super) const DISTRIBUTE: &str = "sh /usr/share/pha4pgsql/install.sh";
+    pub(super) const DRY_RUN: &str = "cls_setup --dry-run";
+    pub(super) const SET_UP: &str = "cls_setup";
+    pub(super) const START: &str = "cls_start";
+    pub(super) const STATUS: &str = "cls_status";
+}
 /// Where the package is put on a node.
-const PACKAGE: &str = "/root/pha4pgsql.deb";
-/// Where the same is put as a later version.
-const LATER: &str = "/root/pha4pgsql-later.deb";
+const PACKAGE: &str = "/root/pha4pgsql_0_amd64.deb";
+/// Where the package that it is upgraded to is put, and the same as a later version.
+const NEXT: &str = "/root/next.deb";
+/// See [`NEXT`].
+const LATER: &str = "/root/later.deb";
 /// Makes it of a package: bytes after the last section of an ELF file are of no meaning to it, so that the
 /// programs are those of another build.
 const MAKE_LATER: &str = r#"set -e
@@ -48,18 +62,25 @@ const MACHINES: &str = "machines with corosync and Pacemaker";
 type Work = fn(&Round<'_>) -> Result<String>;
 
 /// The steps on the cluster, in order.
-const STEPS: [(&str, Work); 14] = [
+const STEPS: [(&str, Work); 16] = [
     (
-        "package installed by dpkg, config.ini on every node",
+        "package installed by apt-get, config.ini on every node",
         install,
     ),
     ("cls_setup, which changes nothing the second time", set_up),
     ("cls_start", start),
     ("cls_doctor without an error", doctor),
     (
-        "package upgraded by dpkg under a client that writes; nothing restarts but the guard",
-        upgrade,
+        "package upgraded by dpkg on the standby under a client that writes; nothing restarts but the guard",
+        |round| upgrade(round, |pair| &pair.standby),
     ),
+    (
+        "cls_online_switch from the old program to the new one, and back",
+        there_and_back,
+    ),
+    ("package upgraded on the primary in the same way", |round| {
+        upgrade(round, |pair| &pair.primary)
+    }),
     ("power cut of the primary, and its return", power_cut),
     ("SIGKILL to the primary's postmaster", kill),
     ("cls_online_switch", switch),
@@ -79,15 +100,15 @@ pub(super) fn steps() -> impl Iterator<Item = &'static str> {
 /// Goes through the steps on a new cluster and has `tell` hear of each with its seconds. Returns the step that
 /// failed, which is the last one then.
 pub(super) fn go(
-    root: &Path,
-    suite: &str,
-    package: &[u8],
+    (name, roots): (&str, &Roots),
+    packages: &Packages,
     progress: &Progress,
     mut tell: impl FnMut(&str, f64, &Result<String>),
 ) -> Option<&'static str> {
     let begin = Instant::now();
-    let made = ClusterBuilder::new(suite)
-        .root(root)
+    let made = ClusterBuilder::new(name)
+        .root(&roots.first)
+        .second_root(&roots.second)
         .bare(true)
         .progress(progress.clone())
         .up();
@@ -101,8 +122,9 @@ pub(super) fn go(
     };
     let round = Round {
         cluster,
-        package,
+        packages,
         progress,
+        mixed: roots.first != roots.second,
         writers: Cell::new(0),
     };
     for (name, work) in STEPS {
@@ -118,10 +140,21 @@ pub(super) fn go(
     None
 }
 
+/// The packages of a round.
+#[derive(Debug)]
+pub(super) struct Packages {
+    /// What is there first.
+    pub(super) before: Vec<u8>,
+    /// What it is upgraded to.
+    pub(super) package: Vec<u8>,
+}
+
 struct Round<'r> {
     cluster: Cluster,
-    package: &'r [u8],
+    packages: &'r Packages,
     progress: &'r Progress,
+    /// Whether the nodes have different versions of everything.
+    mixed: bool,
     /// How many clients there have been.
     writers: Cell<u32>,
 }
@@ -136,6 +169,18 @@ impl Round<'_> {
         wait_for_pair(&self.cluster, self.progress, PATIENCE)
     }
 
+    /// The same before the primary loses its power. Where the nodes have different versions that has to be the
+    /// second, with the newer Pacemaker: a newer coordinator does not let an older node join, so that the first
+    /// could not come back.
+    fn pair_to_part(&self) -> Result<Pair> {
+        let pair = self.pair()?;
+        if !self.mixed || pair.primary == "node2" {
+            return Ok(pair);
+        }
+        switch(self)?;
+        self.pair()
+    }
+
     /// A new client that writes.
     fn writer(&self) -> Result<Writer> {
         self.writers.set(self.writers.get() + 1);
@@ -145,6 +190,11 @@ impl Round<'_> {
         writer.wait_for(100, PATIENCE)?;
         Ok(writer)
     }
+}
+
+/// Types a line of the README on a node, in root's home.
+fn type_line(node: &Node, line: &str) -> Result<Output> {
+    node.run(&["sh", "-c", &format!("cd /root && {line}")], PATIENCE)
 }
 
 /// How long clients stood still, where nothing is lost.
@@ -158,12 +208,13 @@ fn gap(course: &Course) -> Result<String> {
 
 fn install(round: &Round<'_>) -> Result<String> {
     for node in round.cluster.databases() {
-        node.write(PACKAGE, round.package, 0o644)?;
-        node.run(&["dpkg", "--install", PACKAGE], PATIENCE)?;
+        node.write(PACKAGE, &round.packages.before, 0o644)?;
+        type_line(&node, lines::PACKAGE)?;
     }
     let node = round.cluster.find("node1")?;
+    type_line(&node, lines::COPY)?;
     node.write(CONFIG, config(&node)?, 0o600)?;
-    round.type_in(&["sh", "/usr/share/pha4pgsql/install.sh"])?;
+    type_line(&node, lines::DISTRIBUTE)?;
     let version = round.type_in(&["cls", "--version"])?;
     Ok(version.text().to_owned())
 }
@@ -183,8 +234,17 @@ fn config(node: &Node) -> Result<String> {
 }
 
 fn set_up(round: &Round<'_>) -> Result<String> {
-    round.type_in(&["cls_setup"])?;
-    let again = round.type_in(&["cls_setup"])?;
+    let node = round.cluster.find("node1")?;
+    let shown = type_line(&node, lines::DRY_RUN)?;
+    if shown.stdout.contains("nothing to change") {
+        return Err(Error::Asked(format!(
+            "{} said {}",
+            lines::DRY_RUN,
+            shown.stdout
+        )));
+    }
+    type_line(&node, lines::SET_UP)?;
+    let again = type_line(&node, lines::SET_UP)?;
     match again.stdout.contains("nothing to change") {
         true => Ok("nothing to change".to_owned()),
         false => Err(Error::Asked(format!(
@@ -195,8 +255,10 @@ fn set_up(round: &Round<'_>) -> Result<String> {
 }
 
 fn start(round: &Round<'_>) -> Result<String> {
-    round.type_in(&["cls_start"])?;
+    let node = round.cluster.find("node1")?;
+    type_line(&node, lines::START)?;
     let pair = round.pair()?;
+    type_line(&node, lines::STATUS)?;
     // What it finds has an exit code.
     round.type_in(&["cls_status", "--check"])?;
     Ok(format!("{} replicates to {}", pair.primary, pair.standby))
@@ -238,33 +300,47 @@ fn guards(node: &Node) -> Vec<i32> {
     guards.iter().map(|guard| guard.pid).collect()
 }
 
-fn upgrade(round: &Round<'_>) -> Result<String> {
+/// Whether a node has the package that it is upgraded to.
+fn is_later(node: &Node) -> Result<bool> {
+    const VERSION: [&str; 4] = [
+        "dpkg-query",
+        "--show",
+        "--showformat=${Version}",
+        "pha4pgsql",
+    ];
+    Ok(node.run(&VERSION, PATIENCE)?.text().ends_with("+later"))
+}
+
+fn upgrade(round: &Round<'_>, which: fn(&Pair) -> &String) -> Result<String> {
     let (cluster, progress) = (&round.cluster, round.progress);
     let before = round.pair()?;
-    let databases = cluster.databases();
-    for node in &databases {
-        node.run(&["sh", "-c", MAKE_LATER, "sh", PACKAGE, LATER], PATIENCE)?;
+    let node = cluster.find(which(&before))?;
+    if is_later(&node)? {
+        return Err(Error::Asked(format!("{} is upgraded already", node.name())));
     }
+    node.write(NEXT, &round.packages.package, 0o644)?;
+    node.run(&["sh", "-c", MAKE_LATER, "sh", NEXT, LATER], PATIENCE)?;
+    let databases = cluster.databases();
     let stacks: Vec<_> = databases.iter().map(untouched).collect();
     let writer = round.writer()?;
     let blow = || {
-        for node in &databases {
-            let old = guards(node);
-            node.run(&["dpkg", "--install", LATER], PATIENCE)?;
-            let what = format!("a guard of the new program on {}", node.name());
-            wait(&what, PATIENCE, || {
-                let new = guards(node);
-                let replaced = new.iter().all(|pid| !old.contains(pid));
-                match replaced && new.is_empty() == old.is_empty() {
-                    true => Ok(()),
-                    false => Err(format!("before {old:?}, now {new:?}")),
-                }
-            })?;
-        }
-        Ok(())
+        let old = guards(&node);
+        node.run(&["dpkg", "--install", LATER], PATIENCE)?;
+        let what = format!("a guard of the new program on {}", node.name());
+        wait(&what, PATIENCE, || {
+            let new = guards(&node);
+            let replaced = new.iter().all(|pid| !old.contains(pid));
+            match replaced && new.is_empty() == old.is_empty() {
+                true => Ok(()),
+                false => Err(format!("before {old:?}, now {new:?}")),
+            }
+        })
     };
-    let what = "a later version of the package is installed on every node";
-    let course = strike(cluster, writer, progress, PATIENCE, AFTER, (what, blow))?;
+    let what = format!(
+        "a later version of the package is installed on {}",
+        node.name()
+    );
+    let course = strike(cluster, writer, progress, PATIENCE, AFTER, (&what, blow))?;
     gap(&course)?;
     for (node, before) in databases.iter().zip(stacks) {
         let after = untouched(node);
@@ -274,20 +350,39 @@ fn upgrade(round: &Round<'_>) -> Result<String> {
                 node.name()
             )));
         }
-        let version = "dpkg-query --show --showformat='${Version}' pha4pgsql | grep -q '+later$'";
-        node.run(&["sh", "-c", version], PATIENCE)?;
+    }
+    if !is_later(&node)? {
+        return Err(Error::Asked(format!("{} has the old package", node.name())));
     }
     let after = round.pair()?;
     if after.primary != before.primary {
         return Err(Error::Asked(format!("the primary is {}", after.primary)));
     }
     let gap = course.gap.as_secs_f64();
-    Ok(format!("longest time without a commit {gap:.2} s"))
+    Ok(format!(
+        "{}; longest time without a commit {gap:.2} s",
+        node.name()
+    ))
+}
+
+/// While one node has the old program and the other the new one, each is the primary of the other.
+fn there_and_back(round: &Round<'_>) -> Result<String> {
+    let mut seen = Vec::new();
+    for later in [true, false] {
+        let stood = switch(round)?;
+        let primary = round.cluster.find(&round.pair()?.primary)?;
+        if is_later(&primary)? != later {
+            let what = format!("the primary is {}, of the other program", primary.name());
+            return Err(Error::Asked(what));
+        }
+        seen.push(format!("{} primary: {stood}", primary.name()));
+    }
+    Ok(seen.join("; "))
 }
 
 fn power_cut(round: &Round<'_>) -> Result<String> {
     let (cluster, progress) = (&round.cluster, round.progress);
-    let pair = round.pair()?;
+    let pair = round.pair_to_part()?;
     let writer = round.writer()?;
     let course = cut_power(cluster, &pair, writer, progress, PATIENCE, AFTER)?;
     let stood = gap(&course)?;
@@ -347,7 +442,7 @@ fn standby(round: &Round<'_>) -> Result<String> {
 
 fn repair(round: &Round<'_>) -> Result<String> {
     let (cluster, progress) = (&round.cluster, round.progress);
-    let pair = round.pair()?;
+    let pair = round.pair_to_part()?;
     let writer = round.writer()?;
     let blow = || {
         cluster.cut_port(&pair.primary, &pair.standby, PGPORT)?;
@@ -436,4 +531,59 @@ fn remove(round: &Round<'_>) -> Result<String> {
         node.run(&["test", "-f", &format!("{PGDATA}/PG_VERSION")], PATIENCE)?;
     }
     Ok("refused while configured, then done; the data are there".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::lines;
+    use crate::packages;
+
+    /// The lines in blocks of code below a heading, without their comments.
+    fn blocks<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
+        let (_, part) = text.split_once(heading).expect("the heading");
+        let part = part.split("\n#").next().unwrap_or_default();
+        let inside = part.split("```").skip(1).step_by(2);
+        let lines = inside.flat_map(str::lines).map(|line| {
+            let line = line.split(" #").next().unwrap_or_default();
+            line.trim()
+        });
+        lines.filter(|line| !line.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_line_that_the_readme_has_a_newcomer_type_is_typed_by_a_test() {
+        let readme = include_str!("../../../../README.md");
+        let manual = include_str!("../../../../docs/manual.md");
+        let lines = blocks(readme, "\n## A real cluster in ten minutes\n");
+        let [first, systemd, rest @ ..] = lines.as_slice() else {
+            panic!("{lines:?}");
+        };
+        // Every tree of a suite gets these, and no node has systemd.
+        let wanted = first.strip_prefix("apt-get install ").expect("packages");
+        let in_trees = packages::all();
+        for package in wanted.split(' ') {
+            assert!(in_trees.contains(&package), "{package}");
+        }
+        assert!(systemd.starts_with("systemctl enable corosync ") && manual.contains(systemd));
+        // The test of cls_init types the manual's.
+        let by_cls_init = blocks(manual, "\n### With one command: cls_init\n");
+        let mut by_round = vec![
+            lines::PACKAGE,
+            lines::COPY,
+            lines::DISTRIBUTE,
+            lines::DRY_RUN,
+            lines::SET_UP,
+            lines::START,
+            lines::STATUS,
+        ];
+        for line in rest {
+            let known = by_round.iter().position(|typed| typed == line);
+            match known {
+                Some(at) => drop(by_round.remove(at)),
+                None => assert!(by_cls_init.contains(line), "nothing types {line:?}"),
+            }
+        }
+        assert!(by_round.is_empty(), "not in the README: {by_round:?}");
+    }
 }

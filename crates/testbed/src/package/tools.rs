@@ -27,13 +27,10 @@ pub(super) fn ensure(target: &Path, progress: &Progress) -> Result<PathBuf> {
     std::fs::create_dir_all(&place).map_err(Error::io("make", &place))?;
     let list = place.join("tools.txt");
     let text = |path: &Path| path.display().to_string();
-    Run::host(&["python3", "-m", "venv", "--clear", &text(&place)])
-        .timeout(DOWNLOAD)
-        .ok()?;
+    let pip = pip(&place)?;
     std::fs::write(&list, PINNED).map_err(Error::io("write", &list))?;
-    let pip = text(&programs.join("pip"));
     let words = [
-        &pip,
+        &text(&pip),
         "install",
         "--quiet",
         "--disable-pip-version-check",
@@ -46,6 +43,19 @@ pub(super) fn ensure(target: &Path, progress: &Progress) -> Result<PathBuf> {
     Run::host(&words).timeout(DOWNLOAD).ok()?;
     std::fs::write(&done, PINNED).map_err(Error::io("write", &done))?;
     Ok(programs)
+}
+
+/// A pip in a directory of its own, which is emptied.
+///
+/// # Errors
+/// python3 has no venv.
+pub(crate) fn pip(place: &Path) -> Result<PathBuf> {
+    let words = ["python3", "-m", "venv", "--clear"];
+    let directory = place.display().to_string();
+    Run::host(&[&words[..], &[&directory]].concat())
+        .timeout(DOWNLOAD)
+        .ok()?;
+    Ok(place.join("bin/pip"))
 }
 
 #[cfg(test)]
