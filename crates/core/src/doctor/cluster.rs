@@ -278,11 +278,22 @@ fn versions(seen: &Examination) -> Vec<Found> {
                     .map(|(node, version)| format!("{version} on {node}"))
                     .collect();
                 let ours = matches!(program.as_str(), "cls" | "distlock" | "expgsql");
-                let text = message!("{name}: {why}", name = program, why = list.join(", "));
-                if ours {
-                    Found::error(text, same_version(seen))
-                } else {
-                    Found::warning(text, message!("bring every node to the same version"))
+                let why = list.join(", ");
+                match program.as_str() {
+                    // The older one ends itself: "Local feature set (…) is incompatible with DC's (…)".
+                    "pacemakerd" => Found::warning(
+                        message!(
+                            "{name}: {why}; a node with the older one that leaves the cluster, for a reboot too, cannot come back with it",
+                            name = program,
+                            why
+                        ),
+                        message!("bring every node to the same version, the one with the oldest next"),
+                    ),
+                    _ if ours => Found::error(message!("{name}: {why}", name = program, why), same_version(seen)),
+                    _ => Found::warning(
+                        message!("{name}: {why}", name = program, why),
+                        message!("bring every node to the same version"),
+                    ),
                 }
             })
         })

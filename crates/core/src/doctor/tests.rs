@@ -399,6 +399,10 @@ fn every_rule_finds_what_it_looks_for() {
             let other = Some("2".to_owned());
             facts(e).programs.insert("pacemakerd".to_owned(), other);
         }),
+        ("versions", Warning, |e| {
+            let other = Some("2".to_owned());
+            facts(e).programs.insert("pg_rewind".to_owned(), other);
+        }),
         ("files", Error, |e| {
             let file = facts(e).files.values_mut().next().unwrap();
             file.as_mut().unwrap().mode = 0o644;
@@ -639,6 +643,21 @@ fn too_few_senders_count_standbys_and_rebuilds() {
         let found = bad(&examination);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|check| check.level == level));
+    }
+}
+
+#[test]
+fn of_two_pacemakers_the_older_one_is_said_not_to_come_back() {
+    for (program, said) in [("pacemakerd", true), ("pg_rewind", false)] {
+        let mut examination = examination();
+        let other = Some("2".to_owned());
+        facts(&mut examination)
+            .programs
+            .insert(program.to_owned(), other);
+        let found = bad(&examination);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let text = "a node with the older one that leaves the cluster";
+        assert_eq!(found[0].text.to_string().contains(text), said, "{found:?}");
     }
 }
 
