@@ -131,7 +131,6 @@ const LEFT: &[(&str, &[&str])] = &[
             "setup/site.rs",
         ],
     ),
-    ("core", &["status.rs", "text_enum.rs"]),
     ("host", &["process.rs", "process/kin.rs"]),
     (
         "cli",

@@ -5,29 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quoted::quoted;
 use crate::text_enum::text_enum;
 
-pub use crate::text_enum::Word;
-
-/// A text that is none of the words that are possible in its place.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {} is not known: {} is expected", quoted(.text), .allowed.join(" or "))]
-pub struct UnknownText {
-    what: &'static str,
-    text: String,
-    allowed: Vec<&'static str>,
-}
-
-impl UnknownText {
-    pub(crate) fn new(what: &'static str, text: &str, allowed: &[&'static str]) -> Self {
-        Self {
-            what,
-            text: text.to_owned(),
-            allowed: allowed.to_vec(),
-        }
-    }
-}
+pub use crate::text_enum::{UnknownText, Word};
 
 text_enum! {
     /// The transient attribute `<resource>-status`: what a node's PostgreSQL is doing now.

@@ -3,6 +3,27 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::quoted::quoted;
+
+/// A text that is none of the words that are possible in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {} is not known: {} is expected", quoted(.text), .allowed.join(" or "))]
+pub struct UnknownText {
+    what: &'static str,
+    text: String,
+    allowed: Vec<&'static str>,
+}
+
+impl UnknownText {
+    pub(crate) fn new(what: &'static str, text: &str, allowed: &[&'static str]) -> Self {
+        Self {
+            what,
+            text: text.to_owned(),
+            allowed: allowed.to_vec(),
+        }
+    }
+}
+
 /// A word that another version or another program has written: one that is known, or the text as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Word<T> {
@@ -65,12 +86,12 @@ macro_rules! text_enum {
         }
 
         impl std::str::FromStr for $name {
-            type Err = $crate::status::UnknownText;
+            type Err = $crate::text_enum::UnknownText;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $( $text => Ok(Self::$variant), )+
-                    _ => Err($crate::status::UnknownText::new($what, text, &[ $( $text, )+ ])),
+                    _ => Err($crate::text_enum::UnknownText::new($what, text, &[ $( $text, )+ ])),
                 }
             }
         }
