@@ -108,7 +108,6 @@ const LEFT: &[(&str, &[&str])] = &[
     ),
     ("core", &["init.rs", "init/hba.rs", "init/settings.rs"]),
     ("core", &["ocf.rs", "ocf/environment.rs"]),
-    ("core", &["params.rs", "params/together.rs"]),
     (
         "core",
         &[

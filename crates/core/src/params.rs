@@ -7,7 +7,7 @@ mod parse;
 mod table;
 #[cfg(test)]
 mod tests;
-mod together;
+pub mod together;
 mod values;
 
 use std::fmt;
@@ -16,7 +16,6 @@ use std::time::Duration;
 pub use lock::{Arbiter, LockService};
 pub use markdown::markdown;
 pub use table::{Kind, Spec, TABLE, spec};
-pub use together::validate_together;
 
 use crate::names::{NodeName, in_slot};
 use crate::ocf::OcfCode;
@@ -46,7 +45,7 @@ impl Mode {
     }
 }
 
-/// The parameters of one resource, checked one by one; [`validate_together`] checks what they say
+/// The parameters of one resource, checked one by one; [`together::validate_together`] checks what they say
 /// together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {

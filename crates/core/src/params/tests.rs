@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::together::validate_together;
 use super::*;
 
 const SYNC: [(&str, &str); 3] = [
