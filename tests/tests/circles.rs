@@ -107,7 +107,6 @@ const LEFT: &[(&str, &[&str])] = &[
         ],
     ),
     ("core", &["init.rs", "init/hba.rs", "init/settings.rs"]),
-    ("core", &["ocf.rs", "ocf/environment.rs"]),
     (
         "core",
         &[

@@ -8,9 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use environment::Environment;
+pub use environment::{NodeLists, OcfError};
 
-use crate::names::{NameError, NodeName, ResourceName};
-use crate::quoted::quoted;
+use crate::names::{NodeName, ResourceName};
 use crate::text_enum::text_enum;
 
 /// The exit codes of a resource agent.
@@ -170,29 +170,6 @@ text_enum! {
     }
 }
 
-/// The nodes of the clone, as they were *before* the transition; `start`, `stop`, `promote` and
-/// `demote` name what the transition is about to change.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeLists {
-    /// Nodes on which an instance is to be started.
-    pub start: Vec<NodeName>,
-    /// Nodes on which an instance is to be stopped.
-    pub stop: Vec<NodeName>,
-    /// Nodes on which an instance is to be promoted.
-    pub promote: Vec<NodeName>,
-    /// Nodes on which an instance is to be demoted.
-    pub demote: Vec<NodeName>,
-    /// Nodes on which an instance is started; what it contains differs between versions of
-    /// Pacemaker, so that `promoted` and `unpromoted` are the ones to use.
-    pub active: Vec<NodeName>,
-    /// Nodes on which an instance is stopped.
-    pub inactive: Vec<NodeName>,
-    /// Nodes on which an instance is promoted.
-    pub promoted: Vec<NodeName>,
-    /// Nodes on which an instance is started and not promoted.
-    pub unpromoted: Vec<NodeName>,
-}
-
 /// One notification, with the nodes as they were before the transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
@@ -278,37 +255,6 @@ pub struct OcfContext {
     pub promoted_max: Option<u32>,
     /// `OCF_RA_VERSION_MAJOR` and `OCF_RA_VERSION_MINOR`: 1.0 before Pacemaker 2.1, 1.1 since.
     pub feature: (u32, u32),
-}
-
-/// An environment in which the agent cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OcfError {
-    /// The action is not known: exit with [`OcfCode::Unimplemented`].
-    #[error("{0}; call the agent with one of them as its only argument")]
-    Action(crate::status::UnknownText),
-    /// `OCF_RESOURCE_INSTANCE` is missing.
-    #[error(
-        "OCF_RESOURCE_INSTANCE is not set: start the agent through Pacemaker (crm_resource --force-check) or set it to the resource's name"
-    )]
-    NoResource,
-    /// A name is not usable.
-    #[error("{variable}: {source}")]
-    Name {
-        /// The variable.
-        variable: String,
-        /// What is wrong with it.
-        source: NameError,
-    },
-    /// Another value is not usable.
-    #[error("{variable}={} is not usable: {expected} is expected", quoted(.value))]
-    Value {
-        /// The variable.
-        variable: String,
-        /// Its value.
-        value: String,
-        /// What is expected.
-        expected: &'static str,
-    },
 }
 
 impl OcfError {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{NodeLists, OcfError};
-use crate::names::NodeName;
+use crate::names::{NameError, NodeName};
+use crate::quoted::quoted;
+use crate::status::UnknownText;
 
 /// The variables of one call, empty ones left out: Pacemaker writes an empty list as one space.
 pub(super) struct Environment(HashMap<String, String>);
@@ -120,4 +121,58 @@ impl Environment {
             unpromoted: self.nodes(&["unpromoted", "slave"])?,
         })
     }
+}
+
+/// The nodes of the clone, as they were *before* the transition; `start`, `stop`, `promote` and
+/// `demote` name what the transition is about to change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeLists {
+    /// Nodes on which an instance is to be started.
+    pub start: Vec<NodeName>,
+    /// Nodes on which an instance is to be stopped.
+    pub stop: Vec<NodeName>,
+    /// Nodes on which an instance is to be promoted.
+    pub promote: Vec<NodeName>,
+    /// Nodes on which an instance is to be demoted.
+    pub demote: Vec<NodeName>,
+    /// Nodes on which an instance is started; what it contains differs between versions of
+    /// Pacemaker, so that `promoted` and `unpromoted` are the ones to use.
+    pub active: Vec<NodeName>,
+    /// Nodes on which an instance is stopped.
+    pub inactive: Vec<NodeName>,
+    /// Nodes on which an instance is promoted.
+    pub promoted: Vec<NodeName>,
+    /// Nodes on which an instance is started and not promoted.
+    pub unpromoted: Vec<NodeName>,
+}
+
+/// An environment in which the agent cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OcfError {
+    /// The action is not known: exit with [`super::OcfCode::Unimplemented`].
+    #[error("{0}; call the agent with one of them as its only argument")]
+    Action(UnknownText),
+    /// `OCF_RESOURCE_INSTANCE` is missing.
+    #[error(
+        "OCF_RESOURCE_INSTANCE is not set: start the agent through Pacemaker (crm_resource --force-check) or set it to the resource's name"
+    )]
+    NoResource,
+    /// A name is not usable.
+    #[error("{variable}: {source}")]
+    Name {
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// Another value is not usable.
+    #[error("{variable}={} is not usable: {expected} is expected", quoted(.value))]
+    Value {
+        /// The variable.
+        variable: String,
+        /// Its value.
+        value: String,
+        /// What is expected.
+        expected: &'static str,
+    },
 }
