@@ -110,15 +110,6 @@ const LEFT: &[(&str, &[&str])] = &[
     (
         "core",
         &[
-            "parse/cib.rs",
-            "parse/cib/history.rs",
-            "parse/cib/size.rs",
-            "parse/cib/xml.rs",
-        ],
-    ),
-    (
-        "core",
-        &[
             "setup.rs",
             "setup/constraints.rs",
             "setup/in_force.rs",

@@ -3,6 +3,8 @@
 //! One query replaces any number of `crm_attribute -G`: node attributes of both lifetimes, cluster
 //! properties, the resources' configuration and the history of operations are all in it.
 
+mod element;
+mod error;
 mod history;
 mod size;
 mod xml;
@@ -15,8 +17,9 @@ pub use history::{Failure, Pending, ResourceState};
 use crate::dialect::Dialect;
 use crate::names::{NodeName, ResourceName};
 use crate::ocf::parse_boolean;
-use crate::quoted::quoted;
 use crate::status::{Role, Score};
+
+pub use error::CibError;
 
 /// The cluster's state and configuration at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,54 +157,7 @@ impl Container {
     }
 }
 
-/// A text that is no cluster information base.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CibError {
-    /// Not XML.
-    #[error("cibadmin -Q printed no XML: {0}")]
-    Xml(String),
-    /// More of something than any cluster has.
-    #[error(
-        "cibadmin -Q printed {0}; no cluster needs as many: see which of them belong there (cibadmin --query), and delete the others"
-    )]
-    TooMany(&'static str),
-    /// XML of something else.
-    #[error("cibadmin -Q printed {}, not <cib>", quoted(.0))]
-    Root(String),
-    /// An attribute is missing.
-    #[error("the cluster information base has <{element}> without {attribute}")]
-    Missing {
-        /// The element.
-        element: String,
-        /// The attribute.
-        attribute: &'static str,
-    },
-    /// An attribute has an unexpected value.
-    #[error("the cluster information base has <{element}> with {attribute}={}: {expected} is expected", quoted(.value))]
-    Value {
-        /// The element.
-        element: String,
-        /// The attribute.
-        attribute: &'static str,
-        /// Its value.
-        value: String,
-        /// What is expected.
-        expected: &'static str,
-    },
-    /// The partition's designated controller is a node that is not there.
-    #[error("the cluster information base names {} as designated controller, which is no node", quoted(.0))]
-    UnknownDc(String),
-}
-
 impl Cib {
-    /// Reads the output of `cibadmin -Q`.
-    ///
-    /// # Errors
-    /// [`CibError`] quotes what was not understood.
-    pub fn parse(text: &str) -> Result<Self, CibError> {
-        xml::read(text)
-    }
-
     /// The node of this name.
     #[must_use]
     pub fn node(&self, name: &NodeName) -> Option<&CibNode> {

@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 
 use roxmltree::Node;
 
-use super::CibError;
-use super::xml::{required, value_error};
+use super::element::{required, value_error};
+use super::error::CibError;
 use crate::names::ResourceName;
 use crate::ocf::OcfCode;
 use crate::status::Role;

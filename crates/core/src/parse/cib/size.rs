@@ -4,7 +4,7 @@
 //! all declarations of namespaces. Pacemaker's own elements have some twenty attributes and no
 //! namespaces; an element with a hundred thousand would keep a monitor busy for minutes.
 
-use super::CibError;
+use super::error::CibError;
 
 /// The most elements and texts.
 pub(super) const NODES: u32 = 1_000_000;

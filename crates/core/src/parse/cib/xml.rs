@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use roxmltree::{Document, Error, Node, NodeId, ParsingOptions};
 
+use super::element::{Element, child, children, number, optional_flag, required, value_error};
 use super::{Cib, CibError, CibNode, CibResource, Colocation, Container, Location, PropertySet};
 use super::{history, size};
 use crate::dialect::Dialect;
@@ -17,103 +18,61 @@ use crate::status::{Role, Score};
 /// How many characters of the parser's words are kept: it quotes what it found.
 const PROBLEM: usize = 300;
 
-pub(super) fn read(text: &str) -> Result<Cib, CibError> {
-    size::check(text)?;
-    // Document type declarations stay refused, and with them entities that grow without end.
-    let options = ParsingOptions {
-        nodes_limit: size::NODES,
-        ..ParsingOptions::default()
-    };
-    let document = Document::parse_with_options(text, options).map_err(|error| match error {
-        Error::NodesLimitReached => CibError::TooMany("more than 1000000 elements"),
-        error => CibError::Xml(printable(&error.to_string(), PROBLEM)),
-    })?;
-    let root = document.root_element();
-    let pairs = Pairs::of(&document);
-    if !root.has_tag_name("cib") {
-        return Err(CibError::Root(root.tag_name().name().to_owned()));
+impl Cib {
+    /// Reads the output of `cibadmin -Q`.
+    ///
+    /// # Errors
+    /// [`CibError`] quotes what was not understood.
+    pub fn parse(text: &str) -> Result<Self, CibError> {
+        size::check(text)?;
+        // Document type declarations stay refused, and with them entities that grow without end.
+        let options = ParsingOptions {
+            nodes_limit: size::NODES,
+            ..ParsingOptions::default()
+        };
+        let document =
+            Document::parse_with_options(text, options).map_err(|error| match error {
+                Error::NodesLimitReached => CibError::TooMany("more than 1000000 elements"),
+                error => CibError::Xml(printable(&error.to_string(), PROBLEM)),
+            })?;
+        let root = document.root_element();
+        let pairs = Pairs::of(&document);
+        if !root.has_tag_name("cib") {
+            return Err(CibError::Root(root.tag_name().name().to_owned()));
+        }
+        let configuration = child(root, "configuration");
+        let status = child(root, "status");
+        let nodes = pairs.nodes(configuration, status)?;
+        let dc = match root.attribute("dc-uuid").filter(|id| !id.is_empty()) {
+            None => None,
+            Some(id) => Some(
+                nodes
+                    .iter()
+                    .find(|node| node.id == id)
+                    .map(|node| node.name.clone())
+                    .ok_or_else(|| CibError::UnknownDc(id.to_owned()))?,
+            ),
+        };
+        Ok(Cib {
+            // Absent when the text comes from a file instead of a running cluster.
+            have_quorum: optional_flag(root, "have-quorum")?.unwrap_or(false),
+            dc,
+            version: (
+                number(root, "admin_epoch")?,
+                number(root, "epoch")?,
+                number(root, "num_updates")?,
+            ),
+            dialect: Dialect::of(
+                root.attribute("crm_feature_set").unwrap_or_default(),
+                root.attribute("validate-with").unwrap_or_default(),
+            ),
+            nodes,
+            resources: pairs.resources(configuration)?,
+            locations: locations(configuration)?,
+            colocations: colocations(configuration),
+            properties: pairs.properties(configuration)?,
+        })
     }
-    let configuration = child(root, "configuration");
-    let status = child(root, "status");
-    let nodes = pairs.nodes(configuration, status)?;
-    let dc = match root.attribute("dc-uuid").filter(|id| !id.is_empty()) {
-        None => None,
-        Some(id) => Some(
-            nodes
-                .iter()
-                .find(|node| node.id == id)
-                .map(|node| node.name.clone())
-                .ok_or_else(|| CibError::UnknownDc(id.to_owned()))?,
-        ),
-    };
-    Ok(Cib {
-        // Absent when the text comes from a file instead of a running cluster.
-        have_quorum: optional_flag(root, "have-quorum")?.unwrap_or(false),
-        dc,
-        version: (
-            number(root, "admin_epoch")?,
-            number(root, "epoch")?,
-            number(root, "num_updates")?,
-        ),
-        dialect: Dialect::of(
-            root.attribute("crm_feature_set").unwrap_or_default(),
-            root.attribute("validate-with").unwrap_or_default(),
-        ),
-        nodes,
-        resources: pairs.resources(configuration)?,
-        locations: locations(configuration)?,
-        colocations: colocations(configuration),
-        properties: pairs.properties(configuration)?,
-    })
-}
-
-type Element<'a> = Option<Node<'a, 'a>>;
-
-fn child<'a>(node: Node<'a, 'a>, name: &str) -> Element<'a> {
-    node.children().find(|child| child.has_tag_name(name))
-}
-
-fn children<'a>(node: Element<'a>, name: &'static str) -> impl Iterator<Item = Node<'a, 'a>> {
-    node.into_iter()
-        .flat_map(|node| node.children())
-        .filter(move |child| child.has_tag_name(name))
-}
-
-pub(super) fn required<'a>(
-    node: Node<'a, 'a>,
-    attribute: &'static str,
-) -> Result<&'a str, CibError> {
-    node.attribute(attribute).ok_or_else(|| CibError::Missing {
-        element: node.tag_name().name().to_owned(),
-        attribute,
-    })
-}
-
-pub(super) fn value_error(
-    node: Node<'_, '_>,
-    attribute: &'static str,
-    expected: &'static str,
-) -> CibError {
-    CibError::Value {
-        element: node.tag_name().name().to_owned(),
-        attribute,
-        value: node.attribute(attribute).unwrap_or_default().to_owned(),
-        expected,
-    }
-}
-
-/// A number that is absent in a configuration that has never been changed.
-fn number(node: Node<'_, '_>, attribute: &'static str) -> Result<u64, CibError> {
-    node.attribute(attribute).map_or(Ok(0), |text| {
-        text.parse()
-            .map_err(|_| value_error(node, attribute, "a number"))
-    })
-}
-
-fn optional_flag(node: Node<'_, '_>, attribute: &'static str) -> Result<Option<bool>, CibError> {
-    node.attribute(attribute)
-        .map(|text| parse_boolean(text).ok_or_else(|| value_error(node, attribute, "a boolean")))
-        .transpose()
 }
 
 fn name(node: Node<'_, '_>) -> Result<NodeName, CibError> {
