@@ -106,7 +106,6 @@ const LEFT: &[(&str, &[&str])] = &[
             "history/words.rs",
         ],
     ),
-    ("core", &["init.rs", "init/hba.rs", "init/settings.rs"]),
     (
         "core",
         &[

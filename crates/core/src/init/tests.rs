@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 
 use super::block::{Place, with_lines};
 use super::*;
+use crate::params::Params;
+use crate::server_program::ServerProgram;
 use crate::setup::own_addresses;
 
 const LOCALE: &str = "C.UTF-8";
