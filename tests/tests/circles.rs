@@ -100,15 +100,6 @@ const LEFT: &[(&str, &[&str])] = &[
     (
         "core",
         &[
-            "history.rs",
-            "history/derive.rs",
-            "history/html.rs",
-            "history/words.rs",
-        ],
-    ),
-    (
-        "core",
-        &[
             "setup.rs",
             "setup/constraints.rs",
             "setup/in_force.rs",
