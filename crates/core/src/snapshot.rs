@@ -747,6 +747,20 @@ pub enum WalRoom {
     },
 }
 
+impl WalRoom {
+    /// Whether it is known not to take the WAL of a primary: two segments, one that PostgreSQL begins when it becomes
+    /// one, and one to go on with.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        /// The smallest that initdb makes (`--wal-segsize`), for a disk on which none lies yet.
+        const LEAST_SEGMENT: u64 = 1 << 20;
+        let Self::Seen { free, segment } = self else {
+            return false;
+        };
+        *free < segment.unwrap_or(LEAST_SEGMENT).saturating_mul(2)
+    }
+}
+
 /// Whether the file lies in the data directory that makes data a standby's: `standby.signal`, or before PostgreSQL
 /// 12 recovery.conf. PostgreSQL removes or renames it when a server becomes a primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

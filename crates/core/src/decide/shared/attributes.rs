@@ -167,7 +167,7 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
         wanted.push((me.clone(), Attribute::Guard(GuardStatus::NotRunning)));
     }
     if let Some(view) = snapshot.standby() {
-        let full = snapshot.disk_full.then(|| NO_ROOM.to_owned());
+        let full = snapshot.wal_room.is_short().then(|| NO_ROOM.to_owned());
         let why = view.unfit().or(full).unwrap_or_default();
         wanted.push((me.clone(), Attribute::Unfit(why)));
     }

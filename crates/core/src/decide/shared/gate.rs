@@ -73,21 +73,14 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     }
 }
 
-/// Why the disk is not known to take the WAL of a primary: two segments, one that PostgreSQL begins when it becomes
-/// one, and one to go on with. A disk that does not answer is not known to.
+/// Why the disk is not known to take the WAL of a primary. A disk that does not answer is not known to.
 fn no_room(room: &WalRoom) -> Option<String> {
     match room {
         WalRoom::NotAsked => None,
         WalRoom::Unknown(why) => Some(format!("its disk cannot be looked at ({why})")),
-        WalRoom::Seen { free, segment } => {
-            let segment = segment.unwrap_or(LEAST_SEGMENT);
-            (*free < segment.saturating_mul(2)).then(|| "its disk is full".to_owned())
-        }
+        WalRoom::Seen { .. } => room.is_short().then(|| "its disk is full".to_owned()),
     }
 }
-
-/// The smallest segment that initdb makes (`--wal-segsize`), for a disk on which none lies yet.
-const LEAST_SEGMENT: u64 = 1 << 20;
 
 /// Asynchronous mode: another standby that may be promoted and has reported more WAL than this node
 /// has, while there is no primary. In synchronous mode every holder has everything.
