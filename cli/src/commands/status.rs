@@ -105,6 +105,7 @@ fn look(session: &Session, notes: bool) -> Result<Report, ClsError> {
         unseen: seen.unseen(),
         operation: seen.operation.as_ref(),
         waiting: &seen.waiting,
+        file_errors: &seen.file_errors,
         disks: &seen.disks,
         daemons: seen.daemons.as_ref(),
     });

@@ -108,6 +108,10 @@ pub struct ServerFacts {
     /// The settings that have another value from its next start on.
     #[serde(default)]
     pub pending: Vec<String>,
+    /// The errors of its files because of which it takes up no change, or why they cannot be seen; none where it
+    /// does not run.
+    #[serde(default)]
+    pub file_errors: Option<Result<Vec<String>, String>>,
     /// The lines of `pg_hba.conf` that let somebody replicate, or why they cannot be seen; none where the
     /// server does not run.
     #[serde(default)]

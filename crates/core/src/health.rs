@@ -152,6 +152,8 @@ pub struct Observation<'a> {
     /// The settings of each node's PostgreSQL that wait for its restart; a node that could not be asked
     /// is not among them.
     pub waiting: &'a [(NodeName, Vec<String>)],
+    /// The errors because of which each node's PostgreSQL takes up no change of its settings, in the same way.
+    pub file_errors: &'a [(NodeName, Vec<String>)],
     /// The file systems of PostgreSQL on the node that looks, by a place on each; none where they were not asked.
     pub disks: &'a BTreeMap<String, DiskFacts>,
     /// Where Pacemaker's daemons run; `None` where corosync could not be asked.
@@ -370,6 +372,12 @@ pub const HEALTH_RULES: &[HealthRule] = &[
         look: left::over,
     },
     HealthRule {
+        id: "file-errors",
+        condition: None,
+        says: "a file of PostgreSQL's settings has an error because of which no change of any is taken up",
+        look: file_errors,
+    },
+    HealthRule {
         id: "pending-restart",
         condition: None,
         says: "settings of PostgreSQL have another value from its next start on",
@@ -489,6 +497,23 @@ impl Problem {
         self.node = Some(node.clone());
         self
     }
+}
+
+/// Commits go on to wait for a standby that is lost, and nobody becomes primary: for whom commits wait is a
+/// setting.
+fn file_errors(seen: &Observation<'_>) -> Vec<Problem> {
+    let with_errors = seen.file_errors.iter();
+    let with_errors = with_errors.filter(|(_, errors)| !errors.is_empty());
+    let said = with_errors.map(|(node, errors)| {
+        let text = message!(
+            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+            node,
+            errors = errors.join("; ")
+        );
+        let remedy = message!("on {node}: correct that line, then in SQL: select pg_reload_conf()", node);
+        problem(Level::Critical, text, remedy).on(node)
+    });
+    said.collect()
 }
 
 /// No trouble, and easily forgotten: the next start, which a failure may cause, makes it count.

@@ -19,6 +19,7 @@ use pha_core::params::{LockService, Params};
 use pha_core::server_program::ServerProgram;
 use pha_core::setup::{Needed, SiteQuestion};
 use pha_core::snapshot::Process;
+use pha_core::sync_in_force::FILE_ERRORS;
 use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
@@ -451,7 +452,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let pg = pha_host::node::pg_ctl(params).map_err(|refusal| refusal.reason)?;
     let deadline = Deadline::after(STEP);
     let (mut own, mut role) = (Vec::new(), None);
-    let (mut pending, mut replication) = (Vec::new(), None);
+    let (mut pending, mut replication, mut file_errors) = (Vec::new(), None, None);
     let process = pg.surely_running().map_err(|error| error.to_string())?;
     let settings = if matches!(process, Process::Alive { .. }) {
         let mut session = local::postgres(params, &pg.user, "cls")
@@ -459,7 +460,10 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
         let rows = session.simple(settings::PENDING, deadline);
-        pending = settings::names(rows.map_err(|error| error.to_string())?);
+        pending = settings::lines(rows.map_err(|error| error.to_string())?);
+        let rows = session.simple(FILE_ERRORS, deadline);
+        let errors = rows.map(settings::lines);
+        file_errors = Some(errors.map_err(|error| error.to_string()));
         let seen = replication_role(&mut session, &params.repuser, deadline);
         role = Some(seen.map_err(|error| error.to_string())?);
         let lines = replication_lines(&mut session, deadline);
@@ -486,6 +490,7 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
         own,
         role,
         pending,
+        file_errors,
         replication,
     })
 }

@@ -40,8 +40,8 @@ const RUNNING: &str = "\
     pg_catalog.current_setting('max_prepared_transactions'), \
     pg_catalog.current_setting('max_locks_per_transaction')";
 
-/// The names in the answer to [`PENDING`].
-pub(crate) fn names(rows: TextRows) -> Vec<String> {
+/// The lines of an answer of one column, as that to [`PENDING`].
+pub(crate) fn lines(rows: TextRows) -> Vec<String> {
     rows.into_iter().flatten().flatten().collect()
 }
 
@@ -156,7 +156,7 @@ fn answer(
     let rows = session.simple(PENDING, deadline);
     Ok(Settings {
         started: started.ok_or_else(strange)?,
-        pending: names(rows.map_err(|error| Hindrance::of(&error))?),
+        pending: lines(rows.map_err(|error| Hindrance::of(&error))?),
         here: Limits::from_values(values),
         next: pg.limits_of_stopped(deadline).map_err(|error| {
             Hindrance::new(
@@ -167,17 +167,17 @@ fn answer(
     })
 }
 
-/// The question which settings wait, to every node on which PostgreSQL runs. For a screen: nobody waits for
+/// A question about settings, as [`PENDING`], to every node on which PostgreSQL runs. For a screen: nobody waits for
 /// a node that does not answer.
-#[derive(Debug)]
-pub(crate) struct PendingQuestion {
+#[derive(Debug, Clone)]
+pub(crate) struct SettingsQuestion {
     request: Request,
     /// The node on which this program runs.
     here: Option<NodeName>,
     nodes: Vec<NodeName>,
 }
 
-impl PendingQuestion {
+impl SettingsQuestion {
     /// For the nodes of a cluster.
     pub(crate) fn of(cluster: &Cluster, deadline: Deadline) -> Self {
         let runs = |name: &&NodeName| cluster.node(name).role() != Role::Stopped;
@@ -188,12 +188,12 @@ impl PendingQuestion {
         }
     }
 
-    /// The names of the settings by node, of those that have answered.
-    pub(crate) fn ask(&self, deadline: Deadline) -> Vec<(NodeName, Vec<String>)> {
+    /// What this statement gives by node, of those that have answered.
+    pub(crate) fn ask(&self, sql: &str, deadline: Deadline) -> Vec<(NodeName, Vec<String>)> {
         let deadline = deadline.sub_budget(NOTE);
         let ask = |node: &NodeName| match Some(node) == self.here.as_ref() {
-            true => self.request.here(PENDING, deadline).ok(),
-            false => self.request.ask(node, PENDING, deadline).ok(),
+            true => self.request.here(sql, deadline).ok(),
+            false => self.request.ask(node, sql, deadline).ok(),
         };
         std::thread::scope(|scope| {
             let ask = &ask;
@@ -204,7 +204,7 @@ impl PendingQuestion {
                 .collect();
             started
                 .into_iter()
-                .filter_map(|(node, thread)| Some((node.clone(), names(thread.join().ok()??))))
+                .filter_map(|(node, thread)| Some((node.clone(), lines(thread.join().ok()??))))
                 .collect()
         })
     }

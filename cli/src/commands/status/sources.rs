@@ -11,6 +11,7 @@ use pha_core::names::NodeName;
 use pha_core::parse::cpg::Groups;
 use pha_core::postgres::{Archiving, PrimaryView, RoleView};
 use pha_core::register::{Memory, Reading, Trouble};
+use pha_core::sync_in_force::FILE_ERRORS;
 use pha_host::clock::Deadline;
 use pha_host::command::Command;
 use pha_host::node::memory_file;
@@ -20,7 +21,7 @@ use pha_host::user::User;
 
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::restart::settings::PendingQuestion;
+use crate::commands::restart::settings::{PENDING, SettingsQuestion};
 use crate::disks;
 use crate::error::ClsError;
 use crate::operate::lock;
@@ -62,6 +63,8 @@ pub(super) struct Sources {
     pub(super) operation: Option<Operation>,
     /// The settings that wait for a restart, by node, where it was asked for and answered.
     pub(super) waiting: Vec<(NodeName, Vec<String>)>,
+    /// The errors of PostgreSQL's files, by node, in the same way.
+    pub(super) file_errors: Vec<(NodeName, Vec<String>)>,
     /// The file systems of PostgreSQL on this node; none where they did not answer.
     pub(super) disks: BTreeMap<String, DiskFacts>,
     /// Where Pacemaker's daemons run, where corosync says so.
@@ -138,10 +141,15 @@ impl Sources {
             }
             None => None,
         };
-        let waiting = notes.then(|| {
-            let question = PendingQuestion::of(&cluster, latest);
-            ask(move || question.ask(latest))
+        let settings = notes.then(|| {
+            let question = SettingsQuestion::of(&cluster, latest);
+            let again = question.clone();
+            (
+                ask(move || question.ask(PENDING, latest)),
+                ask(move || again.ask(FILE_ERRORS, latest)),
+            )
         });
+        let (pending, errors) = settings.unzip();
         // What belongs to the database's account is looked at as that account: only root can.
         let disks = User::current().is_ok_and(|user| user.is_root()).then(|| {
             let [own, others] = [cluster.params.clone(), cluster.params.clone()];
@@ -182,7 +190,10 @@ impl Sources {
             archiving: late.and_then(|receiver| answer(&receiver, deadline).flatten()),
             kept: kept.and_then(|receiver| answer(&receiver, deadline).flatten()),
             primary_hangs,
-            waiting: waiting
+            waiting: pending
+                .and_then(|receiver| answer(&receiver, deadline))
+                .unwrap_or_default(),
+            file_errors: errors
                 .and_then(|receiver| answer(&receiver, deadline))
                 .unwrap_or_default(),
             disks: disks.map_or_else(BTreeMap::new, |(own, tablespaces)| {

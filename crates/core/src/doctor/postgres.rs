@@ -59,6 +59,11 @@ pub(super) const RULES: &[Rule] = &[
         look: log,
     },
     Rule {
+        id: "file-errors",
+        well: || message!("PostgreSQL can read the files of its settings"),
+        look: file_errors,
+    },
+    Rule {
         id: "pending-restart",
         well: || message!("no setting waits for a restart of PostgreSQL"),
         look: pending_restart,
@@ -416,6 +421,30 @@ fn standby_limits(seen: &Examination) -> Vec<Found> {
             ))
         })
         .collect()
+}
+
+/// One line keeps every setting from being taken up, of every file: commits would wait for a standby that is lost.
+fn file_errors(seen: &Examination) -> Vec<Found> {
+    seen.each(|node, facts| {
+        let Some(Ok(server)) = &facts.server else {
+            return None;
+        };
+        match server.file_errors.as_ref()? {
+            Ok(errors) if errors.is_empty() => None,
+            Ok(errors) => Some(Found::error(
+                message!(
+                    "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+                    node,
+                    errors = errors.join("; ")
+                ),
+                message!("on {node}: correct that line, then in SQL: select pg_reload_conf()", node),
+            )),
+            Err(why) => Some(Found::warning(
+                message!("whether PostgreSQL can read the files of its settings cannot be seen: {why}", why),
+                message!("give pgdba the rights of a superuser, or look in PostgreSQL's log after a reload"),
+            )),
+        }
+    })
 }
 
 /// Nothing is wrong with it, and the next failure would make it count at a moment that nobody has chosen.

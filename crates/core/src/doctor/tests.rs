@@ -84,6 +84,7 @@ fn healthy(me: &str) -> NodeFacts {
             own: vec![],
             role: Some(well(me)),
             pending: vec![],
+            file_errors: Some(Ok(vec![])),
             replication: Some(Ok([
                 ("local", "all", "", None, "trust"),
                 ("host", "all", "samehost", None, "trust"),
@@ -605,6 +606,12 @@ fn every_rule_finds_what_it_looks_for() {
             rights(e).temporary = false;
         }),
         ("log", Warning, |e| set(e, "logging_collector", "off")),
+        ("file-errors", Error, |e| {
+            let line = "postgresql.conf line 9: x: unrecognized configuration parameter";
+            if let Some(Ok(server)) = &mut facts(e).server {
+                server.file_errors = Some(Ok(vec![line.to_owned()]));
+            }
+        }),
         ("replication-role", Warning, |e| role(e).major = 10),
     ];
     for (id, level, spoil) in cases {
@@ -629,6 +636,22 @@ fn every_rule_finds_what_it_looks_for() {
     // It spoils nothing: a note, with a test of its own.
     tested.insert("pending-restart");
     assert_eq!(all, tested, "a rule that no case spoils");
+}
+
+#[test]
+fn errors_in_files_that_cannot_be_seen_are_not_taken_for_none() {
+    let judged = |errors| {
+        let mut examination = examination();
+        if let Some(Ok(server)) = &mut facts(&mut examination).server {
+            server.file_errors = errors;
+        }
+        let found = bad(&examination);
+        found.first().map(|check| (check.id, check.level))
+    };
+    let refused = Some(Err("permission denied".to_owned()));
+    assert_eq!(judged(refused), Some(("file-errors", Level::Warning)));
+    // A server that is stopped is asked by `postgres -C`, whose answer is the rule `server`'s.
+    assert_eq!(judged(None), None);
 }
 
 #[test]

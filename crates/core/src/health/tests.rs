@@ -253,6 +253,7 @@ fn seen<'a>(
         unseen: None,
         operation: None,
         waiting: &[],
+        file_errors: &[],
         disks: NO_DISKS,
         daemons: None,
     }
@@ -334,6 +335,38 @@ fn a_setting_that_waits_for_a_restart_is_a_note_and_no_alarm() {
     let remedy = note.next().unwrap();
     assert!(
         remedy.starts_with("cls_restart --pending --dry-run"),
+        "{remedy}"
+    );
+}
+
+#[test]
+fn a_file_that_keeps_settings_from_being_taken_up_is_named_with_its_line() {
+    let reading = row("node1", 4);
+    let errors = ["/pg/postgresql.conf line 9: x: unrecognized configuration parameter".to_owned()];
+    let seen_with = |errors: &[String]| {
+        judge(&Observation {
+            file_errors: &[(two_nodes()[1].clone(), errors.to_vec())],
+            ..seen(
+                &cluster(&[PRIMARY, STANDBY], &Extra::default()),
+                &two_nodes(),
+                RegisterSeen::Read(&reading),
+            )
+        })
+    };
+    assert_eq!(seen_with(&[]).findings, []);
+    let verdict = seen_with(&errors);
+    assert_eq!(verdict.level, Level::Critical);
+    let [found] = &verdict.findings[..] else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(
+        (found.id, found.node.as_ref()),
+        ("file-errors", two_nodes().get(1))
+    );
+    assert!(found.said().ends_with(&errors[0]), "{}", found.said());
+    let remedy = found.next().unwrap();
+    assert!(
+        remedy.starts_with("on node2: correct that line"),
         "{remedy}"
     );
 }

@@ -431,6 +431,17 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
      "先执行 cls_cleanup，再执行 cls_setup --restart 继续剩余的部分"),
     ("cls_restart --pending, which goes on with the nodes that still wait for a restart",
      "执行 cls_restart --pending，继续处理仍须重启的节点"),
+    // file-errors.
+    ("PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+     "{node} 上的 PostgreSQL 不接受任何参数修改（包括提交等待哪个备库）：{errors}"),
+    ("on {node}: correct that line, then in SQL: select pg_reload_conf()",
+     "在 {node} 上改正该行，然后用 SQL 执行：select pg_reload_conf()"),
+    ("PostgreSQL can read the files of its settings",
+     "PostgreSQL 能够读取参数文件"),
+    ("whether PostgreSQL can read the files of its settings cannot be seen: {why}",
+     "无法确认 PostgreSQL 能否读取参数文件：{why}"),
+    ("give pgdba the rights of a superuser, or look in PostgreSQL's log after a reload",
+     "请为 pgdba 授予超级用户权限，或在重新加载后查看 PostgreSQL 的日志"),
     // pending-restart.
     ("{node}: a setting waits for a restart of PostgreSQL: {names}",
      "{node}：有参数须重启 PostgreSQL 才生效：{names}"),
