@@ -269,6 +269,8 @@ impl Explored {
         let update = plan_hand_over_by(rules, &facts).ok()?;
         for step in HAND_OVER_STEPS {
             match step {
+                // One that serves still goes by what it has read.
+                HandOverStep::EndNames if !facts.stopped => {}
                 HandOverStep::EndNames => self.end_names(&mut state.nodes[i]),
                 HandOverStep::Remember => {
                     if self.mutation != Mutation::HandOverNotKept && self.remembers() {
