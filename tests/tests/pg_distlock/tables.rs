@@ -180,6 +180,23 @@ fn pg_initialising_again_keeps_the_lock() {
     assert!(after.same_but_for_time(&held) && !after.renewed_since(&held));
 }
 
+/// The mark of an up-to-date table lies on the function, which dropped tables leave behind.
+#[test]
+fn pg_dropped_tables_are_made_again() {
+    let server = pg::shared().unwrap();
+    let owner = info(&server.conninfo());
+    let lock: LockName = "dropped_lock:c1".parse().unwrap();
+    assert_eq!(lock::init(&owner, &lock, soon()), Ok(Change::RowMade));
+    for dropped in ["dropped_lock, dropped_lock_history", "dropped_lock_history"] {
+        server.sql(&format!("drop table {dropped}")).unwrap();
+        lock::init(&owner, &lock, soon()).unwrap();
+        let shown = lock::show(&owner, &lock, soon());
+        assert!(matches!(shown, Ok(lock::Shown::Row(_))), "{shown:?}");
+        let history = server.sql("select count(*) from dropped_lock_history");
+        assert!(history.is_ok(), "{history:?}");
+    }
+}
+
 /// The advice for both begins with the same words; `cls_setup` makes what is missing, and not a table
 /// that is only closed to its role.
 #[test]

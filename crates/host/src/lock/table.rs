@@ -127,13 +127,19 @@ fn refuse_foreign_owner(
     }
 }
 
-/// Brings the tables up to date. Where they are, nothing is asked for that only their owner may do.
+/// Brings the tables up to date. Where they are, nothing is asked for that only their owner may do. The mark that
+/// says so lies on the function of their history, which stays when somebody drops the tables alone.
 fn migrate(session: &mut Session, lock: &LockName, deadline: Deadline) -> Result<(), SqlError> {
     let schema = schema(&lock.table);
     let function = function(&lock.table);
     let rows = session.query_typed(
-        "select obj_description(to_regprocedure($1), 'pg_proc')",
-        &[(&format!("{function}()"), Type::TEXT)],
+        "select obj_description(to_regprocedure($1), 'pg_proc') \
+         where to_regclass($2) is not null and to_regclass($3) is not null",
+        &[
+            (&format!("{function}()"), Type::TEXT),
+            (&lock.table.quoted(), Type::TEXT),
+            (&lock.table.suffixed("_history").quoted(), Type::TEXT),
+        ],
         deadline,
     )?;
     let known: Option<String> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
