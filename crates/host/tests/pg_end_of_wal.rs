@@ -346,4 +346,11 @@ fn pg_segments_of_zeros_keep_no_end_from_being_told() {
         std::fs::write(cluster.ctl.wal_dir().join(name), [0; 8192]).unwrap();
     }
     assert_eq!(end(&cluster), before);
+    // The power was cut when the standby had gone over to another timeline, and had received nothing of it yet.
+    let second = TimelineId::new(2).unwrap();
+    let first_file = control.wal.segment_file(second, before.lsn);
+    let history = format!("1\t{}\tno recovery target specified\n", before.lsn);
+    std::fs::write(cluster.ctl.wal_dir().join("00000002.history"), history).unwrap();
+    std::fs::write(cluster.ctl.wal_dir().join(first_file), [0; 8192]).unwrap();
+    assert_eq!(end(&cluster), before);
 }

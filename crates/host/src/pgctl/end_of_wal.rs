@@ -21,6 +21,9 @@ use crate::files::FileError;
 /// one record; those of the largest (commits with thousands of invalidations) stay below this.
 const KEPT: usize = 4 << 20;
 
+/// The length of the header with which a segment begins (`XLogLongPageHeaderData`), in bytes.
+const LONG_HEADER: u64 = 40;
+
 impl PgCtl {
     /// Where the WAL on this disk ends, on the newest timeline of which there is any.
     ///
@@ -160,7 +163,7 @@ impl PgCtl {
         // pg_waldump waits five seconds for a file that is not there, so it is told where the
         // files end.
         let limit = self.end_of_files(timeline, start, control.wal)?;
-        if limit <= start {
+        if limit <= start || self.is_only_made_ready(timeline, start, control.wal)? {
             return Ok(start);
         }
         let failed = |reason| PgError::EndOfWal { timeline, reason };
@@ -199,6 +202,20 @@ impl PgCtl {
         }
     }
 
+    /// Whether the segment with this position has nothing but zeros where every segment has its size: it was made
+    /// ready, and what was written to it has not reached the disk. There is no record in it, and pg_waldump would only
+    /// say that it is no segment.
+    fn is_only_made_ready(
+        &self,
+        timeline: TimelineId,
+        at: Lsn,
+        geometry: WalGeometry,
+    ) -> Result<bool, PgError> {
+        let file = self.wal_dir().join(geometry.segment_file(timeline, at));
+        let head = self.user.files().read_part(&file, 0, LONG_HEADER)?;
+        Ok(head.is_some_and(|head| head.bytes.iter().all(|byte| *byte == 0)))
+    }
+
     /// The beginning of the first segment, from that of a position on, of which there is no file.
     fn end_of_files(
         &self,
@@ -225,8 +242,7 @@ impl PgCtl {
             .arg(self.wal_dir())
             .args(["--timeline", &run.timeline.to_string()])
             .args(["--start", &run.start.to_string()])
-            .args(["--end", &run.limit.to_string()])
-            .args(files);
+            .args(["--end", &run.limit.to_string()]);
         let command = match print {
             Print::Records => command,
             Print::Nothing if self.data_version()?.major() >= 13 => command.arg("--quiet"),
@@ -234,7 +250,7 @@ impl PgCtl {
             Print::Nothing => command.arg("--stats"),
         };
         // It ends with status 1 where the WAL ends before the limit.
-        Ok(command.accept(1).keep_end(KEPT).run(deadline)?)
+        Ok(command.args(files).accept(1).keep_end(KEPT).run(deadline)?)
     }
 }
 
