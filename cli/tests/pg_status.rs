@@ -53,6 +53,16 @@ fn pg_the_socket_is_found_wherever_it_is() {
         assert_eq!(end["position"]["timeline"], 1, "{on}: {end}");
     };
     look("node1");
+    // A file with an error keeps every setting from being taken up; what it includes may be called anything.
+    let config = server.data().join("postgresql.conf");
+    let before = std::fs::read_to_string(&config).unwrap();
+    let text = format!("{before}\ninclude 'no\\n  next: such'\n");
+    std::fs::write(&config, text).unwrap();
+    let check = shims.cls(&["status", "--check"]);
+    assert_eq!((check.code, check.out.lines().count()), (2, 1), "{check:?}");
+    assert!(check.out.contains("could not open"), "{check:?}");
+    std::fs::write(&config, before).unwrap();
+    look("node1");
     shims.tool(
         "crm_node",
         "case $1 in --quorum) echo 1 ;; *) echo node2 ;; esac",

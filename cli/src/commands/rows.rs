@@ -67,6 +67,13 @@ impl Request {
         }
     }
 
+    /// The same as the account that the server runs as.
+    pub(crate) fn by_pgdba(mut self) -> Self {
+        self.parameters
+            .retain(|name, _| name != "monitor_user" && name != "monitor_password");
+        self
+    }
+
     /// Asks this node's own server.
     ///
     /// # Errors

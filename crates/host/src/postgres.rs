@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use pha_core::parse::server_view::Unexpected;
 use pha_core::postgres::{PmStatus, ServerView};
+use pha_core::quoted::printable;
 use pha_core::snapshot::Answer;
+use pha_core::sync_in_force::FILE_ERRORS;
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
-use crate::sql::{Purpose, Session, SqlError, SqlErrorKind};
+use crate::sql::{Purpose, Session, SqlError, SqlErrorKind, TextRows};
 use crate::user::User;
 
 mod error;
@@ -45,6 +47,16 @@ pub struct Postgres {
     pub user: User,
 }
 
+/// The values of an answer of one column, fit for a screen: the name of a file that another one includes may have
+/// anything in it.
+#[must_use]
+pub fn printable_lines(rows: TextRows) -> Vec<String> {
+    /// The most characters of a line.
+    const LONGEST: usize = 300;
+    let lines = rows.into_iter().flatten().flatten();
+    lines.map(|line| printable(&line, LONGEST)).collect()
+}
+
 impl Postgres {
     /// Opens a connection for questions and changes of our own.
     ///
@@ -71,6 +83,29 @@ impl Postgres {
             }
             other => other,
         }
+    }
+
+    /// The errors because of which the server takes up no change of its settings ([`FILE_ERRORS`]), a line each.
+    /// They are asked for as the account that it runs as: a role for monitoring may not see them.
+    ///
+    /// # Errors
+    /// The account is not let in as itself, or the server does not answer.
+    pub fn file_errors(
+        &self,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Vec<String>, PostgresError> {
+        let own = Self {
+            info: Conninfo {
+                password: None,
+                ..self.info.clone()
+            }
+            .with_user(self.user.name()),
+            user: self.user.clone(),
+        };
+        let mut session = own.connect_for(purpose, deadline)?;
+        let rows = session.simple(FILE_ERRORS, deadline)?;
+        Ok(printable_lines(rows))
     }
 
     /// The database that [`Self::connect`] gets into, for a program that is told one.

@@ -19,7 +19,6 @@ use pha_core::params::{LockService, Params};
 use pha_core::server_program::ServerProgram;
 use pha_core::setup::{Needed, SiteQuestion};
 use pha_core::snapshot::Process;
-use pha_core::sync_in_force::FILE_ERRORS;
 use pha_host::account::Stat;
 use pha_host::asked::Asked;
 use pha_host::clock::Deadline;
@@ -29,7 +28,7 @@ use pha_host::conninfo::Conninfo;
 use pha_host::local;
 use pha_host::lock::{self, LockName, Shown};
 use pha_host::node;
-use pha_host::postgres::replication_role;
+use pha_host::postgres::{printable_lines, replication_role};
 use pha_host::promise;
 use pha_host::sql::{Purpose, Session, SqlError};
 use pha_host::ssh::Ssh;
@@ -455,14 +454,14 @@ fn server(params: &Params) -> Result<ServerFacts, String> {
     let (mut pending, mut replication, mut file_errors) = (Vec::new(), None, None);
     let process = pg.surely_running().map_err(|error| error.to_string())?;
     let settings = if matches!(process, Process::Alive { .. }) {
-        let mut session = local::postgres(params, &pg.user, "cls")
+        let postgres = local::postgres(params, &pg.user, "cls");
+        let mut session = postgres
             .connect_for(Purpose::Examination, deadline)
             .map_err(|error| error.to_string())?;
         own = own_settings(&mut session, deadline)?;
         let rows = session.simple(settings::PENDING, deadline);
-        pending = settings::lines(rows.map_err(|error| error.to_string())?);
-        let rows = session.simple(FILE_ERRORS, deadline);
-        let errors = rows.map(settings::lines);
+        pending = printable_lines(rows.map_err(|error| error.to_string())?);
+        let errors = postgres.file_errors(Purpose::Examination, deadline);
         file_errors = Some(errors.map_err(|error| error.to_string()));
         let seen = replication_role(&mut session, &params.repuser, deadline);
         role = Some(seen.map_err(|error| error.to_string())?);

@@ -11,7 +11,7 @@ use pha_core::status::Role;
 use pha_host::clock::Deadline;
 use pha_host::local;
 use pha_host::node::pg_ctl;
-use pha_host::sql::TextRows;
+use pha_host::postgres::printable_lines;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Session;
@@ -39,11 +39,6 @@ const RUNNING: &str = "\
     pg_catalog.current_setting('max_wal_senders'), \
     pg_catalog.current_setting('max_prepared_transactions'), \
     pg_catalog.current_setting('max_locks_per_transaction')";
-
-/// The lines of an answer of one column, as that to [`PENDING`].
-pub(crate) fn lines(rows: TextRows) -> Vec<String> {
-    rows.into_iter().flatten().flatten().collect()
-}
 
 /// A node's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,7 +151,7 @@ fn answer(
     let rows = session.simple(PENDING, deadline);
     Ok(Settings {
         started: started.ok_or_else(strange)?,
-        pending: lines(rows.map_err(|error| Hindrance::of(&error))?),
+        pending: printable_lines(rows.map_err(|error| Hindrance::of(&error))?),
         here: Limits::from_values(values),
         next: pg.limits_of_stopped(deadline).map_err(|error| {
             Hindrance::new(
@@ -188,6 +183,14 @@ impl SettingsQuestion {
         }
     }
 
+    /// The same as the account that PostgreSQL runs as, for what a role for monitoring may not see.
+    pub(crate) fn by_pgdba(self) -> Self {
+        Self {
+            request: self.request.by_pgdba(),
+            ..self
+        }
+    }
+
     /// What this statement gives by node, of those that have answered.
     pub(crate) fn ask(&self, sql: &str, deadline: Deadline) -> Vec<(NodeName, Vec<String>)> {
         let deadline = deadline.sub_budget(NOTE);
@@ -204,7 +207,9 @@ impl SettingsQuestion {
                 .collect();
             started
                 .into_iter()
-                .filter_map(|(node, thread)| Some((node.clone(), lines(thread.join().ok()??))))
+                .filter_map(|(node, thread)| {
+                    Some((node.clone(), printable_lines(thread.join().ok()??)))
+                })
                 .collect()
         })
     }

@@ -141,15 +141,13 @@ impl Sources {
             }
             None => None,
         };
-        let settings = notes.then(|| {
-            let question = SettingsQuestion::of(&cluster, latest);
-            let again = question.clone();
-            (
-                ask(move || question.ask(PENDING, latest)),
-                ask(move || again.ask(FILE_ERRORS, latest)),
-            )
+        let question = SettingsQuestion::of(&cluster, latest);
+        let pending = notes.then(|| {
+            let question = question.clone();
+            ask(move || question.ask(PENDING, latest))
         });
-        let (pending, errors) = settings.unzip();
+        let question = question.by_pgdba();
+        let errors = ask(move || question.ask(FILE_ERRORS, latest));
         // What belongs to the database's account is looked at as that account: only root can.
         let disks = User::current().is_ok_and(|user| user.is_root()).then(|| {
             let [own, others] = [cluster.params.clone(), cluster.params.clone()];
@@ -193,9 +191,7 @@ impl Sources {
             waiting: pending
                 .and_then(|receiver| answer(&receiver, deadline))
                 .unwrap_or_default(),
-            file_errors: errors
-                .and_then(|receiver| answer(&receiver, deadline))
-                .unwrap_or_default(),
+            file_errors: answer(&errors, deadline).unwrap_or_default(),
             disks: disks.map_or_else(BTreeMap::new, |(own, tablespaces)| {
                 disks::together(
                     answer(&own, deadline).unwrap_or_default(),

@@ -441,7 +441,10 @@ fn file_errors(seen: &Examination) -> Vec<Found> {
             )),
             Err(why) => Some(Found::warning(
                 message!("whether PostgreSQL can read the files of its settings cannot be seen: {why}", why),
-                message!("give pgdba the rights of a superuser, or look in PostgreSQL's log after a reload"),
+                message!(
+                    "let the account {pgdba} in as itself over the local socket (pg_hba.conf: local all {pgdba} peer), or look in PostgreSQL's log after a reload",
+                    pgdba = seen.params.pgdba
+                ),
             )),
         }
     })

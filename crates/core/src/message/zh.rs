@@ -440,8 +440,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
      "PostgreSQL 能够读取参数文件"),
     ("whether PostgreSQL can read the files of its settings cannot be seen: {why}",
      "无法确认 PostgreSQL 能否读取参数文件：{why}"),
-    ("give pgdba the rights of a superuser, or look in PostgreSQL's log after a reload",
-     "请为 pgdba 授予超级用户权限，或在重新加载后查看 PostgreSQL 的日志"),
+    ("let the account {pgdba} in as itself over the local socket (pg_hba.conf: local all {pgdba} peer), or look in PostgreSQL's log after a reload",
+     "允许账户 {pgdba} 以自己的身份通过本地套接字登录（pg_hba.conf：local all {pgdba} peer），或在重新加载后查看 PostgreSQL 的日志"),
     // pending-restart.
     ("{node}: a setting waits for a restart of PostgreSQL: {names}",
      "{node}：有参数须重启 PostgreSQL 才生效：{names}"),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pha_core::sync_in_force::{FILE_ERRORS, Look, ProcessSeen, Proof, QUESTION};
+use pha_core::sync_in_force::{Look, ProcessSeen, Proof, QUESTION};
 
 use super::{Postgres, PostgresError, pause};
 use crate::clock::Deadline;
 use crate::pgctl::PgCtl;
 use crate::process::voluntary_switches;
-use crate::sql::Session;
+use crate::sql::{Purpose, Session};
 
 /// How long a server may take to read its configuration before what its files say is asked.
 const TAKEN_UP: Duration = Duration::from_secs(1);
@@ -74,21 +74,17 @@ impl Postgres {
     ) -> Result<(), PostgresError> {
         reload(ctl)?;
         let until = deadline.sub_budget(TAKEN_UP);
-        let (mut session, seen) = loop {
+        let seen = loop {
             match self.value_of_names(deadline) {
-                Ok((session, seen)) if seen != expected && until.expired() => {
-                    break (session, seen);
-                }
+                Ok((_, seen)) if seen != expected && until.expired() => break seen,
                 Ok((_, seen)) if seen != expected => pause(until),
                 Ok(_) | Err(_) => return Ok(()),
             }
         };
-        let errors = session.simple(FILE_ERRORS, deadline).unwrap_or_default();
-        let errors: Vec<String> = errors.into_iter().flatten().flatten().collect();
-        if errors.is_empty() {
-            return Err(not_shown(&seen));
+        match self.file_errors(Purpose::Agent, deadline) {
+            Ok(errors) if !errors.is_empty() => Err(PostgresError::Unread(errors.join("; "))),
+            Ok(_) | Err(_) => Err(not_shown(&seen)),
         }
-        Err(PostgresError::Unread(errors.join("; ")))
     }
 
     /// Connects again and again until a new connection shows the value.
