@@ -271,14 +271,18 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "primary-name-standby",
-        says: "A standby streams and none is named: name it.",
+        says: "A standby streams and none is named: name it. A barrier that is kept of an earlier naming is dropped first: commits have passed since (R4).",
         decide: |s| {
             let view = s.primary()?;
             let (_, name) = candidate(s)?;
             let none_named = s.settings.mode == Mode::Sync && view.waits == Waits::ForNobody;
-            none_named
-                .then(|| once(s, Action::SetNames(Waits::For(name.to_string()))))
-                .flatten()
+            let tried = |kind| s.progress.failure(kind).is_some();
+            let failed = [ActionKind::KeepLinks, ActionKind::SetNames];
+            (none_named && !failed.into_iter().any(tried)).then(|| {
+                let mut actions: Vec<Action> = outage::without_barrier(s).into_iter().collect();
+                actions.push(Action::SetNames(Waits::For(name.to_string())));
+                Step::then_reobserve(actions)
+            })
         },
     },
     Rule {

@@ -12,6 +12,7 @@ use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind};
 use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
 use pha_core::snapshot::{KeptBarrier, KeptLinks, LinkRow, Operation};
+use pha_core::status::Score;
 
 use crate::world::{MONITOR, Run, World, at, link, node, nodes, notification, owned};
 
@@ -577,6 +578,32 @@ fn a_holder_that_could_not_open_is_exchanged_for_one_that_could() {
         world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = unfit;
         world.carry(&MONITOR);
         assert_eq!((world.row().epoch, world.held), (after.epoch, false));
+    }
+}
+
+/// One that could not open has the score of a last resort where it may be promoted at all. Once commits do not wait
+/// for it any more, its primary says so at once, and not its next monitor.
+#[test]
+fn the_score_of_one_that_could_not_open_is_lowered_and_never_raised() {
+    for (holders, before, after) in [
+        (&[1][..], Score::LastResort, Score::MayNot),
+        (&[1, 2][..], Score::LastResort, Score::LastResort),
+        (&[1, 2][..], Score::MayNot, Score::MayNot),
+    ] {
+        let mut world = World::primary();
+        world.register = Ok(owned(1, 1, holders));
+        if holders.len() == 1 {
+            world.standbys.clear();
+            world.name(&[""; 0]);
+        }
+        let other = world.cluster().nodes.get_mut(&node(2)).unwrap();
+        (other.unfit, other.score) = (Some(UNFIT.to_owned()), Some(before));
+        world.carry(&MONITOR);
+        assert_eq!(
+            world.cluster().node(&node(2)).score,
+            Some(after),
+            "{holders:?}"
+        );
     }
 }
 

@@ -8,7 +8,8 @@ use pha_core::parse::standby_names::NOBODY;
 use pha_core::plan::{Action, ActionKind, Effect, Plan, Verdict};
 use pha_core::register::{Reading, Register, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, LinkRow, Mode, PrimaryView, Process, Slot, Snapshot, StandbyView,
+    Answer, KeptBarrier, KeptLinks, LinkRow, Mode, PrimaryView, Process, Slot, Snapshot,
+    StandbyView,
 };
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use pha_core::timeline::{HistoryEntry, TimelineId};
@@ -209,6 +210,32 @@ fn a_standby_is_named_then_flushes_past_the_barrier_then_is_a_holder() {
     world.standbys_advance = 1;
     let run = world.carry(&MONITOR);
     run.expect(OcfCode::RunningPromoted, &[RENEW, SET]);
+}
+
+/// R4: somebody has emptied the setting, at the same epoch, and commits have passed that the standby need not have.
+#[test]
+fn a_barrier_of_a_naming_that_has_ended_since_counts_for_nothing() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.name(&[""; 0]);
+    let barrier = KeptBarrier {
+        name: "node2".to_owned(),
+        lsn: Lsn::new(1),
+        term: world.row().term,
+        epoch: world.row().epoch,
+    };
+    world.kept = Some(KeptLinks {
+        barrier: Some(barrier),
+        ..world.kept.clone().unwrap_or_default()
+    });
+    let run = world.carry(&MONITOR);
+    let at = |wanted: &str| run.actions.iter().position(|action| action == wanted);
+    let (named, taken, added) = (at(NAME), at("take-barrier"), at(SET));
+    assert!(
+        named.is_some() && named < taken && taken < added,
+        "{:?}",
+        run.actions
+    );
 }
 
 /// After a takeover the primary is the only holder until then, and the next monitor comes seconds later.

@@ -73,7 +73,7 @@ impl Postgres {
         deadline: Deadline,
     ) -> Result<(), PostgresError> {
         reload(ctl)?;
-        let until = deadline.sub_budget(TAKEN_UP);
+        let until = deadline.sub_budget(TAKEN_UP.min(deadline.left() / 2));
         let seen = loop {
             match self.value_of_names(deadline) {
                 Ok((_, seen)) if seen != expected && until.expired() => break seen,

@@ -112,9 +112,10 @@ fn of_other(
     if let Some(link) = link {
         wanted.push((node.clone(), Attribute::Status(status_of(link))));
     }
-    // What keeps it from opening it knows itself.
+    // What keeps it from opening it knows itself, and who may not be promoted for another reason may not all the same.
     let fit = cluster.node(node).unfit.is_none();
-    if let Some(score) = score_of(snapshot, node, link).filter(|_| fit) {
+    let score = score_of(snapshot, node, link);
+    if let Some(score) = score.filter(|score| fit || *score == Score::MayNot) {
         wanted.push((node.clone(), Attribute::Score(score)));
     }
 }
