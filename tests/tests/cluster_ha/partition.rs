@@ -1,7 +1,7 @@
 //! The link between the nodes is cut, and both still reach the lock service and the clients.
 
-use pha_testbed::Signal;
-use pha_tests::cluster::{Bed, PATIENCE, State, must, register, scenario};
+use pha_testbed::{PGDATA, Signal};
+use pha_tests::cluster::{Bed, PATIENCE, SHORT, State, must, register, scenario};
 
 /// Cuts the nodes apart and waits until the primary has said in the register that it is alone and
 /// acknowledges again.
@@ -100,6 +100,42 @@ fn cluster_link_between_the_nodes_cut() {
     must(writer.wait_for(50, PATIENCE));
     let after = bed.conclude(writer, "node1", &["node2"]);
     unchanged(&before, &after);
+    settings_that_cannot_be_read(&bed, &before);
+}
+
+/// One word in any of its files keeps PostgreSQL from taking up any change of its settings.
+fn settings_that_cannot_be_read(bed: &Bed, before: &State) {
+    scenario(
+        "PostgreSQL does not know a word in the primary's postgresql.conf, and the standby is cut off: the line is named, the epoch does not run away, and what the file of the names says when the standby is back is what is in force",
+    );
+    let config = format!("{PGDATA}/postgresql.conf");
+    let names = "/run/pha4pgsql/pgsql.names.conf";
+    bed.run("node1", &["sed", "-i", "$ashared_bufers = 1GB", &config]);
+    let shown = must(bed.node("node1").exec(&["cls_status"], SHORT)).stdout;
+    assert!(shown.contains("shared_bufers"), "{shown}");
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+    let epoch = must(register(bed)).epoch;
+    cut_and_degraded(bed);
+    bed.until(
+        "three monitors that could not let the standby go",
+        || match bed.logged("node1", "takes up no change of its settings") {
+            0..3 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        },
+    );
+    let now = must(register(bed)).epoch;
+    assert!(now < epoch + 20, "the epoch went from {epoch} to {now}");
+    must(bed.heal());
+    holders_are(bed, &["node1", "node2"]);
+    let text = bed.run("node1", &["cat", names]);
+    assert!(text.contains("node2"), "{text}");
+    must(writer.wait_for(50, PATIENCE));
+    bed.run("node1", &["sed", "-i", "/shared_bufers/d", &config]);
+    must(bed.sql("node1", "SELECT pg_reload_conf()"));
+    let after = bed.conclude(writer, "node1", &["node2"]);
+    unchanged(before, &after);
+    assert_eq!(bed.fail_count("node1", "node1"), "0");
 }
 
 /// Whether node2's CIB has a higher version than node1's.
