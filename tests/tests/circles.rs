@@ -97,19 +97,6 @@ const LEFT: &[(&str, &[&str])] = &[
             "health/primary.rs",
         ],
     ),
-    (
-        "core",
-        &[
-            "setup.rs",
-            "setup/constraints.rs",
-            "setup/in_force.rs",
-            "setup/pairs.rs",
-            "setup/programs.rs",
-            "setup/resources.rs",
-            "setup/rolling.rs",
-            "setup/site.rs",
-        ],
-    ),
     ("host", &["process.rs", "process/kin.rs"]),
     (
         "cli",
