@@ -74,17 +74,6 @@ const LEFT: &[(&str, &[&str])] = &[
     (
         "core",
         &[
-            "doctor.rs",
-            "doctor/access.rs",
-            "doctor/cluster.rs",
-            "doctor/disk.rs",
-            "doctor/postgres.rs",
-            "doctor/role.rs",
-        ],
-    ),
-    (
-        "core",
-        &[
             "health.rs",
             "health/address.rs",
             "health/archive.rs",

@@ -1,8 +1,6 @@
 //! The role that standbys connect to the primary as: enough rights to replicate and to rewind, and no more.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Examination, Found, Level, Rule};
+use super::{Examination, Found, Level, RoleFacts, RoleRights, Rule};
 use crate::message;
 use crate::message::Message;
 use crate::params::Params;
@@ -26,36 +24,6 @@ const WITHOUT_SUPERUSER: u32 = 11;
 
 /// The first version whose `pg_rewind` makes no temporary table on its source.
 const WITHOUT_TEMPORARY: u32 = 14;
-
-/// The role for replication as one server knows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoleFacts {
-    /// The major version of the server.
-    pub major: u32,
-    /// The server is a standby: its roles are the primary's of a moment ago.
-    pub standby: bool,
-    /// The database that was asked and that `pg_rewind` connects to: rights on functions are a database's.
-    pub database: String,
-    /// What the role may do; none where there is no such role.
-    pub rights: Option<RoleRights>,
-}
-
-/// What a role may do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoleRights {
-    /// It has `LOGIN`.
-    pub login: bool,
-    /// It has `REPLICATION`.
-    pub replication: bool,
-    /// It is a superuser itself.
-    pub superuser: bool,
-    /// The roles that it is a member of, and through which it can do what a superuser can.
-    pub member_of: Vec<String>,
-    /// Those of [`REWIND_FUNCTIONS`] that it may not execute.
-    pub refused: Vec<String>,
-    /// It may make temporary tables in the database.
-    pub temporary: bool,
-}
 
 /// A name as SQL reads it.
 fn quoted(name: &str) -> String {

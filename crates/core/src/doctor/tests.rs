@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::cluster::WithoutQuorum;
 use crate::hindrance::Hindrance;
 use crate::message::Language;
+use crate::params::Params;
 use crate::register::Seen;
 
 fn name(text: &str) -> NodeName {
