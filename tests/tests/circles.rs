@@ -71,21 +71,6 @@ const LEFT: &[(&str, &[&str])] = &[
             "decide/shared/standbys.rs",
         ],
     ),
-    (
-        "core",
-        &[
-            "health.rs",
-            "health/address.rs",
-            "health/archive.rs",
-            "health/commits.rs",
-            "health/connections.rs",
-            "health/daemons.rs",
-            "health/disk.rs",
-            "health/left.rs",
-            "health/links.rs",
-            "health/primary.rs",
-        ],
-    ),
     ("host", &["process.rs", "process/kin.rs"]),
     (
         "cli",

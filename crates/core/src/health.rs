@@ -5,27 +5,18 @@
 //! `|ASYNC`. Each rule below looks at one thing and returns what it found; a condition is met when
 //! none of its rules found anything.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::cluster::{
-    Cluster, ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum, end_of_maintenance,
+    ClusterNode, FailCount, Maintenance, WhyStopped, WithoutQuorum, end_of_maintenance,
 };
-use crate::doctor::DiskFacts;
-use crate::hindrance::Hindrance;
-use crate::lsn::Lsn;
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
-use crate::params::Mode;
-use crate::parse::cpg::Groups;
-use crate::postgres::{Archiving, NO_ROOM};
-use crate::register::{
-    Damage, Memory, NoRow, NotTheOwner, Reading, Register, believed, names_primary,
-};
+use crate::postgres::NO_ROOM;
+use crate::register::{Damage, NoRow, NotTheOwner};
 use crate::remedy::Remedy;
-use crate::status::{DataStatus, GuardStatus, Role, SyncState, WalSenderState, Word};
+use crate::status::{DataStatus, GuardStatus, Role, Word};
 
 mod address;
 mod archive;
@@ -33,132 +24,21 @@ mod commits;
 mod connections;
 pub mod daemons;
 mod disk;
+mod finding;
 mod left;
 mod links;
+mod observation;
 mod primary;
 #[cfg(test)]
 mod tests;
 
-pub use commits::CommitWaits;
-pub use connections::Connections;
-pub use left::{LeftSlot, NotingCommand, Operation, word_of_link};
+pub use observation::{
+    CommitWaits, Connections, KeptWal, LeftSlot, NotingCommand, Observation, Operation,
+    RegisterSeen, ReplicationRow, word_of_link,
+};
 
-/// How bad something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Clients are served; something is missing that the next failure will need.
-    Warning,
-    /// Clients are not served, or data is at risk.
-    Critical,
-}
-
-/// What is known of the lock service's row.
-#[derive(Debug, Clone, Copy)]
-pub enum RegisterSeen<'a> {
-    /// No built-in lock service is configured.
-    NotConfigured,
-    /// It answered, or did not.
-    Read(&'a Reading),
-}
-
-/// One standby as the primary's `pg_stat_replication` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ReplicationRow {
-    /// `application_name`.
-    pub standby: String,
-    /// The node whose standby it is ([`crate::decide::whose`]); none for a stranger.
-    pub node: Option<NodeName>,
-    /// Where it comes from; none for a socket of the primary's own.
-    pub address: Option<String>,
-    /// `streaming`, `catchup` …; `None` where the role may not see it.
-    pub state: Option<WalSenderState>,
-    /// `sync`, `async`, `potential`, `quorum`.
-    pub sync_state: Option<SyncState>,
-    /// Bytes between the primary's end of WAL and what the standby has on its disk.
-    pub flush_lag_bytes: Option<i64>,
-    /// Bytes between the primary's end of WAL and what the standby has replayed.
-    pub replay_lag_bytes: Option<i64>,
-    /// Seconds that the newest WAL took until it was replayed; `None` while nothing is written.
-    pub replay_lag_seconds: Option<f64>,
-}
-
-/// What there is in `pg_wal`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptWal {
-    /// Where the oldest segment begins.
-    from: Lsn,
-    /// The size of a segment in bytes.
-    segment: u64,
-}
-
-impl KeptWal {
-    /// From the last sixteen digits of the oldest file's name and the size of a segment in bytes.
-    #[must_use]
-    pub fn of(file: &str, segment: u64) -> Option<Self> {
-        let (log, number) = file.split_at_checked(8).filter(|_| file.len() == 16)?;
-        let log = u64::from(u32::from_str_radix(log, 16).ok()?) << 32;
-        let within = u64::from(u32::from_str_radix(number, 16).ok()?).checked_mul(segment)?;
-        let from = Lsn::new(log.checked_add(within)?);
-        (segment > 0).then_some(Self { from, segment })
-    }
-
-    /// Whether the segment of that position is gone: a standby asks for it from its beginning on.
-    fn lacks(self, position: Lsn) -> bool {
-        position.as_u64() / self.segment * self.segment < self.from.as_u64()
-    }
-}
-
-/// Everything that the verdict is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Observation<'a> {
-    /// The cluster.
-    pub cluster: &'a Cluster,
-    /// The nodes that should run it (`node_list`).
-    pub nodes: &'a [NodeName],
-    /// The node that looks, where it is known.
-    pub here: Option<&'a NodeName>,
-    /// The one at which clients write (`master_ip`), where the agent knows it.
-    pub writer_ip: Option<&'a str>,
-    /// `rep_mode`.
-    pub mode: Mode,
-    /// The lock service's row.
-    pub register: RegisterSeen<'a>,
-    /// The primary's standbys; `None` where the primary could not be asked.
-    pub replication: Option<&'a [ReplicationRow]>,
-    /// For whom the primary's commits wait; `None` where the primary could not be asked.
-    pub commits: Option<&'a CommitWaits>,
-    /// The primary's connections; `None` where it could not be asked.
-    pub connections: Option<Connections>,
-    /// What the primary has to archive; `None` where it could not be asked.
-    pub archiving: Option<Archiving>,
-    /// What the primary keeps of its WAL; `None` where it could not be asked, or where standbys have an
-    /// archive to take WAL from (`restore_command`).
-    pub kept: Option<KeptWal>,
-    /// The slots of interrupted copies on the primary; empty where it could not be asked.
-    pub slots: &'a [LeftSlot],
-    /// What this node has durably seen of the register, before the row was read.
-    pub memory: Option<&'a Memory>,
-    /// Why what this node has durably seen cannot be read, where that is so.
-    pub memory_unread: Option<&'a str>,
-    /// Whether the primary's PostgreSQL gave no answer at all in the time that there was.
-    pub primary_hangs: bool,
-    /// Why the primary's replication could not be looked at.
-    pub unseen: Option<&'a Hindrance>,
-    /// The operation of `cls` that is noted in the cluster's configuration.
-    pub operation: Option<&'a Operation>,
-    /// The settings of each node's PostgreSQL that wait for its restart; a node that could not be asked
-    /// is not among them.
-    pub waiting: &'a [(NodeName, Vec<String>)],
-    /// The errors because of which each node's PostgreSQL takes up no change of its settings, in the same way.
-    pub file_errors: &'a [(NodeName, Vec<String>)],
-    /// The file systems of PostgreSQL on the node that looks, by a place on each; none where they were not asked.
-    pub disks: &'a BTreeMap<String, DiskFacts>,
-    /// Where Pacemaker's daemons run; `None` where corosync could not be asked.
-    pub daemons: Option<&'a Groups>,
-}
+pub use finding::Level;
+use finding::{Problem, problem};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -207,16 +87,6 @@ pub struct HealthRule {
     /// What it looks for, in one sentence.
     pub says: &'static str,
     look: fn(&Observation<'_>) -> Vec<Problem>,
-}
-
-/// What a rule found, before it gets the rule's name.
-struct Problem {
-    level: Level,
-    node: Option<NodeName>,
-    text: Message,
-    remedy: Option<Message>,
-    /// Another rule's finding says it: this one only keeps its condition from being met.
-    said: bool,
 }
 
 fn conditions(seen: &Observation<'_>) -> [Message; 3] {
@@ -423,79 +293,6 @@ pub fn judge(seen: &Observation<'_>) -> Verdict {
         level: findings.first().map_or(Level::Ok, |worst| worst.level),
         conditions: conditions.collect(),
         findings,
-    }
-}
-
-impl Observation<'_> {
-    /// The node on which the database is promoted, if there is exactly one.
-    #[must_use]
-    pub fn primary(&self) -> Option<&NodeName> {
-        self.cluster.one_promoted()
-    }
-
-    fn sync(&self) -> bool {
-        self.mode == Mode::Sync
-    }
-
-    /// What is said of a node whose Pacemaker runs in part.
-    fn in_part(&self, name: &NodeName) -> Option<(Message, Message)> {
-        daemons::in_part(name, self.node(name)?, self.daemons?)
-    }
-
-    fn node(&self, name: &NodeName) -> Option<&ClusterNode> {
-        self.cluster.nodes.get(name)
-    }
-
-    fn members(&self) -> impl Iterator<Item = (&NodeName, Option<&ClusterNode>)> {
-        self.nodes.iter().map(|name| (name, self.node(name)))
-    }
-
-    /// The running standbys.
-    fn standbys(&self) -> impl Iterator<Item = (&NodeName, &ClusterNode)> {
-        let known = self
-            .members()
-            .filter_map(|(name, node)| Some((name, node?)));
-        known.filter(|(_, node)| node.role() == Role::Unpromoted)
-    }
-
-    /// The register, where it is to be believed by what was seen of it; none without the built-in lock
-    /// service.
-    fn believed(&self) -> Option<Result<&Register, NoRow>> {
-        match self.register {
-            RegisterSeen::NotConfigured => None,
-            RegisterSeen::Read(reading) => Some(believed(reading, self.memory, self.cluster.seen)),
-        }
-    }
-
-    /// The primary that is seen, and whether the register names it as its owner.
-    fn owned_by_primary(&self) -> Option<(&NodeName, Result<&Register, NotTheOwner>)> {
-        let (RegisterSeen::Read(reading), Some(primary)) = (self.register, self.primary()) else {
-            return None;
-        };
-        let owned = names_primary(reading, self.memory, self.cluster.seen, primary);
-        Some((primary, owned))
-    }
-
-    /// Whether an operator has stopped the database (`cls_stop`).
-    fn is_stopped_on_purpose(&self) -> bool {
-        self.cluster.database.stopped_on_purpose
-    }
-}
-
-fn problem(level: Level, text: Message, remedy: impl Into<Option<Message>>) -> Problem {
-    Problem {
-        level,
-        node: None,
-        text,
-        remedy: remedy.into(),
-        said: false,
-    }
-}
-
-impl Problem {
-    fn on(mut self, node: &NodeName) -> Self {
-        self.node = Some(node.clone());
-        self
     }
 }
 

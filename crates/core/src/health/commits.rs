@@ -3,91 +3,14 @@
 //! PostgreSQL shows such a backend with the wait event `SyncRep`. In a healthy cluster every commit
 //! is there for a moment, so only what lasts is said.
 
-use serde::Serialize;
-
-use super::{Level, Observation, Problem, problem};
+use super::{CommitWaits, Level, Observation, Problem, problem};
 use crate::cluster::end_of_maintenance;
-use crate::link_name::LinkName;
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
-use crate::parse::standby_names::{StandbyName, StandbyNames};
+use crate::parse::standby_names::StandbyNames;
 use crate::register::{Damage, NoRow};
 use crate::status::WalSenderState;
-
-/// What the primary says of its commits.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CommitWaits {
-    /// `synchronous_standby_names` in force: for whom commits wait.
-    #[serde(rename = "standby_names", serialize_with = "as_text")]
-    pub names: StandbyNames,
-    /// How many backends have been waiting for longer than a few seconds.
-    pub waiting: usize,
-    /// Since when the first of them waits, as the primary's server writes a time.
-    pub since: Option<String>,
-    /// Seconds that it has waited.
-    pub longest_seconds: Option<f64>,
-}
-
-fn as_text<S: serde::Serializer>(names: &StandbyNames, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(names)
-}
-
-impl CommitWaits {
-    /// The nodes that are waited for, each once: that a name of a link has an incarnation too (R11) is
-    /// nothing that an operator could type. None: any standby.
-    fn nodes(&self) -> Vec<Option<String>> {
-        let mut nodes = Vec::new();
-        for name in self.names.names() {
-            let node = match name {
-                StandbyName::Every => None,
-                StandbyName::Name(name) => {
-                    let node = name.parse::<LinkName>().ok().and_then(|link| link.node());
-                    Some(node.map_or_else(|| name.clone(), |node| node.to_string()))
-                }
-            };
-            if !nodes.contains(&node) {
-                nodes.push(node);
-            }
-        }
-        nodes
-    }
-
-    fn whom(&self) -> Message {
-        let names = self.nodes().into_iter().map(|node| match node {
-            None => message!("any standby"),
-            Some(node) => Message::from(node),
-        });
-        match self.names.waits_for_each() {
-            true => Message::all(names),
-            false => Message::any(names),
-        }
-    }
-
-    /// What is seen of it, in the beginning of a sentence.
-    fn seen(&self) -> Message {
-        let whom = self.whom();
-        let (Some(since), Some(seconds)) = (&self.since, self.longest_seconds) else {
-            return message!("every commit has to wait for {whom}", whom);
-        };
-        let seconds = format!("{seconds:.0}");
-        match self.waiting {
-            1 => message!(
-                "1 commit waits for {whom}, since {since} ({seconds} s)",
-                whom,
-                since,
-                seconds
-            ),
-            many => message!(
-                "{many} commits wait for {whom}, since {since} ({seconds} s)",
-                many,
-                whom,
-                since,
-                seconds
-            ),
-        }
-    }
-}
 
 /// The rule: commits wait, or will have to, since the standby and the register are both gone.
 pub(super) fn waiting(seen: &Observation<'_>) -> Vec<Problem> {

@@ -1,21 +1,7 @@
 //! Whether PostgreSQL on the primary has a connection left for one more client.
 
-use super::{Level, Observation, Problem, problem};
+use super::{Connections, Level, Observation, Problem, problem};
 use crate::message;
-
-/// The connections of the primary's PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connections {
-    /// How many clients have one, and how many may without being superusers.
-    InUse {
-        /// Those that there are.
-        clients: u32,
-        /// `max_connections` without the reserved ones.
-        limit: u32,
-    },
-    /// There was none for this question: clients hold the reserved ones too.
-    NoneLeft,
-}
 
 /// From which part of the limit on it is said: nine tenths.
 const NEARLY: (u32, u32) = (9, 10);

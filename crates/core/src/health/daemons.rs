@@ -88,6 +88,13 @@ pub fn goes_on(node: &NodeName, missing: &Message, by_hand: &str) -> (Message, M
     )
 }
 
+impl Observation<'_> {
+    /// What is said of a node whose Pacemaker runs in part.
+    pub(super) fn in_part(&self, name: &NodeName) -> Option<(Message, Message)> {
+        in_part(name, self.node(name)?, self.daemons?)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

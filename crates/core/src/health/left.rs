@@ -3,86 +3,10 @@
 
 use crate::message;
 use crate::message::Message;
-use crate::names::{NodeName, copy_slot, is_copy_slot};
-use crate::postgres::PrimaryView;
+use crate::names::{NodeName, copy_slot};
 use crate::status::Word;
-use crate::text_enum::text_enum;
 
-use super::{Level, Observation, Problem, problem};
-
-text_enum! {
-    /// A command that notes in the cluster's configuration that it runs.
-    NotingCommand, "command" {
-        /// A planned switch.
-        OnlineSwitch = "cls_online_switch",
-        /// A planned restart.
-        Restart = "cls_restart",
-        /// The configuration, with a restart.
-        Setup = "cls_setup",
-        /// A repair of a standby.
-        RepairSlave = "cls_repair_slave",
-        /// A rebuild of a standby.
-        RebuildSlave = "cls_rebuild_slave",
-        /// An operator's decision.
-        RecoveryMaster = "cls_recovery_master",
-        /// What mends the rest of the others.
-        Cleanup = "cls_cleanup",
-    }
-}
-
-/// With what the name of a command begins that is a link to `cls`.
-const LINK: &str = "cls_";
-
-impl NotingCommand {
-    /// The command as `cls` is given it, without the name of a link.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        word_of_link(self.as_str())
-    }
-}
-
-/// The command of `cls` that a link of this name stands for.
-#[must_use]
-pub fn word_of_link(name: &str) -> &str {
-    name.strip_prefix(LINK).unwrap_or(name)
-}
-
-/// The operation of `cls` that is noted in the cluster's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operation {
-    /// The command; another one where a later version has noted it.
-    pub command: Word<NotingCommand>,
-    /// Where it was begun.
-    pub node: NodeName,
-    /// Whether its process is still there, or it cannot be told.
-    pub runs: bool,
-}
-
-/// A replication slot that was made for a copy of the primary's data, and that nobody uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftSlot {
-    /// Its name.
-    pub name: String,
-    /// How many bytes of WAL it keeps; `None` where it keeps none any more.
-    pub bytes: Option<u64>,
-}
-
-impl LeftSlot {
-    /// Those of a primary.
-    #[must_use]
-    pub fn of(primary: &PrimaryView) -> Vec<Self> {
-        let end = primary.links.flushed;
-        let left = primary.slots.iter();
-        let left = left.filter(|slot| !slot.active && is_copy_slot(&slot.name));
-        left.map(|slot| Self {
-            name: slot.name.clone(),
-            bytes: slot
-                .restart
-                .map(|from| end.as_u64().saturating_sub(from.as_u64())),
-        })
-        .collect()
-    }
-}
+use super::{LeftSlot, Level, NotingCommand, Observation, Operation, Problem, problem};
 
 /// Nothing while an operation runs, which takes away what it has made.
 pub(super) fn over(seen: &Observation<'_>) -> Vec<Problem> {

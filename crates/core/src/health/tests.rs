@@ -4,10 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::cluster::fail_counts;
+use crate::cluster::{Cluster, fail_counts};
+use crate::doctor::DiskFacts;
+use crate::hindrance::Hindrance;
 use crate::lineage::Timelines;
+use crate::lsn::Lsn;
+use crate::params::Mode;
 use crate::parse::cib::Cib;
-use crate::register::Trouble;
+use crate::parse::cpg::Groups;
+use crate::postgres::Archiving;
+use crate::register::{Memory, Reading, Register, Trouble};
+use crate::status::{SyncState, WalSenderState};
 
 mod address;
 mod archive;
