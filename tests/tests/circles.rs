@@ -61,15 +61,7 @@ const LEFT: &[(&str, &[&str])] = &[
     ),
     (
         "core",
-        &[
-            "decide/shared/attributes.rs",
-            "decide/shared/ending.rs",
-            "decide/shared/external.rs",
-            "decide/shared/gate.rs",
-            "decide/shared/halt.rs",
-            "decide/shared/quorum.rs",
-            "decide/shared/standbys.rs",
-        ],
+        &["decide/shared/quorum.rs", "decide/shared/standbys.rs"],
     ),
     ("host", &["process.rs", "process/kin.rs"]),
     (

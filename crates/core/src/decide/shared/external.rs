@@ -2,7 +2,7 @@
 //! a standby from being promoted while a primary goes on without it, for as long as it is held: whoever
 //! goes on under it renews it, and whoever cannot ceases.
 
-use super::gate::gate;
+use super::gate::{gate, is_shut};
 use super::halt::{next_stop, not_stopped};
 use super::standbys::waits_after_loss;
 use crate::parse::standby_names::{NOBODY, Waits};
@@ -53,18 +53,6 @@ pub(in crate::decide) fn stop_superseded(s: &Snapshot) -> Option<Step> {
         Some(mode) => Step::then_reobserve(vec![Action::Warn(reason), Action::StopPostgres(mode)]),
         None => not_stopped(s),
     })
-}
-
-/// Whether a promotion of this standby may have been refused, and nobody is primary since: whatever else
-/// speaks for it, Pacemaker would try once more, fail, and count that until the node is given up. What it
-/// does after each failure (demote, stop, start) opens nothing either.
-pub(in crate::decide) fn is_shut(s: &Snapshot) -> bool {
-    let Ok(cluster) = &s.cluster else {
-        return false;
-    };
-    s.settings.arbiter == Arbiter::External
-        && cluster.primary().is_none()
-        && cluster.node(s.me()).score == Some(Score::MayNot)
 }
 
 /// The monitor of such a standby asks for the lock itself, where nothing else is in the way.

@@ -2,13 +2,12 @@
 //! what may not be promoted now is not tried, does not fail and is not counted.
 
 use super::election::{Election, elect};
-use super::external;
 use super::kin::foreign_standby;
 use super::outage;
 use crate::cluster::{Cluster, ClusterNode};
 use crate::names::NodeName;
 use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
-use crate::snapshot::{ExternalLock, Mode, Snapshot, StandbyView, WalRoom};
+use crate::snapshot::{Arbiter, ExternalLock, Mode, Snapshot, StandbyView, WalRoom};
 use crate::status::Score;
 use crate::timeline::WalPosition;
 
@@ -253,7 +252,7 @@ fn by_attributes(snapshot: &Snapshot, cluster: &Cluster) -> Gate {
 
 /// With the external lock: a gate that a refusal has closed is opened again only under the lock.
 fn under_the_lock(snapshot: &Snapshot, gate: Gate) -> Gate {
-    if gate.score == Some(Score::MayNot) || !external::is_shut(snapshot) {
+    if gate.score == Some(Score::MayNot) || !is_shut(snapshot) {
         return gate;
     }
     match snapshot
@@ -326,4 +325,16 @@ pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
         behind @ Eligibility::BehindRecorded { .. } => out_of_time.then(|| behind.to_string()),
         refused => Some(explained(s, &refused)),
     }
+}
+
+/// Whether a promotion of this standby may have been refused, and nobody is primary since: whatever else
+/// speaks for it, Pacemaker would try once more, fail, and count that until the node is given up. What it
+/// does after each failure (demote, stop, start) opens nothing either.
+pub(in crate::decide) fn is_shut(s: &Snapshot) -> bool {
+    let Ok(cluster) = &s.cluster else {
+        return false;
+    };
+    s.settings.arbiter == Arbiter::External
+        && cluster.primary().is_none()
+        && cluster.node(s.me()).score == Some(Score::MayNot)
 }
