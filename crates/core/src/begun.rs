@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::decide::operator::{Lead, Method};
 use crate::text_enum::text_enum;
 
 text_enum! {
@@ -22,15 +21,6 @@ text_enum! {
     }
 }
 
-impl From<Method> for Begun {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Rewind => Self::Rewind,
-            Method::Backup => Self::Backup,
-        }
-    }
-}
-
 impl Begun {
     /// What a mark says. A word that is not understood counts as a rewind, after which nothing but a rebuild
     /// helps.
@@ -38,6 +28,17 @@ impl Begun {
     pub fn of_mark(word: &str) -> Self {
         word.parse().unwrap_or(Self::Rewind)
     }
+}
+
+/// A link in the old data, and where it leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lead {
+    /// The link, from the data directory on.
+    pub link: PathBuf,
+    /// Where it led.
+    pub was: PathBuf,
+    /// Where it leads once the old data are aside; the same for what is not moved.
+    pub now: PathBuf,
 }
 
 /// The mark of a copy that has begun: a data directory that has one is never started.

@@ -5,6 +5,7 @@
 //! say arrives as text or as a snapshot, and leaves as a plan that `pha-host` performs.
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod begun;
 pub mod cluster;
 pub mod conninfo;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
 use crate::names::NodeName;
-use crate::snapshot::StandbySignal;
+use crate::postgres::StandbySignal;
 use crate::timeline::{History, TimelineId, WalPosition};
 
 /// How many names are kept: more switches back than any data are of use.

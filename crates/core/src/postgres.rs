@@ -353,6 +353,65 @@ impl StandbyView {
     }
 }
 
+/// Whether the file lies in the data directory that makes data a standby's: `standby.signal`, or before PostgreSQL
+/// 12 recovery.conf. PostgreSQL removes or renames it when a server becomes a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StandbySignal {
+    /// It does.
+    There,
+    /// It was seen that it does not.
+    Missing,
+    /// Neither was seen: the directory cannot be looked at, or not in time. It is no proof of anything: not that
+    /// the data were opened, and not that they were not.
+    Unknown,
+}
+
+impl StandbySignal {
+    /// What the looks at each of the names amount to, by which the file may go.
+    #[must_use]
+    pub fn of_looks<E>(looks: &[Result<bool, E>]) -> Self {
+        let found = looks.iter().any(|look| matches!(look, Ok(true)));
+        let unseen = looks.iter().any(Result::is_err);
+        match (found, unseen) {
+            (true, _) => Self::There,
+            (false, true) => Self::Unknown,
+            (false, false) => Self::Missing,
+        }
+    }
+
+    /// Whether it was seen.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        self == Self::There
+    }
+}
+
+impl From<bool> for StandbySignal {
+    fn from(there: bool) -> Self {
+        match there {
+            true => Self::There,
+            false => Self::Missing,
+        }
+    }
+}
+
+/// What PostgreSQL is on a node that is asked something, as its processes and files show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenRole {
+    /// A process of it is there.
+    pub runs: bool,
+    /// Whether the data are a standby's.
+    pub signal: StandbySignal,
+}
+
+impl SeenRole {
+    /// Whether it may be a primary: it runs, and was not seen to be a standby.
+    #[must_use]
+    pub fn may_serve(self) -> bool {
+        self.runs && !self.signal.is_there()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

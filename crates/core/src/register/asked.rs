@@ -7,7 +7,7 @@ use super::{
     Wanted, may_promise, relay_reply, relay_step,
 };
 use crate::names::NodeName;
-use crate::snapshot::SeenRole;
+use crate::postgres::SeenRole;
 
 /// Of the time that a question gives, the share that each of promotion lock, register and disk may take.
 const SHARES: u32 = 3;

@@ -12,84 +12,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::{PromiseAnswer, PromiseAsk};
 use super::{
-    DataEnd, Memory, NoRow, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update,
+    Memory, NoRow, Ownership, PromiseRequest, Reading, Register, Reply, Trouble, Update,
     judge_owner,
 };
 use crate::names::NodeName;
-use crate::snapshot::{SeenRole, StandbySignal};
-
-/// What the primary asks of the other nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PromiseAsk {
-    /// The primary.
-    pub node: NodeName,
-    /// Who is asked now: all other nodes, or only those that are no holders.
-    pub peers: Vec<NodeName>,
-    /// With these every other node has been asked, so that their promises make the set complete.
-    pub completes: bool,
-    /// The term at which the primary was promoted.
-    pub term: u64,
-    /// The epoch that it last saw.
-    pub epoch: u64,
-    /// The lease, for a change that is passed on.
-    pub ttl: Duration,
-}
-
-/// What the primary tells the other nodes once its PostgreSQL has been stopped and it has not relied on
-/// their promises: it will not, so that they need not keep them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Withdrawal {
-    /// The primary that had asked.
-    pub node: NodeName,
-    /// Who is told.
-    pub peers: Vec<NodeName>,
-    /// The term at which it was promoted.
-    pub term: u64,
-    /// The epoch at which it had asked.
-    pub epoch: u64,
-    /// What its data are like, as the proof that a restart in place by the promises has never opened PostgreSQL;
-    /// none where they were not used.
-    pub unopened: Option<DataEnd>,
-}
-
-/// One node's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum PromiseAnswer {
-    /// It will not promote at this epoch; that is on its disk.
-    Promised {
-        /// The epoch.
-        epoch: u64,
-    },
-    /// It reaches the register and has passed the primary's change on: the reply.
-    Relayed(Reply),
-    /// It does not promise, or could not be asked; why.
-    Refused(String),
-    /// It could be asked to promise: the answer to a trial, which promises nothing.
-    Ready,
-    /// The answer to a withdrawal: a promise at this epoch binds it no more; that is on its disk.
-    Withdrawn {
-        /// The epoch.
-        epoch: u64,
-    },
-}
-
-impl PromiseAnswer {
-    /// Whether `to`, which was only asked whether it could promise, says that it could.
-    ///
-    /// # Errors
-    /// Why it could not, or that it has answered to something else.
-    pub fn ready(self, to: &NodeName) -> Result<(), String> {
-        match self {
-            Self::Ready => Ok(()),
-            Self::Refused(why) => Err(why),
-            Self::Promised { .. } | Self::Relayed(_) | Self::Withdrawn { .. } => {
-                Err(format!("{to} takes a trial for the question itself"))
-            }
-        }
-    }
-}
+use crate::postgres::{SeenRole, StandbySignal};
 
 /// What a node that was asked does about the register, after it has tried to read it.
 #[must_use]

@@ -1,12 +1,14 @@
 //! What holds of every change, whoever asks for it and in whatever order.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::lsn::Lsn;
+use crate::names::NodeName;
 
 const TTL: Duration = Duration::from_secs(30);
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::lineage::{Lineage, TimelineName};
+use crate::lineage::{Lineage, TimelineName, Timelines};
+use crate::lsn::Lsn;
+use crate::names::NodeName;
 use crate::snapshot::{SeenRole, StandbySignal};
 
 const TTL: Duration = Duration::from_secs(30);

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{
-    Damage, HIGHEST, LEAP, Memory, NoRow, Number, Reading, Register, Reply, Seen, Trouble, Update,
-};
+use super::reading::leaps;
+use super::{Damage, Memory, NoRow, Number, Reading, Register, Reply, Seen, Trouble, Update};
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -61,13 +60,6 @@ pub(super) fn epoch_out_of_step(register: &Register, memory: &Memory) -> Option<
 
 fn out_of_step_by(number: Number, says: u64, seen: u64) -> Option<Damage> {
     (says < seen || leaps(says, seen)).then_some(Damage::OutOfStep { number, says, seen })
-}
-
-/// Whether a term or an epoch is further beyond the highest one seen than it can have come: both rise
-/// by one at a promotion, the epoch also with each change of the holders (S7).
-#[must_use]
-pub fn leaps(says: u64, seen: u64) -> bool {
-    says > HIGHEST || says.saturating_sub(seen) > LEAP
 }
 
 /// How a row shows that it does not continue what this node has durably seen: its term or its epoch

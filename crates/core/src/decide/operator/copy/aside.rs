@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::CopyFacts;
-use super::moves::{Lead, is_wal};
-use crate::begun::{Begun, Mark};
+use super::moves::is_wal;
+use crate::begun::{Begun, Lead, Mark};
 
 /// The old data of a node whose directories are made anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::super::{Precondition, Refusal, all_hold};
+use crate::begun::Lead;
 use crate::message;
 use crate::message::Message;
 use crate::quoted::{quoted, shell_word as word};
@@ -60,17 +59,6 @@ impl OldPlaces {
     pub fn wal(&self) -> Option<&Outside> {
         self.outside.iter().find(|outside| is_wal(&outside.link))
     }
-}
-
-/// A link in the old data, and where it leads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lead {
-    /// The link, from the data directory on.
-    pub link: PathBuf,
-    /// Where it led.
-    pub was: PathBuf,
-    /// Where it leads once the old data are aside; the same for what is not moved.
-    pub now: PathBuf,
 }
 
 /// What is renamed, and which links lead elsewhere then.

@@ -2,7 +2,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::register::{Register, Reply, Trouble};
+use crate::lineage::Kinship;
+use crate::register::{Register, Reply, Seen, Trouble};
 
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
