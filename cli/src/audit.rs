@@ -15,7 +15,6 @@ use pha_host::login;
 use pha_host::user::User;
 
 use crate::error::{ClsError, Exit};
-use crate::operate;
 
 /// Where the system takes log lines (syslog(3)); journald's and rsyslog's alike.
 const SOCKET: &str = "/dev/log";
@@ -74,7 +73,7 @@ fn who() -> String {
     let login = login::account().map_or_else(String::new, |uid| {
         logged_in(uid, User::of_id(uid).ok().as_ref().map(User::name))
     });
-    format!("{}{login}{place}", shell_word(&operate::operator()))
+    format!("{}{login}{place}", shell_word(&operator()))
 }
 
 /// The same for the node to which a command is given on, where it is root's.
@@ -149,6 +148,16 @@ fn send(socket: &Path, text: &str) {
     if let Err(error) = sent {
         tracing::debug!("no line in the system's log: {error}");
     }
+}
+
+/// Who gives the commands: the account that root's rights were taken from, or the process's own. Only root is
+/// believed of which account it took over from: without its rights anybody can say so.
+pub(crate) fn operator() -> String {
+    let own = User::current().ok();
+    let is_root = own.as_ref().is_some_and(|user| user.uid() == 0);
+    let sudo = std::env::var("SUDO_USER").ok().filter(|_| is_root);
+    sudo.or_else(|| Some(own?.name().to_owned()))
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::app::Session;
+use crate::app::{Outcome, Session};
 use crate::error::ClsError;
 
 mod cleanup;
@@ -27,15 +27,6 @@ mod start;
 mod status;
 mod wal_end;
 mod way;
-
-/// How a command that did not fail has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is done.
-    Done,
-    /// A monitoring plugin's exit code, or that of a command that ran on another node.
-    Check(u8),
-}
 
 /// Every command.
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,9 @@ mod audit;
 mod cluster;
 mod commands;
 mod disks;
+mod entry;
 mod error;
+mod interrupt;
 mod operate;
 mod pages;
 mod primary;
@@ -19,5 +21,5 @@ fn main() -> std::process::ExitCode {
     if pha_host::account::was_asked() {
         return std::process::ExitCode::SUCCESS;
     }
-    app::main(std::env::args_os())
+    entry::main(std::env::args_os())
 }

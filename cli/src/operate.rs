@@ -10,12 +10,10 @@ use pha_core::names::NodeName;
 use pha_core::register::Reading;
 use pha_host::change_lock::Held;
 use pha_host::clock::Deadline;
-use pha_host::user::User;
 
-use crate::app::Session;
+use crate::app::{Outcome, Session};
 use crate::audit;
 use crate::cluster::Cluster;
-use crate::commands::Outcome;
 use crate::error::ClsError;
 use crate::site;
 
@@ -66,16 +64,6 @@ pub(crate) fn usable<T>(lock: Result<T, String>) -> Result<T, ClsError> {
 /// How long the note of a command in the register's history may take.
 const NOTE: Duration = Duration::from_secs(2);
 
-/// Who gives the commands: the account that root's rights were taken from, or the process's own. Only root is
-/// believed of which account it took over from: without its rights anybody can say so.
-pub(crate) fn operator() -> String {
-    let own = User::current().ok();
-    let is_root = own.as_ref().is_some_and(|user| user.uid() == 0);
-    let sudo = std::env::var("SUDO_USER").ok().filter(|_| is_root);
-    sudo.or_else(|| Some(own?.name().to_owned()))
-        .unwrap_or_else(|| "unknown".to_owned())
-}
-
 /// Notes in the register's history that a command which may move the primary begins here, for cls_history.
 /// Nothing depends on it: where the lock service does not take it the command goes on, and the history does
 /// not say who ordered what follows.
@@ -87,7 +75,7 @@ pub(crate) fn note(cluster: &Cluster, command: &str, deadline: Deadline) {
         return;
     };
     let operator = Operator {
-        who: operator(),
+        who: audit::operator(),
         node: node.to_string(),
         command: command.to_owned(),
     };

@@ -134,9 +134,11 @@ impl Internal {
                 hand_over::run(session, successor, wanted)?;
             }
             Question::GiveWay { resource, epoch } => way::run(session, resource, *epoch)?,
-            Question::Commands => session.ui.print(&crate::app::command_names().join("\n")),
+            Question::Commands => session
+                .ui
+                .print(&crate::pages::names(&(session.definition)()).join("\n")),
             Question::Pages { directory } => {
-                let written = crate::pages::write(&crate::app::command(), directory);
+                let written = crate::pages::write(&(session.definition)(), directory);
                 written.map_err(|error| {
                     let what = format!("{}: {error}", directory.display());
                     ClsError::failed(what, "name a directory that can be written to")

@@ -23,9 +23,10 @@ use serde_json::json;
 
 use super::{cleanup, seen, wal_end, way};
 use crate::app::Session;
+use crate::audit::operator;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
-use crate::operate::{ASK, changing, lock, operator, usable};
+use crate::operate::{ASK, changing, lock, usable};
 use crate::tools;
 use crate::wait::{self, Look};
 

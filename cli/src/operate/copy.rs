@@ -23,9 +23,8 @@ use pha_host::sql::TextRows;
 use pha_host::unfinished::Copies;
 use serde_json::json;
 
-use crate::app::Session;
+use crate::app::{Outcome, Session};
 use crate::cluster::Cluster;
-use crate::commands::Outcome;
 use crate::error::ClsError;
 use crate::operate::{changing, elsewhere, lock};
 
