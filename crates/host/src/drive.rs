@@ -16,16 +16,16 @@ use crate::{apply, observe};
 
 /// Carries one operation through.
 pub fn drive(node: &mut Node, operation: &Operation, deadline: Deadline) -> Outcome {
-    pha_core::drive::drive(&mut Work { node, deadline }, operation)
+    pha_core::drive::drive(&mut NodeEdge { node, deadline }, operation)
 }
 
 /// A node at work.
-struct Work<'n> {
+struct NodeEdge<'n> {
     node: &'n mut Node,
     deadline: Deadline,
 }
 
-impl Edge for Work<'_> {
+impl Edge for NodeEdge<'_> {
     fn perform(&mut self, action: &Action, snapshot: &Snapshot) -> Result<Effect, String> {
         // Nothing that an exchange does on its way may take longer than commits may be held.
         let deadline = match exchange_until(snapshot, action) {
@@ -58,7 +58,7 @@ impl Edge for Work<'_> {
     }
 }
 
-impl Operating for Work<'_> {
+impl Operating for NodeEdge<'_> {
     fn observe(
         &mut self,
         operation: &Operation,

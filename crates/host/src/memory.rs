@@ -93,7 +93,7 @@ pub struct MemoryFile {
 /// reading the memory until the outcome is kept. It ends with the process.
 #[derive(Debug)]
 #[must_use = "the lock ends when this is dropped"]
-pub struct Guard {
+pub struct PromotionLock {
     memory: MemoryFile,
     _file: File,
 }
@@ -185,8 +185,8 @@ impl MemoryFile {
     ///
     /// # Errors
     /// [`MemoryError::Busy`] when it does not until the deadline.
-    pub fn guard(&self, deadline: Deadline) -> Result<Guard, MemoryError> {
-        Ok(Guard {
+    pub fn guard(&self, deadline: Deadline) -> Result<PromotionLock, MemoryError> {
+        Ok(PromotionLock {
             _file: self.lock("lock", deadline)?,
             memory: self.clone(),
         })
@@ -245,7 +245,7 @@ impl MemoryFile {
     }
 }
 
-impl Guard {
+impl PromotionLock {
     /// Promises durably not to promote at `epoch`, the one that the primary of `term` last saw (R7);
     /// `revocable` as [`Memory::promising`] has it. Only after this returned the promise may be told to anyone.
     ///

@@ -18,7 +18,7 @@ use crate::conninfo::Conninfo;
 use crate::files::{self, FileError};
 use crate::guard::Place;
 use crate::lock::LockService;
-use crate::memory::{Guard, MemoryFile};
+use crate::memory::{MemoryFile, PromotionLock};
 use crate::pacemaker::Pacemaker;
 use crate::pgctl::{self, PgCtl};
 use crate::postgres::Postgres;
@@ -63,7 +63,7 @@ pub struct Node {
     pub(crate) lock: Option<LockService>,
     pub(crate) memory: MemoryFile,
     pub(crate) record: RecordFile,
-    pub(crate) promotion: Option<Guard>,
+    pub(crate) promotion: Option<PromotionLock>,
     pub(crate) change_lock: ChangeLock,
     /// How the change lock was found before this operation looked at anything.
     pub(crate) change_seen: Option<u64>,

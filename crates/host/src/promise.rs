@@ -27,7 +27,7 @@ use crate::clock::Deadline;
 use crate::command::own_program;
 use crate::conninfo::Conninfo;
 use crate::lock::{LockName, LockService};
-use crate::memory::{Guard, MemoryFile};
+use crate::memory::{MemoryFile, PromotionLock};
 use crate::node::{self, Node};
 use crate::pgctl;
 use crate::ssh::Ssh;
@@ -340,7 +340,7 @@ impl register::Reached for Here<'_> {
 /// The same under its promotion lock.
 struct Locked<'a> {
     asked: &'a Asked,
-    guard: Guard,
+    guard: PromotionLock,
     service: LockService,
     deadline: Deadline,
     /// How long the lock service may take, from when it is first asked.

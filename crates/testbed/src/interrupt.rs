@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 /// What a shell reports for a program that SIGINT ended.
 const EXIT_CODE: i32 = 130;
 
-type Work = Box<dyn FnOnce() + Send>;
+type Undoing = Box<dyn FnOnce() + Send>;
 
-/// The work to do, in the order in which it became necessary. Held while it is being done, so that
+/// What is to be undone, in the order in which it was begun. Held while it is being done, so that
 /// nothing new begins meanwhile.
-static WORK: Mutex<Vec<(u64, Work)>> = Mutex::new(Vec::new());
+static PENDING: Mutex<Vec<(u64, Undoing)>> = Mutex::new(Vec::new());
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -26,8 +26,8 @@ pub(crate) fn happened() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-fn work() -> MutexGuard<'static, Vec<(u64, Work)>> {
-    WORK.lock().unwrap_or_else(PoisonError::into_inner)
+fn pending() -> MutexGuard<'static, Vec<(u64, Undoing)>> {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Undoes something on Ctrl-C for as long as this value lives.
@@ -38,9 +38,9 @@ pub(crate) struct Undo(u64);
 impl Undo {
     /// On Ctrl-C (and SIGTERM, SIGHUP) `undo` is called, the newest first.
     pub(crate) fn with(undo: impl FnOnce() + Send + 'static) -> Undo {
-        let mut work = work();
-        let number = work.last().map_or(1, |(number, _)| number + 1);
-        work.push((number, Box::new(undo)));
+        let mut pending = pending();
+        let number = pending.last().map_or(1, |(number, _)| number + 1);
+        pending.push((number, Box::new(undo)));
         Undo(number)
     }
 
@@ -52,7 +52,7 @@ impl Undo {
 
 impl Drop for Undo {
     fn drop(&mut self) {
-        work().retain(|(number, _)| *number != self.0);
+        pending().retain(|(number, _)| *number != self.0);
     }
 }
 
@@ -112,8 +112,8 @@ fn undo_everything() {
         std::io::stderr(),
         "\ntestbed: interrupted; cleaning up (once more ends it at once)"
     );
-    let mut work = work();
-    while let Some((_, undo)) = work.pop() {
+    let mut pending = pending();
+    while let Some((_, undo)) = pending.pop() {
         undo();
     }
     let _ = writeln!(std::io::stderr(), "testbed: cleaned up");

@@ -26,7 +26,7 @@ const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// Where the authorities come from.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Authorities {
     /// The environment, or the place that OpenSSL was built with: it has read them already.
     OpenSsl,
     /// These, of which at least one is there.
@@ -44,8 +44,8 @@ pub(super) fn trust(builder: &mut SslContextBuilder) -> Result<bool, ErrorStack>
     match place(root, &built_in(openssl::version::dir()), |name| {
         std::env::var_os(name)
     }) {
-        Place::OpenSsl => {}
-        Place::Known(file, directory) => {
+        Authorities::OpenSsl => {}
+        Authorities::Known(file, directory) => {
             if let Some(file) = file {
                 builder.set_ca_file(file)?;
             }
@@ -56,7 +56,7 @@ pub(super) fn trust(builder: &mut SslContextBuilder) -> Result<bool, ErrorStack>
                 lookup.add_dir(directory, SslFiletype::PEM)?;
             }
         }
-        Place::Nowhere => return Ok(false),
+        Authorities::Nowhere => return Ok(false),
     }
     Ok(true)
 }
@@ -68,11 +68,11 @@ fn built_in(said: &str) -> PathBuf {
 }
 
 /// `root` is what the distributions' places lie below.
-fn place(root: &Path, built_in: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Place {
+fn place(root: &Path, built_in: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Authorities {
     let given = |name| variable(name).is_some_and(|value| !value.is_empty());
     let own = is_bundle(&built_in.join("cert.pem")) || is_hashed(&built_in.join("certs"));
     if given("SSL_CERT_FILE") || given("SSL_CERT_DIR") || own {
-        return Place::OpenSsl;
+        return Authorities::OpenSsl;
     }
     let below = |place: &str| root.join(place.trim_start_matches('/'));
     let file = FILES
@@ -82,8 +82,8 @@ fn place(root: &Path, built_in: &Path, variable: impl Fn(&str) -> Option<OsStrin
     let mut directories = DIRECTORIES.iter().map(|place| below(place));
     let directory = directories.find(|directory| is_hashed(directory));
     match (file, directory) {
-        (None, None) => Place::Nowhere,
-        (file, directory) => Place::Known(file, directory),
+        (None, None) => Authorities::Nowhere,
+        (file, directory) => Authorities::Known(file, directory),
     }
 }
 
@@ -128,16 +128,16 @@ mod tests {
             self
         }
 
-        fn place(&self, variable: Option<&str>) -> Place {
+        fn place(&self, variable: Option<&str>) -> Authorities {
             let vendored = self.0.join("usr/local/ssl");
             place(&self.0, &vendored, |name| {
                 (Some(name) == variable).then(|| "/somewhere".into())
             })
         }
 
-        fn known(&self, file: Option<&str>, directory: Option<&str>) -> Place {
+        fn known(&self, file: Option<&str>, directory: Option<&str>) -> Authorities {
             let below = |place: &str| self.0.join(place.trim_start_matches('/'));
-            Place::Known(file.map(below), directory.map(below))
+            Authorities::Known(file.map(below), directory.map(below))
         }
     }
 
@@ -166,17 +166,17 @@ mod tests {
             .with("/etc/ssl/cert.pem", "")
             .with("/etc/ssl/certs/README", "no authority")
             .with("/etc/ssl/certs/authority.pem", "not under its hash");
-        assert_eq!(tree.place(None), Place::Nowhere);
+        assert_eq!(tree.place(None), Authorities::Nowhere);
     }
 
     #[test]
     fn the_environment_and_the_place_of_the_build_come_first() {
         let tree = Tree::new("first").with(FILES[1], "authorities");
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            assert_eq!(tree.place(Some(variable)), Place::OpenSsl);
+            assert_eq!(tree.place(Some(variable)), Authorities::OpenSsl);
         }
         let tree = tree.with("/usr/local/ssl/certs/0a1b2c3d.0", "an authority");
-        assert_eq!(tree.place(None), Place::OpenSsl);
+        assert_eq!(tree.place(None), Authorities::OpenSsl);
         let said = built_in("OPENSSLDIR: \"/usr/local/ssl\"");
         assert_eq!(said, Path::new("/usr/local/ssl"));
         // What the OpenSSL of this build says has that form.

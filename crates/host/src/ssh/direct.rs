@@ -246,14 +246,14 @@ impl Call<'_> {
                 Err(HandshakeError::Other(error)) => return Err(error),
             };
             match known.verify(&session, self.host, self.ssh.port) {
-                hostkey::Verdict::Match => return Ok((session, stream)),
-                hostkey::Verdict::Unknown => {}
-                hostkey::Verdict::Changed => {
+                hostkey::KeyCheck::Match => return Ok((session, stream)),
+                hostkey::KeyCheck::Unknown => {}
+                hostkey::KeyCheck::Changed => {
                     verdict = DirectError::ChangedHostKey {
                         host: self.host.to_owned(),
                     }
                 }
-                hostkey::Verdict::Revoked => {
+                hostkey::KeyCheck::Revoked => {
                     return Err(DirectError::ChangedHostKey {
                         host: self.host.to_owned(),
                     });

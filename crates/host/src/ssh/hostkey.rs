@@ -22,7 +22,7 @@ pub(super) struct KnownKeys {
 }
 
 /// What the comparison says.
-pub(super) enum Verdict {
+pub(super) enum KeyCheck {
     /// This key is on record for this host.
     Match,
     /// Nothing is on record for this host.
@@ -73,9 +73,9 @@ impl KnownKeys {
     }
 
     /// Compares the key that the host has proven to own.
-    pub(super) fn verify(&self, session: &Session, host: &str, port: u16) -> Verdict {
+    pub(super) fn verify(&self, session: &Session, host: &str, port: u16) -> KeyCheck {
         let Some((key, _)) = session.host_key() else {
-            return Verdict::Unknown;
+            return KeyCheck::Unknown;
         };
         let encoded = openssl::base64::encode_block(key);
         let revoked = |line: &&String| line.starts_with("@revoked");
@@ -85,10 +85,10 @@ impl KnownKeys {
             .filter(revoked)
             .any(|line| line.contains(&encoded))
         {
-            return Verdict::Revoked;
+            return KeyCheck::Revoked;
         }
         let Ok(mut known) = session.known_hosts() else {
-            return Verdict::Unknown;
+            return KeyCheck::Unknown;
         };
         // Lines with a marker are no plain host keys, and libssh2 would take the marker for a
         // host. Line by line, because libssh2 stops at the first one that it does not understand.
@@ -97,9 +97,9 @@ impl KnownKeys {
         }
         // `known_hosts` holds names in small letters (sshd(8)), and the client looks for those.
         match known.check_port(&host.to_ascii_lowercase(), port, key) {
-            CheckResult::Match => Verdict::Match,
-            CheckResult::Mismatch => Verdict::Changed,
-            CheckResult::NotFound | CheckResult::Failure => Verdict::Unknown,
+            CheckResult::Match => KeyCheck::Match,
+            CheckResult::Mismatch => KeyCheck::Changed,
+            CheckResult::NotFound | CheckResult::Failure => KeyCheck::Unknown,
         }
     }
 }

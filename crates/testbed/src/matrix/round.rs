@@ -59,10 +59,10 @@ const CONFIG: &str = "/etc/pha4pgsql/config.ini";
 const MACHINES: &str = "machines with corosync and Pacemaker";
 
 /// What a step does; what it answers is shown.
-type Work = fn(&Round<'_>) -> Result<String>;
+type Part = fn(&Round<'_>) -> Result<String>;
 
 /// The steps on the cluster, in order.
-const STEPS: [(&str, Work); 16] = [
+const STEPS: [(&str, Part); 16] = [
     (
         "package installed by apt-get, config.ini on every node",
         install,

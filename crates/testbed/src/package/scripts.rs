@@ -13,16 +13,16 @@ use super::formats::{AFTER_INSTALLATION, AFTER_REMOVAL, BEFORE_REMOVAL};
 const INSTALL: &str = include_str!("../../../../install.sh");
 
 /// A directory that goes with its owner.
-struct Place(PathBuf);
+struct Scratch(PathBuf);
 
-impl Place {
-    fn new() -> Place {
+impl Scratch {
+    fn new() -> Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pha-package-{}-{number}", std::process::id());
         let place = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&place).unwrap();
-        Place(place)
+        Scratch(place)
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -51,7 +51,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -72,7 +72,7 @@ const CONFIGURED: Machine = Machine {
 };
 
 /// Puts the programs of that machine in front of the system's: the PATH.
-fn path(place: &Place, machine: Machine) -> String {
+fn path(place: &Scratch, machine: Machine) -> String {
     place.program("machine/cibadmin", &format!("exit {}", machine.cibadmin));
     let runs = u8::from(!machine.runs);
     let grep = format!("case $* in *pacemakerd*) exit {runs} ;; esac\nexec /bin/grep \"$@\"");
@@ -86,7 +86,7 @@ fn path(place: &Place, machine: Machine) -> String {
 
 /// Runs a script of the package: whether it succeeded, and what it complained of.
 fn ran(script: &str, argument: &[&str], machine: Machine) -> (bool, String) {
-    let place = Place::new();
+    let place = Scratch::new();
     let output = Command::new("sh")
         .args(["-c", script, "script"])
         .args(argument)
@@ -192,7 +192,7 @@ fn the_directory_in_memory_is_made_with_an_installation_and_nothing_else_is_star
         (&["2"], true),
         (&["abort-remove"], false),
     ] {
-        let place = Place::new();
+        let place = Scratch::new();
         let made = place.0.join("made");
         let program = format!("echo \"$*\" >{}\nexit 1", made.display());
         place.program("machine/systemd-tmpfiles", &program);
@@ -215,7 +215,7 @@ fn the_directory_in_memory_is_made_with_an_installation_and_nothing_else_is_star
 
 /// Machines below one directory, each with a root of its own, that `install.sh` reaches each other by.
 struct Nodes {
-    place: Place,
+    place: Scratch,
     path: String,
 }
 
@@ -235,7 +235,7 @@ esac"#
 impl Nodes {
     /// node1 has the package.
     fn new() -> Nodes {
-        let place = Place::new();
+        let place = Scratch::new();
         let path = path(&place, CONFIGURED);
         place.program("machine/id", "echo 0");
         place.program("machine/uname", r#"echo "${ROOT##*/}""#);
