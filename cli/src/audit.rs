@@ -29,7 +29,8 @@ const LONGEST: usize = 900;
 /// noted as a remark, and never in the place of who typed the command there.
 pub(crate) const REMARK: &str = "PHA4PGSQL_FOR";
 
-/// The most characters that are noted of a remark, or of an address that is none.
+/// The most characters that are noted of a remark, or of an address that is none. What was typed stands before
+/// them, so that they cannot push it out of the line.
 const FOREIGN: usize = 200;
 
 /// One command.
@@ -47,9 +48,9 @@ impl Trail {
         let remark = std::env::var_os(REMARK);
         let remark = remark.map_or_else(String::new, |text| remark_of(&text.to_string_lossy()));
         say(&format!(
-            "begins, typed by {}{remark}: {}",
+            "begins: {}, typed by {}{remark}",
+            trail.typed,
             who(),
-            trail.typed
         ));
         trail
     }

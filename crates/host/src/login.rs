@@ -20,7 +20,7 @@ const DEPTH: usize = 32;
 /// How much of an environment is read.
 const LENGTH: u64 = 1 << 20;
 
-/// How many addresses are told.
+/// How many addresses are told: the nearest, and the farthest.
 const MOST: usize = 3;
 
 /// The number of the account that has logged in, which neither `sudo` nor `su` changes. None where nobody has, as
@@ -50,7 +50,9 @@ fn addresses_of(pid: i32, depth: usize) -> Vec<String> {
     let session = line.take(depth).take_while(|pid| !is_ssh_server(*pid));
     let mut found = Vec::new();
     for address in session.filter_map(|pid| address(&environment(pid)?)) {
-        if !found.contains(&address) && found.len() < MOST {
+        if !found.contains(&address) {
+            // The farthest is ssh's own word, whatever was set in the shells between.
+            found.truncate(MOST - 1);
             found.push(address);
         }
     }
@@ -133,6 +135,7 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(found[..2], ["2001:db8::7", "10.0.0.5"]);
+        assert!(found.len() <= MOST, "{found:?}");
         assert_eq!(near, ["2001:db8::7"]);
         assert_eq!(own, [""; 0]);
     }

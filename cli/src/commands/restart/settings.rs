@@ -183,6 +183,12 @@ impl SettingsQuestion {
         }
     }
 
+    /// The same to the node on which this program runs, if it is one of them.
+    pub(crate) fn here_alone(mut self) -> Self {
+        self.nodes.retain(|node| Some(node) == self.here.as_ref());
+        self
+    }
+
     /// The same as the account that PostgreSQL runs as, for what a role for monitoring may not see.
     pub(crate) fn by_pgdba(self) -> Self {
         Self {

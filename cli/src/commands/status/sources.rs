@@ -146,6 +146,11 @@ impl Sources {
             let question = question.clone();
             ask(move || question.ask(PENDING, latest))
         });
+        // A check asks no other node for it: each has one of its own.
+        let question = match notes {
+            true => question,
+            false => question.here_alone(),
+        };
         let question = question.by_pgdba();
         let errors = ask(move || question.ask(FILE_ERRORS, latest));
         // What belongs to the database's account is looked at as that account: only root can.

@@ -200,7 +200,7 @@ pub(in crate::decide) fn is_holder(s: &Snapshot) -> bool {
 }
 
 /// Whether this standby is to take the place of another one soon (R3): it streams, and every holder but the
-/// owner is out of sight, or could not open for writing.
+/// owner is out of sight, or could not open for writing while this one could.
 pub(in crate::decide) fn successor(s: &Snapshot) -> Option<()> {
     let row = no_holder(s)?;
     let cluster = s.cluster.as_ref().ok()?;
@@ -208,9 +208,12 @@ pub(in crate::decide) fn successor(s: &Snapshot) -> Option<()> {
         .holders
         .iter()
         .filter(|node| row.owner.as_ref() != Some(node));
+    let fit = cluster.node(s.me()).could_take_over();
     let gone = |node: &NodeName| {
         let known = cluster.node(node);
-        !known.online || known.is_unfit() || known.data_status == Some(DataStatus::Disconnect)
+        !known.online
+            || (fit && known.is_unfit())
+            || known.data_status == Some(DataStatus::Disconnect)
     };
     let lost = row.holders.len() > 1 && others.all(gone);
     (lost && s.standby()?.streaming).then_some(())

@@ -179,11 +179,15 @@ pub(in crate::decide) fn strayed(s: &Snapshot) -> Option<String> {
     let last = known.lineage.last()?;
     let told = matches!(known.held, Held::Opened(_));
     let named = row(s).and_then(|row| ahead(&known.lineage, &row.timelines.lineage, number));
+    let whole = match s.settings.mode {
+        Mode::Sync => ", which is everything that was acknowledged",
+        _ => "",
+    };
     (told && number > last.number && named.is_none()).then(|| {
         format!(
             "cls_recovery_master on {0}: PostgreSQL on {0} has gone on from {last} to a timeline {number} that the \
              cluster has not begun, since another standby, from which it received, was opened by somebody else; the \
-             command goes on with what {0} has, which is everything that was acknowledged",
+             command goes on with what {0} has{whole}",
             s.me()
         )
     })
