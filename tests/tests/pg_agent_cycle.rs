@@ -590,3 +590,45 @@ fn for_whom_commits_wait_is_written_where_a_restart_of_the_machine_takes_it_away
     world.call("stop").run().is(0);
     assert!(!in_memory.exists());
 }
+
+/// One word in any of its files keeps PostgreSQL from taking up any change: a standby would be opened and its commits
+/// go on to wait for one that cannot exist, and what a primary's file says would come with somebody else's reload.
+#[test]
+fn what_postgresql_does_not_take_up_is_seen_before_anything_is_built_on_it() {
+    let node = Locked::new("sync");
+    let world = &node.world;
+    let config = world.data().join("postgresql.conf");
+    let whole = fs::read_to_string(&config).unwrap();
+    let in_memory = world.dir.join("run/pgsql.names.conf");
+    node.start();
+    fs::write(&config, format!("{whole}\nshared_bufers = 1GB\n")).unwrap();
+    world.monitor().run().is(0);
+    let unfit = node.attribute("transient/node1/pgsql-unfit");
+    let kind = "files: PostgreSQL takes up no change of its settings: ";
+    assert!(
+        unfit.starts_with(kind) && unfit.contains("shared_bufers"),
+        "{unfit}"
+    );
+    assert_eq!(node.attribute("transient/node1/master-pgsql"), "-INFINITY");
+    let refused = world.call("promote").run();
+    refused.is(1).because("could not open for writing");
+    assert_eq!(node.row("term, holders"), "0|{}");
+
+    // It is mended, and nobody has the files read again: the next monitor sees that.
+    fs::write(&config, &whole).unwrap();
+    world.monitor().run().is(0);
+    assert_eq!(node.attribute("transient/node1/pgsql-unfit"), "");
+    assert_eq!(node.attribute("transient/node1/master-pgsql"), "1000");
+    world.call("promote").run().is(0);
+    assert_eq!(node.row("term, holders"), "1|{node1}");
+
+    // An operation was killed after it had written the file, and the server has not read it.
+    let names = || world.sql("show synchronous_standby_names").unwrap();
+    let written = fs::read_to_string(&in_memory).unwrap();
+    fs::write(&in_memory, "synchronous_standby_names = 'ghost'\n").unwrap();
+    world.monitor().run().is(8);
+    assert_eq!(fs::read_to_string(&in_memory).unwrap(), written);
+    world.sql("select pg_reload_conf()").unwrap();
+    assert_eq!(names(), "");
+    world.call("stop").run().is(0);
+}

@@ -265,7 +265,7 @@ fn standby(name: &NodeName, node: &ClusterNode, asked: &Asked) -> SwitchStandby 
         streaming: node.streams(),
         synchronous: node.is_synchronous(),
         promotable: node.is_promotable(),
-        unfit: node.unfit.clone(),
+        unfit: node.unfit.as_ref().map(|unfit| unfit.why.clone()),
         barred: node.barred.clone(),
         lag: asked.lag.get(name).copied(),
         node: name.clone(),

@@ -30,6 +30,8 @@ pub enum ActionKind {
     SetNames,
     /// [`Action::SetNames`] with [`Waits::Held`].
     HoldCommits,
+    /// [`Action::WriteNames`].
+    WriteNames,
     /// [`Action::TakeBarrier`].
     TakeBarrier,
     /// [`Action::Announce`].
@@ -114,6 +116,7 @@ impl ActionKind {
         Self::WritePrimarySettings,
         Self::SetNames,
         Self::HoldCommits,
+        Self::WriteNames,
         Self::TakeBarrier,
         Self::Announce,
         Self::KeepLinks,
@@ -163,6 +166,7 @@ impl ActionKind {
             Self::WritePrimarySettings => "write-primary-settings",
             Self::SetNames => "set-names",
             Self::HoldCommits => "hold-commits",
+            Self::WriteNames => "write-names",
             Self::TakeBarrier => "take-barrier",
             Self::Announce => "announce",
             Self::KeepLinks => "keep-links",

@@ -24,6 +24,7 @@ use crate::register::{NoRow, Reading, Seen, believed};
 use crate::repl_info::ReplInfo;
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Role, Score, Word};
 use crate::timeline::WalPosition;
+use crate::unfit::Unfit;
 
 /// The set of cluster properties, and the property in it, by which a command notes that it runs.
 pub const NOTE: &str = "pha4pgsql_operation";
@@ -70,7 +71,7 @@ pub struct ClusterNode {
     /// `pgsql-guard`.
     pub guard: Option<Word<GuardStatus>>,
     /// `pgsql-unfit`: why it could not open for writing, or only as the last of all.
-    pub unfit: Option<String>,
+    pub unfit: Option<Unfit>,
     /// The constraint of an administrator that keeps it from being promoted here.
     pub barred: Option<String>,
     /// `pgsql-incarnation`, which only root can write, and which stays when the node leaves.

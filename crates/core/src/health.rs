@@ -13,10 +13,10 @@ use crate::cluster::{
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
-use crate::postgres::NO_ROOM;
 use crate::register::{Damage, NoRow, NotTheOwner};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, GuardStatus, Role, Word};
+use crate::unfit::UnfitKind;
 
 mod address;
 mod archive;
@@ -647,14 +647,15 @@ fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
         Some((name, node.streams(), node.unfit.as_ref()?))
     });
     standbys
-        .map(|(name, streams, why)| {
-            if why == NO_ROOM {
+        .map(|(name, streams, unfit)| {
+            let why = &unfit.why;
+            if unfit.kind == Some(UnfitKind::Room) {
                 let text = message!("{name} takes over only where no other standby can: {why}", name, why);
                 let remedy = message!("on {name}: make room there (df shows it)", name);
                 return problem(Level::Warning, text, remedy).on(name);
             }
             // PostgreSQL starts a receiver of WAL only where it replays.
-            let text = match streams {
+            let text = match streams || unfit.kind != Some(UnfitKind::Limits) {
                 true => message!("{name} cannot take over: {why}", name, why),
                 false => message!(
                     "{name} cannot take over: {why}; before it replays again it does not connect to the primary either",
@@ -662,10 +663,14 @@ fn unfit(seen: &Observation<'_>) -> Vec<Problem> {
                     why
                 ),
             };
-            let remedy = message!(
-                "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby",
-                name
-            );
+            let remedy = match unfit.kind {
+                Some(UnfitKind::Limits) => message!(
+                    "on {name}: raise it in postgresql.conf, then cls_standby_node {name} and cls_unstandby_node {name}, which restart the standby",
+                    name
+                ),
+                Some(UnfitKind::Files) => message!("on {name}: correct that line; its next monitor sees it", name),
+                Some(UnfitKind::Room) | None => message!("on {name}: mend that there", name),
+            };
             problem(Level::Warning, text, remedy).on(name)
         })
         .collect()

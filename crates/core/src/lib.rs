@@ -46,4 +46,5 @@ pub mod status;
 pub mod sync_in_force;
 mod text_enum;
 pub mod timeline;
+pub mod unfit;
 pub mod whose;

@@ -17,12 +17,13 @@ use crate::register::{
 };
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{
-    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, KeptBarrier,
-    KeptLinks, Leaving, LinkId, Operation, Process, RunningName, Said, Settings, Settled, Snapshot,
-    StandbySignal,
+    Acquired, Answer, CatchUp, ChangeLock, Closed, Death, ExternalLock, Guard, InMemory,
+    KeptBarrier, KeptLinks, Leaving, LinkId, Operation, Process, RunningName, Said, Settings,
+    Settled, Snapshot, StandbySignal,
 };
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, Word};
 use crate::timeline::{TimelineId, WalPosition};
+use crate::unfit::Unfit;
 
 /// How long a promotion waits for the WAL of another standby, while clients wait for it. Never longer than half
 /// of the lease, whose other half is for PostgreSQL to open, and for the guard to renew it.
@@ -52,7 +53,7 @@ pub enum Attribute {
     Guard(GuardStatus),
     /// `pgsql-unfit`, until the node restarts: why it could not open for writing, or only as the last of all
     /// (R14); empty where nothing is known against it.
-    Unfit(String),
+    Unfit(Option<Unfit>),
     /// `pgsql-flushed`, until the node restarts: what the node's own agent says that its standby has (R11).
     Flushed(Flushed),
 }
@@ -89,8 +90,16 @@ pub enum Action {
     WritePrimarySettings,
     /// Write for whom commits wait into `synchronous_standby_names`, and reload.
     SetNames(Waits),
-    /// See that the naming of this standby is in force, then read the flushed position (R4).
-    TakeBarrier(String),
+    /// Write for whom commits wait into the file, as the server has it: a change that it has not taken up does not
+    /// stay there, where anybody's reload takes it up later.
+    WriteNames(Waits),
+    /// See that this setting is in force, in which a standby is newly named, then write WAL and read its end (R4).
+    TakeBarrier {
+        /// The standby.
+        name: String,
+        /// The setting.
+        waits: Waits,
+    },
     /// Keep until the node restarts what is known of the links.
     KeepLinks(KeptLinks),
     /// End these replication links, of several under one name (R11).
@@ -195,7 +204,8 @@ impl Action {
             Self::WritePrimarySettings => ActionKind::WritePrimarySettings,
             Self::SetNames(Waits::Held(_)) => ActionKind::HoldCommits,
             Self::SetNames(_) => ActionKind::SetNames,
-            Self::TakeBarrier(_) => ActionKind::TakeBarrier,
+            Self::WriteNames(_) => ActionKind::WriteNames,
+            Self::TakeBarrier { .. } => ActionKind::TakeBarrier,
             Self::KeepLinks(_) => ActionKind::KeepLinks,
             Self::EndLinks(_) => ActionKind::EndLinks,
             Self::StartPostgres(_) => ActionKind::StartPostgres,
@@ -283,6 +293,7 @@ impl Action {
                 | Self::AskPromises(_)
                 | Self::Remember(_)
                 | Self::SetNames(_)
+                | Self::WriteNames(_)
                 | Self::WritePrimarySettings
                 | Self::PromotePostgres
         )
@@ -317,7 +328,8 @@ impl Action {
             | Self::CloseStandby(_)
             | Self::WritePrimarySettings
             | Self::SetNames(_)
-            | Self::TakeBarrier(_)
+            | Self::WriteNames(_)
+            | Self::TakeBarrier { .. }
             | Self::KeepLinks(_)
             | Self::KeepRecord { .. }
             | Self::SetHistoriesAside(_)
@@ -657,7 +669,7 @@ impl Snapshot {
                 }
             }
             Effect::Barrier(lsn) => {
-                if let (Action::TakeBarrier(name), Some(row)) = (action, self.row()) {
+                if let (Action::TakeBarrier { name, .. }, Some(row)) = (action, self.row()) {
                     self.progress.barrier = Some(KeptBarrier {
                         name: name.clone(),
                         lsn,
@@ -724,9 +736,10 @@ impl Snapshot {
                 self.fold_closed(true);
                 self.end_to_catch_up();
             }
-            Action::EndNames => self.in_memory = false,
+            Action::EndNames => self.in_memory = InMemory::Nothing,
+            Action::WriteNames(waits) => self.in_memory = InMemory::of(waits),
             Action::SetNames(waits) => {
-                self.in_memory = true;
+                self.in_memory = InMemory::of(waits);
                 let until = self.hold_until();
                 self.progress.barrier = None;
                 if waits.is_held() {
@@ -926,7 +939,7 @@ impl Snapshot {
             Attribute::Baseline(value) => entry.baseline = Some(value),
             Attribute::Receiver(value) => entry.receiver = Some(value),
             Attribute::Guard(value) => entry.guard = Some(Word::Known(value)),
-            Attribute::Unfit(value) => entry.unfit = (!value.is_empty()).then_some(value),
+            Attribute::Unfit(value) => entry.unfit = value,
             Attribute::Flushed(what) => {
                 entry.flushed = Some(what.clone());
                 let at = self.elapsed;

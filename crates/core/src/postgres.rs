@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::parse::standby_names::{NOBODY, Waits};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
+use crate::unfit::{Unfit, UnfitKind};
 
 /// What the postmaster has written about itself (line 8 of `postmaster.pid`, PostgreSQL 10 and newer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,6 +299,9 @@ pub struct StandbyView {
     ///
     /// [`NOBODY`]: crate::parse::standby_names::NOBODY
     pub closed: bool,
+    /// The error of its files because of which it takes up no change of its settings; none where there is none, or
+    /// nobody could look.
+    pub unread: Option<String>,
 }
 
 /// A standby whose replay is paused. From version 14 on PostgreSQL pauses it by itself where a limit
@@ -310,10 +314,6 @@ pub struct PausedReplay {
     /// there.
     pub needed: Option<Limits>,
 }
-
-/// Why a standby is the last of all to be promoted, as it says of itself (R14): PostgreSQL would begin a timeline,
-/// and end for want of room for it.
-pub const NO_ROOM: &str = "the file system of its pg_wal has no room for the WAL of a new timeline";
 
 impl StandbyView {
     /// Whether these names are those of a standby that acknowledges nothing if somebody opens it ([`Self::closed`]).
@@ -331,10 +331,19 @@ impl StandbyView {
     /// Why it could not open for writing, if so (R14). A pause that an operator asked for ends by itself
     /// at a promotion.
     #[must_use]
-    pub fn unfit(&self) -> Option<String> {
-        let paused = self.paused?;
-        let short = paused.here.short_of(paused.needed?)?;
-        Some(format!("replay is paused, since {short}"))
+    pub fn unfit(&self) -> Option<Unfit> {
+        let limits = || {
+            let paused = self.paused?;
+            let short = paused.here.short_of(paused.needed?)?;
+            let why = format!("replay is paused, since {short}");
+            Some(Unfit::new(UnfitKind::Limits, why))
+        };
+        let files = || {
+            let error = self.unread.as_ref()?;
+            let why = format!("PostgreSQL takes up no change of its settings: {error}");
+            Some(Unfit::new(UnfitKind::Files, why))
+        };
+        limits().or_else(files)
     }
 
     /// The end of the WAL that it has: the larger of received and replayed.

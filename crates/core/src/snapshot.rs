@@ -762,6 +762,35 @@ impl WalRoom {
     }
 }
 
+/// What the file says by which the server learns for whom commits wait: one in memory, which a restart of the machine
+/// takes away, so that a server that is started outside Pacemaker then acknowledges nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum InMemory {
+    /// There is none: commits wait for [`NOBODY`].
+    Nothing,
+    /// This.
+    Says(Waits),
+    /// It may be there, and what it says could not be read.
+    Unknown,
+}
+
+impl InMemory {
+    /// What it is once this is written.
+    #[must_use]
+    pub fn of(waits: &Waits) -> Self {
+        match *waits == Waits::For(NOBODY.to_owned()) {
+            true => Self::Nothing,
+            false => Self::Says(waits.clone()),
+        }
+    }
+
+    /// Whether a server that is started by it may acknowledge commits.
+    #[must_use]
+    pub fn may_be_there(&self) -> bool {
+        *self != Self::Nothing
+    }
+}
+
 /// Everything that one decision may look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -781,9 +810,9 @@ pub struct Snapshot {
     pub silent_before: u32,
     /// Whether the data are a standby's, by their files.
     pub standby_signal: StandbySignal,
-    /// The file that says for whom commits wait is there: one in memory, which a restart of the machine takes
-    /// away, so that a server that is started outside Pacemaker then acknowledges nothing.
-    pub in_memory: bool,
+    /// What the file says by which the server learns for whom commits wait. What it has is in [`PrimaryView::waits`],
+    /// and may be something else: whoever has it read its files again makes it the same.
+    pub in_memory: InMemory,
     /// The data are the rest of a copy; only looked for by what starts PostgreSQL.
     pub unfinished: Option<Unfinished>,
     /// The data directory, where the decision needs it.
@@ -843,6 +872,14 @@ impl Snapshot {
             Answer::Standby(view) => Some(view),
             _ => None,
         }
+    }
+
+    /// Whether the server has, of for whom commits wait, what its file says (of a primary). A change that it has not
+    /// taken up, since a file has an error in it, or whose operation was killed before, comes with anybody's reload.
+    #[must_use]
+    pub fn names_are_taken_up(&self) -> bool {
+        let says = |view: &PrimaryView| self.in_memory == InMemory::of(&view.waits);
+        self.primary().is_some_and(says)
     }
 
     /// What the register is judged by: what this node has durably seen, and what the cluster was told

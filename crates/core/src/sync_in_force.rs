@@ -48,6 +48,11 @@ from pg_catalog.pg_file_settings
 where error is not null and error <> 'setting could not be applied'
 order by seqno limit 3";
 
+/// Whether the role that asks may see [`FILE_ERRORS`]: the view and the function below it.
+pub const MAY_SEE_FILE_ERRORS: &str = "\
+select pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'select')
+   and pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'execute')";
+
 /// The sleep in which a process was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sleep {

@@ -110,7 +110,8 @@ fn attributes_of_megabytes_are_read_and_none_is_shown_whole() {
     let node = &cluster.nodes[&"node1".parse().unwrap()];
     assert!(node.unfit.is_some(), "it stays unfit, whatever the reason");
     let guard = node.guard.as_ref().map(ToString::to_string);
-    let words = [&node.unfit, &guard, &node.receiver];
+    let unfit = node.unfit.as_ref().map(|unfit| unfit.why.clone());
+    let words = [&unfit, &guard, &node.receiver];
     let words = words.into_iter().flatten().chain(&cluster.malformed);
     for text in words.clone() {
         assert!(text.len() < 600, "{} bytes", text.len());

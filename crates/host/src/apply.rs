@@ -63,9 +63,9 @@ pub(crate) fn perform(
                 .map_err(text),
         ),
         // A server that is started reads them.
-        Action::WriteStandbySettings(_) => done(node.write_standby(action, |_| Ok(()))),
+        Action::WriteStandbySettings(_) => done(node.write_standby(action, None)),
         Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
-            done(node.write_standby(action, Node::reload_standby))
+            done(node.write_standby(action, Some(deadline)))
         }
         Action::WritePrimarySettings => done(node.write_primary(Waits::ForNobody)),
         Action::KeepRecord { lineage, held } => done(node.keep_record(lineage, *held)),
@@ -76,7 +76,8 @@ pub(crate) fn perform(
             done(node.pg.reserve_timelines(*highest).map_err(text))
         }
         Action::SetNames(waits) => done(node.set_names(waits.clone(), deadline)),
-        Action::TakeBarrier(_) => node.take_barrier(snapshot, deadline),
+        Action::WriteNames(waits) => done(node.write_primary(waits.clone())),
+        Action::TakeBarrier { waits, .. } => node.take_barrier(waits, deadline),
         Action::KeepLinks(kept) => done(node.place.keep_links(kept)),
         Action::EndLinks(links) => done(
             node.postgres
@@ -265,13 +266,9 @@ impl Node {
         )
     }
 
-    /// Writes the settings of a standby and has the server read them. What only a promotion has in them is
+    /// Writes the settings of a standby, and has the server take them up within this time where one runs. What only a promotion has in them is
     /// marked before, and until what every standby has is read again: this process may be killed in between.
-    fn write_standby(
-        &self,
-        action: &Action,
-        read: fn(&Self) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn write_standby(&self, action: &Action, running: Option<Deadline>) -> Result<(), String> {
         let wanted = action.standby_settings(&self.settings);
         let wanted = wanted.ok_or("no settings of a standby")?;
         if wanted.upstream.is_some() {
@@ -287,6 +284,7 @@ impl Node {
             }
             warn!("that the standby's settings are changed cannot be marked: {why}");
         }
+        let names = wanted.names.to_string();
         self.write_settings(&pgconf::Settings {
             standby: true,
             plain_name: whose::in_file(wanted.name).cloned(),
@@ -294,7 +292,9 @@ impl Node {
             restore_command: self.restore_through_us()?,
             upstream: wanted.upstream.cloned(),
         })?;
-        read(self)?;
+        if let Some(deadline) = running {
+            self.reload_standby(&names, deadline)?;
+        }
         if closed {
             self.place.standby_is_closed();
         }
@@ -362,22 +362,17 @@ impl Node {
         self.restore_through_us().map(drop)
     }
 
-    fn reload_standby(&self) -> Result<(), String> {
-        match self.pg.reload().map_err(text)? {
-            true => Ok(()),
-            false => Err("PostgreSQL does not run and could not read its settings".to_owned()),
-        }
+    /// Has a standby read its settings, and sees that it has taken them up.
+    fn reload_standby(&self, names: &str, deadline: Deadline) -> Result<(), String> {
+        let deadline = deadline.sub_budget(TAKE_UP.min(deadline.left() / 4));
+        let taken = self.postgres.take_up_standby(&self.pg, names, deadline);
+        taken.map_err(text)
     }
 
-    fn take_barrier(&self, snapshot: &Snapshot, deadline: Deadline) -> Result<Effect, String> {
-        let view = snapshot.primary().ok_or("PostgreSQL is no primary")?;
-        let names = view.waits.to_string();
-        // What is proven to be in force is what the file says too: a change that could not be taken up may have left
-        // something else there, and whoever corrects the file that was in the way would let commits pass.
-        self.write_primary(view.waits.clone())?;
+    fn take_barrier(&self, waits: &Waits, deadline: Deadline) -> Result<Effect, String> {
         let deadline = deadline.sub_budget(IN_FORCE_BUDGET.min(deadline.left() / 2));
         self.postgres
-            .await_sync_names_in_force(&self.pg, &names, deadline)
+            .await_sync_names_in_force(&self.pg, &waits.to_string(), deadline)
             .map_err(text)?;
         let barrier = self.postgres.write_barrier(deadline).map_err(text)?;
         Ok(Effect::Barrier(barrier))
@@ -444,7 +439,10 @@ impl Node {
             Attribute::Baseline(lsn) => own(NodeAttribute::MasterBaseline, lsn.to_hex16()),
             Attribute::Receiver(status) => own(NodeAttribute::ReceiverStatus, status.clone()),
             Attribute::Guard(status) => own(NodeAttribute::Guard, status.to_string()),
-            Attribute::Unfit(text) => own(NodeAttribute::Unfit, text.clone()),
+            Attribute::Unfit(unfit) => {
+                let said = unfit.as_ref().map(ToString::to_string);
+                own(NodeAttribute::Unfit, said.unwrap_or_default())
+            }
             Attribute::Flushed(flushed) => self
                 .pacemaker
                 .set_transient(

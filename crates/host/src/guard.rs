@@ -22,8 +22,8 @@ use pha_core::plan::{Action, Effect, Exit, Plan, Verdict};
 use pha_core::proofs::Proofs;
 use pha_core::register::Memory;
 use pha_core::snapshot::{
-    Answer, Death, LinkNames, Operation, Process, Progress, RunningName, Snapshot, StandbySignal,
-    WalRoom, Watch,
+    Answer, Death, InMemory, LinkNames, Operation, Process, Progress, RunningName, Snapshot,
+    StandbySignal, WalRoom, Watch,
 };
 use tracing::{error, info, warn};
 
@@ -284,7 +284,7 @@ impl Resident {
             silent_before: 0,
             // It does not look at the files.
             standby_signal: StandbySignal::Unknown,
-            in_memory: true,
+            in_memory: InMemory::Unknown,
             unfinished: None,
             disk: None,
             wal_room: WalRoom::NotAsked,

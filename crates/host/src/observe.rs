@@ -21,6 +21,7 @@ use crate::clock::{Deadline, since_boot};
 use crate::local;
 use crate::memory::MemoryError;
 use crate::node::Node;
+use crate::pgconf;
 use crate::pgctl::PgError;
 use crate::postgres::PostgresError;
 use crate::unfinished;
@@ -30,6 +31,9 @@ const CLUSTER_AGE: Duration = Duration::from_secs(1);
 
 /// How long an operation waits for the guard's next look at PostgreSQL, at most.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a standby may take to say whether its files have an error.
+const FILE_ERRORS: Duration = Duration::from_secs(2);
 
 /// Takes the picture for one decision.
 pub(crate) fn snapshot(
@@ -56,6 +60,7 @@ pub(crate) fn snapshot(
         waiting,
         deadline,
     );
+    let answer = with_file_errors(node, answer, before.as_ref(), deadline);
     // Nothing is decided on it but who may be promoted, and a primary's WAL disk may hang.
     let wal_room = match answer {
         Answer::Standby(_) => node.pg.wal_room(),
@@ -97,8 +102,7 @@ pub(crate) fn snapshot(
         answer,
         silent_before,
         standby_signal: node.pg.standby_signal(),
-        // What cannot be looked at may be there.
-        in_memory: node.names.try_exists().unwrap_or(true),
+        in_memory: pgconf::in_memory(&node.names),
         unfinished,
         disk,
         wal_room,
@@ -182,6 +186,34 @@ fn answer(
         Ok(answer) => answer,
         Err(text) => Answer::Refused(text),
     }
+}
+
+/// Adds to what a standby says whether its files have an error because of which it takes up no change. It is asked
+/// once in an operation that finds a standby: clients may be waiting for a promotion, and what comes after the look a
+/// promotion notices when the standby is opened.
+fn with_file_errors(
+    node: &Node,
+    answer: Answer,
+    before: Option<&Snapshot>,
+    deadline: Deadline,
+) -> Answer {
+    let Answer::Standby(mut view) = answer else {
+        return answer;
+    };
+    view.unread = match before.and_then(Snapshot::standby) {
+        Some(before) => before.unread.clone(),
+        None => {
+            let deadline = deadline.sub_budget(FILE_ERRORS.min(deadline.left() / 4));
+            match node.postgres.own_file_errors(deadline) {
+                Ok(errors) => errors.into_iter().next(),
+                Err(error) => {
+                    warn!("whether PostgreSQL's files have an error cannot be told: {error}");
+                    None
+                }
+            }
+        }
+    };
+    Answer::Standby(view)
 }
 
 /// What PostgreSQL and Pacemaker say. They are asked side by side: the time goes into waiting for

@@ -18,7 +18,8 @@ use pha_core::link_name::LinkName;
 use pha_core::names::NodeName;
 use pha_core::params::Params;
 use pha_core::parse::conffile::{self, Directive, Ensured};
-use pha_core::parse::standby_names::{NOBODY, Waits};
+use pha_core::parse::standby_names::{NOBODY, StandbyNames, Waits};
+use pha_core::snapshot::InMemory;
 use pha_core::whose::{NAMES, Stands, is_foreign, is_foreign_word};
 
 use crate::account::Content;
@@ -226,6 +227,25 @@ fn line(name: &str, value: &str) -> Result<String, PgConfError> {
 #[must_use]
 pub fn own_file(params: &Params) -> PathBuf {
     Path::new(&params.tmpdir).join("rep_mode.conf")
+}
+
+/// What the file `in_memory` says. It is root's own.
+#[must_use]
+pub fn in_memory(file: &Path) -> InMemory {
+    let says = |content: &[u8]| {
+        let items = conffile::scan(content).ok()?;
+        let mut values = items.into_iter().filter_map(|item| match item.directive {
+            Directive::Set { name, value } if name == NAMES => Some(value),
+            _ => None,
+        });
+        let names: StandbyNames = values.next()?.parse().ok()?;
+        Some(InMemory::of(&Waits::from(&names)))
+    };
+    match std::fs::read(file) {
+        Ok(content) => says(&content).unwrap_or(InMemory::Unknown),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => InMemory::Nothing,
+        Err(_) => InMemory::Unknown,
+    }
 }
 
 /// Makes the configuration what the settings say: the agent's files, their inclusion, and the file

@@ -14,7 +14,7 @@ use pha_core::parse::server_view::Unexpected;
 use pha_core::postgres::{PmStatus, ServerView};
 use pha_core::quoted::printable;
 use pha_core::snapshot::Answer;
-use pha_core::sync_in_force::FILE_ERRORS;
+use pha_core::sync_in_force::{FILE_ERRORS, MAY_SEE_FILE_ERRORS};
 
 use crate::clock::Deadline;
 use crate::conninfo::Conninfo;
@@ -106,6 +106,20 @@ impl Postgres {
         let mut session = own.connect_for(purpose, deadline)?;
         let rows = session.simple(FILE_ERRORS, deadline)?;
         Ok(printable_lines(rows))
+    }
+
+    /// The same, asked with the role of every other question: nothing where that may not see them. A role for
+    /// monitoring may be let.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn own_file_errors(&self, deadline: Deadline) -> Result<Vec<String>, PostgresError> {
+        let mut session = self.connect(deadline)?;
+        let may = session.simple(MAY_SEE_FILE_ERRORS, deadline)?;
+        if may.into_iter().flatten().flatten().next().as_deref() != Some("t") {
+            return Ok(Vec::new());
+        }
+        Ok(printable_lines(session.simple(FILE_ERRORS, deadline)?))
     }
 
     /// The database that [`Self::connect`] gets into, for a program that is told one.

@@ -482,3 +482,36 @@ fn pg_a_role_that_may_not_see_the_checkpointer_is_told_what_to_grant() {
     assert!(error.contains("grant pg_monitor to watcher"), "{error}");
     assert!(watcher.view(soon()).is_ok());
 }
+
+/// A standby is opened by a reload, and closed by one: what it has not taken up is no success.
+#[test]
+fn pg_a_reload_that_takes_up_nothing_is_an_error_with_its_line() {
+    let cluster = Cluster::new("unread");
+    cluster.start();
+    let own = access(&cluster);
+    let take_up = |value: &str| own.take_up_standby(&cluster.ctl, value, soon());
+    set_names(&cluster, "nobody");
+    take_up("nobody").unwrap();
+    let config = cluster.ctl.pgdata.join("postgresql.conf");
+    let whole = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{whole}\na_word = 1\n")).unwrap();
+    // Whether the names are to change or not.
+    set_names(&cluster, "");
+    for value in ["", "nobody"] {
+        let error = take_up(value).unwrap_err().to_string();
+        assert!(error.contains("a_word"), "{value:?}: {error}");
+    }
+    assert_eq!(own.own_file_errors(soon()).unwrap().len(), 1);
+    std::fs::write(&config, whole).unwrap();
+    set_names(&cluster, "");
+    take_up("").unwrap();
+    assert!(own.own_file_errors(soon()).unwrap().is_empty());
+
+    // Who may not see them is told nothing, and is kept from nothing.
+    cluster.sql("create role watcher login");
+    let watcher = Postgres {
+        info: access(&cluster).info.with_user("watcher"),
+        user: postgres(),
+    };
+    assert!(watcher.own_file_errors(soon()).unwrap().is_empty());
+}

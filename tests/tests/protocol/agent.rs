@@ -17,15 +17,18 @@ use pha_core::register::{
     Register, Reign, Reply, Trouble, Update, all_promised, out_of_step,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, Disk, Guard, LinkId, LinkRow, Links, Mode, Operation, PrimaryView, Process,
-    Progress, SeenRole, Settings, Snapshot, StandbySignal, StandbyView, Unfinished, WalRoom, Watch,
+    Answer, Arbiter, Disk, Guard, InMemory, LinkId, LinkRow, Links, Mode, Operation, PrimaryView,
+    Process, Progress, SeenRole, Settings, Snapshot, StandbySignal, StandbyView, Unfinished,
+    WalRoom, Watch,
 };
 use pha_core::status::{SyncState, WalSenderState};
 use pha_core::timeline::{History, TimelineId, WalPosition};
+use pha_core::unfit::Unfit;
 
 use crate::ahead::{self, AHEAD, LENT};
 use crate::diverged::MESSAGES;
 use crate::exchange::{self, ALONE, HELD};
+use crate::files::{self, SHUT};
 use crate::guard::{Resident, UNGUARDED};
 use crate::model::{Explored, Fate, Outcome, SINGLE_WRITER, SUPERSEDED, upstream};
 use crate::mutation::Mutation;
@@ -36,7 +39,7 @@ use crate::state::{
     age_picture, age_queue, index, name, remembers,
 };
 use crate::strangers::{self, FORMER_NAME};
-use crate::unfit::{self, UNCOVERED};
+use crate::unfit::{self, TAKEN, UNCOVERED};
 
 /// More decisions than any operation takes between two actions.
 pub(crate) const MOST_DECISIONS: usize = 100;
@@ -122,6 +125,12 @@ impl Edge for Step<'_> {
                 reign: snapshot.reign(),
                 ..Memory::default()
             });
+            // A barrier that was taken before this very operation has moved the epoch is of before that.
+            if self.state.moved.1
+                && let Some(barrier) = &mut snapshot.progress.barrier
+            {
+                barrier.epoch = 0;
+            }
         }
         snapshot
     }
@@ -342,7 +351,7 @@ impl Explored {
             answer: self.answer(state, i),
             silent_before: 0,
             standby_signal: node.standby_signal.into(),
-            in_memory: node.names != NOBODY_BIT,
+            in_memory: InMemory::of(&waits(node.names)),
             unfinished: node.unfinished.then(|| Unfinished::Marked {
                 method: Begun::Rewind,
                 pgdata: String::new(),
@@ -383,7 +392,7 @@ impl Explored {
                 }),
                 announced,
                 flushed,
-                unfit: node.unfit.then(String::new),
+                unfit: (node.unfit || node.unread).then(Unfit::no_room),
                 ..ClusterNode::default()
             };
             (name(j), known)
@@ -440,6 +449,9 @@ impl Explored {
             if leaves_unguarded(&snapshot) {
                 state.violation = Some(UNGUARDED);
             }
+        }
+        if files::asks_unread(&snapshot, &plan.actions) {
+            state.violation = Some(TAKEN);
         }
         if ahead::leaves_behind(state, i, &snapshot, &plan.actions) {
             state.violation = Some(AHEAD);
@@ -662,17 +674,21 @@ impl Explored {
             }
             Action::WriteStandbySettings(_) => {
                 (node.names, node.standby_signal, node.lender) = (NOBODY_BIT, true, None);
+                files::unless_running(node);
             }
             Action::KeepRecord { lineage, held } => self.keep_record(node, lineage, *held),
             Action::ReserveTimelines(highest) => {
                 node.reserved = node.reserved.max(highest.get() as u8);
             }
-            Action::OpenStandby(_) => (node.names, node.lender) = (0, None),
+            Action::OpenStandby(_) => return Some(self.rewritten(node, 0)),
             Action::CatchUp { from, .. } => {
                 return Some(ahead::lends(node, from, outcome));
             }
-            Action::CloseStandby(_) => (node.names, node.lender) = (NOBODY_BIT, None),
-            Action::WritePrimarySettings => (node.names, node.standby_signal) = (0, false),
+            Action::CloseStandby(_) => return Some(self.rewritten(node, NOBODY_BIT)),
+            Action::WritePrimarySettings => {
+                (node.names, node.standby_signal) = (0, false);
+                files::unless_running(node);
+            }
             Action::SetNames(waits) => {
                 node.names = strangers::of_texts(waits.names());
                 if waits.is_held() && self.mutation != Mutation::ExchangePasses {
@@ -681,12 +697,18 @@ impl Explored {
                 if !matches!(node.postgres, Postgres::Primary { .. }) {
                     return Some(Err("the postmaster is gone".to_owned()));
                 }
+                return Some(files::reload(node).map(|()| Effect::Done));
             }
-            Action::TakeBarrier(_) => {
+            Action::WriteNames(waits) => node.names = files::bits(waits),
+            Action::TakeBarrier { waits, .. } => {
                 let Postgres::Primary { in_force } = node.postgres else {
                     return Some(Err("no answer".to_owned()));
                 };
-                if in_force != node.names && self.mutation.waits_for_names() {
+                let _ = files::reload(node);
+                if self.files && node.shown != files::bits(waits) {
+                    return Some(Err("another value".to_owned()));
+                }
+                if in_force != node.shown && self.mutation.waits_for_names() {
                     return None;
                 }
                 if self.diverged && self.mutation != Mutation::BarrierOfTheMoment {
@@ -705,6 +727,9 @@ impl Explored {
                 if self.restarts && !node.standby_signal && !(owner && complete) {
                     state.violation = Some(REOPENED);
                 }
+                if files::reload(node).is_err() && node.postgres == Postgres::Down {
+                    return Some(Err("its files have an error".to_owned()));
+                }
                 let called = called.as_ref();
                 node.incarnation = called.map_or(0, |called| strangers::number(i, called));
                 node.postgres = match (node.postgres, node.standby_signal) {
@@ -713,7 +738,7 @@ impl Explored {
                         promoting: false,
                     },
                     (Postgres::Down, false) => Postgres::Primary {
-                        in_force: node.names,
+                        in_force: node.shown,
                     },
                     (running, _) => running,
                 }
@@ -731,7 +756,12 @@ impl Explored {
             Action::StartGuard => node.guard = Some(Resident::new()),
             Action::EndGuard => node.guard = None,
             Action::PromotePostgres => match &mut node.postgres {
-                Postgres::Standby { promoting, .. } => *promoting = true,
+                Postgres::Standby { promoting, .. } => {
+                    *promoting = true;
+                    if self.files && node.shown == NOBODY_BIT {
+                        state.violation = Some(SHUT);
+                    }
+                }
                 _ => return Some(Err("no standby runs".to_owned())),
             },
             Action::ReadDisk => {
@@ -924,10 +954,11 @@ fn blank(run: &mut Run) {
     }
     run.view = View::All;
     let snapshot = &mut run.snapshot;
+    snapshot.in_memory = InMemory::Unknown;
     snapshot.answer = Answer::NotAsked;
     snapshot.process = Process::Absent;
     // A barrier is of the epoch from which it was decided to take it.
-    let takes = |action: &Action| matches!(action, Action::TakeBarrier(_));
+    let takes = |action: &Action| matches!(action, Action::TakeBarrier { .. });
     if !run.queue.iter().any(takes) {
         snapshot.register = None;
     }
@@ -1035,7 +1066,8 @@ impl Explored {
                     receiver: None,
                     slots: vec![],
                     paused: unfit::paused(node),
-                    closed: StandbyView::shows_closed(&waits(node)),
+                    closed: StandbyView::shows_closed(&waits(node.shown)),
+                    unread: node.unread.then(String::new),
                 };
                 view.see_mark(!self.shows_changed(node));
                 Answer::Standby(view)
@@ -1048,16 +1080,16 @@ impl Explored {
                 },
                 complete: self.rollbacks.then(|| self.position(&node.log)),
                 slots: vec![],
-                waits: waits(node),
+                waits: waits(node.shown),
                 links: self.links(state, i),
             }),
         }
     }
 }
 
-/// `synchronous_standby_names`, as a node's settings have it.
-fn waits(node: &Node) -> Waits {
-    match (node.names, &strangers::texts(node.names)[..]) {
+/// `synchronous_standby_names`.
+fn waits(names: u8) -> Waits {
+    match (names, &strangers::texts(names)[..]) {
         (NOBODY_BIT, _) => Waits::For(NOBODY.to_owned()),
         (_, []) => Waits::ForNobody,
         (names, [name]) if names & HELD_BIT == 0 => Waits::For(name.clone()),

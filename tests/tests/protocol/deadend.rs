@@ -52,6 +52,7 @@ fn left_alone(state: &State, holder: usize) -> State {
             let log = node.log;
             *node = state.nodes[i].clone();
             (node.postgres, node.run, node.names, node.reign) = (Postgres::Down, None, 0, None);
+            (node.shown, node.unread) = (0, false);
             node.seen = pha_core::register::Memory::default();
             node.log = log;
         }
@@ -86,7 +87,7 @@ fn serves(state: &State, node: usize) -> bool {
     let owner = state.row.owner == Some(node as u8);
     owner
         && state.nodes[node].postgres == Postgres::Primary { in_force: 0 }
-        && state.nodes[node].names == 0
+        && state.nodes[node].shown == 0
 }
 
 /// No more faults; the node's agent and its PostgreSQL go on, and time passes.

@@ -83,6 +83,7 @@ pub(crate) fn forked_from(fresh: State) -> State {
         postgres: Postgres::Primary { in_force: second },
         standby_signal: false,
         names: second,
+        shown: second,
         reign: Some((1, 1)),
         ..state.nodes[0].clone()
     };

@@ -130,7 +130,7 @@ pub(crate) fn leaves_held(state: &State, i: usize, s: &Snapshot) -> bool {
         && s.progress.failures.len() == fresh
         && s.primary().is_some_and(|view| view.waits.is_held())
         && matches!(node.postgres, Postgres::Primary { .. })
-        && node.names & HELD_BIT != 0
+        && node.shown & HELD_BIT != 0
 }
 
 /// Whether the register is as node `i` had it when it began to hold commits, and it knows that.
@@ -151,5 +151,5 @@ pub(crate) fn leaves_left_over(state: &State, i: usize, s: &Snapshot) -> bool {
         && node.run.is_none()
         && s.primary().is_some_and(|view| view.waits.is_held())
         && matches!(node.postgres, Postgres::Primary { .. })
-        && node.names & HELD_BIT != 0
+        && node.shown & HELD_BIT != 0
 }

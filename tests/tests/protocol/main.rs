@@ -12,6 +12,7 @@ mod deadend;
 mod decision;
 mod diverged;
 mod exchange;
+mod files;
 mod given_back;
 mod guard;
 mod model;
@@ -33,6 +34,7 @@ use std::fmt::Write as _;
 use ahead::{AHEAD, LENT, MIXED, STRAYED};
 use diverged::UNWRITTEN;
 use exchange::{ALONE, HELD};
+use files::SHUT;
 use guard::{FENCED, UNGUARDED};
 use model::{ACKNOWLEDGED, Explored, SAME_TIMELINE, SINGLE_WRITER, SUPERSEDED, Start};
 use mutation::Mutation;
@@ -112,6 +114,7 @@ const fn bounds(nodes: usize, commits: u8, timelines: u8, delays: bool) -> Explo
         restarts: false,
         forgets: false,
         unfits: false,
+        files: false,
         withdraws: false,
         notify: false,
         hurries: false,
@@ -191,6 +194,20 @@ const EXCHANGING_GUARDED: Explored = Explored {
 /// Three nodes, of which a standby may be one that could not open for writing (R14).
 const UNFIT: Explored = Explored {
     unfits: true,
+    notify: false,
+    ..EXCHANGING
+};
+
+/// Two nodes, of which a file of the settings may have an error, and somebody has it read again later (R4, R14).
+const FILES: Explored = Explored {
+    files: true,
+    start: Start::Replicating,
+    ..SMALL
+};
+
+/// Three nodes with that, of which one takes the place of another (R3).
+const FILES_EXCHANGING: Explored = Explored {
+    files: true,
     notify: false,
     ..EXCHANGING
 };
@@ -980,6 +997,36 @@ fn somebody_can_take_over_who_could_open() {
 fn every_look_at_who_could_open_is_needed() {
     is_noticed(Mutation::UnfitStays, UNFIT, &[UNCOVERED]);
     is_noticed(Mutation::UnfitIsPromoted, UNFIT, &[TAKEN]);
+}
+
+#[test]
+fn what_the_files_say_and_the_server_has_not_costs_nothing() {
+    holds(FILES, Some(if long() { 10_000_000 } else { 400_000 }));
+    holds(
+        FILES_EXCHANGING,
+        Some(if long() { 5_000_000 } else { 100_000 }),
+    );
+    if long() {
+        let away = Explored {
+            files: true,
+            ..WITHDRAWING
+        };
+        holds(away, Some(10_000_000));
+        let stuck = deadend::search(&FILES);
+        assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+    }
+}
+
+#[test]
+fn every_look_at_the_files_is_needed() {
+    use Mutation as M;
+    for (mutation, model, breaks) in [
+        (M::FileForgotten, FILES, ACKNOWLEDGED),
+        (M::UnreadIsPromoted, FILES, TAKEN),
+        (M::OpeningUnseen, FILES, SHUT),
+    ] {
+        is_noticed(mutation, model, &[breaks]);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::ahead::{AHEAD, LENT, MIXED, STRAYED, has_strayed, is_lent};
 use crate::decision::Others;
 use crate::diverged::{UNWRITTEN, forked_from, release};
 use crate::exchange::{ALONE, HELD};
+use crate::files::{self, SHUT};
 use crate::given_back::HALF;
 use crate::guard::{Chance, FENCED, Resident, UNGUARDED, lease_may_run_out};
 use crate::mutation::Mutation;
@@ -63,6 +64,8 @@ pub(crate) struct Explored {
     pub(crate) forgets: bool,
     /// Whether a standby may become one that could not open for writing (R14).
     pub(crate) unfits: bool,
+    /// Whether files of PostgreSQL's settings get errors, and somebody has them read again once they are mended (R4, R14).
+    pub(crate) files: bool,
     /// Whether it is announced that the other nodes are about to be stopped.
     pub(crate) notify: bool,
     /// Whether an operation may come to the end of the time that it gives a standby.
@@ -164,6 +167,10 @@ pub(crate) enum Move {
     PutBack(usize, usize, bool),
     /// The node's memory of the register is lost.
     Forgets(usize),
+    /// A file of this node's settings has an error from here on, or no more.
+    ErrorComes(usize),
+    /// Somebody has the settings of this primary read again.
+    Reloads(usize),
     /// A limit of this standby is lower than the primary's from here on, or no more (R14).
     LimitsChange(usize),
     /// The withdrawal of the question for promises arrives at this node; that of the present epoch, once
@@ -251,6 +258,8 @@ impl Model for Explored {
             log: Log::default(),
             standby_signal: true,
             names: NOBODY_BIT,
+            shown: NOBODY_BIT,
+            unread: false,
             reign: None,
             seen: Memory::default(),
             bound_for_ever: false,
@@ -340,6 +349,7 @@ impl Model for Explored {
             }
             self.withdrawal_moves(state, i, moves);
             self.unfit_moves(state, i, moves);
+            self.file_moves(state, i, moves);
             self.agent_moves(state, i, node, moves);
             self.postgres_moves(state, i, node, moves);
             self.operator_moves(state, i, moves);
@@ -398,7 +408,7 @@ impl Model for Explored {
             }
             Move::Acts(i, outcome) => self.act(&mut state, i, outcome)?,
             Move::InForce(i) => {
-                let names = state.nodes[i].names;
+                let names = state.nodes[i].shown;
                 state.nodes[i].postgres = Postgres::Primary { in_force: names };
             }
             Move::Promoted(i) => {
@@ -411,6 +421,8 @@ impl Model for Explored {
                 }
             }
             Move::LimitsChange(i) => state.nodes[i].unfit ^= true,
+            Move::ErrorComes(i) => state.nodes[i].unread ^= true,
+            Move::Reloads(i) => files::reload(&mut state.nodes[i]).ok()?,
             Move::Opened(i) => {
                 self.opens(&mut state.nodes[i], i);
                 state.nodes[i].by_hand = true;
@@ -450,8 +462,9 @@ impl Model for Explored {
             Move::Withdrawn(i, present) => self.freed(&mut state, i, present)?,
             Move::Restarted(i) => {
                 let node = &mut state.nodes[i];
+                files::reload(node).ok()?;
                 node.postgres = Postgres::Primary {
-                    in_force: node.names,
+                    in_force: node.shown,
                 };
             }
             Move::LosesPower(i) => self.loses_power(&mut state.nodes[i]),
@@ -527,6 +540,7 @@ impl Model for Explored {
             Property::always(UNWRITTEN, |_, state: &State| {
                 state.nodes.iter().all(|node| node.released == 0)
             }),
+            Property::always(SHUT, |_, state: &State| state.violation != Some(SHUT)),
             Property::always(TAKEN, |_, state: &State| state.violation != Some(TAKEN)),
             Property::always(UNCOVERED, |_, state: &State| {
                 state.violation != Some(UNCOVERED)
@@ -679,7 +693,8 @@ impl Explored {
         }
         let primary = &mut state.nodes[0];
         primary.postgres = Postgres::Primary { in_force: standbys };
-        (primary.standby_signal, primary.names) = (false, standbys);
+        primary.standby_signal = false;
+        (primary.names, primary.shown) = (standbys, standbys);
         primary.reign = Some((TERM, 1));
         if let Some(kept) = &mut primary.record {
             kept.held = Held::Opened(Opening::at(0));
@@ -706,7 +721,7 @@ impl Explored {
         let held = names[0] | names[1] | HELD_BIT;
         let primary = &mut state.nodes[0];
         primary.postgres = Postgres::Primary { in_force: held };
-        primary.names = held;
+        (primary.names, primary.shown) = (held, held);
         primary.hold = state.holds_last.then_some(1);
         state
     }
@@ -747,13 +762,15 @@ impl Explored {
             upstream: None,
             promoting: false,
         };
-        (before.standby_signal, before.names) = (true, NOBODY_BIT);
+        before.standby_signal = true;
+        (before.names, before.shown) = (NOBODY_BIT, NOBODY_BIT);
         state
     }
 
     fn let_go_from(&self, fresh: State) -> State {
         let mut state = self.passed_from(fresh);
         state.nodes[0].postgres = Postgres::Primary { in_force: 0 };
+        state.nodes[0].shown = 0;
         set_upstream(&mut state.nodes[2], Some(0));
         state
     }
@@ -865,7 +882,7 @@ impl Explored {
                 // Between the register and the promotion it is open, for the agent to promote it.
                 // Where one is ahead, only who lends what it has: the others' stories are told elsewhere.
                 let lends = !self.ahead || state.nodes.iter().any(|of| of.lender == Some(i as u8));
-                if self.by_hand && node.names == NOBODY_BIT && lends {
+                if self.by_hand && node.shown == NOBODY_BIT && lends {
                     moves.push(Move::Opened(i));
                 }
                 if promoting {
@@ -899,7 +916,7 @@ impl Explored {
                 }
             }
             Postgres::Primary { in_force } => {
-                if in_force != node.names {
+                if in_force != node.shown {
                     moves.push(Move::InForce(i));
                 }
                 if state.next_commit < self.commits {
@@ -948,6 +965,7 @@ impl Explored {
                 node.standby_signal |=
                     !self.named && !node.run.as_ref().is_some_and(|run| starting(run));
             }
+            files::unless_running(node);
         }
     }
 }

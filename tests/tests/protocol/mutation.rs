@@ -10,7 +10,7 @@ use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Effect};
 use pha_core::register::{Condition, Memory, Promises, Reading, Register, Reply, Update};
 use pha_core::snapshot::{
-    Acquired, Answer, Closed, KeptBarrier, Links, Operation, Process, Served, Snapshot,
+    Acquired, Answer, Closed, InMemory, KeptBarrier, Links, Operation, Process, Served, Snapshot,
     StandbySignal, Watch,
 };
 use pha_core::timeline::WalPosition;
@@ -73,6 +73,12 @@ pub(crate) enum Mutation {
     UnfitStays,
     /// R14: a node that could not open asks for the register.
     UnfitIsPromoted,
+    /// R4: what the file of the settings says is not looked at.
+    FileForgotten,
+    /// R14: a node that takes up no change of its settings asks for the register.
+    UnreadIsPromoted,
+    /// R14: whether a standby has taken up that it is open is not looked at.
+    OpeningUnseen,
     /// R3, R6: a change of the holders applies although one has left since they were read.
     LeaverIsPutBack,
     /// R4, R6: a barrier that an operation has taken counts after the epoch has moved.
@@ -355,6 +361,7 @@ impl Mutation {
                     && let (Waits::ForNobody, Some(link)) = (&view.waits, view.links.rows.first())
                 {
                     view.waits = Waits::For(link.name.clone());
+                    shown.in_memory = InMemory::of(&view.waits);
                 }
             }
             Self::PromiseIgnored if snapshot.operation == Operation::Promote => {
@@ -484,6 +491,18 @@ impl Mutation {
                     (&mut shown.answer, &snapshot.operation)
                 {
                     view.paused = None;
+                }
+            }
+            Self::FileForgotten => {
+                if let Some(view) = snapshot.primary() {
+                    shown.in_memory = InMemory::of(&view.waits);
+                }
+            }
+            Self::UnreadIsPromoted => {
+                if let (Answer::Standby(view), Operation::Promote) =
+                    (&mut shown.answer, &snapshot.operation)
+                {
+                    view.unread = None;
                 }
             }
             Self::HoldNotTakenBack => dropped = &["primary-end-hold"],

@@ -228,8 +228,8 @@ impl Explored {
         node.standby_signal = false;
         node.postgres = Postgres::Primary {
             in_force: match self.mutation {
-                Mutation::StandbyIsOpen => node.names & !crate::state::NOBODY_BIT,
-                _ => node.names,
+                Mutation::StandbyIsOpen => node.shown & !crate::state::NOBODY_BIT,
+                _ => node.shown,
             },
         };
     }

@@ -336,6 +336,7 @@ pub(crate) fn superseded_from(fresh: State) -> State {
         postgres: Postgres::Primary { in_force: third },
         standby_signal: false,
         names: third,
+        shown: third,
         reign: Some((1, 1)),
         ..state.nodes[0].clone()
     };

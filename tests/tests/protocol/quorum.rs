@@ -65,7 +65,7 @@ impl Explored {
     /// The standby outside of this part for which alone commits wait, and which has everything.
     fn heir(&self, state: &State, part: u8) -> Option<u8> {
         let primary = members(part).find_map(|i| match state.nodes[i].postgres {
-            Postgres::Primary { in_force } => Some((in_force, state.nodes[i].names)),
+            Postgres::Primary { in_force } => Some((in_force, state.nodes[i].shown)),
             _ => None,
         });
         let (in_force, names) = primary.filter(|(in_force, names)| in_force == names)?;

@@ -231,6 +231,10 @@ pub(crate) struct Node {
     pub(crate) standby_signal: bool,
     /// `synchronous_standby_names` in the settings file, as bits.
     pub(crate) names: u8,
+    /// What the server has of it, as a new session sees it.
+    pub(crate) shown: u8,
+    /// A file of its settings has an error, so that it takes up no change, and is not started.
+    pub(crate) unread: bool,
     /// Term and timeline of the last promotion that was completed here.
     pub(crate) reign: Option<(u64, u8)>,
     /// What it has durably seen, promised and asked; nothing unless outages are explored, because
@@ -360,6 +364,9 @@ impl fmt::Display for Node {
         if self.unfit {
             write!(f, " unfit")?;
         }
+        if self.unread || self.shown != self.names {
+            write!(f, " shows {:b} unread {}", self.shown, self.unread)?;
+        }
         if let Some(lender) = self.lender {
             write!(f, " receives from {}", name(usize::from(lender)))?;
         }
@@ -437,6 +444,7 @@ impl Run {
             &s.answer,
             s.standby_signal,
             &s.register,
+            &s.in_memory,
             &s.memory,
             &s.guard,
             (&s.disk, &s.served, kept),

@@ -105,7 +105,7 @@ impl Explored {
             .map(|stranger| stranger.called)
             .collect();
         for other in &state.nodes {
-            names.push(other.names);
+            names.extend([other.names, other.shown]);
             names.extend(other.kept.map(|(names, _)| names));
             if let Postgres::Primary { in_force } = other.postgres {
                 names.push(in_force);
@@ -176,7 +176,7 @@ impl Explored {
                 false => (Announced::Nothing, flushed),
             };
         }
-        let former = match state.nodes[i].names {
+        let former = match state.nodes[i].shown {
             names if names & 1 << j != 0 => incarnation(names),
             _ => node.announced,
         };
@@ -312,7 +312,7 @@ pub(crate) fn is_called(node: usize, standby: &Node, names: u8) -> bool {
 /// that one streams under another.
 pub(crate) fn leaves_former(state: &State, i: usize, snapshot: &Snapshot) -> bool {
     let monitors = matches!(snapshot.operation, Operation::Monitor { .. });
-    let names = state.nodes[i].names;
+    let names = state.nodes[i].shown;
     let Some(view) = snapshot.primary().filter(|_| monitors) else {
         return false;
     };

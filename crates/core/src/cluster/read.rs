@@ -257,7 +257,7 @@ fn read_node(
         guard: transient(NodeAttribute::Guard).map(|text| Word::of(&printable(text, WORDS))),
         unfit: transient(NodeAttribute::Unfit)
             .filter(|text| !text.is_empty())
-            .map(|text| printable(text, WORDS)),
+            .and_then(|text| printable(text, WORDS).parse().ok()),
         barred,
         flushed: read(transient(NodeAttribute::Flushed), &mut note, str::parse),
         announced: match node

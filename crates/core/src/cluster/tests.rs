@@ -300,7 +300,7 @@ fn a_standby_covers_the_primary_when_it_holds_every_commit_and_may_be_promoted()
         (
             |n| {
                 n.score = Some(Score::MayNot);
-                n.unfit = Some("max_connections is 10".to_owned());
+                n.unfit = "max_connections is 10".parse().ok();
             },
             Some(held),
             Cover::Unfit,

@@ -296,13 +296,25 @@ pub(super) const RULES: &[Rule] = &[
         decide: external::hold,
     },
     Rule {
-        id: "primary-take-barrier",
-        says: "A named standby is no holder: see that its naming is in force, then take the barrier (R4).",
+        id: "primary-names-in-file",
+        says: "The file that says for whom commits wait says something else than PostgreSQL has: a change that was not taken up, or not to the end, or somebody has removed it, or an earlier version has written it elsewhere. Write there what PostgreSQL has, before anything is built on that: whoever has the files read again would let commits pass a holder by.",
         decide: |s| {
-            let (_, name) = named_non_holder(s)?;
+            let view = s.primary()?;
+            let own = !matches!(view.waits, Waits::Foreign(_));
+            (own && !s.names_are_taken_up() && s.settings.mode.replicated())
+                .then(|| once(s, Action::WriteNames(view.waits.clone())))
+                .flatten()
+        },
+    },
+    Rule {
+        id: "primary-take-barrier",
+        says: "A named standby is no holder, and the file says so too: see that its naming is in force, then take the barrier (R4).",
+        decide: |s| {
+            let (_, name) = named_non_holder(s).filter(|_| s.names_are_taken_up())?;
+            let waits = s.primary()?.waits.clone();
             barrier(s, &name)
                 .is_none()
-                .then(|| once(s, Action::TakeBarrier(name)))
+                .then(|| once(s, Action::TakeBarrier { name, waits }))
                 .flatten()
         },
     },
@@ -325,18 +337,6 @@ pub(super) const RULES: &[Rule] = &[
         id: "primary-name-timelines",
         says: "The register does not know the timeline that this primary writes by its name: keep it beside the data, and register it (R13).",
         decide: name_timelines,
-    },
-    Rule {
-        id: "primary-names-in-memory",
-        says: "For whom commits wait is not said by the file that a restart of the machine takes away, because an earlier version has written it elsewhere or somebody has removed it: write it there. To PostgreSQL it is the same.",
-        decide: |s| {
-            let view = s.primary()?;
-            let own = !matches!(view.waits, Waits::Foreign(_));
-            let elsewhere = !s.in_memory && view.waits != s.settings.names_of_a_standby();
-            (own && elsewhere && s.settings.mode.replicated())
-                .then(|| once(s, Action::SetNames(view.waits.clone())))
-                .flatten()
-        },
     },
     Rule {
         id: "primary-slots",
@@ -496,7 +496,7 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
 }
 
 fn add_holder(s: &Snapshot) -> Option<Step> {
-    let (node, name) = named_non_holder(s)?;
+    let (node, name) = named_non_holder(s).filter(|_| s.names_are_taken_up())?;
     let ready = has_flushed(s, &node, barrier(s, &name)?);
     let row = mine(s)?;
     (ready && s.progress.failure(ActionKind::UpdateRegister).is_none()).then(|| {

@@ -512,7 +512,7 @@ fn every_deviation_is_found_and_has_a_remedy() {
                         ("master-pgsql", "-INFINITY"),
                         (
                             "pgsql-unfit",
-                            "replay is paused, since max_connections is 50 and the primary had 100",
+                            "limits: replay is paused, since max_connections is 50 and the primary had 100",
                         ),
                     ],
                     ..STANDBY
@@ -526,11 +526,33 @@ fn every_deviation_is_found_and_has_a_remedy() {
             "cls_unstandby_node node2",
         ),
         (
+            "a standby that takes up no change of its settings",
+            vec![
+                PRIMARY,
+                Node {
+                    transient: &[
+                        ("master-pgsql", "-INFINITY"),
+                        ("pgsql-unfit", "files: a file has an error"),
+                    ],
+                    ..STANDBY
+                },
+            ],
+            none(),
+            &on,
+            Level::Warning,
+            &["unfit"],
+            &[],
+            "correct that line",
+        ),
+        (
             "a standby without room for a new timeline",
             vec![
                 PRIMARY,
                 Node {
-                    transient: &[("master-pgsql", "10"), ("pgsql-unfit", NO_ROOM)],
+                    transient: &[
+                        ("master-pgsql", "10"),
+                        ("pgsql-unfit", "room: its disk is full"),
+                    ],
                     ..STANDBY
                 },
             ],

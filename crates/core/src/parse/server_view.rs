@@ -182,6 +182,7 @@ fn as_standby(
         streaming: receiver.is_some_and(|receiver| receiver.streaming),
         receiver: receiver_pid.and_then(|pid| u32::try_from(pid).ok()),
         slots,
+        unread: None,
         paused: server.paused.then_some(PausedReplay {
             here: server.limits,
             needed: None,

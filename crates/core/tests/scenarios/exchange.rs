@@ -9,10 +9,14 @@ use pha_core::decide::{decide_without, exchange_until};
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
+use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, ActionKind};
 use pha_core::register::{PromiseAnswer, Reading, Reply, Trouble, Update};
-use pha_core::snapshot::{KeptBarrier, KeptLinks, LinkRow, Operation};
+use pha_core::snapshot::{
+    Answer, InMemory, KeptBarrier, KeptLinks, LinkRow, Operation, RunningName,
+};
 use pha_core::status::Score;
+use pha_core::unfit::Unfit;
 
 use crate::world::{MONITOR, Run, World, at, link, node, nodes, notification, owned};
 
@@ -462,7 +466,10 @@ fn without_the_register_a_hold_stays_where_something_may_have_changed() {
 #[test]
 fn every_step_of_an_exchange_ends_with_the_time_of_the_hold() {
     let seconds = Duration::from_secs;
-    let barrier = Action::TakeBarrier("node3".to_owned());
+    let barrier = Action::TakeBarrier {
+        name: "node3".to_owned(),
+        waits: Waits::Held(both().to_vec()),
+    };
     let mut world = three();
     lose(&mut world, 2);
     let mut s = world.look(&MONITOR);
@@ -555,7 +562,7 @@ const UNFIT: &str = "replay is paused, since max_connections is 50 and the prima
 /// node2, for which commits wait, could not open for writing.
 fn unfit() -> World {
     let mut world = three();
-    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = Some(UNFIT.to_owned());
+    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = UNFIT.parse().ok();
     world
 }
 
@@ -574,7 +581,7 @@ fn a_holder_that_could_not_open_is_exchanged_for_one_that_could() {
     );
     // It stays so, whatever becomes of the first one.
     let after = world.row().clone();
-    for unfit in [Some(UNFIT.to_owned()), None] {
+    for unfit in [UNFIT.parse::<Unfit>().ok(), None] {
         world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = unfit;
         world.carry(&MONITOR);
         assert_eq!((world.row().epoch, world.held), (after.epoch, false));
@@ -597,7 +604,7 @@ fn the_score_of_one_that_could_not_open_is_lowered_and_never_raised() {
             world.name(&[""; 0]);
         }
         let other = world.cluster().nodes.get_mut(&node(2)).unwrap();
-        (other.unfit, other.score) = (Some(UNFIT.to_owned()), Some(before));
+        (other.unfit, other.score) = (UNFIT.parse().ok(), Some(before));
         world.carry(&MONITOR);
         assert_eq!(
             world.cluster().node(&node(2)).score,
@@ -613,7 +620,7 @@ fn commits_are_not_held_where_nobody_better_is_there_at_once() {
     let hindered: [(&str, Hinder); 6] = [
         ("nor could the other one", |world| {
             let other = world.cluster().nodes.get_mut(&node(3)).unwrap();
-            other.unfit = Some(UNFIT.to_owned());
+            other.unfit = UNFIT.parse().ok();
         }),
         ("an administrator keeps it from being promoted", |world| {
             let other = world.cluster().nodes.get_mut(&node(3)).unwrap();
@@ -653,7 +660,7 @@ fn commits_are_not_held_where_nobody_better_is_there_at_once() {
 #[test]
 fn an_exchange_of_one_that_acknowledges_ends_with_what_was_before() {
     let mut world = announced();
-    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = Some(UNFIT.to_owned());
+    world.cluster().nodes.get_mut(&node(2)).unwrap().unfit = UNFIT.parse().ok();
     let [second, third] = [2, 3].map(|number| LinkName::incarnation(&node(number), 1));
     let held = |run: &Run| {
         let mut actions = run.actions.iter();
@@ -680,4 +687,49 @@ fn an_exchange_of_one_that_acknowledges_ends_with_what_was_before() {
     });
     world.carry(&MONITOR);
     assert_eq!(world.row().holders, nodes(&[1, 3]));
+}
+
+/// A hold that PostgreSQL does not take up does not stay in its file: with a reload later commits would be held, and
+/// nobody would be at it.
+#[test]
+fn a_hold_that_is_not_taken_up_does_not_stay_in_the_file() {
+    let mut world = unfit();
+    world.unread = Some("postgresql.conf line 1: unknown_word".to_owned());
+    let run = world.carry(&MONITOR);
+    let failed = format!("{HOLD}!");
+    assert!(run.actions.contains(&failed), "{:?}", run.actions);
+    let second = InMemory::of(&Waits::For("node2".to_owned()));
+    assert_eq!(
+        (&world.names[..], &world.in_memory),
+        (&["node2".to_owned()][..], &second)
+    );
+}
+
+/// One that was slow once says by its own agent when it has caught up, as the one that is to take the place.
+#[test]
+fn a_standby_that_was_waited_for_in_vain_says_when_it_has_caught_up() {
+    let third = LinkName::incarnation(&node(1), 1);
+    let mut world = World::standby();
+    world.settings.nodes.push(node(3));
+    world.register = Ok(owned(2, 1, &[2, 3]));
+    let cluster = world.cluster();
+    let mut holder = cluster.node(&node(2));
+    holder.unfit = UNFIT.parse().ok();
+    cluster.nodes.insert(node(3), holder);
+    let own = cluster.nodes.get_mut(&node(1)).unwrap();
+    own.announced = Announced::Name(third.clone());
+    own.data_status = "STREAMING|ASYNC".parse().ok();
+    world.running = RunningName::Name(third.clone());
+    let says = |mut world: World| {
+        world.carry(&MONITOR);
+        world.cluster().node(&node(1)).flushed.map(|said| said.name)
+    };
+    let mut streaming = world.clone();
+    if let Answer::Standby(view) = &mut streaming.answer {
+        view.streaming = true;
+    }
+    assert_eq!(says(streaming.clone()), Some(third));
+    assert_eq!(says(world), None, "it does not stream");
+    streaming.cluster().nodes.get_mut(&node(3)).unwrap().unfit = None;
+    assert_eq!(says(streaming), None, "nobody takes anybody's place");
 }

@@ -7,10 +7,10 @@ use pha_core::decide::decide;
 use pha_core::link_name::{Flushed, LinkName};
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, Attribute, Effect, Verdict};
-use pha_core::postgres::NO_ROOM;
 use pha_core::register::{Reading, Trouble};
 use pha_core::snapshot::{Answer, Arbiter, Mode, Operation, Process, RunningName, WalRoom};
 use pha_core::status::{PgsqlStatus, Score};
+use pha_core::unfit::UnfitKind;
 
 use crate::world::{Change, MONITOR, World, at, expired, node, notification, owned, room};
 
@@ -109,7 +109,8 @@ fn a_node_without_room_for_wal_comes_after_every_other_holder() {
         assert_eq!(score(&world), Some(wanted), "{register:?}");
         // It says so whether it is a holder or not, so that its primary waits for another one, and leaves the score.
         let unfit = world.cluster().node(&node(1)).unfit;
-        assert_eq!(unfit.as_deref(), Some(NO_ROOM), "{register:?}");
+        let kind = unfit.and_then(|unfit| unfit.kind);
+        assert_eq!(kind, Some(UnfitKind::Room), "{register:?}");
     }
 }
 

@@ -4,12 +4,12 @@ use pha_core::cluster::ClusterNode;
 use pha_core::decide::decide_without;
 use pha_core::lsn::Lsn;
 use pha_core::ocf::{self, OcfCode, When};
-use pha_core::parse::standby_names::NOBODY;
+use pha_core::parse::standby_names::{NOBODY, Waits};
 use pha_core::plan::{Action, ActionKind, Effect, Plan, Verdict};
 use pha_core::register::{Reading, Register, Reply, Trouble, Update};
 use pha_core::snapshot::{
-    Answer, KeptBarrier, KeptLinks, LinkRow, Mode, PrimaryView, Process, Slot, Snapshot,
-    StandbyView,
+    Answer, Arbiter, InMemory, KeptBarrier, KeptLinks, LinkRow, Mode, PrimaryView, Process, Slot,
+    Snapshot, StandbyView,
 };
 use pha_core::status::{DataStatus, PgsqlStatus, Score, SyncState, WalSenderState};
 use pha_core::timeline::{HistoryEntry, TimelineId};
@@ -20,6 +20,7 @@ const RENEW: &str = "renew by node1";
 const SET: &str = "set holders by node1";
 const ALONE: &str = "set-names []";
 const NAME: &str = "set-names [node2]";
+const FILE: &str = "write-names";
 
 #[test]
 fn a_healthy_primary_renews_and_shows() {
@@ -42,25 +43,88 @@ fn a_healthy_primary_renews_and_shows() {
 #[test]
 fn names_that_a_restart_of_the_machine_would_leave_are_written_where_it_does_not() {
     let mut world = World::primary();
-    world.in_memory = false;
-    world.name(&["node2"]);
+    world.in_memory = InMemory::Nothing;
     world
         .carry(&MONITOR)
-        .expect(OcfCode::RunningPromoted, &[RENEW, NAME, RENEW]);
-    assert!(world.in_memory);
+        .expect(OcfCode::RunningPromoted, &[RENEW, FILE, RENEW]);
+    assert_eq!(world.in_memory, second());
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &[RENEW]);
 
     // Where it cannot be written, the primary goes on as it is.
-    world.in_memory = false;
-    world.name(&["node2"]);
-    world.broken.insert(ActionKind::SetNames.into());
+    world.in_memory = InMemory::Nothing;
+    world.broken.insert(ActionKind::WriteNames.into());
+    let run = world.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, "write-names!", RENEW]);
+}
+
+/// The names for which commits wait.
+fn second() -> InMemory {
+    InMemory::of(&Waits::For("node2".to_owned()))
+}
+
+/// R4: a change that PostgreSQL has not taken up stays in the file where its operation was killed, and comes with
+/// anybody's reload. Nobody becomes a holder by names that the file does not have.
+#[test]
+fn nobody_becomes_a_holder_by_names_that_the_file_does_not_say() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.in_memory = InMemory::of(&Waits::ForNobody);
+    let mut broken = world.clone();
     let run = world.carry(&MONITOR);
     run.expect(
         OcfCode::RunningPromoted,
-        &[RENEW, "set-names [node2]!", RENEW],
+        &[RENEW, FILE, RENEW, "take-barrier", RENEW, SET],
     );
+    assert_eq!(world.in_memory, second());
+
+    broken.broken.insert(ActionKind::WriteNames.into());
+    let run = broken.carry(&MONITOR);
+    run.expect(OcfCode::RunningPromoted, &[RENEW, "write-names!", RENEW]);
+    assert_eq!(broken.row().holders, nodes(&[1]));
+}
+
+/// A barrier of this epoch is kept, and the file says something else since.
+#[test]
+fn a_barrier_counts_only_with_names_that_the_file_says() {
+    let mut world = World::primary();
+    world.register = Ok(owned(1, 1, &[1]));
+    world.in_memory = InMemory::Unknown;
+    world.broken.insert(ActionKind::WriteNames.into());
+    let barrier = KeptBarrier {
+        name: "node2".to_owned(),
+        lsn: Lsn::new(1),
+        term: world.row().term,
+        epoch: world.row().epoch,
+    };
+    world.kept = Some(KeptLinks {
+        barrier: Some(barrier),
+        ..world.would_keep()
+    });
+    world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1]));
+    world.broken.clear();
+    world.carry(&MONITOR);
+    assert_eq!(world.row().holders, nodes(&[1, 2]));
+}
+
+/// Without a register its score says whether a standby holds everything.
+#[test]
+fn a_standby_is_no_successor_by_names_that_the_file_does_not_say() {
+    for arbiter in [Arbiter::Off, Arbiter::External] {
+        let mut world = World::primary();
+        world.settings.arbiter = arbiter;
+        world.in_memory = InMemory::of(&Waits::ForNobody);
+        let mut broken = world.clone();
+        broken.broken.insert(ActionKind::WriteNames.into());
+        broken.carry(&MONITOR);
+        let score = |world: &mut World| world.cluster().node(&node(2)).score;
+        assert_eq!(score(&mut broken), Some(Score::MayNot));
+        world.carry(&MONITOR);
+        assert_eq!(score(&mut world), Some(Score::MayPromote));
+        assert_eq!(world.in_memory, second());
+    }
 }
 
 /// Somebody has started it outside Pacemaker after its machine was off, and no other node took over.
@@ -69,12 +133,12 @@ fn a_primary_that_waits_for_nobody_who_could_come_serves_again_with_its_next_mon
     let mut world = World::primary();
     world.standbys.clear();
     world.register = Ok(owned(1, 1, &[1]));
-    world.in_memory = false;
     world.name(&[NOBODY]);
     world
         .carry(&MONITOR)
         .expect(OcfCode::RunningPromoted, &[RENEW, SET, ALONE, RENEW]);
-    assert!(world.names.is_empty() && world.in_memory);
+    assert!(world.names.is_empty());
+    assert_eq!(world.in_memory, InMemory::of(&Waits::ForNobody));
 }
 
 /// R10: what lies inside a record is not recorded. After a crash the WAL ends before that record,
@@ -335,7 +399,7 @@ fn a_standby_that_can_take_over_is_named_before_one_that_cannot() {
     type Hinder = fn(&mut ClusterNode);
     let hindered: [Hinder; 3] = [
         |node| node.barred = Some("never-here".to_owned()),
-        |node| node.unfit = Some("replay is paused".to_owned()),
+        |node| node.unfit = "replay is paused".parse().ok(),
         |node| node.score = Some(Score::LastResort),
     ];
     for hinder in hindered {

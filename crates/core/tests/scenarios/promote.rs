@@ -17,6 +17,7 @@ use pha_core::snapshot::{
 };
 use pha_core::status::{DataStatus, PgsqlStatus, Score};
 use pha_core::timeline::{History, HistoryEntry};
+use pha_core::unfit::UnfitKind;
 
 use crate::world::{
     Change, MONITOR, Part, SYSTEM, World, at, expired, first_lineage, node, nodes, notification,
@@ -391,6 +392,50 @@ fn a_failed_restart_in_place_says_what_postgresql_said() {
     assert_eq!(run.reason, "start-postgres is broken");
 }
 
+/// R14: the names of a standby stay in force, since nothing is taken up, and every commit would wait for nobody who could
+/// come.
+#[test]
+fn a_standby_that_takes_up_no_change_leaves_the_register_alone() {
+    let mut world = successor();
+    world.unread = Some("postgresql.conf line 7: a word".to_owned());
+    world.start();
+    let before = world.row().clone();
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    assert!(
+        run.reason
+            .contains("line 7: a word; correct that line there"),
+        "{}",
+        run.reason
+    );
+    assert_eq!(*world.row(), before, "the register is left alone");
+    world.carry(&MONITOR);
+    let shown = world.cluster().node(&node(1));
+    assert_eq!(shown.score, Some(Score::MayNot));
+    assert_eq!(shown.unfit.unwrap().kind, Some(UnfitKind::Files));
+
+    world.unread = None;
+    world.start();
+    world.carry(&MONITOR);
+    let shown = world.cluster().node(&node(1));
+    assert_eq!((shown.score, shown.unfit), (Some(Score::MayPromote), None));
+    assert_eq!(
+        world.carry(&Operation::Promote).code,
+        Some(OcfCode::Success)
+    );
+}
+
+/// Where the error comes after the look, the promotion ends: PostgreSQL is not told to open.
+#[test]
+fn a_standby_that_is_not_opened_is_not_promoted() {
+    let mut world = successor();
+    world.broken.insert(ActionKind::OpenStandby.into());
+    let run = world.carry(&Operation::Promote);
+    assert_eq!(run.code, Some(OcfCode::Generic));
+    let promoted = |action: &String| action.starts_with("promote-postgres");
+    assert!(!run.actions.iter().any(promoted), "{:?}", run.actions);
+}
+
 /// R14: PostgreSQL pauses its replay where a limit is less than the primary's, and ends when such a
 /// server is promoted.
 #[test]
@@ -421,7 +466,7 @@ fn a_standby_that_could_not_open_leaves_the_register_alone() {
     world.carry(&MONITOR);
     let shown = world.cluster().node(&node(1));
     assert_eq!(shown.score, Some(Score::MayNot));
-    assert!(shown.unfit.unwrap().contains("max_connections"));
+    assert!(shown.unfit.unwrap().why.contains("max_connections"));
 
     // A pause that an operator asked for ends by itself at a promotion.
     let mut world = standby(100);

@@ -17,9 +17,10 @@ use pha_core::register::{
     Memory, PromiseAnswer, Reading, Register, Reign, Reply, Trouble, Update, Withdrawal,
 };
 use pha_core::snapshot::{
-    Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, KeptHold, KeptLinks,
-    LinkId, LinkNames, LinkRow, Links, Look, Mode, Operation, PrimaryView, Process, Progress,
-    RunningName, Served, Settings, Slot, Snapshot, StandbySignal, StandbyView, Unfinished, WalRoom,
+    Answer, Arbiter, ChangeLock, Disk, EndUnknown, ExternalLock, Guard, InMemory, KeptHold,
+    KeptLinks, LinkId, LinkNames, LinkRow, Links, Look, Mode, Operation, PrimaryView, Process,
+    Progress, RunningName, Served, Settings, Slot, Snapshot, StandbySignal, StandbyView,
+    Unfinished, WalRoom,
 };
 use pha_core::status::{PgsqlStatus, SyncState, WalSenderState, Word};
 use pha_core::timeline::{History, HistoryEntry, TimelineId, WalPosition};
@@ -172,8 +173,10 @@ pub(crate) struct World {
     pub(crate) disk_error: Option<EndUnknown>,
     /// The names in the settings file.
     pub(crate) names: Vec<String>,
-    /// Whether the file that a restart of the machine takes away says so.
-    pub(crate) in_memory: bool,
+    /// What the file says that a restart of the machine takes away.
+    pub(crate) in_memory: InMemory,
+    /// A file has an error, because of which the server takes up no change.
+    pub(crate) unread: Option<String>,
     /// No commit passes under them.
     pub(crate) held: bool,
     pub(crate) standbys: Vec<LinkRow>,
@@ -269,7 +272,8 @@ impl World {
             changed: false,
             disk_error: None,
             names: vec![NOBODY.to_owned()],
-            in_memory: true,
+            in_memory: InMemory::Nothing,
+            unread: None,
             held: false,
             standbys: vec![],
             cluster: Ok(Cluster {
@@ -333,6 +337,7 @@ impl World {
         world.standby_signal = false;
         world.record = record(Held::Opened(Opening::at(1)));
         world.names = vec!["node2".to_owned()];
+        world.in_memory = InMemory::of(&Waits::For("node2".to_owned()));
         world.standbys = vec![link(2, 1000)];
         world.register = Ok(owned(1, 1, &[1, 2]));
         world.memory = Memory {
@@ -377,6 +382,7 @@ impl World {
             Answer::Standby(StandbyView {
                 slots: vec![],
                 closed: self.names == [NOBODY] && !self.changed,
+                unread: self.unread.clone(),
                 received: Some(self.end.lsn),
                 replayed: Some(self.end.lsn),
                 timeline: Some(self.end.timeline),
@@ -406,6 +412,7 @@ impl World {
         self.names = names.iter().map(ToString::to_string).collect();
         self.held = false;
         self.shows_names();
+        self.in_memory = InMemory::of(&self.waits());
     }
 
     fn shows_names(&mut self) {
@@ -513,7 +520,7 @@ impl World {
     fn write_standby(&mut self, action: &Action) {
         let wanted = action.standby_settings(&self.settings).unwrap();
         self.changed = !wanted.is_closed(&self.settings);
-        self.in_memory = wanted.names != self.settings.names_of_a_standby();
+        self.in_memory = InMemory::of(&wanted.names);
         self.names = wanted.names.names().to_vec();
     }
 
@@ -542,7 +549,7 @@ impl World {
             Attribute::Baseline(value) => known.baseline = Some(value),
             Attribute::Receiver(value) => known.receiver = Some(value),
             Attribute::Guard(value) => known.guard = Some(Word::Known(value)),
-            Attribute::Unfit(value) => known.unfit = (!value.is_empty()).then_some(value),
+            Attribute::Unfit(value) => known.unfit = value,
             Attribute::Flushed(value) => known.flushed = Some(value),
         }
     }
@@ -569,11 +576,14 @@ impl World {
                 self.standby_signal = true;
             }
             Action::WritePrimarySettings => {
-                self.in_memory = true;
+                self.in_memory = InMemory::of(&Waits::ForNobody);
                 self.names.clear();
                 self.standby_signal = false;
             }
             Action::OpenStandby(_) | Action::CloseStandby(_) | Action::CatchUp { .. } => {
+                if let Some(error) = &self.unread {
+                    return Err(error.clone());
+                }
                 self.write_standby(action);
                 if let Action::CatchUp { .. } = action {
                     self.end.lsn = self.end.lsn.max(self.lent.unwrap_or(Lsn::INVALID));
@@ -594,12 +604,17 @@ impl World {
             }
             Action::ReserveTimelines(highest) => self.reserved = highest.get(),
             Action::SetNames(waits) => {
-                self.in_memory = true;
+                self.in_memory = InMemory::of(waits);
+                if let Some(error) = &self.unread {
+                    return Err(error.clone());
+                }
                 self.name(waits.names());
                 self.held = waits.is_held();
+                self.in_memory = InMemory::of(waits);
                 self.shows_names();
             }
-            Action::TakeBarrier(_) => return Ok(Effect::Barrier(self.end.lsn)),
+            Action::WriteNames(waits) => self.in_memory = InMemory::of(waits),
+            Action::TakeBarrier { .. } => return Ok(Effect::Barrier(self.end.lsn)),
             Action::StartPostgres(name) => {
                 self.running = match name {
                     Some(name) if name.is_incarnation() => RunningName::Name(name.clone()),
@@ -609,9 +624,9 @@ impl World {
             }
             Action::StopPostgres(_) => {
                 self.stop();
-                self.in_memory = false;
+                self.in_memory = InMemory::Nothing;
             }
-            Action::EndNames => self.in_memory = false,
+            Action::EndNames => self.in_memory = InMemory::Nothing,
             Action::PromotePostgres => self.promote(),
             Action::ReadDisk => {
                 return Ok(Effect::Disk(Disk {
@@ -741,7 +756,7 @@ impl World {
                 true => StandbySignal::Unknown,
                 false => self.standby_signal.into(),
             },
-            in_memory: self.in_memory,
+            in_memory: self.in_memory.clone(),
             unfinished: self.unfinished.clone(),
             disk,
             wal_room: self.wal_room.clone(),

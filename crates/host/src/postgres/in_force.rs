@@ -87,6 +87,27 @@ impl Postgres {
         }
     }
 
+    /// The same for a standby. That it has taken up its settings is seen by the names only where it is opened, which
+    /// empties them: otherwise it is asked for the errors of its files.
+    ///
+    /// # Errors
+    /// As of [`Self::take_up_sync_names`].
+    pub fn take_up_standby(
+        &self,
+        ctl: &PgCtl,
+        expected: &str,
+        deadline: Deadline,
+    ) -> Result<(), PostgresError> {
+        self.take_up_sync_names(ctl, expected, deadline)?;
+        if expected.is_empty() {
+            return Ok(());
+        }
+        match self.own_file_errors(deadline) {
+            Ok(errors) if !errors.is_empty() => Err(PostgresError::Unread(errors.join("; "))),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Connects again and again until a new connection shows the value.
     fn await_value(&self, expected: &str, deadline: Deadline) -> Result<Session, PostgresError> {
         loop {

@@ -7,12 +7,12 @@ use crate::cluster::Cluster;
 use crate::names::NodeName;
 use crate::ocf::{self, When};
 use crate::plan::{Action, ActionKind, Attribute, Step};
-use crate::postgres::NO_ROOM;
 use crate::register::Ownership;
 use crate::repl_info::ReplInfo;
 use crate::snapshot::{Guard, Mode, Operation, Snapshot};
 use crate::status::{DataStatus, GuardStatus, PgsqlStatus, Score, SyncState, WalSenderState, Word};
 use crate::timeline::WalPosition;
+use crate::unfit::Unfit;
 
 /// The writes that are still needed; none once a write has failed in this operation, so that a
 /// broken attribute daemon does not keep an operation from its end.
@@ -146,7 +146,9 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link>) -> Option<
             Ownership::Mine(row) | Ownership::Adopt(row) => Some(may(row.holders.contains(node))),
             _ => None,
         },
+        // Without a register this is all that says so: commits that pass it by after anybody's reload must not.
         Mode::Sync => Some(may(streaming
+            && snapshot.names_are_taken_up()
             && link.is_some_and(|l| {
                 matches!(l.sync, SyncState::Sync | SyncState::Quorum)
             }))),
@@ -168,9 +170,8 @@ pub(in crate::decide) fn of_standby(snapshot: &Snapshot) -> Vec<(NodeName, Attri
         wanted.push((me.clone(), Attribute::Guard(GuardStatus::NotRunning)));
     }
     if let Some(view) = snapshot.standby() {
-        let full = snapshot.wal_room.is_short().then(|| NO_ROOM.to_owned());
-        let why = view.unfit().or(full).unwrap_or_default();
-        wanted.push((me.clone(), Attribute::Unfit(why)));
+        let full = snapshot.wal_room.is_short().then(Unfit::no_room);
+        wanted.push((me.clone(), Attribute::Unfit(view.unfit().or(full))));
     }
     if let Some(position) = position_to_report(snapshot, cluster) {
         wanted.push((me.clone(), Attribute::Position(position)));
@@ -272,7 +273,7 @@ pub(in crate::decide) fn changed(
         Attribute::Baseline(value) => known.baseline.as_ref() != Some(value),
         Attribute::Receiver(value) => known.receiver.as_ref() != Some(value),
         Attribute::Guard(value) => known.guard != Some(Word::Known(*value)),
-        Attribute::Unfit(value) => known.unfit.as_deref().unwrap_or_default() != value,
+        Attribute::Unfit(value) => known.unfit != *value,
         Attribute::Flushed(value) => known.flushed.as_ref() != Some(value),
     }
 }

@@ -10,6 +10,7 @@ use crate::register::{Damage, Eligibility, Own, Reading, Register, may_promote};
 use crate::snapshot::{Arbiter, ExternalLock, Mode, Snapshot, StandbyView, WalRoom};
 use crate::status::Score;
 use crate::timeline::WalPosition;
+use crate::unfit::UnfitKind;
 
 /// What a standby's score ought to be, and why.
 #[must_use]
@@ -46,7 +47,7 @@ pub fn gate(snapshot: &Snapshot) -> Gate {
     if let Some(why) = snapshot.standby().and_then(StandbyView::unfit) {
         return Gate::set(
             Score::MayNot,
-            format!("it could not open for writing: {why}"),
+            format!("it could not open for writing: {}", why.why),
         );
     }
     let gate = if snapshot.builtin() {
@@ -274,9 +275,14 @@ pub(in crate::decide) fn refusal(s: &Snapshot) -> Option<String> {
         return Some(why.to_owned());
     }
     if let Some(why) = s.standby().and_then(StandbyView::unfit) {
+        let remedy = match why.kind {
+            Some(UnfitKind::Files) => "correct that line there",
+            _ => "raise it there in postgresql.conf and restart the standby",
+        };
         return Some(format!(
-            "PostgreSQL on {} could not open for writing: {why}; raise it there in postgresql.conf and restart the standby",
-            s.me()
+            "PostgreSQL on {} could not open for writing: {}; {remedy}",
+            s.me(),
+            why.why
         ));
     }
     if !s.builtin() {

@@ -74,7 +74,8 @@ pub(in crate::decide) fn stop_first(snapshot: &Snapshot, kindest: StopMode) -> O
     }
     if snapshot.process == Process::Absent {
         let tried = snapshot.progress.failure(ActionKind::EndNames).is_some();
-        return (snapshot.in_memory && !tried).then(|| Step::then_continue(vec![Action::EndNames]));
+        return (snapshot.in_memory.may_be_there() && !tried)
+            .then(|| Step::then_continue(vec![Action::EndNames]));
     }
     Some(match next_stop(snapshot, kindest) {
         Some(mode) => Step::then_reobserve(vec![Action::StopPostgres(mode)]),
@@ -85,7 +86,7 @@ pub(in crate::decide) fn stop_first(snapshot: &Snapshot, kindest: StopMode) -> O
 /// Gives the lock back. Only called where PostgreSQL does not serve as a primary: it is proven
 /// stopped and would not serve if somebody started it, or it is a standby (R8). Holders stay.
 pub(in crate::decide) fn release(snapshot: &Snapshot) -> Option<Step> {
-    let may_serve_again = snapshot.process == Process::Absent && snapshot.in_memory;
+    let may_serve_again = snapshot.process == Process::Absent && snapshot.in_memory.may_be_there();
     if snapshot.progress.released || may_serve_again || !snapshot.settings.mode.replicated() {
         return None;
     }

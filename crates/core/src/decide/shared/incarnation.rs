@@ -167,7 +167,8 @@ pub(in crate::decide) fn furthest(s: &Snapshot) -> Option<(NodeName, Lsn)> {
     ahead.max_by_key(|(_, lsn)| *lsn)
 }
 
-/// Whether the primary may be waiting for that: it is the only holder, or it has named this standby.
+/// Whether the primary may be waiting for that: it is the only holder, or it has named this standby, or is to take it
+/// in the place of another. Where it has waited in vain before, it does not begin again before this is said.
 fn asked(s: &Snapshot) -> Option<()> {
     let row = no_holder(s)?;
     let streams = s.standby()?.streaming;
@@ -176,7 +177,7 @@ fn asked(s: &Snapshot) -> Option<()> {
         Some(DataStatus::Replication { sync, .. }) => sync != Word::Known(SyncState::Async),
         _ => false,
     };
-    (streams && (row.holders.len() == 1 || named)).then_some(())
+    (streams && (row.holders.len() == 1 || named || successor(s).is_some())).then_some(())
 }
 
 /// The register, where this standby is no holder and another node owns it.
