@@ -15,10 +15,12 @@ use pha_core::history::Moment;
 use pha_core::names::NodeName;
 use pha_core::postgres::{Archiving, LinkRow, RoleView};
 use pha_core::status::{Role, Score, WalSenderState};
+use pha_core::sync_in_force::FILE_ERRORS;
 use pha_host::clock::Deadline;
 use serde_json::json;
 
 use super::hand_over::{self, Wanted};
+use super::restart::settings::SettingsQuestion;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
@@ -152,6 +154,7 @@ impl OnlineSwitch {
             failures: failed(cluster.view.our_failures()),
             busy: asked.busy,
             archiving: asked.archiving,
+            file_errors: file_errors(cluster),
             nodes,
             promoted,
             to,
@@ -208,6 +211,13 @@ fn may_be_performed(
         true => hand_over::ask(cluster, &plan.from, &plan.to, Wanted::Whether, deadline),
         false => Ok(()),
     }
+}
+
+/// What keeps PostgreSQL from taking up changes of its settings, on each node that answers.
+fn file_errors(cluster: &Cluster) -> BTreeMap<NodeName, Vec<String>> {
+    let deadline = Deadline::after(ASK);
+    let question = SettingsQuestion::of(cluster, deadline).by_pgdba();
+    question.ask(FILE_ERRORS, deadline).into_iter().collect()
 }
 
 /// What the primary has said.

@@ -135,6 +135,64 @@ fn cluster_a_standby_with_lower_limits_is_not_promoted() {
     bed.settle("node1", &["node2"]);
     ends(&bed, "node1", &["online_switch"], 0);
     let _ = bed.conclude(writer, "node2", &["node1"]);
+
+    a_word_that_postgresql_does_not_know(&bed);
+}
+
+/// One word in any of its files keeps PostgreSQL from taking up any change. node2 is the primary.
+fn a_word_that_postgresql_does_not_know(bed: &Bed) {
+    let config = format!("{PGDATA}/postgresql.conf");
+    let write = |node: &str| bed.run(node, &["sed", "-i", "$ashared_bufers = 1GB", &config]);
+    let mend = |node: &str| bed.run(node, &["sed", "-i", "/shared_bufers/d", &config]);
+    let before = bed.settle("node2", &["node1"]);
+    let writer = bed.writer();
+    must(writer.wait_for(50, PATIENCE));
+
+    scenario("PostgreSQL does not know a word in the primary's file: no planned switch begins");
+    write("node2");
+    let refused = ends(bed, "node1", &["online_switch"], 10);
+    assert!(refused.contains("shared_bufers"), "{refused}");
+    mend("node2");
+
+    scenario("nor in the standby's: it says so, and commits go on to wait for it");
+    write("node1");
+    let refused = ends(bed, "node2", &["online_switch"], 10);
+    assert!(refused.contains("shared_bufers"), "{refused}");
+    bed.until("the standby to say that it takes up nothing", || {
+        let cib = bed.cib_of("node2").map_err(|error| error.to_string())?;
+        let score = cib.transient("node1", "master-pgsql");
+        let unfit = cib.transient("node1", "pgsql-unfit").unwrap_or_default();
+        let told = unfit.starts_with("files: ") && unfit.contains("shared_bufers");
+        (told && score.as_deref() == Some("-INFINITY"))
+            .then_some(())
+            .ok_or_else(|| format!("score {score:?}, {unfit:?}"))
+    });
+    must(writer.wait_for(50, PATIENCE));
+    assert_eq!(must(register(bed)).holders, before.register.holders);
+
+    scenario("power cut of the primary: the standby leaves the register alone");
+    must(bed.power_cut("node2"));
+    crate::partition::lease_long_over(bed, "node2");
+    assert_eq!(must(bed.sql("node1", "SELECT pg_is_in_recovery()")), "t");
+    let row = must(register(bed));
+    assert_eq!(
+        (&row.owner, row.term),
+        (&before.register.owner, before.register.term)
+    );
+    assert_eq!(bed.fail_count("node1", "node1"), "0");
+
+    scenario(
+        "the word is taken out, and nothing else is typed: the standby takes over, with everything",
+    );
+    mend("node1");
+    must(writer.wait_for(50, PATIENCE));
+    let row = must(register(bed));
+    assert_eq!(
+        (row.owner.as_str(), row.term),
+        ("node1", before.register.term + 1)
+    );
+    must(bed.boot("node2"));
+    let _ = bed.conclude(writer, "node1", &["node2"]);
 }
 
 #[test]

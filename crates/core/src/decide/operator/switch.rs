@@ -10,6 +10,8 @@
 //! Without the built-in lock service nothing can be handed over: that the old primary can follow is then the
 //! proof, afterwards.
 
+use std::collections::BTreeMap;
+
 use super::{Broken, Refusal, mend_archive, not_borne_out};
 use crate::message;
 use crate::message::Message;
@@ -68,6 +70,9 @@ pub struct SwitchFacts {
     pub busy: Vec<String>,
     /// What the primary has to archive before it stops; none where that is not known.
     pub archiving: Option<Archiving>,
+    /// The errors of PostgreSQL's files because of which it takes up no change of its settings, by node, of those that
+    /// have answered.
+    pub file_errors: BTreeMap<NodeName, Vec<String>>,
 }
 
 /// The switch that will be made.
@@ -225,6 +230,22 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         check: no_successor,
     },
     SwitchRule {
+        id: "switch-files",
+        says: "PostgreSQL on the primary can read the files of its settings: as a standby it could not be started otherwise.",
+        always: false,
+        check: |facts| {
+            let node = facts.promoted.first()?;
+            let what = unread(facts, node)?;
+            Some((
+                what,
+                message!(
+                    "on {node}: correct that line, then in SQL: select pg_reload_conf()",
+                    node
+                ),
+            ))
+        },
+    },
+    SwitchRule {
         id: "switch-archive",
         says: "The primary's stop need not wait for its archive, unless --force.",
         always: false,
@@ -260,6 +281,18 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
     },
 ];
 
+/// What keeps PostgreSQL on this node from taking up any change of its settings, as far as it was seen.
+fn unread(facts: &SwitchFacts, node: &NodeName) -> Option<Message> {
+    let errors = facts.file_errors.get(node)?;
+    (!errors.is_empty()).then(|| {
+        message!(
+            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+            node,
+            errors = errors.join("; ")
+        )
+    })
+}
+
 /// Why a standby cannot be the successor now.
 fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<Message> {
     let node = &standby.node;
@@ -291,6 +324,10 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<Message> {
             node,
             why
         ));
+    }
+    // Its own monitor sees it later than this.
+    if let Some(why) = unread(facts, node) {
+        return Some(why);
     }
     if let Some(constraint) = &standby.barred {
         return Some(message!(
@@ -454,6 +491,11 @@ mod tests {
         }
     }
 
+    fn unread_on(facts: &mut SwitchFacts, node: &str) {
+        let errors = vec!["postgresql.conf line 1: a_word".to_owned()];
+        facts.file_errors.insert(name(node), errors);
+    }
+
     fn healthy() -> SwitchFacts {
         SwitchFacts {
             to: None,
@@ -474,6 +516,7 @@ mod tests {
             failures: vec![],
             busy: vec![],
             archiving: None,
+            file_errors: BTreeMap::new(),
         }
     }
 
@@ -575,6 +618,8 @@ mod tests {
             }),
             ("switch-busy", |f| f.busy = vec!["a base backup".to_owned()]),
             ("switch-archive", |f| f.archiving = Some(archiving(61))),
+            ("switch-files", |f| unread_on(f, "node1")),
+            ("switch-successor", |f| unread_on(f, "node2")),
         ];
         for (id, change) in &cases {
             let mut facts = healthy();
