@@ -214,7 +214,7 @@ fn may_be_performed(
 }
 
 /// What keeps PostgreSQL from taking up changes of its settings, on each node that answers.
-fn file_errors(cluster: &Cluster) -> BTreeMap<NodeName, Vec<String>> {
+pub(crate) fn file_errors(cluster: &Cluster) -> BTreeMap<NodeName, Vec<String>> {
     let deadline = Deadline::after(ASK);
     let question = SettingsQuestion::of(cluster, deadline).by_pgdba();
     question.ask(FILE_ERRORS, deadline).into_iter().collect()

@@ -148,10 +148,14 @@ fn a_word_that_postgresql_does_not_know(bed: &Bed) {
     let writer = bed.writer();
     must(writer.wait_for(50, PATIENCE));
 
-    scenario("PostgreSQL does not know a word in the primary's file: no planned switch begins");
+    scenario(
+        "PostgreSQL does not know a word in the primary's file: no planned switch begins, and no restart",
+    );
     write("node2");
-    let refused = ends(bed, "node1", &["online_switch"], 10);
-    assert!(refused.contains("shared_bufers"), "{refused}");
+    for command in [&["online_switch"][..], &["restart", "--dry-run"]] {
+        let refused = ends(bed, "node1", command, 10);
+        assert!(refused.contains("shared_bufers"), "{refused}");
+    }
     mend("node2");
 
     scenario("nor in the standby's: it says so, and commits go on to wait for it");

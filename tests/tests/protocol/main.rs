@@ -233,6 +233,12 @@ const BY_QUORUM_ALONE: Explored = Explored {
     ..BY_VOTES
 };
 
+/// The same, and a file of the settings may have an error.
+const FILES_ALONE: Explored = Explored {
+    files: true,
+    ..BY_QUORUM_ALONE
+};
+
 /// Three nodes that decide by quorum, and the lock service is out of the primary's reach at times.
 const BY_QUORUM_AWAY: Explored = Explored {
     outages: true,
@@ -1006,6 +1012,7 @@ fn what_the_files_say_and_the_server_has_not_costs_nothing() {
         FILES_EXCHANGING,
         Some(if long() { 5_000_000 } else { 100_000 }),
     );
+    holds(FILES_ALONE, Some(if long() { 5_000_000 } else { 100_000 }));
     if long() {
         let away = Explored {
             files: true,
@@ -1022,6 +1029,7 @@ fn every_look_at_the_files_is_needed() {
     use Mutation as M;
     for (mutation, model, breaks) in [
         (M::FileForgotten, FILES, ACKNOWLEDGED),
+        (M::FileForgotten, FILES_ALONE, INHERITED),
         (M::UnreadIsPromoted, FILES, TAKEN),
         (M::OpeningUnseen, FILES, SHUT),
     ] {

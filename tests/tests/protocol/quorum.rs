@@ -6,6 +6,7 @@
 use pha_core::cluster::WithoutQuorum;
 
 use crate::model::{Explored, Move};
+use crate::mutation::Mutation;
 use crate::state::{Kind, Postgres, State, members};
 use crate::strangers;
 
@@ -65,9 +66,13 @@ impl Explored {
     /// The standby outside of this part for which alone commits wait, and which has everything.
     fn heir(&self, state: &State, part: u8) -> Option<u8> {
         let primary = members(part).find_map(|i| match state.nodes[i].postgres {
-            Postgres::Primary { in_force } => Some((in_force, state.nodes[i].shown)),
+            Postgres::Primary { in_force } => Some((in_force, &state.nodes[i])),
             _ => None,
         });
+        // What it shows of a standby goes by the file as well.
+        let forgotten = self.mutation == Mutation::FileForgotten;
+        let primary = primary.filter(|(_, node)| forgotten || node.names == node.shown);
+        let primary = primary.map(|(in_force, node)| (in_force, node.shown));
         let (in_force, names) = primary.filter(|(in_force, names)| in_force == names)?;
         let mut outside = (0..self.nodes).filter(|j| part & 1 << j == 0);
         let heir = outside.find(|j| names == strangers::called(*j, 0))?;

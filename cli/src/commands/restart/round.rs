@@ -17,7 +17,7 @@ use super::job::Job;
 use super::settings::Settings;
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::online_switch::{Asked, ask, could_switch_away, failed};
+use crate::commands::online_switch::{Asked, ask, could_switch_away, failed, file_errors};
 use crate::commands::setup::push;
 use crate::commands::start;
 use crate::error::ClsError;
@@ -165,6 +165,7 @@ impl Order<'_> {
             },
             busy: asked.busy,
             archiving: asked.archiving,
+            file_errors: file_errors(cluster),
             register: register(cluster)?,
             seen: view.seen,
             force: self.force,

@@ -37,5 +37,5 @@ pub use recovery::{
 pub use restart::{Course, RESTART_RULES, RestartFacts, RestartInstance, plan_restart};
 
 pub use refusal::{Broken, Precondition, Refusal};
-use refusal::{all_hold, mend_archive, not_borne_out};
+use refusal::{all_hold, mend_archive, not_borne_out, unread};
 pub use switch::{SWITCH_RULES, SwitchFacts, SwitchPlan, SwitchRule, SwitchStandby, plan_switch};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::collections::BTreeMap;
+
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -12,6 +14,22 @@ pub(super) fn mend_archive() -> Message {
     message!(
         "mend archive_command (PostgreSQL's log says what is wrong with it), or give --force: writes then stand still until the stop's time is over and PostgreSQL is stopped at once"
     )
+}
+
+/// What keeps PostgreSQL on this node from taking up any change of its settings, as far as it was seen.
+pub(super) fn unread(errors: &BTreeMap<NodeName, Vec<String>>, node: &NodeName) -> Option<Broken> {
+    let errors = errors.get(node).filter(|errors| !errors.is_empty())?;
+    Some((
+        message!(
+            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+            node,
+            errors = errors.join("; ")
+        ),
+        message!(
+            "on {node}: correct that line, then in SQL: select pg_reload_conf()",
+            node
+        ),
+    ))
 }
 
 /// What is not so, and what to type.

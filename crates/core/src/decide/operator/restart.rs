@@ -12,9 +12,10 @@
 //! takes over is opened with what its old primary had. So everything is stopped and started; the standbys
 //! begin with the old values, and are restarted once more when the primary has the new ones.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Broken, Precondition, Refusal, all_hold, mend_archive};
+use super::{Broken, Precondition, Refusal, all_hold, mend_archive, unread};
 use crate::limits::Limits;
 use crate::message;
 use crate::message::Message;
@@ -60,6 +61,9 @@ pub struct RestartFacts {
     pub busy: Vec<String>,
     /// What the primary has to archive before it stops; none where that is not known.
     pub archiving: Option<Archiving>,
+    /// The errors of PostgreSQL's files because of which it takes up no change of its settings, by node, of those that
+    /// have answered.
+    pub file_errors: BTreeMap<NodeName, Vec<String>>,
     /// `--force`: also then.
     pub force: bool,
 }
@@ -162,6 +166,14 @@ pub const RESTART_RULES: &[Precondition<RestartFacts>] = &[
                 ),
                 message!("mend the cause, then cls_cleanup"),
             ))
+        },
+    },
+    Precondition {
+        id: "restart-files",
+        says: "PostgreSQL can read the files of its settings on every node: it could not be started again otherwise, and a primary could not let a standby go that is restarted.",
+        check: |facts| {
+            let mut nodes = facts.instances.iter().map(|one| &one.node);
+            nodes.find_map(|node| unread(&facts.file_errors, node))
         },
     },
     Precondition {
@@ -450,6 +462,7 @@ mod tests {
             together: None,
             busy: Vec::new(),
             archiving: None,
+            file_errors: BTreeMap::new(),
             force: false,
         }
     }
@@ -493,7 +506,11 @@ mod tests {
     #[test]
     fn a_restart_does_not_begin_in_disorder() {
         type Spoil = fn(&mut RestartFacts);
-        let broken: [(&str, Spoil); 9] = [
+        let broken: [(&str, Spoil); 10] = [
+            ("restart-files", |facts| {
+                let error = vec!["postgresql.conf line 1: a_word".to_owned()];
+                facts.file_errors.insert("node2".parse().unwrap(), error);
+            }),
             ("restart-archive", |facts| {
                 facts.archiving = Some(Archiving {
                     waiting: 1,

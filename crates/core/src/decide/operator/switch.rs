@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Broken, Refusal, mend_archive, not_borne_out};
+use super::{Broken, Refusal, mend_archive, not_borne_out, unread};
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
@@ -233,17 +233,7 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
         id: "switch-files",
         says: "PostgreSQL on the primary can read the files of its settings: as a standby it could not be started otherwise.",
         always: false,
-        check: |facts| {
-            let node = facts.promoted.first()?;
-            let what = unread(facts, node)?;
-            Some((
-                what,
-                message!(
-                    "on {node}: correct that line, then in SQL: select pg_reload_conf()",
-                    node
-                ),
-            ))
-        },
+        check: |facts| unread(&facts.file_errors, facts.promoted.first()?),
     },
     SwitchRule {
         id: "switch-archive",
@@ -281,18 +271,6 @@ pub const SWITCH_RULES: &[SwitchRule] = &[
     },
 ];
 
-/// What keeps PostgreSQL on this node from taking up any change of its settings, as far as it was seen.
-fn unread(facts: &SwitchFacts, node: &NodeName) -> Option<Message> {
-    let errors = facts.file_errors.get(node)?;
-    (!errors.is_empty()).then(|| {
-        message!(
-            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
-            node,
-            errors = errors.join("; ")
-        )
-    })
-}
-
 /// Why a standby cannot be the successor now.
 fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<Message> {
     let node = &standby.node;
@@ -326,7 +304,7 @@ fn unfit(facts: &SwitchFacts, standby: &SwitchStandby) -> Option<Message> {
         ));
     }
     // Its own monitor sees it later than this.
-    if let Some(why) = unread(facts, node) {
+    if let Some((why, _)) = unread(&facts.file_errors, node) {
         return Some(why);
     }
     if let Some(constraint) = &standby.barred {
