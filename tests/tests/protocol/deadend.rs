@@ -98,6 +98,8 @@ fn helps(step: Move, node: usize) -> bool {
         Move::Begins(i, ..) | Move::Acts(i, Outcome::Answered) | Move::Looks(i, _) => i == node,
         Move::InForce(i) | Move::Promoted(i) => i == node,
         Move::Withdrawn(i, present) => present && i == node,
+        // A file that has an error is mended; nobody has it read again but the agent.
+        Move::ErrorComes(i) => i == node,
         Move::LeaseRunsOut | Move::Delivered => true,
         // An operation that waits in vain is ended by its deadline.
         Move::Interrupted(i) => i == node,
