@@ -116,6 +116,7 @@ fn errors_without_the_standby(bed: &Bed, what: &str, how: Breakage) {
     must(writer.wait_for(50, PATIENCE));
     must(lock.break_with_errors(how));
     guard_goes_by(bed, "guard-linked");
+    emptied_by_hand(bed);
     must(bed.power_cut("node2"));
     let acknowledged = before.stays_stopped(bed, &writer);
     // The row can be read, and a promotion that begins would fail at the update and be counted.
@@ -134,6 +135,26 @@ fn errors_without_the_standby(bed: &Bed, what: &str, how: Breakage) {
     before.serves_again(bed, &writer);
     must(bed.boot("node2"));
     before.concluded(bed, writer);
+}
+
+/// An administrator empties the synchronous standbys, and no register says that node2 may be let go.
+fn emptied_by_hand(bed: &Bed) {
+    let names = || bed.sql("node1", "SHOW synchronous_standby_names");
+    let before = must(names());
+    let again = bed.logged("node1", "primary-name-again");
+    for statement in [
+        "ALTER SYSTEM SET synchronous_standby_names = ''",
+        "SELECT pg_reload_conf()",
+    ] {
+        must(bed.sql("node1", statement));
+    }
+    bed.until("node2 to be waited for again", || {
+        let rules = bed.logged("node1", "primary-name-again") - again;
+        match names().map_err(|error| error.to_string())? {
+            now if now == before && rules > 0 => Ok(()),
+            now => Err(format!("{now:?}, named again {rules} times")),
+        }
+    });
 }
 
 /// The owner's own restart (R7): by the promise of the other node, or not at all.

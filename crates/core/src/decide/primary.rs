@@ -21,7 +21,9 @@ use crate::ocf::{self, OcfCode};
 use crate::parse::standby_names::Waits;
 use crate::plan::{Action, ActionKind, Rule, Step, with_reign};
 use crate::register::{NoRow, Ownership, Reign, Update};
-use crate::snapshot::{Arbiter, ExternalLock, KeptHold, KeptLinks, Mode, Operation, Snapshot};
+use crate::snapshot::{
+    Arbiter, ExternalLock, InMemory, KeptHold, KeptLinks, Mode, Operation, Snapshot,
+};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -142,6 +144,11 @@ pub(super) const RULES: &[Rule] = &[
             (!tried(ActionKind::KeepLinks) && !tried(ActionKind::SetNames))
                 .then(|| Step::then_reobserve(taken_back(s, waits)))
         },
+    },
+    Rule {
+        id: "primary-name-again",
+        says: "Commits wait for nobody, while the agent's file names a standby: somebody has emptied synchronous_standby_names (ALTER SYSTEM), or a naming was not taken up. The register cannot tell who holds what, so that nobody can be let go: commits wait for that standby again (R3). A barrier that is kept counts no more (R4).",
+        decide: name_again,
     },
     Rule {
         id: "primary-register-damaged",
@@ -492,6 +499,26 @@ fn drop_holder(s: &Snapshot) -> Option<Step> {
             keep,
             s.settings.ttl,
         ))])
+    })
+}
+
+/// With a register that can be read the holder goes there first ([`drop_holder`]), since commits have passed it by.
+fn name_again(s: &Snapshot) -> Option<Step> {
+    let view = s.primary()?;
+    let emptied = s.settings.mode == Mode::Sync && view.waits == Waits::ForNobody;
+    let InMemory::Says(waits @ Waits::For(_)) = &s.in_memory else {
+        return None;
+    };
+    let unreadable = matches!(
+        ownership(s)?,
+        Ownership::Unknown(_) | Ownership::Damage { .. }
+    );
+    let tried = |kind| s.progress.failure(kind).is_some();
+    let failed = tried(ActionKind::KeepLinks) || tried(ActionKind::SetNames);
+    (emptied && unreadable && !failed).then(|| {
+        let mut actions: Vec<Action> = outage::without_barrier(s).into_iter().collect();
+        actions.push(Action::SetNames(waits.clone()));
+        Step::then_reobserve(actions)
     })
 }
 

@@ -206,6 +206,47 @@ fn without_the_register_the_names_stay_and_commits_wait() {
     }
 }
 
+/// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload, by an administrator.
+#[test]
+fn who_empties_the_names_while_the_register_cannot_be_read_finds_them_again() {
+    let mut older = owned(1, 1, &[1, 2]);
+    older.term = 0;
+    for register in [
+        Err(Reading::Unknown(Trouble::Unreachable(
+            "no route to host".to_owned(),
+        ))),
+        Ok(older),
+    ] {
+        let mut world = World::primary();
+        let file = world.in_memory.clone();
+        world.register = register;
+        world.name(&[""; 0]);
+        // He has given their names up by the agent's file, too: nobody was promised anything by it.
+        let mut given_up = world.clone();
+        world.in_memory = file;
+        let run = world.carry(&MONITOR);
+        assert!(
+            run.actions.iter().any(|name| name == NAME),
+            "{:?}",
+            run.actions
+        );
+        assert_eq!(world.names, ["node2"]);
+        given_up.carry(&MONITOR);
+        assert!(given_up.names.is_empty());
+    }
+}
+
+/// With a register that can be read the holder goes there first, since commits have passed it by.
+#[test]
+fn who_empties_the_names_beside_a_register_takes_the_holder_out_first() {
+    let mut world = World::primary();
+    let file = world.in_memory.clone();
+    world.name(&[""; 0]);
+    world.in_memory = file;
+    let run = world.carry(&MONITOR);
+    assert_eq!(run.actions[..2], [RENEW, SET], "{:?}", run.rules);
+}
+
 #[test]
 fn a_lost_reply_while_degrading_leaves_the_names_and_the_next_monitor_goes_on() {
     let mut world = World::primary();

@@ -192,6 +192,13 @@ fn one_that_has_all_that_is_recorded_starts_as_a_holder() {
     run.expect(OcfCode::Success, &started(&["read-register"]));
     assert_eq!(world.row().holders, nodes(&[1, 2]));
 
+    // PostgreSQL names the begin of the next record, behind the header of its page; the disk ends before it.
+    let mut world = recorded(0x0400_2018);
+    world.end.lsn = Lsn::new(0x0400_2000);
+    let run = world.carry(&Operation::Start);
+    run.expect(OcfCode::Success, &started(&["read-register"]));
+    assert_eq!(world.row().holders, nodes(&[1, 2]));
+
     // A register that was itself put back is not believed.
     let mut world = recorded(1001);
     world.memory.term = 3;
