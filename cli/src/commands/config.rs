@@ -13,8 +13,8 @@ use pha_host::config::ClusterConfig;
 use serde::Serialize;
 
 use super::Outcome;
-use super::doctor::facts::checksum;
-use super::setup::{design, look, plan};
+use super::setup::cib::plan;
+use super::setup::{design, look};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::render::{Tone, Ui};
@@ -104,13 +104,13 @@ impl Report {
 pub(crate) fn own_copy(session: &Session) -> ConfigCopy {
     let file = site::file(session);
     ConfigCopy {
-        checksum: checksum(&file),
+        checksum: site::checksum(&file),
         file: file.display().to_string(),
     }
 }
 
 fn copies(config: &ClusterConfig, deadline: Deadline) -> Vec<Copy> {
-    let own = checksum(&config.file);
+    let own = site::checksum(&config.file);
     let answers = site::ask_all(config, &["copy"], &[], deadline.sub_budget(ASK));
     let copies = answers.into_iter().map(|answer| {
         let copy = answer.text.and_then(|text| {

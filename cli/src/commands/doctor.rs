@@ -17,13 +17,15 @@ use pha_host::config::ClusterConfig;
 use serde_json::json;
 
 use super::Outcome;
-use super::setup::{design, plan, told};
+use super::setup::cib::{plan, told};
+use super::setup::design;
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::render::{Tone, width};
 use crate::site;
 
 pub(crate) mod facts;
+pub(crate) mod running;
 
 /// How many columns the longest word for a level takes.
 const WORD: usize = 7;
@@ -119,7 +121,7 @@ fn examine(config: &ClusterConfig, deadline: Deadline) -> Result<Examination, Cl
         .filter_map(|(node, facts)| Some((node.clone(), facts.as_ref().ok()?.site.clone()?)))
         .collect();
     let file = config.file.display().to_string();
-    let own = facts::checksum(&config.file);
+    let own = site::checksum(&config.file);
     let mut found: Vec<SiteFinding> = other_copies(site::layout(), &file, own.as_deref(), &site)
         .into_iter()
         .collect();

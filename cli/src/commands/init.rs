@@ -15,7 +15,7 @@ use pha_host::lock::{self, Details, LockName, Shown};
 use serde_json::json;
 
 use super::setup::design::{self, Intent};
-use super::setup::{self, look as site_look};
+use super::setup::{cib, lock_part, look as site_look};
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
@@ -94,7 +94,7 @@ impl Init {
         let given = given(&config)?;
         let work = Work {
             session,
-            lock: setup::lock_name(&config, &intent)?,
+            lock: lock_part::lock_name(&config, &intent)?,
             config,
             intent,
             params,
@@ -252,7 +252,7 @@ impl Work<'_> {
             remedy: "the same /etc/corosync/corosync.conf on every node (part 2 of the manual's installation), and on each: systemctl enable corosync pacemaker && systemctl restart corosync pacemaker".to_owned(),
         }
         };
-        match setup::known(&self.config, &self.intent, self.deadline) {
+        match cib::known(&self.config, &self.intent, self.deadline) {
             Ok((configured, unknown)) if unknown.is_empty() => Ok((configured, None)),
             Ok((configured, unknown)) => {
                 let what = "Pacemaker does not know these nodes yet";

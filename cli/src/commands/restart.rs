@@ -19,10 +19,11 @@ use crate::operate::back::Back;
 use crate::operate::lock;
 
 mod job;
+pub(crate) mod order;
 pub(crate) mod round;
 pub(crate) mod settings;
 
-use round::{Cause, Order};
+use order::{Cause, Order};
 use settings::Settings;
 
 /// How long the node that another command has kept off may take to be a standby again.
@@ -96,7 +97,7 @@ impl Restart {
             );
             return Ok(());
         }
-        round::may_go(&course, self.together, &command)?;
+        order::may_go(&course, self.together, &command)?;
         let guard = round::begin(session, &order, &course, &command, deadline)?;
         let ended = round::perform(session, order, &course, deadline)?;
         let left = seen_restarted(&cluster.again(session)?, &due, &known, &command, deadline)?;

@@ -2,49 +2,43 @@
 //! config.ini.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use pha_core::cluster::Cluster;
 use pha_core::decide::operator::Course;
 use pha_core::message;
 use pha_core::message::Message;
-use pha_core::names::{NodeName, ResourceName, and};
-use pha_core::parse::cib::Cib;
-use pha_core::register::Seen;
-use pha_core::setup::{Change, Cost, Element, SetupError, SetupPlan};
+use pha_core::names::{NodeName, and};
+use pha_core::setup::Cost;
 use pha_host::clock::Deadline;
-use pha_host::command::Command;
 use pha_host::config::ClusterConfig;
-use pha_host::conninfo::Conninfo;
-use pha_host::files;
-use pha_host::lock::{self, LockName, Shown};
-use pha_host::pacemaker::Pacemaker;
+use pha_host::lock;
 use serde_json::json;
 
 use crate::app::Session;
 use crate::error::ClsError;
 use crate::site;
-use crate::tools;
 use crate::wait::{self, Look};
 
+pub(crate) mod cib;
 pub(crate) mod design;
+pub(crate) mod lock_part;
 pub(crate) mod look;
 pub(crate) mod moved;
 pub(crate) mod passfile;
 mod remove;
 mod restart;
+mod work;
 
-use super::restart::round::{self, Cause, Order};
+use super::restart::order::{self, Cause, Order};
+use super::restart::round;
+use cib::{plan, push, seen};
 use design::Intent;
+use lock_part::{lock_failed, lock_part};
+use work::Work;
 
 /// How long the look at the members may take that ends a move of the lock service, also where the time is up.
 const LAST_LOOK: Duration = Duration::from_secs(10);
-
-/// Exit status of crm_diff: the texts differ.
-const DIFFERENT: i32 = 1;
 
 /// Make the cluster's configuration from config.ini
 ///
@@ -73,60 +67,6 @@ pub(crate) struct Setup {
     /// Take the database and its addresses out of Pacemaker's configuration; needs cls_stop first
     #[arg(long)]
     remove: bool,
-}
-
-/// The lock service's part.
-struct LockPart {
-    info: Conninfo,
-    name: LockName,
-    change: Option<String>,
-    /// How far the row has come that is there; none without one.
-    there: Option<Seen>,
-}
-
-/// Everything that is going to be changed.
-struct Work {
-    plan: SetupPlan,
-    /// Where the database runs.
-    running: Vec<NodeName>,
-    lock: Option<LockPart>,
-    passfiles: Vec<String>,
-    /// The configuration with the nodes that are on, as far as the operator has said so.
-    asked: ClusterConfig,
-    /// The lock service moves.
-    moved: Option<moved::Moving>,
-    /// What is not changed, and should be.
-    warnings: Vec<Message>,
-}
-
-impl Work {
-    /// Every change as a line.
-    fn lines(&self) -> Vec<Message> {
-        let lock = self.lock.iter().filter_map(|part| part.change.clone());
-        let lock = lock.map(Message::from);
-        let passfiles = self
-            .passfiles
-            .iter()
-            .map(|file| message!("~ passfile {file}", file));
-        let plan = self.plan.changes.iter().map(|change| self.line(change));
-        lock.chain(passfiles).chain(plan).collect()
-    }
-
-    /// A change, with what it costs where that is worth a word.
-    fn line(&self, change: &Change) -> Message {
-        let line = change.message();
-        match change.cost {
-            Cost::Nothing => line,
-            _ if self.running.is_empty() => line,
-            cost => message!("{line}  [{cost}]", line, cost = cost.message()),
-        }
-    }
-
-    /// The nodes on which PostgreSQL runs and would be restarted.
-    fn restarts(&self) -> Vec<&NodeName> {
-        let running = self.running.iter();
-        running.filter(|node| self.plan.restarts_on(node)).collect()
-    }
 }
 
 impl Setup {
@@ -184,7 +124,7 @@ impl Setup {
         }
         let course = course?;
         if let Some(course) = &course {
-            round::may_go(course, self.together, "cls_setup --restart")?;
+            order::may_go(course, self.together, "cls_setup --restart")?;
         }
         let begin = |course| round::begin(session, &order, course, "cls_setup --restart", deadline);
         let _guard = course.as_ref().map(begin).transpose()?.flatten();
@@ -210,7 +150,7 @@ impl Setup {
         });
         if !work.plan.is_done() {
             wait::until(session, "the new configuration", deadline, || {
-                let left = self::plan(&config, &intent, deadline)?;
+                let left = plan(&config, &intent, deadline)?;
                 Ok(match left.changes.first() {
                     None => Look::Done(()),
                     Some(change) => Look::Pending(format!("not yet: {change}")),
@@ -231,7 +171,7 @@ impl Setup {
     ) -> Result<Work, ClsError> {
         let (mut plan, mut running, mut cluster) = seen(config, intent, deadline)?;
         if self.restart && !running.is_empty() {
-            round::settled(session, deadline)?;
+            order::settled(session, deadline)?;
             (plan, running, cluster) = seen(config, intent, deadline)?;
         }
         let off = moved::off(config, &plan, &cluster, &self.off)?;
@@ -325,8 +265,8 @@ fn plain(session: &Session, work: &Work, deadline: Deadline) -> Result<String, C
         }
     }
     if !work.running.is_empty() && plan.cost() > Cost::Nothing {
-        round::settled(session, deadline)?;
-        round::nothing_failed(session)?;
+        order::settled(session, deadline)?;
+        order::nothing_failed(session)?;
     }
     let next = match work.running.is_empty() {
         true => "cls_start starts the database, ",
@@ -362,161 +302,11 @@ fn show(session: &Session, work: &Work) {
     }
 }
 
-fn cib(deadline: Deadline) -> Result<String, ClsError> {
-    let pacemaker = Pacemaker::new(ResourceName::undefined(), Duration::from_secs(10));
-    Ok(pacemaker.cib_xml(deadline)?)
-}
-
-fn refused(error: SetupError) -> ClsError {
-    let hint = match error {
-        SetupError::Schema(_) => "cibadmin --upgrade --force",
-        _ => "cibadmin --query --scope resources",
-    };
-    ClsError::refused(error.to_string(), hint)
-}
-
-/// What has to be changed in Pacemaker's configuration.
-pub(crate) fn plan(
-    config: &ClusterConfig,
-    intent: &Intent,
-    deadline: Deadline,
-) -> Result<SetupPlan, ClsError> {
-    seen(config, intent, deadline).map(|(plan, ..)| plan)
-}
-
-/// How far the register has come, as a primary has told the cluster.
-pub(crate) fn told(plan: &SetupPlan, deadline: Deadline) -> Option<Seen> {
-    let name = ResourceName::new(plan.database.as_str()).ok()?;
-    let cib = Cib::parse(&cib(deadline).ok()?).ok()?;
-    Cluster::of_cib(&cib, &name).seen
-}
-
-/// The same, where the database runs, and its cluster.
-fn seen(
-    config: &ClusterConfig,
-    intent: &Intent,
-    deadline: Deadline,
-) -> Result<(SetupPlan, Vec<NodeName>, Cluster), ClsError> {
-    let xml = cib(deadline)?;
-    let cib = Cib::parse(&xml)?;
-    let cluster = without_database(&cib);
-    if !cluster.quorum {
-        return Err(ClsError::NoQuorum);
-    }
-    if let Some(node) = unknown(config, &cluster).next() {
-        let known: Vec<&str> = cluster.nodes.keys().map(NodeName::as_str).collect();
-        return Err(ClsError::refused(
-            message!(
-                "{node} is no node of this cluster; Pacemaker knows {known}",
-                node,
-                known = known.join(", ")
-            ),
-            message!("correct node1, node2 … in config.ini, or start corosync and Pacemaker there"),
-        ));
-    }
-    let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
-    design::parsed(&plan.parameters())?;
-    let running = plan.running(&cib);
-    let cluster = match ResourceName::new(plan.database.as_str()) {
-        Ok(name) => Cluster::of_cib(&cib, &name),
-        Err(_) => cluster,
-    };
-    Ok((plan, running, cluster))
-}
-
 /// The same configuration for the nodes alone that can be asked.
 fn without(config: &ClusterConfig, off: &BTreeSet<NodeName>) -> ClusterConfig {
     let mut asked = config.clone();
     asked.nodes.retain(|node| !off.contains(node));
     asked
-}
-
-/// What is known of a cluster while it may have no database.
-fn without_database(cib: &Cib) -> Cluster {
-    Cluster::of_cib(cib, &ResourceName::undefined())
-}
-
-/// The nodes of config.ini that Pacemaker does not know.
-fn unknown<'a>(
-    config: &'a ClusterConfig,
-    cluster: &'a Cluster,
-) -> impl Iterator<Item = &'a NodeName> {
-    let nodes = config.nodes.iter();
-    nodes.filter(|node| !cluster.nodes.contains_key(*node))
-}
-
-/// Whether Pacemaker's configuration has the database already, and which of the nodes it does not know.
-pub(crate) fn known(
-    config: &ClusterConfig,
-    intent: &Intent,
-    deadline: Deadline,
-) -> Result<(bool, Vec<NodeName>), ClsError> {
-    let xml = cib(deadline)?;
-    let cib = Cib::parse(&xml)?;
-    let plan = SetupPlan::make(&xml, &intent.design).map_err(refused)?;
-    let cluster = without_database(&cib);
-    let unknown = unknown(config, &cluster).cloned().collect();
-    Ok((!plan.makes_database(), unknown))
-}
-
-/// Where the lock service is, and what the lock is called there.
-pub(crate) fn lock_name(
-    config: &ClusterConfig,
-    intent: &Intent,
-) -> Result<Option<(Conninfo, LockName)>, ClsError> {
-    if config.lock_service.is_none() {
-        return Ok(None);
-    }
-    let info = design::lock_info(config)?;
-    let text = intent.design.parameters.get("distlock_lockname");
-    let name: LockName =
-        text.map_or("", String::as_str)
-            .parse()
-            .map_err(|error: lock::LockNameError| {
-                ClsError::refused(error.to_string(), "correct pgsql_distlock_lockname")
-            })?;
-    Ok(Some((info, name)))
-}
-
-/// What has to be made in the lock service. A row that is there stays as it is, held or not.
-fn lock_part(
-    config: &ClusterConfig,
-    intent: &Intent,
-    deadline: Deadline,
-) -> Result<Option<LockPart>, ClsError> {
-    let Some((info, name)) = lock_name(config, intent)? else {
-        return Ok(None);
-    };
-    let mut there = None;
-    let change = match lock::show(&info, &name, deadline.sub_budget(Duration::from_secs(10))) {
-        Ok(Shown::Row(row)) => {
-            there = moved::come(&row);
-            (!row.is_migrated())
-                .then(|| format!("~ lock {name}: its table gets new columns, the row is kept"))
-        }
-        Ok(Shown::NoRow) => Some(format!("+ lock {name}: the row")),
-        Ok(Shown::NoTable(_)) => Some(format!("+ lock {name}: tables and row")),
-        Err(trouble) => return Err(lock_failed(&info, &trouble.to_string())),
-    };
-    Ok(Some(LockPart {
-        info,
-        name,
-        change,
-        there,
-    }))
-}
-
-fn lock_failed(info: &Conninfo, reason: &str) -> ClsError {
-    ClsError::refused(
-        message!(
-            "the lock service {info} cannot be used: {reason}",
-            info = info.to_string(),
-            reason
-        ),
-        message!(
-            "start it, or correct pgsql_distlock_psql_cmd or pgsql_distlock_conninfo in config.ini"
-        ),
-    )
 }
 
 /// Brings the passfiles of every node up to date, or with `check` only looks; which were not.
@@ -561,46 +351,4 @@ pub(crate) fn passfiles(
         changed.extend(files.iter().map(|file| format!("{file} on {node}")));
     }
     Ok(changed)
-}
-
-/// A directory that goes away again.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed is two files without secrets below the directory for such files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Makes the whole change in one step of the cluster. The patch names every element by its place
-/// and identifier, so what others change at the same time stays, or the patch fails as a whole.
-pub(crate) fn push(before: &Element, after: &Element, deadline: Deadline) -> Result<(), ClsError> {
-    if before == after {
-        return Ok(());
-    }
-    let next = "cls_setup --dry-run shows what is left to change";
-    let failed = |error: &dyn std::fmt::Display| ClsError::failed(error.to_string(), next);
-    let scratch = Scratch(std::env::temp_dir().join(format!("cls-setup-{}", std::process::id())));
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&scratch.0)
-        .map_err(|error| failed(&format!("{}: {error}", scratch.0.display())))?;
-    let file = |name: &str, text: String| {
-        let path = scratch.0.join(name);
-        files::replace(&path, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
-        Ok::<String, ClsError>(path.to_string_lossy().into_owned())
-    };
-    let original = file("before.xml", before.to_xml())?;
-    let new = file("after.xml", after.to_xml())?;
-    let diff = Command::new("crm_diff")
-        .arg("--no-version")
-        .arg(format!("--original={original}"))
-        .arg(format!("--new={new}"))
-        .accept(DIFFERENT);
-    let patch = tools::run(diff, deadline)?.stdout;
-    let push = Command::new("cibadmin")
-        .args(["--patch", "--xml-pipe"])
-        .stdin_bytes(patch);
-    tools::change(push, deadline).map(drop)
 }

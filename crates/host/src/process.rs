@@ -18,9 +18,9 @@ use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_sign
 
 pub use rustix::process::Signal;
 
-use pha_core::decide::{LockFile, Named, all_of, named, runs};
+use pha_core::decide::{self, LockFile, Named, all_of, named, runs};
 use pha_core::postgres::PmStatus;
-use pha_core::snapshot::NamedProcess;
+use pha_core::snapshot::{NamedProcess, ServerProcess};
 
 use crate::clock::Deadline;
 use crate::command::find_program;
@@ -541,12 +541,61 @@ impl Family {
 }
 
 /// The processes of the account `owner` that are of a server on that data directory, and whether there may be more.
+/// Where nobody can say which directory that is, each of the account's servers may be of it, so that only a list
+/// without any is one.
 ///
 /// # Errors
 /// `/proc` cannot be read; or the data directory cannot be looked at and the account has servers, of
 /// which each may be of it.
 pub fn family(pgdata: &Path, owner: &User) -> Result<Family, ProcessError> {
-    kin::server(pgdata, owner)
+    let home = Home::of(pgdata, owner);
+    let (mut processes, mut seen) = (Vec::new(), Vec::new());
+    for pid in kin::numbers().map_err(ProcessError::Proc)? {
+        // A process that ends while it is looked at is simply not there.
+        let server = match kin::is_postgres(pid) {
+            Ok(Some(false) | None) => continue,
+            Ok(is) => is,
+            Err(_) => None,
+        };
+        if kin::account_of(pid).map_err(ProcessError::Proc)? != Some(owner.uid()) {
+            continue;
+        }
+        let stat = Stat::of(pid).map_err(ProcessError::Proc)?;
+        let Some(stat) = stat.filter(|stat| !stat.is_dead()) else {
+            continue;
+        };
+        processes.push(Process {
+            pid,
+            started: stat.started,
+        });
+        seen.push(ServerProcess {
+            pid,
+            parent: stat.parent,
+            server,
+            executable: kin::executable(pid),
+            here: home
+                .as_ref()
+                .map_or(Some(false), |home| home.is_home_of(pid)),
+        });
+    }
+    if let Err(error) = home
+        && !seen.is_empty()
+    {
+        return Err(error.into());
+    }
+    // What was read above is of one process only if the number is still of the same one. What ends has no program
+    // and no directory any more for a moment before it is dead.
+    let is_there = |process: &Process| {
+        process.is_alive() && !matches!(kin::is_postgres(process.pid), Ok(None | Some(false)))
+    };
+    processes.retain(is_there);
+    seen.retain(|seen| processes.iter().any(|process| process.pid == seen.pid));
+    let (ours, unclear) = decide::family(&seen);
+    processes.retain(|process| ours.contains(&process.pid));
+    Ok(Family {
+        sure: processes,
+        unclear: unclear.map(ProcessError::unclear),
+    })
 }
 
 /// Every process of the account `owner` that is of a server on that data directory: postmaster,

@@ -2,7 +2,6 @@
 //! that fails is a fact too.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -34,9 +33,10 @@ use pha_host::sql::{Purpose, Session, SqlError};
 use pha_host::ssh::Ssh;
 use pha_host::user::User;
 
+use super::running::Running;
 use crate::commands::restart::settings;
 use crate::commands::setup::design::{self, Intent};
-use crate::commands::setup::{look, moved};
+use crate::commands::setup::{lock_part, look};
 use crate::disks;
 use crate::error::ClsError;
 use crate::site;
@@ -146,31 +146,6 @@ fn question(intent: &Intent, params: &Params) -> SiteQuestion {
         pgdata: params.pgdata.clone(),
         pgdba: params.pgdba.clone(),
         nic: intent.design.nic.clone(),
-    }
-}
-
-/// What `cls internal running` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Running {
-    /// PostgreSQL runs there, whoever started it.
-    Yes,
-    /// It does not.
-    No,
-}
-
-impl Running {
-    /// The word that is printed.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-        }
-    }
-
-    /// What a node has printed; none where that is no answer.
-    pub(crate) fn of(text: &str) -> Option<Self> {
-        let mut all = [Self::Yes, Self::No].into_iter();
-        all.find(|answer| answer.word() == text.trim())
     }
 }
 
@@ -344,7 +319,7 @@ fn lock_facts(params: &Params) -> Option<Result<LockFacts, String>> {
             table_owner: standing.owner,
             own_row_only: standing.own_row_only,
             standby: matches!(standby.first().map(Vec::as_slice), Some([Some(value)]) if value == "t"),
-            come: row.as_ref().and_then(moved::come),
+            come: row.as_ref().and_then(lock_part::come),
             named: row.map(|row| {
                 let owner = row.columns.get("owner").and_then(|value| value.as_str());
                 let holders = row
@@ -506,7 +481,7 @@ fn programs(config: &ClusterConfig, params: &Params) -> BTreeMap<String, Option<
     ];
     let mut programs: BTreeMap<String, Option<String>> = ours
         .into_iter()
-        .map(|(name, path)| (name.to_owned(), checksum(&path)))
+        .map(|(name, path)| (name.to_owned(), site::checksum(&path)))
         .collect();
     let pg = node::pg_ctl(params).ok();
     for program in ServerProgram::ALL {
@@ -529,14 +504,6 @@ fn totem() -> Option<TotemFacts> {
     let command = Command::new("corosync-cmapctl").args(TotemFacts::KEYS);
     let output = command.run(Deadline::after(STEP)).ok()?;
     TotemFacts::parse(&output.text())
-}
-
-/// Enough to tell two builds apart.
-pub(crate) fn checksum(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&bytes);
-    Some(format!("build {:08x}", hasher.finish() >> 32))
 }
 
 fn version(program: Command, option: &str) -> Option<String> {

@@ -10,11 +10,11 @@ use pha_core::setup::{Element, SetupPlan};
 use pha_core::status::Role;
 use pha_host::clock::Deadline;
 
-use super::round::{Cause, Order, settled};
+use super::order::{Cause, Order, settled};
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::commands::online_switch::switch_away;
-use crate::commands::setup::push;
+use crate::commands::setup::cib::push;
 use crate::commands::start;
 use crate::error::ClsError;
 use crate::operate::back::{Back, Start};

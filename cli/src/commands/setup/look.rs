@@ -22,7 +22,6 @@ use pha_host::user::User;
 
 use super::design;
 use crate::app::Session;
-use crate::commands::doctor::facts::checksum;
 use crate::error::ClsError;
 use crate::site;
 
@@ -71,7 +70,7 @@ pub(super) fn check(
             )),
         }
     }
-    let own = checksum(&config.file);
+    let own = site::checksum(&config.file);
     let file = config.file.display().to_string();
     let other = other_copies(site::layout(), &file, own.as_deref(), &nodes);
     warnings.extend(other.iter().map(said));
@@ -128,10 +127,10 @@ pub(crate) fn others(session: &Session, config: &ClusterConfig) -> Vec<Message> 
         return Vec::new();
     }
     let real = |file: &Path| std::fs::canonicalize(file).ok();
-    let (own, text) = (real(&config.file), checksum(&config.file));
+    let (own, text) = (real(&config.file), site::checksum(&config.file));
     let other = |file: &&Path| {
         let there = real(file);
-        there.is_some() && there != own && checksum(file) != text
+        there.is_some() && there != own && site::checksum(file) != text
     };
     let said = |file: &Path| {
         let file = real(file).unwrap_or_else(|| file.to_owned());
@@ -172,7 +171,7 @@ pub(crate) fn facts(own: &Path, question: SiteQuestion) -> Result<SiteFacts, Cls
         data: pg.as_ref().map_or(DataFacts::None, data),
         nic: question.nic.and_then(|nic| has_interface(&nic)),
         addresses: addresses(),
-        config: checksum(own),
+        config: site::checksum(own),
     })
 }
 

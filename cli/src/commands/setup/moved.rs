@@ -16,22 +16,15 @@ use pha_core::setup::{
 use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use pha_host::conninfo::Conninfo;
-use pha_host::lock::{self, Details, Shown};
+use pha_host::lock::{self, Shown};
 
-use super::{LockPart, design};
+use super::cib::{cib, without_database};
+use super::design;
+use super::lock_part::{LockPart, come};
 use crate::error::ClsError;
 
 /// How long the lock service that is left may take to answer.
 const OLD: Duration = Duration::from_secs(5);
-
-/// How far a row has come; none where its numbers cannot be read.
-pub(crate) fn come(row: &Details) -> Option<Seen> {
-    let number = |name| row.columns.get(name)?.as_u64();
-    Some(Seen {
-        term: number("term")?,
-        epoch: number("epoch")?,
-    })
-}
 
 /// A move that was judged.
 pub(super) struct Moving {
@@ -72,7 +65,7 @@ impl Moving {
     }
 
     fn gone(&self, deadline: Deadline) -> Result<Vec<NodeName>, ClsError> {
-        let cluster = super::without_database(&Cib::parse(&super::cib(deadline)?)?);
+        let cluster = without_database(&Cib::parse(&cib(deadline)?)?);
         let gone = self.there.iter().filter(|node| !cluster.node(node).online);
         Ok(gone.cloned().collect())
     }

@@ -12,10 +12,10 @@ use pha_host::clock::Deadline;
 use pha_host::config::ClusterConfig;
 use serde_json::json;
 
+use super::cib::{cib, push, refused};
 use super::design::Intent;
-use super::{cib, push, refused};
 use crate::app::Session;
-use crate::commands::doctor::facts::Running;
+use crate::commands::doctor::running::Running;
 use crate::error::ClsError;
 use crate::site;
 

@@ -6,10 +6,10 @@ use pha_core::decide::operator::Course;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 
-use super::Work;
+use super::work::Work;
 use crate::app::Session;
 use crate::cluster::Cluster;
-use crate::commands::restart::round::Order;
+use crate::commands::restart::order::Order;
 use crate::commands::restart::settings::{self, Settings};
 use crate::error::ClsError;
 

@@ -14,7 +14,7 @@ use crate::decide::shared::standbys::{
     candidate, exchange, exchanges, has_flushed, holders_that_stay, named_non_holder, on_its_way,
     positions, taken_back, waits_after_loss, waits_renewed, waits_without_register,
 };
-use crate::decide::shared::{external, links, outage, quorum};
+use crate::decide::shared::{external, kept_by_quorum, links, outage, quorum};
 use crate::lsn::Lsn;
 use crate::names::{NodeName, copy_slot};
 use crate::ocf::{self, OcfCode};
@@ -111,7 +111,7 @@ pub(super) const RULES: &[Rule] = &[
                     .and_then(|kept| kept.hold.clone())
                     .filter(|_| held),
                 without_quorum: Some(quorum::without_quorum(s)),
-                unanswered: quorum::in_vain(s),
+                unanswered: kept_by_quorum::in_vain(s),
             };
             (kept.as_ref() != Some(&wanted))
                 .then(|| once_more(s, Action::KeepLinks(wanted)))
@@ -167,12 +167,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "primary-without-quorum",
         says: "This part of the cluster has no quorum, or does not say so, and Pacemaker ends a primary without: no standby is let go or exchanged, so that a holder in the other part may take over (R3).",
-        decide: quorum::keep_standbys,
+        decide: kept_by_quorum::keep_standbys,
     },
     Rule {
         id: "primary-ask-quorum",
         says: "A holder is to go, or without a register the standby that commits wait for, also where another one takes its place: the cluster may be falling apart, so ask first whether this part of it has quorum once that is settled, and look again (R3).",
-        decide: quorum::ask,
+        decide: kept_by_quorum::ask,
     },
     Rule {
         id: "primary-ask-promises",

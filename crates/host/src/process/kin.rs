@@ -5,7 +5,7 @@
 //! - The **data directory**: device and inode of the working directory, which every process of a
 //!   server has from its start (`ChangeToDataDir`). They are the same in every mount namespace, where
 //!   a hardened unit or a container has its own; the same path there may be another directory.
-//! - **Descent**: what such a process has forked ([`family`]).
+//! - **Descent**: what such a process has forked ([`pha_core::decide::family`]).
 //!
 //! The name of the executable only sorts out what is of the account and no server: a shell that
 //! somebody left in the data directory, a running `archive_command`. It proves nothing.
@@ -15,11 +15,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pha_core::decide::{self, family, is_home, is_home_by_path, may_be_named};
+use pha_core::decide::{self, is_home, is_home_by_path, may_be_named};
 use pha_core::parse::title;
-use pha_core::snapshot::{DumbDirectory, HadFile, ServerProcess};
+use pha_core::snapshot::{DumbDirectory, HadFile};
 
-use super::{Family, Process, ProcessError};
 use rustix::io::Errno;
 
 use crate::files::FileError;
@@ -94,59 +93,6 @@ pub(super) fn numbers() -> io::Result<Vec<i32>> {
         numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     Ok(numbers)
-}
-
-/// Every process of the account that is of a server on that data directory. Where nobody can say which
-/// directory that is, each of the account's servers may be of it, so that only a list without any is one.
-pub(super) fn server(pgdata: &Path, owner: &User) -> Result<Family, ProcessError> {
-    let home = Home::of(pgdata, owner);
-    let (mut processes, mut seen) = (Vec::new(), Vec::new());
-    for pid in numbers().map_err(ProcessError::Proc)? {
-        // A process that ends while it is looked at is simply not there.
-        let server = match is_postgres(pid) {
-            Ok(Some(false) | None) => continue,
-            Ok(is) => is,
-            Err(_) => None,
-        };
-        if account_of(pid).map_err(ProcessError::Proc)? != Some(owner.uid()) {
-            continue;
-        }
-        let stat = Stat::of(pid).map_err(ProcessError::Proc)?;
-        let Some(stat) = stat.filter(|stat| !stat.is_dead()) else {
-            continue;
-        };
-        processes.push(Process {
-            pid,
-            started: stat.started,
-        });
-        seen.push(ServerProcess {
-            pid,
-            parent: stat.parent,
-            server,
-            executable: executable(pid),
-            here: home
-                .as_ref()
-                .map_or(Some(false), |home| home.is_home_of(pid)),
-        });
-    }
-    if let Err(error) = home
-        && !seen.is_empty()
-    {
-        return Err(error.into());
-    }
-    // What was read above is of one process only if the number is still of the same one. What ends has no program
-    // and no directory any more for a moment before it is dead.
-    let is_there = |process: &Process| {
-        process.is_alive() && !matches!(is_postgres(process.pid), Ok(None | Some(false)))
-    };
-    processes.retain(is_there);
-    seen.retain(|seen| processes.iter().any(|process| process.pid == seen.pid));
-    let (ours, unclear) = family(&seen);
-    processes.retain(|process| ours.contains(&process.pid));
-    Ok(Family {
-        sure: processes,
-        unclear: unclear.map(ProcessError::unclear),
-    })
 }
 
 /// The account that a process runs as, where all its user ids say the same; `None` also of one that is gone.

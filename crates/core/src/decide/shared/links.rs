@@ -12,7 +12,8 @@ use crate::cluster::Cluster;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
-use crate::snapshot::{LinkId, LinkRow, Links, Snapshot};
+use crate::ocf::When;
+use crate::snapshot::{LinkId, LinkRow, Links, Operation, Snapshot};
 use crate::status::{SyncState, WalSenderState};
 
 /// A node's own link.
@@ -86,6 +87,26 @@ pub(in crate::decide) fn of(s: &Snapshot, node: &NodeName) -> Option<Link> {
 /// Whether a node receives WAL as it is written.
 pub(in crate::decide) fn streams(s: &Snapshot, node: &NodeName) -> bool {
     of(s, node).is_some_and(|link| link.streams())
+}
+
+/// Whether this node's standby can no longer be waited for: it does not stream under its present name,
+/// it is no member of this partition, or it is about to be stopped.
+pub(in crate::decide) fn lost(s: &Snapshot, node: &NodeName) -> bool {
+    let member = s
+        .cluster
+        .as_ref()
+        .map_or(true, |cluster| cluster.node(node).online);
+    !streams(s, node) || !member || leaving(s, node)
+}
+
+/// Nodes that a notification announces to be stopped or demoted.
+pub(super) fn leaving(s: &Snapshot, node: &NodeName) -> bool {
+    match &s.operation {
+        Operation::Notify(about) if about.when == When::Pre => {
+            about.stop.contains(node) || about.demote.contains(node)
+        }
+        _ => false,
+    }
 }
 
 /// Of several links of one name none counts. One whose state is hidden from the role that asked says

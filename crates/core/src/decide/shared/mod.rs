@@ -9,6 +9,7 @@ pub(super) mod gate;
 pub(super) mod give_back;
 pub(super) mod halt;
 pub(super) mod incarnation;
+pub(super) mod kept_by_quorum;
 pub(super) mod kin;
 pub(super) mod launch;
 pub(super) mod links;

@@ -12,21 +12,11 @@
 
 use std::collections::BTreeSet;
 
-use super::ending::show_and_end;
-use super::outage;
-use super::ownership::mine;
-use super::standbys::{
-    exchanges, holders_that_stay, lost, taken_back, waits_after_loss, waits_left_over,
-};
+use super::links::lost;
 use crate::cluster::WithoutQuorum;
 use crate::names::NodeName;
 use crate::plan::{Action, ActionKind, Step};
-use crate::snapshot::{KeptLinks, Mode, Snapshot};
-
-/// How many operations in a row leave the holders as they are because the cluster does not answer. By then
-/// every membership has long settled, and a Pacemaker that would end this primary would have: from then on
-/// the register decides alone. Without a register nothing but an answer lets a standby go.
-const UNANSWERED: u32 = 12;
+use crate::snapshot::{Mode, Snapshot};
 
 /// What becomes of a primary here once this part of the cluster has no quorum. Where Pacemaker cannot be asked,
 /// that is what it was when it was seen last, and of a cluster that was never seen what `cls_setup` writes.
@@ -47,12 +37,12 @@ pub(in crate::decide) fn without_quorum(s: &Snapshot) -> WithoutQuorum {
 }
 
 /// Whether quorum decides here over a synchronous primary.
-fn decides(s: &Snapshot) -> bool {
+pub(super) fn decides(s: &Snapshot) -> bool {
     s.settings.mode == Mode::Sync && without_quorum(s) != WithoutQuorum::GoesOn
 }
 
 /// What the cluster has answered, as far as that is about every standby that is lost by now.
-fn answer(s: &Snapshot) -> Option<bool> {
+pub(super) fn answer(s: &Snapshot) -> Option<bool> {
     let settled = s.progress.quorum.as_ref()?;
     let known = lost_by_now(s).is_subset(&settled.lost);
     (known || !settled.quorum).then_some(settled.quorum)
@@ -89,75 +79,8 @@ pub(in crate::decide) fn in_doubt(s: &Snapshot) -> bool {
     none(s).is_some() || (decides(s) && asked && answer(s).is_none())
 }
 
-/// The same, and that the cluster does not say.
-fn doubt(s: &Snapshot) -> Option<String> {
-    if let Some(why) = none(s) {
-        return Some(why);
-    }
-    (decides(s) && answer(s) != Some(true)).then_some(())?;
-    let me = s.me();
-    let failure = s.progress.failure(ActionKind::AskQuorum)?;
-    let further = match (s.builtin(), unanswered(s)) {
-        (true, UNANSWERED..) => return None,
-        (true, before) => format!(
-            "the next monitor asks again, and after {UNANSWERED} questions without an answer, of which this was \
-             number {}, the register alone decides",
-            before + 1
-        ),
-        (false, _) => "the next monitor asks again".to_owned(),
-    };
-    Some(format!(
-        "commits wait for the lost standby, because the cluster does not say whether {me} is in the part that \
-         has quorum: {}; {further} (crm_mon -1 and systemctl status pacemaker say what Pacemaker lacks)",
-        failure.text
-    ))
-}
-
-fn unanswered(s: &Snapshot) -> u32 {
-    s.names.kept.as_ref().map_or(0, |kept| kept.unanswered)
-}
-
-/// How many operations have asked in vain, as it is to be kept at the begin of one: none once no standby is
-/// lost. An answer does not end the count, since an exchange asks twice.
-pub(in crate::decide) fn in_vain(s: &Snapshot) -> u32 {
-    waits_after_loss(s).map_or(0, |_| unanswered(s))
-}
-
-/// What ends an operation that may let no standby go. Commits that are held wait for the holder from before
-/// again; where that cannot be, they stay held until PostgreSQL is stopped, or a monitor has quorum.
-pub(in crate::decide) fn keep_standbys(s: &Snapshot) -> Option<Step> {
-    waits_after_loss(s)?;
-    let why = doubt(s)?;
-    let tried = |kind| s.progress.failure(kind).is_some();
-    let back = waits_left_over(s)
-        .filter(|_| !tried(ActionKind::KeepLinks) && !tried(ActionKind::SetNames));
-    if let Some(waits) = back {
-        return Some(Step::then_reobserve(taken_back(s, waits)));
-    }
-    let mut end = show_and_end(s, why);
-    if tried(ActionKind::AskQuorum) && answer(s).is_none() {
-        let kept = s.names.kept.clone().unwrap_or_default();
-        let unanswered = kept.unanswered + 1;
-        // Before the attributes: a cluster that does not answer may not let them be written either.
-        let count = Action::KeepLinks(KeptLinks { unanswered, ..kept });
-        end.actions.insert(0, count);
-    }
-    Some(end)
-}
-
-/// The question before a holder goes, or without a register the standby that commits wait for, also where
-/// another one is to take its place. While the lock service is away a holder goes by the promises of all
-/// others, or by one that passes the change on.
-pub(in crate::decide) fn ask(s: &Snapshot) -> Option<Step> {
-    waits_after_loss(s)?;
-    let goes = match mine(s).filter(|_| s.builtin()) {
-        Some(row) => !exchanges(s) && holders_that_stay(s, &row).len() < row.holders.len(),
-        None => !s.builtin() || outage::ask(s).is_some(),
-    };
-    goes.then(|| question(s)).flatten()
-}
-
-/// The question itself, where quorum decides and the cluster was not asked about every standby that is lost.
+/// The question whether this part of the cluster has quorum, where that decides and the cluster was
+/// not asked about every standby that is lost.
 /// Others may have the change lock meanwhile, since it may take as long as corosync does: what follows is
 /// decided from another look.
 pub(in crate::decide) fn question(s: &Snapshot) -> Option<Step> {

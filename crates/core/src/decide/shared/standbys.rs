@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::links::{leaving, lost};
 use super::ownership::{mine, ownership};
 use super::{links, outage, quorum};
 use crate::cluster::Announced;
 use crate::link_name::LinkName;
 use crate::lsn::Lsn;
 use crate::names::NodeName;
-use crate::ocf::When;
 use crate::parse::standby_names::Waits;
 use crate::plan::{Action, ActionKind};
 use crate::register::{Ownership, Register};
-use crate::snapshot::{KeptLinks, Mode, Operation, PrimaryView, Snapshot};
+use crate::snapshot::{KeptLinks, Mode, PrimaryView, Snapshot};
 use crate::status::PgsqlStatus;
 
 /// How far each node is known to have flushed whole records (R10). A flushed position may lie inside
@@ -34,16 +34,6 @@ pub(in crate::decide) fn positions(s: &Snapshot) -> BTreeMap<NodeName, Lsn> {
         .collect()
 }
 
-/// Whether this node's standby can no longer be waited for: it does not stream under its present name,
-/// it is no member of this partition, or it is about to be stopped.
-pub(in crate::decide) fn lost(s: &Snapshot, node: &NodeName) -> bool {
-    let member = s
-        .cluster
-        .as_ref()
-        .map_or(true, |cluster| cluster.node(node).online);
-    !links::streams(s, node) || !member || leaving(s, node)
-}
-
 /// Whether a name in `synchronous_standby_names` is of nobody who can be waited for.
 fn name_lost(s: &Snapshot, name: &str) -> bool {
     links::present(s, name).is_none_or(|node| lost(s, &node))
@@ -56,16 +46,6 @@ pub(in crate::decide) fn waited_for(s: &Snapshot, node: &NodeName) -> bool {
     names
         .iter()
         .any(|waited| name.as_ref().is_some_and(|name| name.is_called(waited)))
-}
-
-/// Nodes that a notification announces to be stopped or demoted.
-pub(in crate::decide) fn leaving(s: &Snapshot, node: &NodeName) -> bool {
-    match &s.operation {
-        Operation::Notify(about) if about.when == When::Pre => {
-            about.stop.contains(node) || about.demote.contains(node)
-        }
-        _ => false,
-    }
 }
 
 /// For whom commits are to wait instead, where the standby is lost that they wait for: for another one that
