@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::run::{Run, reap, remove_directory};
 use crate::spec::Spec;
 use crate::strangers::ARCHIVE;
-use crate::{packages, postgres, roles, services};
+use crate::{packages, postgres, roles, services, systemd};
 
 /// What a cluster shall be. Start with [`ClusterBuilder::new`], end with [`ClusterBuilder::up`].
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub struct ClusterBuilder {
     bare: bool,
     root: PathBuf,
     second_root: Option<PathBuf>,
+    systemd: bool,
     progress: Progress,
 }
 
@@ -61,6 +62,7 @@ impl ClusterBuilder {
             bare: false,
             root: machine(),
             second_root: None,
+            systemd: false,
             progress: Progress::quiet(),
         }
     }
@@ -189,6 +191,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has systemd boot the database nodes and start what runs there, see [`crate::systemd`] (default: the testbed
+    /// starts it).
+    #[must_use]
+    pub(crate) fn systemd(mut self, wanted: bool) -> ClusterBuilder {
+        self.systemd = wanted;
+        self
+    }
+
     /// Where to say what is being done.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> ClusterBuilder {
@@ -211,6 +221,7 @@ impl ClusterBuilder {
                 Some(root) if number == 2 => root.clone(),
                 _ => self.root.clone(),
             },
+            systemd: self.systemd && duty == Duty::Database,
         };
         let mut nodes: Vec<NodeSpec> = (1..=self.databases)
             .map(|n| node(n, Duty::Database))
@@ -350,8 +361,16 @@ impl Cluster {
         templates: Option<&postgres::Templates>,
     ) -> Result<()> {
         self.give_disk(node)?;
-        node.power_on()?;
+        node.power_on(false)?;
         services::furnish(node, &self.spec, keys)?;
+        if node.spec().systemd {
+            if let Some(templates) = templates {
+                templates.furnish(node)?;
+            }
+            systemd::furnish(node)?;
+            node.power_cut()?;
+            return self.boot(node.name());
+        }
         if node.spec().duty == Duty::Database {
             services::start_ssh(node)?;
             services::start_cluster(node, self.spec.own_clocks)?;

@@ -41,6 +41,8 @@ enum Command {
     Package(crate::package::Options),
     /// Try the package on other Debian suites: a cluster of each, its programs from a tree of the suite
     Matrix(crate::matrix::Options),
+    /// Try the package where systemd boots the nodes: poweroff, reboot, want of memory, packages installed again
+    Boot(crate::matrix::boot::Options),
     /// Make a cluster that stays until `down`
     Up {
         /// Database nodes (1 to 5); the lock service's node comes after them
@@ -267,6 +269,7 @@ fn perform(arguments: &Arguments) -> Result<u8> {
         Command::Campaign(options) => return crate::campaign::run(name, options),
         Command::Package(options) => return crate::package::run(options),
         Command::Matrix(options) => return crate::matrix::run(options),
+        Command::Boot(options) => return crate::matrix::boot::run(options),
         Command::Up { .. } => up(name, &arguments.command)?,
         Command::Down { all: true } => Layout::existing()
             .iter()

@@ -18,7 +18,7 @@ use crate::procfs::ProcessId;
 use crate::progress::Progress;
 use crate::run::{ends_before, remove_directory};
 use crate::spec::Spec;
-use crate::{peer, services, wait};
+use crate::{peer, services, systemd, wait};
 
 /// A running cluster. Where this process made it (not detached), dropping the value ends it, and
 /// so does the end of this process, however it comes.
@@ -132,13 +132,16 @@ impl Cluster {
     }
 
     /// Powers a node on and starts what starts at boot: sshd, and corosync with Pacemaker or the
-    /// lock service. Does not wait for the node to become a member.
+    /// lock service; or systemd does. Does not wait for the node to become a member.
     ///
     /// # Errors
     /// Something did not start.
     pub fn boot(&self, node: &str) -> Result<()> {
         if self.find(node)?.is_on() {
             return Ok(());
+        }
+        if self.find(node)?.spec().systemd {
+            return self.find(node)?.power_on(true);
         }
         self.power_on(node)?;
         let node = self.find(node)?;
@@ -154,7 +157,7 @@ impl Cluster {
     /// It did not start.
     pub fn power_on(&self, node: &str) -> Result<()> {
         let node = self.find(node)?;
-        node.power_on()?;
+        node.power_on(false)?;
         services::start_ssh(&node)
     }
 
@@ -367,6 +370,9 @@ impl Cluster {
         // A failure here has nobody to go to; `down` finds what is left.
         let _ = end_keeper(self.keeper);
         let _ = child.wait();
+        for node in self.spec.nodes.iter().filter(|node| node.systemd) {
+            systemd::forget(&self.spec.name, &node.name);
+        }
         let _ = remove_directory(&self.layout.dir);
     }
 

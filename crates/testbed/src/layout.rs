@@ -54,6 +54,9 @@ pub struct NodeSpec {
     /// What its file system lies over: the machine's own root, or a tree of another suite.
     #[serde(default = "machine")]
     pub root: PathBuf,
+    /// Whether systemd boots it, see [`crate::systemd`].
+    #[serde(default)]
+    pub(crate) systemd: bool,
 }
 
 /// The root directory of this machine.

@@ -54,6 +54,7 @@ mod services;
 mod spec;
 mod strangers;
 mod suite;
+mod systemd;
 mod traced;
 mod tree;
 pub mod wait;

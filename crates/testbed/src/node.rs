@@ -224,8 +224,9 @@ impl Node {
 
     // ---- power -----------------------------------------------------------------------------
 
-    /// Starts the machine: file system, network, nothing else. The services are the cluster's.
-    pub(crate) fn power_on(&self) -> Result<()> {
+    /// Starts the machine: file system, network, nothing else. The services are the cluster's, or with `systemd`
+    /// its units.
+    pub(crate) fn power_on(&self, systemd: bool) -> Result<()> {
         if self.init().is_some() {
             return Ok(());
         }
@@ -235,20 +236,22 @@ impl Node {
         let flags = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"];
         let cluster = self.layout.dir.to_string_lossy().into_owned();
         let root = self.spec.root.to_string_lossy().into_owned();
-        let init = spawn_role(
-            Some(self.keeper),
-            &flags,
-            &[roles::NODE, &cluster, self.name(), &root],
-            &dir,
-            Stdio::null(),
-        )?;
+        let mut role = vec![roles::NODE, &cluster, self.name(), &root];
+        if systemd {
+            role.push(roles::SYSTEMD);
+        }
+        let init = spawn_role(Some(self.keeper), &flags, &role, &dir, Stdio::null())?;
         crate::run::reap(init.child);
         self.fabric().plug(
             self.name(),
             &self.spec.hardware_address(),
             &self.address(),
             init.identity,
-        )
+        )?;
+        if systemd {
+            crate::systemd::plugged(self)?;
+        }
+        Ok(())
     }
 
     /// Cuts the power: the cable is dead first, then every process, all at once. What was

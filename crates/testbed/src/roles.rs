@@ -4,7 +4,7 @@
 //!   bridge. Everything of the cluster runs below it, so its end is the end of everything: the
 //!   kernel kills the processes, drops the mounts and takes the interfaces away.
 //! * A *node* is process 1 of a pid namespace of its own: it builds the node's file system and
-//!   then reaps what the node's daemons leave behind.
+//!   then reaps what the node's daemons leave behind, or becomes systemd.
 //! * The *client* only holds the network namespace from which the writers connect.
 
 use std::fs;
@@ -26,6 +26,8 @@ use crate::procfs::ProcessId;
 pub(crate) const KEEPER: &str = "role-keeper";
 /// See [`KEEPER`].
 pub(crate) const NODE: &str = "role-node";
+/// The last word of a node that systemd boots.
+pub(crate) const SYSTEMD: &str = "systemd";
 /// See [`KEEPER`].
 pub(crate) const CLIENT: &str = "role-client";
 /// The first word that makes the program become another one, in a tree; see [`crate::tree`].
@@ -36,7 +38,10 @@ pub fn take_role(arguments: &[String]) -> Option<Result<()>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [_, KEEPER, dir, life] => Some(keeper(Path::new(dir), *life == "lifeline")),
-        [_, NODE, dir, name, lower] => Some(node(Path::new(dir), name, Path::new(lower))),
+        [_, NODE, dir, name, lower] => Some(node(Path::new(dir), name, Path::new(lower), false)),
+        [_, NODE, dir, name, lower, SYSTEMD] => {
+            Some(node(Path::new(dir), name, Path::new(lower), true))
+        }
         [_, CLIENT, dir] => Some(client(Path::new(dir))),
         [_, INSIDE, root, program, words @ ..] => Some(inside(Path::new(root), program, words)),
         _ => None,
@@ -123,8 +128,12 @@ fn client(dir: &Path) -> Result<()> {
     }
 }
 
-fn node(cluster: &Path, name: &str, lower: &Path) -> Result<()> {
+fn node(cluster: &Path, name: &str, lower: &Path, systemd: bool) -> Result<()> {
     let _ = setsid();
+    if systemd {
+        let of = cluster.file_name().unwrap_or_default().to_string_lossy();
+        crate::systemd::enter_cgroup(&of, name)?;
+    }
     let (dir, disk) = (
         &cluster.join("nodes").join(name),
         &cluster.join("disks").join(name),
@@ -151,6 +160,9 @@ fn node(cluster: &Path, name: &str, lower: &Path) -> Result<()> {
     rustix::fs::renameat(&outside, "ready.new", &outside, READY)
         .map_err(Error::sys("rename", "ready.new"))?;
     drop((fresh, outside));
+    if systemd {
+        return crate::systemd::become_init();
+    }
     reap_for_ever()
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::cluster::Cluster;
 use crate::layout::{Duty, base};
 use crate::node::{Node, PGDATA};
+use crate::run::Run;
 
 /// Questions to a database node; file name and command.
 const QUESTIONS: [(&str, &[&str]); 8] = [
@@ -158,6 +159,12 @@ fn collect(node: &Node, dir: &Path) {
                 .join(log.trim_start_matches('/'));
             let _ = fs::copy(upper, dir.join(log.rsplit('/').next().unwrap_or(log)));
         }
+        // journalctl --directory reads them.
+        let journal = Path::new(&disk).join("upper/var/log/journal");
+        if journal.exists() {
+            let (from, to) = (journal.display().to_string(), dir.display().to_string());
+            let _ = Run::host(&["cp", "-r", "--", &from, &to]).output();
+        }
         return;
     }
     for log in LOGS {
@@ -169,6 +176,13 @@ fn collect(node: &Node, dir: &Path) {
         dir.join("postmaster.txt"),
         format!("{PGDATA}: {:?}\n", node.postmaster_of(PGDATA)),
     );
+    if node.spec().systemd {
+        let journal = ["journalctl", "--no-pager", "--output=short-precise"];
+        let said = node
+            .exec(&journal, PATIENCE)
+            .map_or_else(|e| e.to_string(), |o| o.stdout + &o.stderr);
+        let _ = fs::write(dir.join("journal.txt"), said);
+    }
     for (file, command) in QUESTIONS {
         if node.spec().duty == Duty::Lock && file != "processes.txt" && file != "addresses.txt" {
             continue;

@@ -20,9 +20,9 @@ use crate::writer::{Writer, WriterPlan};
 use rustix::process::Signal;
 
 /// How long one step of a cluster may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 /// How long clients go on after a fault.
-const AFTER: Duration = Duration::from_secs(2);
+pub(super) const AFTER: Duration = Duration::from_secs(2);
 /// What the README has a newcomer type on a node that has the distribution's packages. `cls_init` is not among
 /// it: these nodes have a database, and a test of whole clusters types it.
 mod lines {
@@ -55,13 +55,33 @@ rm -rf -- "$place""#;
 /// Where the package's commands read the configuration.
 const CONFIG: &str = "/etc/pha4pgsql/config.ini";
 
-/// The step that makes the round's cluster.
-const MACHINES: &str = "machines with corosync and Pacemaker";
-
 /// What a step does; what it answers is shown.
-type Part = fn(&Round<'_>) -> Result<String>;
+pub(super) type Part = fn(&Round<'_>) -> Result<String>;
 
-/// The steps on the cluster, in order.
+/// What a round goes through.
+pub(super) struct Program {
+    /// The step that makes the cluster.
+    pub(super) machines: &'static str,
+    /// Whether systemd boots the database nodes.
+    pub(super) systemd: bool,
+    /// The steps on the cluster, in order.
+    pub(super) steps: &'static [(&'static str, Part)],
+}
+
+impl Program {
+    /// The names of all steps.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.machines).chain(self.steps.iter().map(|(name, _)| *name))
+    }
+}
+
+/// What every suite goes through.
+pub(super) const ON_A_SUITE: Program = Program {
+    machines: "machines with corosync and Pacemaker",
+    systemd: false,
+    steps: &STEPS,
+};
+
 const STEPS: [(&str, Part); 16] = [
     (
         "package installed by apt-get, config.ini on every node",
@@ -92,14 +112,10 @@ const STEPS: [(&str, Part); 16] = [
     ("cls_setup --remove, package removed", remove),
 ];
 
-/// The names of all steps.
-pub(super) fn steps() -> impl Iterator<Item = &'static str> {
-    std::iter::once(MACHINES).chain(STEPS.iter().map(|(name, _)| *name))
-}
-
 /// Goes through the steps on a new cluster and has `tell` hear of each with its seconds. Returns the step that
 /// failed, which is the last one then.
 pub(super) fn go(
+    program: &Program,
     (name, roots): (&str, &Roots),
     packages: &Packages,
     progress: &Progress,
@@ -110,15 +126,16 @@ pub(super) fn go(
         .root(&roots.first)
         .second_root(&roots.second)
         .bare(true)
+        .systemd(program.systemd)
         .progress(progress.clone())
         .up();
     let (cluster, outcome) = match made {
         Ok(cluster) => (Some(cluster), Ok("up".to_owned())),
         Err(error) => (None, Err(error)),
     };
-    tell(MACHINES, begin.elapsed().as_secs_f64(), &outcome);
+    tell(program.machines, begin.elapsed().as_secs_f64(), &outcome);
     let Some(cluster) = cluster else {
-        return Some(MACHINES);
+        return Some(program.machines);
     };
     let round = Round {
         cluster,
@@ -127,7 +144,7 @@ pub(super) fn go(
         mixed: roots.first != roots.second,
         writers: Cell::new(0),
     };
-    for (name, work) in STEPS {
+    for (name, work) in program.steps {
         progress.say(name);
         let begin = Instant::now();
         let outcome = work(&round);
@@ -149,10 +166,10 @@ pub(super) struct Packages {
     pub(super) package: Vec<u8>,
 }
 
-struct Round<'r> {
-    cluster: Cluster,
+pub(super) struct Round<'r> {
+    pub(super) cluster: Cluster,
     packages: &'r Packages,
-    progress: &'r Progress,
+    pub(super) progress: &'r Progress,
     /// Whether the nodes have different versions of everything.
     mixed: bool,
     /// How many clients there have been.
@@ -161,11 +178,11 @@ struct Round<'r> {
 
 impl Round<'_> {
     /// Runs an operator's command on the first node.
-    fn type_in(&self, words: &[&str]) -> Result<Output> {
+    pub(super) fn type_in(&self, words: &[&str]) -> Result<Output> {
         self.cluster.find("node1")?.run(words, PATIENCE)
     }
 
-    fn pair(&self) -> Result<Pair> {
+    pub(super) fn pair(&self) -> Result<Pair> {
         wait_for_pair(&self.cluster, self.progress, PATIENCE)
     }
 
@@ -182,7 +199,7 @@ impl Round<'_> {
     }
 
     /// A new client that writes.
-    fn writer(&self) -> Result<Writer> {
+    pub(super) fn writer(&self) -> Result<Writer> {
         self.writers.set(self.writers.get() + 1);
         let writer = self
             .cluster
@@ -198,7 +215,7 @@ fn type_line(node: &Node, line: &str) -> Result<Output> {
 }
 
 /// How long clients stood still, where nothing is lost.
-fn gap(course: &Course) -> Result<String> {
+pub(super) fn gap(course: &Course) -> Result<String> {
     if !course.verdict.clean() {
         return Err(Error::Asked(course.verdict.to_string()));
     }
@@ -206,7 +223,7 @@ fn gap(course: &Course) -> Result<String> {
     Ok(format!("clients stood still {gap:.1} s"))
 }
 
-fn install(round: &Round<'_>) -> Result<String> {
+pub(super) fn install(round: &Round<'_>) -> Result<String> {
     for node in round.cluster.databases() {
         node.write(PACKAGE, &round.packages.before, 0o644)?;
         type_line(&node, lines::PACKAGE)?;
@@ -233,7 +250,7 @@ fn config(node: &Node) -> Result<String> {
     ))
 }
 
-fn set_up(round: &Round<'_>) -> Result<String> {
+pub(super) fn set_up(round: &Round<'_>) -> Result<String> {
     let node = round.cluster.find("node1")?;
     let shown = type_line(&node, lines::DRY_RUN)?;
     if shown.stdout.contains("nothing to change") {
@@ -254,7 +271,7 @@ fn set_up(round: &Round<'_>) -> Result<String> {
     }
 }
 
-fn start(round: &Round<'_>) -> Result<String> {
+pub(super) fn start(round: &Round<'_>) -> Result<String> {
     let node = round.cluster.find("node1")?;
     type_line(&node, lines::START)?;
     let pair = round.pair()?;
@@ -264,7 +281,7 @@ fn start(round: &Round<'_>) -> Result<String> {
     Ok(format!("{} replicates to {}", pair.primary, pair.standby))
 }
 
-fn doctor(round: &Round<'_>) -> Result<String> {
+pub(super) fn doctor(round: &Round<'_>) -> Result<String> {
     let output = round.type_in(&["cls_doctor", "--json", "--timeout", "120"])?;
     let answer: serde_json::Value = serde_json::from_str(&output.stdout)
         .map_err(|error| Error::Asked(format!("cls_doctor --json: {error}: {}", output.stdout)))?;
@@ -311,7 +328,7 @@ fn is_later(node: &Node) -> Result<bool> {
     Ok(node.run(&VERSION, PATIENCE)?.text().ends_with("+later"))
 }
 
-fn upgrade(round: &Round<'_>, which: fn(&Pair) -> &String) -> Result<String> {
+pub(super) fn upgrade(round: &Round<'_>, which: fn(&Pair) -> &String) -> Result<String> {
     let (cluster, progress) = (&round.cluster, round.progress);
     let before = round.pair()?;
     let node = cluster.find(which(&before))?;
@@ -502,7 +519,7 @@ fn stop_and_start(round: &Round<'_>) -> Result<String> {
     ))
 }
 
-fn check(round: &Round<'_>) -> Result<String> {
+pub(super) fn check(round: &Round<'_>) -> Result<String> {
     let databases = round.cluster.databases();
     let names: Vec<&str> = databases.iter().map(Node::name).collect();
     let verdict = round.cluster.check(&names, Duration::from_secs(15))?;
@@ -559,7 +576,7 @@ mod tests {
         let [first, systemd, rest @ ..] = lines.as_slice() else {
             panic!("{lines:?}");
         };
-        // Every tree of a suite gets these, and no node has systemd.
+        // Every tree of a suite gets these, and where systemd boots the nodes the second is done for them.
         let wanted = first.strip_prefix("apt-get install ").expect("packages");
         let in_trees = packages::all();
         for package in wanted.split(' ') {
