@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::FailCount;
-use pha_core::decide::operator::{Cleaned, FailedProbe, cleaned};
+use pha_core::decide::operator::{Cleaned, FailedAnew, cleaned};
 use pha_core::health::NotingCommand;
+use pha_core::message;
 use pha_core::names::NodeName;
 use pha_host::clock::Deadline;
 use serde_json::json;
@@ -16,6 +17,9 @@ use crate::error::ClsError;
 use crate::operate::lock;
 use crate::tools;
 use crate::wait::{self, Look};
+
+/// How long the question whether Pacemaker is at work may take.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Make Pacemaker forget failures, so that it tries again
 ///
@@ -102,9 +106,18 @@ pub(crate) fn clean(
                 Ok(Look::Pending("nothing is under way".to_owned()))
             }
             Cleaned::Quiet => Ok(Look::Done(())),
-            Cleaned::Failed(FailedProbe { node, why }) => Err(ClsError::failed(
-                format!("the failures are forgotten, and its probe has failed on {node}: {why}"),
-                "mend that (cls_doctor), then cls_cleanup again",
+            // It may be about to be tried again, as far as Pacemaker's configuration lets it.
+            Cleaned::Failed(_) if !tools::idle(Deadline::after(IDLE))? => {
+                Ok(Look::Pending("Pacemaker is still at work".to_owned()))
+            }
+            Cleaned::Failed(FailedAnew { node, what, why }) => Err(ClsError::failed(
+                message!(
+                    "the failures are forgotten, and {what} on {node} has failed again: {why}",
+                    what,
+                    node,
+                    why
+                ),
+                message!("do what it says, or look with cls_doctor; then cls_cleanup again"),
             )),
         }
     })

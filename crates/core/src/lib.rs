@@ -34,6 +34,7 @@ pub mod plan;
 pub mod postgres;
 pub mod proofs;
 pub mod quoted;
+pub mod reason;
 pub mod reference;
 pub mod register;
 pub mod remedy;

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pha_core::quoted::shortened;
+use pha_core::reason::advice_first;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -68,9 +69,9 @@ pub fn exit_reason(reason: &str) {
     let _ = std::io::stderr().write_all(reason_line(&prefix, reason).as_bytes());
 }
 
-/// One line, whatever the reason was made of.
+/// One line, whatever the reason was made of, with its advice where Pacemaker does not cut it off.
 fn reason_line(prefix: &str, reason: &str) -> String {
-    let reason = shortened(reason, REASON);
+    let reason = shortened(&advice_first(reason), REASON);
     let words: Vec<&str> = reason
         .split(char::is_control)
         .map(str::trim)
@@ -121,6 +122,13 @@ mod tests {
         assert_eq!(line, "ocf-exit-reason:pg_ctl failed: / no space / left\n");
         let line = reason_line("ocf-exit-reason:", &"x".repeat(2 << 20));
         assert!(line.len() < 1100, "{} bytes", line.len());
+        let long = format!("{} run cls_rebuild_slave --keep-old", "x".repeat(2 << 20));
+        let line = reason_line("ocf-exit-reason:", &long);
+        assert!(
+            line.starts_with("ocf-exit-reason:cls_rebuild_slave --keep-old: xxx"),
+            "{}",
+            &line[..100]
+        );
     }
 
     #[derive(Clone, Default)]

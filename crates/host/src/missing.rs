@@ -46,27 +46,67 @@ fn recorded(resource: &ResourceName, pgdata: &Path) -> HadData {
     HadData::of([record.map_err(|error| error.to_string()), asked])
 }
 
-/// What to say of a data directory without `PG_VERSION`; of a long reason Pacemaker cuts the end. Only a
-/// node that never had data is told to make them.
+/// What to say of a data directory without `PG_VERSION`.
 pub(crate) fn reason(resource: &ResourceName, pgdata: &Path) -> String {
-    let place = pgdata.display();
     if let Some(point) = unmounted(pgdata) {
         let point = point.display();
         return format!(
-            "no PG_VERSION in {place}: nothing is mounted on {point}, which /etc/fstab names; mount {point}"
+            "nothing is mounted on {point}, which /etc/fstab names; mount {point}: no PG_VERSION in {}",
+            pgdata.display()
         );
     }
-    match recorded(resource, pgdata) {
+    text(recorded(resource, pgdata), pgdata)
+}
+
+/// The same where nothing is known to be missing. What to do comes first, within what Pacemaker shows, however
+/// long the path is. Only a node that never had data is told to make them.
+fn text(had: HadData, pgdata: &Path) -> String {
+    let place = pgdata.display();
+    match had {
         HadData::Yes(system) => format!(
-            "no PG_VERSION in {place}: its file system seems not to be mounted (findmnt); data with system identifier {system} were there; only if they are lost, {} --keep-old",
+            "its file system seems not to be mounted (findmnt); only if the data are lost, {} --keep-old: no PG_VERSION in {place}, where data with system identifier {system} were",
             Remedy::Rebuild.command()
         ),
         HadData::Unknown(why) => format!(
-            "no PG_VERSION in {place}, and whether data were there cannot be told; see that its file system is mounted (findmnt) before anything is made there: {why}"
+            "see that its file system is mounted (findmnt) before anything is made there: no PG_VERSION in {place}, and whether data were there cannot be told: {why}"
         ),
         HadData::Never => format!(
-            "{place} is no data directory of PostgreSQL: it has no PG_VERSION; {} where another node has the database, initdb for the first node of a new cluster, or correct pgdata",
+            "{} where another node has the database, initdb on a new cluster's first node, or correct pgdata: no PG_VERSION in {place}",
             Remedy::Rebuild
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use pha_core::reason::SHOWN;
+
+    #[test]
+    fn what_to_do_is_within_what_pacemaker_shows() {
+        let pgdata = Path::new("/").join("directory/".repeat(30));
+        for (had, advice) in [
+            (
+                HadData::Yes("7000000000000000000".to_owned()),
+                "cls_rebuild_slave --keep-old",
+            ),
+            (
+                HadData::Yes("7000000000000000000".to_owned()),
+                "seems not to be mounted (findmnt)",
+            ),
+            (
+                HadData::Unknown("permission denied".to_owned()),
+                "is mounted (findmnt)",
+            ),
+            (HadData::Never, "run cls_rebuild_slave where another node"),
+            (
+                HadData::Never,
+                "initdb on a new cluster's first node, or correct pgdata",
+            ),
+        ] {
+            let text = text(had, &pgdata);
+            assert!(text[..SHOWN].contains(advice), "{text}");
+        }
     }
 }

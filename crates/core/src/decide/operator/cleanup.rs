@@ -13,16 +13,18 @@ pub enum Cleaned {
     /// Nothing is under way and nothing has failed. Before the cleaning has begun that is so too, so that it is
     /// believed where the look before has shown it.
     Quiet,
-    /// Pacemaker has looked at the database on this node and could not tell its role. It does not look again by
-    /// itself.
-    Failed(FailedProbe),
+    /// What was tried again has failed again, or Pacemaker has looked at the database on this node and could not
+    /// tell its role. It does not look again by itself.
+    Failed(FailedAnew),
 }
 
-/// A probe that has failed after the cleanup.
+/// What has failed after the cleanup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedProbe {
+pub struct FailedAnew {
     /// Where.
     pub node: NodeName,
+    /// Which operation of which resource.
+    pub what: String,
     /// Its reason, or its exit status.
     pub why: String,
 }
@@ -44,8 +46,13 @@ pub fn cleaned(before: &Cluster, now: &Cluster, node: Option<&NodeName>) -> Clea
             count.resource, count.node, count.operation, count.count
         )
     };
-    if let Some(count) = now.our_failures().find(|count| meant(&count.node)) {
+    let counts = || now.our_failures().filter(|count| meant(&count.node));
+    // What is not forgotten yet comes first: as long as it is there the cleanup has not been done.
+    if let Some(count) = counts().find(|count| anew(before, now, count).is_none()) {
         return Cleaned::Awaits(failed(count));
+    }
+    if let Some(failed) = counts().find_map(|count| anew(before, now, count)) {
+        return Cleaned::Failed(failed);
     }
     // With a failure Pacemaker forgets what else it knew of the resource there, until the probe that follows, seconds
     // later: whoever asks meanwhile would find no primary.
@@ -69,12 +76,37 @@ fn is_forgotten(before: &Cluster, now: &Cluster, name: &NodeName) -> bool {
     before.node(name).database.role.is_some() && seen.online && nothing
 }
 
-fn failed_probe(now: &Cluster, name: &NodeName) -> Option<FailedProbe> {
+/// The failure that has led to this count, where its operation is another one than the one before.
+fn anew(before: &Cluster, now: &Cluster, count: &FailCount) -> Option<FailedAnew> {
+    let state = |view: &Cluster| {
+        let node = view.nodes.get(&count.node)?;
+        if count.resource == view.database.name.as_str() {
+            return Some(node.database.clone());
+        }
+        let mut placed = node.placed.iter();
+        let (_, state) = placed.find(|(name, _)| count.resource == name.as_str())?;
+        Some(state.clone())
+    };
+    let now = state(now)?;
+    let call = now.failed_call?;
+    if state(before).and_then(|state| state.failed_call) == Some(call) {
+        return None;
+    }
+    let failure = now.last_failure?;
+    Some(FailedAnew {
+        node: count.node.clone(),
+        what: format!("{} of {}", failure.operation, count.resource),
+        why: why(&failure),
+    })
+}
+
+fn failed_probe(now: &Cluster, name: &NodeName) -> Option<FailedAnew> {
     let seen = now.node(name);
     let unknown = seen.online && seen.database.role.is_none();
     let failure = seen.database.last_failure.as_ref().filter(|_| unknown)?;
-    Some(FailedProbe {
+    Some(FailedAnew {
         node: name.clone(),
+        what: format!("{} of {}", failure.operation, now.database.name),
         why: why(failure),
     })
 }
@@ -174,8 +206,9 @@ mod tests {
     #[test]
     fn a_probe_that_could_not_tell_the_role_is_a_failure() {
         let (before, now) = (view(|_| {}), view(probe_failed));
-        let failed = FailedProbe {
+        let failed = FailedAnew {
             node: name(),
+            what: format!("monitor of {}", now.database.name),
             why: "status 6".to_owned(),
         };
         assert_eq!(cleaned(&before, &now, None), Cleaned::Failed(failed));
@@ -185,5 +218,52 @@ mod tests {
             database(view).role = Some(Role::Unpromoted);
         });
         assert_eq!(cleaned(&before, &runs, None), Cleaned::Quiet);
+    }
+
+    /// A failure with this number, and its count.
+    fn start_failed(call: i64) -> impl Fn(&mut Cluster) {
+        move |view| {
+            let state = database(view);
+            state.role = Some(Role::Stopped);
+            state.last_failure = Some(Failure {
+                operation: "start".to_owned(),
+                code: 5,
+                reason: Some("no PG_VERSION".to_owned()),
+            });
+            state.failed_call = Some(call);
+            view.failures.push(FailCount {
+                resource: view.database.name.to_string(),
+                node: name(),
+                operation: "start".to_owned(),
+                count: Count::Infinity,
+                threshold: None,
+            });
+        }
+    }
+
+    #[test]
+    fn what_fails_anew_is_not_waited_for() {
+        let with = |call| {
+            let mut view = view(|_| {});
+            start_failed(call)(&mut view);
+            view
+        };
+        let (before, after) = (with(7), with(12));
+        assert!(matches!(
+            cleaned(&before, &before, None),
+            Cleaned::Awaits(_)
+        ));
+        let failed = FailedAnew {
+            node: name(),
+            what: format!("start of {}", after.database.name),
+            why: "no PG_VERSION".to_owned(),
+        };
+        assert_eq!(cleaned(&before, &after, None), Cleaned::Failed(failed));
+        // What is under way may mend it.
+        let mut busy = with(12);
+        database(&mut busy).pending = Some(Pending {
+            operation: "start".to_owned(),
+        });
+        assert!(matches!(cleaned(&before, &busy, None), Cleaned::Awaits(_)));
     }
 }

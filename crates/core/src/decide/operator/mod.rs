@@ -15,7 +15,7 @@ mod refusal;
 mod restart;
 mod switch;
 
-pub use cleanup::{Cleaned, FailedProbe, cleaned};
+pub use cleanup::{Cleaned, FailedAnew, cleaned};
 pub use copy::{
     COPY_RULES, Copied, CopyFacts, CopyKind, CopyPlan, CopyRequest, CopyRule, CopyStep,
     CopyVerdict, Data, Fixed, Instance, Lead, Method, Moves, Need, OldData, OldPlaces, Outside,

@@ -48,6 +48,8 @@ pub struct ResourceState {
     /// The last operation that failed, also if Pacemaker has done others since (it stops what
     /// failed to start); none once it has been cleaned up.
     pub last_failure: Option<Failure>,
+    /// The number of that operation: what fails anew after a cleanup has another one.
+    pub failed_call: Option<i64>,
     /// The number of the start after which it runs, as long as that is on record: another number is
     /// another start, and a promotion or demotion takes its place.
     pub started: Option<i64>,
@@ -217,6 +219,7 @@ fn state(mut operations: Vec<Operation<'_>>) -> ResourceState {
         });
         if state.failure.is_some() {
             state.last_failure.clone_from(&state.failure);
+            state.failed_call = Some(operation.call);
         }
     }
     state
