@@ -324,7 +324,7 @@ fn cleanup_ends_where_the_probe_has_failed() {
     let after = cib(&[broken(), STANDBY], TWO, &[]);
     let run = changing("crm_resource", &before, &after).cls(&["cleanup"]);
     assert_eq!(run.code, 1, "{run:?}");
-    let said = "its probe has failed on node1: it is broken";
+    let said = "monitor of pgsql on node1 has failed again: it is broken";
     assert!(run.err.contains(said), "{run:?}");
     assert!(run.err.contains("then cls_cleanup again"), "{run:?}");
     // Also where it had failed before; and another node's is no matter of this one.
