@@ -23,9 +23,6 @@ use crate::site;
 /// How long a node may take to answer.
 const ASK: Duration = Duration::from_secs(15);
 
-/// The same for a mere note.
-const NOTE: Duration = Duration::from_millis(1_500);
-
 /// The settings that have another value from the next start on, as the server has read its files last. Their
 /// values are not asked for: one could be a secret.
 pub(crate) const PENDING: &str =
@@ -199,7 +196,6 @@ impl SettingsQuestion {
 
     /// What this statement gives by node, of those that have answered.
     pub(crate) fn ask(&self, sql: &str, deadline: Deadline) -> Vec<(NodeName, Vec<String>)> {
-        let deadline = deadline.sub_budget(NOTE);
         let ask = |node: &NodeName| match Some(node) == self.here.as_ref() {
             true => self.request.here(sql, deadline).ok(),
             false => self.request.ask(node, sql, deadline).ok(),

@@ -31,6 +31,8 @@ use super::commits;
 
 /// How long the cluster information base may take; without it there is nothing to ask the others.
 const CIB: Duration = Duration::from_millis(2_500);
+/// How long a node may take to answer for a mere note.
+const NOTE: Duration = Duration::from_millis(1_500);
 /// Left of the time when the others are given up, to put together what there is.
 const SPARE: Duration = Duration::from_millis(100);
 
@@ -144,7 +146,7 @@ impl Sources {
         let question = SettingsQuestion::of(&cluster, latest);
         let pending = notes.then(|| {
             let question = question.clone();
-            ask(move || question.ask(PENDING, latest))
+            ask(move || question.ask(PENDING, latest.sub_budget(NOTE)))
         });
         // A check asks no other node for it: each has one of its own.
         let question = match notes {
@@ -152,7 +154,7 @@ impl Sources {
             false => question.here_alone(),
         };
         let question = question.by_pgdba();
-        let errors = ask(move || question.ask(FILE_ERRORS, latest));
+        let errors = ask(move || question.ask(FILE_ERRORS, latest.sub_budget(NOTE)));
         // What belongs to the database's account is looked at as that account: only root can.
         let disks = User::current().is_ok_and(|user| user.is_root()).then(|| {
             let [own, others] = [cluster.params.clone(), cluster.params.clone()];

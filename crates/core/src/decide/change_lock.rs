@@ -82,13 +82,13 @@ fn patience(s: &Snapshot) -> Duration {
     }
 }
 
-/// The change of the names is no statement of the register's, whose conditions are checked with it: it
-/// is looked at right before.
+/// What changes the names, or the file that says them, is no statement of the register's, whose conditions are
+/// checked with it: it is looked at right before.
 fn confirmed(plan: Plan, s: &Snapshot) -> Plan {
     let Some(decided) = decided(s) else {
         return plan;
     };
-    let names = |action: &Action| matches!(action, Action::SetNames(_));
+    let names = |action: &Action| matches!(action, Action::SetNames(_) | Action::WriteNames(_));
     let Some(place) = plan.actions.iter().position(names) else {
         return plan;
     };

@@ -2,7 +2,7 @@
 
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::ActionKind;
-use pha_core::snapshot::{Operation, Process};
+use pha_core::snapshot::{InMemory, Operation, Process};
 
 use crate::world::{MONITOR, World, expired, link, nodes, notification, owned};
 
@@ -116,4 +116,14 @@ fn names_stay_when_the_register_has_moved_since_they_were_decided() {
     assert_eq!(run.code.unwrap(), OcfCode::RunningPromoted);
     assert_eq!(world.names, ["node2"]);
     assert_eq!(world.row().holders, nodes(&[1]), "the register came first");
+}
+
+#[test]
+fn the_file_of_the_names_stays_when_the_register_has_moved_since_it_was_decided() {
+    let mut world = World::primary();
+    world.in_memory = InMemory::Nothing;
+    world.broken.insert(ActionKind::Confirm.into());
+    let run = world.carry(&MONITOR);
+    assert_eq!(*run.rules.last().unwrap(), "change-lock-moved");
+    assert_eq!(world.in_memory, InMemory::Nothing);
 }

@@ -119,10 +119,18 @@ fn a_standby_is_no_successor_by_names_that_the_file_does_not_say() {
         let mut broken = world.clone();
         broken.broken.insert(ActionKind::WriteNames.into());
         broken.carry(&MONITOR);
-        let score = |world: &mut World| world.cluster().node(&node(2)).score;
-        assert_eq!(score(&mut broken), Some(Score::MayNot));
+        let shows = |world: &mut World| {
+            let second = world.cluster().node(&node(2));
+            let status = second.data_status;
+            (
+                second.score,
+                status.is_some_and(|status| status.is_streaming_sync()),
+            )
+        };
+        // The standby's own monitor goes by the data status.
+        assert_eq!(shows(&mut broken), (Some(Score::MayNot), false));
         world.carry(&MONITOR);
-        assert_eq!(score(&mut world), Some(Score::MayPromote));
+        assert_eq!(shows(&mut world), (Some(Score::MayPromote), true));
         assert_eq!(world.in_memory, second());
     }
 }

@@ -101,7 +101,7 @@ fn of_other(
     // A member that only seems to stream would be taken for a standby that is back.
     if online || !clients_wait(snapshot) {
         let data_status = link.map_or(DataStatus::Disconnect, |link| {
-            DataStatus::replication(link.state, link.sync)
+            DataStatus::replication(link.state, waited_for(snapshot, link))
         });
         wanted.push((node.clone(), Attribute::DataStatus(data_status)));
     }
@@ -117,6 +117,18 @@ fn of_other(
     let score = score_of(snapshot, node, link);
     if let Some(score) = score.filter(|score| fit || *score == Score::MayNot) {
         wanted.push((node.clone(), Attribute::Score(score)));
+    }
+}
+
+/// What a standby counts for. Without a register it opens by that alone (its data status): one that commits pass by
+/// as soon as anybody has the files read again is none that they wait for.
+fn waited_for(snapshot: &Snapshot, link: Link) -> SyncState {
+    let alone = snapshot.settings.mode == Mode::Sync && !snapshot.builtin();
+    match link.sync {
+        SyncState::Sync | SyncState::Quorum if alone && !snapshot.names_are_taken_up() => {
+            SyncState::Potential
+        }
+        sync => sync,
     }
 }
 
@@ -146,11 +158,10 @@ fn score_of(snapshot: &Snapshot, node: &NodeName, link: Option<Link>) -> Option<
             Ownership::Mine(row) | Ownership::Adopt(row) => Some(may(row.holders.contains(node))),
             _ => None,
         },
-        // Without a register this is all that says so: commits that pass it by after anybody's reload must not.
         Mode::Sync => Some(may(streaming
-            && snapshot.names_are_taken_up()
-            && link.is_some_and(|l| {
-                matches!(l.sync, SyncState::Sync | SyncState::Quorum)
+            && link.is_some_and(|link| {
+                let counts_for = waited_for(snapshot, link);
+                matches!(counts_for, SyncState::Sync | SyncState::Quorum)
             }))),
         Mode::Async => Some(may(streaming)),
         Mode::Standalone | Mode::Slave => None,

@@ -181,6 +181,7 @@ pub(in crate::decide) fn exchange(s: &Snapshot) -> Option<Exchange> {
     }
     let failed = [
         ActionKind::HoldCommits,
+        ActionKind::WriteNames,
         ActionKind::TakeBarrier,
         ActionKind::UpdateRegister,
     ];
