@@ -1,13 +1,13 @@
 //! `cls_unmanage` and `cls_manage`: let Pacemaker go while PostgreSQL stays.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
 use pha_core::cluster::Maintenance;
-use pha_core::message;
-use pha_core::message::Message;
-use pha_core::names::NodeName;
-use pha_core::status::Role;
+use pha_core::decide::operator::{
+    ManageFacts, is_to_look_again, may_be_managed, not_known, not_looked_at, under_way,
+};
 use pha_host::clock::Deadline;
 use serde_json::json;
 
@@ -69,10 +69,12 @@ impl Unmanage {
 
 /// An operation that is under way would be left in the middle.
 fn busy(cluster: &Cluster) -> Look<()> {
-    match cluster.view.all_pending().next() {
-        Some((_, pending)) => Look::Pending(format!("{pending} is under way")),
-        None => Look::Done(()),
-    }
+    look(under_way(&cluster.view))
+}
+
+/// What a judgement awaits, as one look.
+fn look(awaited: Option<String>) -> Look<()> {
+    awaited.map_or(Look::Done(()), Look::Pending)
 }
 
 impl Manage {
@@ -81,7 +83,7 @@ impl Manage {
         let deadline = Deadline::after(timeout);
         let cluster = Cluster::look(session, deadline)?;
         cluster.require_quorum()?;
-        self.see_who_would_be_stopped(&cluster)?;
+        may_be_managed(&facts(&cluster, self.force, deadline)?)?;
         // One that was given back already has nothing to lose, and may need the rest to go on.
         if !cluster.view.managed {
             end_maintenance(session, &cluster, deadline)?;
@@ -114,32 +116,6 @@ impl Manage {
         );
         Ok(())
     }
-
-    /// An order of cls_stop that Pacemaker has not carried out yet is carried out as soon as it manages the
-    /// database.
-    fn see_who_would_be_stopped(&self, cluster: &Cluster) -> Result<(), ClsError> {
-        let view = &cluster.view;
-        if self.force || view.managed || !view.database.stopped_on_purpose {
-            return Ok(());
-        }
-        let nodes = view.nodes.iter();
-        let running: Vec<Message> = nodes
-            .filter(|(_, node)| node.role() != Role::Stopped)
-            .map(|(name, _)| Message::from(name))
-            .collect();
-        if running.is_empty() {
-            return Ok(());
-        }
-        Err(ClsError::refused(
-            message!(
-                "cls_stop was given, and PostgreSQL runs on {nodes}: Pacemaker would stop it as soon as it manages it",
-                nodes = Message::all(running)
-            ),
-            message!(
-                "cls_start, which takes that order back, then cls_manage; or cls_manage --force, which lets it be stopped"
-            ),
-        ))
-    }
 }
 
 /// From a maintenance, in which there are no monitors, into what cls_unmanage makes: the promotion scores may
@@ -167,97 +143,43 @@ fn end_maintenance(
     Ok(())
 }
 
-/// Waits until Pacemaker knows what runs, and makes it look again where what it knows may be older than that:
-/// whom a monitor found stopped meanwhile, it would stop and start although it runs again. Only there, and not
-/// before each has been looked at: a monitor that is under way when Pacemaker is to look again is cancelled,
-/// and counts as a failure.
+/// Waits until Pacemaker knows what runs, and makes it look again where what it knows may be older than that
+/// ([`is_to_look_again`]).
 fn look_again(session: &Session, cluster: &Cluster, deadline: Deadline) -> Result<(), ClsError> {
     let what = "Pacemaker to know what runs";
-    let doubtful = wait::until(session, what, deadline, || {
-        let cluster = cluster.again(session)?;
-        Ok(match looked_at(&cluster, deadline)? {
-            Look::Pending(what) => Look::Pending(what),
-            Look::Done(()) => Look::Done(is_doubtful(&cluster)),
+    let seen = |cluster: &Cluster| facts(&cluster.again(session)?, false, deadline);
+    let doubt = wait::until(session, what, deadline, || {
+        let facts = seen(cluster)?;
+        Ok(match not_looked_at(&facts) {
+            Some(what) => Look::Pending(what),
+            None => Look::Done(is_to_look_again(&facts)),
         })
     })?;
-    if doubtful {
+    if let Some(doubt) = doubt {
+        tracing::debug!("Pacemaker looks again: {doubt}");
         for resource in &cluster.view.ours {
             session.ui.progress(&format!("looking at {resource} again"));
             tools::refresh(resource, deadline)?;
         }
     }
     wait::until(session, what, deadline, || {
-        known(&cluster.again(session)?, deadline)
+        Ok(look(not_known(&seen(cluster)?)))
     })
 }
 
-/// Whether something of ours has failed, or does not run although it should.
-fn is_doubtful(cluster: &Cluster) -> bool {
-    let view = &cluster.view;
-    let nodes = cluster.nodes().into_iter().map(|name| cluster.node(&name));
-    let mut members = nodes.filter(|node| node.online);
-    view.our_failures().next().is_some()
-        || view.placed.iter().any(|placed| !view.runs(&placed.name))
-        || members.any(|node| {
-            let placed = node.placed.values();
-            let mut states = placed.chain(std::iter::once(&node.database));
-            node.role() == Role::Stopped || states.any(|state| state.last_failure.is_some())
-        })
-}
-
-/// Whether each member was looked at. After a restart of Pacemaker that is a probe on every node, and the
-/// promotion scores are gone until the first monitor of the primary has written its own again. Where its
-/// monitors fail there is none.
-fn looked_at(cluster: &Cluster, deadline: Deadline) -> Result<Look<()>, ClsError> {
-    if let Look::Pending(what) = busy(cluster) {
-        return Ok(Look::Pending(what));
-    }
-    for name in cluster.nodes() {
-        let node = cluster.node(&name);
-        let database = &node.database;
-        if node.online && database.role.is_none() {
-            return Ok(Look::Pending(format!("{name} has not been looked at yet")));
-        }
-        if node.role() == Role::Promoted && database.last_failure.is_none() {
-            let scored = scored(cluster, &name, deadline)?;
-            if let Look::Pending(what) = scored {
-                return Ok(Look::Pending(what));
-            }
-        }
-    }
-    Ok(Look::Done(()))
-}
-
-/// Whether a node has its promotion score, and will keep it: one that Pacemaker's attribute daemon does not hold
-/// goes as soon as that node has another daemon.
-fn scored(cluster: &Cluster, name: &NodeName, deadline: Deadline) -> Result<Look<()>, ClsError> {
+/// What is seen before the database is given back.
+fn facts(cluster: &Cluster, force: bool, deadline: Deadline) -> Result<ManageFacts, ClsError> {
     let attribute = cluster.resource.promotion_attribute();
-    if cluster.node(name).score.is_some() && tools::is_held(name, &attribute, deadline)? {
-        return Ok(Look::Done(()));
+    let mut held = BTreeSet::new();
+    for name in ManageFacts::to_be_asked(&cluster.view) {
+        if tools::is_held(&name, &attribute, deadline)? {
+            held.insert(name);
+        }
     }
-    Ok(Look::Pending(format!("no monitor has run on {name} yet")))
-}
-
-/// Whether Pacemaker knows enough to act: given back before a primary has its promotion score, it would be
-/// demoted.
-fn known(cluster: &Cluster, deadline: Deadline) -> Result<Look<()>, ClsError> {
-    if let Look::Pending(what) = looked_at(cluster, deadline)? {
-        return Ok(Look::Pending(what));
-    }
-    if let Some(primary) = cluster.view.promoted().next() {
-        return scored(cluster, primary, deadline);
-    }
-    // The primary may be on a node that has not joined again.
-    let nodes = cluster.nodes().into_iter();
-    let away: Vec<String> = nodes
-        .filter(|name| !cluster.node(name).online)
-        .map(|name| name.to_string())
-        .collect();
-    if away.is_empty() || cluster.view.database.stopped_on_purpose {
-        return Ok(Look::Done(()));
-    }
-    Ok(Look::Pending(format!(
-        "no primary is seen, and {} is not in the cluster",
-        away.join(", ")
-    )))
+    Ok(ManageFacts {
+        view: cluster.view.clone(),
+        nodes: cluster.nodes(),
+        held,
+        force,
+    })
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::decide::operator::{
-    COPY_RULES, HAND_OVER_RULES, OUT_RULES, PLACE_RULES, RECOVERY_RULES, RESTART_RULES, ROOM_RULES,
-    SWITCH_RULES,
+    COPY_RULES, DOUBTS, HAND_OVER_RULES, KNOWN_RULES, LOOKED_RULES, MANAGE_RULES, OUT_RULES,
+    PLACE_RULES, RECOVERY_RULES, RESTART_RULES, ROOM_RULES, SWITCH_RULES,
 };
 use crate::decide::tables;
 use crate::doctor;
@@ -66,6 +66,21 @@ pub fn rules() -> String {
     );
     let rules = OUT_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_stop, cls_standby_node", rules);
+    let rules = MANAGE_RULES.iter().map(|rule| (rule.id, rule.says));
+    table(&mut text, "cls_manage", rules);
+    let rules = LOOKED_RULES.iter().chain(KNOWN_RULES);
+    let rules = rules.map(|rule| (rule.id, rule.says));
+    table(
+        &mut text,
+        "cls_manage, what is awaited before the database is given back",
+        rules,
+    );
+    let doubts = DOUBTS.iter().map(|doubt| (doubt.id, doubt.says));
+    table(
+        &mut text,
+        "cls_manage, where Pacemaker first looks again at what runs",
+        doubts,
+    );
     let rules = COPY_RULES.iter().map(|rule| (rule.id, rule.says));
     table(&mut text, "cls_repair_slave, cls_rebuild_slave", rules);
     let room = ROOM_RULES.iter().map(|rule| (rule.id, rule.says));

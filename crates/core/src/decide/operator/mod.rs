@@ -8,6 +8,7 @@ mod cleanup;
 mod copy;
 mod hand_over;
 mod hold;
+mod manage;
 mod noted;
 mod out_of_service;
 mod recovery;
@@ -28,6 +29,10 @@ pub use hand_over::{
     may_hand_over, plan_hand_over, plan_hand_over_by, serves_no_more,
 };
 pub use hold::{Hold, Promotable, kept_off};
+pub use manage::{
+    DOUBTS, Doubt, KNOWN_RULES, LOOKED_RULES, MANAGE_RULES, ManageFacts, NotYet, is_to_look_again,
+    may_be_managed, not_known, not_looked_at, under_way,
+};
 pub use noted::{NotedProcess, began, may_still_run};
 pub use out_of_service::{OUT_RULES, OutFacts, may_be_taken_out};
 pub use recovery::{
