@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decide::guard;
 use crate::names::NodeName;
 use crate::plan::Action;
-use crate::register::{Memory, Reading, Register};
+use crate::register::{Memory, PromisedAt, Reading, Register};
 use crate::snapshot::{Answer, Operation, Snapshot, Watch};
 
 /// Proofs that no other node could be granted the lease, each with the moment from which it counts: when
@@ -113,7 +113,7 @@ impl Proofs {
         &mut self,
         s: &mut Snapshot,
         seen: Watch,
-        noted: Option<(u64, u64)>,
+        noted: Option<PromisedAt>,
         now: Duration,
     ) {
         let (links_tried, overslept) = match &s.operation {
@@ -136,7 +136,7 @@ impl Proofs {
             held,
             links_tried,
             overslept,
-            promised: noted == Some((self.memory.term, self.memory.epoch)),
+            promised: noted.is_some_and(|noted| noted.binds(&self.memory)),
             ..seen
         });
         self.judge(s);

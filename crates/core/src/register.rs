@@ -12,6 +12,7 @@
 mod asked;
 mod decided;
 mod memory;
+mod noted;
 mod promise;
 mod promotion;
 mod reading;
@@ -25,6 +26,7 @@ mod wire;
 pub use asked::{Asked, Reached, answer};
 pub use decided::Decided;
 pub use memory::{DataEnd, Memory, NotRelied, PromiseRefused, Reign, Restart};
+pub use noted::{PromisedAt, asked_at};
 pub use promise::{
     GaveWay, GivingWay, PromiseVerdict, Promises, RelayStep, all_promised, give_way, may_promise,
     relay_reply, relay_step, tally,

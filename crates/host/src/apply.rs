@@ -8,7 +8,7 @@ use pha_core::lineage::{Held, Lineage, Record};
 use pha_core::names::{NodeAttribute, NodeName};
 use pha_core::parse::standby_names::Waits;
 use pha_core::plan::{Action, Attribute, Effect, StopMode};
-use pha_core::register::{Decided, all_promised};
+use pha_core::register::{Decided, PromisedAt, all_promised};
 use pha_core::snapshot::{Arbiter, ChangeLock, Operation, Snapshot};
 use pha_core::status::DataStatus;
 use pha_core::whose;
@@ -136,7 +136,10 @@ pub(crate) fn perform(
             };
             let answers = node.ask_promises(ask, deadline)?;
             if all_promised(ask, &answers)
-                && let Err(error) = node.place.promised(ask.term, ask.epoch)
+                && let Err(error) = node.place.promised(PromisedAt {
+                    term: ask.term,
+                    epoch: ask.epoch,
+                })
             {
                 warn!("the guard does not learn of the promises: {error}");
             }

@@ -17,7 +17,7 @@ use pha_core::drive::{self, Edge, Guarding, Note, Round};
 use pha_core::lsn::Lsn;
 use pha_core::plan::{Action, Effect, Plan};
 use pha_core::proofs::Proofs;
-use pha_core::register::{Memory, Register};
+use pha_core::register::{Memory, PromisedAt, Register};
 use pha_core::snapshot::{Guard, Progress, Snapshot, Watch};
 
 use crate::agent::{Step, leaves_superseded, process};
@@ -209,7 +209,10 @@ impl Guarding for Rounding<'_> {
             Mutation::GuardTrustsOldPromises => self.proofs.memory(),
             _ => &node.seen,
         };
-        let noted = node.noted.then_some((known.term, known.epoch));
+        let noted = node.noted.then_some(PromisedAt {
+            term: known.term,
+            epoch: known.epoch,
+        });
         snapshot.process = process(node);
         self.proofs
             .refresh(&mut snapshot, Watch::default(), noted, NOW);

@@ -10,7 +10,7 @@ use pha_core::names::NodeName;
 use pha_core::ocf::{self, OcfCode, When};
 use pha_core::plan::{Action, ActionKind, Effect, StopMode};
 use pha_core::proofs::Proofs;
-use pha_core::register::{Memory, PromiseAnswer, Reading, Register, Reply, Trouble};
+use pha_core::register::{Memory, PromiseAnswer, PromisedAt, Reading, Register, Reply, Trouble};
 use pha_core::snapshot::{
     Answer, Death, Guard, KeptLinks, Look, Mode, Operation, PidFile, Process, Shown, Snapshot,
     Watch,
@@ -34,7 +34,7 @@ struct Resident {
     proofs: Proofs,
     /// The standbys that acknowledge WAL.
     following: BTreeSet<NodeName>,
-    promised_at: Option<(u64, u64)>,
+    promised_at: Option<PromisedAt>,
     death: Death,
     absent_since: Option<Duration>,
     pacemaker_gone: Duration,
@@ -218,7 +218,10 @@ impl Resident {
 
     fn learn(&mut self, action: &Action, s: &Snapshot, asked: Duration) {
         if let (Action::AskPromises(ask), Some(promises)) = (action, &s.progress.promises) {
-            self.promised_at = promises.complete(ask).then_some((ask.term, ask.epoch));
+            self.promised_at = promises.complete(ask).then_some(PromisedAt {
+                term: ask.term,
+                epoch: ask.epoch,
+            });
         }
         self.proofs.learn(action, s, asked);
     }
@@ -370,7 +373,10 @@ fn the_promise_of_every_peer_is_as_good_as_a_lease() {
     resident.expect_fence();
     // One that was given ends with the epoch at which it was given.
     let (mut resident, _) = isolated(None);
-    resident.promised_at = Some((resident.world.memory.term, epoch - 1));
+    resident.promised_at = Some(PromisedAt {
+        term: resident.world.memory.term,
+        epoch: epoch - 1,
+    });
     resident.expect_fence();
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pha_core::names::ResourceName;
+use pha_core::register::{PromisedAt, asked_at};
 use pha_core::snapshot::{KeptLinks, Look};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -173,20 +174,18 @@ impl Place {
 
     /// The epoch of the last [`Place::rely`].
     pub(crate) fn relied(&self) -> Option<u64> {
-        self.noted("promises.asked")?.parse().ok()
+        asked_at(&self.noted("promises.asked")?)
     }
 
     /// Says that every other node has promised not to promote at this term and epoch (R7). What the
     /// agent was promised is the guard's proof, and what the guard was promised the next guard's.
-    pub(crate) fn promised(&self, term: u64, epoch: u64) -> Result<(), String> {
-        self.note("promises.given", &format!("{term} {epoch}"))
+    pub(crate) fn promised(&self, noted: PromisedAt) -> Result<(), String> {
+        self.note("promises.given", &noted.to_string())
     }
 
-    /// The term and the epoch of the last [`Place::promised`].
-    pub(crate) fn promises(&self) -> Option<(u64, u64)> {
-        let text = self.noted("promises.given")?;
-        let (term, epoch) = text.split_once(' ')?;
-        Some((term.parse().ok()?, epoch.parse().ok()?))
+    /// The last [`Place::promised`].
+    pub(crate) fn promises(&self) -> Option<PromisedAt> {
+        PromisedAt::parse(&self.noted("promises.given")?)
     }
 
     /// Says why PostgreSQL is about to be stopped by the guard.
