@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::run::{Run, reap, remove_directory};
 use crate::spec::Spec;
 use crate::strangers::ARCHIVE;
-use crate::{packages, postgres, roles, services, systemd};
+use crate::{packages, postgres, roles, services, units};
 
 /// What a cluster shall be. Start with [`ClusterBuilder::new`], end with [`ClusterBuilder::up`].
 #[derive(Debug, Clone)]
@@ -367,7 +367,7 @@ impl Cluster {
             if let Some(templates) = templates {
                 templates.furnish(node)?;
             }
-            systemd::furnish(node)?;
+            units::furnish(node)?;
             node.power_cut()?;
             return self.boot(node.name());
         }

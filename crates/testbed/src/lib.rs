@@ -57,6 +57,7 @@ mod suite;
 mod systemd;
 mod traced;
 mod tree;
+mod units;
 pub mod wait;
 mod wreck;
 mod writer;

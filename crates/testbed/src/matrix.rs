@@ -4,22 +4,22 @@
 pub(crate) mod boot;
 mod ground;
 mod round;
+mod tried;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::layout::base;
-use crate::package::elf;
 use crate::progress::{Progress, say};
-use crate::run::{Run, remove_directory};
+use crate::run::Run;
 use crate::{package, packages};
 
 use ground::{Ground, Versions};
 use round::{ON_A_SUITE, Packages};
+use tried::{described, read, sum};
 
 /// What to try.
 #[derive(Debug, Args)]
@@ -113,15 +113,6 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
     Ok(u8::from(rows.iter().any(|row| row.failed.is_some())))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| {
-        Error::Asked(format!(
-            "{}: {error}; type `cargo testbed package`, or name one with --package",
-            file.display()
-        ))
-    })
-}
-
 fn try_ground(ground: Ground, packages: &Packages, progress: &Progress) -> Result<Row> {
     let (roots, versions) = ground.ready(progress)?;
     say(&format!(
@@ -181,37 +172,6 @@ fn table(rows: &[Row]) -> String {
         );
     }
     text
-}
-
-/// Which package it is, and what its programs need.
-fn described(file: &Path) -> Result<String> {
-    let place = base().join("cache/package");
-    remove_directory(&place)?;
-    let (from, to) = (file.display().to_string(), place.display().to_string());
-    Run::host(&["dpkg-deb", "--extract", &from, &to]).ok()?;
-    let programs = [
-        "usr/sbin/cls",
-        "usr/sbin/distlock",
-        "usr/lib/ocf/resource.d/heartbeat/expgsql",
-    ];
-    let (needs, portable) = elf::in_words(&programs.map(|program| place.join(program)))?;
-    let sum = sum(file)?;
-    let kind = match portable {
-        true => "These are the portable programs of `cargo testbed package`",
-        false => {
-            "These are **not** the portable programs of `cargo testbed package`, but of a build for one system"
-        }
-    };
-    Ok(format!(
-        "{kind}: they need {needs}. The SHA-256 of the package is\n`{sum}`."
-    ))
-}
-
-fn sum(file: &Path) -> Result<String> {
-    let file = file.display().to_string();
-    let said = Run::host(&["sha256sum", "--", &file]).ok()?;
-    let sum = said.text().split_whitespace().next();
-    Ok(sum.unwrap_or_default().to_owned())
 }
 
 /// Each step, with its seconds on every suite and what was seen there.

@@ -249,7 +249,7 @@ impl Node {
             init.identity,
         )?;
         if systemd {
-            crate::systemd::plugged(self)?;
+            self.write(crate::systemd::PLUGGED, "", 0o644)?;
         }
         Ok(())
     }

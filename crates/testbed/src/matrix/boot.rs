@@ -12,7 +12,7 @@ use super::round::{
     self, AFTER, PATIENCE, Packages, Program, Round, check, doctor, gap, install, set_up, start,
     upgrade,
 };
-use super::{described, read};
+use super::tried::{described, read};
 use crate::error::{Error, Result};
 use crate::layout::base;
 use crate::node::Node;
@@ -20,7 +20,8 @@ use crate::pacemaker::RESOURCE;
 use crate::progress::{Progress, say};
 use crate::run::{Run, remove_directory};
 use crate::scene::{Pair, strike};
-use crate::systemd::{ENABLED, Journal, NETWORK, Narrow};
+use crate::systemd::Narrow;
+use crate::units::{ENABLED, Journal, NETWORK};
 use crate::wait::wait;
 use crate::{package, packages, tree};
 
