@@ -62,7 +62,7 @@ fn stop_and_start_name_every_resource_and_wait() {
     }
 
     let shims = idle(&[PRIMARY, STANDBY], TWO, &[]);
-    let run = shims.cls(&["stop", "--timeout", "0.5"]);
+    let run = shims.cls(&["stop", "--timeout", "3"]);
     assert_eq!(run.code, 11, "{run:?}");
     assert!(run.err.contains("pgsql on node1"), "{run:?}");
 }
@@ -89,7 +89,7 @@ fn a_change_without_quorum_is_no_success() {
 fn start_says_what_is_missing() {
     // Nothing starts.
     let nodes = [stopped(PRIMARY), stopped(STANDBY)];
-    let run = idle(&nodes, TWO, &[]).cls(&["start", "--timeout", "0.5"]);
+    let run = idle(&nodes, TWO, &[]).cls(&["start", "--timeout", "3"]);
     assert_eq!(run.code, 11, "{run:?}");
     // The primary does, and Pacemaker has given the standby up: no need to wait.
     let failed = Node {
@@ -119,7 +119,7 @@ fn start_does_not_wait_for_what_can_no_more_come_about() {
     // As long as Pacemaker is at work something may still come.
     let shims = idle(&nodes, TWO, &[]);
     shims.tool("crm_resource", "case $1 in --wait) exit 124 ;; esac");
-    let run = shims.cls(&["start", "--timeout", "0.5"]);
+    let run = shims.cls(&["start", "--timeout", "3"]);
     assert_eq!(run.code, 11, "{run:?}");
 
     // The primary runs, and its address does not: the standby cannot stream, and nobody can write.
@@ -281,7 +281,7 @@ fn cleanup_waits_until_the_counts_are_gone() {
 
     let shims = Shims::cluster(&before);
     shims.tool("crm_resource", "exit 0");
-    let run = shims.cls(&["cleanup", "--timeout", "0.5"]);
+    let run = shims.cls(&["cleanup", "--timeout", "3"]);
     assert_eq!(run.code, 11, "{run:?}");
     assert!(run.err.contains("fail count 2"), "{run:?}");
 }
@@ -342,7 +342,7 @@ fn manage_waits_for_the_primarys_score() {
         ..PRIMARY
     };
     let shims = idle(&[unscored, STANDBY], TWO, &[("is-managed", "false")]);
-    let run = shims.cls(&["manage", "--timeout", "0.5"]);
+    let run = shims.cls(&["manage", "--timeout", "3"]);
     assert_eq!(run.code, 11, "{run:?}");
     let calls = shims.calls();
     assert!(
@@ -367,7 +367,7 @@ fn manage_waits_for_the_primarys_score() {
     };
     for node in [away, unprobed] {
         let shims = idle(&[node, STANDBY], TWO, &[("is-managed", "false")]);
-        let run = shims.cls(&["manage", "--timeout", "0.5"]);
+        let run = shims.cls(&["manage", "--timeout", "3"]);
         assert_eq!(run.code, 11, "{run:?}");
         let calls = shims.calls();
         assert!(
@@ -386,7 +386,7 @@ fn manage_waits_for_the_primarys_score() {
     for answer in answers {
         let shims = idle(&[PRIMARY, STANDBY], TWO, &[("is-managed", "false")]);
         shims.tool("attrd_updater", answer);
-        let run = shims.cls(&["manage", "--timeout", "0.5"]);
+        let run = shims.cls(&["manage", "--timeout", "3"]);
         assert_eq!(run.code, 11, "{run:?}");
         assert!(run.err.contains("no monitor has run on node1"), "{run:?}");
         let calls = shims.calls();
