@@ -1,7 +1,7 @@
 //! A program of the cluster manager's that hangs while it replaces a file.
 //!
-//! The agent replaces a file by reading it, writing another one beside it, making that durable, and
-//! renaming it. The kernel asks a listener whether the first of that may be done (fanotify(7)). Whoever
+//! The agent replaces a file by writing another one beside it (`.name.…`), making that durable, and renaming it. The
+//! kernel asks a listener whether the other one may be opened (fanotify(7)); the file itself is only read by many. Whoever
 //! waits for the answer hangs in the kernel, as one does whose disk hangs; it is not stopped by a
 //! signal, which would end it together with its caller (a process group that is orphaned while one of
 //! it is stopped gets SIGHUP).
@@ -33,8 +33,7 @@ pub struct Hanging {
 }
 
 impl Node {
-    /// Waits until an operation of an agent opens the file `path` in order to replace it, and lets it
-    /// hang there.
+    /// Waits until an operation of an agent opens the file that is to replace `path`, and lets it hang there.
     ///
     /// # Errors
     /// The node is off, the kernel has no fanotify, or no operation was caught within `patience`.
@@ -135,10 +134,14 @@ fn await_event(listener: &Fanotify) {
     let _ = poll(&mut fds, Some(&timeout));
 }
 
-/// Whether an opened file has this name.
+/// Whether an opened file is to take the place of the one of this name.
 fn leads_to(file: BorrowedFd<'_>, name: &OsString) -> bool {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::fs::read_link(link).is_ok_and(|path| path.file_name() == Some(name))
+    let beside = format!(".{}.", name.to_string_lossy());
+    std::fs::read_link(link).is_ok_and(|path| {
+        let opened = path.file_name().unwrap_or_default();
+        opened.to_string_lossy().starts_with(&beside)
+    })
 }
 
 /// The process, if it is an operation of the agent or acts for one.
