@@ -14,12 +14,10 @@ use serde_json::json;
 use crate::app::Session;
 use crate::cluster::Cluster;
 use crate::error::ClsError;
+use crate::operate::back::IDLE;
 use crate::operate::lock;
 use crate::tools;
 use crate::wait::{self, Look};
-
-/// How long the question whether Pacemaker is at work may take.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// Make Pacemaker forget failures, so that it tries again
 ///

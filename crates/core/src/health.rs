@@ -13,6 +13,7 @@ use crate::cluster::{
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
+use crate::postgres;
 use crate::register::{Damage, NoRow, NotTheOwner};
 use crate::remedy::Remedy;
 use crate::status::{DataStatus, GuardStatus, Role, Word};
@@ -302,12 +303,7 @@ fn file_errors(seen: &Observation<'_>) -> Vec<Problem> {
     let with_errors = seen.file_errors.iter();
     let with_errors = with_errors.filter(|(_, errors)| !errors.is_empty());
     let said = with_errors.map(|(node, errors)| {
-        let text = message!(
-            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
-            node,
-            errors = errors.join("; ")
-        );
-        let remedy = message!("on {node}: correct that line, then in SQL: select pg_reload_conf()", node);
+        let (text, remedy) = postgres::unread(node, errors);
         problem(Level::Critical, text, remedy).on(node)
     });
     said.collect()

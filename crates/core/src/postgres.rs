@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::lsn::Lsn;
 use crate::message;
 use crate::message::Message;
+use crate::names::NodeName;
 use crate::parse::standby_names::{NOBODY, Waits};
 use crate::status::{SyncState, WalSenderState};
 use crate::timeline::{History, TimelineId, WalPosition};
@@ -313,6 +314,23 @@ pub struct PausedReplay {
     /// The primary's, as the WAL that was replayed says (`pg_control`); none where nobody has looked
     /// there.
     pub needed: Option<Limits>,
+}
+
+/// What is said of a server that takes up no change of its settings because of these errors of its files, and what to
+/// type.
+#[must_use]
+pub fn unread(node: &NodeName, errors: &[String]) -> (Message, Message) {
+    (
+        message!(
+            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
+            node,
+            errors = errors.join("; ")
+        ),
+        message!(
+            "on {node}: correct that line, then in SQL: select pg_reload_conf()",
+            node
+        ),
+    )
 }
 
 impl StandbyView {

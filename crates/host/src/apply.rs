@@ -269,8 +269,9 @@ impl Node {
         )
     }
 
-    /// Writes the settings of a standby, and has the server take them up within this time where one runs. What only a promotion has in them is
-    /// marked before, and until what every standby has is read again: this process may be killed in between.
+    /// Writes the settings of a standby, and has the server take them up within this time where one runs. What only
+    /// a promotion has in them is marked before, and until what every standby has is read again: this process may be
+    /// killed in between.
     fn write_standby(&self, action: &Action, running: Option<Deadline>) -> Result<(), String> {
         let wanted = action.standby_settings(&self.settings);
         let wanted = wanted.ok_or("no settings of a standby")?;

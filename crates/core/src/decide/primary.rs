@@ -283,13 +283,9 @@ pub(super) const RULES: &[Rule] = &[
             let view = s.primary()?;
             let (_, name) = candidate(s)?;
             let none_named = s.settings.mode == Mode::Sync && view.waits == Waits::ForNobody;
-            let tried = |kind| s.progress.failure(kind).is_some();
-            let failed = [ActionKind::KeepLinks, ActionKind::SetNames];
-            (none_named && !failed.into_iter().any(tried)).then(|| {
-                let mut actions: Vec<Action> = outage::without_barrier(s).into_iter().collect();
-                actions.push(Action::SetNames(Waits::For(name.to_string())));
-                Step::then_reobserve(actions)
-            })
+            none_named
+                .then(|| naming(s, Waits::For(name.to_string())))
+                .flatten()
         },
     },
     Rule {
@@ -513,11 +509,18 @@ fn name_again(s: &Snapshot) -> Option<Step> {
         ownership(s)?,
         Ownership::Unknown(_) | Ownership::Damage { .. }
     );
+    (emptied && unreadable)
+        .then(|| naming(s, waits.clone()))
+        .flatten()
+}
+
+/// Names a standby where none is: a barrier of an earlier naming is dropped first.
+fn naming(s: &Snapshot, waits: Waits) -> Option<Step> {
     let tried = |kind| s.progress.failure(kind).is_some();
-    let failed = tried(ActionKind::KeepLinks) || tried(ActionKind::SetNames);
-    (emptied && unreadable && !failed).then(|| {
+    let failed = [ActionKind::KeepLinks, ActionKind::SetNames];
+    (!failed.into_iter().any(tried)).then(|| {
         let mut actions: Vec<Action> = outage::without_barrier(s).into_iter().collect();
-        actions.push(Action::SetNames(waits.clone()));
+        actions.push(Action::SetNames(waits));
         Step::then_reobserve(actions)
     })
 }

@@ -6,6 +6,7 @@ use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
 use crate::params::Mode;
+use crate::postgres;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -431,14 +432,10 @@ fn file_errors(seen: &Examination) -> Vec<Found> {
         };
         match server.file_errors.as_ref()? {
             Ok(errors) if errors.is_empty() => None,
-            Ok(errors) => Some(Found::error(
-                message!(
-                    "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
-                    node,
-                    errors = errors.join("; ")
-                ),
-                message!("on {node}: correct that line, then in SQL: select pg_reload_conf()", node),
-            )),
+            Ok(errors) => {
+                let (text, remedy) = postgres::unread(node, errors);
+                Some(Found::error(text, remedy))
+            }
             Err(why) => Some(Found::warning(
                 message!("whether PostgreSQL can read the files of its settings cannot be seen: {why}", why),
                 message!(

@@ -85,6 +85,16 @@ fn nobody_becomes_a_holder_by_names_that_the_file_does_not_say() {
     assert_eq!(broken.row().holders, nodes(&[1]));
 }
 
+/// A barrier for node2, of the register's term and epoch.
+fn barrier_of(row: &Register) -> KeptBarrier {
+    KeptBarrier {
+        name: "node2".to_owned(),
+        lsn: Lsn::new(1),
+        term: row.term,
+        epoch: row.epoch,
+    }
+}
+
 /// A barrier of this epoch is kept, and the file says something else since.
 #[test]
 fn a_barrier_counts_only_with_names_that_the_file_says() {
@@ -92,12 +102,7 @@ fn a_barrier_counts_only_with_names_that_the_file_says() {
     world.register = Ok(owned(1, 1, &[1]));
     world.in_memory = InMemory::Unknown;
     world.broken.insert(ActionKind::WriteNames.into());
-    let barrier = KeptBarrier {
-        name: "node2".to_owned(),
-        lsn: Lsn::new(1),
-        term: world.row().term,
-        epoch: world.row().epoch,
-    };
+    let barrier = barrier_of(world.row());
     world.kept = Some(KeptLinks {
         barrier: Some(barrier),
         ..world.would_keep()
@@ -331,12 +336,7 @@ fn a_barrier_of_a_naming_that_has_ended_since_counts_for_nothing() {
     let mut world = World::primary();
     world.register = Ok(owned(1, 1, &[1]));
     world.name(&[""; 0]);
-    let barrier = KeptBarrier {
-        name: "node2".to_owned(),
-        lsn: Lsn::new(1),
-        term: world.row().term,
-        epoch: world.row().epoch,
-    };
+    let barrier = barrier_of(world.row());
     world.kept = Some(KeptLinks {
         barrier: Some(barrier),
         ..world.kept.clone().unwrap_or_default()

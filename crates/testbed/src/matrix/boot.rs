@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::ground::Ground;
 use super::round::{
-    self, AFTER, PATIENCE, Packages, Program, Round, check, doctor, gap, install, set_up, start,
-    upgrade,
+    self, AFTER, CHECKED, EXAMINED, INSTALLED, PATIENCE, PRIMARY_UPGRADED, Packages, Program,
+    Round, SET_UP, STANDBY_UPGRADED, STARTED, gap,
 };
 use super::tried::{described, read};
 use crate::error::{Error, Result};
@@ -54,20 +54,12 @@ const BOOTED: Program = Program {
     systemd: true,
     steps: &[
         ("process 1 and the units", units),
-        (
-            "package installed by apt-get, config.ini on every node",
-            install,
-        ),
-        ("cls_setup, which changes nothing the second time", set_up),
-        ("cls_start", start),
-        ("cls_doctor without an error", doctor),
-        (
-            "package upgraded by dpkg on the standby under a client that writes; nothing restarts but the guard",
-            |round| upgrade(round, |pair| &pair.standby),
-        ),
-        ("package upgraded on the primary in the same way", |round| {
-            upgrade(round, |pair| &pair.primary)
-        }),
+        INSTALLED,
+        SET_UP,
+        STARTED,
+        EXAMINED,
+        STANDBY_UPGRADED,
+        PRIMARY_UPGRADED,
         (
             "systemctl poweroff of the primary, and its return; the order of the journal",
             |round| go_down(round, "poweroff"),
@@ -88,7 +80,7 @@ const BOOTED: Program = Program {
             "dpkg --install of pacemaker on the primary, which restarts it",
             pacemaker,
         ),
-        ("every acknowledged commit is on both nodes", check),
+        CHECKED,
     ],
 };
 

@@ -58,6 +58,9 @@ const CONFIG: &str = "/etc/pha4pgsql/config.ini";
 /// What a step does; what it answers is shown.
 pub(super) type Part = fn(&Round<'_>) -> Result<String>;
 
+/// A step, as it is called, and what it does.
+pub(super) type Step = (&'static str, Part);
+
 /// What a round goes through.
 pub(super) struct Program {
     /// The step that makes the cluster.
@@ -65,7 +68,7 @@ pub(super) struct Program {
     /// Whether systemd boots the database nodes.
     pub(super) systemd: bool,
     /// The steps on the cluster, in order.
-    pub(super) steps: &'static [(&'static str, Part)],
+    pub(super) steps: &'static [Step],
 }
 
 impl Program {
@@ -82,25 +85,34 @@ pub(super) const ON_A_SUITE: Program = Program {
     steps: &STEPS,
 };
 
-const STEPS: [(&str, Part); 16] = [
-    (
-        "package installed by apt-get, config.ini on every node",
-        install,
-    ),
-    ("cls_setup, which changes nothing the second time", set_up),
-    ("cls_start", start),
-    ("cls_doctor without an error", doctor),
-    (
-        "package upgraded by dpkg on the standby under a client that writes; nothing restarts but the guard",
-        |round| upgrade(round, |pair| &pair.standby),
-    ),
+pub(super) const INSTALLED: Step = (
+    "package installed by apt-get, config.ini on every node",
+    install,
+);
+pub(super) const SET_UP: Step = ("cls_setup, which changes nothing the second time", set_up);
+pub(super) const STARTED: Step = ("cls_start", start);
+pub(super) const EXAMINED: Step = ("cls_doctor without an error", doctor);
+pub(super) const STANDBY_UPGRADED: Step = (
+    "package upgraded by dpkg on the standby under a client that writes; nothing restarts but the guard",
+    |round| upgrade(round, |pair| &pair.standby),
+);
+pub(super) const PRIMARY_UPGRADED: Step =
+    ("package upgraded on the primary in the same way", |round| {
+        upgrade(round, |pair| &pair.primary)
+    });
+pub(super) const CHECKED: Step = ("every acknowledged commit is on both nodes", check);
+
+const STEPS: [Step; 16] = [
+    INSTALLED,
+    SET_UP,
+    STARTED,
+    EXAMINED,
+    STANDBY_UPGRADED,
     (
         "cls_online_switch from the old program to the new one, and back",
         there_and_back,
     ),
-    ("package upgraded on the primary in the same way", |round| {
-        upgrade(round, |pair| &pair.primary)
-    }),
+    PRIMARY_UPGRADED,
     ("power cut of the primary, and its return", power_cut),
     ("SIGKILL to the primary's postmaster", kill),
     ("cls_online_switch", switch),
@@ -108,7 +120,7 @@ const STEPS: [(&str, Part); 16] = [
     ("diverged primary, cls_repair_slave", repair),
     ("cls_rebuild_slave of a node without data", rebuild),
     ("cls_stop and cls_start", stop_and_start),
-    ("every acknowledged commit is on both nodes", check),
+    CHECKED,
     ("cls_setup --remove, package removed", remove),
 ];
 
@@ -223,7 +235,7 @@ pub(super) fn gap(course: &Course) -> Result<String> {
     Ok(format!("clients stood still {gap:.1} s"))
 }
 
-pub(super) fn install(round: &Round<'_>) -> Result<String> {
+fn install(round: &Round<'_>) -> Result<String> {
     for node in round.cluster.databases() {
         node.write(PACKAGE, &round.packages.before, 0o644)?;
         type_line(&node, lines::PACKAGE)?;
@@ -250,7 +262,7 @@ fn config(node: &Node) -> Result<String> {
     ))
 }
 
-pub(super) fn set_up(round: &Round<'_>) -> Result<String> {
+fn set_up(round: &Round<'_>) -> Result<String> {
     let node = round.cluster.find("node1")?;
     let shown = type_line(&node, lines::DRY_RUN)?;
     if shown.stdout.contains("nothing to change") {
@@ -271,7 +283,7 @@ pub(super) fn set_up(round: &Round<'_>) -> Result<String> {
     }
 }
 
-pub(super) fn start(round: &Round<'_>) -> Result<String> {
+fn start(round: &Round<'_>) -> Result<String> {
     let node = round.cluster.find("node1")?;
     type_line(&node, lines::START)?;
     let pair = round.pair()?;
@@ -281,7 +293,7 @@ pub(super) fn start(round: &Round<'_>) -> Result<String> {
     Ok(format!("{} replicates to {}", pair.primary, pair.standby))
 }
 
-pub(super) fn doctor(round: &Round<'_>) -> Result<String> {
+fn doctor(round: &Round<'_>) -> Result<String> {
     let output = round.type_in(&["cls_doctor", "--json", "--timeout", "120"])?;
     let answer: serde_json::Value = serde_json::from_str(&output.stdout)
         .map_err(|error| Error::Asked(format!("cls_doctor --json: {error}: {}", output.stdout)))?;
@@ -328,7 +340,7 @@ fn is_later(node: &Node) -> Result<bool> {
     Ok(node.run(&VERSION, PATIENCE)?.text().ends_with("+later"))
 }
 
-pub(super) fn upgrade(round: &Round<'_>, which: fn(&Pair) -> &String) -> Result<String> {
+fn upgrade(round: &Round<'_>, which: fn(&Pair) -> &String) -> Result<String> {
     let (cluster, progress) = (&round.cluster, round.progress);
     let before = round.pair()?;
     let node = cluster.find(which(&before))?;
@@ -519,7 +531,7 @@ fn stop_and_start(round: &Round<'_>) -> Result<String> {
     ))
 }
 
-pub(super) fn check(round: &Round<'_>) -> Result<String> {
+fn check(round: &Round<'_>) -> Result<String> {
     let databases = round.cluster.databases();
     let names: Vec<&str> = databases.iter().map(Node::name).collect();
     let verdict = round.cluster.check(&names, Duration::from_secs(15))?;

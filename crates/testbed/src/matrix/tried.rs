@@ -41,6 +41,7 @@ pub(super) fn described(file: &Path) -> Result<String> {
     ))
 }
 
+/// Its SHA-256.
 pub(super) fn sum(file: &Path) -> Result<String> {
     let file = file.display().to_string();
     let said = Run::host(&["sha256sum", "--", &file]).ok()?;

@@ -29,6 +29,16 @@ pub struct FailedAnew {
     pub why: String,
 }
 
+impl FailedAnew {
+    fn of(node: &NodeName, resource: &str, failure: &Failure) -> Self {
+        Self {
+            node: node.clone(),
+            what: format!("{} of {resource}", failure.operation),
+            why: why(failure),
+        }
+    }
+}
+
 /// Judges one look at the cluster, of which `before` is how it was before the cleanup of `node`; of every node where
 /// none is given.
 pub fn cleaned(before: &Cluster, now: &Cluster, node: Option<&NodeName>) -> Cleaned {
@@ -93,22 +103,14 @@ fn anew(before: &Cluster, now: &Cluster, count: &FailCount) -> Option<FailedAnew
         return None;
     }
     let failure = now.last_failure?;
-    Some(FailedAnew {
-        node: count.node.clone(),
-        what: format!("{} of {}", failure.operation, count.resource),
-        why: why(&failure),
-    })
+    Some(FailedAnew::of(&count.node, &count.resource, &failure))
 }
 
 fn failed_probe(now: &Cluster, name: &NodeName) -> Option<FailedAnew> {
     let seen = now.node(name);
     let unknown = seen.online && seen.database.role.is_none();
     let failure = seen.database.last_failure.as_ref().filter(|_| unknown)?;
-    Some(FailedAnew {
-        node: name.clone(),
-        what: format!("{} of {}", failure.operation, now.database.name),
-        why: why(failure),
-    })
+    Some(FailedAnew::of(name, now.database.name.as_str(), failure))
 }
 
 fn why(failure: &Failure) -> String {
@@ -167,15 +169,7 @@ mod tests {
                 "promote of",
             ),
             (
-                |view| {
-                    view.failures.push(FailCount {
-                        resource: view.database.name.to_string(),
-                        node: name(),
-                        operation: "start".to_owned(),
-                        count: Count::Infinity,
-                        threshold: None,
-                    });
-                },
+                |view| view.failures.push(counted_start(view)),
                 "has failed on node1: start",
             ),
             (|view| database(view).role = None, "not looked at node1"),
@@ -220,6 +214,16 @@ mod tests {
         assert_eq!(cleaned(&before, &runs, None), Cleaned::Quiet);
     }
 
+    fn counted_start(view: &Cluster) -> FailCount {
+        FailCount {
+            resource: view.database.name.to_string(),
+            node: name(),
+            operation: "start".to_owned(),
+            count: Count::Infinity,
+            threshold: None,
+        }
+    }
+
     /// A failure with this number, and its count.
     fn start_failed(call: i64) -> impl Fn(&mut Cluster) {
         move |view| {
@@ -231,13 +235,7 @@ mod tests {
                 reason: Some("no PG_VERSION".to_owned()),
             });
             state.failed_call = Some(call);
-            view.failures.push(FailCount {
-                resource: view.database.name.to_string(),
-                node: name(),
-                operation: "start".to_owned(),
-                count: Count::Infinity,
-                threshold: None,
-            });
+            view.failures.push(counted_start(view));
         }
     }
 

@@ -1,12 +1,12 @@
 //! Why a command does not begin.
 
-use std::fmt;
-
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::message;
 use crate::message::Message;
 use crate::names::NodeName;
+use crate::postgres;
 use crate::register::NotTheOwner;
 
 /// What to do about a primary whose stop would wait for its archive.
@@ -19,17 +19,7 @@ pub(super) fn mend_archive() -> Message {
 /// What keeps PostgreSQL on this node from taking up any change of its settings, as far as it was seen.
 pub(super) fn unread(errors: &BTreeMap<NodeName, Vec<String>>, node: &NodeName) -> Option<Broken> {
     let errors = errors.get(node).filter(|errors| !errors.is_empty())?;
-    Some((
-        message!(
-            "PostgreSQL on {node} takes up no change of its settings, also not for whom commits wait: {errors}",
-            node,
-            errors = errors.join("; ")
-        ),
-        message!(
-            "on {node}: correct that line, then in SQL: select pg_reload_conf()",
-            node
-        ),
-    ))
+    Some(postgres::unread(node, errors))
 }
 
 /// What is not so, and what to type.
